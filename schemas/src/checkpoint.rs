@@ -1,0 +1,126 @@
+//! How far a stream has come. Written in the transaction of its records.
+//!
+//! It must not know how a position is advanced.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+
+/// The Avro schema.
+pub const SCHEMA: &str = include_str!("../avro/checkpoint.avsc");
+
+/// How far one stream has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Name of the connection.
+    pub connection: String,
+    /// Object type.
+    pub stream: String,
+    /// The portal that the position belongs to.
+    pub portal_id: i64,
+    /// The last fetch sequence given out.
+    pub fetch_sequence: i64,
+    /// The newest version written to the definitions topic.
+    #[serde(default)]
+    pub definitions_version: i64,
+    /// Records written in all runs.
+    #[serde(default)]
+    pub records_total: i64,
+    /// Every change before it is in the log; `None` until the backfill ended.
+    #[serde(default)]
+    pub cursor: Option<Millis>,
+    /// The run under way.
+    #[serde(default)]
+    pub run: Option<Run>,
+    /// Lanes are not tried.
+    #[serde(default)]
+    pub single_lane: bool,
+    /// The one-time request last carried out.
+    #[serde(default)]
+    pub request_done: Option<String>,
+    /// When the last scheduled run started.
+    #[serde(default)]
+    pub last_started_at: Option<Millis>,
+    /// When the last run that succeeded ended.
+    #[serde(default)]
+    pub last_success_at: Option<Millis>,
+    /// When the last run over late changes started.
+    #[serde(default)]
+    pub last_late_at: Option<Millis>,
+    /// When the last run over the archived list started.
+    #[serde(default)]
+    pub last_archived_at: Option<Millis>,
+    /// When the last full pass started.
+    #[serde(default)]
+    pub last_full_at: Option<Millis>,
+}
+
+/// A run under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// UUID; a crash keeps it.
+    pub run_id: String,
+    /// `backfill`, `incremental`, `late`, `archived`, `full` or `requested`.
+    pub reason: String,
+    /// The one-time request it carries out.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// HubSpot's time when it started.
+    pub started_at: Millis,
+    /// Records written in it.
+    #[serde(default)]
+    pub records: i64,
+    /// Where a pass over the list stands.
+    #[serde(default)]
+    pub list: Option<ListPosition>,
+    /// Where a windowed search stands.
+    #[serde(default)]
+    pub search: Option<SearchPosition>,
+}
+
+/// Where a pass over the list endpoint stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListPosition {
+    /// Which of the two lists is being read.
+    pub archived: bool,
+    /// HubSpot's time of the pass's first request.
+    pub began_at: Millis,
+    /// Fetch sequence of the pass's first request.
+    pub began_sequence: i64,
+    /// Where each lane stands, in the order of their ids.
+    pub lanes: Vec<Lane>,
+}
+
+/// A part of the id space, read from `after` until the next lane's first id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Cursor of the next page; `None` for the first page of the list.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// The first id that this lane returned.
+    #[serde(default)]
+    pub first_id: Option<i64>,
+    /// Read to its end.
+    #[serde(default)]
+    pub done: bool,
+}
+
+/// Where a windowed search stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchPosition {
+    /// Inclusive start of the window.
+    pub from: Millis,
+    /// Exclusive end of the run; the cursor moves to it.
+    pub to: Millis,
+    /// Exclusive end of this window; `None` for the last, which is open.
+    #[serde(default)]
+    pub window_to: Option<Millis>,
+    /// Every object of the window up to this id is in the log.
+    #[serde(default)]
+    pub last_id: i64,
+}
+
+/// Key of a checkpoint and of a stream's status: `{connection}/{stream}`.
+pub fn stream_key(connection: &str, stream: &str) -> String {
+    format!("{connection}/{stream}")
+}

@@ -1,0 +1,223 @@
+//! Avro in Confluent framing: a zero byte, the schema's id in the registry as
+//! four bytes, big-endian, then the datum.
+//!
+//! It must not know where a schema id comes from.
+
+use std::io;
+
+use apache_avro::Schema;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Bytes in front of every datum.
+pub const HEADER_BYTES: usize = 5;
+
+/// A message cut into its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framed<'a> {
+    /// The writer's schema in the registry.
+    pub schema_id: u32,
+    /// The Avro datum.
+    pub datum: &'a [u8],
+}
+
+/// Why bytes could not be read. Each of these means that the message is
+/// poison: reading it again will not help.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// There is no value at all.
+    #[error("message has no value")]
+    NoValue,
+    /// Too short for a header, or another first byte.
+    #[error("not in Confluent framing: expected a zero byte and a schema id")]
+    NotFramed,
+    /// The datum ends early.
+    #[error("datum ends in the middle of a value")]
+    UnexpectedEnd,
+    /// Bytes are left after the last field.
+    #[error("{count} bytes are left after the last field")]
+    TrailingBytes {
+        /// How many.
+        count: usize,
+    },
+    /// A length is negative or a number is longer than ten bytes.
+    #[error("a number or a length is out of range")]
+    OutOfRange,
+    /// A string is not UTF-8.
+    #[error("a string is not UTF-8")]
+    NotUtf8(#[source] std::str::Utf8Error),
+    /// A union names a branch that the schema does not have.
+    #[error("union branch {branch} does not exist")]
+    Union {
+        /// The branch named.
+        branch: i64,
+    },
+    /// The writer's schema cannot be parsed.
+    #[error("writer's schema cannot be parsed: {reason}")]
+    Schema {
+        /// What the parser says.
+        reason: String,
+    },
+    /// The datum does not fit the type.
+    #[error("datum does not fit: {reason}")]
+    Datum {
+        /// What the decoder says.
+        reason: String,
+    },
+}
+
+/// Why a message could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The value does not fit its schema: a defect of the program.
+    #[error("value does not fit its Avro schema")]
+    Avro(#[source] Box<apache_avro::Error>),
+}
+
+/// Starts a message: the header for `schema_id`, with room for `capacity`
+/// bytes behind it.
+pub fn frame(schema_id: u32, capacity: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + capacity);
+    out.push(0);
+    out.extend_from_slice(&schema_id.to_be_bytes());
+    out
+}
+
+/// Cuts a message into schema id and datum.
+pub fn unframe(message: &[u8]) -> Result<Framed<'_>, DecodeError> {
+    match message {
+        [0, a, b, c, d, datum @ ..] => {
+            Ok(Framed { schema_id: u32::from_be_bytes([*a, *b, *c, *d]), datum })
+        }
+        _ => Err(DecodeError::NotFramed),
+    }
+}
+
+/// Encodes a message of a small topic, header included.
+pub fn encode<T: Serialize>(
+    schema: &Schema,
+    schema_id: u32,
+    value: &T,
+) -> Result<Vec<u8>, EncodeError> {
+    let mut out = frame(schema_id, 256);
+    apache_avro::GenericDatumWriter::builder(schema)
+        .build()
+        .and_then(|writer| writer.write_ser(&mut out, value))
+        .map_err(|error| EncodeError::Avro(Box::new(error)))?;
+    Ok(out)
+}
+
+/// Decodes the datum of a small topic, field by field name: fields that the
+/// type does not know are passed over, fields that the writer did not know
+/// take their default.
+pub fn decode<T: DeserializeOwned>(writer_schema: &str, datum: &[u8]) -> Result<T, DecodeError> {
+    let schema: serde_avro_fast::Schema = writer_schema
+        .parse()
+        .map_err(|error| DecodeError::Schema { reason: format!("{error}") })?;
+    serde_avro_fast::from_datum_slice(datum, &schema)
+        .map_err(|error| DecodeError::Datum { reason: error.to_string() })
+}
+
+/// Appends an Avro `long`: zigzag, then base 128.
+pub(crate) fn write_long(out: &mut Vec<u8>, value: i64) {
+    let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while zigzag >= 0x80 {
+        out.push(low_byte(zigzag) | 0x80);
+        zigzag >>= 7;
+    }
+    out.push(low_byte(zigzag));
+}
+
+/// The low seven bits.
+fn low_byte(value: u64) -> u8 {
+    value.to_le_bytes()[0] & 0x7f
+}
+
+/// Appends an Avro `bytes` or `string`.
+pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    // INVARIANT: no slice is longer than isize::MAX.
+    write_long(out, i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+    out.extend_from_slice(bytes);
+}
+
+/// Reads a datum from its front.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        let (first, rest) = self.rest.split_first().ok_or(DecodeError::UnexpectedEnd)?;
+        self.rest = rest;
+        Ok(*first)
+    }
+
+    pub(crate) fn boolean(&mut self) -> Result<bool, DecodeError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::OutOfRange),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn long(&mut self) -> Result<i64, DecodeError> {
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte & 0x80 == 0 {
+                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+            }
+        }
+        Err(DecodeError::OutOfRange)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length = usize::try_from(self.long()?).ok().ok_or(DecodeError::OutOfRange)?;
+        let (bytes, rest) =
+            self.rest.split_at_checked(length).ok_or(DecodeError::UnexpectedEnd)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    pub(crate) fn string(&mut self) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.bytes()?).map_err(DecodeError::NotUtf8)
+    }
+
+    /// A string that has been read once before.
+    pub(crate) fn trusted_string(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes().ok()?).ok()
+    }
+
+    /// Entries of the next block of a map or an array; `None` at its end.
+    pub(crate) fn block_count(&mut self) -> Result<Option<u64>, DecodeError> {
+        match self.long()? {
+            0 => Ok(None),
+            count if count < 0 => {
+                // A negative count is followed by the block's size in bytes.
+                self.long()?;
+                Ok(Some(count.unsigned_abs()))
+            }
+            count => Ok(Some(count.unsigned_abs())),
+        }
+    }
+}
+
+impl From<DecodeError> for io::Error {
+    fn from(error: DecodeError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}

@@ -1,0 +1,36 @@
+//! The contract between the services, and with everyone else who reads the
+//! topics: names, keys, messages and their encoding.
+//!
+//! This crate is pure. It must not know of sockets, runtimes or the services.
+//!
+//! | Topic | Key | Value | Cleanup |
+//! |---|---|---|---|
+//! | `commands` | connection | [`Command`] | compact |
+//! | `records` | portal/object type/object id | [`CrmRecord`] | compact, lag 7 days |
+//! | `checkpoints` | connection/stream | [`Checkpoint`] | compact |
+//! | `status` | connection, or connection/stream | [`Status`] | compact |
+//! | `definitions` | portal/object type | [`Definitions`] | compact |
+//! | `dead-letters` | as the source | the original bytes | delete, 30 days |
+
+pub mod checkpoint;
+pub mod codec;
+pub mod command;
+pub mod crm_record;
+pub mod definitions;
+pub mod partition;
+pub mod property_map;
+pub mod status;
+pub mod topics;
+
+pub use checkpoint::{Checkpoint, Lane, ListPosition, Run, SearchPosition};
+pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
+pub use command::{Command, DesiredState, Request, RequestKind};
+pub use crm_record::{CrmRecord, record_key, version};
+pub use definitions::{Definitions, Property};
+pub use partition::partition_for;
+pub use property_map::{PropertyMap, PropertyMapBuilder};
+pub use status::{ConnectionStatus, FullPass, Problem, Status, StreamStatus};
+pub use topics::{Topic, Topics};
+
+/// A point in time, in ms since 1970-01-01T00:00:00Z.
+pub type Millis = i64;

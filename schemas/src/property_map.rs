@@ -1,0 +1,128 @@
+//! A record's properties, kept in their Avro encoding from the parser to the
+//! broker and from the broker to the column, so that no value becomes a
+//! `String` on the way.
+//!
+//! It must not know what a property means.
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Reader, write_bytes, write_long};
+
+/// Encoded entries of a `map<[null,string]>`, without the block framing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PropertyMap {
+    count: u32,
+    entries: Bytes,
+}
+
+/// Builds a [`PropertyMap`] entry by entry.
+#[derive(Debug, Default)]
+pub struct PropertyMapBuilder {
+    count: u32,
+    entries: Vec<u8>,
+}
+
+impl PropertyMapBuilder {
+    /// Adds a property. An empty value means unset, and is left out.
+    pub fn push(&mut self, name: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        write_bytes(&mut self.entries, name.as_bytes());
+        write_long(&mut self.entries, 1);
+        write_bytes(&mut self.entries, value.as_bytes());
+        self.count += 1;
+    }
+
+    /// Ends the map and leaves the builder empty for the next one.
+    pub fn finish(&mut self) -> PropertyMap {
+        let entries = Bytes::from(std::mem::take(&mut self.entries));
+        PropertyMap { count: std::mem::take(&mut self.count), entries }
+    }
+}
+
+impl PropertyMap {
+    /// Number of properties that are set.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether no property is set.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Size of the encoded entries in bytes.
+    pub fn encoded_len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Names and values in the order in which they were pushed.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut reader = Reader::new(&self.entries);
+        std::iter::from_fn(move || {
+            // INVARIANT: the entries were written by the builder above, so they
+            // decode; a failure would end the iteration.
+            if reader.is_empty() {
+                return None;
+            }
+            let name = reader.string().ok()?;
+            reader.long().ok()?;
+            Some((name, reader.string().ok()?))
+        })
+    }
+
+    /// Appends the map in its Avro encoding.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
+        if self.count > 0 {
+            write_long(out, i64::from(self.count));
+            out.extend_from_slice(&self.entries);
+        }
+        out.push(0);
+    }
+}
+
+/// Properties read where they lie in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Properties<'a> {
+    blocks: &'a [u8],
+}
+
+impl<'a> Properties<'a> {
+    /// Takes the map at the reader's place, checking it to its end, so that
+    /// the iteration cannot fail.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let start = reader.rest();
+        while let Some(count) = reader.block_count()? {
+            for _ in 0..count {
+                reader.string()?;
+                match reader.long()? {
+                    0 => {}
+                    1 => {
+                        reader.string()?;
+                    }
+                    branch => return Err(DecodeError::Union { branch }),
+                }
+            }
+        }
+        let used = start.len() - reader.rest().len();
+        Ok(Self { blocks: start.get(..used).unwrap_or_default() })
+    }
+
+    /// Names and values, `None` for a null.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
+        let mut reader = Reader::new(self.blocks);
+        let mut left = 0;
+        std::iter::from_fn(move || {
+            if left == 0 {
+                left = reader.block_count().ok()??;
+            }
+            left -= 1;
+            // INVARIANT: `read` has walked the same bytes without an error.
+            let name = reader.trusted_string()?;
+            let value =
+                if reader.long().ok()? == 1 { Some(reader.trusted_string()?) } else { None };
+            Some((name, value))
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! What the worker observes, of a whole connection or of one stream.
+//!
+//! It must not know who reads it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+
+/// The Avro schema.
+pub const SCHEMA: &str = include_str!("../avro/status.avsc");
+
+/// One message of the status topic: `whole` or `stream` is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the connection.
+    pub connection: String,
+    /// When it was written, by the worker's clock.
+    pub at: Millis,
+    /// Of the connection as a whole.
+    #[serde(default)]
+    pub whole: Option<ConnectionStatus>,
+    /// Of one stream.
+    #[serde(default)]
+    pub stream: Option<StreamStatus>,
+}
+
+/// What is true of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// The command obeyed.
+    #[serde(default)]
+    pub obeyed: Option<String>,
+    /// `starting`, `running`, `stopping`, `stopped`, `failed` or `deleted`.
+    pub state: String,
+    /// HubSpot's id of the account, once known.
+    #[serde(default)]
+    pub portal_id: Option<i64>,
+    /// The process that wrote it.
+    pub worker: String,
+    /// Why it does not run.
+    #[serde(default)]
+    pub error: Option<Problem>,
+}
+
+/// What went wrong, and what to do about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable, `snake_case`.
+    pub code: String,
+    /// What went wrong and where.
+    pub message: String,
+    /// What the user can do.
+    pub advice: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// What is true of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Object type.
+    pub name: String,
+    /// `backfill`, `incremental`, `idle`, `waiting`, `stopped`, `skipped` or
+    /// `failed`.
+    pub phase: String,
+    /// The run under way, or the last one.
+    #[serde(default)]
+    pub run_id: Option<String>,
+    /// Why that run was made.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// `succeeded`, `stopped`, `failed` or `restarted`; `None` while it runs.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    /// The one-time request that this run carries out.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// The one-time request last carried out.
+    #[serde(default)]
+    pub request_done: Option<String>,
+    /// Records written in this run.
+    #[serde(default)]
+    pub run_records: i64,
+    /// Records written in all runs.
+    #[serde(default)]
+    pub total_records: i64,
+    /// How many records the portal says it has.
+    #[serde(default)]
+    pub expected_total: Option<i64>,
+    /// Every change before it is in the log.
+    #[serde(default)]
+    pub cursor: Option<Millis>,
+    /// When the last run that succeeded ended.
+    #[serde(default)]
+    pub last_success_at: Option<Millis>,
+    /// When the next run is due.
+    #[serde(default)]
+    pub next_run_at: Option<Millis>,
+    /// Why it waits, was skipped or failed.
+    #[serde(default)]
+    pub error: Option<Problem>,
+    /// The last full pass that ended.
+    #[serde(default)]
+    pub full_pass: Option<FullPass>,
+}
+
+/// A full pass that ended: what it did not see is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullPass {
+    /// The run that made it.
+    pub run_id: String,
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
+    /// Rows whose fetch sequence is below it were not seen.
+    pub began_sequence: i64,
+    /// Of the records topic, by partition, once its last record was committed.
+    pub end_offsets: Vec<i64>,
+}

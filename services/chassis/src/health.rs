@@ -1,0 +1,112 @@
+//! Whether a process is alive and ready, and its metrics, over HTTP.
+//!
+//! It must not know what makes a process ready.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::Context;
+
+/// Conditions of a process by name; it is ready when every one of them holds.
+#[derive(Clone)]
+pub struct Health {
+    conditions: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+    metrics: Option<PrometheusHandle>,
+}
+
+impl Health {
+    /// Without conditions, so ready.
+    pub fn new(metrics: PrometheusHandle) -> Self {
+        Self { conditions: Arc::default(), metrics: Some(metrics) }
+    }
+
+    /// Without metrics, for tests.
+    pub fn without_metrics() -> Self {
+        Self { conditions: Arc::default(), metrics: None }
+    }
+
+    /// Says that a condition holds.
+    pub fn holds(&self, condition: &'static str) {
+        self.set(condition, Ok(()));
+    }
+
+    /// Says that a condition does not hold, and why.
+    pub fn fails(&self, condition: &'static str, reason: impl Into<String>) {
+        self.set(condition, Err(reason.into()));
+    }
+
+    /// Why the process is not ready: conditions that do not hold.
+    pub fn failures(&self) -> Vec<(&'static str, String)> {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions
+            .iter()
+            .filter_map(|(name, state)| Some((*name, state.as_ref().err()?.clone())))
+            .collect()
+    }
+
+    fn set(&self, condition: &'static str, state: Result<(), String>) {
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = conditions.insert(condition, state.clone());
+        drop(conditions);
+        match (before, state) {
+            (Some(Ok(())) | None, Err(reason)) => {
+                tracing::warn!(condition, reason, "not ready");
+            }
+            (Some(Err(_)), Ok(())) => tracing::info!(condition, "ready again"),
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("conditions", &self.conditions).finish_non_exhaustive()
+    }
+}
+
+/// `/health/live`, `/health/ready` and `/metrics`.
+pub fn router(context: Context) -> Router {
+    Router::new()
+        .route("/health/live", get(async || Json(json!({"status": "live"}))))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(context)
+}
+
+async fn ready(State(context): State<Context>) -> impl IntoResponse {
+    let mut failures: BTreeMap<_, _> = context.health().failures().into_iter().collect();
+    if context.draining().is_cancelled() {
+        failures.insert("lifecycle", "shutting down".to_owned());
+    }
+    if failures.is_empty() {
+        (StatusCode::OK, Json(json!({"status": "ready"})))
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"status": "not_ready", "failures": failures})),
+        )
+    }
+}
+
+async fn metrics(State(context): State<Context>) -> impl IntoResponse {
+    let text = context.health().metrics.as_ref().map(PrometheusHandle::render);
+    ([("content-type", "text/plain; version=0.0.4")], text.unwrap_or_default())
+}
+
+/// Serves the admin routes until the process has drained.
+pub(crate) async fn serve(context: Context, listener: TcpListener) -> anyhow::Result<()> {
+    let draining = context.draining().clone();
+    axum::serve(listener, router(context))
+        .with_graceful_shutdown(draining.cancelled_owned())
+        .await
+        .context("admin server")
+}

@@ -1,0 +1,127 @@
+//! Kafka settings that every client of ours shares, and the topics' creation.
+//!
+//! It must not know what is written to a topic.
+
+use rdkafka::ClientConfig;
+
+pub mod topics;
+
+/// Where Kafka is and how its topics are laid out.
+#[derive(Debug, Clone, clap::Args)]
+pub struct KafkaArgs {
+    /// Brokers to find the cluster by, host:port, comma-separated.
+    #[arg(long, env, default_value = "127.0.0.1:9092")]
+    pub kafka_bootstrap: String,
+
+    /// What every topic's name begins with.
+    #[arg(long, env, default_value = "hubspot.")]
+    pub topic_prefix: String,
+
+    /// Partitions of the commands, checkpoints and status topics. Cannot be
+    /// changed once they exist.
+    #[arg(long, env, default_value = "8", value_parser = clap::value_parser!(i32).range(1..=1024))]
+    pub control_partitions: i32,
+
+    /// Partitions of the other topics.
+    #[arg(long, env, default_value = "8", value_parser = clap::value_parser!(i32).range(1..=1024))]
+    pub record_partitions: i32,
+
+    /// Replicas of each partition.
+    #[arg(long, env, default_value = "1", value_parser = clap::value_parser!(i32).range(1..=7))]
+    pub replication: i32,
+
+    /// plaintext, ssl, `sasl_plaintext` or `sasl_ssl`.
+    #[arg(long, env, default_value = "plaintext")]
+    pub kafka_security: String,
+
+    /// File with the certificate authorities of the brokers.
+    #[arg(long, env)]
+    pub kafka_ca_file: Option<String>,
+
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+    #[arg(long, env)]
+    pub kafka_sasl_mechanism: Option<String>,
+
+    /// User name for SASL.
+    #[arg(long, env)]
+    pub kafka_username: Option<String>,
+
+    /// Password for SASL.
+    #[arg(long, env, hide_env_values = true)]
+    pub kafka_password: Option<secrecy::SecretString>,
+}
+
+impl KafkaArgs {
+    /// Settings of every client.
+    pub fn client(&self, client_id: &str) -> ClientConfig {
+        use secrecy::ExposeSecret as _;
+
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.kafka_bootstrap)
+            .set("client.id", client_id)
+            .set("security.protocol", &self.kafka_security)
+            // Without it a broker that is gone for a while is asked again only
+            // after ten seconds.
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.keepalive.enable", "true")
+            .set("socket.nagle.disable", "true");
+        let optional = [
+            ("ssl.ca.location", self.kafka_ca_file.as_deref()),
+            ("sasl.mechanism", self.kafka_sasl_mechanism.as_deref()),
+            ("sasl.username", self.kafka_username.as_deref()),
+            ("sasl.password", self.kafka_password.as_ref().map(|it| it.expose_secret())),
+        ];
+        for (key, value) in optional {
+            if let Some(value) = value {
+                config.set(key, value);
+            }
+        }
+        config
+    }
+
+    /// Settings of a producer: idempotent, acknowledged by all replicas, keyed
+    /// as Java's clients key.
+    pub fn producer(&self, client_id: &str) -> ClientConfig {
+        let mut config = self.client(client_id);
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "5")
+            // The broker's limit on the records topic, and the dead letters'.
+            .set("message.max.bytes", (40 * 1024 * 1024).to_string())
+            .set("queue.buffering.max.kbytes", (16 * 1024).to_string());
+        config
+    }
+
+    /// Settings of a producer whose writes are transactions.
+    pub fn transactional_producer(&self, client_id: &str, transactional_id: &str) -> ClientConfig {
+        let mut config = self.producer(client_id);
+        config
+            .set("transactional.id", transactional_id)
+            .set("transaction.timeout.ms", "15000")
+            // Must be below the transaction's timeout.
+            .set("message.timeout.ms", "12000");
+        config
+    }
+
+    /// Settings of a consumer that sees only what was committed, reports the
+    /// end of each partition, and commits no offset by itself.
+    pub fn consumer(&self, client_id: &str, group: &str) -> ClientConfig {
+        let mut config = self.client(client_id);
+        config
+            .set("group.id", group)
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "50")
+            .set("fetch.message.max.bytes", (4 * 1024 * 1024).to_string())
+            .set("receive.message.max.bytes", (100 * 1024 * 1024).to_string())
+            .set("queued.max.messages.kbytes", (16 * 1024).to_string());
+        config
+    }
+}

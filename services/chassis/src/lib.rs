@@ -1,0 +1,100 @@
+//! What every process of the system needs: a way to run, to shut down, to be
+//! seen and to reach Kafka and the schema registry.
+//!
+//! It must not know what the process does.
+
+pub mod clock;
+pub mod health;
+pub mod kafka;
+pub mod registry;
+pub mod shutdown;
+pub mod telemetry;
+
+use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+
+pub use clock::Clock;
+pub use health::Health;
+pub use shutdown::Context;
+
+/// What every process is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Address of the admin server: health and metrics.
+    #[arg(long, env, value_name = "ADDRESS")]
+    pub admin_address: Option<SocketAddr>,
+
+    /// Form of the log lines.
+    #[arg(long, env, default_value = "text", value_enum)]
+    pub log_format: telemetry::LogFormat,
+
+    /// Seconds that a shutdown may take before it is cut off.
+    #[arg(long, env, default_value = "8", value_parser = seconds)]
+    pub drain_limit: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<u64>()
+        .map(Duration::from_secs)
+        .map_err(|error| format!("a whole number of seconds is needed: {error}"))
+}
+
+/// Runs a process from its parsed arguments to its exit code: telemetry,
+/// runtime, admin server, signals, the service, and the drain.
+pub fn run<F, Fut>(name: &'static str, args: &Args, service: F) -> ExitCode
+where
+    F: FnOnce(Context) -> Fut + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let metrics = match telemetry::install(name, args.log_format) {
+        Ok(metrics) => metrics,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "there is no log yet")]
+            {
+                eprintln!("{name}: cannot start telemetry: {error:#}");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(supervise(args.clone(), metrics, service));
+            // Threads that librdkafka blocks must not hold up the exit.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            outcome
+        });
+    match outcome {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "stopped by a failure");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn supervise<F, Fut>(
+    args: Args,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    service: F,
+) -> anyhow::Result<()>
+where
+    F: FnOnce(Context) -> Fut + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let context = Context::new(Clock::system(), Health::new(metrics));
+    if let Some(address) = args.admin_address {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (--admin-address)"))?;
+        context.spawn("admin server", health::serve(context.clone(), listener));
+    }
+    context.spawn("service", service(context.clone()));
+    shutdown::until_signal_and_drained(&context, args.drain_limit).await
+}

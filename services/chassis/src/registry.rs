@@ -1,0 +1,151 @@
+//! The schema registry, by its Confluent-compatible REST API.
+//!
+//! It must not know which schemas there are.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Where the registry is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RegistryArgs {
+    /// Address of the schema registry's Confluent-compatible API.
+    #[arg(long, env, default_value = "http://127.0.0.1:8081/apis/ccompat/v7")]
+    pub registry_url: String,
+}
+
+/// Why the registry did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No answer, or one that says to come back later.
+    #[error("schema registry does not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The schema breaks readers of what is in the log.
+    #[error("schema of {subject} is not backward compatible with those in the registry: {reason}")]
+    Incompatible {
+        /// Subject of the schema.
+        subject: String,
+        /// What the registry says.
+        reason: String,
+    },
+    /// Any other refusal.
+    #[error("schema registry refused {request}: {status} {reason}")]
+    Refused {
+        /// What was asked.
+        request: String,
+        /// HTTP status.
+        status: u16,
+        /// What the registry says.
+        reason: String,
+    },
+}
+
+impl RegistryError {
+    /// Whether the same call can succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Incompatible { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// A client of the registry. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Registry {
+    /// A client; nothing is sent yet.
+    pub fn new(args: &RegistryArgs) -> Result<Self, RegistryError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .timeout(Duration::from_secs(10))
+            .build()
+            .map_err(|error| RegistryError::Unavailable(Box::new(error)))?;
+        Ok(Self { url: args.registry_url.trim_end_matches('/').to_owned(), http })
+    }
+
+    /// Registers a schema under `BACKWARD_TRANSITIVE` and returns its id; the
+    /// same schema always gets the same id.
+    pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
+        self.send(
+            reqwest::Method::PUT,
+            &format!("/config/{subject}"),
+            Some(json!({"compatibility": "BACKWARD_TRANSITIVE"})),
+        )
+        .await?;
+        let answer = self
+            .send(
+                reqwest::Method::POST,
+                &format!("/subjects/{subject}/versions"),
+                Some(json!({"schemaType": "AVRO", "schema": schema})),
+            )
+            .await
+            .map_err(|error| match error {
+                RegistryError::Refused { status: 409 | 422, reason, .. } => {
+                    RegistryError::Incompatible { subject: subject.to_owned(), reason }
+                }
+                other => other,
+            })?;
+        answer
+            .get("id")
+            .and_then(Value::as_u64)
+            .and_then(|id| u32::try_from(id).ok())
+            .ok_or_else(|| RegistryError::Refused {
+                request: format!("registration of {subject}"),
+                status: 200,
+                reason: "the answer has no id".to_owned(),
+            })
+    }
+
+    /// The schema with this id; `None` where the registry has none.
+    pub async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
+        match self.send(reqwest::Method::GET, &format!("/schemas/ids/{id}"), None).await {
+            Ok(answer) => {
+                Ok(answer.get("schema").and_then(Value::as_str).map(ToOwned::to_owned))
+            }
+            Err(RegistryError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, RegistryError> {
+        let unavailable = |error| RegistryError::Unavailable(Box::new(error));
+        let mut request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.url))
+            .header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/vnd.schemaregistry.v1+json")
+                .body(body.to_string());
+        }
+        let response = request.send().await.map_err(unavailable)?;
+        let status = response.status();
+        let text = response.text().await.map_err(unavailable)?;
+        if status.is_success() {
+            return serde_json::from_str(&text)
+                .map_err(|error| RegistryError::Unavailable(Box::new(error)));
+        }
+        if status.is_server_error() || status.as_u16() == 429 {
+            return Err(RegistryError::Unavailable(format!("{status}").into()));
+        }
+        let reason = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|body| Some(body.get("message")?.as_str()?.to_owned()))
+            .unwrap_or(text);
+        Err(RegistryError::Refused {
+            request: format!("{method} {path}"),
+            status: status.as_u16(),
+            reason,
+        })
+    }
+}
