@@ -99,7 +99,7 @@ pub fn encode<T: Serialize>(
     value: &T,
 ) -> Result<Vec<u8>, EncodeError> {
     let mut out = frame(schema_id, 256);
-    apache_avro::GenericDatumWriter::builder(schema)
+    apache_avro::writer::datum::GenericDatumWriter::builder(schema)
         .build()
         .and_then(|writer| writer.write_ser(&mut out, value))
         .map_err(|error| EncodeError::Avro(Box::new(error)))?;
