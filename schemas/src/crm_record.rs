@@ -216,3 +216,6 @@ struct Foreign<'a> {
     #[serde(default)]
     definitions_version: i64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,9 @@ pub mod property_map;
 pub mod status;
 pub mod topics;
 
+#[cfg(test)]
+mod examples;
+
 pub use checkpoint::{Checkpoint, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
 pub use command::{Command, DesiredState, Request, RequestKind};

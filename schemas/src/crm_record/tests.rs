@@ -1,0 +1,164 @@
+use std::collections::HashMap;
+
+use apache_avro::{Schema, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
+use proptest::prelude::*;
+use serde::Serialize;
+
+use super::*;
+use crate::{PropertyMapBuilder, codec::HEADER_BYTES, unframe};
+
+/// The record as the Avro library sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "CrmRecord")]
+struct Reference {
+    portal_id: i64,
+    object_type: String,
+    object_id: i64,
+    created_at: i64,
+    updated_at: i64,
+    archived: bool,
+    deleted: bool,
+    properties: HashMap<String, Option<String>>,
+    connection: String,
+    run_id: String,
+    reason: String,
+    fetched_at: i64,
+    fetch_sequence: i64,
+    merged_into: Option<i64>,
+    definitions_version: i64,
+}
+
+prop_compose! {
+    fn references()(
+        (portal_id, object_id, created_at, updated_at) in any::<(i64, i64, i64, i64)>(),
+        (archived, deleted) in any::<(bool, bool)>(),
+        properties in prop::collection::hash_map(".{1,12}", ".{1,200}", 0..60),
+        (object_type, connection, run_id, reason) in (".{0,12}", ".{0,12}", ".{0,40}", ".{0,12}"),
+        (fetched_at, fetch_sequence, merged_into, definitions_version)
+            in any::<(i64, i64, Option<i64>, i64)>(),
+    ) -> Reference {
+        let properties = properties.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        Reference {
+            portal_id, object_type, object_id, created_at, updated_at, archived, deleted,
+            properties, connection, run_id, reason, fetched_at, fetch_sequence, merged_into,
+            definitions_version,
+        }
+    }
+}
+
+fn properties_of(reference: &Reference) -> PropertyMap {
+    let mut builder = PropertyMapBuilder::default();
+    for (name, value) in &reference.properties {
+        builder.push(name, value.as_deref().unwrap_or_default());
+    }
+    builder.finish()
+}
+
+fn record<'a>(reference: &'a Reference, properties: &'a PropertyMap) -> CrmRecord<'a, &'a PropertyMap> {
+    CrmRecord {
+        portal_id: reference.portal_id,
+        object_type: &reference.object_type,
+        object_id: reference.object_id,
+        created_at: reference.created_at,
+        updated_at: reference.updated_at,
+        archived: reference.archived,
+        deleted: reference.deleted,
+        properties,
+        connection: &reference.connection,
+        run_id: &reference.run_id,
+        reason: &reference.reason,
+        fetched_at: reference.fetched_at,
+        fetch_sequence: reference.fetch_sequence,
+        merged_into: reference.merged_into,
+        definitions_version: reference.definitions_version,
+    }
+}
+
+fn same(decoded: &CrmRecord<'_, Properties<'_>>, reference: &Reference) -> bool {
+    let properties = properties_of(reference);
+    let expected = record(reference, &properties);
+    let read: HashMap<_, _> = decoded
+        .properties
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+        .collect();
+    read == reference.properties
+        && decoded.key() == expected.key()
+        && decoded.version() == expected.version()
+        && (decoded.created_at, decoded.updated_at) == (expected.created_at, expected.updated_at)
+        && (decoded.archived, decoded.deleted) == (expected.archived, expected.deleted)
+        && (decoded.connection, decoded.run_id, decoded.reason)
+            == (expected.connection, expected.run_id, expected.reason)
+        && decoded.fetched_at == expected.fetched_at
+        && decoded.fetch_sequence == expected.fetch_sequence
+        && decoded.merged_into == expected.merged_into
+        && decoded.definitions_version == expected.definitions_version
+}
+
+proptest! {
+    #[test]
+    fn the_avro_library_reads_what_is_written(reference in references()) {
+        let schema = Schema::parse_str(SCHEMA).unwrap();
+        let properties = properties_of(&reference);
+        let message = record(&reference, &properties).encode(7);
+        let framed = unframe(&message).unwrap();
+        prop_assert_eq!(framed.schema_id, 7);
+        let mut datum = framed.datum;
+        let read: Reference = GenericDatumReader::builder(&schema)
+            .build().unwrap().read_deser(&mut datum).unwrap();
+        prop_assert_eq!(read, reference);
+        prop_assert!(datum.is_empty());
+    }
+
+    #[test]
+    fn what_the_avro_library_writes_is_read(reference in references()) {
+        let schema = Schema::parse_str(SCHEMA).unwrap();
+        let mut datum = Vec::new();
+        GenericDatumWriter::builder(&schema).build().unwrap()
+            .write_ser(&mut datum, &reference).unwrap();
+        prop_assert!(same(&CrmRecord::decode(&datum).unwrap(), &reference));
+    }
+
+    #[test]
+    fn a_newer_schema_is_read_by_field_name(reference in references()) {
+        let newer = SCHEMA.replacen(
+            r#"{"name": "portal_id""#,
+            r#"{"name": "added_later", "type": "string", "default": ""}, {"name": "portal_id""#,
+            1,
+        );
+        let properties = properties_of(&reference);
+        let message = record(&reference, &properties).encode(7);
+        // "added_later" comes first and is the empty string.
+        let datum = [&[0], &message[HEADER_BYTES..]].concat();
+        let translated = Decoder::new(&newer).unwrap().translate(&datum).unwrap().unwrap();
+        prop_assert!(same(&CrmRecord::decode(&translated).unwrap(), &reference));
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(record) = CrmRecord::decode(&bytes) {
+            prop_assert!(record.properties.iter().count() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_cut_message_is_refused(reference in references(), cut in any::<prop::sample::Index>()) {
+        let properties = properties_of(&reference);
+        let message = record(&reference, &properties).encode(7);
+        let datum = &message[HEADER_BYTES..];
+        prop_assert!(CrmRecord::decode(&datum[..cut.index(datum.len())]).is_err());
+    }
+
+    #[test]
+    fn the_newer_version_is_the_later_change_then_the_later_read(
+        (a, b) in any::<((u32, u32), (u32, u32))>(),
+    ) {
+        let of = |(updated, sequence): (u32, u32)| version(updated.into(), sequence.into());
+        prop_assert_eq!(a.cmp(&b), of(a).cmp(&of(b)));
+    }
+}
+
+#[test]
+fn the_current_schema_needs_no_translation() {
+    assert!(Decoder::new(SCHEMA).unwrap().foreign.is_none());
+}
