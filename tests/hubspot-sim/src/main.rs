@@ -1,2 +1,174 @@
-//! placeholder
-fn main() {}
+//! The simulator as a process: a demo portal for who has no token.
+//!
+//! It must not know more than how to read its settings.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Parser;
+use hubspot_sim::{Config, CursorMode, Limits, PortalConfig, Quirks, Simulator};
+
+/// A HubSpot simulator.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Where it listens.
+    #[arg(long, env = "HUBSPOT_SIM_LISTEN", default_value = "127.0.0.1:8089")]
+    listen: SocketAddr,
+    /// Contacts at the start.
+    #[arg(long, env = "HUBSPOT_SIM_CONTACTS", default_value_t = 20_000)]
+    contacts: u32,
+    /// Companies at the start.
+    #[arg(long, env = "HUBSPOT_SIM_COMPANIES", default_value_t = 2_000)]
+    companies: u32,
+    /// Random changes a second.
+    #[arg(long, env = "HUBSPOT_SIM_CHANGES_PER_SECOND", default_value_t = 0.0)]
+    changes_per_second: f64,
+    /// Seed of the demo data.
+    #[arg(long, env = "HUBSPOT_SIM_SEED", default_value_t = 1)]
+    seed: u64,
+    /// The private-app token that it accepts.
+    #[arg(
+        long,
+        env = "HUBSPOT_SIM_TOKEN",
+        default_value = "demo-token",
+        hide_env_values = true
+    )]
+    token: String,
+    /// Where the portal is kept over a restart; nowhere by default.
+    #[arg(long, env = "HUBSPOT_SIM_STATE_DIR", value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+    /// HubSpot's id of the portal.
+    #[arg(long, env = "HUBSPOT_SIM_PORTAL_ID", default_value_t = 4_711_001)]
+    portal_id: u64,
+    /// Contact properties in all.
+    #[arg(long, env = "HUBSPOT_SIM_PROPERTIES", default_value_t = 49)]
+    properties: u16,
+    /// Contact properties that an object has set, about.
+    #[arg(long, env = "HUBSPOT_SIM_SET_PROPERTIES", default_value_t = 35)]
+    set_properties: u16,
+    /// Sleep before each answer, in ms.
+    #[arg(long, env = "HUBSPOT_SIM_LATENCY_MS", default_value_t = 0)]
+    latency_ms: u64,
+    /// General requests per 10 s, or `off` for no limits at all.
+    #[arg(long, env = "HUBSPOT_SIM_RATE_LIMIT", default_value = "190", value_parser = limit)]
+    rate_limit: Limit,
+    /// Searches per second, or `off`.
+    #[arg(long, env = "HUBSPOT_SIM_SEARCH_LIMIT", default_value = "5", value_parser = limit)]
+    search_limit: Limit,
+    /// Time until search sees a change, in ms.
+    #[arg(long, env = "HUBSPOT_SIM_INDEX_LAG_MS", default_value_t = 3_000)]
+    index_lag_ms: i64,
+    /// Compress bodies for those who accept it.
+    #[arg(long, env = "HUBSPOT_SIM_GZIP")]
+    gzip: bool,
+    /// Make the list's cursor a token that no client can read.
+    #[arg(long, env = "HUBSPOT_SIM_OPAQUE_CURSOR")]
+    opaque_cursor: bool,
+    /// Share of requests that meet a random fault.
+    #[arg(
+        long,
+        env = "HUBSPOT_SIM_RANDOM_FAULTS",
+        value_name = "PERCENT",
+        default_value_t = 0.0
+    )]
+    random_faults: f64,
+    /// Keep each request with its time, for `GET /__sim/requests/all`.
+    #[arg(long, env = "HUBSPOT_SIM_KEEP_REQUESTS")]
+    keep_requests: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<u32>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    if text == "off" {
+        return Ok(Limit(None));
+    }
+    text.parse()
+        .map(|it| Limit(Some(it)))
+        .map_err(|_| "a number or `off` is needed".to_owned())
+}
+
+impl Args {
+    fn config(self) -> Config {
+        let limits = Limits {
+            general: self.rate_limit.0,
+            search: self.search_limit.0,
+            ..if self.rate_limit.0.is_some() {
+                Limits::default()
+            } else {
+                Limits::off()
+            }
+        };
+        let quirks = Quirks {
+            index_lag_ms: self.index_lag_ms,
+            cursor: if self.opaque_cursor {
+                CursorMode::Opaque
+            } else {
+                CursorMode::Id
+            },
+            ..Quirks::default()
+        };
+        let portal = PortalConfig {
+            portal_id: self.portal_id,
+            tokens: vec![self.token],
+            contacts: self.contacts,
+            companies: self.companies,
+            seed: self.seed,
+            properties: self.properties,
+            set_properties: self.set_properties,
+            changes_per_second: self.changes_per_second,
+            state_dir: self.state_dir,
+            limits,
+            quirks,
+            ..PortalConfig::default()
+        };
+        Config {
+            listen: self.listen,
+            portals: vec![portal],
+            latency_ms: self.latency_ms,
+            gzip: self.gzip,
+            random_faults_percent: self.random_faults,
+            fault_seed: self.seed,
+            keep_requests: self.keep_requests,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::builder()
+                .with_default_directive(tracing::Level::INFO.into())
+                .from_env_lossy(),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = tokio::runtime::Runtime::new()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(run(Args::parse())));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "stopped by a failure");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let address = args.listen;
+    let simulator = Simulator::start(args.config())
+        .await
+        .with_context(|| format!("cannot start on {address}"))?;
+    tracing::info!(address = %simulator.address(), "listening");
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    simulator.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}

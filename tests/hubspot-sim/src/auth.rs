@@ -1,0 +1,195 @@
+//! Tokens: private-app ones, which last, and OAuth ones, which expire.
+//!
+//! It must not know what a token is used for.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::json;
+
+use crate::{
+    answer::{Answer, correlation_id},
+    config::{OAuthConfig, PortalConfig},
+    json, stamp,
+};
+
+/// Who may ask for which portal.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Portal and time of expiry, by access token.
+    access: HashMap<String, (u64, Option<i64>)>,
+    grants: Vec<Grant>,
+    issued: u64,
+}
+
+#[derive(Debug)]
+struct Grant {
+    portal_id: u64,
+    app: OAuthConfig,
+    refresh_token: String,
+    revoked: bool,
+}
+
+impl Tokens {
+    pub(crate) fn new(portals: &[PortalConfig]) -> Self {
+        let mut inner = Inner::default();
+        for portal in portals {
+            for token in &portal.tokens {
+                inner.access.insert(token.clone(), (portal.portal_id, None));
+            }
+            inner.grants.extend(portal.oauth.iter().map(|app| Grant {
+                portal_id: portal.portal_id,
+                refresh_token: app.refresh_token.clone(),
+                app: app.clone(),
+                revoked: false,
+            }));
+        }
+        Self {
+            inner: Mutex::new(inner),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The portal that a token leads to.
+    pub(crate) fn portal_of(&self, token: &str, now_ms: i64) -> Result<u64, Answer> {
+        match self.lock().access.get(token) {
+            None => Err(Answer::unknown_token()),
+            Some((_, Some(expiry))) if *expiry <= now_ms => {
+                Err(Answer::expired_token(&stamp::iso(*expiry)))
+            }
+            Some((portal_id, _)) => Ok(*portal_id),
+        }
+    }
+
+    /// Lets a token lead to a portal from now on.
+    pub(crate) fn assign(&self, token: &str, portal_id: u64) {
+        self.lock()
+            .access
+            .insert(token.to_owned(), (portal_id, None));
+    }
+
+    /// Makes a token unknown.
+    pub(crate) fn revoke(&self, token: &str) {
+        self.lock().access.remove(token);
+    }
+
+    /// Ends an OAuth token's life; a private-app token has no end.
+    pub(crate) fn expire(&self, token: &str, now_ms: i64) {
+        if let Some((_, Some(expiry))) = self.lock().access.get_mut(token) {
+            *expiry = now_ms;
+        }
+    }
+
+    /// Ends the life of all OAuth access tokens of a portal.
+    pub(crate) fn expire_all(&self, portal_id: u64, now_ms: i64) {
+        for (portal, expiry) in self.lock().access.values_mut() {
+            if let Some(expiry) = expiry
+                && *portal == portal_id
+            {
+                *expiry = now_ms;
+            }
+        }
+    }
+
+    /// Revokes the grant of a portal: neither refresh nor access is left.
+    pub(crate) fn revoke_grant(&self, portal_id: u64) {
+        let mut inner = self.lock();
+        inner
+            .access
+            .retain(|_, (portal, expiry)| expiry.is_none() || *portal != portal_id);
+        for grant in inner
+            .grants
+            .iter_mut()
+            .filter(|grant| grant.portal_id == portal_id)
+        {
+            grant.revoked = true;
+        }
+    }
+
+    /// The refresh token that is good now.
+    pub(crate) fn refresh_token(&self, portal_id: u64) -> Option<String> {
+        let inner = self.lock();
+        inner
+            .grants
+            .iter()
+            .find(|it| it.portal_id == portal_id)
+            .map(|it| it.refresh_token.clone())
+    }
+
+    /// The token endpoint.
+    pub(crate) fn refresh(&self, form: &[u8], now_ms: i64) -> Answer {
+        let form = String::from_utf8_lossy(form);
+        let fields: HashMap<&str, String> = json::pairs(&form)
+            .map(|(name, value)| (name, json::decode(value)))
+            .collect();
+        let field = |name: &str| fields.get(name).map_or("", String::as_str);
+        if field("grant_type") != "refresh_token" {
+            return oauth_error(
+                "BAD_GRANT_TYPE",
+                "unsupported_grant_type",
+                "unsupported grant type",
+            );
+        }
+        let mut inner = self.lock();
+        let Inner {
+            access,
+            grants,
+            issued,
+        } = &mut *inner;
+        let apps = |it: &&mut Grant| it.app.client_id == field("client_id");
+        if !grants
+            .iter_mut()
+            .any(|it| apps(&it) && it.app.client_secret == field("client_secret"))
+        {
+            return oauth_error(
+                "BAD_CLIENT_ID",
+                "invalid_client",
+                "missing or invalid client id",
+            );
+        }
+        let grant = grants
+            .iter_mut()
+            .filter(apps)
+            .find(|it| !it.revoked && it.refresh_token == field("refresh_token"));
+        let Some(grant) = grant else {
+            let text = "refresh token is invalid, expired or revoked";
+            return oauth_error("BAD_REFRESH_TOKEN", "invalid_grant", text);
+        };
+        *issued += 1;
+        let token = format!("oauth-access-{}-{issued}", grant.portal_id);
+        if grant.app.rotate {
+            grant.refresh_token = format!("oauth-refresh-{}-{issued}", grant.portal_id);
+        }
+        access.insert(
+            token.clone(),
+            (
+                grant.portal_id,
+                Some(now_ms + grant.app.expires_in_s * 1_000),
+            ),
+        );
+        Answer::json(
+            200,
+            &json!({"token_type": "bearer", "access_token": token,
+                    "refresh_token": grant.refresh_token, "expires_in": grant.app.expires_in_s,
+                    "hub_id": grant.portal_id, "scopes": ["oauth", "crm.objects.contacts.read"]}),
+        )
+    }
+}
+
+fn oauth_error(status: &str, error: &str, text: &str) -> Answer {
+    Answer::json(
+        400,
+        &json!({"status": status, "error": error, "error_description": text, "message": text,
+                "correlationId": correlation_id()}),
+    )
+}

@@ -1,0 +1,40 @@
+//! HubSpot's clock as the simulator has it: the machine's, plus an offset that
+//! a test moves.
+//!
+//! It must not know what is stamped with it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// The simulated time of day.
+#[derive(Debug, Clone, Default)]
+pub struct SimClock {
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl SimClock {
+    /// Now in HubSpot, in ms since 1970.
+    pub fn now_ms(&self) -> i64 {
+        machine_ms() + self.offset_ms.load(Ordering::SeqCst)
+    }
+
+    /// Moves HubSpot's clock forward.
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap_or(0);
+        self.offset_ms.fetch_add(by, Ordering::SeqCst);
+    }
+}
+
+/// The machine's own time, in ms since 1970.
+pub(crate) fn machine_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}

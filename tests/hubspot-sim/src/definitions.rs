@@ -1,0 +1,201 @@
+//! The property definitions of one object type, as the properties endpoint
+//! shows them.
+//!
+//! It must not know the objects that carry the values.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::stamp;
+
+/// One property of an object type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Definition {
+    /// Its name, which never changes.
+    pub name: String,
+    /// What people see.
+    pub label: String,
+    /// HubSpot's `type`: `string`, `number`, `date`, `datetime`, `bool`, `enumeration` …
+    pub kind: String,
+    /// HubSpot's `fieldType`: `text`, `textarea`, `checkbox` …
+    pub field_type: String,
+    /// What it is for.
+    pub description: String,
+    /// The choices of an enumeration.
+    pub options: Vec<String>,
+    /// HubSpot computes it, and that does not touch last-modified.
+    pub calculated: bool,
+    /// Hidden in HubSpot's own pages.
+    pub hidden: bool,
+    /// Made by HubSpot, not by the customer.
+    pub hubspot_defined: bool,
+    /// The object type that the value is an id of.
+    pub references: Option<String>,
+    /// When it was archived.
+    pub archived_at: Option<i64>,
+    /// When it was made, in ms since 1970.
+    pub created_at: i64,
+    /// When it was last changed.
+    pub updated_at: i64,
+    /// Where its value comes from.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+impl Default for Definition {
+    fn default() -> Self {
+        Self::new("", "string", "text")
+    }
+}
+
+/// Where the value of a property comes from.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// It is a value of the object.
+    #[default]
+    Stored,
+    /// It is the object's id.
+    Id,
+    /// It is the time of creation.
+    Created,
+    /// It is the time of the last change.
+    Modified,
+}
+
+impl Definition {
+    /// A property of the customer's own.
+    pub fn new(name: &str, kind: &str, field_type: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            label: label_of(name),
+            kind: kind.to_owned(),
+            field_type: field_type.to_owned(),
+            description: String::new(),
+            options: Vec::new(),
+            calculated: false,
+            hidden: false,
+            hubspot_defined: false,
+            references: None,
+            archived_at: None,
+            created_at: 1_577_836_800_000,
+            updated_at: 1_577_836_800_000,
+            source: Source::Stored,
+        }
+    }
+
+    /// As the properties endpoint shows it.
+    fn to_json(&self, order: usize) -> Value {
+        let options: Vec<Value> = self
+            .options
+            .iter()
+            .enumerate()
+            .map(|(order, value)| {
+                json!({"label": label_of(value), "value": value, "displayOrder": order,
+                       "hidden": false, "description": null})
+            })
+            .collect();
+        let mut shown = json!({
+            "name": self.name, "label": self.label, "type": self.kind,
+            "fieldType": self.field_type, "groupName": "information",
+            "description": self.description, "options": options, "displayOrder": order,
+            "calculated": self.calculated, "externalOptions": self.references.is_some(),
+            "hasUniqueValue": self.source == Source::Id, "hidden": self.hidden,
+            "hubspotDefined": self.hubspot_defined, "formField": !self.hidden,
+            "archived": self.archived_at.is_some(), "dataSensitivity": "non_sensitive",
+            "createdAt": stamp::iso(self.created_at), "updatedAt": stamp::iso(self.updated_at),
+            "createdUserId": "2345678", "updatedUserId": "2345678",
+            "modificationMetadata": {
+                "archivable": !self.hubspot_defined, "readOnlyDefinition": self.hubspot_defined,
+                "readOnlyOptions": self.hubspot_defined,
+                "readOnlyValue": self.calculated || self.source != Source::Stored,
+            },
+        });
+        if let Some(fields) = shown.as_object_mut() {
+            if let Some(references) = &self.references {
+                fields.insert("referencedObjectType".into(), json!(references));
+            }
+            if let Some(at) = self.archived_at {
+                fields.insert("archivedAt".into(), json!(stamp::iso(at)));
+            }
+            if self.calculated {
+                fields.insert("calculationFormula".into(), json!("1 + 1"));
+            }
+        }
+        shown
+    }
+}
+
+/// `first_name` as `First name`.
+fn label_of(name: &str) -> String {
+    let mut label = name.replace('_', " ");
+    if let Some(first) = label.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    label
+}
+
+/// All definitions of an object type, in order; a place is never used again.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Definitions {
+    list: Vec<Definition>,
+    places: HashMap<String, u16>,
+    /// Raised by each change, so that rendered objects know that they are stale.
+    pub(crate) version: u32,
+}
+
+impl Definitions {
+    /// Adds a definition, or replaces the one of that name.
+    pub(crate) fn put(&mut self, definition: Definition) {
+        self.version += 1;
+        match self.places.get(&definition.name) {
+            Some(&place) => {
+                if let Some(slot) = self.list.get_mut(usize::from(place)) {
+                    *slot = definition;
+                }
+            }
+            None => {
+                let place = u16::try_from(self.list.len()).unwrap_or(u16::MAX);
+                self.places.insert(definition.name.clone(), place);
+                self.list.push(definition);
+            }
+        }
+    }
+
+    /// The place of a property by name, archived ones included.
+    pub(crate) fn place(&self, name: &str) -> Option<u16> {
+        self.places.get(name).copied()
+    }
+
+    /// The definition at a place.
+    pub(crate) fn at(&self, place: u16) -> Option<&Definition> {
+        self.list.get(usize::from(place))
+    }
+
+    /// The definition of that name, unless archived.
+    pub(crate) fn active(&self, name: &str) -> Option<(u16, &Definition)> {
+        let place = self.place(name)?;
+        self.at(place)
+            .filter(|definition| definition.archived_at.is_none())
+            .map(|d| (place, d))
+    }
+
+    /// All that are not archived, with their places.
+    pub(crate) fn all_active(&self) -> impl Iterator<Item = (u16, &Definition)> {
+        (0..)
+            .zip(&self.list)
+            .filter(|(_, definition)| definition.archived_at.is_none())
+    }
+
+    /// As the properties endpoint shows them.
+    pub(crate) fn to_json(&self, archived: bool) -> Vec<Value> {
+        self.list
+            .iter()
+            .enumerate()
+            .filter(|(_, definition)| definition.archived_at.is_some() == archived)
+            .map(|(order, definition)| definition.to_json(order))
+            .collect()
+    }
+}

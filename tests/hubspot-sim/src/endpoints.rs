@@ -1,0 +1,116 @@
+//! The endpoints, each from a parsed request to an answer.
+//!
+//! They must not know of tokens, limits or sockets: who asks is settled.
+
+mod associations;
+mod batch_read;
+mod list;
+mod portal_info;
+mod search;
+
+use crate::{
+    answer::Answer,
+    json,
+    portal::Portal,
+    route::{Kind, Route},
+    table::Table,
+};
+
+/// A request, as the endpoints need it.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) portal: &'a Portal,
+    pub(crate) route: &'a Route,
+    pub(crate) query: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+impl Ask<'_> {
+    /// A parameter of the query string, still encoded.
+    fn raw(&self, name: &str) -> Option<&str> {
+        json::pairs(self.query)
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// A parameter of the query string.
+    fn parameter(&self, name: &str) -> Option<String> {
+        self.raw(name)
+            .map(json::decode)
+            .filter(|value| !value.is_empty())
+    }
+
+    fn archived(&self) -> bool {
+        self.raw("archived") == Some("true")
+    }
+
+    fn limit(&self, default: usize, most: usize) -> Result<usize, Answer> {
+        let Some(text) = self.parameter("limit") else {
+            return Ok(default);
+        };
+        match text.parse() {
+            Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
+            _ => Err(Answer::invalid(&format!(
+                "limit must be between 1 and {most}"
+            ))),
+        }
+    }
+}
+
+/// Answers a request.
+pub(crate) fn answer(ask: &Ask<'_>) -> Answer {
+    let answered = match ask.route.kind {
+        Kind::List | Kind::ListArchived => list::page(ask),
+        Kind::Read => list::one(ask),
+        Kind::Search => search::page(ask),
+        Kind::BatchRead => batch_read::read(ask),
+        Kind::Associations => associations::read(ask),
+        Kind::Properties => portal_info::properties(ask),
+        Kind::Details => Ok(portal_info::details(ask)),
+        Kind::Usage => Ok(portal_info::usage(ask)),
+        Kind::Owners => portal_info::owners(ask),
+        Kind::Schemas => Ok(portal_info::schemas(ask)),
+        Kind::Pipelines => portal_info::pipelines(ask),
+        Kind::OAuth | Kind::Unknown => Err(Answer::no_such_path()),
+    };
+    answered.unwrap_or_else(|refused| refused)
+}
+
+fn no_such_type(name: &str) -> Answer {
+    Answer::error(
+        404,
+        "OBJECT_NOT_FOUND",
+        &format!("Unable to infer object type from: {name}"),
+    )
+}
+
+/// The page of `table` is written by `rows`; commas between.
+fn separate(out: &mut Vec<u8>, first: &mut bool) {
+    if !*first {
+        out.push(b',');
+    }
+    *first = false;
+}
+
+/// The scopes that open an object type: any one of them does.
+pub(crate) fn scopes_of(table: &Table) -> Vec<String> {
+    match table.name.as_str() {
+        "tickets" => vec!["tickets".to_owned()],
+        "calls" | "meetings" | "notes" | "tasks" | "communications" => {
+            vec!["crm.objects.contacts.read".to_owned()]
+        }
+        "emails" => vec![
+            "crm.objects.contacts.read".to_owned(),
+            "sales-email-read".to_owned(),
+        ],
+        "line_items" => vec![
+            "e-commerce".to_owned(),
+            "crm.objects.line_items.read".to_owned(),
+        ],
+        name if name.starts_with("p_") => vec!["crm.objects.custom.read".to_owned()],
+        name => vec![
+            format!("crm.objects.{name}.read"),
+            format!("crm.objects.{name}.write"),
+        ],
+    }
+}

@@ -1,0 +1,89 @@
+//! The batch read of associations: paging for each `from`, and 207 as usual.
+//!
+//! It must not know of the objects' values.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Ask, no_such_type};
+use crate::{answer::Answer, stamp, state::singular};
+
+/// Associated ids on one page of one `from`.
+const PAGE: usize = 500;
+
+#[derive(Debug, Deserialize)]
+struct Body {
+    inputs: Vec<Input>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Input {
+    id: String,
+    #[serde(default)]
+    after: Option<String>,
+}
+
+pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let body: Body = serde_json::from_slice(ask.body)
+        .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
+    if body.inputs.len() > 1_000 {
+        return Err(Answer::invalid("inputs must contain at most 1000 items"));
+    }
+    let now = stamp::iso(ask.portal.now_ms());
+    let data = ask.portal.data();
+    let table = |name: &str| data.state.table(name).ok_or_else(|| no_such_type(name));
+    let (from, to) = (table(&ask.route.object_type)?, table(&ask.route.detail)?);
+    let (one, other) = (singular(&from.name), singular(&to.name));
+    let (mut results, mut errors): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    for input in &body.inputs {
+        let id = input.id.parse().unwrap_or(0);
+        let linked: Vec<u64> = data
+            .state
+            .associated(from, id, to)
+            .iter()
+            .copied()
+            .filter(|id| to.live.contains_key(id))
+            .collect();
+        let offset: usize = input
+            .after
+            .as_ref()
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0);
+        if linked.is_empty() || !from.live.contains_key(&id) {
+            errors.push(json!({"status": "error", "category": "OBJECT_NOT_FOUND",
+                "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND",
+                "message": format!("No {other} is associated with {one} {}.", input.id),
+                "context": {"fromObjectId": [input.id], "fromObjectType": [one],
+                            "toObjectType": [other]}}));
+            continue;
+        }
+        let page: Vec<Value> = linked
+            .iter()
+            .skip(offset)
+            .take(PAGE)
+            .map(|id| {
+                // A number here, though ids are strings everywhere else.
+                json!({"toObjectId": id, "associationTypes":
+                    [{"category": "HUBSPOT_DEFINED", "typeId": 279, "label": null}]})
+            })
+            .collect();
+        let mut result = json!({"from": {"id": input.id}, "to": page});
+        if offset + PAGE < linked.len()
+            && let Some(fields) = result.as_object_mut()
+        {
+            let after = (offset + PAGE).to_string();
+            fields.insert("paging".into(), json!({"next": {"after": after}}));
+        }
+        results.push(result);
+    }
+    let mut answer = json!({"status": "COMPLETE", "results": results,
+                            "startedAt": now, "completedAt": now});
+    let status = if errors.is_empty() { 200 } else { 207 };
+    if !errors.is_empty()
+        && let Some(fields) = answer.as_object_mut()
+    {
+        fields.insert("numErrors".into(), json!(errors.len()));
+        fields.insert("errors".into(), json!(errors));
+    }
+    Ok(Answer::json(status, &answer))
+}

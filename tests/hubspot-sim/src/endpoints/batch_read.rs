@@ -1,0 +1,115 @@
+//! The batch read endpoint.
+//!
+//! It must not know of the search index: it reads current values.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Ask, no_such_type, separate};
+use crate::{
+    answer::Answer,
+    portal::Data,
+    select::{self, Selection},
+    stamp,
+    state::singular,
+};
+
+#[derive(Debug, Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    inputs: Vec<Input<'a>>,
+    #[serde(borrow, default)]
+    properties: Option<Vec<Cow<'a, str>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Input<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let body: Body<'_> = serde_json::from_slice(ask.body)
+        .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
+    if body.inputs.len() > 100 {
+        return Err(Answer::invalid("inputs must contain at most 100 items"));
+    }
+    let started = stamp::iso(ask.portal.now_ms());
+    let mut data = ask.portal.data();
+    let Data { state, .. } = &mut *data;
+    let name = &ask.route.object_type;
+    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
+    let names = body.properties.iter().flatten().map(Cow::as_ref);
+    let selection = select::of_names(table, names, body.properties.is_some());
+    let mut wanted = BTreeSet::new();
+    let mut missing = Vec::new();
+    for input in &body.inputs {
+        // An id that was merged away reads as the object that took its place.
+        match input.id.parse().map(|id| table.current_id(id)) {
+            Ok(id) if rows(ask, table).contains_key(&id) => {
+                wanted.insert(id);
+            }
+            _ => missing.push(input.id.as_ref()),
+        }
+    }
+    let kind = singular(&table.name).to_uppercase();
+    let definitions = &table.definitions;
+    let all = if ask.archived() {
+        &mut table.archived
+    } else {
+        &mut table.live
+    };
+    let mut out = Vec::with_capacity(wanted.len() * 2_048 + 256);
+    out.extend_from_slice(b"{\"status\":\"COMPLETE\",\"results\":[");
+    let mut first = true;
+    // No order is promised, and the one of the inputs is not kept.
+    for id in wanted.iter().rev() {
+        let Some(record) = all.get_mut(id) else {
+            continue;
+        };
+        separate(&mut out, &mut first);
+        match &selection {
+            Selection::All => record.write_all(definitions, &mut out),
+            Selection::Some(places) => {
+                record.write(
+                    definitions,
+                    places.iter().copied(),
+                    record.updated_ms,
+                    &mut out,
+                );
+            }
+        }
+    }
+    out.push(b']');
+    if !missing.is_empty() {
+        let message = format!(
+            "Could not get some {kind} objects, they may be deleted or not exist. \
+             Check that ids are valid."
+        );
+        let errors = json!([{"status": "error", "category": "OBJECT_NOT_FOUND",
+                             "message": message, "context": {"ids": missing}}]);
+        out.extend_from_slice(format!(",\"numErrors\":1,\"errors\":{errors}").as_bytes());
+    }
+    let completed = stamp::iso(ask.portal.now_ms());
+    out.extend_from_slice(
+        format!(",\"startedAt\":\"{started}\",\"completedAt\":\"{completed}\"}}").as_bytes(),
+    );
+    let status = if missing.is_empty() { 200 } else { 207 };
+    Ok(Answer {
+        status,
+        ..Answer::rendered(out)
+    })
+}
+
+fn rows<'a>(
+    ask: &Ask<'_>,
+    table: &'a crate::table::Table,
+) -> &'a std::collections::BTreeMap<u64, crate::record::Record> {
+    if ask.archived() {
+        &table.archived
+    } else {
+        &table.live
+    }
+}

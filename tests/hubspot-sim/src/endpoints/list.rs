@@ -1,0 +1,158 @@
+//! The list endpoint, and the reading of one object.
+//!
+//! It must not know of the search index: the list reads the primary store.
+
+use std::collections::BTreeMap;
+
+use super::{Ask, no_such_type, separate};
+use crate::{
+    answer::Answer,
+    config::CursorMode,
+    portal::Data,
+    record::Record,
+    select::{self, Selection},
+};
+
+pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let limit = ask.limit(10, 100)?;
+    let cursor = ask.portal.quirks().cursor;
+    let after = ask.parameter("after");
+    let mut data = ask.portal.data();
+    let Data {
+        state, selections, ..
+    } = &mut *data;
+    let name = &ask.route.object_type;
+    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
+    let selection = select::of_query(selections, table, ask.raw("properties"));
+    let archived = ask.archived();
+    let (definitions, rows) = (
+        &table.definitions,
+        if archived {
+            &mut table.archived
+        } else {
+            &mut table.live
+        },
+    );
+    let start = start(rows, cursor, after.as_deref())?;
+    let mut out = Vec::with_capacity(limit * 2_048);
+    out.extend_from_slice(b"{\"results\":[");
+    let mut first = true;
+    let mut shown = 0;
+    let mut next = None;
+    for (id, record) in rows.range_mut(start..) {
+        if shown == limit {
+            next = Some(*id);
+            break;
+        }
+        shown += 1;
+        separate(&mut out, &mut first);
+        match &selection {
+            Selection::All => record.write_all(definitions, &mut out),
+            Selection::Some(places) => {
+                record.write(
+                    definitions,
+                    places.iter().copied(),
+                    record.updated_ms,
+                    &mut out,
+                );
+            }
+        }
+    }
+    out.push(b']');
+    // At the end there is no `paging` at all.
+    if let Some(id) = next {
+        let after = match cursor {
+            CursorMode::Id => id.to_string(),
+            CursorMode::Opaque => opaque(id),
+            CursorMode::Offset => rows.range(..id).count().to_string(),
+        };
+        let paging = format!(
+            ",\"paging\":{{\"next\":{{\"after\":\"{after}\",\"link\":\
+             \"https://api.hubapi.com/crm/objects/v3/{name}?after={after}\"}}}}"
+        );
+        out.extend_from_slice(paging.as_bytes());
+    }
+    out.push(b'}');
+    Ok(Answer::rendered(out))
+}
+
+/// The id at which a page starts: `after` names the next record, or a place
+/// where one could be.
+fn start(
+    rows: &BTreeMap<u64, Record>,
+    cursor: CursorMode,
+    after: Option<&str>,
+) -> Result<u64, Answer> {
+    let refused = || Answer::invalid("after is not a valid cursor");
+    let Some(after) = after else { return Ok(0) };
+    match cursor {
+        CursorMode::Id => after.parse().map_err(|_| refused()),
+        CursorMode::Opaque => clear(after).ok_or_else(refused),
+        CursorMode::Offset => {
+            let offset: usize = after.parse().map_err(|_| refused())?;
+            Ok(rows.keys().nth(offset).copied().unwrap_or(u64::MAX))
+        }
+    }
+}
+
+/// An id made unreadable; no number, so that nobody takes it for one.
+fn opaque(id: u64) -> String {
+    format!("Mg{:016x}Zw", id.rotate_left(17) ^ 0x5eed_ba5e_0ddc_0ffe)
+}
+
+fn clear(cursor: &str) -> Option<u64> {
+    let digits = cursor.strip_prefix("Mg")?.strip_suffix("Zw")?;
+    let number = u64::from_str_radix(digits, 16).ok()?;
+    Some((number ^ 0x5eed_ba5e_0ddc_0ffe).rotate_right(17))
+}
+
+pub(super) fn one(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let mut data = ask.portal.data();
+    let Data {
+        state, selections, ..
+    } = &mut *data;
+    let name = &ask.route.object_type;
+    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
+    let selection = select::of_query(selections, table, ask.raw("properties"));
+    let id = ask.route.detail.parse().map_err(|_| Answer::not_found())?;
+    // An id that was merged away leads to the object that took its place.
+    let id = table.current_id(id);
+    let rows = if ask.archived() {
+        &table.archived
+    } else {
+        &table.live
+    };
+    let record = rows.get(&id).ok_or_else(Answer::not_found)?;
+    let mut out = Vec::new();
+    match selection {
+        Selection::All => {
+            let places = table.definitions.all_active().map(|(place, _)| place);
+            record.write(&table.definitions, places, record.updated_ms, &mut out);
+        }
+        Selection::Some(places) => {
+            record.write(
+                &table.definitions,
+                places.iter().copied(),
+                record.updated_ms,
+                &mut out,
+            );
+        }
+    }
+    Ok(Answer::rendered(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_opaque_cursor_is_no_number_and_is_read_back(id: u64) {
+            let cursor = opaque(id);
+            prop_assert!(cursor.parse::<u64>().is_err());
+            prop_assert_eq!(clear(&cursor), Some(id));
+        }
+    }
+}

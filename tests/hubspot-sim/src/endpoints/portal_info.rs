@@ -1,0 +1,145 @@
+//! What a portal says of itself: account, use, properties, owners, schemas,
+//! pipelines.
+//!
+//! It must not know of objects.
+
+use serde_json::{Value, json};
+
+use super::{Ask, no_such_type};
+use crate::{
+    answer::Answer,
+    stamp::{self, DAY_MS},
+};
+
+pub(super) fn details(ask: &Ask<'_>) -> Answer {
+    let offset = ask.portal.utc_offset_ms();
+    let (hours, minutes) = (offset.abs() / 3_600_000, offset.abs() / 60_000 % 60);
+    let sign = if offset < 0 { '-' } else { '+' };
+    Answer::json(
+        200,
+        &json!({"portalId": ask.portal.id(), "accountType": "STANDARD",
+                "timeZone": "US/Eastern", "companyCurrency": "USD", "additionalCurrencies": [],
+                "utcOffset": format!("{sign}{hours:02}:{minutes:02}"),
+                "utcOffsetMilliseconds": offset,
+                "uiDomain": "app.hubspot.com", "dataHostingLocation": "na1"}),
+    )
+}
+
+pub(super) fn usage(ask: &Ask<'_>) -> Answer {
+    let now = ask.portal.now_ms();
+    let offset = ask.portal.utc_offset_ms();
+    let midnight = ((now + offset).div_euclid(DAY_MS) + 1) * DAY_MS - offset;
+    Answer::json(
+        200,
+        &json!({"results": [{"name": "private-apps-api-calls-daily",
+                "usageLimit": ask.portal.limits().daily.unwrap_or(1_000_000),
+                "currentUsage": ask.portal.used_today(), "collectedAt": stamp::iso(now),
+                "fetchStatus": "SUCCESS", "resetsAt": stamp::iso(midnight)}]}),
+    )
+}
+
+pub(super) fn properties(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let name = &ask.route.object_type;
+    // Sensitive properties need scopes that no token here has.
+    let sensitive = ask
+        .raw("dataSensitivity")
+        .is_some_and(|it| it != "non_sensitive");
+    let data = ask.portal.data();
+    let table = data.state.table(name).ok_or_else(|| no_such_type(name))?;
+    let shown = if sensitive {
+        Vec::new()
+    } else {
+        table.definitions.to_json(ask.archived())
+    };
+    Ok(Answer::json(200, &json!({"results": shown})))
+}
+
+/// Twelve owners and three former ones.
+pub(super) fn owners(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let limit = ask.limit(100, 500)?;
+    let archived = ask.archived();
+    let start: u64 = ask
+        .parameter("after")
+        .and_then(|it| it.parse().ok())
+        .unwrap_or(0);
+    let all = if archived {
+        70_000_101..70_000_104
+    } else {
+        70_000_001..70_000_013_u64
+    };
+    let mut ids = all.filter(|id| *id >= start);
+    let results: Vec<Value> = ids
+        .by_ref()
+        .take(limit)
+        .map(|id| {
+            let user = id - 60_000_000;
+            json!({"id": id.to_string(), "email": format!("owner{id}@example.com"),
+                   "type": "PERSON", "firstName": "Owner", "lastName": format!("No {id}"),
+                   "userId": if archived { Value::Null } else { json!(user) },
+                   "userIdIncludingInactive": user,
+                   "createdAt": "2020-01-01T00:00:00.000Z",
+                   "updatedAt": "2021-01-01T00:00:00.000Z", "archived": archived})
+        })
+        .collect();
+    let mut answer = json!({"results": results});
+    if let Some(next) = ids.next()
+        && let Some(fields) = answer.as_object_mut()
+    {
+        fields.insert(
+            "paging".into(),
+            json!({"next": {"after": next.to_string()}}),
+        );
+    }
+    Ok(Answer::json(200, &answer))
+}
+
+pub(super) fn schemas(ask: &Ask<'_>) -> Answer {
+    let data = ask.portal.data();
+    let results: Vec<Value> = data
+        .state
+        .tables
+        .iter()
+        .filter(|table| table.type_id.starts_with("2-") && !ask.archived())
+        .map(|table| {
+            let label = table.name.trim_start_matches("p_");
+            json!({"id": table.type_id.trim_start_matches("2-"), "objectTypeId": table.type_id,
+                   "fullyQualifiedName": table.name, "name": label,
+                   "labels": {"singular": label, "plural": label},
+                   "primaryDisplayProperty": "hs_object_id", "secondaryDisplayProperties": [],
+                   "requiredProperties": [], "searchableProperties": [],
+                   "properties": table.definitions.to_json(false), "associations": [],
+                   "archived": false, "createdAt": "2024-01-01T00:00:00.000Z",
+                   "updatedAt": "2024-01-01T00:00:00.000Z"})
+        })
+        .collect();
+    Answer::json(200, &json!({"results": results}))
+}
+
+pub(super) fn pipelines(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let name = &ask.route.object_type;
+    let data = ask.portal.data();
+    let table = data.state.table(name).ok_or_else(|| no_such_type(name))?;
+    if !matches!(table.name.as_str(), "deals" | "tickets") {
+        return Ok(Answer::json(200, &json!({"results": []})));
+    }
+    let stages: Vec<Value> = [
+        "appointmentscheduled",
+        "contractsent",
+        "closedwon",
+        "closedlost",
+    ]
+    .iter()
+    .enumerate()
+    .map(|(order, stage)| {
+        json!({"id": stage, "label": stage, "displayOrder": order,
+                   "metadata": {"isClosed": (order > 1).to_string(), "probability": "0.5"},
+                   "createdAt": "1970-01-01T00:00:00.000Z",
+                   "updatedAt": "1970-01-01T00:00:00.000Z", "archived": false,
+                   "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT"})
+    })
+    .collect();
+    let pipeline = json!({"id": "default", "label": "Default", "displayOrder": 0,
+        "stages": stages, "createdAt": "1970-01-01T00:00:00.000Z",
+        "updatedAt": "1970-01-01T00:00:00.000Z", "archived": false});
+    Ok(Answer::json(200, &json!({"results": [pipeline]})))
+}

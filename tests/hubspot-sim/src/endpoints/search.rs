@@ -1,0 +1,79 @@
+//! The search endpoint.
+//!
+//! It must not know how filters compare: that is the query engine's.
+
+use super::{Ask, no_such_type, separate};
+use crate::{
+    answer::Answer,
+    portal::Data,
+    query::{self, Oddity, Refused},
+    select::{self, Selection},
+};
+
+pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let quirks = ask.portal.quirks();
+    if quirks
+        .max_search_body
+        .is_some_and(|most| ask.body.len() > most)
+    {
+        return Err(Answer::invalid(
+            "The request body is too long: at most 3000 characters",
+        ));
+    }
+    let body: query::Body = serde_json::from_slice(ask.body)
+        .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
+    let now_ms = ask.portal.now_ms();
+    let mut data = ask.portal.data();
+    data.searches = data.searches.wrapping_add(1);
+    let short =
+        quirks.short_pages_every > 0 && data.searches.is_multiple_of(quirks.short_pages_every);
+    let Data { state, .. } = &mut *data;
+    let name = &ask.route.object_type;
+    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
+    table.index.catch_up(now_ms);
+    let odd = Oddity {
+        slop_ms: quirks.window_slop_ms,
+        short,
+    };
+    let found = query::run(table, &body, odd).map_err(|refused| match refused {
+        Refused::NoSuchProperty(name) => Answer::no_such_property(&name),
+        Refused::Invalid(message) => Answer::invalid(&message),
+        Refused::EpochZero => Answer::error(500, "INTERNAL_ERROR", "internal error"),
+    })?;
+    let names = body.properties.iter().map(String::as_str);
+    let places: Vec<u16> = match select::of_names(table, names, !body.properties.is_empty()) {
+        Selection::All => table
+            .definitions
+            .all_active()
+            .map(|(place, _)| place)
+            .collect(),
+        Selection::Some(places) => places.to_vec(),
+    };
+    let mut out = Vec::with_capacity(found.rows.len() * 400);
+    out.extend_from_slice(format!("{{\"total\":{},\"results\":[", found.total).as_bytes());
+    let mut first = true;
+    for (id, modified_ms) in found.rows {
+        // What has gone since it was indexed is shown as the index has it.
+        let Some(record) = table.live.get(&id).or_else(|| table.archived.get(&id)) else {
+            continue;
+        };
+        separate(&mut out, &mut first);
+        let mut record = record.clone();
+        record.archived_ms = None;
+        record.write(
+            &table.definitions,
+            places.iter().copied(),
+            modified_ms,
+            &mut out,
+        );
+    }
+    out.push(b']');
+    if let Some(next) = found.next {
+        out.extend_from_slice(
+            format!(",\"paging\":{{\"next\":{{\"after\":\"{next}\",\"link\":\"?after={next}\"}}}}")
+                .as_bytes(),
+        );
+    }
+    out.push(b'}');
+    Ok(Answer::rendered(out))
+}

@@ -1,0 +1,88 @@
+//! The log of changes on disk: what makes a portal survive a restart.
+//!
+//! It must not know what a change means.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead as _, BufReader, Write as _},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::Change;
+
+/// How the portal was made; a restart makes it anew from this.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The time that the demo data looks back from.
+    pub(crate) base_ms: i64,
+    pub(crate) seed: u64,
+    pub(crate) contacts: u32,
+    pub(crate) companies: u32,
+    pub(crate) properties: u16,
+    pub(crate) set_properties: u16,
+    pub(crate) archived_percent: f64,
+}
+
+/// A change with its time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) at: i64,
+    pub(crate) change: Change,
+}
+
+/// The log, open for more.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+}
+
+impl Journal {
+    /// Opens the log of a folder: where the portal came from, which is
+    /// `origin` for a new one, and what has happened since.
+    pub(crate) fn open(folder: &Path, origin: Origin) -> io::Result<(Self, Origin, Vec<Entry>)> {
+        std::fs::create_dir_all(folder)?;
+        let (origin_path, log_path) = (folder.join("origin.json"), folder.join("changes.ndjson"));
+        let origin = match std::fs::read(&origin_path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let new = folder.join("origin.json.new");
+                std::fs::write(&new, serde_json::to_vec_pretty(&origin)?)?;
+                std::fs::rename(&new, &origin_path)?;
+                origin
+            }
+            Err(error) => return Err(error),
+        };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(&log_path)?;
+        let (mut entries, mut whole) = (Vec::new(), 0_u64);
+        let mut lines = BufReader::new(&file);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            // A line that was cut off was never acknowledged.
+            if line.last() != Some(&b'\n') {
+                break;
+            }
+            entries.push(serde_json::from_slice(&line)?);
+            whole += line.len() as u64;
+            line.clear();
+        }
+        file.set_len(whole)?;
+        file.flush()?;
+        Ok((Self { file }, origin, entries))
+    }
+
+    /// Writes a change before anyone hears of it.
+    pub(crate) fn append(&mut self, at: i64, change: &Change) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&Entry {
+            at,
+            change: change.clone(),
+        })?;
+        line.push(b'\n');
+        self.file.write_all(&line)
+    }
+}

@@ -1,0 +1,185 @@
+//! HubSpot's rate limits: rolling windows and the day's allowance.
+//!
+//! It must not know what a request asks for beyond which bucket it falls in.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{config::Limits, stamp::DAY_MS};
+
+/// The limit that a request ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// 10 s, per token.
+    TenSecondlyRolling,
+    /// One second: search.
+    Secondly,
+    /// The older body of a search limit, with no policy name.
+    SecondlyUnnamed,
+    /// The day's allowance.
+    Daily,
+}
+
+/// The bucket that a request falls in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bucket {
+    General,
+    Search,
+    Associations,
+    /// Not counted: the token endpoint.
+    Free,
+}
+
+/// What the headers of an answer say.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Allowance {
+    pub(crate) max: u32,
+    pub(crate) remaining: u32,
+    pub(crate) daily: Option<(u32, u32)>,
+}
+
+/// The buckets of one portal.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets {
+    general: HashMap<String, VecDeque<Instant>>,
+    search: VecDeque<Instant>,
+    associations: VecDeque<Instant>,
+    day: i64,
+    used: u32,
+}
+
+impl Buckets {
+    /// Takes a place for a request, or names the limit in the way.
+    pub(crate) fn take(
+        &mut self,
+        limits: &Limits,
+        bucket: Bucket,
+        token: &str,
+        (now, local_ms): (Instant, i64),
+    ) -> Result<Option<Allowance>, Policy> {
+        if bucket == Bucket::Free {
+            return Ok(None);
+        }
+        let day = local_ms.div_euclid(DAY_MS);
+        if day != self.day {
+            let first = self.day == 0;
+            self.day = day;
+            self.used = if first { limits.daily_used } else { 0 };
+        }
+        if limits.daily.is_some_and(|daily| self.used >= daily) {
+            return Err(Policy::Daily);
+        }
+        let (window, limit, span, policy) = match bucket {
+            Bucket::Search => (
+                &mut self.search,
+                limits.search,
+                Duration::from_secs(1),
+                Policy::Secondly,
+            ),
+            Bucket::Associations => (
+                &mut self.associations,
+                limits.associations,
+                Duration::from_secs(10),
+                Policy::TenSecondlyRolling,
+            ),
+            Bucket::General | Bucket::Free => (
+                self.general.entry(token.to_owned()).or_default(),
+                limits.general,
+                Duration::from_secs(10),
+                Policy::TenSecondlyRolling,
+            ),
+        };
+        let mut allowance = None;
+        if let Some(max) = limit {
+            while window
+                .front()
+                .is_some_and(|first| now.duration_since(*first) >= span)
+            {
+                window.pop_front();
+            }
+            let taken = u32::try_from(window.len()).unwrap_or(u32::MAX);
+            if taken >= max {
+                return Err(policy);
+            }
+            window.push_back(now);
+            if bucket == Bucket::General {
+                allowance = Some(Allowance {
+                    max,
+                    remaining: max - taken - 1,
+                    daily: None,
+                });
+            }
+        }
+        self.used += 1;
+        if let Some(allowance) = &mut allowance {
+            allowance.daily = limits
+                .daily
+                .map(|daily| (daily, daily.saturating_sub(self.used)));
+        }
+        Ok(allowance)
+    }
+
+    /// Requests counted today.
+    pub(crate) fn used_today(&self, limits: &Limits) -> u32 {
+        if self.day == 0 {
+            limits.daily_used
+        } else {
+            self.used
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_rolls() {
+        let limits = Limits {
+            search: Some(2),
+            ..Limits::default()
+        };
+        let (mut buckets, start) = (Buckets::default(), Instant::now());
+        let mut at = |ms| {
+            buckets.take(
+                &limits,
+                Bucket::Search,
+                "t",
+                (start + Duration::from_millis(ms), 1),
+            )
+        };
+        assert!(at(0).is_ok());
+        assert!(at(600).is_ok());
+        assert_eq!(at(999).unwrap_err(), Policy::Secondly);
+        assert!(at(1_000).is_ok());
+        assert_eq!(at(1_599).unwrap_err(), Policy::Secondly);
+    }
+
+    #[test]
+    fn the_day_ends_at_midnight_of_the_account() {
+        let limits = Limits {
+            daily: Some(2),
+            daily_used: 1,
+            ..Limits::default()
+        };
+        let mut buckets = Buckets::default();
+        let now = Instant::now();
+        let left = buckets
+            .take(&limits, Bucket::General, "t", (now, DAY_MS))
+            .unwrap()
+            .unwrap();
+        assert_eq!(left.daily, Some((2, 0)));
+        let over = buckets.take(&limits, Bucket::Search, "t", (now, DAY_MS + 1));
+        assert_eq!(over.unwrap_err(), Policy::Daily);
+        assert!(
+            buckets
+                .take(&limits, Bucket::Search, "t", (now, 2 * DAY_MS))
+                .is_ok()
+        );
+    }
+}

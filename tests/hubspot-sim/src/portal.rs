@@ -1,0 +1,390 @@
+//! One portal as tests and endpoints reach it: its data behind a lock, its
+//! log, its scopes and its rate limits.
+//!
+//! It must not know of HTTP.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use crate::{
+    change::{Change, ChangeError, Changed, Properties},
+    clock::SimClock,
+    config::{Limits, PortalConfig, Quirks},
+    definitions::Definition,
+    journal::{Journal, Origin},
+    limits::{Allowance, Bucket, Buckets, Policy},
+    state::State,
+    table::Truth,
+};
+
+/// A handle to one portal; clones share it.
+#[derive(Debug, Clone)]
+pub struct Portal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    utc_offset_ms: i64,
+    clock: SimClock,
+    data: Mutex<Data>,
+    rules: Mutex<Rules>,
+}
+
+/// What changes of the portal go through.
+#[derive(Debug)]
+pub(crate) struct Data {
+    pub(crate) state: State,
+    /// Property lists that were asked for, resolved; emptied by each change
+    /// of definitions.
+    pub(crate) selections: HashMap<String, crate::select::Selection>,
+    /// Searches so far, for the quirk of short pages.
+    pub(crate) searches: u32,
+    journal: Option<Journal>,
+    last_ms: i64,
+}
+
+#[derive(Debug)]
+struct Rules {
+    limits: Limits,
+    quirks: Quirks,
+    buckets: Buckets,
+    missing_scopes: BTreeSet<String>,
+}
+
+impl Portal {
+    pub(crate) fn open(config: &PortalConfig, clock: SimClock) -> std::io::Result<Self> {
+        let mut origin = Origin {
+            base_ms: clock.now_ms(),
+            seed: config.seed,
+            contacts: config.contacts,
+            companies: config.companies,
+            properties: config.properties,
+            set_properties: config.set_properties,
+            archived_percent: config.archived_percent,
+        };
+        let (mut journal, mut entries) = (None, Vec::new());
+        if let Some(folder) = &config.state_dir {
+            let (opened, kept, past) = Journal::open(folder, origin)?;
+            (journal, origin, entries) = (Some(opened), kept, past);
+        }
+        let config = PortalConfig {
+            seed: origin.seed,
+            contacts: origin.contacts,
+            companies: origin.companies,
+            properties: origin.properties,
+            set_properties: origin.set_properties,
+            archived_percent: origin.archived_percent,
+            ..config.clone()
+        };
+        let mut state = State::seeded(&config, origin.base_ms);
+        let mut last_ms = origin.base_ms;
+        for entry in entries {
+            state
+                .apply(&entry.change, entry.at)
+                .map_err(std::io::Error::other)?;
+            last_ms = last_ms.max(entry.at);
+        }
+        let data = Data {
+            state,
+            selections: HashMap::new(),
+            searches: 0,
+            journal,
+            last_ms,
+        };
+        let rules = Rules {
+            limits: config.limits,
+            quirks: config.quirks,
+            buckets: Buckets::default(),
+            missing_scopes: BTreeSet::new(),
+        };
+        let inner = Inner {
+            id: config.portal_id,
+            utc_offset_ms: config.utc_offset_minutes * 60_000,
+            clock,
+            data: Mutex::new(data),
+            rules: Mutex::new(rules),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// HubSpot's id of the portal.
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
+    /// Offset of the account's time zone from UTC, in ms.
+    pub(crate) fn utc_offset_ms(&self) -> i64 {
+        self.inner.utc_offset_ms
+    }
+
+    /// HubSpot's time, in ms since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.inner.clock.now_ms()
+    }
+
+    pub(crate) fn data(&self) -> MutexGuard<'_, Data> {
+        self.inner
+            .data
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.inner
+            .rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out a change: checked, applied and logged before anyone sees it.
+    pub fn apply(&self, change: &Change) -> Result<Changed, ChangeError> {
+        let mut data = self.data();
+        // HubSpot's times of change do not go back.
+        let at = self.now_ms().max(data.last_ms);
+        let changed = data.state.apply(change, at)?;
+        data.last_ms = at;
+        data.selections.clear();
+        if let Some(journal) = &mut data.journal {
+            journal.append(at, change).map_err(ChangeError::Log)?;
+        }
+        Ok(changed)
+    }
+
+    /// Makes an object; its id.
+    pub fn create(
+        &self,
+        object_type: &str,
+        properties: &[(&str, &str)],
+    ) -> Result<u64, ChangeError> {
+        let change = Change::Create {
+            object_type: object_type.to_owned(),
+            id: None,
+            properties: given(properties),
+        };
+        self.apply(&change).map(first)
+    }
+
+    /// Sets values of an object; the new last-modified time in ms.
+    pub fn update(
+        &self,
+        object_type: &str,
+        id: u64,
+        properties: &[(&str, &str)],
+    ) -> Result<i64, ChangeError> {
+        let object_type = object_type.to_owned();
+        let change = Change::Update {
+            object_type,
+            id,
+            properties: given(properties),
+        };
+        self.apply(&change).map(|changed| changed.at)
+    }
+
+    /// Sets values without touching last-modified, as calculated ones are.
+    pub fn calculate(
+        &self,
+        object_type: &str,
+        id: u64,
+        properties: &[(&str, &str)],
+    ) -> Result<(), ChangeError> {
+        let object_type = object_type.to_owned();
+        let change = Change::Calculate {
+            object_type,
+            id,
+            properties: given(properties),
+        };
+        self.apply(&change).map(drop)
+    }
+
+    /// Sets values of many objects in one millisecond; that millisecond.
+    pub fn bulk(
+        &self,
+        object_type: &str,
+        ids: &[u64],
+        properties: &[(&str, &str)],
+    ) -> Result<i64, ChangeError> {
+        let (object_type, ids) = (object_type.to_owned(), ids.to_vec());
+        let change = Change::Bulk {
+            object_type,
+            ids,
+            at: None,
+            properties: given(properties),
+        };
+        self.apply(&change).map(|changed| changed.at)
+    }
+
+    /// Puts an object into the recycle bin.
+    pub fn archive(&self, object_type: &str, id: u64) -> Result<(), ChangeError> {
+        self.apply(&Change::Archive {
+            object_type: object_type.to_owned(),
+            id,
+        })
+        .map(drop)
+    }
+
+    /// Takes an object out of the recycle bin.
+    pub fn restore(&self, object_type: &str, id: u64) -> Result<(), ChangeError> {
+        self.apply(&Change::Restore {
+            object_type: object_type.to_owned(),
+            id,
+        })
+        .map(drop)
+    }
+
+    /// Erases an object for good.
+    pub fn erase(&self, object_type: &str, id: u64) -> Result<(), ChangeError> {
+        self.apply(&Change::Erase {
+            object_type: object_type.to_owned(),
+            id,
+        })
+        .map(drop)
+    }
+
+    /// Merges two objects; the id of the new one.
+    pub fn merge(
+        &self,
+        object_type: &str,
+        primary: u64,
+        secondary: u64,
+    ) -> Result<u64, ChangeError> {
+        let object_type = object_type.to_owned();
+        self.apply(&Change::Merge {
+            object_type,
+            primary,
+            secondary,
+        })
+        .map(first)
+    }
+
+    /// Defines a property, or changes the definition of one.
+    pub fn define_property(
+        &self,
+        object_type: &str,
+        definition: Definition,
+    ) -> Result<(), ChangeError> {
+        let object_type = object_type.to_owned();
+        self.apply(&Change::DefineProperty {
+            object_type,
+            definition: Box::new(definition),
+        })
+        .map(drop)
+    }
+
+    /// Archives a property; its values vanish from answers and truth.
+    pub fn archive_property(&self, object_type: &str, name: &str) -> Result<(), ChangeError> {
+        let (object_type, name) = (object_type.to_owned(), name.to_owned());
+        self.apply(&Change::ArchiveProperty { object_type, name })
+            .map(drop)
+    }
+
+    /// The names of the properties that are not archived.
+    pub fn property_names(&self, object_type: &str) -> Vec<String> {
+        let data = self.data();
+        data.state
+            .table(object_type)
+            .map_or_else(Vec::new, |table| {
+                table
+                    .definitions
+                    .all_active()
+                    .map(|(_, it)| it.name.clone())
+                    .collect()
+            })
+    }
+
+    /// The ids of the live objects of a type, in order.
+    pub fn ids(&self, object_type: &str) -> Vec<u64> {
+        let data = self.data();
+        data.state
+            .table(object_type)
+            .map_or_else(Vec::new, |it| it.live.keys().copied().collect())
+    }
+
+    /// The ids of the archived objects of a type, in order.
+    pub fn archived_ids(&self, object_type: &str) -> Vec<u64> {
+        let data = self.data();
+        let ids = |table: &crate::table::Table| table.archived.keys().copied().collect();
+        data.state.table(object_type).map_or_else(Vec::new, ids)
+    }
+
+    /// What a type truly holds, object by object.
+    pub fn truth(&self, object_type: &str) -> Option<Truth> {
+        self.truth_of(object_type, true)
+    }
+
+    /// What a type truly holds, counts and digest alone where not `objects`.
+    pub fn truth_of(&self, object_type: &str, objects: bool) -> Option<Truth> {
+        let now_ms = self.now_ms();
+        self.data()
+            .state
+            .table(object_type)
+            .map(|table| table.truth(now_ms, objects))
+    }
+
+    /// Takes the scope for an object type away, or gives it back.
+    pub fn set_scope(&self, object_type: &str, granted: bool) {
+        let mut rules = self.rules();
+        if granted {
+            rules.missing_scopes.remove(object_type);
+        } else {
+            rules.missing_scopes.insert(object_type.to_owned());
+        }
+    }
+
+    pub(crate) fn has_scope(&self, object_type: &str) -> bool {
+        !self.rules().missing_scopes.contains(object_type)
+    }
+
+    /// Changes the rate limits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.rules().limits = limits;
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.rules().limits.clone()
+    }
+
+    /// Changes the quirks; the index lag of what is under way stays.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        let mut data = self.data();
+        for table in &mut data.state.tables {
+            table.index_lag_ms = quirks.index_lag_ms;
+        }
+        self.rules().quirks = quirks;
+    }
+
+    pub(crate) fn quirks(&self) -> Quirks {
+        self.rules().quirks.clone()
+    }
+
+    pub(crate) fn take(&self, bucket: Bucket, token: &str) -> Result<Option<Allowance>, Policy> {
+        let local_ms = self.now_ms() + self.inner.utc_offset_ms;
+        let mut rules = self.rules();
+        let Rules {
+            limits, buckets, ..
+        } = &mut *rules;
+        buckets.take(limits, bucket, token, (Instant::now(), local_ms))
+    }
+
+    pub(crate) fn used_today(&self) -> u32 {
+        let rules = self.rules();
+        rules.buckets.used_today(&rules.limits)
+    }
+}
+
+fn given(properties: &[(&str, &str)]) -> Properties {
+    properties
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), Some(value.to_owned())))
+        .collect()
+}
+
+fn first(changed: Changed) -> u64 {
+    changed.ids.first().copied().unwrap_or(0)
+}

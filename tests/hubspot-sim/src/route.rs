@@ -1,0 +1,169 @@
+//! From method and path to what is asked for.
+//!
+//! It must not know who asks or what the answer is.
+
+use hyper::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Bucket;
+
+/// Versions that paths may name; `v3` and `v4` are the old form.
+const VERSIONS: [&str; 4] = ["2026-09", "2026-03", "v3", "v4"];
+
+/// Kind of a request, as counted, and as faults choose by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A page of the list of live objects.
+    List,
+    /// A page of the list of archived objects.
+    ListArchived,
+    /// A search.
+    Search,
+    /// A batch read, of live or archived objects.
+    BatchRead,
+    /// One object.
+    Read,
+    /// Property definitions.
+    Properties,
+    /// Account details.
+    Details,
+    /// The day's use of the API.
+    Usage,
+    /// A token.
+    OAuth,
+    /// Associations.
+    Associations,
+    /// Owners.
+    Owners,
+    /// Schemas of custom objects.
+    Schemas,
+    /// Pipelines.
+    Pipelines,
+    /// Anything else.
+    Unknown,
+}
+
+/// A request, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) kind: Kind,
+    /// The object type as the path names it, or empty.
+    pub(crate) object_type: String,
+    /// The id of one object, or the second type of an association.
+    pub(crate) detail: String,
+}
+
+impl Route {
+    /// Understands a request.
+    pub(crate) fn of(method: &Method, path: &str, query: &str) -> Self {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let (post, archived) = (method == Method::POST, query.contains("archived=true"));
+        let found = match *parts.as_slice() {
+            // Dated paths name the version behind the resource, old ones before.
+            ["crm", "objects", version, ref rest @ ..] if known(version) => {
+                objects(rest, post, archived)
+            }
+            ["crm", version, "objects", ref rest @ ..] if known(version) => {
+                objects(rest, post, archived)
+            }
+            ["crm", "properties", version, name] | ["crm", version, "properties", name]
+                if known(version) && !post =>
+            {
+                Some((Kind::Properties, name, ""))
+            }
+            ["crm", "associations", version, from, to, "batch", "read"]
+            | ["crm", version, "associations", from, to, "batch", "read"]
+                if known(version) && post =>
+            {
+                Some((Kind::Associations, from, to))
+            }
+            ["crm", "owners", version] | ["crm", version, "owners"] if known(version) => {
+                Some((Kind::Owners, "", ""))
+            }
+            ["crm", "pipelines", version, name] | ["crm", version, "pipelines", name]
+                if known(version) =>
+            {
+                Some((Kind::Pipelines, name, ""))
+            }
+            ["crm-object-schemas", version, "schemas"] | ["crm", version, "schemas"]
+                if known(version) =>
+            {
+                Some((Kind::Schemas, "", ""))
+            }
+            ["account-info", version, "details"] if known(version) => Some((Kind::Details, "", "")),
+            [
+                "account-info",
+                version,
+                "api-usage",
+                "daily",
+                "private-apps",
+            ] if known(version) => Some((Kind::Usage, "", "")),
+            ["oauth", _, "token"] if post => Some((Kind::OAuth, "", "")),
+            _ => None,
+        };
+        let (kind, object_type, detail) = found.unwrap_or((Kind::Unknown, "", ""));
+        Self {
+            kind,
+            object_type: object_type.to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// The rate limit that counts it.
+    pub(crate) fn bucket(&self) -> Bucket {
+        match self.kind {
+            Kind::Search => Bucket::Search,
+            Kind::Associations => Bucket::Associations,
+            Kind::OAuth => Bucket::Free,
+            _ => Bucket::General,
+        }
+    }
+}
+
+fn known(version: &str) -> bool {
+    VERSIONS.contains(&version)
+}
+
+fn objects<'a>(rest: &[&'a str], post: bool, archived: bool) -> Option<(Kind, &'a str, &'a str)> {
+    match (rest, post) {
+        (&[name], false) if archived => Some((Kind::ListArchived, name, "")),
+        (&[name], false) => Some((Kind::List, name, "")),
+        (&[name, "search"], true) => Some((Kind::Search, name, "")),
+        (&[name, "batch", "read"], true) => Some((Kind::BatchRead, name, "")),
+        (&[name, id], false) => Some((Kind::Read, name, id)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dated_and_old_paths_lead_to_the_same() {
+        for path in [
+            "/crm/objects/2026-09/contacts/search",
+            "/crm/v3/objects/contacts/search",
+        ] {
+            let route = Route::of(&Method::POST, path, "");
+            assert_eq!(
+                (route.kind, route.object_type.as_str()),
+                (Kind::Search, "contacts")
+            );
+        }
+        let route = Route::of(&Method::GET, "/crm/objects/2026-03/0-1", "archived=true");
+        assert_eq!(
+            (route.kind, route.object_type.as_str()),
+            (Kind::ListArchived, "0-1")
+        );
+    }
+
+    #[test]
+    fn a_version_that_never_was_is_unknown() {
+        assert_eq!(
+            Route::of(&Method::GET, "/crm/objects/2027-01/contacts", "").kind,
+            Kind::Unknown
+        );
+    }
+}

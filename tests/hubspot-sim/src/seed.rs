@@ -1,0 +1,162 @@
+//! The demo data: made from a seed, the same each time.
+//!
+//! It must not know of changes, which come on top of it.
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use crate::{
+    config::PortalConfig,
+    definitions::{Definition, Source},
+    record::{Record, Values},
+    stamp::DAY_MS,
+    state::State,
+    words,
+};
+
+/// Fills an empty portal.
+pub(crate) fn fill(state: &mut State, config: &PortalConfig, base_ms: i64) {
+    let contacts = Plan {
+        object_type: "contacts",
+        rows: config.contacts,
+        properties: config.properties,
+        set: config.set_properties,
+        defaults: words::CONTACT_PROPERTIES,
+    };
+    let companies = Plan {
+        object_type: "companies",
+        rows: config.companies,
+        properties: config.properties.min(30),
+        set: config.set_properties.min(22),
+        defaults: words::COMPANY_PROPERTIES,
+    };
+    let mut rng = StdRng::seed_from_u64(config.seed);
+    let people = contacts.fill(state, &mut rng, config.archived_percent, base_ms);
+    let firms = companies.fill(state, &mut rng, config.archived_percent, base_ms);
+    for name in ["deals", "tickets", "products", "line_items", "leads"] {
+        if let Some(table) = state.table_mut(name) {
+            for (name, kind, field) in words::DEAL_PROPERTIES {
+                table.definitions.put(default_property(name, kind, field));
+            }
+        }
+    }
+    if firms.is_empty() {
+        return;
+    }
+    for person in people {
+        if rng.random_ratio(4, 5)
+            && let Some(firm) = firms.get(rng.random_range(0..firms.len()))
+        {
+            state.associate("contacts", person, "companies", *firm);
+        }
+    }
+}
+
+/// What one object type gets.
+struct Plan {
+    object_type: &'static str,
+    rows: u32,
+    properties: u16,
+    set: u16,
+    defaults: &'static [(&'static str, &'static str, &'static str)],
+}
+
+impl Plan {
+    fn fill(
+        &self,
+        state: &mut State,
+        rng: &mut StdRng,
+        archived_percent: f64,
+        base_ms: i64,
+    ) -> Vec<u64> {
+        let Some(table) = state.table_mut(self.object_type) else {
+            return Vec::new();
+        };
+        // The four system properties count among the portal's.
+        let own = usize::from(self.properties).saturating_sub(4);
+        for (name, kind, field) in self.defaults.iter().take(own) {
+            table.definitions.put(default_property(name, kind, field));
+        }
+        for number in 0..own.saturating_sub(self.defaults.len()) {
+            table.definitions.put(custom_property(number));
+        }
+        let stored: Vec<(u16, Definition)> = table
+            .definitions
+            .all_active()
+            .filter(|(_, it)| it.source == Source::Stored && it.name != "hs_merged_object_ids")
+            .map(|(place, it)| (place, it.clone()))
+            .collect();
+        let share = (f64::from(self.set) / stored.len().max(1) as f64).min(1.0);
+        let mut ids = Vec::with_capacity(self.rows as usize);
+        // Portals hold old, short ids and new, long ones.
+        let mut id = 50;
+        for row in 0..self.rows {
+            id = if row == self.rows / 20 + 1 {
+                20_000_000_000
+            } else {
+                id
+            };
+            id += if row <= self.rows / 20 {
+                50
+            } else {
+                rng.random_range(1..2_000)
+            };
+            let created = base_ms - rng.random_range(DAY_MS..1_100 * DAY_MS);
+            let updated = rng.random_range(created..base_ms - 60_000);
+            let mut values: Vec<(u16, String)> = Vec::with_capacity(stored.len());
+            for (order, (place, definition)) in stored.iter().enumerate() {
+                // The first ones are names, which every object has.
+                if order < 3 || rng.random_bool(share) {
+                    let value = words::value(definition, rng, u64::from(row), base_ms);
+                    values.push((*place, value));
+                }
+            }
+            let packed = Values::pack(values.iter().map(|(place, value)| (*place, value.as_str())));
+            let mut record = Record::new(id, created, updated, packed);
+            if rng.random_bool(archived_percent / 100.0) {
+                record.archived_ms = Some(rng.random_range(updated..base_ms));
+            } else {
+                ids.push(id);
+            }
+            table.insert_seeded(record);
+        }
+        ids
+    }
+}
+
+fn default_property(name: &str, kind: &str, field_type: &str) -> Definition {
+    let mut definition = Definition {
+        hubspot_defined: true,
+        options: words::options(name),
+        description: format!("The {} as HubSpot defines it", name.replace('_', " ")),
+        ..Definition::new(name, kind, field_type)
+    };
+    definition.calculated = field_type.starts_with("calculation");
+    definition.hidden = name.starts_with("hs_");
+    definition.references = match name {
+        "associatedcompanyid" => Some("COMPANY".to_owned()),
+        "hubspot_owner_id" => Some("OWNER".to_owned()),
+        _ => None,
+    };
+    definition
+}
+
+/// A property that the customer made; the kinds take turns.
+fn custom_property(number: usize) -> Definition {
+    let (kind, field_type) = match number % 8 {
+        0 => ("string", "text"),
+        1 => ("number", "number"),
+        2 => ("date", "date"),
+        3 => ("enumeration", "select"),
+        4 => ("bool", "booleancheckbox"),
+        5 => ("datetime", "date"),
+        6 => ("enumeration", "checkbox"),
+        _ => ("string", "textarea"),
+    };
+    let mut definition = Definition::new(&format!("custom_{kind}_{number}"), kind, field_type);
+    if kind == "enumeration" {
+        definition.options = ["bronze", "silver", "gold", "platinum"]
+            .map(str::to_owned)
+            .into();
+    }
+    definition
+}

@@ -1,0 +1,95 @@
+//! Which properties an answer shows.
+//!
+//! It must not know of objects or endpoints.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    definitions::{Definitions, Source},
+    json,
+    table::Table,
+};
+
+/// Resolved lists that are kept; a client asks with few different ones.
+const KEPT: usize = 64;
+
+/// The properties of an answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Selection {
+    /// All of the portal, for which each object is rendered already.
+    All,
+    /// Those at these places, in order.
+    Some(Arc<[u16]>),
+}
+
+/// The properties named in a query string: names with commas between.
+pub(crate) fn of_query(
+    kept: &mut HashMap<String, Selection>,
+    table: &Table,
+    raw: Option<&str>,
+) -> Selection {
+    let Some(raw) = raw.filter(|raw| !raw.is_empty()) else {
+        return defaults(table);
+    };
+    let key = format!("{}?{raw}", table.name);
+    if let Some(selection) = kept.get(&key) {
+        return selection.clone();
+    }
+    let names = json::decode(raw);
+    let selection = resolve(&table.definitions, names.split(','));
+    if kept.len() >= KEPT {
+        kept.clear();
+    }
+    kept.insert(key, selection.clone());
+    selection
+}
+
+/// The properties named in a body.
+pub(crate) fn of_names<'a>(
+    table: &Table,
+    names: impl IntoIterator<Item = &'a str>,
+    given: bool,
+) -> Selection {
+    if given {
+        resolve(&table.definitions, names)
+    } else {
+        defaults(table)
+    }
+}
+
+/// Unknown names are ignored, silently; three properties always come.
+fn resolve<'a>(definitions: &Definitions, names: impl IntoIterator<Item = &'a str>) -> Selection {
+    let mut places: BTreeSet<u16> = definitions
+        .all_active()
+        .filter(|(_, definition)| definition.source != Source::Stored)
+        .map(|(place, _)| place)
+        .collect();
+    places.extend(
+        names
+            .into_iter()
+            .filter_map(|name| Some(definitions.active(name.trim())?.0)),
+    );
+    if places.len() == definitions.all_active().count() {
+        Selection::All
+    } else {
+        Selection::Some(places.into_iter().collect())
+    }
+}
+
+/// What comes when no property is asked for.
+fn defaults(table: &Table) -> Selection {
+    resolve(
+        &table.definitions,
+        [
+            "email",
+            "firstname",
+            "lastname",
+            "name",
+            "domain",
+            "dealname",
+        ],
+    )
+}

@@ -1,0 +1,328 @@
+//! The objects of one type: live, archived, merged away, and how they change.
+//!
+//! It must not know of HTTP, nor of the other types of the portal.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    change::{ChangeError, Properties},
+    definitions::{Definition, Definitions, Source},
+    digest::{Digest, object_hash},
+    index::SearchIndex,
+    record::{Record, Values},
+};
+
+/// One object type of a portal.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    /// The name in paths, such as `contacts`.
+    pub(crate) name: String,
+    /// HubSpot's id of the type, such as `0-1`.
+    pub(crate) type_id: String,
+    pub(crate) definitions: Definitions,
+    pub(crate) live: BTreeMap<u64, Record>,
+    pub(crate) archived: BTreeMap<u64, Record>,
+    /// Ids that were merged away, with the id that took their place.
+    pub(crate) merged: HashMap<u64, u64>,
+    pub(crate) index: SearchIndex,
+    pub(crate) index_lag_ms: i64,
+    /// The highest id ever given out.
+    highest: u64,
+}
+
+/// What a type truly holds, for comparison with what a sync made of it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Truth {
+    /// Objects, live and archived.
+    pub count: u64,
+    /// Archived ones among them.
+    pub archived: u64,
+    /// The digest over all, as 16 hexadecimal digits in JSON.
+    #[serde(serialize_with = "as_text")]
+    pub digest: Digest,
+    /// HubSpot's time at which this held, in ms since 1970.
+    pub now_ms: i64,
+    /// The objects by id, where asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<TrueObject>,
+}
+
+/// One object as it truly is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TrueObject {
+    /// Its id.
+    pub id: u64,
+    /// Its creation, in ms since 1970.
+    pub created_at_ms: i64,
+    /// Its last change, in ms since 1970.
+    pub updated_at_ms: i64,
+    /// Whether it is in the recycle bin.
+    pub archived: bool,
+    /// Each property that is set, as HubSpot's REST interface writes it.
+    pub properties: BTreeMap<String, String>,
+}
+
+fn as_text<S: serde::Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(digest)
+}
+
+impl Table {
+    pub(crate) fn new(name: &str, type_id: &str, index_lag_ms: i64) -> Self {
+        let mut table = Self {
+            name: name.to_owned(),
+            type_id: type_id.to_owned(),
+            index_lag_ms,
+            ..Self::default()
+        };
+        let (created, modified) = time_properties(name, type_id);
+        for (name, kind, field_type, source) in [
+            ("hs_object_id", "number", "number", Source::Id),
+            (created, "datetime", "date", Source::Created),
+            (modified, "datetime", "date", Source::Modified),
+            (
+                "hs_merged_object_ids",
+                "enumeration",
+                "checkbox",
+                Source::Stored,
+            ),
+        ] {
+            let definition = Definition {
+                hubspot_defined: true,
+                source,
+                ..Definition::new(name, kind, field_type)
+            };
+            table.definitions.put(definition);
+        }
+        table
+    }
+
+    /// The id that an object has now, if it was merged away.
+    pub(crate) fn current_id(&self, mut id: u64) -> u64 {
+        while let Some(&winner) = self.merged.get(&id) {
+            id = winner;
+        }
+        id
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        id: Option<u64>,
+        properties: &Properties,
+        at: i64,
+    ) -> Result<u64, ChangeError> {
+        let id = id.unwrap_or_else(|| self.next_id());
+        if self.live.contains_key(&id)
+            || self.archived.contains_key(&id)
+            || self.merged.contains_key(&id)
+        {
+            return Err(ChangeError::IdInUse(id));
+        }
+        let mut record = Record::new(id, at, at, Values::default());
+        record.values.set(&self.places(properties)?);
+        self.insert(record, at);
+        Ok(id)
+    }
+
+    /// Sets values of live objects, all at the same millisecond.
+    pub(crate) fn update(
+        &mut self,
+        ids: &[u64],
+        properties: &Properties,
+        modified_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<(), ChangeError> {
+        let places = self.places(properties)?;
+        if let Some(id) = ids.iter().find(|id| !self.live.contains_key(id)) {
+            return Err(ChangeError::NoSuchObject(*id));
+        }
+        for id in ids {
+            let Some(record) = self.live.get_mut(id) else {
+                continue;
+            };
+            record.values.set(&places);
+            record.touch();
+            if let Some(ms) = modified_ms {
+                record.updated_ms = ms;
+                self.index.note(now_ms + self.index_lag_ms, *id, Some(ms));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn archive(&mut self, id: u64, at: i64) -> Result<(), ChangeError> {
+        let mut record = self.live.remove(&id).ok_or(ChangeError::NoSuchObject(id))?;
+        record.archived_ms = Some(at);
+        record.touch();
+        self.archived.insert(id, record);
+        self.index.note(at + self.index_lag_ms, id, None);
+        Ok(())
+    }
+
+    pub(crate) fn restore(&mut self, id: u64, at: i64) -> Result<(), ChangeError> {
+        let mut record = self
+            .archived
+            .remove(&id)
+            .ok_or(ChangeError::NoSuchObject(id))?;
+        record.archived_ms = None;
+        record.touch();
+        self.insert(record, at);
+        Ok(())
+    }
+
+    pub(crate) fn erase(&mut self, id: u64, at: i64) -> Result<(), ChangeError> {
+        if self
+            .live
+            .remove(&id)
+            .or_else(|| self.archived.remove(&id))
+            .is_none()
+        {
+            return Err(ChangeError::NoSuchObject(id));
+        }
+        self.index.note(at + self.index_lag_ms, id, None);
+        Ok(())
+    }
+
+    pub(crate) fn merge(&mut self, first: u64, second: u64, at: i64) -> Result<u64, ChangeError> {
+        if first == second {
+            return Err(ChangeError::NoSuchObject(second));
+        }
+        let merged_place = self
+            .definitions
+            .place("hs_merged_object_ids")
+            .unwrap_or(u16::MAX);
+        let primary = self
+            .live
+            .get(&first)
+            .ok_or(ChangeError::NoSuchObject(first))?;
+        let secondary = self
+            .live
+            .get(&second)
+            .ok_or(ChangeError::NoSuchObject(second))?;
+        let mut away = vec![first.to_string(), second.to_string()];
+        for side in [primary, secondary] {
+            let before = side.values.get(merged_place).unwrap_or("");
+            away.extend(
+                before
+                    .split(';')
+                    .filter(|id| !id.is_empty())
+                    .map(str::to_owned),
+            );
+        }
+        let away = away.join(";");
+        // Values come from the primary; the other fills the gaps.
+        let mut values = secondary.values.clone();
+        let wins: Vec<(u16, Option<&str>)> = primary
+            .values
+            .iter()
+            .map(|(place, value)| (place, Some(value)))
+            .collect();
+        values.set(&wins);
+        values.set(&[(merged_place, Some(&away))]);
+        let created_ms = primary.created_ms.min(secondary.created_ms);
+        let winner = self.next_id();
+        for id in [first, second] {
+            self.live.remove(&id);
+            self.merged.insert(id, winner);
+            self.index.note(at + self.index_lag_ms, id, None);
+        }
+        self.insert(Record::new(winner, created_ms, at, values), at);
+        Ok(winner)
+    }
+
+    pub(crate) fn insert(&mut self, record: Record, now_ms: i64) {
+        self.index.note(
+            now_ms + self.index_lag_ms,
+            record.id,
+            Some(record.updated_ms),
+        );
+        self.highest = self.highest.max(record.id);
+        self.live.insert(record.id, record);
+    }
+
+    /// Puts an object that has always been there, so that search knows it.
+    pub(crate) fn insert_seeded(&mut self, record: Record) {
+        self.highest = self.highest.max(record.id);
+        if record.archived_ms.is_some() {
+            self.archived.insert(record.id, record);
+        } else {
+            self.index.put(record.id, Some(record.updated_ms));
+            self.live.insert(record.id, record);
+        }
+    }
+
+    /// Ids of real portals have gaps, and are never given out twice.
+    fn next_id(&self) -> u64 {
+        let highest = self.highest.max(1_000);
+        highest + 1 + highest % 7
+    }
+
+    fn places<'a>(
+        &self,
+        properties: &'a Properties,
+    ) -> Result<Vec<(u16, Option<&'a str>)>, ChangeError> {
+        properties
+            .iter()
+            .map(|(name, value)| match self.definitions.active(name) {
+                Some((place, definition)) if definition.source == Source::Stored => {
+                    Ok((place, value.as_deref()))
+                }
+                _ => Err(ChangeError::NoSuchProperty(name.clone())),
+            })
+            .collect()
+    }
+
+    /// What the type holds now.
+    pub(crate) fn truth(&self, now_ms: i64, with_objects: bool) -> Truth {
+        let mut truth = Truth {
+            count: (self.live.len() + self.archived.len()) as u64,
+            archived: self.archived.len() as u64,
+            digest: Digest::default(),
+            now_ms,
+            objects: Vec::new(),
+        };
+        for record in self.live.values().chain(self.archived.values()) {
+            let properties = record.set_properties(&self.definitions);
+            let archived = record.archived_ms.is_some();
+            let pairs = properties
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()));
+            truth
+                .digest
+                .add(object_hash(record.id, record.updated_ms, archived, pairs));
+            if with_objects {
+                truth.objects.push(TrueObject {
+                    id: record.id,
+                    created_at_ms: record.created_ms,
+                    updated_at_ms: record.updated_ms,
+                    archived,
+                    properties: properties.into_iter().collect(),
+                });
+            }
+        }
+        truth.objects.sort_by_key(|object| object.id);
+        truth
+    }
+}
+
+/// The properties with the times of creation and of the last change.
+fn time_properties(name: &str, type_id: &str) -> (&'static str, &'static str) {
+    const ACTIVITIES: [&str; 10] = [
+        "calls",
+        "emails",
+        "meetings",
+        "notes",
+        "tasks",
+        "communications",
+        "quotes",
+        "feedback_submissions",
+        "deal_split",
+        "subscriptions",
+    ];
+    if name == "contacts" {
+        ("createdate", "lastmodifieddate")
+    } else if type_id.starts_with("2-") || ACTIVITIES.contains(&name) {
+        ("hs_createdate", "hs_lastmodifieddate")
+    } else {
+        ("createdate", "hs_lastmodifieddate")
+    }
+}
