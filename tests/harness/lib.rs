@@ -1,1 +1,48 @@
-//! placeholder
+//! The system as a whole, started by a test: the real Kafka, registry and
+//! ClickHouse, our two services as processes, and a simulated HubSpot.
+//!
+//! It must not know what a scenario asserts.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
+
+pub mod api;
+pub mod clickhouse;
+pub mod log;
+pub mod process;
+pub mod servers;
+pub mod stack;
+pub mod truth;
+
+use std::{future::Future, time::Duration};
+
+pub use api::Api;
+pub use clickhouse::ClickHouse;
+pub use log::{Record, RecordLog};
+pub use process::Process;
+pub use stack::{Stack, StackBuilder};
+
+/// Asks again, every 50 ms, until `probe` answers `Some`: for states that
+/// another process reaches and announces nowhere.
+pub async fn eventually<T, F, Fut>(what: &str, limit: Duration, mut probe: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    let asked = async {
+        loop {
+            ticks.tick().await;
+            if let Some(answer) = probe().await {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(limit, asked)
+        .await
+        .unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
+}

@@ -1,0 +1,155 @@
+//! A client of the REST API.
+//!
+//! It must not know how an answer is made.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::eventually;
+
+/// An instance of data-streams.
+#[derive(Debug, Clone)]
+pub struct Api {
+    url: String,
+    http: reqwest::Client,
+}
+
+/// Status and body of an answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers, by lower-case name.
+    pub headers: reqwest::header::HeaderMap,
+    /// JSON body; null where there is none.
+    pub body: Value,
+}
+
+impl Api {
+    /// A client of the instance on `port`.
+    pub fn new(port: u16) -> Self {
+        Self { url: format!("http://127.0.0.1:{port}"), http: client() }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends a request with an optional JSON body.
+    pub async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let mut request =
+            self.http.request(method.parse().unwrap(), format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, headers, body }
+    }
+
+    /// GET, expecting 200.
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.send("GET", path, None).await;
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
+        answer.body
+    }
+
+    /// GET of text, expecting 200.
+    pub async fn text(&self, path: &str, accept: &str) -> String {
+        let request = self.http.get(format!("{}{path}", self.url)).header("accept", accept);
+        let response = request.send().await.unwrap().error_for_status().unwrap();
+        response.text().await.unwrap()
+    }
+
+    /// Starts a connection with settings.
+    pub async fn start(&self, name: &str, settings: Value) {
+        let answer =
+            self.send("POST", &format!("/v1/connections/{name}/start"), Some(settings)).await;
+        assert!(matches!(answer.status, 200..=202), "start: {} {}", answer.status, answer.body);
+    }
+
+    /// Stops a connection, expecting the worker's acknowledgement.
+    pub async fn stop(&self, name: &str) {
+        let answer = self.send("POST", &format!("/v1/connections/{name}/stop"), None).await;
+        assert_eq!(answer.status, 200, "stop: {}", answer.body);
+    }
+
+    /// Asks for one run of all streams and returns the answer.
+    pub async fn sync(&self, name: &str) -> Value {
+        let answer = self
+            .send("POST", &format!("/v1/connections/{name}/sync"), Some(json!({})))
+            .await;
+        assert!(matches!(answer.status, 200..=202), "sync: {} {}", answer.status, answer.body);
+        answer.body
+    }
+
+    /// A connection.
+    pub async fn connection(&self, name: &str) -> Value {
+        self.get(&format!("/v1/connections/{name}")).await
+    }
+
+    /// Waits until `found` says yes of a connection, and returns it.
+    pub async fn until(
+        &self,
+        what: &str,
+        name: &str,
+        limit: Duration,
+        found: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let last = std::sync::Mutex::new(Value::Null);
+        let answer = tokio::time::timeout(
+            limit + Duration::from_secs(5),
+            eventually(what, limit, async || {
+                let connection = self.connection(name).await;
+                let yes = found(&connection);
+                last.lock().unwrap().clone_from(&connection);
+                yes.then_some(connection)
+            }),
+        );
+        // The last state seen is what a failed wait is understood by.
+        let guard = PrintOnPanic(&last);
+        let answer = answer.await.unwrap();
+        drop(guard);
+        answer
+    }
+
+    /// Waits until the instance is ready.
+    pub async fn ready(&self) {
+        eventually("data-streams is ready", Duration::from_secs(90), async || {
+            let answer = self.http.get(format!("{}/health/ready", self.url)).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+}
+
+struct PrintOnPanic<'a>(&'a std::sync::Mutex<Value>);
+
+impl Drop for PrintOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
+            {
+                eprintln!("the last state seen: {:#}", self.0.lock().unwrap());
+            }
+        }
+    }
+}
+
+/// Finds a stream in a connection's JSON.
+pub fn stream<'a>(connection: &'a Value, name: &str) -> &'a Value {
+    connection["streams"]
+        .as_array()
+        .and_then(|streams| streams.iter().find(|it| it["name"] == name))
+        .unwrap_or(&Value::Null)
+}
+
+/// An HTTP client for tests.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client")
+}

@@ -1,0 +1,175 @@
+//! The records topic as a stranger reads it: committed records only, in the
+//! order of their offsets.
+//!
+//! It must not know who wrote them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+use schemas::{CrmRecord, crm_record::Decoder, unframe};
+
+use crate::servers::Shared;
+
+/// One record of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Partition and offset.
+    pub at: (i32, i64),
+    /// Its key as it stands.
+    pub key: String,
+    /// Connection that fetched it.
+    pub connection: String,
+    /// Run that fetched it.
+    pub run_id: String,
+    /// Object type.
+    pub object_type: String,
+    /// Object id.
+    pub object_id: i64,
+    /// Last-modified, ms.
+    pub updated_at: i64,
+    /// In the recycle bin.
+    pub archived: bool,
+    /// Erased, merged away or gone.
+    pub deleted: bool,
+    /// By the contract's rule.
+    pub version: u128,
+    /// Properties that are set.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// All committed records of one topic.
+#[derive(Debug, Clone, Default)]
+pub struct RecordLog {
+    /// By partition, then offset.
+    pub records: Vec<Record>,
+}
+
+impl RecordLog {
+    /// Reads a topic to its end.
+    pub async fn read(topic: &str) -> Self {
+        let shared = Shared::get();
+        let topic = topic.to_owned();
+        let messages = tokio::task::spawn_blocking({
+            let bootstrap = shared.bootstrap();
+            move || read_to_end(&bootstrap, &topic)
+        })
+        .await
+        .unwrap();
+        let mut decoders: HashMap<u32, Decoder> = HashMap::new();
+        let mut records = Vec::new();
+        for (at, key, value) in messages {
+            let framed = unframe(&value).unwrap();
+            if !decoders.contains_key(&framed.schema_id) {
+                let schema = registered_schema(framed.schema_id).await;
+                decoders.insert(framed.schema_id, Decoder::new(&schema).unwrap());
+            }
+            let translated = decoders[&framed.schema_id].translate(framed.datum).unwrap();
+            let record = CrmRecord::decode(translated.as_deref().unwrap_or(framed.datum)).unwrap();
+            records.push(Record {
+                at,
+                key,
+                connection: record.connection.to_owned(),
+                run_id: record.run_id.to_owned(),
+                object_type: record.object_type.to_owned(),
+                object_id: record.object_id,
+                updated_at: record.updated_at,
+                archived: record.archived,
+                deleted: record.deleted,
+                version: record.version(),
+                properties: record
+                    .properties
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+                    .collect(),
+            });
+        }
+        Self { records }
+    }
+
+    /// Panics unless each (run, object, last-modified, archived, deleted) is
+    /// there at most once and the versions of an object grow with its offsets.
+    pub fn assert_exactly_once(&self) {
+        let mut seen = HashMap::new();
+        let mut versions: HashMap<&str, u128> = HashMap::new();
+        for record in &self.records {
+            let identity = (
+                &record.run_id,
+                &record.object_type,
+                record.object_id,
+                record.updated_at,
+                record.archived,
+                record.deleted,
+            );
+            if let Some(first) = seen.insert(identity, record.at) {
+                panic!("doubled: {identity:?} at {first:?} and {:?}", record.at);
+            }
+            let last = versions.insert(&record.key, record.version);
+            assert!(
+                last.is_none_or(|last| last < record.version),
+                "{} goes back in time at {:?}",
+                record.key,
+                record.at,
+            );
+        }
+    }
+
+    /// The newest version of each object of a type.
+    pub fn newest(&self, object_type: &str) -> BTreeMap<i64, &Record> {
+        let mut newest: BTreeMap<i64, &Record> = BTreeMap::new();
+        for record in self.records.iter().filter(|it| it.object_type == object_type) {
+            let slot = newest.entry(record.object_id).or_insert(record);
+            if record.version > slot.version {
+                *slot = record;
+            }
+        }
+        newest
+    }
+}
+
+async fn registered_schema(id: u32) -> String {
+    let url = format!("{}/schemas/ids/{id}", Shared::get().registry_url());
+    let answer: serde_json::Value =
+        crate::api::client().get(url).send().await.unwrap().json().await.unwrap();
+    answer["schema"].as_str().expect("the registry knows the id").to_owned()
+}
+
+type RawMessage = ((i32, i64), String, Vec<u8>);
+
+fn read_to_end(bootstrap: &str, topic: &str) -> Vec<RawMessage> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "harness")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let metadata = consumer
+        .fetch_metadata(Some(topic), std::time::Duration::from_secs(10))
+        .unwrap();
+    let partitions: Vec<_> = metadata.topics()[0].partitions().iter().map(|it| it.id()).collect();
+    let mut assignment = TopicPartitionList::new();
+    for partition in &partitions {
+        assignment.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
+    let mut open = partitions.len();
+    let mut messages = Vec::new();
+    while open > 0 {
+        match consumer.poll(std::time::Duration::from_secs(10)).expect("an answer within 10 s") {
+            Ok(message) => messages.push((
+                (message.partition(), message.offset()),
+                String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
+                message.payload().unwrap_or_default().to_vec(),
+            )),
+            Err(KafkaError::PartitionEOF(_)) => open -= 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    messages.sort_by_key(|(at, ..)| *at);
+    messages
+}

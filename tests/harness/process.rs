@@ -1,0 +1,135 @@
+//! A process of ours: started in the foreground, watched by its log, ended by
+//! signal, and never left behind.
+//!
+//! It must not know what the process does.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{LazyLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+
+/// The kernel ends a child when the thread that started it ends, so all
+/// children are started by one thread that lives as long as the test binary.
+static STARTER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
+    let (orders, received) = mpsc::channel::<Order>();
+    thread::spawn(move || {
+        for (mut command, answer) in received {
+            let _unheard = answer.send(command.spawn());
+        }
+    });
+    orders
+});
+
+impl Process {
+    /// Starts `program` with `arguments` and `variables`; its output goes to
+    /// `log`, behind what is there.
+    pub fn start(
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        variables: &[(String, String)],
+        log: &Path,
+    ) -> Self {
+        let output = File::options().create(true).append(true).open(log).expect("log file opens");
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program)
+            .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("log file is shared"))
+            .stderr(output);
+        let (answer, started) = mpsc::channel();
+        STARTER.send((command, answer)).expect("the starting thread lives");
+        let child = started.recv().expect("the starting thread answers").unwrap_or_else(|error| {
+            panic!("{name} does not start: {error}");
+        });
+        Self { name: name.to_owned(), child, log: log.to_owned() }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name (`TERM`, `STOP`, `CONT`).
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", signal, &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success(), "{} takes SIG{signal}", self.name);
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("SIGKILL is sent");
+        self.child.wait().expect("the end is seen");
+    }
+
+    /// SIGTERM, and waits for the end; panics when it takes longer than
+    /// `limit` or ends in failure.
+    pub fn terminate(&mut self, limit: Duration) {
+        self.signal("TERM");
+        let (ended, end) = mpsc::channel();
+        let pid = self.child.id();
+        // `wait` has no limit of its own; the thread ends with the process.
+        thread::scope(|scope| {
+            let child = &mut self.child;
+            scope.spawn(move || {
+                let _unheard = ended.send(child.wait());
+            });
+            match end.recv_timeout(limit) {
+                Ok(status) => {
+                    let status = status.expect("the end is seen");
+                    assert!(status.success(), "{} ends with {status}", self.name);
+                }
+                Err(_) => {
+                    let _ended = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                    panic!("{} has not ended {limit:?} after SIGTERM", self.name);
+                }
+            }
+        });
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state is known").is_none()
+    }
+
+    /// All it has written.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _seen = self.child.wait();
+        if thread::panicking() {
+            let output = self.output();
+            let lines: Vec<_> = output.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n");
+            #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
+            {
+                eprintln!("--- the end of the log of {}:\n{tail}", self.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! One system for one scenario: a simulated HubSpot, a ClickHouse of its own,
+//! and our services against the shared Kafka and registry, under a topic
+//! prefix of its own.
+//!
+//! It must not know what a scenario asserts.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use hubspot_sim::{Config, PortalConfig, Simulator};
+use serde_json::{Value, json};
+
+use crate::{
+    Api, ClickHouse, Process, RecordLog,
+    servers::{self, Server, Shared, free_port},
+};
+
+/// The token of the simulated portal.
+pub const TOKEN: &str = "pat-na1-scenario-secret-token";
+
+/// Password of ClickHouse's user `writer` in scenarios.
+const WRITER_PASSWORD: &str = "scenario-writer";
+
+/// How long a first sync of a small portal may take on a busy machine.
+pub const SYNC_LIMIT: Duration = Duration::from_secs(90);
+
+/// What a scenario wants to be different.
+#[derive(Debug)]
+pub struct StackBuilder {
+    simulator: Config,
+    worker: Vec<(String, String)>,
+    data_streams: Vec<(String, String)>,
+    credentials: Vec<(String, String)>,
+}
+
+impl StackBuilder {
+    /// Changes the simulated portal.
+    #[must_use]
+    pub fn portal(mut self, change: impl FnOnce(&mut PortalConfig)) -> Self {
+        if let Some(portal) = self.simulator.portals.first_mut() {
+            change(portal);
+        }
+        self
+    }
+
+    /// Adds another portal behind the same address.
+    #[must_use]
+    pub fn another_portal(mut self, portal: PortalConfig) -> Self {
+        self.simulator.portals.push(portal);
+        self
+    }
+
+    /// Sets a variable of the worker.
+    #[must_use]
+    pub fn worker(mut self, name: &str, value: &str) -> Self {
+        self.worker.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a variable of data-streams.
+    #[must_use]
+    pub fn data_streams(mut self, name: &str, value: &str) -> Self {
+        self.data_streams.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts a credential into the folder that `file:` references name.
+    #[must_use]
+    pub fn credential(mut self, name: &str, content: &str) -> Self {
+        self.credentials.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
+    /// Starts everything and waits until the API is ready.
+    pub async fn start(self) -> Stack {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let prefix = format!(
+            "t{}-{}.",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let shared = tokio::task::spawn_blocking(Shared::get).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = folder.path().join("credentials");
+        std::fs::create_dir_all(&credentials).unwrap();
+        for (name, content) in &self.credentials {
+            std::fs::write(credentials.join(name), content).unwrap();
+        }
+        let clickhouse_data = folder.path().join("clickhouse");
+        let clickhouse = tokio::task::spawn_blocking(move || {
+            let server = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
+            servers::wait_for(&server);
+            server
+        })
+        .await
+        .unwrap();
+        let simulator = Simulator::start(self.simulator).await.unwrap();
+        let mut common = vec![
+            ("KAFKA_BOOTSTRAP".to_owned(), shared.bootstrap()),
+            ("REGISTRY_URL".to_owned(), shared.registry_url()),
+            ("TOPIC_PREFIX".to_owned(), prefix.clone()),
+            ("CONTROL_PARTITIONS".to_owned(), "2".to_owned()),
+            ("RECORD_PARTITIONS".to_owned(), "4".to_owned()),
+        ];
+        let mut worker = common.clone();
+        worker.extend([
+            ("HUBSPOT_BASE_URL".to_owned(), simulator.base_url()),
+            ("HUBSPOT_ACCESS_TOKEN".to_owned(), TOKEN.to_owned()),
+            ("CREDENTIALS_DIR".to_owned(), credentials.display().to_string()),
+            // The simulator's search lags by little, so that a scenario does
+            // not wait for HubSpot's fifteen seconds.
+            ("INDEX_LAG".to_owned(), "500ms".to_owned()),
+        ]);
+        worker.extend(self.worker);
+        common.extend([
+            ("CLICKHOUSE_URL".to_owned(), format!("http://127.0.0.1:{}", clickhouse.port)),
+            ("CLICKHOUSE_USER".to_owned(), "writer".to_owned()),
+            ("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()),
+        ]);
+        common.extend(self.data_streams);
+        let mut stack = Stack {
+            simulator,
+            workers: Vec::new(),
+            instances: Vec::new(),
+            clickhouse,
+            prefix,
+            folder,
+            worker_variables: worker,
+            data_streams_variables: common,
+        };
+        stack.add_worker();
+        stack.add_data_streams();
+        stack.api().ready().await;
+        stack
+    }
+}
+
+/// An instance of data-streams.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its process.
+    pub process: Process,
+    /// Port of its API.
+    pub port: u16,
+}
+
+/// A running system.
+#[derive(Debug)]
+pub struct Stack {
+    /// The simulated HubSpot.
+    pub simulator: Simulator,
+    /// The workers; one at the start.
+    pub workers: Vec<Process>,
+    /// The instances of data-streams; one at the start.
+    pub instances: Vec<Instance>,
+    /// Its ClickHouse.
+    pub clickhouse: Server,
+    /// What its topics begin with.
+    pub prefix: String,
+    folder: tempfile::TempDir,
+    worker_variables: Vec<(String, String)>,
+    data_streams_variables: Vec<(String, String)>,
+}
+
+impl Stack {
+    /// A system over a portal of `contacts` and `companies` without limits.
+    pub fn with(contacts: u32, companies: u32) -> StackBuilder {
+        let mut simulator = Config::with_sizes(contacts, companies);
+        for portal in &mut simulator.portals {
+            portal.tokens = vec![TOKEN.to_owned()];
+            portal.limits = hubspot_sim::Limits::off();
+            portal.quirks.index_lag_ms = 100;
+        }
+        StackBuilder {
+            simulator,
+            worker: Vec::new(),
+            data_streams: Vec::new(),
+            credentials: Vec::new(),
+        }
+    }
+
+    /// Starts one more worker.
+    pub fn add_worker(&mut self) {
+        let number = self.workers.len() + 1;
+        let mut variables = self.worker_variables.clone();
+        variables.push(("ADMIN_ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())));
+        self.workers.push(Process::start(
+            "worker",
+            &binary("worker"),
+            &[],
+            &variables,
+            &self.folder.path().join(format!("worker-{number}.log")),
+        ));
+    }
+
+    /// Starts one more instance of data-streams.
+    pub fn add_data_streams(&mut self) {
+        let number = self.instances.len() + 1;
+        let port = free_port();
+        let mut variables = self.data_streams_variables.clone();
+        variables.push(("API_ADDRESS".to_owned(), format!("127.0.0.1:{port}")));
+        let process = Process::start(
+            "data-streams",
+            &binary("data-streams"),
+            &[],
+            &variables,
+            &self.folder.path().join(format!("data-streams-{number}.log")),
+        );
+        self.instances.push(Instance { process, port });
+    }
+
+    /// A client of the last instance started.
+    pub fn api(&self) -> Api {
+        Api::new(self.instances.last().expect("an instance").port)
+    }
+
+    /// Queries as the service's user.
+    pub fn sql(&self) -> ClickHouse {
+        ClickHouse::new(self.clickhouse.port, "writer", WRITER_PASSWORD)
+    }
+
+    /// Queries as the user that people have.
+    pub fn sql_as_reader(&self) -> ClickHouse {
+        ClickHouse::new(self.clickhouse.port, "reader", "reader")
+    }
+
+    /// Full name of a topic.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The records topic as a stranger reads it.
+    pub async fn log(&self) -> RecordLog {
+        RecordLog::read(&self.topic("records")).await
+    }
+
+    /// Starts the default connection and waits until its first runs have
+    /// succeeded.
+    pub async fn first_sync(&self, settings: Value) -> Value {
+        let api = self.api();
+        api.start("default", settings).await;
+        api.until("the first runs have succeeded", "default", SYNC_LIMIT, |connection| {
+            connection["streams"].as_array().is_some_and(|streams| {
+                !streams.is_empty() && streams.iter().all(|it| !it["last_success"].is_null())
+            })
+        })
+        .await
+    }
+
+    /// Asks for a run of the default connection's streams and waits until it
+    /// has been carried out.
+    pub async fn sync(&self) {
+        self.request(json!({})).await;
+    }
+
+    /// Asks for a run with a body and waits until it has been carried out.
+    pub async fn request(&self, body: Value) {
+        let api = self.api();
+        let answer = api.send("POST", "/v1/connections/default/sync", Some(body)).await;
+        assert!(matches!(answer.status, 200..=202), "{} {}", answer.status, answer.body);
+        let requests: BTreeMap<String, String> = answer.body["requests"]
+            .as_array()
+            .unwrap_or_else(|| panic!("requests in {}", answer.body))
+            .iter()
+            .map(|it| {
+                let text = |name: &str| it[name].as_str().unwrap_or_default().to_owned();
+                (text("stream"), text("request_id"))
+            })
+            .collect();
+        api.until("the requests are carried out", "default", SYNC_LIMIT, |connection| {
+            requests.iter().all(|(stream, id)| {
+                crate::api::stream(connection, stream)["request_done"] == json!(id)
+            })
+        })
+        .await;
+    }
+
+    /// Waits until ClickHouse holds what the simulator holds, by digest.
+    pub async fn matches_truth(&self, object_type: &str) {
+        crate::truth::warehouse_matches(self, object_type).await;
+    }
+}
+
+/// A binary of the workspace, built beside the tests.
+fn binary(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("the test binary's place");
+    let folder = tests.ancestors().nth(2).expect("target/profile/deps/scenarios");
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is missing: build it with `cargo build --workspace`", path.display());
+    path
+}

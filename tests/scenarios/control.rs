@@ -1,0 +1,118 @@
+//! Start, stop, restart: the state that is asked for is the state that is
+//! reached.
+
+use std::time::{Duration, Instant};
+
+use harness::{Stack, eventually};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_starts_after_the_answer_to_a_stop() {
+    let mut stack = Stack::with(5_000, 10)
+        .portal(|portal| portal.changes_per_second = 0.0)
+        .start()
+        .await;
+    stack.simulator.set_latency(Duration::from_millis(100));
+    let api = stack.api();
+    api.start("default", json!({})).await;
+    eventually("the backfill runs", Duration::from_secs(60), async || {
+        (stack.simulator.requests().counts().total > 10).then_some(())
+    })
+    .await;
+    api.stop("default").await;
+    let stopped = Instant::now();
+    let connection = api.connection("default").await;
+    assert_eq!(connection["state"], "stopped");
+
+    // It goes on from where it stood, so what comes after is the whole.
+    assert!(stack.simulator.requests().since(stopped).is_empty());
+    stack.simulator.set_latency(Duration::ZERO);
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    assert!(stack.workers.iter_mut().all(harness::Process::is_running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_goes_on_where_it_stood() {
+    let mut stack = Stack::with(6_000, 60).start().await;
+    stack.simulator.set_latency(Duration::from_millis(60));
+    stack.api().start("default", json!({})).await;
+    eventually("some pages are read", Duration::from_secs(60), async || {
+        (stack.simulator.requests().counts().total > 20).then_some(())
+    })
+    .await;
+    stack.workers[0].kill();
+    stack.add_worker();
+    stack.simulator.set_latency(Duration::ZERO);
+    stack.first_sync(json!({})).await;
+    let log = stack.log().await;
+    log.assert_exactly_once();
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_data_streams_loses_and_doubles_nothing() {
+    let mut stack = Stack::with(6_000, 60).start().await;
+    stack.simulator.set_latency(Duration::from_millis(20));
+    stack.api().start("default", json!({})).await;
+    eventually("some pages are read", Duration::from_secs(60), async || {
+        (stack.simulator.requests().counts().total > 20).then_some(())
+    })
+    .await;
+    stack.instances[0].process.kill();
+    stack.add_data_streams();
+    stack.api().ready().await;
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    let doubled = stack
+        .sql()
+        .number(
+            "SELECT count() - uniqExact(object_type, _object_id, _topic, _partition, _offset) \
+             FROM hubspot_raw.changes FINAL",
+        )
+        .await;
+    assert_eq!(doubled, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_end_within_ten_seconds_of_sigterm() {
+    let mut stack = Stack::with(5_000, 10).start().await;
+    stack.simulator.set_latency(Duration::from_millis(50));
+    stack.api().start("default", json!({})).await;
+    eventually("the backfill runs", Duration::from_secs(60), async || {
+        (stack.simulator.requests().counts().total > 10).then_some(())
+    })
+    .await;
+    stack.workers[0].terminate(Duration::from_secs(10));
+    stack.instances[0].process.terminate(Duration::from_secs(10));
+    stack.add_worker();
+    stack.add_data_streams();
+    stack.api().ready().await;
+    stack.simulator.set_latency(Duration::ZERO);
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    stack.log().await.assert_exactly_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_show_the_same_state() {
+    let mut stack = Stack::with(100, 10).start().await;
+    let first = stack.api();
+    stack.add_data_streams();
+    let second = stack.api();
+    second.ready().await;
+    stack.first_sync(json!({})).await;
+    let (starts, stops) = tokio::join!(
+        first.send("POST", "/v1/connections/default/start", Some(json!({"interval": "7m"}))),
+        second.send("POST", "/v1/connections/default/stop", None),
+    );
+    assert!(matches!(starts.status, 200..=202), "{}", starts.body);
+    assert!(matches!(stops.status, 200 | 202 | 409), "{}", stops.body);
+    eventually("both show one state", Duration::from_secs(20), async || {
+        let (a, b) = (first.connection("default").await, second.connection("default").await);
+        (a == b).then_some(())
+    })
+    .await;
+    assert_eq!(first.connection("default").await["interval"], "7m");
+}

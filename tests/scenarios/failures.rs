@@ -1,0 +1,128 @@
+//! What HubSpot can do to a sync, and what the status then says.
+
+use std::time::Duration;
+
+use harness::{Stack, api::stream, stack::SYNC_LIMIT};
+use hubspot_sim::{Fault, Kind, PortalConfig, Rule};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_scope_skips_its_stream_and_no_other() {
+    let stack = Stack::with(200, 20).start().await;
+    stack.simulator.portal().set_scope("companies", false);
+    let api = stack.api();
+    api.start("default", json!({})).await;
+    let connection = api
+        .until("companies are skipped and contacts synced", "default", SYNC_LIMIT, |it| {
+            stream(it, "companies")["phase"] == "skipped"
+                && !stream(it, "contacts")["last_success"].is_null()
+        })
+        .await;
+    let error = &stream(&connection, "companies")["error"];
+    assert_eq!(error["code"], "missing_scope");
+    assert!(error["advice"].as_str().unwrap().contains("companies"), "{error}");
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_stops_the_connection_and_says_so() {
+    let stack = Stack::with(200, 20).start().await;
+    stack.first_sync(json!({})).await;
+    stack.simulator.revoke_token(harness::stack::TOKEN);
+    let api = stack.api();
+    api.sync("default").await;
+    let connection = api
+        .until("the connection has failed", "default", SYNC_LIMIT, |it| {
+            it["observed"]["state"] == "failed"
+        })
+        .await;
+    assert_eq!(connection["observed"]["error"]["code"], "unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_every_kind_delay_a_sync_and_change_nothing_else() {
+    let stack = Stack::with(1_000, 50).start().await;
+    let faults = stack.simulator.faults();
+    for fault in [
+        Fault::Reset,
+        Fault::CutBody { after: 5_000 },
+        Fault::NotJson,
+        Fault::Status { code: 502, body: hubspot_sim::FaultBody::Html, retry_after: None },
+        Fault::Status { code: 423, body: hubspot_sim::FaultBody::Json, retry_after: Some(1) },
+        Fault::RateLimited { policy: hubspot_sim::Policy::TenSecondlyRolling, retry_after: Some(1) },
+        Fault::SlowBody { pieces: 5, pause_ms: 50 },
+    ] {
+        faults.push(Rule::next(Kind::List, fault));
+    }
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    stack.log().await.assert_exactly_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_leads_to_another_portal_is_refused() {
+    let stack = Stack::with(100, 10)
+        .another_portal(PortalConfig {
+            portal_id: 99,
+            tokens: vec!["other-token".to_owned()],
+            ..PortalConfig::default()
+        })
+        .start()
+        .await;
+    stack.first_sync(json!({})).await;
+    stack.simulator.assign_token(harness::stack::TOKEN, 99);
+    let api = stack.api();
+    api.stop("default").await;
+    api.start("default", json!({})).await;
+    let connection = api
+        .until("the portal is refused", "default", SYNC_LIMIT, |it| {
+            it["observed"]["state"] == "failed"
+        })
+        .await;
+    assert_eq!(connection["observed"]["error"]["code"], "portal_changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_portal_in_two_connections_is_refused() {
+    let stack = Stack::with(100, 10).start().await;
+    stack.first_sync(json!({})).await;
+    let api = stack.api();
+    api.start("twin", json!({})).await;
+    let connection = api
+        .until("the twin is refused", "twin", SYNC_LIMIT, |it| it["observed"]["state"] == "failed")
+        .await;
+    assert_eq!(connection["observed"]["error"]["code"], "portal_taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oauth_token_that_expires_is_refreshed() {
+    let credential = json!({
+        "client_id": "app", "client_secret": "app-secret", "refresh_token": "refresh-1",
+    });
+    let stack = Stack::with(2_000, 20)
+        .portal(|portal| {
+            portal.oauth = Some(hubspot_sim::OAuthConfig {
+                client_id: "app".to_owned(),
+                client_secret: "app-secret".to_owned(),
+                refresh_token: "refresh-1".to_owned(),
+                rotate: true,
+                expires_in_s: 1_800,
+            });
+        })
+        .credential("oauth.json", &credential.to_string())
+        .start()
+        .await;
+    stack.simulator.set_latency(Duration::from_millis(20));
+    let api = stack.api();
+    api.start("default", json!({"credential": "file:oauth.json"})).await;
+    let portal_id = stack.simulator.portal().id();
+    harness::eventually("the backfill runs", Duration::from_secs(60), async || {
+        (stack.simulator.requests().count(Kind::List) > 3).then_some(())
+    })
+    .await;
+    stack.simulator.expire_access_tokens(portal_id);
+    stack.first_sync(json!({"credential": "file:oauth.json"})).await;
+    stack.matches_truth("contacts").await;
+    assert!(stack.simulator.requests().count(Kind::OAuth) >= 2);
+}

@@ -1,0 +1,75 @@
+//! The first sync: everything arrives, once, and is what HubSpot has.
+
+use harness::{RecordLog, Stack, truth};
+use hubspot_sim::CursorMode;
+use serde_json::json;
+
+async fn arrives_whole(stack: &Stack) -> RecordLog {
+    let log = stack.log().await;
+    log.assert_exactly_once();
+    for object_type in ["contacts", "companies"] {
+        truth::log_matches(stack, &log, object_type).await;
+        stack.matches_truth(object_type).await;
+    }
+    log
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_arrives_once_and_as_hubspot_has_it() {
+    let stack = Stack::with(3_000, 300).start().await;
+    let connection = stack.first_sync(json!({})).await;
+    arrives_whole(&stack).await;
+
+    let contacts = harness::api::stream(&connection, "contacts");
+    assert_eq!(contacts["phase"], "idle");
+    assert_eq!(contacts["records_total"], 3_000);
+    let live = stack.simulator.portal().ids("contacts").len();
+    let visible = stack.sql_as_reader().number("SELECT count() FROM hubspot.contacts").await;
+    assert_eq!(usize::try_from(visible).unwrap(), live, "archived records are hidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opaque_cursor_is_read_in_one_lane() {
+    let stack = Stack::with(1_500, 20)
+        .portal(|portal| portal.quirks.cursor = CursorMode::Opaque)
+        .start()
+        .await;
+    stack.first_sync(json!({})).await;
+    arrives_whole(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_only_looks_like_an_id_is_found_out() {
+    let stack = Stack::with(1_500, 20)
+        .portal(|portal| portal.quirks.cursor = CursorMode::Offset)
+        .start()
+        .await;
+    stack.first_sync(json!({})).await;
+    let log = stack.log().await;
+    truth::log_matches(&stack, &log, "contacts").await;
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_with_more_properties_than_a_url_holds_arrives_whole() {
+    let stack = Stack::with(300, 10)
+        .portal(|portal| {
+            portal.properties = 1_200;
+            portal.set_properties = 60;
+        })
+        .start()
+        .await;
+    stack.first_sync(json!({})).await;
+    arrives_whole(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deals_are_one_more_word_of_configuration() {
+    let stack = Stack::with(50, 5).start().await;
+    let portal = stack.simulator.portal();
+    for number in 0..250 {
+        portal.create("deals", &[("dealname", &format!("deal {number}"))]).unwrap();
+    }
+    stack.first_sync(json!({"streams": ["contacts", "companies", "deals"]})).await;
+    stack.matches_truth("deals").await;
+}

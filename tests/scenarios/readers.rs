@@ -1,0 +1,64 @@
+//! Readers with nothing of ours: Confluent's Python client and ClickHouse's
+//! Kafka engine.
+
+use std::process::Command;
+
+use harness::{Stack, servers};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_consumer_reads_every_record() {
+    let stack = Stack::with(700, 70).start().await;
+    stack.first_sync(json!({})).await;
+    let script = servers::root().join("tests/python/consume.py");
+    let shared = servers::Shared::get();
+    let output = tokio::task::spawn_blocking({
+        let topic = stack.topic("records");
+        move || {
+            Command::new(servers::root().join("infra/native/stack"))
+                .arg("python")
+                .arg(script)
+                .args([&shared.bootstrap(), &shared.registry_url(), &topic])
+                .output()
+                .unwrap()
+        }
+    })
+    .await
+    .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("the script prints JSON");
+    assert_eq!(seen["contacts"], 700, "{seen}");
+    assert_eq!(seen["companies"], 70, "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clickhouse_reads_the_topic_by_itself() {
+    let stack = Stack::with(300, 30).start().await;
+    stack.first_sync(json!({})).await;
+    let shared = servers::Shared::get();
+    let sql = stack.sql();
+    sql.query("CREATE DATABASE stranger").await;
+    sql.query(&format!(
+        "CREATE TABLE stranger.queue (object_type String, object_id Int64, \
+         properties Map(String, Nullable(String))) ENGINE = Kafka SETTINGS \
+         kafka_broker_list = '{}', kafka_topic_list = '{}', kafka_group_name = 'stranger', \
+         kafka_format = 'AvroConfluent', format_avro_schema_registry_url = '{}'",
+        shared.bootstrap(),
+        stack.topic("records"),
+        shared.registry_url(),
+    ))
+    .await;
+    sql.query(
+        "CREATE TABLE stranger.kept (object_type String, object_id Int64, \
+         properties Map(String, Nullable(String))) ENGINE = MergeTree ORDER BY object_id",
+    )
+    .await;
+    sql.query("CREATE MATERIALIZED VIEW stranger.flow TO stranger.kept AS SELECT * FROM stranger.queue")
+        .await;
+    harness::eventually("ClickHouse has read all", std::time::Duration::from_secs(60), async || {
+        let count = sql.number("SELECT uniqExact(object_type, object_id) FROM stranger.kept").await;
+        (count == 330).then_some(())
+    })
+    .await;
+}
