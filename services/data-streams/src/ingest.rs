@@ -1,1 +1,186 @@
-//! placeholder
+//! Kafka into the warehouse: poll, decode, batch, store, commit.
+//!
+//! The order is the promise: a place in the log is committed only after the
+//! store has answered for everything before it, and what cannot be stored is
+//! in the dead letters by then. It must not know `ClickHouse`, nor HTTP.
+
+use std::{collections::HashSet, fmt};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use schemas::{CrmRecord, Definitions, FullPass, property_map::Properties};
+
+/// Where a record came from: its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// Topic, prefix included.
+    pub topic: String,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+}
+
+/// One record to store, read where it lies in its message.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// The record.
+    pub record: CrmRecord<'a, Properties<'a>>,
+    /// Topic it was read from.
+    pub topic: &'a str,
+    /// Partition it was read from.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+}
+
+/// Which copy of the tables is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tables {
+    /// The tables that people query.
+    Live,
+    /// The tables that a rebuild fills beside them.
+    Shadow,
+}
+
+/// Where the records of one object type of one connection go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target {
+    /// The connection that fetched them.
+    pub connection: String,
+    /// The database that people query.
+    pub destination: String,
+    /// Object type.
+    pub object_type: String,
+    /// Live or shadow tables.
+    pub tables: Tables,
+}
+
+/// One insert into one table, encoded; sent again byte by byte on a retry.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Full name of the table, for the token, logs and metrics.
+    pub table: String,
+    /// The insert with its list of columns; only the store reads it.
+    pub statement: String,
+    /// The encoded rows; only the store reads them.
+    pub bytes: Bytes,
+    /// How many rows they are.
+    pub rows: usize,
+}
+
+/// What became of the rows given to [`Store::encode`].
+#[derive(Debug, Default)]
+pub struct Encoded {
+    /// At most one a table; all of them have to be inserted.
+    pub blocks: Vec<Block>,
+    /// Index of each row that no column can take, and why.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// What to do about a [`StoreError`].
+#[derive(Debug, Clone, PartialEq, Eq, Copy)]
+pub enum StoreErrorKind {
+    /// Send the same again until it succeeds.
+    Unavailable,
+    /// The table is not what the block was encoded for: prepare, encode anew.
+    SchemaChanged,
+    /// The rows of the block are refused for what is in them.
+    Poison,
+    /// No retry helps until somebody changes something (a wrong password, a
+    /// full disk); it is tried again all the same, as data is never dropped.
+    Fatal,
+}
+
+/// Why the store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{context}")]
+pub struct StoreError {
+    /// What to do about it.
+    pub kind: StoreErrorKind,
+    /// What was tried. Names no value of a row.
+    pub context: String,
+    /// The cause.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// An error without a cause of its own.
+    pub fn new(kind: StoreErrorKind, context: impl Into<String>) -> Self {
+        Self {
+            kind,
+            context: context.into(),
+            source: None,
+        }
+    }
+}
+
+/// The warehouse as the ingest sees it.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Id that the warehouse was given when it was made; another warehouse, or
+    /// an emptied one, has another.
+    async fn warehouse_id(&self) -> Result<String, StoreError>;
+
+    /// Brings the tables and views of a target to these definitions: creates
+    /// them, adds columns. Without definitions the tables have no property
+    /// columns yet. Called again after [`StoreErrorKind::SchemaChanged`], then
+    /// with whatever cache of columns there is to be read anew.
+    async fn apply(
+        &self,
+        target: &Target,
+        definitions: Option<&Definitions>,
+    ) -> Result<(), StoreError>;
+
+    /// Encodes rows for the tables of a target, which has been applied before.
+    /// The same rows give the same bytes while the tables stay as they are.
+    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError>;
+
+    /// Inserts a block as a whole. The same token inserts once.
+    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError>;
+
+    /// Marks the rows of a target as deleted whose fetch sequence is below the
+    /// pass's and that are not marked yet; returns how many. Doing it twice is
+    /// doing it once.
+    async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError>;
+
+    /// Empties the shadow tables of an earlier rebuild, if there are any.
+    async fn begin_rebuild(&self) -> Result<(), StoreError>;
+
+    /// Exchanges every live table with its shadow, which has been applied
+    /// before, and drops what was live. Live tables without a shadow are
+    /// emptied: the log no longer has their rows.
+    async fn finish_rebuild(&self) -> Result<(), StoreError>;
+
+    /// Places whose dead letters have been stored since.
+    async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
+        Ok(HashSet::new())
+    }
+
+    /// Keeps in mind that the dead letters of these places are stored now.
+    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError> {
+        drop(places);
+        Ok(())
+    }
+}
+
+/// What the ingest asks of the control state, which is folded from the
+/// commands and status topics.
+pub trait Control: fmt::Debug + Send + Sync + 'static {
+    /// Destination of a connection; `None` where no command names it (yet).
+    fn destination(&self, connection: &str) -> Option<String>;
+
+    /// Connection, object type and full pass of every stream that has one.
+    fn full_passes(&self) -> Vec<(String, String, FullPass)>;
+}
+
+/// Destination of a connection that names none: `hubspot` for `default`,
+/// `hubspot_{name}` else.
+pub fn default_destination(connection: &str) -> String {
+    if connection == "default" {
+        "hubspot".to_owned()
+    } else {
+        format!("hubspot_{connection}")
+    }
+}
