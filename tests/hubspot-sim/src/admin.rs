@@ -129,7 +129,7 @@ pub(crate) fn answer(
 fn act(portal: &Portal, name: &str, id: &str, action: &str, body: &[u8]) -> Result<Answer, Answer> {
     let id = id
         .parse()
-        .map_err(|_| Answer::invalid("an id is a number"))?;
+        .map_err(|_not_a_number| Answer::invalid("an id is a number"))?;
     let object_type = name.to_owned();
     let change = match action {
         "update" => Change::Update {

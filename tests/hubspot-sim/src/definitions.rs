@@ -150,17 +150,14 @@ impl Definitions {
     /// Adds a definition, or replaces the one of that name.
     pub(crate) fn put(&mut self, definition: Definition) {
         self.version += 1;
-        match self.places.get(&definition.name) {
-            Some(&place) => {
-                if let Some(slot) = self.list.get_mut(usize::from(place)) {
-                    *slot = definition;
-                }
+        if let Some(&place) = self.places.get(&definition.name) {
+            if let Some(slot) = self.list.get_mut(usize::from(place)) {
+                *slot = definition;
             }
-            None => {
-                let place = u16::try_from(self.list.len()).unwrap_or(u16::MAX);
-                self.places.insert(definition.name.clone(), place);
-                self.list.push(definition);
-            }
+        } else {
+            let place = u16::try_from(self.list.len()).unwrap_or(u16::MAX);
+            self.places.insert(definition.name.clone(), place);
+            self.list.push(definition);
         }
     }
 

@@ -8,11 +8,13 @@ mod list;
 mod portal_info;
 mod search;
 
+use std::borrow::Cow;
+
 use crate::{
     answer::Answer,
     json,
     portal::Portal,
-    route::{Kind, Route},
+    route::{self, Kind, Route},
     table::Table,
 };
 
@@ -40,8 +42,24 @@ impl Ask<'_> {
             .filter(|value| !value.is_empty())
     }
 
+    /// The names of properties, still encoded: as one list with commas, or,
+    /// as HubSpot's own clients send them, each in a parameter of its own.
+    fn names(&self) -> Option<Cow<'_, str>> {
+        let mut all = json::pairs(self.query).filter(|(key, _)| *key == "properties");
+        let (_, first) = all.next()?;
+        let Some((_, second)) = all.next() else {
+            return Some(Cow::Borrowed(first));
+        };
+        let mut joined = format!("{first},{second}");
+        for (_, name) in all {
+            joined.push(',');
+            joined.push_str(name);
+        }
+        Some(Cow::Owned(joined))
+    }
+
     fn archived(&self) -> bool {
-        self.raw("archived") == Some("true")
+        route::asks_archived(self.query)
     }
 
     fn limit(&self, default: usize, most: usize) -> Result<usize, Answer> {

@@ -87,7 +87,7 @@ fn limit(text: &str) -> Result<Limit, String> {
     }
     text.parse()
         .map(|it| Limit(Some(it)))
-        .map_err(|_| "a number or `off` is needed".to_owned())
+        .map_err(|_not_a_number| "a number or `off` is needed".to_owned())
 }
 
 impl Args {

@@ -89,6 +89,9 @@ impl Portal {
                 .map_err(std::io::Error::other)?;
             last_ms = last_ms.max(entry.at);
         }
+        // A clock that was moved forward does not fall back over a restart.
+        let behind = u64::try_from(last_ms - clock.now_ms()).unwrap_or(0);
+        clock.advance(std::time::Duration::from_millis(behind));
         let data = Data {
             state,
             selections: HashMap::new(),
@@ -168,7 +171,7 @@ impl Portal {
             id: None,
             properties: given(properties),
         };
-        self.apply(&change).map(first)
+        self.apply(&change).map(|changed| first(&changed))
     }
 
     /// Sets values of an object; the new last-modified time in ms.
@@ -260,7 +263,7 @@ impl Portal {
             primary,
             secondary,
         })
-        .map(first)
+        .map(|changed| first(&changed))
     }
 
     /// Defines a property, or changes the definition of one.
@@ -385,6 +388,6 @@ fn given(properties: &[(&str, &str)]) -> Properties {
         .collect()
 }
 
-fn first(changed: Changed) -> u64 {
+fn first(changed: &Changed) -> u64 {
     changed.ids.first().copied().unwrap_or(0)
 }

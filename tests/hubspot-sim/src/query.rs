@@ -2,14 +2,16 @@
 //!
 //! Pure; it must not know of HTTP, tokens or the time of day.
 
+mod filter;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
 use crate::{
-    definitions::{Definition, Source},
+    definitions::Source,
+    query::filter::{Operand, Operator, Test},
     record::Record,
-    stamp,
     table::Table,
 };
 
@@ -89,38 +91,6 @@ pub(crate) struct Oddity {
     pub(crate) short: bool,
 }
 
-/// A filter made ready for many objects.
-struct Test<'a> {
-    place: u16,
-    definition: &'a Definition,
-    operator: Operator,
-    values: Vec<Operand>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operator {
-    Eq,
-    Neq,
-    Lt,
-    Lte,
-    Gt,
-    Gte,
-    Between,
-    In,
-    NotIn,
-    Has,
-    HasNot,
-    Contains,
-    ContainsNot,
-}
-
-#[derive(Debug, Clone, PartialEq, PartialOrd)]
-enum Operand {
-    Whole(i128),
-    Fraction(f64),
-    Text(String),
-}
-
 /// Runs a search on what the index of the type knows.
 pub(crate) fn run(table: &Table, body: &Body, odd: Oddity) -> Result<Found, Refused> {
     let limit = body.limit.unwrap_or(10);
@@ -151,7 +121,7 @@ pub(crate) fn run(table: &Table, body: &Body, odd: Oddity) -> Result<Found, Refu
     // `None` is a group that nothing passes.
     let mut tests: Vec<Option<Vec<Test<'_>>>> = Vec::new();
     for group in &groups {
-        tests.push(prepare(table, group)?);
+        tests.push(filter::prepare(table, group)?);
     }
     let (low, high) = bounds(&tests, odd.slop_ms);
     let mut rows: Vec<(u64, i64)> = table
@@ -194,7 +164,8 @@ fn offset(body: &Body) -> Result<usize, Refused> {
             if text.is_empty() {
                 return Ok(0);
             }
-            text.parse().map_err(|_| invalid("after must be a number"))
+            text.parse()
+                .map_err(|_not_a_number| invalid("after must be a number"))
         }
     }
 }
@@ -228,145 +199,6 @@ fn bounds(tests: &[Option<Vec<Test<'_>>>], slop_ms: i64) -> (i64, i64) {
         Some(bounds) => bounds,
         None if tests.is_empty() => (i64::MIN, i64::MAX),
         None => (1, 0),
-    }
-}
-
-fn prepare<'a>(table: &'a Table, group: &Group) -> Result<Option<Vec<Test<'a>>>, Refused> {
-    let mut tests = Vec::new();
-    for filter in &group.filters {
-        let name = filter.property_name.as_str();
-        if table.name == "contacts" && name == "hs_lastmodifieddate" {
-            // Contacts go by another name; HubSpot finds nothing, silently.
-            return Ok(None);
-        }
-        let (place, definition) = table
-            .definitions
-            .active(name)
-            .ok_or_else(|| Refused::NoSuchProperty(name.to_owned()))?;
-        let (operator, count) = operator(&filter.operator)?;
-        let mut values: Vec<Operand> = Vec::new();
-        for value in filter
-            .value
-            .iter()
-            .chain(&filter.high_value)
-            .chain(&filter.values)
-        {
-            values.push(operand(definition, &plain(value))?);
-        }
-        if values.len() < count {
-            return Err(invalid("operator needs a value"));
-        }
-        tests.push(Test {
-            place,
-            definition,
-            operator,
-            values,
-        });
-    }
-    Ok(Some(tests))
-}
-
-fn operator(name: &str) -> Result<(Operator, usize), Refused> {
-    Ok(match name {
-        "EQ" => (Operator::Eq, 1),
-        "NEQ" => (Operator::Neq, 1),
-        "LT" => (Operator::Lt, 1),
-        "LTE" => (Operator::Lte, 1),
-        "GT" => (Operator::Gt, 1),
-        "GTE" => (Operator::Gte, 1),
-        "BETWEEN" => (Operator::Between, 2),
-        "IN" => (Operator::In, 1),
-        "NOT_IN" => (Operator::NotIn, 1),
-        "HAS_PROPERTY" => (Operator::Has, 0),
-        "NOT_HAS_PROPERTY" => (Operator::HasNot, 0),
-        "CONTAINS_TOKEN" => (Operator::Contains, 1),
-        "NOT_CONTAINS_TOKEN" => (Operator::ContainsNot, 1),
-        _ => return Err(invalid("unknown operator")),
-    })
-}
-
-/// A filter's value in the form in which the property compares.
-fn operand(definition: &Definition, text: &str) -> Result<Operand, Refused> {
-    match definition.kind.as_str() {
-        "datetime" | "date" => {
-            let ms = stamp::parse(text).ok_or_else(|| invalid("value is not a time"))?;
-            if ms < 1_000 {
-                return Err(Refused::EpochZero);
-            }
-            Ok(Operand::Whole(i128::from(ms)))
-        }
-        "number" => number(text).ok_or_else(|| invalid("value is not a number")),
-        _ => Ok(Operand::Text(text.to_lowercase())),
-    }
-}
-
-fn number(text: &str) -> Option<Operand> {
-    match text.parse() {
-        Ok(whole) => Some(Operand::Whole(whole)),
-        Err(_) => text.parse().ok().map(Operand::Fraction),
-    }
-}
-
-impl Test<'_> {
-    fn passes(&self, record: &Record, modified_ms: i64, slop_ms: i64) -> bool {
-        let slop = if self.definition.source == Source::Modified {
-            slop_ms
-        } else {
-            0
-        };
-        let Some(actual) = self.actual(record, modified_ms) else {
-            return matches!(
-                self.operator,
-                Operator::HasNot | Operator::Neq | Operator::NotIn | Operator::ContainsNot
-            );
-        };
-        let first = self.values.first();
-        let above = |limit: Option<&Operand>| limit.is_some_and(|it| actual >= shift(it, -slop));
-        let below = |limit: Option<&Operand>| limit.is_some_and(|it| actual <= shift(it, slop));
-        let holds = |words: &Operand| match (&actual, words) {
-            (Operand::Text(text), Operand::Text(word)) => text.contains(word.trim_matches('*')),
-            _ => &actual == words,
-        };
-        match self.operator {
-            Operator::Has => true,
-            Operator::HasNot => false,
-            Operator::Eq => above(first) && below(first),
-            Operator::Neq => first != Some(&actual),
-            Operator::Gt if slop == 0 => first.is_some_and(|it| actual > *it),
-            Operator::Lt if slop == 0 => first.is_some_and(|it| actual < *it),
-            Operator::Gt | Operator::Gte => above(first),
-            Operator::Lt | Operator::Lte => below(first),
-            Operator::Between => above(first) && below(self.values.get(1)),
-            Operator::In => self.values.contains(&actual),
-            Operator::NotIn => !self.values.contains(&actual),
-            Operator::Contains => first.is_some_and(holds),
-            Operator::ContainsNot => !first.is_some_and(holds),
-        }
-    }
-
-    fn actual(&self, record: &Record, modified_ms: i64) -> Option<Operand> {
-        match self.definition.source {
-            Source::Id => Some(Operand::Whole(i128::from(record.id))),
-            Source::Created => Some(Operand::Whole(i128::from(record.created_ms))),
-            Source::Modified => Some(Operand::Whole(i128::from(modified_ms))),
-            Source::Stored => {
-                let text = record.values.get(self.place).filter(|it| !it.is_empty())?;
-                match self.definition.kind.as_str() {
-                    "number" => number(text),
-                    "date" | "datetime" => {
-                        stamp::parse(text).map(|ms| Operand::Whole(i128::from(ms)))
-                    }
-                    _ => Some(Operand::Text(text.to_lowercase())),
-                }
-            }
-        }
-    }
-}
-
-fn shift(limit: &Operand, by: i64) -> Operand {
-    match limit {
-        Operand::Whole(ms) => Operand::Whole(ms.saturating_add(i128::from(by))),
-        other => other.clone(),
     }
 }
 

@@ -140,8 +140,8 @@ impl Requests {
         let mut inner = self.lock();
         let (in_flight, total) = (inner.in_flight, inner.total);
         *inner = Inner {
-            in_flight,
             total,
+            in_flight,
             ..Inner::default()
         };
     }

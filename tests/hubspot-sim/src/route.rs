@@ -5,7 +5,7 @@
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::Bucket;
+use crate::{json, limits::Bucket};
 
 /// Versions that paths may name; `v3` and `v4` are the old form.
 const VERSIONS: [&str; 4] = ["2026-09", "2026-03", "v3", "v4"];
@@ -58,7 +58,7 @@ impl Route {
     /// Understands a request.
     pub(crate) fn of(method: &Method, path: &str, query: &str) -> Self {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let (post, archived) = (method == Method::POST, query.contains("archived=true"));
+        let (post, archived) = (method == Method::POST, asks_archived(query));
         let found = match *parts.as_slice() {
             // Dated paths name the version behind the resource, old ones before.
             ["crm", "objects", version, ref rest @ ..] if known(version) => {
@@ -86,11 +86,10 @@ impl Route {
             {
                 Some((Kind::Pipelines, name, ""))
             }
-            ["crm-object-schemas", version, "schemas"] | ["crm", version, "schemas"]
-                if known(version) =>
-            {
+            ["crm-object-schemas", version, "schemas"] if known(version) => {
                 Some((Kind::Schemas, "", ""))
             }
+            ["crm", version, "schemas"] if known(version) => Some((Kind::Schemas, "", "")),
             ["account-info", version, "details"] if known(version) => Some((Kind::Details, "", "")),
             [
                 "account-info",
@@ -119,6 +118,12 @@ impl Route {
             _ => Bucket::General,
         }
     }
+}
+
+/// Whether a query string asks for archived objects; a client of Python's
+/// writes `True`.
+pub(crate) fn asks_archived(query: &str) -> bool {
+    json::pairs(query).any(|(name, value)| name == "archived" && value.eq_ignore_ascii_case("true"))
 }
 
 fn known(version: &str) -> bool {

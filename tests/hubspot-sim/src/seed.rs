@@ -85,7 +85,9 @@ impl Plan {
             .filter(|(_, it)| it.source == Source::Stored && it.name != "hs_merged_object_ids")
             .map(|(place, it)| (place, it.clone()))
             .collect();
-        let share = (f64::from(self.set) / stored.len().max(1) as f64).min(1.0);
+        let share = (f64::from(self.set)
+            / f64::from(u16::try_from(stored.len().max(1)).unwrap_or(u16::MAX)))
+        .min(1.0);
         let mut ids = Vec::with_capacity(self.rows as usize);
         // Portals hold old, short ids and new, long ones.
         let mut id = 50;

@@ -98,7 +98,7 @@ pub(crate) async fn request(
         },
     };
     entry.status = answer.status;
-    respond(&shared, answer, gzip, fault)
+    respond(&shared, answer, gzip, fault.as_ref())
 }
 
 /// An entry of the request log that must end, however the request does.
@@ -238,7 +238,7 @@ fn respond(
     shared: &Shared,
     answer: Answer,
     gzip: bool,
-    fault: Option<Fault>,
+    fault: Option<&Fault>,
 ) -> io::Result<Response<wire::Body>> {
     let mut response = Response::builder()
         .status(answer.status)
@@ -269,9 +269,11 @@ fn respond(
     let body = Bytes::from(body);
     response = response.header(header::CONTENT_LENGTH, body.len());
     let body = match fault {
-        Some(Fault::CutBody { after }) => wire::cut(&body, after.min(body.len().saturating_sub(1))),
+        Some(Fault::CutBody { after }) => {
+            wire::cut(&body, (*after).min(body.len().saturating_sub(1)))
+        }
         Some(Fault::SlowBody { pieces, pause_ms }) => {
-            wire::slow(&body, pieces, Duration::from_millis(pause_ms))
+            wire::slow(&body, *pieces, Duration::from_millis(*pause_ms))
         }
         _ => wire::whole(body),
     };

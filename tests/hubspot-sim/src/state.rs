@@ -190,11 +190,9 @@ impl State {
                 definition.updated_at = at;
                 definitions.put(definition);
             }
-            Change::AddType { name, type_id } => {
-                if self.place(name).is_none() {
-                    self.tables
-                        .push(Table::new(name, type_id, self.index_lag_ms));
-                }
+            Change::AddType { name, type_id } if self.place(name).is_none() => {
+                self.tables
+                    .push(Table::new(name, type_id, self.index_lag_ms));
             }
             _ => {}
         }

@@ -23,7 +23,7 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     } = &mut *data;
     let name = &ask.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
-    let selection = select::of_query(selections, table, ask.raw("properties"));
+    let selection = select::of_query(selections, table, ask.names().as_deref());
     let archived = ask.archived();
     let (definitions, rows) = (
         &table.definitions,
@@ -37,14 +37,12 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     let mut out = Vec::with_capacity(limit * 2_048);
     out.extend_from_slice(b"{\"results\":[");
     let mut first = true;
-    let mut shown = 0;
     let mut next = None;
-    for (id, record) in rows.range_mut(start..) {
+    for (shown, (id, record)) in rows.range_mut(start..).enumerate() {
         if shown == limit {
             next = Some(*id);
             break;
         }
-        shown += 1;
         separate(&mut out, &mut first);
         match &selection {
             Selection::All => record.write_all(definitions, &mut out),
@@ -86,10 +84,10 @@ fn start(
     let refused = || Answer::invalid("after is not a valid cursor");
     let Some(after) = after else { return Ok(0) };
     match cursor {
-        CursorMode::Id => after.parse().map_err(|_| refused()),
+        CursorMode::Id => after.parse().map_err(|_not_a_number| refused()),
         CursorMode::Opaque => clear(after).ok_or_else(refused),
         CursorMode::Offset => {
-            let offset: usize = after.parse().map_err(|_| refused())?;
+            let offset: usize = after.parse().map_err(|_not_a_number| refused())?;
             Ok(rows.keys().nth(offset).copied().unwrap_or(u64::MAX))
         }
     }
@@ -113,8 +111,12 @@ pub(super) fn one(ask: &Ask<'_>) -> Result<Answer, Answer> {
     } = &mut *data;
     let name = &ask.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
-    let selection = select::of_query(selections, table, ask.raw("properties"));
-    let id = ask.route.detail.parse().map_err(|_| Answer::not_found())?;
+    let selection = select::of_query(selections, table, ask.names().as_deref());
+    let id = ask
+        .route
+        .detail
+        .parse()
+        .map_err(|_not_a_number| Answer::not_found())?;
     // An id that was merged away leads to the object that took its place.
     let id = table.current_id(id);
     let rows = if ask.archived() {

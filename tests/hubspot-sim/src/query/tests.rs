@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::record::Values;
+use crate::{definitions::Definition, record::Values};
 
 fn table(rows: &[(u64, i64)]) -> Table {
     let mut table = Table::new("companies", "0-2", 0);

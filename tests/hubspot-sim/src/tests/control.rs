@@ -108,7 +108,7 @@ async fn an_oauth_token_expires_and_its_refresh_rotates() {
         .await
     };
     assert_eq!(ask().await.0, 200);
-    simulator.advance(Duration::from_secs(1_800));
+    simulator.advance(Duration::from_mins(30));
     assert_eq!(ask().await.1["category"], "EXPIRED_AUTHENTICATION");
     assert_eq!(refresh("first").await.1["status"], "BAD_REFRESH_TOKEN");
     let next = granted["refresh_token"].as_str().unwrap();
