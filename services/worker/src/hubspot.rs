@@ -1,0 +1,485 @@
+//! HubSpot: the only place that knows its API, as a [`Source`] of pages.
+//!
+//! One [`HubSpot`] serves all streams of a connection and shares their rate
+//! limits. It must not know of Kafka, nor what a page is read for.
+
+mod auth;
+mod client;
+mod clock;
+mod error;
+mod limits;
+mod selection;
+mod transport;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+
+use reqwest::Url;
+use schemas::{Definitions, Millis, Property};
+
+use self::{
+    auth::Auth,
+    client::{Call, Client, Endpoint, Failed},
+    error::Fault,
+    limits::Limits,
+    selection::{Selection, Selections, encode, last_modified},
+    transport::Transport,
+};
+use crate::sync::{
+    Advice, Batch, Fetched, ListPage, Portal, Search, SearchPage, Source, SourceError,
+};
+
+/// The first dated version, for accounts that lack the one configured.
+const FALLBACK_VERSION: &str = "2026-03";
+/// The list's largest page, and the largest batch.
+const PAGE: usize = 100;
+/// The search's largest page.
+const SEARCH_PAGE: usize = 200;
+/// A search from 1970 on is answered with an error; a second later is not.
+const EARLIEST_SEARCH: Millis = 1_000;
+/// A batch that HubSpot fails on is split after this many attempts.
+const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
+/// Passes over whole lists leave this much of the day's allowance to all else.
+const KEPT_FROM_PASSES_PERCENT: i64 = 50;
+
+/// Whether requests may start now: whether the connection is still ours.
+pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Where HubSpot is, and how it may be used.
+#[derive(Debug, Clone)]
+pub struct HubSpotConfig {
+    /// Address of the API.
+    pub base_url: String,
+    /// Dated version of the API.
+    pub api_version: String,
+    /// The general limit; a number counts per 10 s.
+    pub rate_limit: Limit,
+    /// The limit of searches; a number counts per second.
+    pub search_limit: Limit,
+    /// Percent of the daily allowance that is left to the account's other
+    /// tools.
+    pub daily_reserve_percent: u32,
+    /// The folder of `file:` credentials and of rotated refresh tokens.
+    pub credentials_dir: PathBuf,
+    /// Time for a connection.
+    pub connect_timeout: Duration,
+    /// Time for the headers of an answer.
+    pub headers_timeout: Duration,
+    /// Time for a whole answer.
+    pub body_timeout: Duration,
+    /// Longest URL that is sent; beyond it properties are asked for in a body.
+    pub longest_url: usize,
+    /// How the client names itself.
+    pub user_agent: String,
+}
+
+/// A limit of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// HubSpot's answers decide.
+    Auto,
+    /// This many, whatever HubSpot says.
+    Fixed(NonZeroU32),
+    /// None.
+    Off,
+}
+
+impl Default for HubSpotConfig {
+    fn default() -> Self {
+        Self {
+            base_url: "https://api.hubapi.com".to_owned(),
+            api_version: "2026-09".to_owned(),
+            rate_limit: Limit::Auto,
+            search_limit: Limit::Auto,
+            daily_reserve_percent: 10,
+            credentials_dir: PathBuf::from("credentials"),
+            connect_timeout: Duration::from_secs(5),
+            headers_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(120),
+            // Addresses of up to about 16,000 characters were seen to work.
+            longest_url: 12_000,
+            user_agent: concat!("hubspot-streams/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// An account of HubSpot, behind one credential.
+#[derive(Debug)]
+pub struct HubSpot {
+    client: Client,
+    selections: Selections,
+    longest_url: usize,
+}
+
+/// Describes the metrics of this module.
+pub fn describe_metrics() {
+    client::describe_metrics();
+    limits::describe_metrics();
+}
+
+impl HubSpot {
+    /// Resolves the credential. No request is made before [`Source::portal`].
+    pub fn connect(
+        config: &HubSpotConfig,
+        credential: &str,
+        gate: Gate,
+    ) -> Result<Self, SourceError> {
+        let transport = Transport::new(config, gate).map_err(|reason| SourceError {
+            advice: Advice::StopConnection,
+            code: "base_url_invalid",
+            problem: format!("the base URL of HubSpot cannot be used: {reason}"),
+            remedy: "correct HUBSPOT_BASE_URL of the worker".to_owned(),
+        })?;
+        let auth = Auth::resolve(
+            credential,
+            config.credentials_dir.clone(),
+            Arc::clone(&transport),
+        )?;
+        let limits = Limits::new(
+            config.rate_limit,
+            config.search_limit,
+            config.daily_reserve_percent,
+        );
+        Ok(Self {
+            client: Client::new(transport, limits, auth, config.api_version.clone()),
+            selections: Selections::default(),
+            longest_url: config.longest_url,
+        })
+    }
+
+    /// Limit and rest of the day's allowance, where known.
+    pub fn daily_rest(&self) -> Option<(i64, i64)> {
+        self.client.limits.daily.rest(self.now())
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        self.client.transport.url(segments)
+    }
+
+    fn objects(&self, object_type: &str, rest: &[&str]) -> Url {
+        let segments = [
+            &["crm", "objects", self.client.version(), object_type],
+            rest,
+        ]
+        .concat();
+        self.url(&segments)
+    }
+
+    async fn account(&self) -> Result<Fetched<wire::Account>, SourceError> {
+        loop {
+            let url = self.url(&["account-info", self.client.version(), "details"]);
+            match self
+                .client
+                .call(&Call::get(Endpoint::Account, url), wire::account)
+                .await
+            {
+                Ok(account) => return Ok(account),
+                Err(failed) if failed.has_status(404) && self.client.fall_back() => {
+                    tracing::warn!(
+                        version = FALLBACK_VERSION,
+                        "hubspot does not know the configured API version, falling back"
+                    );
+                }
+                Err(failed) => return Err(failed.error),
+            }
+        }
+    }
+
+    /// Asks for the day's allowance. Not every kind of token may, and nothing
+    /// depends on it: headers tell most of it.
+    async fn look_up_usage(&self) {
+        let path = [
+            "account-info",
+            self.client.version(),
+            "api-usage",
+            "daily",
+            "private-apps",
+        ];
+        let call = Call {
+            attempts: 1,
+            ..Call::get(Endpoint::Usage, self.url(&path))
+        };
+        if let Ok(Fetched {
+            value: Some(usage), ..
+        }) = self.client.call(&call, wire::usage).await
+        {
+            let daily = &self.client.limits.daily;
+            if let Some(resets_at) = usage.resets_at {
+                daily.set_resets_at(resets_at);
+            }
+            if daily.rest(self.now()).is_none() {
+                daily.observe(usage.limit, usage.limit - usage.used, self.now());
+            }
+        }
+    }
+
+    /// The list with all properties in the URL; `None` where that is too long.
+    async fn list_whole(
+        &self,
+        object_type: &str,
+        query: &str,
+        selection: &Selection,
+    ) -> Result<Option<Fetched<ListPage>>, SourceError> {
+        let mut url = self.objects(object_type, &[]);
+        if url.as_str().len() + query.len() + selection.query.len() + 12 > self.longest_url {
+            return Ok(None);
+        }
+        url.set_query(Some(&format!("{query}&properties={}", selection.query)));
+        match self
+            .client
+            .call(&Call::get(Endpoint::List, url), wire::list_page)
+            .await
+        {
+            Ok(page) => Ok(Some(page)),
+            Err(failed) if failed.has_status(414) => Ok(None),
+            Err(failed) => Err(failed.error),
+        }
+    }
+
+    /// The documented way round long URLs: ids by the list, properties by a
+    /// batch read. What has gone between the two is left out: it was changed
+    /// then, and comes with what looks for changes.
+    async fn list_ids_then_read(
+        &self,
+        object_type: &str,
+        archived: bool,
+        query: &str,
+        selection: &Selection,
+    ) -> Result<Fetched<ListPage>, SourceError> {
+        let mut url = self.objects(object_type, &[]);
+        url.set_query(Some(&format!(
+            "{query}&properties={}",
+            last_modified(object_type)
+        )));
+        let call = Call::get(Endpoint::List, url);
+        let listed = self
+            .client
+            .call(&call, wire::list_page)
+            .await
+            .map_err(|failed| failed.error)?;
+        let ids: Vec<i64> = listed
+            .value
+            .objects
+            .iter()
+            .map(|object| object.id)
+            .collect();
+        if ids.is_empty() {
+            return Ok(listed);
+        }
+        let read = self.read(object_type, &ids, archived, selection).await?;
+        Ok(Fetched {
+            sent_at: read.sent_at,
+            value: ListPage {
+                objects: read.value.objects,
+                next: listed.value.next,
+            },
+        })
+    }
+
+    /// Reads by id. Where HubSpot fails on a batch again and again, one of its
+    /// objects may be why, so it is halved.
+    async fn read(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        selection: &Selection,
+    ) -> Result<Fetched<Batch>, SourceError> {
+        let mut url = self.objects(object_type, &["batch", "read"]);
+        url.set_query(Some(if archived {
+            "archived=true"
+        } else {
+            "archived=false"
+        }));
+        let mut parts = vec![ids];
+        let mut whole = Fetched {
+            sent_at: Millis::MAX,
+            value: Batch::default(),
+        };
+        while let Some(part) = parts.pop() {
+            let body = read_body(part, selection);
+            let mut call = Call::post(Endpoint::BatchRead, url.clone(), body);
+            if part.len() > 1 {
+                call.attempts = ATTEMPTS_BEFORE_SPLIT;
+            }
+            match self
+                .client
+                .call(&call, |body| wire::batch(body, part))
+                .await
+            {
+                Ok(read) => {
+                    whole.sent_at = whole.sent_at.min(read.sent_at);
+                    whole.value.objects.extend(read.value.objects);
+                    whole.value.missing.extend(read.value.missing);
+                }
+                Err(failed) if part.len() > 1 && failed.is_of_hubspot() => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(failed) => return Err(failed.error),
+            }
+        }
+        whole.sent_at = whole.sent_at.min(self.now());
+        Ok(whole)
+    }
+}
+
+impl Source for HubSpot {
+    fn now(&self) -> Millis {
+        self.client.transport.clock.now()
+    }
+
+    fn passes_from(&self) -> Option<Millis> {
+        let (limit, remaining) = self.daily_rest()?;
+        let kept = limit
+            .saturating_mul(KEPT_FROM_PASSES_PERCENT)
+            .div_euclid(100);
+        (remaining <= kept).then(|| self.client.limits.daily.next_reset(self.now()))
+    }
+
+    async fn portal(&self) -> Result<Portal, SourceError> {
+        let account = self.account().await?.value;
+        if let Some(utc_offset_ms) = account.utc_offset_ms {
+            self.client.limits.daily.set_utc_offset(utc_offset_ms);
+        }
+        self.look_up_usage().await;
+        Ok(Portal {
+            portal_id: account.portal_id,
+            now: self.now(),
+        })
+    }
+
+    async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
+        let url = self.url(&["crm", "properties", self.client.version(), object_type]);
+        let call = Call::get(Endpoint::Properties, url);
+        self.client
+            .call(&call, wire::properties)
+            .await
+            .map_err(|failed| failed.error)
+    }
+
+    async fn list(
+        &self,
+        object_type: &str,
+        archived: bool,
+        after: Option<&str>,
+        properties: &Definitions,
+    ) -> Result<Fetched<ListPage>, SourceError> {
+        let selection = self.selections.of(object_type, properties).await;
+        let mut query = format!("limit={PAGE}&archived={archived}");
+        if let Some(after) = after {
+            query.push_str("&after=");
+            encode(after, &mut query);
+        }
+        match self.list_whole(object_type, &query, &selection).await? {
+            Some(page) => Ok(page),
+            None => {
+                self.list_ids_then_read(object_type, archived, &query, &selection)
+                    .await
+            }
+        }
+    }
+
+    async fn search(
+        &self,
+        object_type: &str,
+        search: Search,
+    ) -> Result<Fetched<SearchPage>, SourceError> {
+        let url = self.objects(object_type, &["search"]);
+        let mut after = None;
+        loop {
+            let body = search_body(object_type, search, after.as_deref());
+            let call = Call::post(Endpoint::Search, url.clone(), body);
+            let parse = |body: &[u8]| wire::search_page(body, search.after_id);
+            let found = self
+                .client
+                .call(&call, parse)
+                .await
+                .map_err(|failed| failed.error)?;
+            let (page, next) = found.value;
+            // Short pages are followed by their last id, empty ones have none.
+            if page.ids.is_empty() && next.is_some() && next != after {
+                after = next;
+                continue;
+            }
+            return Ok(Fetched {
+                sent_at: found.sent_at,
+                value: page,
+            });
+        }
+    }
+
+    async fn batch_read(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        properties: &Definitions,
+    ) -> Result<Fetched<Batch>, SourceError> {
+        if ids.is_empty() {
+            return Ok(Fetched {
+                sent_at: self.now(),
+                value: Batch::default(),
+            });
+        }
+        let selection = self.selections.of(object_type, properties).await;
+        self.read(object_type, ids, archived, &selection).await
+    }
+}
+
+impl Failed {
+    fn has_status(&self, expected: u16) -> bool {
+        matches!(self.fault, Fault::Status { status, .. } if status == expected)
+    }
+
+    /// HubSpot itself failed on what it was asked.
+    fn is_of_hubspot(&self) -> bool {
+        match &self.fault {
+            Fault::Status { status, .. } => (500..=599).contains(status) && *status != 530,
+            Fault::Unreadable { .. } => true,
+            Fault::NoAnswer { .. } => false,
+        }
+    }
+}
+
+fn read_body(ids: &[i64], selection: &Selection) -> String {
+    let mut body = String::with_capacity(ids.len() * 24 + selection.json.len() + 32);
+    body.push_str(r#"{"inputs":["#);
+    for (index, id) in ids.iter().enumerate() {
+        body.push_str(if index == 0 {
+            r#"{"id":""#
+        } else {
+            r#",{"id":""#
+        });
+        body.push_str(&id.to_string());
+        body.push_str(r#""}"#);
+    }
+    body.push_str(r#"],"properties":"#);
+    body.push_str(&selection.json);
+    body.push('}');
+    body
+}
+
+/// Only ids are asked for: what the index knows of an object can be old.
+fn search_body(object_type: &str, search: Search, after: Option<&str>) -> String {
+    let property = last_modified(object_type);
+    let filter = |name: &str, operator: &str, value: i64| serde_json::json!({"propertyName": name, "operator": operator, "value": value.to_string()});
+    let mut filters = vec![filter(property, "GTE", search.from.max(EARLIEST_SEARCH))];
+    filters.extend(search.to.map(|to| filter(property, "LT", to)));
+    if search.after_id > 0 {
+        filters.push(filter("hs_object_id", "GT", search.after_id));
+    }
+    let mut body = serde_json::json!({
+        "filterGroups": [{"filters": filters}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+        "properties": ["hs_object_id"],
+        "limit": SEARCH_PAGE,
+    });
+    if let (Some(after), Some(body)) = (after, body.as_object_mut()) {
+        body.insert("after".to_owned(), after.into());
+    }
+    body.to_string()
+}

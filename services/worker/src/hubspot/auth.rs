@@ -1,0 +1,324 @@
+//! Access tokens: one credential, resolved from its reference, refreshed once
+//! for all that wait.
+//!
+//! It must not know what a token is used for. No secret leaves it but as the
+//! header of a request.
+
+mod reference;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    sync::Mutex,
+    task::{JoinHandle, spawn_blocking},
+    time::Instant,
+};
+
+use self::reference::{Credential, Error, OAuth, Reference};
+use super::{
+    error::{Category, Fault},
+    transport::Transport,
+    wire,
+};
+use crate::{
+    crash,
+    sync::{Advice, SourceError},
+};
+
+/// A token is renewed this long before it expires, or a fifth of its lifetime
+/// if that is less. HubSpot asks not to wait for the refusal.
+const AHEAD: Duration = Duration::from_secs(120);
+/// Lifetime of a token whose answer does not tell (HubSpot's OAuth guide).
+const LIFETIME_S: u64 = 1_800;
+
+/// A token, and which one it is.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    /// What requests carry.
+    pub(super) secret: SecretString,
+    /// Grows with each token.
+    pub(super) generation: u64,
+}
+
+/// The credential of a connection.
+#[derive(Debug)]
+pub(super) struct Auth {
+    state: Mutex<State>,
+    place: Arc<Place>,
+    transport: Arc<Transport>,
+}
+
+/// Where the credential lies.
+#[derive(Debug)]
+struct Place {
+    reference: Reference,
+    folder: PathBuf,
+}
+
+#[derive(Debug)]
+struct State {
+    credential: Credential,
+    generation: u64,
+    access: Option<Access>,
+    /// A refresh under way. It is a task of its own: a refresh token that
+    /// HubSpot has rotated must not be lost because a request was dropped.
+    refreshing: Option<JoinHandle<Result<Refreshed, Fault>>>,
+}
+
+#[derive(Debug)]
+struct Access {
+    secret: SecretString,
+    renew_at: Instant,
+}
+
+#[derive(Debug)]
+struct Refreshed {
+    access: Access,
+    credential: OAuth,
+}
+
+impl Auth {
+    /// Resolves a reference. No request is made.
+    pub(super) fn resolve(
+        text: &str,
+        folder: PathBuf,
+        transport: Arc<Transport>,
+    ) -> Result<Self, SourceError> {
+        let resolved = Reference::parse(text, &folder).and_then(|reference| {
+            let credential = reference.read(&folder, &environment)?;
+            Ok((reference, credential))
+        });
+        let (reference, credential) = resolved.map_err(|error| refused(&error))?;
+        let state = State {
+            credential,
+            generation: 0,
+            access: None,
+            refreshing: None,
+        };
+        let place = Arc::new(Place { reference, folder });
+        Ok(Self {
+            state: Mutex::new(state),
+            place,
+            transport,
+        })
+    }
+
+    /// The token to send a request with. `version` is that of the API.
+    pub(super) async fn token(&self, version: &str) -> Result<Token, Fault> {
+        let mut state = self.state.lock().await;
+        if let Credential::Token(secret) = &state.credential {
+            return Ok(Token {
+                secret: secret.clone(),
+                generation: state.generation,
+            });
+        }
+        let now = Instant::now();
+        if state
+            .access
+            .as_ref()
+            .is_none_or(|access| access.renew_at <= now)
+        {
+            self.refresh(&mut state, version).await?;
+        }
+        let secret = state.access.as_ref().map(|access| access.secret.clone());
+        Ok(Token {
+            secret: secret.unwrap_or_default(),
+            generation: state.generation,
+        })
+    }
+
+    /// Looks for another token after the one of `generation` was refused.
+    /// Answers whether there is one.
+    pub(super) async fn renew(&self, generation: u64, version: &str) -> Result<bool, Fault> {
+        let mut state = self.state.lock().await;
+        if state.generation != generation {
+            return Ok(true);
+        }
+        match &state.credential {
+            Credential::OAuth(_) => {
+                self.refresh(&mut state, version).await?;
+                Ok(true)
+            }
+            Credential::Token(refused) => {
+                // The file may hold a newer one.
+                let found = self.place.read().await;
+                let Some(Credential::Token(found)) = found else {
+                    return Ok(false);
+                };
+                if found.expose_secret() == refused.expose_secret() {
+                    return Ok(false);
+                }
+                state.credential = Credential::Token(found);
+                state.generation += 1;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Gets another access token. Whoever holds the state does it for all.
+    async fn refresh(&self, state: &mut State, version: &str) -> Result<(), Fault> {
+        if state.refreshing.is_none() {
+            let Credential::OAuth(credential) = &state.credential else {
+                return Ok(());
+            };
+            let url = self.transport.url(&["oauth", version, "token"]);
+            let task = refresh(
+                Arc::clone(&self.transport),
+                Arc::clone(&self.place),
+                credential.clone(),
+                url,
+            );
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a refresh ends by its timeouts, and must not end with a dropped request"
+            )]
+            let handle = tokio::spawn(task);
+            state.refreshing = Some(handle);
+        }
+        let Some(handle) = &mut state.refreshing else {
+            return Ok(());
+        };
+        let ended = handle.await;
+        state.refreshing = None;
+        let refreshed = ended.map_err(|_ended| Fault::NoAnswer {
+            reason: "the refresh was ended",
+        })??;
+        state.access = Some(refreshed.access);
+        state.credential = Credential::OAuth(refreshed.credential);
+        state.generation += 1;
+        Ok(())
+    }
+}
+
+/// Refreshes; where the refresh token is refused, another process may have
+/// rotated it, so the place is looked up again.
+async fn refresh(
+    transport: Arc<Transport>,
+    place: Arc<Place>,
+    credential: OAuth,
+    url: reqwest::Url,
+) -> Result<Refreshed, Fault> {
+    let refused = match grant(&transport, &place, &credential, url.clone()).await {
+        Err(fault) if is_revoked(&fault) => fault,
+        ended => return ended,
+    };
+    match place.read().await {
+        Some(Credential::OAuth(found))
+            if found.refresh_token.expose_secret() != credential.refresh_token.expose_secret() =>
+        {
+            grant(&transport, &place, &found, url).await
+        }
+        _ => Err(refused),
+    }
+}
+
+async fn grant(
+    transport: &Transport,
+    place: &Arc<Place>,
+    credential: &OAuth,
+    url: reqwest::Url,
+) -> Result<Refreshed, Fault> {
+    transport.opened().await;
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", &credential.client_id),
+        ("client_secret", credential.client_secret.expose_secret()),
+        ("refresh_token", credential.refresh_token.expose_secret()),
+    ];
+    let body = transport
+        .send(transport.http.post(url).form(&form))
+        .await?
+        .body()
+        .await?;
+    let answer = wire::token(&body).map_err(|error| Fault::Unreadable {
+        reason: error.to_string(),
+    })?;
+    crash::point(crash::Point::TokenRefresh);
+    let mut credential = credential.clone();
+    if let Some(rotated) = answer.refresh_token.filter(|rotated| {
+        let rotated = rotated.expose_secret();
+        !rotated.is_empty() && rotated != credential.refresh_token.expose_secret()
+    }) {
+        // Kept before it is used, so that a crash after this finds it.
+        place
+            .keep(credential.refresh_token.clone(), rotated.clone())
+            .await;
+        credential.refresh_token = rotated;
+    }
+    let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(LIFETIME_S));
+    let renew_at = Instant::now() + lifetime - AHEAD.min(lifetime / 5);
+    Ok(Refreshed {
+        access: Access {
+            secret: answer.access_token,
+            renew_at,
+        },
+        credential,
+    })
+}
+
+impl Place {
+    async fn read(self: &Arc<Self>) -> Option<Credential> {
+        let place = Arc::clone(self);
+        let read = spawn_blocking(move || place.reference.read(&place.folder, &environment));
+        read.await.ok()?.ok()
+    }
+
+    async fn keep(self: &Arc<Self>, used: SecretString, rotated: SecretString) {
+        let place = Arc::clone(self);
+        let kept = spawn_blocking(move || {
+            place
+                .reference
+                .keep(&place.folder, &environment, &used, &rotated)
+        });
+        let problem = match kept.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(
+            credential = self.reference.name(),
+            error = problem,
+            "a rotated refresh token could not be kept: after a restart the app has to be \
+             authorised again"
+        );
+    }
+}
+
+fn is_revoked(fault: &Fault) -> bool {
+    matches!(fault, Fault::Status { detail, .. } if detail.category == Category::Revoked)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
+}
+
+fn refused(error: &Error) -> SourceError {
+    let (code, remedy) = match error {
+        Error::NotAllowed { .. } => (
+            "credential_invalid",
+            "name a credential as env:HUBSPOT_… or as file:NAME in the credentials folder",
+        ),
+        Error::Missing { .. } => (
+            "credential_missing",
+            "set the variable, or put the file into the credentials folder, where the worker runs",
+        ),
+        Error::Unreadable { .. } => (
+            "credential_invalid",
+            "let the worker's user read the file in the credentials folder",
+        ),
+        Error::Malformed { .. } => (
+            "credential_invalid",
+            "put a token there, or a JSON object of client_id, client_secret and refresh_token",
+        ),
+    };
+    SourceError {
+        advice: Advice::StopConnection,
+        code,
+        problem: error.to_string(),
+        remedy: remedy.to_owned(),
+    }
+}

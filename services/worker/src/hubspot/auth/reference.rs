@@ -1,0 +1,391 @@
+//! Credentials by reference: what a reference may name, and what is found
+//! there.
+//!
+//! It must not know what a credential is used for.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A credential is a token or a small JSON object.
+const LONGEST: u64 = 64 * 1024;
+/// Only these variables may be named, else the API could send any of them
+/// away.
+const VARIABLE_PREFIX: &str = "HUBSPOT_";
+
+/// Why there is no credential.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The reference may not be used.
+    #[error("the credential reference is not allowed: {reason}")]
+    NotAllowed {
+        /// What would be.
+        reason: &'static str,
+    },
+    /// Nothing is there.
+    #[error("the credential {name} does not exist")]
+    Missing {
+        /// Variable or file.
+        name: String,
+    },
+    /// It cannot be read.
+    #[error("the credential {name} cannot be read: {kind}")]
+    Unreadable {
+        /// Variable or file.
+        name: String,
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
+    /// It is neither a token nor an OAuth credential.
+    #[error("the credential {name} is neither a token nor an OAuth credential")]
+    Malformed {
+        /// Variable or file.
+        name: String,
+    },
+}
+
+/// Where a credential lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reference {
+    /// A variable of the environment.
+    Variable(String),
+    /// A file, by its real path, and its name.
+    File(PathBuf, String),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Credential {
+    /// A private app's token or a service key.
+    Token(SecretString),
+    /// An app's.
+    OAuth(OAuth),
+}
+
+/// An OAuth credential.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OAuth {
+    /// Of the app.
+    pub(super) client_id: String,
+    /// Of the app.
+    pub(super) client_secret: SecretString,
+    /// Of the account.
+    pub(super) refresh_token: SecretString,
+}
+
+/// A credential as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    client_id: &'a str,
+    client_secret: &'a str,
+    refresh_token: &'a str,
+}
+
+/// A refresh token that took the place of one in the environment.
+#[derive(Serialize, Deserialize)]
+struct Rotated {
+    refresh_token: String,
+}
+
+/// The environment, as a parameter, so that a test can set it.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Reference {
+    /// Reads a reference: `env:HUBSPOT_…`, or `file:NAME` inside of `folder`.
+    pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, Error> {
+        if let Some(name) = text.strip_prefix("env:") {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            let rest = name.strip_prefix(VARIABLE_PREFIX);
+            return match rest {
+                Some(rest) if !rest.is_empty() && rest.bytes().all(allowed) => {
+                    Ok(Self::Variable(name.to_owned()))
+                }
+                _ => Err(Error::NotAllowed {
+                    reason: "variables begin with HUBSPOT_",
+                }),
+            };
+        }
+        let Some(name) = text.strip_prefix("file:") else {
+            return Err(Error::NotAllowed {
+                reason: "it begins with env: or file:",
+            });
+        };
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if name.is_empty() || name.starts_with('.') || !name.bytes().all(allowed) {
+            return Err(Error::NotAllowed {
+                reason: "a file is named by letters, digits, dots, dashes and underscores",
+            });
+        }
+        let real = |path: &Path| {
+            fs::canonicalize(path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::Missing {
+                    name: name.to_owned(),
+                },
+                kind => Error::Unreadable {
+                    name: name.to_owned(),
+                    kind,
+                },
+            })
+        };
+        let path = real(&folder.join(name))?;
+        if !path.starts_with(real(folder)?) {
+            return Err(Error::NotAllowed {
+                reason: "the file is inside of the folder",
+            });
+        }
+        Ok(Self::File(path, name.to_owned()))
+    }
+
+    /// Reads what is there. Of a credential in the environment, a refresh
+    /// token that took the place of its own is in `folder`.
+    pub(super) fn read(
+        &self,
+        folder: &Path,
+        environment: Environment<'_>,
+    ) -> Result<Credential, Error> {
+        let name = self.name().to_owned();
+        let text = match self {
+            Self::Variable(variable) => {
+                environment(variable).ok_or_else(|| Error::Missing { name: name.clone() })?
+            }
+            Self::File(path, _) => read_small(path).map_err(|error| Error::Unreadable {
+                name: name.clone(),
+                kind: error.kind(),
+            })?,
+        };
+        let text = text.trim();
+        let mut credential = if text.starts_with('{') {
+            match serde_json::from_str(text) {
+                Ok(credential) => Credential::OAuth(credential),
+                // The parser's words can quote a secret.
+                Err(_quoting) => return Err(Error::Malformed { name }),
+            }
+        } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Credential::Token(text.to_owned().into())
+        } else {
+            return Err(Error::Malformed { name });
+        };
+        if let (Self::Variable(_), Credential::OAuth(credential)) = (self, &mut credential) {
+            let kept = read_small(&rotated_path(folder, credential)).ok();
+            if let Some(rotated) = kept.and_then(|kept| serde_json::from_str::<Rotated>(&kept).ok())
+            {
+                credential.refresh_token = rotated.refresh_token.into();
+            }
+        }
+        Ok(credential)
+    }
+
+    /// Keeps a rotated refresh token where [`Self::read`] finds it. A file
+    /// that no longer holds `used` was replaced meanwhile, and stays.
+    pub(super) fn keep(
+        &self,
+        folder: &Path,
+        environment: Environment<'_>,
+        used: &SecretString,
+        rotated: &SecretString,
+    ) -> io::Result<()> {
+        match self {
+            Self::Variable(variable) => {
+                let text = environment(variable).unwrap_or_default();
+                let original: OAuth = serde_json::from_str(text.trim())
+                    .map_err(|_quoting| io::Error::from(io::ErrorKind::InvalidData))?;
+                let content = Rotated {
+                    refresh_token: rotated.expose_secret().to_owned(),
+                };
+                fs::create_dir_all(folder)?;
+                replace(
+                    &rotated_path(folder, &original),
+                    &serde_json::to_vec(&content)?,
+                )
+            }
+            Self::File(path, _) => {
+                let current: OAuth = serde_json::from_str(read_small(path)?.trim())
+                    .map_err(|_quoting| io::Error::from(io::ErrorKind::InvalidData))?;
+                if current.refresh_token.expose_secret() != used.expose_secret() {
+                    return Ok(());
+                }
+                let content = Written {
+                    client_id: &current.client_id,
+                    client_secret: current.client_secret.expose_secret(),
+                    refresh_token: rotated.expose_secret(),
+                };
+                replace(path, &serde_json::to_vec_pretty(&content)?)
+            }
+        }
+    }
+
+    /// Variable or file, for messages.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Variable(name) | Self::File(_, name) => name,
+        }
+    }
+}
+
+fn read_small(path: &Path) -> io::Result<String> {
+    let about = fs::metadata(path)?;
+    if !about.is_file() || about.len() > LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    fs::read_to_string(path)
+}
+
+/// Another original token means another file: whoever puts a new credential
+/// into the environment does not want the old one's successor.
+fn rotated_path(folder: &Path, original: &OAuth) -> PathBuf {
+    let mut hash = Sha256::new();
+    hash.update(original.client_id.as_bytes());
+    hash.update([0]);
+    hash.update(original.refresh_token.expose_secret().as_bytes());
+    let name: String = hash
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    folder.join(format!(".rotated-{name}.json"))
+}
+
+/// Replaces a file so that a crash leaves the old or the new one, whole.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("credential");
+    let new = folder.join(format!(".{}.new", name.trim_start_matches('.')));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OAUTH: &str = r#"{"client_id":"c","client_secret":"s","refresh_token":"r1"}"#;
+
+    fn oauth(credential: Credential) -> OAuth {
+        match credential {
+            Credential::OAuth(credential) => credential,
+            Credential::Token(_) => panic!("not OAuth"),
+        }
+    }
+
+    #[test]
+    fn only_what_is_allowed_can_be_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        fs::write(folder.path().join("good"), "token").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("escape")).unwrap();
+        for refused in [
+            "",
+            "token",
+            "env:",
+            "env:PATH",
+            "env:HUBSPOT_",
+            "env:HUBSPOT_A B",
+            "env:hubspot_x",
+            "file:",
+            "file:../good",
+            "file:a/b",
+            "file:.hidden",
+            "file:/etc/passwd",
+            "file:escape",
+            "FILE:good",
+            "file:good\0",
+        ] {
+            let result = Reference::parse(refused, folder.path());
+            assert!(
+                matches!(result, Err(Error::NotAllowed { .. })),
+                "{refused}: {result:?}"
+            );
+        }
+        assert!(Reference::parse("env:HUBSPOT_ACCESS_TOKEN", folder.path()).is_ok());
+        let reference = Reference::parse("file:good", folder.path()).unwrap();
+        let read = reference.read(folder.path(), &|_| None).unwrap();
+        assert!(matches!(read, Credential::Token(token) if token.expose_secret() == "token"));
+        let missing = Reference::parse("file:missing", folder.path());
+        assert!(matches!(missing, Err(Error::Missing { .. })));
+    }
+
+    #[test]
+    fn what_is_no_credential_is_refused_without_quoting_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let reference = Reference::parse("env:HUBSPOT_X", folder.path()).unwrap();
+        for text in [
+            "",
+            "two words",
+            "{}",
+            r#"{"client_id":"hunter2"}"#,
+            "{hunter2",
+        ] {
+            let error = reference
+                .read(folder.path(), &|_| Some(text.to_owned()))
+                .unwrap_err();
+            assert!(matches!(error, Error::Malformed { .. }), "{text}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+        let error = reference.read(folder.path(), &|_| None).unwrap_err();
+        assert!(matches!(error, Error::Missing { .. }));
+    }
+
+    #[test]
+    fn a_rotated_token_is_found_again_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("app"), OAUTH).unwrap();
+        let reference = Reference::parse("file:app", folder.path()).unwrap();
+        reference
+            .keep(folder.path(), &|_| None, &"r1".into(), &"r2".into())
+            .unwrap();
+        let read = oauth(reference.read(folder.path(), &|_| None).unwrap());
+        assert_eq!(read.refresh_token.expose_secret(), "r2");
+        assert_eq!(read.client_secret.expose_secret(), "s");
+        reference
+            .keep(folder.path(), &|_| None, &"r1".into(), &"r3".into())
+            .unwrap();
+        let read = oauth(reference.read(folder.path(), &|_| None).unwrap());
+        assert_eq!(
+            read.refresh_token.expose_secret(),
+            "r2",
+            "a file replaced meanwhile stays"
+        );
+    }
+
+    #[test]
+    fn a_rotated_token_is_found_again_beside_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = |_: &str| Some(OAUTH.to_owned());
+        let reference = Reference::parse("env:HUBSPOT_APP", folder.path()).unwrap();
+        reference
+            .keep(folder.path(), &environment, &"r1".into(), &"r2".into())
+            .unwrap();
+        let read = oauth(reference.read(folder.path(), &environment).unwrap());
+        assert_eq!(read.refresh_token.expose_secret(), "r2");
+        let replaced = |_: &str| Some(OAUTH.replace("r1", "r9"));
+        let read = oauth(reference.read(folder.path(), &replaced).unwrap());
+        assert_eq!(
+            read.refresh_token.expose_secret(),
+            "r9",
+            "a new credential comes first"
+        );
+    }
+}

@@ -1,0 +1,472 @@
+//! Requests that are repeated until they are answered or the table says that
+//! this will not help.
+//!
+//! It must not know what an answer holds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rand::RngExt;
+use reqwest::{
+    Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+};
+use schemas::Millis;
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    auth::{Auth, Token},
+    error::{Action, End, Fault, Policy, UNAUTHORIZED, Verdict, action},
+    limits::{Bucket, Limits},
+    transport::Transport,
+    wire,
+};
+use crate::sync::{Advice, Fetched, SourceError};
+
+const REQUESTS_TOTAL: &str = "worker_hubspot_requests_total";
+const REQUEST_SECONDS: &str = "worker_hubspot_request_seconds";
+
+/// A request is given up for now after this many attempts …
+const ATTEMPTS: u32 = 8;
+/// … or this long after the first.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Then the run waits this long.
+const REST_MS: i64 = 60_000;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What is asked for, in general.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// The account behind the token.
+    Account,
+    /// What it has used of the day's allowance.
+    Usage,
+    /// An access token.
+    Token,
+    /// Property definitions.
+    Properties,
+    /// The list.
+    List,
+    /// Search.
+    Search,
+    /// Reading by id.
+    BatchRead,
+}
+
+/// A request, to be sent as often as it takes.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    /// What is asked for.
+    pub(super) endpoint: Endpoint,
+    /// Where.
+    pub(super) url: Url,
+    /// JSON, for a POST.
+    pub(super) body: Option<Bytes>,
+    /// Attempts at most.
+    pub(super) attempts: u32,
+}
+
+/// Why a call failed for good, and what that asks for.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// The last fault.
+    pub(super) fault: Fault,
+    /// What the run has to do.
+    pub(super) error: SourceError,
+}
+
+/// A portal's HTTP.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Connections and HubSpot's clock.
+    pub(super) transport: Arc<Transport>,
+    /// Limits of the portal.
+    pub(super) limits: Limits,
+    auth: Auth,
+    version: String,
+    fallback: AtomicBool,
+}
+
+/// What has been tried of a call.
+struct Attempts {
+    began: Instant,
+    count: u32,
+    renewed: bool,
+    pause: Duration,
+}
+
+impl Endpoint {
+    const fn bucket(self) -> Bucket {
+        match self {
+            Self::Search => Bucket::Search,
+            Self::Account
+            | Self::Usage
+            | Self::Token
+            | Self::Properties
+            | Self::List
+            | Self::BatchRead => Bucket::General,
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Usage => "usage",
+            Self::Token => "token",
+            Self::Properties => "properties",
+            Self::List => "list",
+            Self::Search => "search",
+            Self::BatchRead => "batch_read",
+        }
+    }
+}
+
+impl Call {
+    /// A GET.
+    pub(super) fn get(endpoint: Endpoint, url: Url) -> Self {
+        Self {
+            endpoint,
+            url,
+            body: None,
+            attempts: ATTEMPTS,
+        }
+    }
+
+    /// A POST of JSON.
+    pub(super) fn post(endpoint: Endpoint, url: Url, body: impl Into<Bytes>) -> Self {
+        Self {
+            endpoint,
+            url,
+            body: Some(body.into()),
+            attempts: ATTEMPTS,
+        }
+    }
+}
+
+impl Client {
+    /// Puts the parts together.
+    pub(super) fn new(
+        transport: Arc<Transport>,
+        limits: Limits,
+        auth: Auth,
+        version: String,
+    ) -> Self {
+        Self {
+            transport,
+            limits,
+            auth,
+            version,
+            fallback: AtomicBool::new(false),
+        }
+    }
+
+    /// The version of the API in use.
+    pub(super) fn version(&self) -> &str {
+        if self.fallback.load(Ordering::Relaxed) {
+            super::FALLBACK_VERSION
+        } else {
+            &self.version
+        }
+    }
+
+    /// Goes over to the older version; answers whether there is one.
+    pub(super) fn fall_back(&self) -> bool {
+        self.version != super::FALLBACK_VERSION && !self.fallback.swap(true, Ordering::Relaxed)
+    }
+
+    /// Sends a call until it is answered or the table says that this will not
+    /// help.
+    pub(super) async fn call<T>(
+        &self,
+        call: &Call,
+        parse: impl Fn(&[u8]) -> Result<T, wire::Error> + Send + Sync,
+    ) -> Result<Fetched<T>, Failed> {
+        let mut attempts = Attempts {
+            began: Instant::now(),
+            count: 0,
+            renewed: false,
+            pause: FIRST_PAUSE,
+        };
+        loop {
+            self.mind_the_day(call.endpoint)?;
+            let (token, result) = self.attempt(call, &parse).await;
+            let (fault, endpoint) = match result {
+                Ok(fetched) => return Ok(fetched),
+                // A refresh has failed, not the request itself.
+                Err(fault) if token.is_none() => (fault, Endpoint::Token),
+                Err(fault) => (fault, call.endpoint),
+            };
+            attempts.count += 1;
+            tracing::debug!(endpoint = endpoint.label(), attempt = attempts.count, %fault,
+                "a request to hubspot failed");
+            self.recover(call, endpoint, fault, token, &mut attempts)
+                .await?;
+        }
+    }
+
+    /// Sends a call once. Without a token, it was not sent.
+    async fn attempt<T>(
+        &self,
+        call: &Call,
+        parse: &(impl Fn(&[u8]) -> Result<T, wire::Error> + Send + Sync),
+    ) -> (Option<Token>, Result<Fetched<T>, Fault>) {
+        let mut permit = loop {
+            self.transport.opened().await;
+            let permit = self.limits.acquire(call.endpoint.bucket()).await;
+            if self.transport.is_open() {
+                break permit;
+            }
+            permit.unused();
+        };
+        let token = match self.auth.token(self.version()).await {
+            Ok(token) => token,
+            Err(fault) => {
+                permit.unused();
+                return (None, Err(fault));
+            }
+        };
+        // A refresh takes a while, in which the ownership may have ended.
+        self.transport.opened().await;
+        let began = Instant::now();
+        let result = async {
+            let opened = self.transport.send(self.request(call, &token)).await?;
+            permit.answered(opened.headers(), opened.status().as_u16() == 429);
+            self.limits
+                .observe_daily(opened.headers(), self.transport.clock.now());
+            let sent_at = opened.sent_at;
+            let body = opened.body().await?;
+            let value = parse(&body).map_err(|error| Fault::Unreadable {
+                reason: error.to_string(),
+            })?;
+            Ok(Fetched { sent_at, value })
+        }
+        .await;
+        drop(permit);
+        count(call.endpoint, result.as_ref().err(), began.elapsed());
+        (Some(token), result)
+    }
+
+    fn request(&self, call: &Call, token: &Token) -> reqwest::RequestBuilder {
+        let http = &self.transport.http;
+        let request = match &call.body {
+            None => http.get(call.url.clone()),
+            Some(body) => http
+                .post(call.url.clone())
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .body(body.clone()),
+        };
+        // INVARIANT: a token of the environment or a file is of graphic ASCII;
+        // one that HubSpot would grant otherwise is refused as if it were bad.
+        let bearer = format!("Bearer {}", token.secret.expose_secret());
+        match HeaderValue::try_from(bearer) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                request.header(AUTHORIZATION, value)
+            }
+            Err(_not_ascii) => request,
+        }
+    }
+
+    /// Does what the table says; an error where that is not to be sent again.
+    async fn recover(
+        &self,
+        call: &Call,
+        endpoint: Endpoint,
+        fault: Fault,
+        token: Option<Token>,
+        attempts: &mut Attempts,
+    ) -> Result<(), Failed> {
+        match action(endpoint, &fault) {
+            Action::GiveUp(verdict) => Err(given_up(call, fault, verdict)),
+            Action::WaitForReset => {
+                let until = self.limits.daily.refused(self.transport.clock.now());
+                Err(Failed {
+                    error: day_is_over(until, &fault.to_string()),
+                    fault,
+                })
+            }
+            Action::PauseAccount(pause) => {
+                let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+                let until = self.transport.clock.now().saturating_add(ms);
+                Err(self.rest(call, fault, until))
+            }
+            Action::RenewToken => {
+                let generation = token.map(|token| token.generation);
+                match generation {
+                    Some(generation) if !attempts.renewed => {
+                        attempts.renewed = true;
+                        match self.auth.renew(generation, self.version()).await {
+                            Ok(true) => Ok(()),
+                            Ok(false) => Err(given_up(call, fault, UNAUTHORIZED)),
+                            // Told apart by the next attempt, which refreshes.
+                            Err(other) => match action(Endpoint::Token, &other) {
+                                Action::GiveUp(verdict) => Err(given_up(call, other, verdict)),
+                                _ => self.pause(call, other, Duration::ZERO, attempts).await,
+                            },
+                        }
+                    }
+                    _ => Err(given_up(call, fault, UNAUTHORIZED)),
+                }
+            }
+            Action::PauseBucket => {
+                let (bucket, retry_after) = refused_bucket(call.endpoint, &fault);
+                self.limits.refused(bucket, retry_after);
+                if attempts.are_spent(call) {
+                    return Err(self.rest(call, fault, self.transport.clock.now() + REST_MS));
+                }
+                Ok(())
+            }
+            Action::Retry(at_least) => self.pause(call, fault, at_least, attempts).await,
+        }
+    }
+
+    async fn pause(
+        &self,
+        call: &Call,
+        fault: Fault,
+        at_least: Duration,
+        attempts: &mut Attempts,
+    ) -> Result<(), Failed> {
+        if attempts.are_spent(call) {
+            return Err(self.rest(call, fault, self.transport.clock.now() + REST_MS));
+        }
+        sleep(at_least + attempts.next_pause()).await;
+        Ok(())
+    }
+
+    /// The day's allowance is spent, but for what is left to others. Asking
+    /// for the account is always allowed: all else depends on it.
+    fn mind_the_day(&self, endpoint: Endpoint) -> Result<(), Failed> {
+        let now = self.transport.clock.now();
+        match self.limits.daily.closed_until(now) {
+            Some(until) if endpoint != Endpoint::Account => Err(Failed {
+                fault: Fault::NoAnswer {
+                    reason: "the daily allowance is spent",
+                },
+                error: day_is_over(until, "the account's daily allowance of requests is spent"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn rest(&self, call: &Call, fault: Fault, until: Millis) -> Failed {
+        tracing::warn!(endpoint = call.endpoint.label(), %fault, "hubspot is left alone for a while");
+        let code = match &fault {
+            Fault::Status { status: 429, .. } => "rate_limited",
+            _ => "hubspot_unavailable",
+        };
+        let error = SourceError {
+            advice: Advice::WaitUntil(until),
+            code,
+            problem: problem(call, &fault),
+            remedy: "none needed: it is tried again; see status.hubspot.com if it lasts".to_owned(),
+        };
+        Failed { fault, error }
+    }
+}
+
+impl Attempts {
+    fn are_spent(&self, call: &Call) -> bool {
+        self.count >= call.attempts || self.began.elapsed() >= PATIENCE
+    }
+
+    /// Doubles, with full jitter above a half, so that requests that failed
+    /// together do not come back together.
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        pause.mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+}
+
+/// Which bucket HubSpot means, and for how long.
+fn refused_bucket(endpoint: Endpoint, fault: &Fault) -> (Bucket, Option<Duration>) {
+    let Fault::Status {
+        detail,
+        retry_after,
+        ..
+    } = fault
+    else {
+        return (endpoint.bucket(), None);
+    };
+    let bucket = match (endpoint.bucket(), detail.policy) {
+        // Search has no other limit, whatever its answer calls it.
+        (Bucket::Search, _) => Bucket::Search,
+        (bucket, Some(Policy::TenSecondly | Policy::Secondly | Policy::Daily) | None) => bucket,
+    };
+    (bucket, *retry_after)
+}
+
+fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> Failed {
+    tracing::warn!(endpoint = call.endpoint.label(), code = verdict.code, %fault,
+        "hubspot refuses a request");
+    let advice = match verdict.end {
+        End::Run => Advice::EndRun,
+        End::Stream => Advice::SkipStream,
+        End::Connection => Advice::StopConnection,
+    };
+    let error = SourceError {
+        advice,
+        code: verdict.code,
+        problem: problem(call, &fault),
+        remedy: verdict.remedy.to_owned(),
+    };
+    Failed { fault, error }
+}
+
+fn day_is_over(until: Millis, problem: &str) -> SourceError {
+    SourceError {
+        advice: Advice::WaitUntil(until),
+        code: "daily_limit",
+        problem: problem.to_owned(),
+        remedy: "none needed: it goes on when HubSpot's counters start anew; raise the \
+                 account's limit, or lower the reserve, if it comes back daily"
+            .to_owned(),
+    }
+}
+
+fn problem(call: &Call, fault: &Fault) -> String {
+    format!(
+        "HubSpot, {} ({}): {fault}",
+        call.endpoint.label(),
+        call.url.path()
+    )
+}
+
+fn count(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {
+    let outcome = match fault {
+        None => "ok",
+        Some(Fault::NoAnswer { .. }) => "no_answer",
+        Some(Fault::Unreadable { .. }) => "unreadable",
+        Some(Fault::Status { status: 429, .. }) => "rate_limited",
+        Some(Fault::Status {
+            status: 400..=499, ..
+        }) => "refused",
+        Some(Fault::Status { .. }) => "failed",
+    };
+    metrics::counter!(REQUESTS_TOTAL, "endpoint" => endpoint.label(), "outcome" => outcome)
+        .increment(1);
+    metrics::histogram!(REQUEST_SECONDS, "endpoint" => endpoint.label()).record(took.as_secs_f64());
+}
+
+/// Describes the metrics of this file.
+pub(super) fn describe_metrics() {
+    metrics::describe_counter!(
+        REQUESTS_TOTAL,
+        "Requests to HubSpot by endpoint and outcome: ok, rate_limited, refused, failed, \
+         unreadable, no_answer"
+    );
+    metrics::describe_histogram!(
+        REQUEST_SECONDS,
+        metrics::Unit::Seconds,
+        "Time from a request to HubSpot to the end of its answer, by endpoint"
+    );
+}

@@ -1,0 +1,169 @@
+use super::*;
+
+fn status(status: u16, body: &str) -> Fault {
+    Fault::Status {
+        status,
+        detail: read_detail(body.as_bytes()),
+        retry_after: None,
+    }
+}
+
+fn code(action: Action) -> (&'static str, End) {
+    match action {
+        Action::GiveUp(verdict) => (verdict.code, verdict.end),
+        other => panic!("{other:?} is not a verdict"),
+    }
+}
+
+const RATE_LIMIT: &str = r#"{"status":"error","message":"You have reached your ten_secondly_rolling limit.",
+    "errorType":"RATE_LIMIT","correlationId":"c-1","policyName":"TEN_SECONDLY_ROLLING"}"#;
+const SCOPES: &str = r#"{"status":"error","category":"MISSING_SCOPES","errors":[{"context":
+    {"requiredGranularScopes":["crm.objects.contacts.read","a b"]}}],"correlationId":"c-2"}"#;
+
+#[test]
+fn what_passes_by_itself_is_tried_again() {
+    let soon = Action::Retry(Duration::ZERO);
+    assert_eq!(
+        action(Endpoint::List, &Fault::NoAnswer { reason: "x" }),
+        soon
+    );
+    assert_eq!(
+        action(
+            Endpoint::List,
+            &Fault::Unreadable {
+                reason: "x".to_owned()
+            }
+        ),
+        soon
+    );
+    for passing in [408, 500, 502, 503, 504, 521, 522, 523, 524, 525, 526] {
+        let fault = status(passing, "<html>Bad gateway</html>");
+        assert_eq!(action(Endpoint::BatchRead, &fault), soon, "{passing}");
+        assert_eq!(action(Endpoint::Token, &fault), soon, "{passing}");
+    }
+    assert_eq!(
+        action(Endpoint::List, &status(423, "{}")),
+        Action::Retry(LOCKED)
+    );
+    assert_eq!(
+        action(Endpoint::List, &status(403, "<html>")),
+        soon,
+        "a proxy's own refusal"
+    );
+}
+
+#[test]
+fn each_limit_is_waited_for_in_its_way() {
+    let of = |body: &str| action(Endpoint::Search, &status(429, body));
+    assert_eq!(of(RATE_LIMIT), Action::PauseBucket);
+    assert_eq!(of(r#"{"policyName":"SECONDLY"}"#), Action::PauseBucket);
+    assert_eq!(of(r#"{"category":"RATE_LIMITS"}"#), Action::PauseBucket);
+    assert_eq!(of("<html>"), Action::PauseBucket);
+    assert_eq!(of(r#"{"policyName":"DAILY"}"#), Action::WaitForReset);
+    assert_eq!(
+        of(r#"{"message":"You have reached your daily limit."}"#),
+        Action::WaitForReset
+    );
+    assert_eq!(
+        read_detail(RATE_LIMIT.as_bytes()).policy,
+        Some(Policy::TenSecondly)
+    );
+}
+
+#[test]
+fn a_migration_pauses_the_account_for_as_long_as_it_says() {
+    let fault = Fault::Status {
+        status: 477,
+        detail: Detail::default(),
+        retry_after: Some(Duration::from_secs(86_400)),
+    };
+    assert_eq!(
+        action(Endpoint::List, &fault),
+        Action::PauseAccount(Duration::from_secs(86_400))
+    );
+    assert_eq!(
+        action(Endpoint::List, &status(477, "")),
+        Action::PauseAccount(MIGRATION)
+    );
+}
+
+#[test]
+fn what_does_not_pass_ends_the_run_the_stream_or_the_connection() {
+    let of = |endpoint, number, body| code(action(endpoint, &status(number, body)));
+    let invalid = r#"{"category":"VALIDATION_ERROR"}"#;
+    for endpoint in [Endpoint::List, Endpoint::Search, Endpoint::BatchRead] {
+        assert_eq!(of(endpoint, 400, invalid), ("request_refused", End::Run));
+    }
+    assert_eq!(
+        of(Endpoint::Properties, 400, invalid),
+        ("unknown_object_type", End::Stream)
+    );
+    assert_eq!(
+        of(Endpoint::Account, 400, invalid),
+        ("request_refused", End::Connection)
+    );
+    assert_eq!(
+        of(Endpoint::List, 403, SCOPES),
+        ("missing_scope", End::Stream)
+    );
+    assert_eq!(
+        of(Endpoint::List, 403, "{}"),
+        ("forbidden", End::Connection)
+    );
+    assert_eq!(
+        of(Endpoint::List, 404, ""),
+        ("unknown_object_type", End::Stream)
+    );
+    assert_eq!(
+        of(Endpoint::Account, 404, ""),
+        ("unknown_api_version", End::Connection)
+    );
+    assert_eq!(of(Endpoint::List, 414, ""), ("uri_too_long", End::Stream));
+    assert_eq!(
+        of(Endpoint::List, 405, ""),
+        ("request_refused", End::Connection)
+    );
+    assert_eq!(
+        of(Endpoint::List, 530, ""),
+        ("unauthorized", End::Connection)
+    );
+}
+
+#[test]
+fn a_refused_token_is_renewed_and_a_refused_refresh_is_final() {
+    let expired = status(401, r#"{"category":"EXPIRED_AUTHENTICATION"}"#);
+    assert_eq!(action(Endpoint::List, &expired), Action::RenewToken);
+    let refresh = |body| code(action(Endpoint::Token, &status(400, body)));
+    let revoked = r#"{"status":"BAD_REFRESH_TOKEN","error":"invalid_grant"}"#;
+    assert_eq!(refresh(revoked), ("revoked", End::Connection));
+    assert_eq!(
+        refresh(r#"{"status":"BAD_HUB"}"#),
+        ("revoked", End::Connection)
+    );
+    assert_eq!(
+        refresh(r#"{"status":"BAD_CLIENT_ID","error":"invalid_client"}"#),
+        ("credential_invalid", End::Connection)
+    );
+}
+
+#[test]
+fn scopes_and_correlation_id_are_named_and_messages_are_not() {
+    let text = status(403, SCOPES).to_string();
+    assert!(
+        text.contains("crm.objects.contacts.read") && text.contains("c-2"),
+        "{text}"
+    );
+    assert!(!text.contains("a b"), "{text}");
+    let text = status(
+        400,
+        r#"{"message":"ann@example.com","correlationId":"a b"}"#,
+    )
+    .to_string();
+    assert_eq!(text, "status 400");
+}
+
+#[test]
+fn a_field_of_another_type_does_not_hide_the_others() {
+    let detail = read_detail(br#"{"status":400,"category":"MISSING_SCOPES","message":{"a":1}}"#);
+    assert_eq!(detail.category, Category::MissingScopes);
+}

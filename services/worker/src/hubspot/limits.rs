@@ -1,0 +1,199 @@
+//! When a request may be sent: one set of limits for a portal, shared by all
+//! of its streams.
+//!
+//! It must not know what a request asks for, nor how it is sent.
+
+mod daily;
+mod paced;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use reqwest::header::HeaderMap;
+use schemas::Millis;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+pub(super) use self::daily::Daily;
+use self::{
+    paced::Paced,
+    window::{Reading, Use, Window},
+};
+use super::Limit;
+
+/// The smallest limit of any kind of app, until an answer names the real one
+/// (HubSpot's usage guidelines).
+const FIRST_GUESS: u32 = 100;
+/// Length of the general window (usage guidelines).
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+/// Searches per second and account, of all apps together (usage guidelines).
+const SEARCHES_PER_SECOND: u32 = 5;
+/// Association reads per 10 s of the smallest account (associations guide).
+const ASSOCIATIONS_PER_TEN_SECONDS: u32 = 100;
+/// Requests under way at once.
+const AT_ONCE: usize = 100;
+
+const WAIT_SECONDS: &str = "worker_hubspot_limit_wait_seconds";
+
+/// The limit that a request counts against, apart from the day's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bucket {
+    /// Everything else.
+    General,
+    /// Search, of all types.
+    Search,
+    /// Associations, which no stream reads yet.
+    Associations,
+}
+
+/// The limits of one portal.
+#[derive(Debug)]
+pub(super) struct Limits {
+    general: Arc<Window>,
+    search: Arc<Paced>,
+    associations: Arc<Paced>,
+    /// The day's allowance.
+    pub(super) daily: Daily,
+    slots: Arc<Semaphore>,
+}
+
+/// Leave to send one request, now. To be held until its body has come.
+#[derive(Debug)]
+pub(super) struct Permit {
+    spent: Spent,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum Spent {
+    Window(Use),
+    Paced(Arc<Paced>),
+    Answered,
+}
+
+impl Limits {
+    /// Limits as configured.
+    pub(super) fn new(general: Limit, search: Limit, reserve_percent: u32) -> Self {
+        let window = match general {
+            Limit::Auto => Window::new(Some(FIRST_GUESS), true, TEN_SECONDS),
+            Limit::Fixed(limit) => Window::new(Some(limit.get()), false, TEN_SECONDS),
+            Limit::Off => Window::new(None, false, TEN_SECONDS),
+        };
+        let per_second = match search {
+            Limit::Auto => NonZeroU32::new(SEARCHES_PER_SECOND),
+            Limit::Fixed(limit) => Some(limit),
+            Limit::Off => None,
+        };
+        let associations = match general {
+            Limit::Off => None,
+            Limit::Auto | Limit::Fixed(_) => NonZeroU32::new(ASSOCIATIONS_PER_TEN_SECONDS),
+        };
+        Self {
+            general: Arc::new(window),
+            search: Arc::new(Paced::new(per_second, Duration::from_secs(1))),
+            associations: Arc::new(Paced::new(associations, TEN_SECONDS)),
+            daily: Daily::new(reserve_percent, general == Limit::Auto),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Waits until a request may be sent. First come, first served.
+    pub(super) async fn acquire(&self, bucket: Bucket) -> Permit {
+        let began = Instant::now();
+        // INVARIANT: the semaphore is never closed.
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let spent = match bucket {
+            Bucket::General => Spent::Window(self.general.acquire().await),
+            Bucket::Search | Bucket::Associations => {
+                let paced = self.paced(bucket);
+                paced.acquire().await;
+                Spent::Paced(Arc::clone(paced))
+            }
+        };
+        metrics::histogram!(WAIT_SECONDS, "bucket" => bucket.label())
+            .record(began.elapsed().as_secs_f64());
+        Permit { spent, slot }
+    }
+
+    /// HubSpot refused a request of the bucket as one too many.
+    pub(super) fn refused(&self, bucket: Bucket, retry_after: Option<Duration>) {
+        match bucket {
+            Bucket::General => self.general.refused(retry_after),
+            Bucket::Search | Bucket::Associations => self.paced(bucket).refused(retry_after),
+        }
+    }
+
+    /// Takes in what the headers of an answer say of the day.
+    pub(super) fn observe_daily(&self, headers: &HeaderMap, now: Millis) {
+        let limit = number(headers, "x-hubspot-ratelimit-daily");
+        let remaining = number(headers, "x-hubspot-ratelimit-daily-remaining");
+        if let (Some(limit), Some(remaining)) = (limit, remaining) {
+            self.daily.observe(limit, remaining, now);
+        }
+    }
+
+    fn paced(&self, bucket: Bucket) -> &Arc<Paced> {
+        if bucket == Bucket::Associations {
+            &self.associations
+        } else {
+            &self.search
+        }
+    }
+}
+
+impl Permit {
+    /// The headers of the answer have come.
+    pub(super) fn answered(&mut self, headers: &HeaderMap, refused: bool) {
+        match std::mem::replace(&mut self.spent, Spent::Answered) {
+            Spent::Window(used) => used.answered(reading(headers), refused),
+            Spent::Paced(paced) if !refused => paced.accepted(),
+            Spent::Paced(_) | Spent::Answered => {}
+        }
+    }
+
+    /// The request was not sent after all.
+    pub(super) fn unused(self) {
+        drop(self.slot);
+        if let Spent::Window(used) = self.spent {
+            used.unused();
+        }
+    }
+}
+
+impl Bucket {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::General => "general",
+            Self::Search => "search",
+            Self::Associations => "associations",
+        }
+    }
+}
+
+/// Describes the metrics of this file.
+pub(super) fn describe_metrics() {
+    metrics::describe_histogram!(
+        WAIT_SECONDS,
+        metrics::Unit::Seconds,
+        "Time that a request waited for the rate limits, by bucket"
+    );
+}
+
+fn reading(headers: &HeaderMap) -> Option<Reading> {
+    let small = |name| number(headers, name).and_then(|value| u32::try_from(value).ok());
+    Some(Reading {
+        max: small("x-hubspot-ratelimit-max")?,
+        remaining: small("x-hubspot-ratelimit-remaining"),
+        interval: small("x-hubspot-ratelimit-interval-milliseconds")
+            .map(|ms| Duration::from_millis(u64::from(ms))),
+    })
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}

@@ -1,0 +1,167 @@
+//! The daily allowance, of which a share is left to the customer's other
+//! tools.
+//!
+//! It must not know how a time is told, nor what a request asks for.
+
+use schemas::Millis;
+use tokio::sync::watch;
+
+const DAY_MS: i64 = 86_400_000;
+/// HubSpot's counters are given this long to start anew.
+const SLACK_MS: i64 = 5_000;
+
+/// What is known of the day's allowance.
+#[derive(Debug)]
+pub(in crate::hubspot) struct Daily {
+    state: watch::Sender<State>,
+    reserve_percent: u32,
+    enforced: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct State {
+    allowance: Option<Allowance>,
+    /// HubSpot said that the day is used up; until then.
+    exhausted_until: Option<Millis>,
+    /// Of the account's time zone.
+    utc_offset_ms: i64,
+    /// As account info told it.
+    resets_at: Option<Millis>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    limit: i64,
+    remaining: i64,
+    /// From then on it says nothing any more.
+    valid_until: Millis,
+}
+
+impl Daily {
+    /// Keeps `reserve_percent` of the allowance; where not `enforced`, only
+    /// HubSpot's own refusal counts.
+    pub(in crate::hubspot) fn new(reserve_percent: u32, enforced: bool) -> Self {
+        Self {
+            state: watch::Sender::default(),
+            reserve_percent,
+            enforced,
+        }
+    }
+
+    /// Until when no request may be sent.
+    pub(in crate::hubspot) fn closed_until(&self, now: Millis) -> Option<Millis> {
+        let state = *self.state.borrow();
+        if let Some(until) = state.exhausted_until.filter(|until| *until > now) {
+            return Some(until);
+        }
+        let allowance = state
+            .allowance
+            .filter(|allowance| allowance.valid_until > now)?;
+        let reserve = allowance
+            .limit
+            .saturating_mul(i64::from(self.reserve_percent))
+            .div_euclid(100);
+        (self.enforced && allowance.remaining <= reserve).then_some(allowance.valid_until)
+    }
+
+    /// Limit and rest of the day, where known.
+    pub(in crate::hubspot) fn rest(&self, now: Millis) -> Option<(i64, i64)> {
+        let allowance = self.state.borrow().allowance?;
+        (allowance.valid_until > now).then_some((allowance.limit, allowance.remaining))
+    }
+
+    /// An answer named the allowance and what is left of it.
+    pub(in crate::hubspot) fn observe(&self, limit: i64, remaining: i64, now: Millis) {
+        if limit > 0 {
+            self.state.send_modify(|state| {
+                let valid_until = state.next_reset(now);
+                state.allowance = Some(Allowance {
+                    limit,
+                    remaining,
+                    valid_until,
+                });
+            });
+        }
+    }
+
+    /// Account info told the time zone.
+    pub(in crate::hubspot) fn set_utc_offset(&self, utc_offset_ms: i64) {
+        self.state
+            .send_modify(|state| state.utc_offset_ms = utc_offset_ms);
+    }
+
+    /// Account info told when the counters start anew.
+    pub(in crate::hubspot) fn set_resets_at(&self, resets_at: Millis) {
+        self.state
+            .send_modify(|state| state.resets_at = Some(resets_at));
+    }
+
+    /// When the counters next start anew.
+    pub(in crate::hubspot) fn next_reset(&self, now: Millis) -> Millis {
+        self.state.borrow().next_reset(now)
+    }
+
+    /// HubSpot refused a request for the day; answers until when.
+    pub(in crate::hubspot) fn refused(&self, now: Millis) -> Millis {
+        let mut until = now;
+        self.state.send_modify(|state| {
+            until = state.next_reset(now);
+            state.exhausted_until = Some(until);
+        });
+        until
+    }
+}
+
+impl State {
+    /// The next time at which the counters start anew: as told, or midnight of
+    /// the account's time zone.
+    fn next_reset(&self, now: Millis) -> Millis {
+        let told = self
+            .resets_at
+            .filter(|at| *at > now && *at <= now.saturating_add(DAY_MS));
+        let midnight = || {
+            let local = now.saturating_add(self.utc_offset_ms);
+            (local.div_euclid(DAY_MS) + 1) * DAY_MS - self.utc_offset_ms
+        };
+        told.unwrap_or_else(midnight).saturating_add(SLACK_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: Millis = 20_000 * DAY_MS + DAY_MS / 2;
+    const MIDNIGHT: Millis = 20_001 * DAY_MS + SLACK_MS;
+
+    #[test]
+    fn a_share_of_the_day_is_left_to_others() {
+        let daily = Daily::new(10, true);
+        assert_eq!(daily.closed_until(NOON), None);
+        daily.observe(1_000, 101, NOON);
+        assert_eq!(daily.closed_until(NOON), None);
+        daily.observe(1_000, 100, NOON);
+        assert_eq!(daily.closed_until(NOON), Some(MIDNIGHT));
+        assert_eq!(
+            daily.closed_until(MIDNIGHT),
+            None,
+            "a new day, a new allowance"
+        );
+    }
+
+    #[test]
+    fn midnight_is_that_of_the_account() {
+        let daily = Daily::new(10, true);
+        daily.set_utc_offset(-5 * 3_600_000);
+        assert_eq!(daily.refused(NOON), MIDNIGHT + 5 * 3_600_000);
+        assert!(daily.closed_until(NOON).is_some());
+    }
+
+    #[test]
+    fn the_time_that_hubspot_names_comes_first_unless_it_has_passed() {
+        let daily = Daily::new(10, true);
+        daily.set_resets_at(NOON + 60_000);
+        assert_eq!(daily.refused(NOON), NOON + 60_000 + SLACK_MS);
+        assert_eq!(daily.refused(NOON + 60_000), MIDNIGHT);
+    }
+}

@@ -1,0 +1,107 @@
+//! The limits per second: an even pace, and a pause after a refusal.
+//!
+//! It must not know what a request asks for.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed},
+};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+/// Requests are this much further apart than the limit asks for: on the way
+/// to HubSpot some move closer together.
+const STRETCH_PERCENT: u32 = 103;
+/// A pause grows by a second with each refusal in a row, up to this many.
+const LONGEST_PAUSE_S: u32 = 10;
+
+/// A bucket with an even pace. A burst would be allowed by a token bucket, but
+/// not by a rolling second.
+#[derive(Debug)]
+pub(super) struct Paced {
+    limiter: Option<RateLimiter<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Nanos>>>,
+    clock: RuntimeClock,
+    pause: watch::Sender<Pause>,
+    turn: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Pause {
+    until: Option<Instant>,
+    refusals: u32,
+}
+
+impl Paced {
+    /// A bucket of `limit` requests per `interval`; `None` for any number.
+    pub(super) fn new(limit: Option<NonZeroU32>, interval: Duration) -> Self {
+        let clock = RuntimeClock {
+            origin: Instant::now(),
+        };
+        let limiter = limit.and_then(|limit| {
+            Quota::with_period(interval * STRETCH_PERCENT / 100 / limit.get())
+                .map(|quota| RateLimiter::direct_with_clock(quota, clock.clone()))
+        });
+        Self {
+            limiter,
+            clock,
+            pause: watch::Sender::default(),
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Waits until a request may be sent, and counts it.
+    pub(super) async fn acquire(&self) {
+        let _turn = self.turn.lock().await;
+        loop {
+            let paused_until = self.pause.borrow().until;
+            if let Some(until) = paused_until.filter(|until| *until > Instant::now()) {
+                sleep_until(until).await;
+                continue;
+            }
+            let Some(limiter) = &self.limiter else { return };
+            match limiter.check() {
+                Ok(()) => return,
+                Err(early) => sleep(early.wait_time_from(self.clock.now())).await,
+            }
+        }
+    }
+
+    /// HubSpot refused a request.
+    pub(super) fn refused(&self, retry_after: Option<Duration>) {
+        self.pause.send_modify(|pause| {
+            pause.refusals = pause.refusals.saturating_add(1);
+            let seconds = u64::from(pause.refusals.min(LONGEST_PAUSE_S));
+            let until = Instant::now() + retry_after.unwrap_or(Duration::from_secs(seconds));
+            pause.until = Some(pause.until.map_or(until, |other| other.max(until)));
+        });
+    }
+
+    /// HubSpot took a request.
+    pub(super) fn accepted(&self) {
+        self.pause.send_if_modified(|pause| {
+            pause.refusals = 0;
+            false
+        });
+    }
+}
+
+/// The runtime's clock, which a test can hold still.
+#[derive(Debug, Clone)]
+struct RuntimeClock {
+    origin: Instant,
+}
+
+impl Clock for RuntimeClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.origin.elapsed().into()
+    }
+}

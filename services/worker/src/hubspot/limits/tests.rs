@@ -1,0 +1,216 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use reqwest::header::HeaderValue;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::*;
+
+fn limits(general: u32) -> Arc<Limits> {
+    let fixed = Limit::Fixed(NonZeroU32::new(general).unwrap());
+    Arc::new(Limits::new(fixed, Limit::Auto, 10))
+}
+
+fn headers(max: u32, remaining: u32) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-hubspot-ratelimit-max", HeaderValue::from(max));
+    headers.insert(
+        "x-hubspot-ratelimit-remaining",
+        HeaderValue::from(remaining),
+    );
+    headers.insert(
+        "x-hubspot-ratelimit-interval-milliseconds",
+        HeaderValue::from(10_000),
+    );
+    headers
+}
+
+/// Sends without a break for `span`; answers the times, in ms, at which the
+/// requests arrived.
+async fn saturate(
+    limits: Arc<Limits>,
+    bucket: Bucket,
+    latency: impl Fn(u64) -> Duration + Clone + Send + 'static,
+    span: Duration,
+) -> Vec<u128> {
+    let origin = Instant::now();
+    let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    let count = Arc::new(AtomicU64::new(0));
+    let mut workers = JoinSet::new();
+    for _ in 0..80 {
+        let (limits, arrived, count) = (Arc::clone(&limits), arrived.clone(), Arc::clone(&count));
+        let latency = latency.clone();
+        workers.spawn(async move {
+            while origin.elapsed() < span {
+                let mut permit = limits.acquire(bucket).await;
+                let way = latency(count.fetch_add(1, Ordering::Relaxed)) / 2;
+                tokio::time::sleep(way).await;
+                arrived.send(origin.elapsed().as_millis()).unwrap();
+                tokio::time::sleep(way).await;
+                permit.answered(&HeaderMap::new(), false);
+            }
+        });
+    }
+    workers.join_all().await;
+    drop(arrived);
+    let mut times = Vec::new();
+    while let Some(time) = arrivals.recv().await {
+        times.push(time);
+    }
+    times.sort_unstable();
+    times
+}
+
+fn most_in_a_window(times: &[u128], window_ms: u128) -> usize {
+    let within = |(index, start): (usize, &u128)| {
+        times[index..]
+            .iter()
+            .take_while(|time| **time < start + window_ms)
+            .count()
+    };
+    times.iter().enumerate().map(within).max().unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saturated_window_is_used_up_and_never_passed_whatever_the_latency() {
+    for latency_ms in [0, 50, 300] {
+        let latency = move |_| Duration::from_millis(latency_ms);
+        let span = Duration::from_secs(100);
+        let times = saturate(limits(190), Bucket::General, latency, span).await;
+        assert!(
+            most_in_a_window(&times, 10_000) <= 190,
+            "latency {latency_ms} ms"
+        );
+        let used = times.iter().filter(|time| **time < 100_000).count();
+        assert!(
+            used * 100 >= 1_900 * 97,
+            "latency {latency_ms} ms: {used} of 1,900"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn searches_stay_within_five_a_second() {
+    let latency = |_| Duration::from_millis(80);
+    let times = saturate(
+        limits(190),
+        Bucket::Search,
+        latency,
+        Duration::from_secs(20),
+    )
+    .await;
+    assert!(most_in_a_window(&times, 1_000) <= 5);
+    assert!(times.iter().filter(|time| **time < 20_000).count() >= 95);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_used_is_not_used_again() {
+    let limits = Arc::new(Limits::new(Limit::Auto, Limit::Auto, 10));
+    limits
+        .acquire(Bucket::General)
+        .await
+        .answered(&headers(110, 10), false);
+    let began = Instant::now();
+    for _ in 0..10 {
+        limits
+            .acquire(Bucket::General)
+            .await
+            .answered(&HeaderMap::new(), false);
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    limits
+        .acquire(Bucket::General)
+        .await
+        .answered(&HeaderMap::new(), false);
+    assert!(began.elapsed() >= Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_raise_the_limit_at_once() {
+    let limits = Arc::new(Limits::new(Limit::Auto, Limit::Auto, 10));
+    limits
+        .acquire(Bucket::General)
+        .await
+        .answered(&headers(190, 189), false);
+    let began = Instant::now();
+    for _ in 0..189 {
+        limits
+            .acquire(Bucket::General)
+            .await
+            .answered(&HeaderMap::new(), false);
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_pauses_its_bucket_and_no_other() {
+    let limits = limits(190);
+    limits.refused(Bucket::Search, Some(Duration::from_secs(7)));
+    let began = Instant::now();
+    drop(limits.acquire(Bucket::General).await);
+    drop(limits.acquire(Bucket::Associations).await);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    drop(limits.acquire(Bucket::Search).await);
+    assert!(began.elapsed() >= Duration::from_secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_window_counts_as_full_until_it_has_passed() {
+    let limits = limits(190);
+    limits.refused(Bucket::General, None);
+    let began = Instant::now();
+    drop(limits.acquire(Bucket::General).await);
+    assert!(began.elapsed() >= Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_not_sent_costs_nothing() {
+    let limits = limits(1);
+    limits.acquire(Bucket::General).await.unused();
+    let began = Instant::now();
+    drop(limits.acquire(Bucket::General).await);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    drop(limits.acquire(Bucket::General).await);
+    assert!(
+        began.elapsed() >= Duration::from_secs(10),
+        "a dropped request may have been sent"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn switched_off_nothing_waits() {
+    let limits = Limits::new(Limit::Off, Limit::Off, 10);
+    let began = Instant::now();
+    for _ in 0..5_000 {
+        limits
+            .acquire(Bucket::General)
+            .await
+            .answered(&headers(100, 0), false);
+        limits
+            .acquire(Bucket::Search)
+            .await
+            .answered(&HeaderMap::new(), false);
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_jitter_within_reason_passes_the_limit(
+        general in 1_u32..60,
+        latencies in prop::collection::vec(1_u64..400, 1..20),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time().start_paused(true).build().unwrap();
+        let latency = move |index: u64| {
+            let place = usize::try_from(index).unwrap() % latencies.len();
+            Duration::from_millis(latencies[place])
+        };
+        let span = Duration::from_secs(40);
+        let times =
+            runtime.block_on(saturate(limits(general), Bucket::General, latency, span));
+        prop_assert!(most_in_a_window(&times, 10_000) <= general as usize);
+    }
+}

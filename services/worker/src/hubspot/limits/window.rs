@@ -1,0 +1,268 @@
+//! The general limit: a log of the rolling window, which reaches the limit and
+//! never passes it.
+//!
+//! It must not know what a request asks for.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, sleep_until},
+};
+
+/// A slot is held this much longer than the window, since timers on both sides
+/// count in whole ms.
+const MARGIN: Duration = Duration::from_millis(10);
+/// A request is assumed to have reached HubSpot at most this long after it was
+/// sent: slow answers are slow because of the work, not of the way.
+const LONGEST_WAY: Duration = Duration::from_millis(250);
+/// Uses stay in the log this long after they ceased to count, so that an
+/// answer that was long under way is compared with what counted at its time.
+const AFTERLIFE: Duration = Duration::from_secs(5);
+
+/// What an answer says of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Requests per window.
+    pub(super) max: u32,
+    /// How many are left of it.
+    pub(super) remaining: Option<u32>,
+    /// Length of the window.
+    pub(super) interval: Option<Duration>,
+}
+
+/// A rolling window, shared by all requests of a portal.
+#[derive(Debug)]
+pub(super) struct Window {
+    log: watch::Sender<Log>,
+    /// Whoever holds it is the next to be served.
+    turn: Mutex<()>,
+}
+
+/// One use of the window. Dropped without an answer, it counts from then on.
+#[derive(Debug)]
+pub(super) struct Use {
+    window: Arc<Window>,
+    id: u64,
+    open: bool,
+}
+
+#[derive(Debug)]
+struct Log {
+    /// Uses per window; `None` for any number.
+    limit: Option<u32>,
+    /// Whether answers change the limit.
+    follows_answers: bool,
+    interval: Duration,
+    entries: VecDeque<Entry>,
+    next_id: u64,
+    /// The fastest answer so far.
+    fastest: Option<Duration>,
+    paused_until: Option<Instant>,
+    refusals: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    sent: Instant,
+    /// From when on it no longer counts; `None` while it is under way.
+    free_at: Option<Instant>,
+}
+
+impl Window {
+    /// A window of `limit` uses per `interval`.
+    pub(super) fn new(limit: Option<u32>, follows_answers: bool, interval: Duration) -> Self {
+        let log = Log {
+            limit,
+            follows_answers,
+            interval,
+            entries: VecDeque::new(),
+            next_id: 0,
+            fastest: None,
+            paused_until: None,
+            refusals: 0,
+        };
+        Self {
+            log: watch::Sender::new(log),
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Waits until a request may be sent, and counts it.
+    pub(super) async fn acquire(self: &Arc<Self>) -> Use {
+        let _turn = self.turn.lock().await;
+        let mut changes = self.log.subscribe();
+        loop {
+            let mut taken = Err(None);
+            self.log.send_if_modified(|log| {
+                taken = log.take(Instant::now());
+                false
+            });
+            match taken {
+                Ok(id) => {
+                    return Use {
+                        window: Arc::clone(self),
+                        id,
+                        open: true,
+                    };
+                }
+                Err(Some(until)) => {
+                    tokio::select! {
+                        () = sleep_until(until) => {}
+                        _ = changes.changed() => {}
+                    }
+                }
+                Err(None) => {
+                    if changes.changed().await.is_err() {
+                        // INVARIANT: the sender lives in `self`.
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// HubSpot refused a request: the window is full, whoever filled it.
+    pub(super) fn refused(&self, retry_after: Option<Duration>) {
+        self.log
+            .send_modify(|log| log.refuse(Instant::now(), retry_after));
+    }
+}
+
+impl Use {
+    /// The headers of the answer have come.
+    pub(super) fn answered(mut self, reading: Option<Reading>, refused: bool) {
+        self.open = false;
+        let id = self.id;
+        self.window.log.send_modify(|log| {
+            let now = Instant::now();
+            let sent = log.close(id, now, true);
+            if let (Some(reading), Some(sent)) = (reading, sent) {
+                log.correct(reading, sent, now);
+            }
+            if !refused {
+                log.refusals = 0;
+            }
+        });
+    }
+
+    /// The request was never sent.
+    pub(super) fn unused(mut self) {
+        self.open = false;
+        let id = self.id;
+        self.window
+            .log
+            .send_modify(|log| log.entries.retain(|entry| entry.id != id));
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        if self.open {
+            let id = self.id;
+            self.window.log.send_modify(|log| {
+                log.close(id, Instant::now(), false);
+            });
+        }
+    }
+}
+
+impl Log {
+    fn take(&mut self, now: Instant) -> Result<u64, Option<Instant>> {
+        if let Some(until) = self.paused_until.filter(|until| *until > now) {
+            return Err(Some(until));
+        }
+        self.paused_until = None;
+        let id = self.next_id;
+        if let Some(limit) = self.limit {
+            self.forget(now);
+            if self.counting_after(now) >= limit as usize {
+                let frees = self.entries.iter().filter_map(|entry| entry.free_at);
+                return Err(frees.filter(|free_at| *free_at > now).min());
+            }
+            self.entries.push_back(Entry {
+                id,
+                sent: now,
+                free_at: None,
+            });
+        }
+        self.next_id += 1;
+        Ok(id)
+    }
+
+    /// Uses that still count after `time`.
+    fn counting_after(&self, time: Instant) -> usize {
+        let counts = |entry: &&Entry| entry.free_at.is_none_or(|free_at| free_at > time);
+        self.entries.iter().filter(counts).count()
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let gone = |entry: &Entry| {
+            entry
+                .free_at
+                .is_some_and(|free_at| free_at + AFTERLIFE <= now)
+        };
+        while self.entries.front().is_some_and(gone) {
+            self.entries.pop_front();
+        }
+    }
+
+    /// Ends the flight of a use; answers when it was sent.
+    ///
+    /// HubSpot counted it at some time between sending and answer. With the
+    /// fastest round trip taken off, what is left of this one's bounds how
+    /// much later than usual it arrived, so the next one in its slot cannot
+    /// overtake it. With a steady latency nothing is lost by this.
+    fn close(&mut self, id: u64, now: Instant, answered: bool) -> Option<Instant> {
+        let entry = self.entries.iter_mut().rev().find(|entry| entry.id == id)?;
+        let took = now.duration_since(entry.sent);
+        if answered {
+            self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
+        }
+        let late = took
+            .saturating_sub(self.fastest.unwrap_or_default())
+            .min(LONGEST_WAY);
+        entry.free_at = Some(entry.sent + late + self.interval + MARGIN);
+        Some(entry.sent)
+    }
+
+    /// Brings the log in line with an answer to a request sent at `sent`: what
+    /// HubSpot counted and we did not, others used.
+    fn correct(&mut self, reading: Reading, sent: Instant, now: Instant) {
+        if !self.follows_answers {
+            return;
+        }
+        self.limit = Some(reading.max.max(1));
+        if let Some(interval) = reading.interval.filter(|interval| !interval.is_zero()) {
+            self.interval = interval;
+        }
+        if let Some(remaining) = reading.remaining {
+            let counted = reading.max.saturating_sub(remaining) as usize;
+            self.count_others(counted.saturating_sub(self.counting_after(sent)), now);
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, retry_after: Option<Duration>) {
+        self.refusals = self.refusals.saturating_add(1);
+        let pause = retry_after.unwrap_or_else(|| Duration::from_secs(1) * self.refusals.min(10));
+        let until = now + pause;
+        self.paused_until = Some(self.paused_until.map_or(until, |other| other.max(until)));
+        if let (Some(limit), None) = (self.limit, retry_after) {
+            let free = (limit as usize).saturating_sub(self.counting_after(now));
+            self.count_others(free, now);
+        }
+    }
+
+    fn count_others(&mut self, uses: usize, now: Instant) {
+        let free_at = Some(now + self.interval + MARGIN);
+        for _ in 0..uses {
+            self.entries.push_back(Entry {
+                id: self.next_id,
+                sent: now,
+                free_at,
+            });
+            self.next_id += 1;
+        }
+    }
+}

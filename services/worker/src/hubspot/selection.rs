@@ -1,0 +1,127 @@
+//! The properties that are asked for, encoded once for each state of the
+//! definitions.
+//!
+//! It must not know how a request is sent.
+
+use std::{collections::HashMap, sync::Arc};
+
+use schemas::Definitions;
+use tokio::sync::RwLock;
+
+/// The names of all properties that HubSpot still has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// As a query's value.
+    pub(super) query: String,
+    /// As a JSON array.
+    pub(super) json: String,
+}
+
+/// Selections by object type.
+#[derive(Debug, Default)]
+pub(super) struct Selections {
+    cached: RwLock<HashMap<String, (i64, Arc<Selection>)>>,
+}
+
+impl Selections {
+    /// The selection for the definitions.
+    pub(super) async fn of(&self, object_type: &str, definitions: &Definitions) -> Arc<Selection> {
+        if let Some((version, selection)) = self.cached.read().await.get(object_type)
+            && *version == definitions.version
+        {
+            return Arc::clone(selection);
+        }
+        let selection = Arc::new(Selection::new(definitions));
+        let entry = (definitions.version, Arc::clone(&selection));
+        self.cached
+            .write()
+            .await
+            .insert(object_type.to_owned(), entry);
+        selection
+    }
+}
+
+impl Selection {
+    fn new(definitions: &Definitions) -> Self {
+        let present = definitions
+            .properties
+            .iter()
+            .filter(|property| !property.gone);
+        let names: Vec<&str> = present.map(|property| property.name.as_str()).collect();
+        let mut query = String::new();
+        for name in &names {
+            if !query.is_empty() {
+                query.push(',');
+            }
+            encode(name, &mut query);
+        }
+        let json = serde_json::to_string(&names).unwrap_or_else(|_impossible| "[]".to_owned());
+        Self { query, json }
+    }
+}
+
+/// Percent-encodes a query's value.
+pub(super) fn encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+/// Name of the property that says when an object was last modified. Contacts
+/// differ, and answer nothing to the other name.
+pub(super) fn last_modified(object_type: &str) -> &'static str {
+    match object_type {
+        "contacts" | "contact" | "0-1" => "lastmodifieddate",
+        _ => "hs_lastmodifieddate",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::Property;
+
+    use super::*;
+
+    fn definitions(version: i64, names: &[&str]) -> Definitions {
+        let property = |name: &&str| Property {
+            name: (*name).to_owned(),
+            ..Property::default()
+        };
+        Definitions {
+            portal_id: 1,
+            object_type: "contacts".to_owned(),
+            version,
+            fetched_at: 0,
+            properties: names.iter().map(property).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_not_asked_for_and_odd_names_are_encoded() {
+        let mut definitions = definitions(1, &["email", "b&c", "old"]);
+        definitions.properties[2].gone = true;
+        let selections = Selections::default();
+        let selection = selections.of("contacts", &definitions).await;
+        assert_eq!(selection.query, "email,b%26c");
+        assert_eq!(selection.json, r#"["email","b&c"]"#);
+    }
+
+    #[tokio::test]
+    async fn new_definitions_are_noticed() {
+        let selections = Selections::default();
+        let first = selections.of("contacts", &definitions(1, &["a"])).await;
+        let same = selections.of("contacts", &definitions(1, &["a"])).await;
+        assert!(Arc::ptr_eq(&first, &same));
+        assert_eq!(
+            selections
+                .of("contacts", &definitions(2, &["a", "b"]))
+                .await
+                .query,
+            "a,b"
+        );
+    }
+}

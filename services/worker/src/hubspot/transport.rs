@@ -1,0 +1,197 @@
+//! One request, one answer: times, the end of ownership, HubSpot's clock.
+//!
+//! It must not know of tokens, limits or what is done about a failure.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use reqwest::{
+    RequestBuilder, Response, StatusCode, Url,
+    header::{DATE, HeaderMap, RETRY_AFTER},
+};
+use schemas::Millis;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    Gate, HubSpotConfig,
+    clock::{PortalClock, parse_date},
+    error::{Fault, read_detail},
+};
+
+/// A closed gate is asked again this often.
+const GATE_POLL: Duration = Duration::from_millis(50);
+
+/// Connections to HubSpot.
+pub(super) struct Transport {
+    /// Shared by all requests of a portal.
+    pub(super) http: reqwest::Client,
+    /// HubSpot's time.
+    pub(super) clock: PortalClock,
+    base: Url,
+    gate: Gate,
+    headers_timeout: Duration,
+    body_timeout: Duration,
+}
+
+/// An answer whose body is still to come.
+pub(super) struct Opened {
+    /// HubSpot's time when the request was sent.
+    pub(super) sent_at: Millis,
+    deadline: Instant,
+    response: Response,
+}
+
+impl Transport {
+    /// Connects to nothing yet.
+    pub(super) fn new(config: &HubSpotConfig, gate: Gate) -> Result<Arc<Self>, &'static str> {
+        let base = Url::parse(&config.base_url).map_err(|_unparsed| "it cannot be parsed")?;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            return Err("it begins with https://");
+        }
+        let http = reqwest::Client::builder()
+            .user_agent(config.user_agent.as_str())
+            .connect_timeout(config.connect_timeout)
+            .pool_idle_timeout(Duration::from_secs(50))
+            .tcp_keepalive(Duration::from_secs(30))
+            .gzip(true)
+            // A redirect would carry the token to wherever it points.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|_unbuilt| "no client can be made for it")?;
+        Ok(Arc::new(Self {
+            http,
+            clock: PortalClock::new(),
+            base,
+            gate,
+            headers_timeout: config.headers_timeout,
+            body_timeout: config.body_timeout,
+        }))
+    }
+
+    /// The address of a resource.
+    pub(super) fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // INVARIANT: the constructor refused what cannot be a base.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Whether requests may start.
+    pub(super) fn is_open(&self) -> bool {
+        (self.gate)()
+    }
+
+    /// Waits until requests may start.
+    pub(super) async fn opened(&self) {
+        while !self.is_open() {
+            sleep(GATE_POLL).await;
+        }
+    }
+
+    /// Sends a request and waits for the headers of its answer.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Opened, Fault> {
+        let sent_at = self.clock.now();
+        let began = Instant::now();
+        let response = timeout(self.headers_timeout, request.send())
+            .await
+            .map_err(|_elapsed| Fault::NoAnswer {
+                reason: "no headers in time",
+            })?
+            .map_err(|error| Fault::NoAnswer {
+                reason: reason_of(&error),
+            })?;
+        let date = response
+            .headers()
+            .get(DATE)
+            .and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(parse_date) {
+            self.clock.observe(date, began.elapsed());
+        }
+        // Before the first answer the clock knows nothing: the request was
+        // sent a round trip ago.
+        let sent_at = if sent_at < self.clock.now() - FIRST_ANSWER_MS {
+            self.clock.now() - i64::try_from(began.elapsed().as_millis()).unwrap_or(0)
+        } else {
+            sent_at
+        };
+        Ok(Opened {
+            sent_at,
+            deadline: began + self.body_timeout,
+            response,
+        })
+    }
+}
+
+/// A clock that is further behind than this had not heard from HubSpot, or
+/// HubSpot's was set.
+const FIRST_ANSWER_MS: i64 = 600_000;
+
+impl Opened {
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The headers of the answer.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Reads the body to its end: of a success the body, else what it says.
+    pub(super) async fn body(self) -> Result<Bytes, Fault> {
+        let status = self.response.status();
+        let retry_after = retry_after(self.response.headers());
+        let body = timeout_at(self.deadline, self.response.bytes())
+            .await
+            .map_err(|_elapsed| Fault::NoAnswer {
+                reason: "no whole body in time",
+            })
+            .and_then(|body| {
+                body.map_err(|_cut| Fault::NoAnswer {
+                    reason: "the body was cut",
+                })
+            });
+        if status.is_success() {
+            return body;
+        }
+        // A status is an answer even where its body is cut.
+        let detail = read_detail(&body.unwrap_or_default());
+        Err(Fault::Status {
+            status: status.as_u16(),
+            detail,
+            retry_after,
+        })
+    }
+}
+
+fn reason_of(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "no connection in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the connection was lost"
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds.min(86_400)));
+    }
+    let date = |text: &str| parse_date(text);
+    let now = date(headers.get(DATE)?.to_str().ok()?)?;
+    let wait = u64::try_from(date(text)?.saturating_sub(now)).ok()?;
+    Some(Duration::from_millis(wait.min(86_400_000)))
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport")
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
+    }
+}

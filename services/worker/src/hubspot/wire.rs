@@ -1,0 +1,301 @@
+//! HubSpot's JSON, parsed from the bytes of the answer into what the sync
+//! needs; property values go straight into their Avro encoding.
+//!
+//! It must not know how an answer came, nor what is done with it.
+
+mod object;
+mod time;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use schemas::{Millis, Property};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+
+use self::object::{Id, Objects};
+use crate::sync::{Batch, ListPage, SearchPage};
+
+/// Why an answer could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8(#[source] std::str::Utf8Error),
+    /// Not JSON, cut, or not of the form expected. Says where, never what.
+    #[error("not the expected JSON, at line {line} column {column}")]
+    Json {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// A batch that was read in part, for another reason than missing ids.
+    #[error("the batch was read in part only")]
+    Partial,
+}
+
+/// The account, as account info tells it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Account {
+    /// HubSpot's id of the account.
+    #[serde(rename = "portalId")]
+    pub(super) portal_id: i64,
+    /// Of its time zone.
+    #[serde(rename = "utcOffsetMilliseconds", default)]
+    pub(super) utc_offset_ms: Option<i64>,
+}
+
+/// The day's allowance, as account info tells it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Requests per day.
+    pub(super) limit: i64,
+    /// Used of it.
+    pub(super) used: i64,
+    /// When the counter starts anew.
+    pub(super) resets_at: Option<Millis>,
+}
+
+/// An access token.
+#[derive(Debug, Deserialize)]
+pub(super) struct TokenAnswer {
+    /// What requests carry.
+    pub(super) access_token: secrecy::SecretString,
+    /// What the next refresh needs; another one where HubSpot rotates it.
+    #[serde(default)]
+    pub(super) refresh_token: Option<secrecy::SecretString>,
+    /// Lifetime in seconds.
+    #[serde(default)]
+    pub(super) expires_in: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    results: Objects,
+    #[serde(default)]
+    paging: Option<Paging>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    results: Vec<FoundId>,
+    #[serde(default)]
+    total: Option<i64>,
+    #[serde(default)]
+    paging: Option<Paging>,
+}
+
+#[derive(Deserialize)]
+struct FoundId {
+    id: Id,
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    #[serde(default)]
+    next: Option<Next>,
+}
+
+#[derive(Deserialize)]
+struct Next {
+    #[serde(default)]
+    after: Option<After>,
+}
+
+/// A cursor: a string, though a number would be taken, too.
+struct After(String);
+
+impl<'de> Deserialize<'de> for After {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        object::text(deserializer).map(|text| Self(text.unwrap_or_default().into_owned()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Read<'a> {
+    results: Objects,
+    #[serde(borrow, default)]
+    errors: Vec<ReadError<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ReadError<'a> {
+    #[serde(borrow, default)]
+    category: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Defined {
+    results: Vec<DefinedProperty>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DefinedProperty {
+    name: String,
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    field_type: Option<String>,
+    #[serde(default)]
+    label: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    group_name: Option<String>,
+    #[serde(default)]
+    calculated: Option<bool>,
+    #[serde(default)]
+    referenced_object_type: Option<String>,
+    #[serde(default)]
+    archived: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Usages {
+    #[serde(default)]
+    results: Vec<UsageEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UsageEntry {
+    #[serde(default)]
+    usage_limit: Option<i64>,
+    #[serde(default)]
+    current_usage: Option<i64>,
+    #[serde(default)]
+    resets_at: Option<serde_json::Value>,
+}
+
+/// A page of the list.
+pub(super) fn list_page(body: &[u8]) -> Result<ListPage, Error> {
+    let page: Page = parse(body)?;
+    Ok(ListPage {
+        objects: page.results.0,
+        next: next_of(page.paging),
+    })
+}
+
+/// A page of a search, and the cursor of the next one. Ids that are not above
+/// `after_id` are dropped: the index is known to answer rows beside the window.
+pub(super) fn search_page(
+    body: &[u8],
+    after_id: i64,
+) -> Result<(SearchPage, Option<String>), Error> {
+    let found: Found = parse(body)?;
+    let mut ids: Vec<i64> = found.results.iter().map(|found| found.id.0).collect();
+    ids.retain(|id| *id > after_id);
+    ids.sort_unstable();
+    ids.dedup();
+    let total = found
+        .total
+        .unwrap_or_else(|| i64::try_from(ids.len()).unwrap_or(i64::MAX));
+    let next = next_of(found.paging);
+    Ok((
+        SearchPage {
+            ids,
+            total,
+            more: next.is_some(),
+        },
+        next,
+    ))
+}
+
+/// A batch, by the id in the answer: of a merged object it is another one than
+/// was asked for.
+pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<Batch, Error> {
+    let read: Read<'_> = parse(body)?;
+    // Ids missing for any other reason than that they do not exist would be
+    // taken for deleted.
+    let not_found = |error: &ReadError<'_>| error.category.as_deref() == Some("OBJECT_NOT_FOUND");
+    if !read.errors.iter().all(not_found) {
+        return Err(Error::Partial);
+    }
+    let mut objects = read.results.0;
+    let mut seen = std::collections::HashSet::with_capacity(objects.len());
+    objects.retain(|object| seen.insert(object.id));
+    let missing = asked
+        .iter()
+        .copied()
+        .filter(|id| !seen.contains(id))
+        .collect();
+    Ok(Batch { objects, missing })
+}
+
+/// The properties that an object type has.
+pub(super) fn properties(body: &[u8]) -> Result<Vec<Property>, Error> {
+    let defined: Defined = parse(body)?;
+    let present = defined
+        .results
+        .into_iter()
+        .filter(|property| property.archived != Some(true));
+    Ok(present.map(Property::from).collect())
+}
+
+/// The account behind a token.
+pub(super) fn account(body: &[u8]) -> Result<Account, Error> {
+    parse(body)
+}
+
+/// The day's allowance, where the answer tells it.
+pub(super) fn usage(body: &[u8]) -> Result<Option<Usage>, Error> {
+    let usages: Usages = parse(body)?;
+    Ok(usages.results.into_iter().find_map(|entry| {
+        Some(Usage {
+            limit: entry.usage_limit?,
+            used: entry.current_usage.unwrap_or(0),
+            resets_at: match entry.resets_at? {
+                serde_json::Value::String(text) => time::parse(&text),
+                serde_json::Value::Number(number) => number.as_i64(),
+                _ => None,
+            },
+        })
+    }))
+}
+
+/// An access token.
+pub(super) fn token(body: &[u8]) -> Result<TokenAnswer, Error> {
+    owned(body)
+}
+
+fn next_of(paging: Option<Paging>) -> Option<String> {
+    let after = paging?.next?.after?.0;
+    (!after.is_empty()).then(|| after)
+}
+
+/// Checking the whole body once is faster than checking each string.
+fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Error> {
+    let text = std::str::from_utf8(body).map_err(Error::NotUtf8)?;
+    serde_json::from_str(text).map_err(|error| located(&error))
+}
+
+fn owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| located(&error))
+}
+
+/// The parser's own words can quote a value.
+fn located(error: &serde_json::Error) -> Error {
+    Error::Json {
+        line: error.line(),
+        column: error.column(),
+    }
+}
+
+impl From<DefinedProperty> for Property {
+    fn from(defined: DefinedProperty) -> Self {
+        Self {
+            name: defined.name,
+            kind: defined.kind.unwrap_or_else(|| "string".to_owned()),
+            field_type: defined.field_type.unwrap_or_default(),
+            label: defined.label.unwrap_or_default(),
+            description: defined.description.unwrap_or_default(),
+            group_name: defined.group_name.unwrap_or_default(),
+            calculated: defined.calculated.unwrap_or_default(),
+            referenced_object_type: defined.referenced_object_type,
+            gone: false,
+        }
+    }
+}

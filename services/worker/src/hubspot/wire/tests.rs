@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn bytes(value: &serde_json::Value) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap()
+}
+
+#[test]
+fn a_page_is_read_with_its_times_its_cursor_and_what_was_merged() {
+    let body = bytes(&json!({
+        "results": [{
+            "id": "512",
+            "properties": {
+                "email": "a@b.c", "note": "two\nlines \u{1f600}", "phone": null, "cleared": "",
+                "hs_merged_object_ids": "7;8"
+            },
+            "propertiesWithHistory": {"email": [{"value": "a@b.c"}]},
+            "createdAt": "2025-01-02T03:04:05.678Z",
+            "updatedAt": "2026-01-02T03:04:05.678Z",
+            "archived": true,
+            "associations": {"companies": {"results": [{"id": "77"}]}},
+            "url": "https://app.hubspot.com/x"
+        }],
+        "paging": {"next": {"after": "513", "link": "https://api.hubapi.com/x"}}
+    }));
+    let page = list_page(&body).unwrap();
+    assert_eq!(page.next.as_deref(), Some("513"));
+    let [object] = page.objects.as_slice() else {
+        panic!("one object")
+    };
+    assert_eq!((object.id, object.archived), (512, true));
+    assert_eq!(
+        (object.created_at, object.updated_at),
+        (1_735_787_045_678, 1_767_323_045_678)
+    );
+    assert_eq!(object.merged_ids, [7, 8]);
+    assert_eq!(
+        object.properties.iter().collect::<Vec<_>>(),
+        [
+            ("email", "a@b.c"),
+            ("hs_merged_object_ids", "7;8"),
+            ("note", "two\nlines \u{1f600}")
+        ]
+    );
+}
+
+#[test]
+fn an_object_of_its_id_alone_is_read() {
+    let page = list_page(br#"{"results":[{"id":9}]}"#).unwrap();
+    assert_eq!(page.next, None);
+    assert_eq!(page.objects[0].id, 9);
+    let times =
+        br#"{"results":[{"id":"9","properties":{"lastmodifieddate":"1000","createdate":"500"}}]}"#;
+    let object = list_page(times).unwrap().objects.remove(0);
+    assert_eq!((object.created_at, object.updated_at), (500, 1_000));
+}
+
+#[test]
+fn an_answer_without_results_is_not_an_empty_page() {
+    for body in [
+        "{}",
+        "[]",
+        "",
+        "null",
+        "<html>",
+        r#"{"results":null}"#,
+        r#"{"results":[{}]}"#,
+    ] {
+        assert!(list_page(body.as_bytes()).is_err(), "{body}");
+        assert!(search_page(body.as_bytes(), 0).is_err(), "{body}");
+        assert!(batch(body.as_bytes(), &[1]).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn a_search_answers_ascending_ids_above_the_last() {
+    let body = br#"{"total":7,"results":[{"id":"9","properties":{"a":"b"}},{"id":"3"},{"id":"9"},
+        {"id":"1"}],"paging":{"next":{"after":200}}}"#;
+    let (page, next) = search_page(body, 1).unwrap();
+    assert_eq!(next.as_deref(), Some("200"));
+    assert_eq!(
+        page,
+        SearchPage {
+            ids: vec![3, 9],
+            total: 7,
+            more: true
+        }
+    );
+}
+
+#[test]
+fn a_batch_goes_by_the_ids_of_the_answer() {
+    let body = br#"{"status":"COMPLETE","results":[{"id":"20"},{"id":"1"},{"id":"20"}],
+        "numErrors":1,"errors":[{"status":"error","category":"OBJECT_NOT_FOUND",
+        "context":{"ids":["9"]}}]}"#;
+    let batch = batch(body, &[1, 9, 10, 20]).unwrap();
+    assert_eq!(
+        batch
+            .objects
+            .iter()
+            .map(|object| object.id)
+            .collect::<Vec<_>>(),
+        [20, 1]
+    );
+    assert_eq!(batch.missing, [9, 10]);
+}
+
+#[test]
+fn ids_that_failed_for_another_reason_do_not_count_as_missing() {
+    let body = br#"{"results":[{"id":"1"}],"errors":[{"category":"INTERNAL","context":{}}]}"#;
+    assert!(matches!(batch(body, &[1, 2]), Err(Error::Partial)));
+}
+
+#[test]
+fn archived_definitions_are_left_out() {
+    let body = br#"{"results":[{"name":"a","type":"number","fieldType":"number","label":null,
+        "calculated":true,"referencedObjectType":"OWNER","options":[]},{"name":"b","archived":true},
+        {"name":"c"}]}"#;
+    let properties = properties(body).unwrap();
+    assert_eq!(properties.len(), 2);
+    assert_eq!(properties[0].kind, "number");
+    assert_eq!(
+        properties[0].referenced_object_type.as_deref(),
+        Some("OWNER")
+    );
+    assert!(properties[0].calculated);
+    assert_eq!(properties[1].kind, "string");
+}
+
+#[test]
+fn the_days_use_is_read() {
+    let body = br#"{"results":[{"name":"private-apps-api-calls-daily","usageLimit":500000,
+        "currentUsage":123,"collectedAt":"x","fetchStatus":"SUCCESS",
+        "resetsAt":"2026-01-02T00:00:00Z"}]}"#;
+    let expected = Usage {
+        limit: 500_000,
+        used: 123,
+        resets_at: Some(1_767_312_000_000),
+    };
+    assert_eq!(usage(body).unwrap(), Some(expected));
+    assert_eq!(usage(br#"{"results":[]}"#).unwrap(), None);
+}
+
+#[test]
+fn an_error_does_not_quote_the_answer() {
+    let error = list_page(br#"{"results":[{"id":"secret@example.com"}]}"#).unwrap_err();
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn every_set_value_arrives_unchanged(
+        id in any::<i64>(),
+        properties in prop::collection::btree_map("\\PC{1,12}", prop::option::of(any::<String>()), 0..30),
+    ) {
+        let body = bytes(&json!({"results": [{"id": id.to_string(), "properties": properties}]}));
+        let page = list_page(&body).unwrap();
+        let read: BTreeMap<_, _> = page.objects[0].properties.iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let set: BTreeMap<_, _> = properties.into_iter()
+            .filter_map(|(name, value)| value.filter(|value| !value.is_empty()).map(|value| (name, value)))
+            .collect();
+        prop_assert_eq!(page.objects[0].id, id);
+        prop_assert_eq!(read, set);
+    }
+
+    #[test]
+    fn a_cut_answer_is_refused(cut in any::<prop::sample::Index>()) {
+        let body = br#"{"results":[{"id":"1","properties":{"a":"b \u00e9","c":null}}],"paging":{"next":{"after":"2"}}}"#;
+        prop_assert!(list_page(&body[..cut.index(body.len())]).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = list_page(&body);
+        let _ = search_page(&body, 0);
+        let _ = batch(&body, &[1]);
+    }
+}
