@@ -80,6 +80,8 @@ pub struct PortalConfig {
     pub utc_offset_minutes: i64,
     /// The OAuth app installed in it.
     pub oauth: Option<OAuthConfig>,
+    /// Whether each object is rendered at the start, for measurements.
+    pub prerender: bool,
     /// The rate limits.
     pub limits: Limits,
     /// The quirks.
@@ -101,6 +103,7 @@ impl Default for PortalConfig {
             state_dir: None,
             utc_offset_minutes: -300,
             oauth: None,
+            prerender: false,
             limits: Limits::default(),
             quirks: Quirks::default(),
         }

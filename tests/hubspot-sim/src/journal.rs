@@ -86,3 +86,46 @@ impl Journal {
         self.file.write_all(&line)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_off_is_dropped_and_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let origin = Origin {
+            base_ms: 5,
+            seed: 1,
+            contacts: 2,
+            companies: 3,
+            properties: 49,
+            set_properties: 35,
+            archived_percent: 1.0,
+        };
+        let change = |id| Change::Archive {
+            object_type: "contacts".to_owned(),
+            id,
+        };
+        let open = |base_ms| {
+            Journal::open(
+                folder.path(),
+                Origin {
+                    base_ms,
+                    ..origin.clone()
+                },
+            )
+            .unwrap()
+        };
+        open(5).0.append(6, &change(1)).unwrap();
+        let log = folder.path().join("changes.ndjson");
+        let mut torn = std::fs::read(&log).unwrap();
+        torn.extend_from_slice(b"{\"at\":7,\"chan");
+        std::fs::write(&log, torn).unwrap();
+        let (mut journal, first, entries) = open(99);
+        assert_eq!((first, entries.len()), (origin.clone(), 1));
+        journal.append(8, &change(2)).unwrap();
+        let times: Vec<i64> = open(99).2.iter().map(|entry| entry.at).collect();
+        assert_eq!(times, [6, 8]);
+    }
+}

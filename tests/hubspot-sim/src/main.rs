@@ -9,6 +9,7 @@ use clap::Parser;
 use hubspot_sim::{Config, CursorMode, Limits, PortalConfig, Quirks, Simulator};
 
 /// A HubSpot simulator.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -73,6 +74,9 @@ struct Args {
         default_value_t = 0.0
     )]
     random_faults: f64,
+    /// Render each object at the start, for measurements.
+    #[arg(long, env = "HUBSPOT_SIM_PRERENDER")]
+    prerender: bool,
     /// Keep each request with its time, for `GET /__sim/requests/all`.
     #[arg(long, env = "HUBSPOT_SIM_KEEP_REQUESTS")]
     keep_requests: bool,
@@ -120,6 +124,7 @@ impl Args {
             set_properties: self.set_properties,
             changes_per_second: self.changes_per_second,
             state_dir: self.state_dir,
+            prerender: self.prerender,
             limits,
             quirks,
             ..PortalConfig::default()

@@ -89,6 +89,12 @@ impl Portal {
                 .map_err(std::io::Error::other)?;
             last_ms = last_ms.max(entry.at);
         }
+        if config.prerender {
+            state
+                .tables
+                .iter_mut()
+                .for_each(crate::table::Table::prerender);
+        }
         // A clock that was moved forward does not fall back over a restart.
         let behind = u64::try_from(last_ms - clock.now_ms()).unwrap_or(0);
         clock.advance(std::time::Duration::from_millis(behind));

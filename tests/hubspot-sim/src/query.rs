@@ -4,7 +4,7 @@
 
 mod filter;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::LazyCell};
 
 use serde::Deserialize;
 
@@ -124,22 +124,60 @@ pub(crate) fn run(table: &Table, body: &Body, odd: Oddity) -> Result<Found, Refu
         tests.push(filter::prepare(table, group)?);
     }
     let (low, high) = bounds(&tests, odd.slop_ms);
-    let mut rows: Vec<(u64, i64)> = table
-        .index
-        .range(low, high)
-        .filter_map(|(ms, id)| {
-            let record = table.live.get(&id).or_else(|| table.archived.get(&id))?;
-            let passes = |group: &Option<Vec<Test<'_>>>| {
-                group
-                    .as_ref()
-                    .is_some_and(|it| it.iter().all(|t| t.passes(record, ms, odd.slop_ms)))
-            };
-            let matches = tests.is_empty() || tests.iter().any(passes);
-            (matches && mentions(record, body.query.as_deref())).then_some((id, ms))
-        })
+    let by_id = order.is_some_and(|it| it.source == Source::Id);
+    let window = table.index.window(low, high);
+    let mut rows: Vec<(u64, i64)> = window
+        .get(window.partition_point(|(id, _)| *id < first_id(&tests))..)
+        .unwrap_or_default()
+        .iter()
+        .filter(|&&(id, ms)| passes(table, body, &tests, (id, ms, odd.slop_ms)))
+        .copied()
         .collect();
-    sort(table, &mut rows, order);
+    // The window comes by id already.
+    if by_id && order.is_some_and(|it| it.descending) {
+        rows.reverse();
+    } else if !by_id {
+        sort(table, &mut rows, order);
+    }
     Ok(page(rows, offset, limit, odd.short))
+}
+
+/// The lowest id that can pass: where the keyset of a client begins.
+fn first_id(tests: &[Option<Vec<Test<'_>>>]) -> u64 {
+    let lowest = |group: &Vec<Test<'_>>| {
+        let limits = group
+            .iter()
+            .filter(|test| test.definition.source == Source::Id);
+        limits
+            .filter_map(|test| match (test.operator, test.values.first()) {
+                (Operator::Gt | Operator::Gte, Some(Operand::Whole(id))) => u64::try_from(*id).ok(),
+                _ => None,
+            })
+            .max()
+            .unwrap_or(0)
+    };
+    tests.iter().flatten().map(lowest).min().unwrap_or(0)
+}
+
+fn passes(
+    table: &Table,
+    body: &Body,
+    tests: &[Option<Vec<Test<'_>>>],
+    (id, modified_ms, slop_ms): (u64, i64, i64),
+) -> bool {
+    // Looked up only where a filter needs more than the index has.
+    let record = LazyCell::new(|| table.live.get(&id).or_else(|| table.archived.get(&id)));
+    let passes = |group: &Option<Vec<Test<'_>>>| {
+        let all = |tests: &Vec<Test<'_>>| {
+            tests
+                .iter()
+                .all(|test| test.passes((id, modified_ms), &record, slop_ms))
+        };
+        group.as_ref().is_some_and(all)
+    };
+    let query = body.query.as_deref().filter(|query| !query.is_empty());
+    (tests.is_empty() || tests.iter().any(passes))
+        && query.is_none_or(|query| record.is_some_and(|record| mentions(record, query)))
 }
 
 fn page(rows: Vec<(u64, i64)>, offset: usize, limit: usize, short: bool) -> Found {
@@ -257,10 +295,7 @@ fn sort(table: &Table, rows: &mut [(u64, i64)], order: Option<Order>) {
     }
 }
 
-fn mentions(record: &Record, query: Option<&str>) -> bool {
-    let Some(query) = query.filter(|it| !it.is_empty()) else {
-        return true;
-    };
+fn mentions(record: &Record, query: &str) -> bool {
     let query = query.to_lowercase();
     record
         .values

@@ -31,6 +31,9 @@ pub struct Seen {
     pub object_type: String,
     /// The portal of its token, or 0.
     pub portal_id: u64,
+    /// The token that came with it.
+    #[serde(skip)]
+    pub token: String,
     /// The query string.
     pub query: String,
     /// The body of a search, of a batch read or of an association read.

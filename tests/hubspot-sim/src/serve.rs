@@ -45,7 +45,7 @@ pub(crate) async fn request(
     let route = Route::of(&parts.method, path, query);
     let token = bearer(&parts.headers);
     let portal = shared.portal_of(token);
-    let number = log(&shared, &route, portal.as_ref().ok(), query, &body);
+    let number = log(&shared, &route, (portal.as_ref().ok(), token), query, &body);
     // Dropped with the request when the client goes away: then it ends as 0.
     let mut entry = Entry {
         shared: &shared,
@@ -114,7 +114,13 @@ impl Drop for Entry<'_> {
     }
 }
 
-fn log(shared: &Shared, route: &Route, portal: Option<&Portal>, query: &str, body: &[u8]) -> u64 {
+fn log(
+    shared: &Shared,
+    route: &Route,
+    (portal, token): (Option<&Portal>, &str),
+    query: &str,
+    body: &[u8],
+) -> u64 {
     let keep = shared.keep_requests;
     // The form of the token endpoint carries secrets.
     let shown = if keep && route.kind != Kind::OAuth {
@@ -129,6 +135,11 @@ fn log(shared: &Shared, route: &Route, portal: Option<&Portal>, query: &str, bod
         kind: route.kind,
         object_type: named_type(portal, route),
         portal_id: portal.map_or(0, Portal::id),
+        token: if keep {
+            token.to_owned()
+        } else {
+            String::new()
+        },
         query: if keep {
             query.to_owned()
         } else {

@@ -97,6 +97,15 @@ impl Table {
         table
     }
 
+    /// Renders each object, so that the first page costs what all others do.
+    pub(crate) fn prerender(&mut self) {
+        let mut scratch = Vec::new();
+        for record in self.live.values_mut().chain(self.archived.values_mut()) {
+            record.write_all(&self.definitions, &mut scratch);
+            scratch.clear();
+        }
+    }
+
     /// The id that an object has now, if it was merged away.
     pub(crate) fn current_id(&self, mut id: u64) -> u64 {
         while let Some(&winner) = self.merged.get(&id) {

@@ -2,6 +2,8 @@
 //!
 //! It must not know of pages or sorting.
 
+use std::cell::LazyCell;
+
 use super::{Group, Refused, invalid, plain};
 use crate::{
     definitions::{Definition, Source},
@@ -123,14 +125,20 @@ fn number(text: &str) -> Option<Operand> {
 }
 
 impl Test<'_> {
-    /// Whether an object passes, last-modified being what the index knows.
-    pub(super) fn passes(&self, record: &Record, modified_ms: i64, slop_ms: i64) -> bool {
+    /// Whether an object passes, by its id and its last-modified time as the
+    /// index knows it, or by its values.
+    pub(super) fn passes<'a, F: FnOnce() -> Option<&'a Record>>(
+        &self,
+        row: (u64, i64),
+        record: &LazyCell<Option<&'a Record>, F>,
+        slop_ms: i64,
+    ) -> bool {
         let slop = if self.definition.source == Source::Modified {
             slop_ms
         } else {
             0
         };
-        let Some(actual) = self.actual(record, modified_ms) else {
+        let Some(actual) = self.actual(row, record) else {
             return matches!(
                 self.operator,
                 Operator::HasNot | Operator::Neq | Operator::NotIn | Operator::ContainsNot
@@ -160,13 +168,20 @@ impl Test<'_> {
         }
     }
 
-    fn actual(&self, record: &Record, modified_ms: i64) -> Option<Operand> {
+    fn actual<'a, F: FnOnce() -> Option<&'a Record>>(
+        &self,
+        (id, modified_ms): (u64, i64),
+        record: &LazyCell<Option<&'a Record>, F>,
+    ) -> Option<Operand> {
         match self.definition.source {
-            Source::Id => Some(Operand::Whole(i128::from(record.id))),
-            Source::Created => Some(Operand::Whole(i128::from(record.created_ms))),
+            Source::Id => Some(Operand::Whole(i128::from(id))),
+            Source::Created => Some(Operand::Whole(i128::from((**record)?.created_ms))),
             Source::Modified => Some(Operand::Whole(i128::from(modified_ms))),
             Source::Stored => {
-                let text = record.values.get(self.place).filter(|it| !it.is_empty())?;
+                let text = (**record)?
+                    .values
+                    .get(self.place)
+                    .filter(|it| !it.is_empty())?;
                 match self.definition.kind.as_str() {
                     "number" => number(text),
                     "date" | "datetime" => {
