@@ -22,7 +22,7 @@ pub struct Place {
 }
 
 /// One record to store, read where it lies in its message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Row<'a> {
     /// The record.
     pub record: CrmRecord<'a, Properties<'a>>,
