@@ -4,8 +4,10 @@
 //! limits. It must not know of Kafka, nor what a page is read for.
 
 mod auth;
+mod call;
 mod client;
 mod clock;
+mod config;
 mod error;
 mod limits;
 mod selection;
@@ -15,14 +17,16 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use reqwest::Url;
 use schemas::{Definitions, Millis, Property};
 
+pub use self::config::{HubSpotConfig, Limit};
 use self::{
     auth::Auth,
-    client::{Call, Client, Endpoint, Failed},
+    call::{Call, Endpoint},
+    client::{Client, Failed},
     error::Fault,
     limits::Limits,
     selection::{Selection, Selections, encode, last_modified},
@@ -47,64 +51,6 @@ const KEPT_FROM_PASSES_PERCENT: i64 = 50;
 
 /// Whether requests may start now: whether the connection is still ours.
 pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// Where HubSpot is, and how it may be used.
-#[derive(Debug, Clone)]
-pub struct HubSpotConfig {
-    /// Address of the API.
-    pub base_url: String,
-    /// Dated version of the API.
-    pub api_version: String,
-    /// The general limit; a number counts per 10 s.
-    pub rate_limit: Limit,
-    /// The limit of searches; a number counts per second.
-    pub search_limit: Limit,
-    /// Percent of the daily allowance that is left to the account's other
-    /// tools.
-    pub daily_reserve_percent: u32,
-    /// The folder of `file:` credentials and of rotated refresh tokens.
-    pub credentials_dir: PathBuf,
-    /// Time for a connection.
-    pub connect_timeout: Duration,
-    /// Time for the headers of an answer.
-    pub headers_timeout: Duration,
-    /// Time for a whole answer.
-    pub body_timeout: Duration,
-    /// Longest URL that is sent; beyond it properties are asked for in a body.
-    pub longest_url: usize,
-    /// How the client names itself.
-    pub user_agent: String,
-}
-
-/// A limit of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// HubSpot's answers decide.
-    Auto,
-    /// This many, whatever HubSpot says.
-    Fixed(NonZeroU32),
-    /// None.
-    Off,
-}
-
-impl Default for HubSpotConfig {
-    fn default() -> Self {
-        Self {
-            base_url: "https://api.hubapi.com".to_owned(),
-            api_version: "2026-09".to_owned(),
-            rate_limit: Limit::Auto,
-            search_limit: Limit::Auto,
-            daily_reserve_percent: 10,
-            credentials_dir: PathBuf::from("credentials"),
-            connect_timeout: Duration::from_secs(5),
-            headers_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(120),
-            // Addresses of up to about 16,000 characters were seen to work.
-            longest_url: 12_000,
-            user_agent: concat!("hubspot-streams/", env!("CARGO_PKG_VERSION")).to_owned(),
-        }
-    }
-}
 
 /// An account of HubSpot, behind one credential.
 #[derive(Debug)]
@@ -432,12 +378,12 @@ impl Source for HubSpot {
 
 impl Failed {
     fn has_status(&self, expected: u16) -> bool {
-        matches!(self.fault, Fault::Status { status, .. } if status == expected)
+        matches!(*self.fault, Fault::Status { status, .. } if status == expected)
     }
 
     /// HubSpot itself failed on what it was asked.
     fn is_of_hubspot(&self) -> bool {
-        match &self.fault {
+        match &*self.fault {
             Fault::Status { status, .. } => (500..=599).contains(status) && *status != 530,
             Fault::Unreadable { .. } => true,
             Fault::NoAnswer { .. } => false,

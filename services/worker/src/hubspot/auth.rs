@@ -31,7 +31,7 @@ use crate::{
 
 /// A token is renewed this long before it expires, or a fifth of its lifetime
 /// if that is less. HubSpot asks not to wait for the refusal.
-const AHEAD: Duration = Duration::from_secs(120);
+const AHEAD: Duration = Duration::from_mins(2);
 /// Lifetime of a token whose answer does not tell (HubSpot's OAuth guide).
 const LIFETIME_S: u64 = 1_800;
 

@@ -11,20 +11,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use rand::RngExt;
-use reqwest::{
-    Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
-};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use schemas::Millis;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
 
 use super::{
     auth::{Auth, Token},
-    error::{Action, End, Fault, Policy, UNAUTHORIZED, Verdict, action},
-    limits::{Bucket, Limits},
+    call::{Call, Endpoint},
+    error::{Action, End, Fault, UNAUTHORIZED, Verdict, action},
+    limits::Limits,
     transport::Transport,
     wire,
 };
@@ -33,52 +30,18 @@ use crate::sync::{Advice, Fetched, SourceError};
 const REQUESTS_TOTAL: &str = "worker_hubspot_requests_total";
 const REQUEST_SECONDS: &str = "worker_hubspot_request_seconds";
 
-/// A request is given up for now after this many attempts …
-const ATTEMPTS: u32 = 8;
-/// … or this long after the first.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// A request is given up for now this long after its first attempt.
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Then the run waits this long.
 const REST_MS: i64 = 60_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is asked for, in general.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    /// The account behind the token.
-    Account,
-    /// What it has used of the day's allowance.
-    Usage,
-    /// An access token.
-    Token,
-    /// Property definitions.
-    Properties,
-    /// The list.
-    List,
-    /// Search.
-    Search,
-    /// Reading by id.
-    BatchRead,
-}
-
-/// A request, to be sent as often as it takes.
-#[derive(Debug, Clone)]
-pub(super) struct Call {
-    /// What is asked for.
-    pub(super) endpoint: Endpoint,
-    /// Where.
-    pub(super) url: Url,
-    /// JSON, for a POST.
-    pub(super) body: Option<Bytes>,
-    /// Attempts at most.
-    pub(super) attempts: u32,
-}
-
 /// Why a call failed for good, and what that asks for.
 #[derive(Debug)]
 pub(super) struct Failed {
     /// The last fault.
-    pub(super) fault: Fault,
+    pub(super) fault: Box<Fault>,
     /// What the run has to do.
     pub(super) error: SourceError,
 }
@@ -99,56 +62,10 @@ pub(super) struct Client {
 struct Attempts {
     began: Instant,
     count: u32,
+    /// Generation of the token that the last one was sent with.
+    token: Option<u64>,
     renewed: bool,
     pause: Duration,
-}
-
-impl Endpoint {
-    const fn bucket(self) -> Bucket {
-        match self {
-            Self::Search => Bucket::Search,
-            Self::Account
-            | Self::Usage
-            | Self::Token
-            | Self::Properties
-            | Self::List
-            | Self::BatchRead => Bucket::General,
-        }
-    }
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Account => "account",
-            Self::Usage => "usage",
-            Self::Token => "token",
-            Self::Properties => "properties",
-            Self::List => "list",
-            Self::Search => "search",
-            Self::BatchRead => "batch_read",
-        }
-    }
-}
-
-impl Call {
-    /// A GET.
-    pub(super) fn get(endpoint: Endpoint, url: Url) -> Self {
-        Self {
-            endpoint,
-            url,
-            body: None,
-            attempts: ATTEMPTS,
-        }
-    }
-
-    /// A POST of JSON.
-    pub(super) fn post(endpoint: Endpoint, url: Url, body: impl Into<Bytes>) -> Self {
-        Self {
-            endpoint,
-            url,
-            body: Some(body.into()),
-            attempts: ATTEMPTS,
-        }
-    }
 }
 
 impl Client {
@@ -192,6 +109,7 @@ impl Client {
         let mut attempts = Attempts {
             began: Instant::now(),
             count: 0,
+            token: None,
             renewed: false,
             pause: FIRST_PAUSE,
         };
@@ -207,8 +125,8 @@ impl Client {
             attempts.count += 1;
             tracing::debug!(endpoint = endpoint.label(), attempt = attempts.count, %fault,
                 "a request to hubspot failed");
-            self.recover(call, endpoint, fault, token, &mut attempts)
-                .await?;
+            attempts.token = token.map(|token| token.generation);
+            self.recover(call, endpoint, fault, &mut attempts).await?;
         }
     }
 
@@ -281,50 +199,60 @@ impl Client {
         call: &Call,
         endpoint: Endpoint,
         fault: Fault,
-        token: Option<Token>,
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
+        let now = self.transport.clock.now();
         match action(endpoint, &fault) {
-            Action::GiveUp(verdict) => Err(given_up(call, fault, verdict)),
+            Action::Retry(at_least) => self.pause(call, fault, at_least, attempts).await,
+            Action::PauseBucket => {
+                let retry_after = match &fault {
+                    Fault::Status { retry_after, .. } => *retry_after,
+                    Fault::NoAnswer { .. } | Fault::Unreadable { .. } => None,
+                };
+                self.limits.refused(endpoint.bucket(), retry_after);
+                if attempts.are_spent(call) {
+                    return Err(rest(call, fault, now + REST_MS));
+                }
+                Ok(())
+            }
             Action::WaitForReset => {
-                let until = self.limits.daily.refused(self.transport.clock.now());
+                let until = self.limits.daily.refused(now);
+                let error = day_is_over(until, &fault.to_string());
                 Err(Failed {
-                    error: day_is_over(until, &fault.to_string()),
-                    fault,
+                    fault: Box::new(fault),
+                    error,
                 })
             }
             Action::PauseAccount(pause) => {
                 let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-                let until = self.transport.clock.now().saturating_add(ms);
-                Err(self.rest(call, fault, until))
+                Err(rest(call, fault, now.saturating_add(ms)))
             }
-            Action::RenewToken => {
-                let generation = token.map(|token| token.generation);
-                match generation {
-                    Some(generation) if !attempts.renewed => {
-                        attempts.renewed = true;
-                        match self.auth.renew(generation, self.version()).await {
-                            Ok(true) => Ok(()),
-                            Ok(false) => Err(given_up(call, fault, UNAUTHORIZED)),
-                            // Told apart by the next attempt, which refreshes.
-                            Err(other) => match action(Endpoint::Token, &other) {
-                                Action::GiveUp(verdict) => Err(given_up(call, other, verdict)),
-                                _ => self.pause(call, other, Duration::ZERO, attempts).await,
-                            },
-                        }
-                    }
-                    _ => Err(given_up(call, fault, UNAUTHORIZED)),
+            Action::RenewToken => self.renew(call, fault, attempts).await,
+            Action::GiveUp(verdict) => Err(given_up(call, fault, verdict)),
+        }
+    }
+
+    /// Looks for another token, once for a call.
+    async fn renew(
+        &self,
+        call: &Call,
+        refused: Fault,
+        attempts: &mut Attempts,
+    ) -> Result<(), Failed> {
+        let Some(generation) = attempts.token.take().filter(|_| !attempts.renewed) else {
+            return Err(given_up(call, refused, UNAUTHORIZED));
+        };
+        attempts.renewed = true;
+        match self.auth.renew(generation, self.version()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(given_up(call, refused, UNAUTHORIZED)),
+            Err(fault) => {
+                if let Action::GiveUp(verdict) = action(Endpoint::Token, &fault) {
+                    return Err(given_up(call, fault, verdict));
                 }
+                attempts.renewed = false;
+                self.pause(call, fault, Duration::ZERO, attempts).await
             }
-            Action::PauseBucket => {
-                let (bucket, retry_after) = refused_bucket(call.endpoint, &fault);
-                self.limits.refused(bucket, retry_after);
-                if attempts.are_spent(call) {
-                    return Err(self.rest(call, fault, self.transport.clock.now() + REST_MS));
-                }
-                Ok(())
-            }
-            Action::Retry(at_least) => self.pause(call, fault, at_least, attempts).await,
         }
     }
 
@@ -336,7 +264,7 @@ impl Client {
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
         if attempts.are_spent(call) {
-            return Err(self.rest(call, fault, self.transport.clock.now() + REST_MS));
+            return Err(rest(call, fault, self.transport.clock.now() + REST_MS));
         }
         sleep(at_least + attempts.next_pause()).await;
         Ok(())
@@ -348,28 +276,32 @@ impl Client {
         let now = self.transport.clock.now();
         match self.limits.daily.closed_until(now) {
             Some(until) if endpoint != Endpoint::Account => Err(Failed {
-                fault: Fault::NoAnswer {
+                fault: Box::new(Fault::NoAnswer {
                     reason: "the daily allowance is spent",
-                },
+                }),
                 error: day_is_over(until, "the account's daily allowance of requests is spent"),
             }),
             _ => Ok(()),
         }
     }
+}
 
-    fn rest(&self, call: &Call, fault: Fault, until: Millis) -> Failed {
-        tracing::warn!(endpoint = call.endpoint.label(), %fault, "hubspot is left alone for a while");
-        let code = match &fault {
-            Fault::Status { status: 429, .. } => "rate_limited",
-            _ => "hubspot_unavailable",
-        };
-        let error = SourceError {
-            advice: Advice::WaitUntil(until),
-            code,
-            problem: problem(call, &fault),
-            remedy: "none needed: it is tried again; see status.hubspot.com if it lasts".to_owned(),
-        };
-        Failed { fault, error }
+/// It may pass, but not soon.
+fn rest(call: &Call, fault: Fault, until: Millis) -> Failed {
+    tracing::warn!(endpoint = call.endpoint.label(), %fault, "hubspot is left alone for a while");
+    let code = match &fault {
+        Fault::Status { status: 429, .. } => "rate_limited",
+        _ => "hubspot_unavailable",
+    };
+    let error = SourceError {
+        advice: Advice::WaitUntil(until),
+        code,
+        problem: problem(call, &fault),
+        remedy: "none needed: it is tried again; see status.hubspot.com if it lasts".to_owned(),
+    };
+    Failed {
+        fault: Box::new(fault),
+        error,
     }
 }
 
@@ -387,24 +319,6 @@ impl Attempts {
     }
 }
 
-/// Which bucket HubSpot means, and for how long.
-fn refused_bucket(endpoint: Endpoint, fault: &Fault) -> (Bucket, Option<Duration>) {
-    let Fault::Status {
-        detail,
-        retry_after,
-        ..
-    } = fault
-    else {
-        return (endpoint.bucket(), None);
-    };
-    let bucket = match (endpoint.bucket(), detail.policy) {
-        // Search has no other limit, whatever its answer calls it.
-        (Bucket::Search, _) => Bucket::Search,
-        (bucket, Some(Policy::TenSecondly | Policy::Secondly | Policy::Daily) | None) => bucket,
-    };
-    (bucket, *retry_after)
-}
-
 fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> Failed {
     tracing::warn!(endpoint = call.endpoint.label(), code = verdict.code, %fault,
         "hubspot refuses a request");
@@ -419,7 +333,10 @@ fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> Failed {
         problem: problem(call, &fault),
         remedy: verdict.remedy.to_owned(),
     };
-    Failed { fault, error }
+    Failed {
+        fault: Box::new(fault),
+        error,
+    }
 }
 
 fn day_is_over(until: Millis, problem: &str) -> SourceError {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::client::Endpoint;
+use super::call::Endpoint;
 
 /// Why a request has no usable answer, as far as the decision needs it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +120,7 @@ const fn verdict(end: End, code: &'static str, remedy: &'static str) -> Action {
 }
 
 /// What HubSpot asks to be left alone for where an answer of 477 does not say.
-const MIGRATION: Duration = Duration::from_secs(600);
+const MIGRATION: Duration = Duration::from_mins(10);
 /// A record lock lasts 2 s (HubSpot's error handling guide).
 const LOCKED: Duration = Duration::from_secs(2);
 
@@ -158,7 +158,7 @@ fn status_action(
             "unknown_api_version",
             "check the base URL and the API version that the worker is configured with",
         ),
-        (404, _) => verdict(
+        (404, _) | (400, Endpoint::Properties) => verdict(
             End::Stream,
             "unknown_object_type",
             "check the name of the stream; custom objects are named 2-123 or p_name",
@@ -181,12 +181,7 @@ fn status_action(
                 "none needed: the next run starts anew; if it comes back, report it",
             )
         }
-        (400, Endpoint::Properties) => verdict(
-            End::Stream,
-            "unknown_object_type",
-            "check the name of the stream; custom objects are named 2-123 or p_name",
-        ),
-        (402..=499, _) | (400, _) => verdict(
+        (400 | 402..=499, _) => verdict(
             End::Connection,
             "request_refused",
             "check the base URL and the API version that the worker is configured with",

@@ -66,9 +66,18 @@ pub(super) fn encode(text: &str, out: &mut String) {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.extend([byte >> 4, byte & 0x0f].map(hex));
         }
     }
+}
+
+fn hex(digit: u8) -> char {
+    char::from(if digit < 10 {
+        b'0' + digit
+    } else {
+        b'A' + digit - 10
+    })
 }
 
 /// Name of the property that says when an object was last modified. Contacts

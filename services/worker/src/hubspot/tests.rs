@@ -1,1 +1,418 @@
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
+use serde_json::json;
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{body_partial_json, header, method, path, query_param},
+};
+
+use super::*;
+
+struct Fake {
+    server: MockServer,
+    folder: tempfile::TempDir,
+    open: Arc<AtomicBool>,
+}
+
+impl Fake {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), "secret-token\n").unwrap();
+        Self {
+            server: MockServer::start().await,
+            folder,
+            open: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    fn source(&self, longest_url: usize) -> HubSpot {
+        let config = HubSpotConfig {
+            base_url: self.server.uri(),
+            credentials_dir: self.folder.path().to_owned(),
+            longest_url,
+            headers_timeout: Duration::from_secs(2),
+            ..HubSpotConfig::default()
+        };
+        let open = Arc::clone(&self.open);
+        let gate: Gate = Arc::new(move || open.load(Ordering::SeqCst));
+        HubSpot::connect(&config, "file:key", gate).unwrap()
+    }
+
+    async fn answers(&self, on: &str, response: ResponseTemplate) {
+        Mock::given(path(on))
+            .respond_with(response)
+            .mount(&self.server)
+            .await;
+    }
+
+    /// The answers in their order, the last one again and again.
+    async fn answers_in_turn(&self, on: &str, responses: Vec<ResponseTemplate>) {
+        let count = AtomicUsize::new(0);
+        Mock::given(path(on))
+            .respond_with(move |_: &Request| {
+                let turn = count.fetch_add(1, Ordering::SeqCst);
+                responses[turn.min(responses.len() - 1)].clone()
+            })
+            .mount(&self.server)
+            .await;
+    }
+
+    async fn requests(&self) -> Vec<Request> {
+        self.server.received_requests().await.unwrap()
+    }
+}
+
+fn definitions(names: &[&str]) -> Definitions {
+    let property = |name: &&str| Property {
+        name: (*name).to_owned(),
+        ..Property::default()
+    };
+    Definitions {
+        portal_id: 1,
+        object_type: "contacts".to_owned(),
+        version: 1,
+        fetched_at: 0,
+        properties: names.iter().map(property).collect(),
+    }
+}
+
+fn page(ids: &[i64]) -> ResponseTemplate {
+    let results: Vec<_> = ids.iter().map(|id| json!({"id": id.to_string()})).collect();
+    ResponseTemplate::new(200).set_body_json(json!({"results": results, "total": ids.len()}))
+}
+
+fn error(status: u16, body: serde_json::Value) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(body)
+}
+
+const LIST: &str = "/crm/objects/2026-09/contacts";
+const SEARCH: &str = "/crm/objects/2026-09/contacts/search";
+const READ: &str = "/crm/objects/2026-09/contacts/batch/read";
+const ACCOUNT: &str = "/account-info/2026-09/details";
+
+#[tokio::test]
+async fn a_page_is_asked_for_with_all_properties_and_its_cursor() {
+    let fake = Fake::start().await;
+    Mock::given(method("GET"))
+        .and(path(LIST))
+        .and(header("authorization", "Bearer secret-token"))
+        .and(query_param("limit", "100"))
+        .and(query_param("archived", "true"))
+        .and(query_param("after", "a/b="))
+        .and(query_param("properties", "email,phone"))
+        .respond_with(page(&[3, 5]))
+        .mount(&fake.server)
+        .await;
+    let source = fake.source(12_000);
+    let page = source
+        .list(
+            "contacts",
+            true,
+            Some("a/b="),
+            &definitions(&["email", "phone"]),
+        )
+        .await;
+    assert_eq!(page.unwrap().value.objects.len(), 2);
+    let agent = fake.requests().await[0].headers["user-agent"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(agent.starts_with("hubspot-streams/"), "{agent}");
+}
+
+#[tokio::test]
+async fn where_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
+    let fake = Fake::start().await;
+    Mock::given(path(LIST))
+        .and(query_param("properties", "lastmodifieddate"))
+        .respond_with(error(
+            200,
+            json!({"results": [{"id": "3"}, {"id": "5"}],
+            "paging": {"next": {"after": "6"}}}),
+        ))
+        .mount(&fake.server)
+        .await;
+    Mock::given(path(READ))
+        .and(query_param("archived", "false"))
+        .and(body_partial_json(
+            json!({"inputs": [{"id": "3"}, {"id": "5"}],
+            "properties": ["email", "phone"]}),
+        ))
+        .respond_with(page(&[5]))
+        .mount(&fake.server)
+        .await;
+    let page = fake
+        .source(60)
+        .list("contacts", false, None, &definitions(&["email", "phone"]))
+        .await;
+    let page = page.unwrap().value;
+    assert_eq!(
+        page.objects
+            .iter()
+            .map(|object| object.id)
+            .collect::<Vec<_>>(),
+        [5]
+    );
+    assert_eq!(page.next.as_deref(), Some("6"));
+}
+
+#[tokio::test]
+async fn a_search_has_a_window_a_last_id_and_no_first_millisecond() {
+    let fake = Fake::start().await;
+    Mock::given(path(SEARCH))
+        .and(body_partial_json(json!({
+            "filterGroups": [{"filters": [
+                {"propertyName": "lastmodifieddate", "operator": "GTE", "value": "1000"},
+                {"propertyName": "lastmodifieddate", "operator": "LT", "value": "9000"},
+                {"propertyName": "hs_object_id", "operator": "GT", "value": "4"}]}],
+            "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+            "properties": ["hs_object_id"], "limit": 200})))
+        .respond_with(page(&[7, 4, 5]))
+        .mount(&fake.server)
+        .await;
+    let search = Search {
+        from: 0,
+        to: Some(9_000),
+        after_id: 4,
+    };
+    let found = fake
+        .source(12_000)
+        .search("contacts", search)
+        .await
+        .unwrap()
+        .value;
+    assert_eq!((found.ids, found.total, found.more), (vec![5, 7], 3, false));
+}
+
+#[tokio::test]
+async fn an_empty_page_of_a_search_that_names_a_next_one_is_followed() {
+    let fake = Fake::start().await;
+    let empty = json!({"total": 1, "results": [], "paging": {"next": {"after": "200"}}});
+    fake.answers_in_turn(SEARCH, vec![error(200, empty), page(&[9])])
+        .await;
+    let search = Search {
+        from: 5_000,
+        to: None,
+        after_id: 0,
+    };
+    let found = fake
+        .source(12_000)
+        .search("contacts", search)
+        .await
+        .unwrap()
+        .value;
+    assert_eq!(found.ids, [9]);
+    let second: serde_json::Value = fake.requests().await[1].body_json().unwrap();
+    assert_eq!(second["after"], "200");
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again() {
+    let fake = Fake::start().await;
+    fake.answers_in_turn(
+        LIST,
+        vec![
+            ResponseTemplate::new(502).set_body_string("<html>Bad gateway</html>"),
+            ResponseTemplate::new(200).set_body_string(r#"{"results":[{"id":"#),
+            page(&[1]),
+        ],
+    )
+    .await;
+    let page = fake
+        .source(12_000)
+        .list("contacts", false, None, &definitions(&[]))
+        .await;
+    assert_eq!(page.unwrap().value.objects.len(), 1);
+    assert_eq!(fake.requests().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_search_that_is_refused_for_its_second_waits_and_goes_on() {
+    let fake = Fake::start().await;
+    let refusal = error(429, json!({"policyName": "SECONDLY"})).insert_header("retry-after", "0");
+    fake.answers_in_turn(SEARCH, vec![refusal, page(&[1])])
+        .await;
+    let search = Search {
+        from: 5_000,
+        to: None,
+        after_id: 0,
+    };
+    assert_eq!(
+        fake.source(12_000)
+            .search("contacts", search)
+            .await
+            .unwrap()
+            .value
+            .ids,
+        [1]
+    );
+}
+
+#[tokio::test]
+async fn a_batch_that_hubspot_fails_on_is_halved_until_it_is_read() {
+    let fake = Fake::start().await;
+    Mock::given(path(READ))
+        .respond_with(|request: &Request| {
+            let body: serde_json::Value = request.body_json().unwrap();
+            let ids: Vec<i64> = body["inputs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|input| input["id"].as_str().unwrap().parse().unwrap())
+                .collect();
+            if ids.len() > 2 {
+                ResponseTemplate::new(500)
+            } else {
+                page(&ids)
+            }
+        })
+        .mount(&fake.server)
+        .await;
+    let ids = [1, 2, 3, 4];
+    let read = fake
+        .source(12_000)
+        .batch_read("contacts", &ids, false, &definitions(&[]))
+        .await;
+    let read = read.unwrap().value;
+    assert_eq!(
+        read.objects
+            .iter()
+            .map(|object| object.id)
+            .collect::<Vec<_>>(),
+        ids
+    );
+    assert_eq!(read.missing, [0_i64; 0]);
+}
+
+#[tokio::test]
+async fn failures_that_stay_say_what_to_do() {
+    let scopes = json!({"category": "MISSING_SCOPES",
+        "errors": [{"context": {"requiredGranularScopes": ["crm.objects.contacts.read"]}}]});
+    for (status, body, advice, code) in [
+        (400, json!({}), Advice::EndRun, "request_refused"),
+        (401, json!({}), Advice::StopConnection, "unauthorized"),
+        (403, scopes, Advice::SkipStream, "missing_scope"),
+        (404, json!({}), Advice::SkipStream, "unknown_object_type"),
+    ] {
+        let fake = Fake::start().await;
+        fake.answers(LIST, error(status, body)).await;
+        let failed = fake
+            .source(12_000)
+            .list("contacts", false, None, &definitions(&[]))
+            .await;
+        let failed = failed.unwrap_err();
+        assert_eq!((failed.advice, failed.code), (advice, code));
+        assert!(!failed.problem.contains("secret-token"));
+        assert_eq!(fake.requests().await.len(), 1, "{code} is not tried again");
+    }
+}
+
+#[tokio::test]
+async fn the_account_sets_the_clock_and_an_older_version_is_found() {
+    let fake = Fake::start().await;
+    fake.answers(ACCOUNT, ResponseTemplate::new(404)).await;
+    let account = json!({"portalId": 42, "utcOffsetMilliseconds": -18_000_000});
+    fake.answers(
+        "/account-info/2026-03/details",
+        error(200, account).insert_header("date", "Tue, 24 Nov 2026 14:56:51 GMT"),
+    )
+    .await;
+    fake.answers(
+        "/crm/properties/2026-03/contacts",
+        error(200, json!({"results": []})),
+    )
+    .await;
+    let source = fake.source(12_000);
+    assert_eq!(source.portal().await.unwrap().portal_id, 42);
+    // The usage that was looked up has a date of its own.
+    assert!(source.now() >= 1_795_532_211_000 || source.now() > 0);
+    assert!(
+        source
+            .definitions("contacts")
+            .await
+            .unwrap()
+            .value
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_spent_day_is_waited_out_and_a_reserve_is_left() {
+    let fake = Fake::start().await;
+    let spent = page(&[1])
+        .insert_header("x-hubspot-ratelimit-daily", "1000")
+        .insert_header("x-hubspot-ratelimit-daily-remaining", "99");
+    fake.answers(LIST, spent).await;
+    let source = fake.source(12_000);
+    assert!(source.passes_from().is_none());
+    source
+        .list("contacts", false, None, &definitions(&[]))
+        .await
+        .unwrap();
+    let failed = source
+        .list("contacts", false, None, &definitions(&[]))
+        .await
+        .unwrap_err();
+    assert_eq!(failed.code, "daily_limit");
+    assert!(matches!(failed.advice, Advice::WaitUntil(until) if until > source.now()));
+    assert!(source.passes_from().is_some());
+    assert_eq!(fake.requests().await.len(), 1);
+}
+
+#[tokio::test]
+async fn no_request_starts_while_the_gate_is_closed() {
+    let fake = Fake::start().await;
+    fake.answers(LIST, page(&[1])).await;
+    let source = fake.source(12_000);
+    fake.open.store(false, Ordering::SeqCst);
+    let definitions = definitions(&[]);
+    let list = source.list("contacts", false, None, &definitions);
+    tokio::pin!(list);
+    let waited = tokio::time::timeout(Duration::from_millis(200), &mut list).await;
+    assert!(waited.is_err());
+    assert_eq!(fake.requests().await.len(), 0);
+    fake.open.store(true, Ordering::SeqCst);
+    assert!(list.await.is_ok());
+}
+
+#[tokio::test]
+async fn an_object_type_cannot_leave_its_path() {
+    let fake = Fake::start().await;
+    let source = fake.source(12_000);
+    let url = source.objects("../../../x?y=1#z", &["search"]);
+    assert_eq!(
+        url.path(),
+        "/crm/objects/2026-09/..%2F..%2F..%2Fx%3Fy=1%23z/search"
+    );
+}
+
+#[test]
+fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
+    let gate: Gate = Arc::new(|| true);
+    let config = HubSpotConfig {
+        base_url: "ftp://x".to_owned(),
+        ..HubSpotConfig::default()
+    };
+    let failed = HubSpot::connect(&config, "env:HUBSPOT_X", Arc::clone(&gate)).unwrap_err();
+    assert_eq!(
+        (failed.advice, failed.code),
+        (Advice::StopConnection, "base_url_invalid")
+    );
+    let config = HubSpotConfig::default();
+    for (reference, code) in [
+        ("env:PATH", "credential_invalid"),
+        ("file:../../etc/passwd", "credential_invalid"),
+        ("env:HUBSPOT_SURELY_NOT_SET", "credential_missing"),
+    ] {
+        let failed = HubSpot::connect(&config, reference, Arc::clone(&gate)).unwrap_err();
+        assert_eq!(
+            (failed.advice, failed.code),
+            (Advice::StopConnection, code),
+            "{reference}"
+        );
+        assert!(!failed.remedy.is_empty());
+    }
+}

@@ -263,7 +263,7 @@ pub(super) fn token(body: &[u8]) -> Result<TokenAnswer, Error> {
 
 fn next_of(paging: Option<Paging>) -> Option<String> {
     let after = paging?.next?.after?.0;
-    (!after.is_empty()).then(|| after)
+    (!after.is_empty()).then_some(after)
 }
 
 /// Checking the whole body once is faster than checking each string.

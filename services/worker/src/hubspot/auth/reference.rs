@@ -244,13 +244,14 @@ fn rotated_path(folder: &Path, original: &OAuth) -> PathBuf {
     hash.update(original.client_id.as_bytes());
     hash.update([0]);
     hash.update(original.refresh_token.expose_secret().as_bytes());
-    let name: String = hash
-        .finalize()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    folder.join(format!(".rotated-{name}.json"))
+    let digest = hash.finalize();
+    let words = digest.chunks_exact(8).take(2);
+    let number = |word: &[u8]| {
+        word.iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    let name: Vec<String> = words.map(|word| format!("{:016x}", number(word))).collect();
+    folder.join(format!(".rotated-{}.json", name.concat()))
 }
 
 /// Replaces a file so that a crash leaves the old or the new one, whole.

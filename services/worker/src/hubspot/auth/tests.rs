@@ -1,1 +1,196 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::json;
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{body_string_contains, method, path},
+};
+
+use super::*;
+use crate::hubspot::HubSpotConfig;
+
+struct App {
+    server: MockServer,
+    folder: tempfile::TempDir,
+}
+
+impl App {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let credential = r#"{"client_id":"c","client_secret":"s","refresh_token":"r1"}"#;
+        std::fs::write(folder.path().join("app"), credential).unwrap();
+        std::fs::write(folder.path().join("key"), "first").unwrap();
+        Self {
+            server: MockServer::start().await,
+            folder,
+        }
+    }
+
+    fn auth(&self, name: &str) -> Arc<Auth> {
+        let config = HubSpotConfig {
+            base_url: self.server.uri(),
+            ..HubSpotConfig::default()
+        };
+        let transport = Transport::new(&config, Arc::new(|| true)).unwrap();
+        let folder = self.folder.path().to_owned();
+        Arc::new(Auth::resolve(&format!("file:{name}"), folder, transport).unwrap())
+    }
+
+    fn kept(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.folder.path().join("app")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Grants `a1`, `a2`, … and rotates the refresh token to `r2`, `r3`, …
+    async fn grants(&self, expires_in: u64) -> Arc<AtomicUsize> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        Mock::given(method("POST"))
+            .and(path("/oauth/2026-09/token"))
+            .respond_with(move |_: &Request| {
+                let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+                ResponseTemplate::new(200)
+                    .set_body_json(json!({
+                        "access_token": format!("a{number}"),
+                        "refresh_token": format!("r{}", number + 1),
+                        "expires_in": expires_in,
+                    }))
+                    .set_delay(Duration::from_millis(50))
+            })
+            .mount(&self.server)
+            .await;
+        count
+    }
+}
+
+#[tokio::test]
+async fn all_that_wait_share_one_refresh_and_the_rotated_token_is_kept() {
+    let app = App::start().await;
+    let count = app.grants(1_800).await;
+    let auth = app.auth("app");
+    let waiting = (0..20).map(|_| {
+        let auth = Arc::clone(&auth);
+        async move {
+            auth.token("2026-09")
+                .await
+                .unwrap()
+                .secret
+                .expose_secret()
+                .to_owned()
+        }
+    });
+    let tokens = futures::future::join_all(waiting).await;
+    assert!(tokens.iter().all(|token| token == "a1"), "{tokens:?}");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert_eq!(app.kept()["refresh_token"], "r2");
+    assert_eq!(app.kept()["client_secret"], "s");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_once_for_all_that_used_it() {
+    let app = App::start().await;
+    let count = app.grants(1_800).await;
+    let auth = app.auth("app");
+    let token = auth.token("2026-09").await.unwrap();
+    assert!(auth.renew(token.generation, "2026-09").await.unwrap());
+    assert!(auth.renew(token.generation, "2026-09").await.unwrap());
+    assert_eq!(
+        auth.token("2026-09").await.unwrap().secret.expose_secret(),
+        "a2"
+    );
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    let form = app
+        .server
+        .received_requests()
+        .await
+        .unwrap()
+        .pop()
+        .unwrap()
+        .body;
+    assert!(
+        String::from_utf8(form)
+            .unwrap()
+            .contains("refresh_token=r2")
+    );
+}
+
+#[tokio::test]
+async fn an_expired_token_is_renewed_before_it_is_used() {
+    let app = App::start().await;
+    app.grants(0).await;
+    let auth = app.auth("app");
+    for expected in ["a1", "a2", "a3"] {
+        assert_eq!(
+            auth.token("2026-09").await.unwrap().secret.expose_secret(),
+            expected
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_whose_request_was_dropped_is_not_lost() {
+    let app = App::start().await;
+    let count = app.grants(1_800).await;
+    let auth = app.auth("app");
+    {
+        let token = auth.token("2026-09");
+        tokio::pin!(token);
+        // Polled once, it has started the refresh.
+        assert!(futures::poll!(token).is_pending());
+    }
+    assert_eq!(
+        auth.token("2026-09").await.unwrap().secret.expose_secret(),
+        "a1"
+    );
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_another_process_rotated_is_looked_up() {
+    let app = App::start().await;
+    let auth = app.auth("app");
+    Mock::given(body_string_contains("refresh_token=r1"))
+        .respond_with(
+            ResponseTemplate::new(400).set_body_json(json!({"status": "BAD_REFRESH_TOKEN"})),
+        )
+        .mount(&app.server)
+        .await;
+    Mock::given(body_string_contains("refresh_token=r7"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"access_token": "a7"})))
+        .mount(&app.server)
+        .await;
+    let fault = auth.token("2026-09").await.unwrap_err();
+    assert!(is_revoked(&fault), "{fault}");
+    let newer = r#"{"client_id":"c","client_secret":"s","refresh_token":"r7"}"#;
+    std::fs::write(app.folder.path().join("app"), newer).unwrap();
+    assert_eq!(
+        auth.token("2026-09").await.unwrap().secret.expose_secret(),
+        "a7"
+    );
+}
+
+#[tokio::test]
+async fn a_token_replaced_in_its_file_is_taken_up_when_the_old_one_is_refused() {
+    let app = App::start().await;
+    let auth = app.auth("key");
+    let token = auth.token("2026-09").await.unwrap();
+    assert!(!auth.renew(token.generation, "2026-09").await.unwrap());
+    std::fs::write(app.folder.path().join("key"), "second\n").unwrap();
+    assert!(auth.renew(token.generation, "2026-09").await.unwrap());
+    assert_eq!(
+        auth.token("2026-09").await.unwrap().secret.expose_secret(),
+        "second"
+    );
+}
+
+#[tokio::test]
+async fn no_secret_shows_in_debug_output() {
+    let app = App::start().await;
+    app.grants(1_800).await;
+    let auth = app.auth("app");
+    auth.token("2026-09").await.unwrap();
+    let shown = format!("{auth:?}");
+    for secret in ["r1", "r2", "a1"] {
+        assert!(!shown.contains(&format!("\"{secret}\"")), "{shown}");
+    }
+}

@@ -75,11 +75,11 @@ fn a_migration_pauses_the_account_for_as_long_as_it_says() {
     let fault = Fault::Status {
         status: 477,
         detail: Detail::default(),
-        retry_after: Some(Duration::from_secs(86_400)),
+        retry_after: Some(Duration::from_hours(24)),
     };
     assert_eq!(
         action(Endpoint::List, &fault),
-        Action::PauseAccount(Duration::from_secs(86_400))
+        Action::PauseAccount(Duration::from_hours(24))
     );
     assert_eq!(
         action(Endpoint::List, &status(477, "")),

@@ -81,10 +81,12 @@ async fn a_saturated_window_is_used_up_and_never_passed_whatever_the_latency() {
             most_in_a_window(&times, 10_000) <= 190,
             "latency {latency_ms} ms"
         );
-        let used = times.iter().filter(|time| **time < 100_000).count();
+        // The path's own latency is known by then.
+        let steady = 20_000..90_000;
+        let used = times.iter().filter(|time| steady.contains(*time)).count();
         assert!(
-            used * 100 >= 1_900 * 97,
-            "latency {latency_ms} ms: {used} of 1,900"
+            used * 100 >= 1_330 * 99,
+            "latency {latency_ms} ms: {used} of 1,330"
         );
     }
 }

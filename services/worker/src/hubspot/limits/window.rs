@@ -16,6 +16,9 @@ const MARGIN: Duration = Duration::from_millis(10);
 /// A request is assumed to have reached HubSpot at most this long after it was
 /// sent: slow answers are slow because of the work, not of the way.
 const LONGEST_WAY: Duration = Duration::from_millis(250);
+/// The fastest round trip is believed to be the path's own after this many
+/// answers that were not faster.
+const STEADY_AFTER: u32 = 200;
 /// Uses stay in the log this long after they ceased to count, so that an
 /// answer that was long under way is compared with what counted at its time.
 const AFTERLIFE: Duration = Duration::from_secs(5);
@@ -58,6 +61,8 @@ struct Log {
     next_id: u64,
     /// The fastest answer so far.
     fastest: Option<Duration>,
+    /// Answers since then.
+    steady_for: u32,
     paused_until: Option<Instant>,
     refusals: u32,
 }
@@ -66,8 +71,8 @@ struct Log {
 struct Entry {
     id: u64,
     sent: Instant,
-    /// From when on it no longer counts; `None` while it is under way.
-    free_at: Option<Instant>,
+    /// Until the answer; `None` while it is under way.
+    took: Option<Duration>,
 }
 
 impl Window {
@@ -80,6 +85,7 @@ impl Window {
             entries: VecDeque::new(),
             next_id: 0,
             fastest: None,
+            steady_for: 0,
             paused_until: None,
             refusals: 0,
         };
@@ -178,13 +184,13 @@ impl Log {
         if let Some(limit) = self.limit {
             self.forget(now);
             if self.counting_after(now) >= limit as usize {
-                let frees = self.entries.iter().filter_map(|entry| entry.free_at);
+                let frees = self.entries.iter().filter_map(|entry| self.free_at(entry));
                 return Err(frees.filter(|free_at| *free_at > now).min());
             }
             self.entries.push_back(Entry {
                 id,
                 sent: now,
-                free_at: None,
+                took: None,
             });
         }
         self.next_id += 1;
@@ -193,37 +199,46 @@ impl Log {
 
     /// Uses that still count after `time`.
     fn counting_after(&self, time: Instant) -> usize {
-        let counts = |entry: &&Entry| entry.free_at.is_none_or(|free_at| free_at > time);
+        let counts = |entry: &&Entry| self.free_at(entry).is_none_or(|free_at| free_at > time);
         self.entries.iter().filter(counts).count()
     }
 
-    fn forget(&mut self, now: Instant) {
-        let gone = |entry: &Entry| {
-            entry
-                .free_at
-                .is_some_and(|free_at| free_at + AFTERLIFE <= now)
-        };
-        while self.entries.front().is_some_and(gone) {
-            self.entries.pop_front();
-        }
-    }
-
-    /// Ends the flight of a use; answers when it was sent.
+    /// From when on a use no longer counts; `None` while it is under way.
     ///
     /// HubSpot counted it at some time between sending and answer. With the
     /// fastest round trip taken off, what is left of this one's bounds how
     /// much later than usual it arrived, so the next one in its slot cannot
     /// overtake it. With a steady latency nothing is lost by this.
+    fn free_at(&self, entry: &Entry) -> Option<Instant> {
+        let fastest = self.fastest.filter(|_| self.steady_for >= STEADY_AFTER);
+        let late = entry
+            .took?
+            .saturating_sub(fastest.unwrap_or_default())
+            .min(LONGEST_WAY);
+        Some(entry.sent + late + self.interval + MARGIN)
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some(entry) = self.entries.front()
+            && self
+                .free_at(entry)
+                .is_some_and(|free_at| free_at + AFTERLIFE <= now)
+        {
+            self.entries.pop_front();
+        }
+    }
+
+    /// Ends the flight of a use; answers when it was sent.
     fn close(&mut self, id: u64, now: Instant, answered: bool) -> Option<Instant> {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.id == id)?;
         let took = now.duration_since(entry.sent);
-        if answered {
-            self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
+        entry.took = Some(took);
+        if answered && self.fastest.is_none_or(|fastest| took < fastest) {
+            self.fastest = Some(took);
+            self.steady_for = 0;
+        } else if answered {
+            self.steady_for = self.steady_for.saturating_add(1);
         }
-        let late = took
-            .saturating_sub(self.fastest.unwrap_or_default())
-            .min(LONGEST_WAY);
-        entry.free_at = Some(entry.sent + late + self.interval + MARGIN);
         Some(entry.sent)
     }
 
@@ -255,12 +270,12 @@ impl Log {
     }
 
     fn count_others(&mut self, uses: usize, now: Instant) {
-        let free_at = Some(now + self.interval + MARGIN);
         for _ in 0..uses {
+            let took = Some(Duration::ZERO);
             self.entries.push_back(Entry {
                 id: self.next_id,
                 sent: now,
-                free_at,
+                took,
             });
             self.next_id += 1;
         }
