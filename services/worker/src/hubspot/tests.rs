@@ -11,6 +11,8 @@ use wiremock::{
 
 use super::*;
 
+mod simulator;
+
 struct Fake {
     server: MockServer,
     folder: tempfile::TempDir,

@@ -1,0 +1,327 @@
+//! The whole edge against the simulator: quirks, faults, limits, OAuth.
+
+use std::time::Duration;
+
+use hubspot_sim::{
+    Config, Digest, Fault, FaultBody, Kind, Limits, OAuthConfig, Policy, PortalConfig, Quirks,
+    Rule, Simulator, object_hash,
+};
+
+use super::*;
+use crate::sync::Object;
+
+struct Account {
+    simulator: Simulator,
+    folder: tempfile::TempDir,
+}
+
+impl Account {
+    async fn of(portal: PortalConfig) -> Self {
+        let config = Config {
+            portals: vec![portal],
+            ..Config::default()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), "demo-token").unwrap();
+        Self {
+            simulator: Simulator::start(config).await.unwrap(),
+            folder,
+        }
+    }
+
+    fn source(&self, credential: &str, change: impl FnOnce(&mut HubSpotConfig)) -> HubSpot {
+        let mut config = HubSpotConfig {
+            base_url: self.simulator.base_url(),
+            credentials_dir: self.folder.path().to_owned(),
+            headers_timeout: Duration::from_secs(2),
+            ..HubSpotConfig::default()
+        };
+        change(&mut config);
+        HubSpot::connect(&config, credential, Arc::new(|| true)).unwrap()
+    }
+}
+
+fn portal() -> PortalConfig {
+    PortalConfig {
+        contacts: 450,
+        archived_percent: 4.0,
+        ..PortalConfig::default()
+    }
+}
+
+async fn all(source: &HubSpot) -> Vec<Object> {
+    let properties = source.definitions("contacts").await.unwrap().value;
+    let definitions = Definitions {
+        properties,
+        ..definitions(&[])
+    };
+    let mut objects = Vec::new();
+    for archived in [false, true] {
+        let mut after = None;
+        loop {
+            let page = source
+                .list("contacts", archived, after.as_deref(), &definitions)
+                .await;
+            let page = page.unwrap().value;
+            objects.extend(page.objects);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    objects
+}
+
+fn digest(objects: &[Object]) -> Digest {
+    let hash = |object: &Object| {
+        let id = u64::try_from(object.id).unwrap();
+        object_hash(
+            id,
+            object.updated_at,
+            object.archived,
+            object.properties.iter(),
+        )
+    };
+    objects.iter().map(hash).collect()
+}
+
+#[tokio::test]
+async fn every_record_arrives_as_it_is_by_both_ways_of_listing() {
+    let account = Account::of(portal()).await;
+    let truth = account.simulator.truth("contacts").unwrap();
+    for longest_url in [12_000, 200] {
+        let source = account.source("file:key", |config| config.longest_url = longest_url);
+        assert_eq!(source.portal().await.unwrap().portal_id, 4_711_001);
+        let objects = all(&source).await;
+        assert_eq!(objects.len() as u64, truth.count);
+        assert_eq!(
+            digest(&objects),
+            truth.digest,
+            "URLs of up to {longest_url}"
+        );
+    }
+    assert_eq!(account.simulator.requests().answered(429), 0);
+}
+
+#[tokio::test]
+async fn a_url_that_hubspot_finds_too_long_is_gone_round() {
+    let quirks = Quirks {
+        max_url: 400,
+        ..Quirks::default()
+    };
+    let account = Account::of(PortalConfig { quirks, ..portal() }).await;
+    let source = account.source("file:key", |_| {});
+    let objects = all(&source).await;
+    assert_eq!(
+        digest(&objects),
+        account.simulator.truth("contacts").unwrap().digest
+    );
+}
+
+#[tokio::test]
+async fn faults_of_the_way_are_hidden() {
+    let account = Account::of(portal()).await;
+    let source = account.source("file:key", |config| {
+        config.body_timeout = Duration::from_secs(1);
+    });
+    for fault in [
+        Fault::Reset,
+        Fault::CutBody { after: 300 },
+        Fault::NotJson,
+        Fault::Status {
+            code: 502,
+            body: FaultBody::Html,
+            retry_after: None,
+        },
+        Fault::Status {
+            code: 503,
+            body: FaultBody::Empty,
+            retry_after: Some(1),
+        },
+        Fault::SlowBody {
+            pieces: 40,
+            pause_ms: 100,
+        },
+        Fault::RateLimited {
+            policy: Policy::TenSecondlyRolling,
+            retry_after: Some(1),
+        },
+    ] {
+        account
+            .simulator
+            .faults()
+            .push(Rule::next(Kind::List, fault.clone()));
+        let page = source
+            .list("contacts", false, None, &definitions(&["email"]))
+            .await;
+        assert_eq!(page.unwrap().value.objects.len(), 100, "{fault:?}");
+        assert!(account.simulator.faults().waiting().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn changes_are_found_by_search_and_read_by_id() {
+    let quirks = Quirks {
+        index_lag_ms: 0,
+        ..Quirks::default()
+    };
+    let account = Account::of(PortalConfig { quirks, ..portal() }).await;
+    let source = account.source("file:key", |_| {});
+    let from = source.portal().await.unwrap().now;
+    account.simulator.advance(Duration::from_mins(1));
+    let changed: Vec<u64> = account
+        .simulator
+        .portal()
+        .ids("contacts")
+        .into_iter()
+        .take(250)
+        .collect();
+    for id in &changed {
+        let values = [("firstname", "Changed")];
+        account
+            .simulator
+            .portal()
+            .update("contacts", *id, &values)
+            .unwrap();
+    }
+    let mut found = Vec::new();
+    loop {
+        let after_id = found.last().copied().unwrap_or(0);
+        let search = Search {
+            from: from + 30_000,
+            to: None,
+            after_id,
+        };
+        let page = source.search("contacts", search).await.unwrap().value;
+        found.extend(page.ids);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(
+        found,
+        changed
+            .iter()
+            .map(|id| i64::try_from(*id).unwrap())
+            .collect::<Vec<_>>()
+    );
+    let ids = [&found[..50], &[1]].concat();
+    let properties = definitions(&["firstname"]);
+    let read = source
+        .batch_read("contacts", &ids, false, &properties)
+        .await
+        .unwrap()
+        .value;
+    assert_eq!(read.missing, [1]);
+    assert_eq!(read.objects.len(), 50);
+    let named = |object: &Object| {
+        object
+            .properties
+            .iter()
+            .any(|pair| pair == ("firstname", "Changed"))
+    };
+    assert!(read.objects.iter().all(named));
+    assert!(
+        source.now() >= from + 59_000,
+        "the clock has followed HubSpot's"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_is_used_up_without_a_refusal() {
+    let limits = Limits {
+        general: Some(60),
+        ..Limits::default()
+    };
+    let account = Account::of(PortalConfig { limits, ..portal() }).await;
+    account.simulator.set_latency(Duration::from_millis(20));
+    let source = account.source("file:key", |_| {});
+    source.portal().await.unwrap();
+    let definitions = definitions(&["email"]);
+    let began = std::time::Instant::now();
+    let pages = (0..100).map(|_| source.list("contacts", false, None, &definitions));
+    for page in futures::future::join_all(pages).await {
+        page.unwrap();
+    }
+    assert!(began.elapsed() >= Duration::from_secs(9));
+    assert!(began.elapsed() < Duration::from_secs(14));
+    assert_eq!(account.simulator.requests().answered(429), 0);
+}
+
+#[tokio::test]
+async fn a_spent_day_is_left_alone() {
+    let limits = Limits {
+        daily: Some(1_000),
+        daily_used: 950,
+        ..Limits::default()
+    };
+    let account = Account::of(PortalConfig { limits, ..portal() }).await;
+    let source = account.source("file:key", |_| {});
+    source.portal().await.unwrap();
+    let failed = source.definitions("contacts").await.unwrap_err();
+    assert_eq!(failed.code, "daily_limit");
+    let Advice::WaitUntil(until) = failed.advice else {
+        panic!("{failed:?}")
+    };
+    assert!(until > source.now() && until <= source.now() + 86_410_000);
+}
+
+#[tokio::test]
+async fn tokens_are_renewed_as_they_expire_and_a_revoked_grant_stops() {
+    let oauth = OAuthConfig {
+        client_id: "app".to_owned(),
+        client_secret: "hush".to_owned(),
+        refresh_token: "first".to_owned(),
+        rotate: true,
+        expires_in_s: 1_800,
+    };
+    let account = Account::of(PortalConfig {
+        oauth: Some(oauth),
+        ..portal()
+    })
+    .await;
+    let credential = r#"{"client_id":"app","client_secret":"hush","refresh_token":"first"}"#;
+    std::fs::write(account.folder.path().join("app"), credential).unwrap();
+    let source = account.source("file:app", |_| {});
+    source.portal().await.unwrap();
+    account.simulator.expire_access_tokens(4_711_001);
+    assert!(source.definitions("contacts").await.is_ok());
+    assert_eq!(account.simulator.requests().count(Kind::OAuth), 2);
+    // A restart finds the rotated token.
+    let again = account.source("file:app", |_| {});
+    assert!(again.portal().await.is_ok());
+    account.simulator.revoke_grant(4_711_001);
+    account.simulator.expire_access_tokens(4_711_001);
+    let failed = again.definitions("contacts").await.unwrap_err();
+    assert_eq!(
+        (failed.advice, failed.code),
+        (Advice::StopConnection, "revoked")
+    );
+}
+
+#[tokio::test]
+async fn a_missing_scope_skips_the_stream_and_an_unknown_token_stops() {
+    let account = Account::of(portal()).await;
+    let source = account.source("file:key", |_| {});
+    account.simulator.portal().set_scope("contacts", false);
+    let failed = source.definitions("contacts").await.err();
+    let failed = match failed {
+        Some(failed) => failed,
+        None => source
+            .list("contacts", false, None, &definitions(&[]))
+            .await
+            .unwrap_err(),
+    };
+    assert_eq!(
+        (failed.advice, failed.code),
+        (Advice::SkipStream, "missing_scope")
+    );
+    assert!(failed.problem.contains("crm."), "{}", failed.problem);
+    account.simulator.revoke_token("demo-token");
+    let failed = source.portal().await.unwrap_err();
+    assert_eq!(
+        (failed.advice, failed.code),
+        (Advice::StopConnection, "unauthorized")
+    );
+}
