@@ -1,0 +1,68 @@
+# Every command that a developer, a user or CI runs. The logic is in infra/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+NATIVE := infra/native/stack
+COMPOSE := infra/compose.sh
+# auto: Docker Compose where an engine answers, else processes of this user.
+STACK ?= auto
+ifeq ($(STACK),auto)
+RUN = $$(docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 && echo $(COMPOSE) || echo $(NATIVE))
+else ifeq ($(STACK),compose)
+RUN = $(COMPOSE)
+else ifeq ($(STACK),native)
+RUN = $(NATIVE)
+else
+$(error STACK is auto, compose or native)
+endif
+
+.PHONY: help
+help: ## Shows this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: up
+up: ## Builds and starts everything, begins the first sync, says where to look
+	@$(RUN) up
+
+.PHONY: down
+down: ## Stops what up started; the data stays
+	@$(RUN) down
+
+.PHONY: clean-data
+clean-data: ## Stops everything and removes the data
+	@$(RUN) clean-data
+
+.PHONY: status
+status: ## Says of each process whether it runs
+	@$(RUN) status
+
+.PHONY: logs
+logs: ## Follows all logs
+	@$(RUN) logs
+
+.PHONY: test
+test: ## Every test, over real servers on free ports
+	@$(NATIVE) install
+	@$(NATIVE) python -c ''
+	cargo build --workspace --bins
+	cargo test --workspace
+
+.PHONY: check
+check: ## Format, lints, docs, dependency policy, layering
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+	cargo test --quiet -p schemas compatibility
+	@infra/check.sh
+
+.PHONY: bench
+bench: ## The benchmarks, as a table
+	@echo "there are no benchmarks yet" >&2; exit 1
+
+.PHONY: ci
+ci: check test ## What CI runs
+
+.PHONY: fix
+fix: ## Formats and applies what clippy can
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
