@@ -36,7 +36,10 @@ impl PropertyMapBuilder {
 
     /// Ends the map and leaves the builder empty for the next one.
     pub fn finish(&mut self) -> PropertyMap {
-        let entries = Bytes::from(std::mem::take(&mut self.entries));
+        // A copy of the right size is cheaper than growing a buffer anew for
+        // each map, and holds no room that stays empty.
+        let entries = Bytes::copy_from_slice(&self.entries);
+        self.entries.clear();
         PropertyMap { count: std::mem::take(&mut self.count), entries }
     }
 }

@@ -46,7 +46,8 @@ impl<'de> Visitor<'de> for ObjectsVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
         // A page has 100 at most.
         let mut objects = Vec::with_capacity(100);
-        while let Some(object) = sequence.next_element_seed(ObjectSeed)? {
+        let mut builder = PropertyMapBuilder::default();
+        while let Some(object) = sequence.next_element_seed(ObjectSeed(&mut builder))? {
             objects.push(object);
         }
         Ok(objects)
@@ -65,9 +66,10 @@ enum Field {
     Other,
 }
 
-struct ObjectSeed;
+/// Reads an object with a builder that all of the page share.
+struct ObjectSeed<'b>(&'b mut PropertyMapBuilder);
 
-impl<'de> DeserializeSeed<'de> for ObjectSeed {
+impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
     type Value = Object;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
@@ -75,7 +77,7 @@ impl<'de> DeserializeSeed<'de> for ObjectSeed {
     }
 }
 
-impl<'de> Visitor<'de> for ObjectSeed {
+impl<'de> Visitor<'de> for ObjectSeed<'_> {
     type Value = Object;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,7 +93,7 @@ impl<'de> Visitor<'de> for ObjectSeed {
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Id => id = Some(map.next_value::<Id>()?.0),
-                Field::Properties => properties = map.next_value()?,
+                Field::Properties => properties = map.next_value_seed(PropertiesSeed(self.0))?,
                 Field::CreatedAt => created_at = map.next_value::<Time>()?.0,
                 Field::UpdatedAt => updated_at = map.next_value::<Time>()?.0,
                 Field::Archived => archived = map.next_value::<Option<bool>>()?,
@@ -126,15 +128,17 @@ struct Properties {
     updated_at: Option<Millis>,
 }
 
-impl<'de> Deserialize<'de> for Properties {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_option(PropertiesVisitor)
+struct PropertiesSeed<'b>(&'b mut PropertyMapBuilder);
+
+impl<'de> DeserializeSeed<'de> for PropertiesSeed<'_> {
+    type Value = Properties;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Properties, D::Error> {
+        deserializer.deserialize_option(self)
     }
 }
 
-struct PropertiesVisitor;
-
-impl<'de> Visitor<'de> for PropertiesVisitor {
+impl<'de> Visitor<'de> for PropertiesSeed<'_> {
     type Value = Properties;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +159,6 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
         let mut properties = Properties::default();
-        let mut builder = PropertyMapBuilder::default();
         while let Some(Text(name)) = map.next_key()? {
             let Some(value) = map.next_value::<Value<'de>>()?.0 else {
                 continue;
@@ -168,9 +171,9 @@ impl<'de> Visitor<'de> for PropertiesVisitor {
                 }
                 _ => {}
             }
-            builder.push(&name, &value);
+            self.0.push(&name, &value);
         }
-        properties.map = builder.finish();
+        properties.map = self.0.finish();
         Ok(properties)
     }
 }
