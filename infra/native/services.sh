@@ -1,30 +1,12 @@
-# One stack: settings, pid files, logs, and the order of start and stop.
+# One stack: pid files, logs, and the order of start and stop.
 #
 # It must not know how a server is configured.
 
-# Values from the environment win over those in .env.
-settings() {
-    local line name
-    if [ -f "$ROOT/.env" ]; then
-        while IFS= read -r line || [ -n "$line" ]; do
-            case "$line" in '' | '#'*) continue ;; esac
-            name=${line%%=*}
-            [[ "$name" =~ ^[A-Z][A-Z0-9_]*$ ]] || die ".env: not a line NAME=value: ${name:0:40}"
-            [ -n "${!name+set}" ] || export "$name=${line#*=}"
-        done <"$ROOT/.env"
-    fi
-    : "${DATA_DIR:=.data}" "${CONNECTION:=default}" "${API_PORT:=8080}" "${KAFKA_PORT:=9092}"
-    : "${REGISTRY_PORT:=8081}" "${CLICKHOUSE_HTTP_PORT:=8123}" "${CLICKHOUSE_TCP_PORT:=9000}"
-    : "${WORKER_ADMIN_PORT:=9101}" "${SIM_PORT:=8089}" "${KAFKA_CONTROLLER_PORT:=$((KAFKA_PORT + 1))}"
-    : "${HUBSPOT_ACCESS_TOKEN:=}" "${HUBSPOT_RATE_LIMIT:=auto}" "${HUBSPOT_SEARCH_LIMIT:=auto}"
-    case "$DATA_DIR" in /*) ;; *) DATA_DIR="$ROOT/$DATA_DIR" ;; esac
+paths() {
+    settings
     PIDS="$DATA_DIR/pids"
     LOGS="$DATA_DIR/logs"
-    API="http://127.0.0.1:$API_PORT"
-    REGISTRY="http://127.0.0.1:$REGISTRY_PORT/apis/ccompat/v7"
     BIN="${CARGO_TARGET_DIR:-$ROOT/target}/release"
-    DEMO=""
-    [ -n "$HUBSPOT_ACCESS_TOKEN" ] || DEMO=yes
 }
 
 # When a process started, in clock ticks since boot: with the pid it names a
@@ -74,15 +56,6 @@ await() { # name what-to-run...
     done
 }
 
-http_ok() { curl -fsS --max-time 2 -o /dev/null "$1"; }
-
-# The same password at every start, readable by this user only.
-writer_password() {
-    local file="$DATA_DIR/clickhouse-writer-password"
-    [ -s "$file" ] || (umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$file")
-    cat "$file"
-}
-
 start_servers() {
     launch kafka "$KAFKA_PORT" "$NATIVE/stack" run-kafka --data "$DATA_DIR/kafka" \
         --port "$KAFKA_PORT" --controller-port "$KAFKA_CONTROLLER_PORT"
@@ -123,62 +96,8 @@ start_services() {
     await data-streams http_ok "$API/health/ready"
 }
 
-api() { # method path [body]
-    local arguments=(-sS --max-time 30 -X "$1" "$API$2" -H 'content-type: application/json')
-    [ -z "${API_TOKEN:-}" ] || arguments+=(-H "authorization: Bearer $API_TOKEN")
-    [ $# -lt 3 ] || arguments+=(-d "$3")
-    curl "${arguments[@]}"
-}
-
-sql_as_reader() { # query
-    curl -fsS --max-time 10 "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader" -d "$1"
-}
-
-# A connection that exists is left as its user wants it: started or stopped.
-start_first_sync() {
-    api GET "/v1/connections/$CONNECTION" | grep -q '"code"' || return 0
-    api POST "/v1/connections/$CONNECTION/start" '{}' >/dev/null
-    say "first sync of connection $CONNECTION has started"
-}
-
-show_progress() {
-    local destination=hubspot rows deadline=$((SECONDS + 600)) last=""
-    [ "$CONNECTION" = default ] || destination="hubspot_$CONNECTION"
-    until rows=$(sql_as_reader "SELECT count() FROM $destination.contacts" 2>/dev/null) && [ "${rows:-0}" -gt 0 ]; do
-        if api GET "/v1/connections/$CONNECTION" 2>/dev/null | grep -q '"state":"stopped"'; then
-            say "connection $CONNECTION is stopped; start it with: curl -X POST $API/v1/connections/$CONNECTION/start"
-            return
-        fi
-        [ $SECONDS -lt $deadline ] || die "no rows yet; see: make status, make logs"
-        sleep 1
-    done
-    for _ in $(seq 60); do
-        rows=$(sql_as_reader "SELECT (SELECT count() FROM $destination.contacts_all), (SELECT count() FROM $destination.companies_all)" 2>/dev/null || true)
-        [ "$rows" = "$last" ] && [ -n "$rows" ] && break
-        last=$rows
-        [ -z "$rows" ] || say "stored so far: contacts and companies: $(echo "$rows" | tr '\t' ' ')"
-        sleep 1
-    done
-}
-
-where_to_look() {
-    local destination=hubspot
-    [ "$CONNECTION" = default ] || destination="hubspot_$CONNECTION"
-    cat <<END
-
-Dashboard      $API/
-API            curl $API/v1/connections/$CONNECTION
-API's docs     $API/docs
-Records        curl '$API/v1/connections/$CONNECTION/records/contacts?limit=2&properties=email'
-SQL page       http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/play   (user reader, password reader)
-SQL            curl 'http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader' -d 'SELECT count() FROM $destination.contacts'
-Kafka          127.0.0.1:$KAFKA_PORT, topic hubspot.records, registry $REGISTRY
-Worker         http://127.0.0.1:$WORKER_ADMIN_PORT/metrics
-END
-}
-
 up() {
-    settings
+    paths
     [ -z "$DEMO" ] || say "no HUBSPOT_ACCESS_TOKEN: this is a demo portal, simulated on this machine"
     install_servers
     (cd "$ROOT" && cargo build --release --bin worker --bin data-streams --bin hubspot-sim)
@@ -209,13 +128,13 @@ end() { # name
 }
 
 down() {
-    settings
+    paths
     local name
     for name in worker data-streams hubspot-sim registry kafka clickhouse; do end "$name"; done
 }
 
 status() {
-    settings
+    paths
     local name pid failed=0
     for name in kafka registry clickhouse hubspot-sim worker data-streams; do
         [ "$name$DEMO" = hubspot-sim ] && continue
@@ -233,12 +152,12 @@ status() {
 }
 
 logs() {
-    settings
+    paths
     tail -n 50 -F "$LOGS"/*.log
 }
 
 clean_data() {
-    settings
+    paths
     down
     rm -rf "$DATA_DIR"
 }

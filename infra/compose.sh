@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The system in containers: the same verbs as the native stack.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+
+say() { echo "$*" >&2; }
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# shellcheck source=first_sync.sh
+. "$ROOT/infra/first_sync.sh"
+
+compose() {
+    local profile=()
+    [ -z "$DEMO" ] || profile=(--profile demo)
+    docker compose -f "$ROOT/infra/compose.yaml" "${profile[@]}" "$@"
+}
+
+prepare() {
+    settings
+    mkdir -p "$DATA_DIR"/{kafka,registry,clickhouse/store,sim,credentials}
+    CLICKHOUSE_WRITER_PASSWORD=$(writer_password)
+    local writer reader
+    writer=$(printf %s "$CLICKHOUSE_WRITER_PASSWORD" | sha256sum | cut -d' ' -f1)
+    reader=$(printf reader | sha256sum | cut -d' ' -f1)
+    sed -e "s,@WRITER@,$writer,g" -e "s,@READER@,$reader,g" \
+        "$ROOT/infra/native/clickhouse/users.xml" >"$DATA_DIR/clickhouse/users.xml"
+    if [ -n "$DEMO" ]; then
+        HUBSPOT_ACCESS_TOKEN=demo-token
+        HUBSPOT_BASE_URL="http://127.0.0.1:$SIM_PORT"
+    fi
+    GID=$(id -g)
+    export CLICKHOUSE_WRITER_PASSWORD DATA_DIR HUBSPOT_ACCESS_TOKEN GID UID
+    export API_PORT KAFKA_PORT REGISTRY_PORT CLICKHOUSE_HTTP_PORT CLICKHOUSE_TCP_PORT
+    export WORKER_ADMIN_PORT SIM_PORT HUBSPOT_RATE_LIMIT HUBSPOT_SEARCH_LIMIT
+    [ -z "${HUBSPOT_BASE_URL:-}" ] || export HUBSPOT_BASE_URL
+}
+
+prepare
+case "${1:-}" in
+    up)
+        [ -z "$DEMO" ] || say "no HUBSPOT_ACCESS_TOKEN: this is a demo portal, simulated on this machine"
+        compose up --build --detach
+        for _ in $(seq 450); do http_ok "$API/health/ready" && break || sleep 0.2; done
+        start_first_sync
+        show_progress
+        where_to_look
+        [ -z "$DEMO" ] || say "this is a demo portal: set HUBSPOT_ACCESS_TOKEN in .env and run make clean-data up for your own"
+        ;;
+    down) compose down ;;
+    status) compose ps --all ;;
+    logs) compose logs --follow --tail 50 ;;
+    clean-data)
+        compose down
+        rm -rf "$DATA_DIR"
+        ;;
+    *) die "up, down, status, logs or clean-data" ;;
+esac
