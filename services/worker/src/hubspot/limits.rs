@@ -97,7 +97,7 @@ impl Limits {
             general: Arc::new(window),
             search: Arc::new(Paced::new(per_second, Duration::from_secs(1))),
             associations: Arc::new(Paced::new(associations, TEN_SECONDS)),
-            daily: Daily::new(reserve_percent, general == Limit::Auto),
+            daily: Daily::new(reserve_percent, general != Limit::Off),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
@@ -105,8 +105,6 @@ impl Limits {
     /// Waits until a request may be sent. First come, first served.
     pub(super) async fn acquire(&self, bucket: Bucket) -> Permit {
         let began = Instant::now();
-        // INVARIANT: the semaphore is never closed.
-        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         let spent = match bucket {
             Bucket::General => Spent::Window(self.general.acquire().await),
             Bucket::Search | Bucket::Associations => {
@@ -115,6 +113,9 @@ impl Limits {
                 Spent::Paced(Arc::clone(paced))
             }
         };
+        // After the bucket, so that those who wait for one hold up no other.
+        // INVARIANT: the semaphore is never closed.
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         metrics::histogram!(WAIT_SECONDS, "bucket" => bucket.label())
             .record(began.elapsed().as_secs_f64());
         Permit { spent, slot }

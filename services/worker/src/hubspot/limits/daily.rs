@@ -64,10 +64,11 @@ impl Daily {
         (self.enforced && allowance.remaining <= reserve).then_some(allowance.valid_until)
     }
 
-    /// Limit and rest of the day, where known.
+    /// Limit and rest of the day, where known and minded.
     pub(in crate::hubspot) fn rest(&self, now: Millis) -> Option<(i64, i64)> {
         let allowance = self.state.borrow().allowance?;
-        (allowance.valid_until > now).then_some((allowance.limit, allowance.remaining))
+        let counts = self.enforced && allowance.valid_until > now;
+        counts.then_some((allowance.limit, allowance.remaining))
     }
 
     /// An answer named the allowance and what is left of it.

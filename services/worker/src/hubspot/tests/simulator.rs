@@ -160,6 +160,43 @@ async fn faults_of_the_way_are_hidden() {
     }
 }
 
+fn change(account: &Account, count: usize) -> Vec<u64> {
+    let changed: Vec<u64> = account
+        .simulator
+        .portal()
+        .ids("contacts")
+        .into_iter()
+        .take(count)
+        .collect();
+    for id in &changed {
+        let values = [("firstname", "Changed")];
+        account
+            .simulator
+            .portal()
+            .update("contacts", *id, &values)
+            .unwrap();
+    }
+    changed
+}
+
+async fn found_since(source: &HubSpot, from: Millis) -> Vec<i64> {
+    let mut found = Vec::new();
+    loop {
+        let after_id = found.last().copied().unwrap_or(0);
+        let search = Search {
+            from,
+            to: None,
+            after_id,
+        };
+        let page = source.search("contacts", search).await.unwrap().value;
+        found.extend(page.ids);
+        if !page.more {
+            break;
+        }
+    }
+    found
+}
+
 #[tokio::test]
 async fn changes_are_found_by_search_and_read_by_id() {
     let quirks = Quirks {
@@ -170,35 +207,8 @@ async fn changes_are_found_by_search_and_read_by_id() {
     let source = account.source("file:key", |_| {});
     let from = source.portal().await.unwrap().now;
     account.simulator.advance(Duration::from_mins(1));
-    let changed: Vec<u64> = account
-        .simulator
-        .portal()
-        .ids("contacts")
-        .into_iter()
-        .take(250)
-        .collect();
-    for id in &changed {
-        let values = [("firstname", "Changed")];
-        account
-            .simulator
-            .portal()
-            .update("contacts", *id, &values)
-            .unwrap();
-    }
-    let mut found = Vec::new();
-    loop {
-        let after_id = found.last().copied().unwrap_or(0);
-        let search = Search {
-            from: from + 30_000,
-            to: None,
-            after_id,
-        };
-        let page = source.search("contacts", search).await.unwrap().value;
-        found.extend(page.ids);
-        if !page.more {
-            break;
-        }
-    }
+    let changed = change(&account, 250);
+    let found = found_since(&source, from + 30_000).await;
     assert_eq!(
         found,
         changed
