@@ -1,0 +1,255 @@
+//! A stream's way into its partition's transactions.
+//!
+//! It must not know Kafka.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use schemas::{Checkpoint, Definitions, PropertyMap, Run, StreamStatus};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::{Committer, Item};
+use crate::{
+    crash, status,
+    sync::{Page, Sink, SinkClosed},
+};
+
+/// How often a stream's progress is written while it runs.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known of a stream, from its submissions and their commits.
+#[derive(Debug)]
+pub struct StreamState {
+    connection: String,
+    stream: String,
+    known: Mutex<Known>,
+    records: AtomicI64,
+    committed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Known {
+    sequence: u64,
+    checkpoint: Checkpoint,
+    definitions: Arc<Definitions>,
+    run: Option<Run>,
+    view: StreamStatus,
+    written_at: Option<Instant>,
+}
+
+/// A page in the queue; its place in the bounded queue is free when it is
+/// dropped.
+#[derive(Debug)]
+pub(super) struct Submitted {
+    pub(super) page: Page,
+    pub(super) run: Option<Run>,
+    pub(super) sequence: u64,
+    pub(super) state: Arc<StreamState>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl StreamState {
+    /// Name of the connection.
+    pub fn connection(&self) -> &str {
+        &self.connection
+    }
+
+    /// Object type.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The position last submitted; after a settle, the one in the log.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.known().checkpoint.clone()
+    }
+
+    /// The run of the page last submitted, also once it has ended.
+    pub fn last_run(&self) -> Option<Run> {
+        self.known().run.clone()
+    }
+
+    /// The definitions last submitted.
+    pub fn definitions(&self) -> Arc<Definitions> {
+        Arc::clone(&self.known().definitions)
+    }
+
+    /// Changes the status that the stream's next message has, and returns it.
+    pub fn view(&self, change: impl FnOnce(&mut StreamStatus)) -> StreamStatus {
+        let mut known = self.known();
+        change(&mut known.view);
+        known.written_at = Some(Instant::now());
+        known.view.clone()
+    }
+
+    /// The status after a page, if one is due to be written with it.
+    pub(super) fn progress(
+        &self,
+        checkpoint: &Checkpoint,
+        run: Option<&Run>,
+    ) -> Option<StreamStatus> {
+        let mut known = self.known();
+        status::follow(&mut known.view, checkpoint);
+        if let Some(run) = run {
+            known.view.run_records = run.records;
+        }
+        if known
+            .written_at
+            .is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL)
+        {
+            return None;
+        }
+        known.written_at = Some(Instant::now());
+        Some(known.view.clone())
+    }
+
+    pub(super) fn committed(&self, sequence: u64, records: usize) {
+        self.records.fetch_add(
+            i64::try_from(records).unwrap_or(i64::MAX),
+            Ordering::Relaxed,
+        );
+        self.committed.send_if_modified(|committed| {
+            let grew = sequence > *committed;
+            *committed = sequence.max(*committed);
+            grew
+        });
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream's way into its partition's transactions.
+#[derive(Debug, Clone)]
+pub struct StreamSink {
+    committer: Committer,
+    state: Arc<StreamState>,
+}
+
+impl StreamSink {
+    pub(super) fn new(
+        committer: Committer,
+        checkpoint: Checkpoint,
+        definitions: Arc<Definitions>,
+    ) -> Self {
+        let mut view = StreamStatus {
+            name: checkpoint.stream.clone(),
+            ..StreamStatus::default()
+        };
+        status::follow(&mut view, &checkpoint);
+        let state = StreamState {
+            connection: checkpoint.connection.clone(),
+            stream: checkpoint.stream.clone(),
+            records: AtomicI64::new(0),
+            committed: watch::channel(0).0,
+            known: Mutex::new(Known {
+                sequence: 0,
+                run: checkpoint.run.clone(),
+                checkpoint,
+                definitions,
+                view,
+                written_at: None,
+            }),
+        };
+        Self {
+            committer,
+            state: Arc::new(state),
+        }
+    }
+
+    /// What is known of the stream.
+    pub fn state(&self) -> &Arc<StreamState> {
+        &self.state
+    }
+
+    /// The partition's transactions.
+    pub fn committer(&self) -> &Committer {
+        &self.committer
+    }
+
+    /// Roughly what a page takes in memory.
+    fn size(page: &Page) -> usize {
+        let records: usize = page
+            .records
+            .iter()
+            .map(|it| size_of(&it.object.properties) + 256)
+            .sum();
+        records
+            + page
+                .definitions
+                .as_ref()
+                .map_or(0, |it| it.properties.len() * 256)
+            + 256
+    }
+}
+
+fn size_of(properties: &PropertyMap) -> usize {
+    properties.encoded_len()
+}
+
+impl Sink for StreamSink {
+    async fn submit(&self, page: Page) -> Result<(), SinkClosed> {
+        let size = Self::size(&page).min(self.committer.capacity);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.committer.room)
+            .acquire_many_owned(size)
+            .await
+            .map_err(|_| SinkClosed)?;
+        let mut known = self.state.known();
+        known.sequence += 1;
+        let before = known.checkpoint.records_total;
+        known.checkpoint = page.checkpoint.clone();
+        if let Some(definitions) = &page.definitions {
+            known.definitions = Arc::new(definitions.clone());
+        }
+        // A run's last page no longer has the run in its position.
+        let ended = known.run.clone().map(|mut run| {
+            run.records += page.checkpoint.records_total - before;
+            run
+        });
+        let run = page.checkpoint.run.clone().or(ended);
+        known.run.clone_from(&run);
+        let sequence = known.sequence;
+        let state = Arc::clone(&self.state);
+        let submitted = Submitted {
+            page,
+            run,
+            sequence,
+            state,
+            _room: room,
+        };
+        // Under the lock, so that the order of the queue is that of the numbers.
+        let sent = self.committer.items.send(Item::Page(Box::new(submitted)));
+        drop(known);
+        crash::point(crash::Point::AfterFetch);
+        sent.map_err(|_| SinkClosed)
+    }
+
+    async fn settle(&self) -> Result<(), SinkClosed> {
+        let goal = self.state.known().sequence;
+        let mut committed = self.state.committed.subscribe();
+        tokio::select! {
+            biased;
+            settled = committed.wait_for(|committed| *committed >= goal) => {
+                settled.map(drop).map_err(|_| SinkClosed)
+            }
+            () = self.committer.ended() => {
+                if *self.state.committed.borrow() >= goal { Ok(()) } else { Err(SinkClosed) }
+            }
+        }
+    }
+
+    async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
+        self.committer.end_offsets().await
+    }
+
+    fn committed_records(&self) -> i64 {
+        self.state.records.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,217 @@
+//! What the worker is told: flags, and the environment variables of the same
+//! names.
+//!
+//! It must not know what the settings bring about.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Parser;
+
+use crate::{
+    hubspot::{HubSpotConfig, Limit},
+    schedule::Settings,
+};
+
+/// Fetches HubSpot accounts and writes them to Kafka, as the commands topic
+/// asks.
+#[derive(Debug, Clone, Parser)]
+#[command(version, about)]
+pub struct Config {
+    /// What every process is told.
+    #[command(flatten)]
+    pub process: chassis::Args,
+
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub kafka: chassis::kafka::KafkaArgs,
+
+    /// Where the schema registry is.
+    #[command(flatten)]
+    pub registry: chassis::registry::RegistryArgs,
+
+    /// Where HubSpot is.
+    #[command(flatten)]
+    pub hubspot: HubSpotArgs,
+
+    /// When what is fetched.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+
+    /// How much goes into one transaction.
+    #[command(flatten)]
+    pub commit: CommitArgs,
+
+    /// Name of this process in the status topic and to Kafka; host name and
+    /// process id where it is not set.
+    #[arg(long, env)]
+    pub worker_name: Option<String>,
+}
+
+/// Where HubSpot is, and how it may be used.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HubSpotArgs {
+    /// Address of HubSpot's API.
+    #[arg(long, env, default_value = "https://api.hubapi.com")]
+    pub hubspot_base_url: String,
+
+    /// Dated version of HubSpot's API.
+    #[arg(long, env, default_value = "2026-09")]
+    pub hubspot_api_version: String,
+
+    /// `auto`: HubSpot's headers and account info decide; a number: requests
+    /// per 10 seconds; `off`: none, for measurements against a simulator.
+    #[arg(long, env, default_value = "auto", value_parser = limit)]
+    pub hubspot_rate_limit: Limit,
+
+    /// `auto`, a number of searches per second, or `off`.
+    #[arg(long, env, default_value = "auto", value_parser = limit)]
+    pub hubspot_search_limit: Limit,
+
+    /// Percent of the daily allowance that is left to the account's other
+    /// tools.
+    #[arg(long, env, default_value = "10", value_parser = clap::value_parser!(u8).range(0..=90))]
+    pub hubspot_daily_reserve: u8,
+
+    /// The one folder that `file:NAME` credentials are read from, and where
+    /// rotated refresh tokens are kept.
+    #[arg(long, env, default_value = "credentials")]
+    pub credentials_dir: PathBuf,
+}
+
+/// When what is fetched, besides each connection's own interval.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ScheduleArgs {
+    /// Time between runs that repeat the last hours, for changes that the
+    /// search index showed late.
+    #[arg(long, env, default_value = "1h", value_parser = duration)]
+    pub late_interval: Duration,
+
+    /// How far back such a run reaches.
+    #[arg(long, env, default_value = "2h", value_parser = duration)]
+    pub late_span: Duration,
+
+    /// Time between runs over the archived list.
+    #[arg(long, env, default_value = "1h", value_parser = duration)]
+    pub archived_interval: Duration,
+
+    /// Time between full passes, which find what search cannot.
+    #[arg(long, env, default_value = "24h", value_parser = duration)]
+    pub full_interval: Duration,
+
+    /// How far HubSpot's search index may be behind.
+    #[arg(long, env, default_value = "15s", value_parser = duration)]
+    pub index_lag: Duration,
+
+    /// Parts of the id space that a pass over the list reads at once.
+    #[arg(long, env, default_value = "12", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub lanes: u16,
+}
+
+impl HubSpotArgs {
+    /// As the client of HubSpot takes it.
+    pub fn client(&self) -> HubSpotConfig {
+        HubSpotConfig {
+            base_url: self.hubspot_base_url.clone(),
+            api_version: self.hubspot_api_version.clone(),
+            rate_limit: self.hubspot_rate_limit,
+            search_limit: self.hubspot_search_limit,
+            daily_reserve_percent: u32::from(self.hubspot_daily_reserve),
+            credentials_dir: self.credentials_dir.clone(),
+            ..HubSpotConfig::default()
+        }
+    }
+}
+
+impl ScheduleArgs {
+    /// As the schedule takes it.
+    pub fn settings(&self) -> Settings {
+        let ms = |it: Duration| i64::try_from(it.as_millis()).unwrap_or(i64::MAX);
+        Settings {
+            late_interval: ms(self.late_interval),
+            late_span: ms(self.late_span),
+            archived_interval: ms(self.archived_interval),
+            full_interval: ms(self.full_interval),
+            index_lag: ms(self.index_lag),
+            lanes: usize::from(self.lanes),
+        }
+    }
+}
+
+/// How much goes into one transaction.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct CommitArgs {
+    /// Records in one transaction.
+    #[arg(long, env, default_value = "10000")]
+    pub transaction_records: usize,
+
+    /// Bytes in one transaction.
+    #[arg(long, env, default_value = "8388608")]
+    pub transaction_bytes: usize,
+
+    /// Bytes of fetched pages that wait for a transaction, per partition.
+    #[arg(long, env, default_value = "16777216")]
+    pub pending_bytes: usize,
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "auto" => Ok(Limit::Auto),
+        "off" => Ok(Limit::Off),
+        number => number
+            .parse()
+            .map(Limit::Fixed)
+            .map_err(|_| "auto, off or a number above 0 is needed".to_owned()),
+    }
+}
+
+/// A whole number with `ms`, `s`, `m`, `h` or `d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a whole number with ms, s, m, h or d is needed, such as 5m".to_owned();
+    let digits = text
+        .find(|it: char| !it.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(unit_ms)
+        .filter(|ms| *ms > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "5", "m", "0s", "1 h", "-1s", "99999999999999999999d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits_are_a_word_or_a_number() {
+        assert_eq!(limit("auto"), Ok(Limit::Auto));
+        assert_eq!(limit("off"), Ok(Limit::Off));
+        assert!(matches!(limit("190"), Ok(Limit::Fixed(number)) if number.get() == 190));
+        assert!(limit("0").is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! Messages of the small topics, whatever schema they were written with.
+//!
+//! It must not know what is done with them.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use chassis::registry::Registry;
+use schemas::{DecodeError, unframe};
+use serde::de::DeserializeOwned;
+
+/// Why a message could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    /// It never can be.
+    #[error("message is malformed")]
+    Poison(#[source] DecodeError),
+    /// The registry has no schema under the message's id.
+    #[error("schema registry has no schema {0}")]
+    UnknownSchema(u32),
+    /// The id now means another schema than when the message was written.
+    #[error(
+        "schema {id} in the registry is {actual}, but messages of {topic} were written with it as \
+         another: the registry was emptied or exchanged; restore its data, or use another \
+         TOPIC_PREFIX"
+    )]
+    Exchanged {
+        /// Topic of the message.
+        topic: String,
+        /// The schema's id.
+        id: u32,
+        /// What it is now.
+        actual: String,
+    },
+}
+
+/// Reads messages; keeps the schemas it has asked for. Its calls block on the
+/// registry where a schema is new.
+#[derive(Debug)]
+pub struct Decoder {
+    registry: Registry,
+    runtime: tokio::runtime::Handle,
+    schemas: Mutex<HashMap<u32, String>>,
+}
+
+impl Decoder {
+    /// A decoder that already knows our own schemas.
+    pub fn new(registry: Registry, own: impl IntoIterator<Item = (u32, &'static str)>) -> Self {
+        let schemas = own
+            .into_iter()
+            .map(|(id, text)| (id, text.to_owned()))
+            .collect();
+        let runtime = tokio::runtime::Handle::current();
+        Self {
+            registry,
+            runtime,
+            schemas: Mutex::new(schemas),
+        }
+    }
+
+    /// Reads a message of a topic whose values are `name`d records. Blocks.
+    pub fn decode<T: DeserializeOwned>(
+        &self,
+        topic: &str,
+        name: &str,
+        payload: &[u8],
+    ) -> Result<T, Undecodable> {
+        let framed = unframe(payload).map_err(Undecodable::Poison)?;
+        let schema = self.schema(framed.schema_id)?;
+        let actual = record_name(&schema);
+        if actual.as_deref() != Some(name) {
+            return Err(Undecodable::Exchanged {
+                topic: topic.to_owned(),
+                id: framed.schema_id,
+                actual: actual.unwrap_or_else(|| "no record".to_owned()),
+            });
+        }
+        schemas::codec::decode(&schema, framed.datum).map_err(Undecodable::Poison)
+    }
+
+    fn schema(&self, id: u32) -> Result<String, Undecodable> {
+        let lock = || self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = lock().get(&id) {
+            return Ok(schema.clone());
+        }
+        let schema = loop {
+            match self.runtime.block_on(self.registry.schema(id)) {
+                Ok(schema) => break schema,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, id, "waiting for the schema registry");
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, id, "schema registry refuses a schema");
+                    break None;
+                }
+            }
+        };
+        let schema = schema.ok_or(Undecodable::UnknownSchema(id))?;
+        lock().insert(id, schema.clone());
+        Ok(schema)
+    }
+}
+
+/// The name of the record that a schema defines.
+fn record_name(schema: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(schema).ok()?;
+    value.get("name")?.as_str().map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_schemas_are_known_by_their_record_names() {
+        for (schema, name) in [
+            (schemas::command::SCHEMA, "Command"),
+            (schemas::checkpoint::SCHEMA, "Checkpoint"),
+            (schemas::status::SCHEMA, "Status"),
+            (schemas::definitions::SCHEMA, "Definitions"),
+        ] {
+            assert_eq!(record_name(schema).as_deref(), Some(name));
+        }
+    }
+}

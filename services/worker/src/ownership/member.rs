@@ -1,0 +1,219 @@
+//! The member of the consumer group, on a thread of its own, and the round
+//! trips that confirm it, on another.
+//!
+//! It must not know what is done with an assignment.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc as blocking,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use chassis::kafka::KafkaArgs;
+use rdkafka::{
+    ClientContext, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
+    error::KafkaError,
+};
+use schemas::Topics;
+use tokio::sync::mpsc;
+
+use super::{Assignment, CommandMessage, Event, Events, Gates, Lease};
+
+/// After it without a heartbeat the group gives our partitions to others.
+const SESSION: Duration = Duration::from_secs(6);
+/// How much earlier than that we stop asking HubSpot.
+const MARGIN: Duration = Duration::from_secs(2);
+/// From one confirmation to the next.
+const CONFIRM: Duration = Duration::from_secs(1);
+/// How long a rebalance waits for our streams to stop.
+const LET_GO: Duration = Duration::from_secs(3);
+
+type Consumer = BaseConsumer<Context>;
+
+/// Called by the client on the thread that polls.
+struct Context {
+    events: mpsc::UnboundedSender<Event>,
+    gates: Gates,
+    lease: Lease,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::report(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(_) => {}
+            Rebalance::Revoke(_) | Rebalance::Error(_) => self.let_go(),
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance {
+            let assigned: Vec<_> = partitions
+                .elements()
+                .iter()
+                .map(|it| Assignment {
+                    partition: it.partition(),
+                    gate: self.gates.open(it.partition(), &self.lease),
+                })
+                .collect();
+            tracing::info!(partitions = assigned.len(), "partitions assigned");
+            // A receiver that has gone has let go of everything.
+            drop(self.events.send(Event::Assigned(assigned)));
+        }
+    }
+}
+
+impl Context {
+    /// Closes the gates at once, then waits, with a bound, until the streams
+    /// have stopped and the producers are gone.
+    fn let_go(&self) {
+        self.gates.close_all();
+        self.lease.lose();
+        let (done, gone) = blocking::sync_channel(1);
+        if self.events.send(Event::Revoked(done)).is_ok()
+            && gone.recv_timeout(LET_GO) == Err(blocking::RecvTimeoutError::Timeout)
+        {
+            tracing::warn!("partitions are let go before their streams have stopped");
+        }
+    }
+}
+
+/// This process's place in the group.
+#[derive(Debug)]
+pub struct Membership {
+    leaving: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+    /// How long membership is certain.
+    pub lease: Lease,
+}
+
+impl Membership {
+    /// Leaves the group, so that others take over at once. Blocks.
+    pub fn leave(self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        // A panic has been reported by the hook; there is nothing to add.
+        drop(self.thread.join());
+    }
+}
+
+/// Joins the group of the commands topic.
+pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, Events)> {
+    let topics = Topics::with_prefix(&kafka.topic_prefix);
+    let (events, receiver) = mpsc::unbounded_channel();
+    let lease = Lease::new(SESSION.saturating_sub(MARGIN));
+    let context = Context {
+        events: events.clone(),
+        gates: Gates::default(),
+        lease: lease.clone(),
+    };
+    let consumer: Consumer = kafka
+        .consumer(client_id, &format!("{}worker", kafka.topic_prefix))
+        .set("session.timeout.ms", SESSION.as_millis().to_string())
+        .set("heartbeat.interval.ms", "1000")
+        .set("max.poll.interval.ms", "300000")
+        // All partitions move in a rebalance: it is rare, and simple.
+        .set("partition.assignment.strategy", "range")
+        .create_with_context(context)?;
+    consumer.subscribe(&[&topics.commands])?;
+    let leaving = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&leaving);
+    let confirmed = lease.clone();
+    let thread = std::thread::Builder::new()
+        .name("membership".to_owned())
+        .spawn(move || {
+            let consumer = Arc::new(consumer);
+            let (watched, topic) = (Arc::downgrade(&consumer), topics.commands);
+            let confirming = std::thread::Builder::new()
+                .name("lease".to_owned())
+                .spawn(move || confirm(&watched, &topic, &confirmed));
+            if let Err(error) = confirming {
+                drop(events.send(Event::Failed(error.to_string())));
+                return;
+            }
+            follow(&consumer, &events, &stop);
+            // Dropping the last reference leaves the group.
+        })?;
+    Ok((
+        Membership {
+            leaving,
+            thread,
+            lease,
+        },
+        receiver,
+    ))
+}
+
+fn follow(consumer: &Consumer, events: &mpsc::UnboundedSender<Event>, leaving: &AtomicBool) {
+    while !leaving.load(Ordering::SeqCst) {
+        let event = match consumer.poll(Duration::from_millis(100)) {
+            None => continue,
+            Some(Ok(message)) => Event::Command(CommandMessage {
+                partition: message.partition(),
+                offset: message.offset(),
+                key: message.key().unwrap_or_default().to_vec(),
+                payload: message.payload().map(<[u8]>::to_vec),
+            }),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Event::End(partition),
+            Some(Err(error)) => {
+                if let Some((_, reason)) = consumer.client().fatal_error() {
+                    drop(events.send(Event::Failed(reason)));
+                    return;
+                }
+                tracing::warn!(%error, "commands cannot be read for now");
+                continue;
+            }
+        };
+        if events.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+/// Confirms membership by committing an offset, which the group's coordinator
+/// refuses from anyone who is not a member of its present generation. The
+/// offset is always 0: commands are state and are read from their beginning.
+fn confirm(consumer: &Weak<Consumer>, topic: &str, lease: &Lease) {
+    loop {
+        let Some(consumer) = consumer.upgrade() else {
+            return;
+        };
+        let mut offsets = TopicPartitionList::new();
+        for element in consumer
+            .assignment()
+            .iter()
+            .flat_map(TopicPartitionList::elements)
+        {
+            if offsets
+                .add_partition_offset(topic, element.partition(), Offset::Offset(0))
+                .is_ok()
+            {
+                break;
+            }
+        }
+        let mut pause = CONFIRM;
+        if offsets.count() == 0 {
+            pause = Duration::from_millis(50);
+        } else {
+            let sent = Instant::now();
+            match consumer.commit(&offsets, CommitMode::Sync) {
+                Ok(()) => lease.confirm(sent),
+                Err(error) => {
+                    tracing::warn!(%error, "membership is not confirmed");
+                    pause = Duration::from_millis(250);
+                }
+            }
+        }
+        drop(consumer);
+        std::thread::sleep(pause);
+    }
+}

@@ -1,0 +1,258 @@
+//! What the log says of partitions that became ours, read to its end after
+//! they were fenced.
+//!
+//! It must not know what is done with it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use chassis::kafka::KafkaArgs;
+use rdkafka::{
+    ClientContext, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::KafkaError,
+    message::BorrowedMessage,
+};
+use schemas::{Checkpoint, ConnectionStatus, Definitions, Status, StreamStatus, Topics};
+
+use super::{Decoder, Undecodable};
+
+/// Reading that brings nothing for that long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the log says.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Positions by connection and stream.
+    pub checkpoints: HashMap<(String, String), Checkpoint>,
+    /// Connections as last observed.
+    pub connections: HashMap<String, ConnectionStatus>,
+    /// Streams as last observed, by connection and stream.
+    pub streams: HashMap<(String, String), StreamStatus>,
+    /// The newest definitions by portal and object type.
+    pub definitions: HashMap<(i64, String), Definitions>,
+}
+
+/// Reads checkpoints and status of the partitions, and all definitions.
+/// Blocks.
+pub fn restore(
+    kafka: &KafkaArgs,
+    client_id: &str,
+    decoder: &Decoder,
+    partitions: &[i32],
+) -> anyhow::Result<Restored> {
+    let topics = Topics::with_prefix(&kafka.topic_prefix);
+    let reader = Reader::new(kafka, client_id)?;
+    let mut restored = Restored::default();
+    let own = partitions.iter().copied();
+    for (topic, partitions) in [
+        (&topics.checkpoints, own.clone().collect::<Vec<_>>()),
+        (&topics.status, own.collect()),
+        (&topics.definitions, (0..kafka.record_partitions).collect()),
+    ] {
+        reader.read_to_end(topic, partitions, |message| {
+            restored.take(&topics, decoder, message)
+        })?;
+    }
+    Ok(restored)
+}
+
+impl Restored {
+    fn take(
+        &mut self,
+        topics: &Topics,
+        decoder: &Decoder,
+        message: &BorrowedMessage<'_>,
+    ) -> anyhow::Result<()> {
+        let topic = message.topic();
+        let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+        let outcome = if topic == topics.checkpoints {
+            self.take_checkpoint(decoder, topic, &key, message.payload())
+        } else if topic == topics.status {
+            self.take_status(decoder, topic, &key, message.payload())
+        } else {
+            self.take_definitions(decoder, topic, message.payload())
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Undecodable::Poison(error)) => {
+                let (partition, offset) = (message.partition(), message.offset());
+                tracing::error!(%error, topic, partition, offset, "a message is passed over");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take_checkpoint(
+        &mut self,
+        decoder: &Decoder,
+        topic: &str,
+        key: &str,
+        payload: Option<&[u8]>,
+    ) -> Result<(), Undecodable> {
+        if let Some(payload) = payload {
+            let checkpoint: Checkpoint = decoder.decode(topic, "Checkpoint", payload)?;
+            let key = (checkpoint.connection.clone(), checkpoint.stream.clone());
+            self.checkpoints.insert(key, checkpoint);
+        } else if let Some((connection, stream)) = key.split_once('/') {
+            self.checkpoints
+                .remove(&(connection.to_owned(), stream.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn take_status(
+        &mut self,
+        decoder: &Decoder,
+        topic: &str,
+        key: &str,
+        payload: Option<&[u8]>,
+    ) -> Result<(), Undecodable> {
+        let Some(payload) = payload else {
+            match key.split_once('/') {
+                Some((connection, stream)) => {
+                    self.streams
+                        .remove(&(connection.to_owned(), stream.to_owned()));
+                }
+                None => {
+                    self.connections.remove(key);
+                }
+            }
+            return Ok(());
+        };
+        let status: Status = decoder.decode(topic, "Status", payload)?;
+        if let Some(whole) = status.whole {
+            self.connections.insert(status.connection, whole);
+        } else if let Some(stream) = status.stream {
+            self.streams
+                .insert((status.connection, stream.name.clone()), stream);
+        }
+        Ok(())
+    }
+
+    fn take_definitions(
+        &mut self,
+        decoder: &Decoder,
+        topic: &str,
+        payload: Option<&[u8]>,
+    ) -> Result<(), Undecodable> {
+        let Some(payload) = payload else {
+            return Ok(());
+        };
+        let definitions: Definitions = decoder.decode(topic, "Definitions", payload)?;
+        let key = (definitions.portal_id, definitions.object_type.clone());
+        let newer = self
+            .definitions
+            .get(&key)
+            .is_none_or(|known| known.version <= definitions.version);
+        if newer {
+            self.definitions.insert(key, definitions);
+        }
+        Ok(())
+    }
+}
+
+/// Claims on a portal, in the order in which the log has them: connections
+/// whose claim `prefix` begins the key of. Waits until `own` is among them, if
+/// it is named. Blocks.
+pub fn claims(
+    kafka: &KafkaArgs,
+    client_id: &str,
+    partition: i32,
+    prefix: &str,
+    own: Option<&str>,
+) -> anyhow::Result<Vec<String>> {
+    let topics = Topics::with_prefix(&kafka.topic_prefix);
+    let reader = Reader::new(kafka, client_id)?;
+    let started = Instant::now();
+    loop {
+        let mut found: Vec<String> = Vec::new();
+        reader.read_to_end(&topics.status, [partition], |message| {
+            let key = String::from_utf8_lossy(message.key().unwrap_or_default());
+            if let Some(connection) = key.strip_prefix(prefix) {
+                // A claim stands where it was last made: an older message of
+                // the same key may be compacted away.
+                found.retain(|it| it != connection);
+                if message.payload().is_some() {
+                    found.push(connection.to_owned());
+                }
+            }
+            Ok(())
+        })?;
+        if own.is_none_or(|own| found.iter().any(|it| it == own)) {
+            return Ok(found);
+        }
+        // Another producer's open transaction hides it still.
+        if started.elapsed() > PATIENCE {
+            bail!("our own claim does not show in {}", topics.status);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Does not take the end of a partition for an error.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::report(&error, reason);
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// Reads topics, one after the other.
+struct Reader {
+    consumer: BaseConsumer<Quiet>,
+}
+
+impl Reader {
+    fn new(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<Self> {
+        // The group is never joined: partitions are assigned by hand.
+        let consumer = kafka
+            .consumer(client_id, &format!("{}worker-reader", kafka.topic_prefix))
+            .create_with_context(Quiet)
+            .context("cannot make a consumer")?;
+        Ok(Self { consumer })
+    }
+
+    /// Hands over every message of the partitions, until the end of each was
+    /// reached. One topic at a time: the client names the partition that ended,
+    /// not its topic.
+    fn read_to_end(
+        &self,
+        topic: &str,
+        partitions: impl IntoIterator<Item = i32>,
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut left: HashSet<i32> = partitions.into_iter().collect();
+        let mut list = TopicPartitionList::new();
+        for partition in &left {
+            list.add_partition_offset(topic, *partition, Offset::Beginning)?;
+        }
+        self.consumer.assign(&list)?;
+        let mut last = Instant::now();
+        while !left.is_empty() {
+            match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => {
+                    last = Instant::now();
+                    take(&message)?;
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    last = Instant::now();
+                    left.remove(&partition);
+                }
+                Some(Err(error)) => tracing::warn!(%error, "the log cannot be read for now"),
+                None => {}
+            }
+            if last.elapsed() > PATIENCE {
+                bail!("the end of {topic} was not reached: nothing came for {PATIENCE:?}");
+            }
+        }
+        Ok(())
+    }
+}

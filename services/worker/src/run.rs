@@ -1,0 +1,202 @@
+//! The worker's life: wait for Kafka and the registry, then own what the group
+//! assigns until the process ends. The parts meet here.
+//!
+//! It must not know how any of them works.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use chassis::{
+    Context,
+    kafka::topics::{self, TopicSpec, TopicsError},
+    registry::Registry,
+};
+use schemas::{Topics, topics::subject};
+
+use crate::{
+    commit::{self, Shared},
+    config::Config,
+    hubspot::{self, HubSpot, HubSpotConfig},
+    ownership::{self, Decoder, Gate},
+    status::{Codec, SchemaIds},
+    supervisor::{self, Sources, Supervisor, World},
+    sync::SourceError,
+};
+
+/// Between two tries to reach a server.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Runs the worker until its process is to end.
+pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+    describe_metrics();
+    let topics = Topics::with_prefix(&config.kafka.topic_prefix);
+    let Some(()) = prepare_topics(&config, &context, &topics).await? else {
+        return Ok(());
+    };
+    let registry = Registry::new(&config.registry)?;
+    let Some(ids) = register(&registry, &context, &topics).await? else {
+        return Ok(());
+    };
+    let decoder = Decoder::new(
+        registry,
+        [
+            (ids.commands, schemas::command::SCHEMA),
+            (ids.checkpoints, schemas::checkpoint::SCHEMA),
+            (ids.status, schemas::status::SCHEMA),
+            (ids.definitions, schemas::definitions::SCHEMA),
+        ],
+    );
+    let shared = Shared {
+        topics,
+        codec: Codec::new(ids)?,
+        record_partitions: config.kafka.record_partitions,
+        limits: config.commit,
+        clock: context.clock().clone(),
+    };
+    let worker = config.worker_name.clone().unwrap_or_else(own_name);
+    let world = World {
+        sources: Portals {
+            config: config.hubspot.client(),
+        },
+        kafka: config.kafka.clone(),
+        worker: worker.clone(),
+        shared: Arc::new(shared),
+        decoder: Arc::new(decoder),
+        settings: config.schedule.settings(),
+        context: context.clone(),
+    };
+    tracing::info!(worker, version = env!("CARGO_PKG_VERSION"), "worker starts");
+    let (membership, mut events) = ownership::join(&config.kafka, &worker)?;
+    let mut supervisor = Supervisor::new(Arc::new(world));
+    let outcome = supervisor.follow(&mut events).await;
+    // Whatever the member says from now on, there is nothing left to let go.
+    drop(events);
+    let left = tokio::task::spawn_blocking(move || membership.leave()).await;
+    outcome?;
+    left.context("leaving the group failed")
+}
+
+/// Accounts of HubSpot, by their credentials.
+#[derive(Debug)]
+struct Portals {
+    config: HubSpotConfig,
+}
+
+impl Sources for Portals {
+    type Source = HubSpot;
+
+    fn connect(
+        &self,
+        credential: &str,
+        gate: Gate,
+    ) -> impl Future<Output = Result<HubSpot, SourceError>> + Send {
+        std::future::ready(HubSpot::connect(
+            &self.config,
+            credential,
+            Arc::new(move || gate.is_open()),
+        ))
+    }
+}
+
+/// Creates what is missing; `None` if the process is to end before Kafka
+/// answers.
+async fn prepare_topics(
+    config: &Config,
+    context: &Context,
+    topics: &Topics,
+) -> anyhow::Result<Option<()>> {
+    let kafka = &config.kafka;
+    let specs: Vec<_> = topics
+        .all()
+        .into_iter()
+        .map(|topic| TopicSpec {
+            name: topic.name,
+            partitions: if topic.is_control {
+                kafka.control_partitions
+            } else {
+                kafka.record_partitions
+            },
+            required: topic.required,
+            advised: topic.advised,
+        })
+        .collect();
+    loop {
+        match topics::ensure(kafka, &specs).await {
+            Ok(()) => break,
+            Err(TopicsError::Unavailable(error)) => {
+                context
+                    .health()
+                    .fails("kafka", format!("kafka does not answer: {error}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !waited(context).await {
+            return Ok(None);
+        }
+    }
+    context.health().holds("kafka");
+    Ok(Some(()))
+}
+
+/// Registers our schemas, always in the same order, so that a new registry
+/// gives them the same ids.
+async fn register(
+    registry: &Registry,
+    context: &Context,
+    topics: &Topics,
+) -> anyhow::Result<Option<SchemaIds>> {
+    let mut ids = Vec::new();
+    for (topic, schema) in topics.schemas() {
+        let id = loop {
+            match registry.register(&subject(topic), schema).await {
+                Ok(id) => break id,
+                Err(error) if error.is_transient() => {
+                    context.health().fails("registry", error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if !waited(context).await {
+                return Ok(None);
+            }
+        };
+        ids.push(id);
+    }
+    context.health().holds("registry");
+    let [commands, checkpoints, status, definitions, records] = <[u32; 5]>::try_from(ids)
+        .ok()
+        .context("the contract has another number of schemas")?;
+    Ok(Some(SchemaIds {
+        commands,
+        checkpoints,
+        status,
+        definitions,
+        records,
+    }))
+}
+
+/// Waits a moment; false if the process is to end.
+async fn waited(context: &Context) -> bool {
+    tokio::select! {
+        () = context.draining().cancelled() => false,
+        () = tokio::time::sleep(RETRY) => true,
+    }
+}
+
+fn own_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "worker",
+        host => host,
+    };
+    format!("{host}-{}", std::process::id())
+}
+
+fn describe_metrics() {
+    hubspot::describe_metrics();
+    metrics::describe_counter!(commit::TRANSACTIONS, "Transactions committed.");
+    metrics::describe_counter!(commit::ABORTS, "Transactions aborted and made again.");
+    metrics::describe_counter!(commit::RECORDS, "Records committed.");
+    metrics::describe_counter!(commit::DEAD_LETTERS, "Records that could never be sent.");
+    metrics::describe_histogram!(commit::SECONDS, "Seconds from begin to committed.");
+    metrics::describe_gauge!(supervisor::PARTITIONS, "Partitions that this process owns.");
+}

@@ -1,0 +1,359 @@
+//! What runs in this process: partitions that are ours, their connections, and
+//! their streams.
+//!
+//! It must not know HubSpot's HTTP, nor how membership is kept.
+
+mod claim;
+mod connection;
+mod stream;
+mod take_over;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chassis::kafka::KafkaArgs;
+use schemas::Command;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    commit::{Committer, Shared},
+    desired::{self, Desired, Wanted},
+    ownership::{Assignment, CommandMessage, Decoder, Event, Events, Gate, Restored, Undecodable},
+    schedule::Settings,
+    sync::{Source, SourceError},
+};
+use take_over::TakenOver;
+
+/// Name of the gauge of partitions that this process owns.
+pub const PARTITIONS: &str = "worker_partitions";
+
+/// How long letting go waits for what is being committed.
+const LET_GO: Duration = Duration::from_millis(2_500);
+
+/// Where sources come from.
+pub trait Sources: Send + Sync + 'static {
+    /// A source.
+    type Source: Source;
+
+    /// The source that a credential's reference leads to. It starts no request
+    /// while the gate is closed.
+    fn connect(
+        &self,
+        credential: &str,
+        gate: Gate,
+    ) -> impl Future<Output = Result<Self::Source, SourceError>> + Send;
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+pub struct World<S> {
+    /// Where sources come from.
+    pub sources: S,
+    /// Where Kafka is.
+    pub kafka: KafkaArgs,
+    /// Name of this process, in the status and to Kafka.
+    pub worker: String,
+    /// What every partition's commits share.
+    pub shared: Arc<Shared>,
+    /// Reads what is in the log.
+    pub decoder: Arc<Decoder>,
+    /// When what is fetched.
+    pub settings: Settings,
+    /// Time, health, and the process's life.
+    pub context: chassis::Context,
+}
+
+/// A partition that is ours.
+struct Partition {
+    gate: Gate,
+    desired: Desired,
+    running: Option<Running>,
+}
+
+/// What runs once a partition is fenced and read.
+struct Running {
+    committer: Committer,
+    restored: Restored,
+    connections: HashMap<String, Connection>,
+}
+
+struct Connection {
+    wanted: watch::Sender<Wanted>,
+    task: JoinHandle<()>,
+}
+
+/// What this process tells itself.
+enum Report {
+    TakenOver(u64, TakenOver),
+    Failed(u64, Vec<Assignment>, anyhow::Error),
+    Ended(u64, i32),
+}
+
+/// Runs what the commands ask for on the partitions that are ours.
+pub struct Supervisor<S: Sources> {
+    world: Arc<World<S>>,
+    partitions: HashMap<i32, Partition>,
+    /// Counts assignments: reports from before the last one mean nothing.
+    epoch: u64,
+    reports: mpsc::UnboundedSender<Report>,
+    inbox: mpsc::UnboundedReceiver<Report>,
+}
+
+impl<S: Sources> Supervisor<S> {
+    /// One that owns nothing yet.
+    pub fn new(world: Arc<World<S>>) -> Self {
+        let (reports, inbox) = mpsc::unbounded_channel();
+        Self { world, partitions: HashMap::new(), epoch: 0, reports, inbox }
+    }
+
+    /// Acts on events until the process is to end; then lets go of everything.
+    pub async fn follow(&mut self, events: &mut Events) -> anyhow::Result<()> {
+        let draining = self.world.context.draining().clone();
+        self.world.context.health().fails("ownership", "no partition is assigned yet");
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                () = draining.cancelled() => break Ok(()),
+                event = events.recv() => match event {
+                    Some(event) => if let Err(error) = self.on_event(event).await {
+                        break Err(error);
+                    },
+                    None => break Err(anyhow::anyhow!("membership ended")),
+                },
+                Some(report) = self.inbox.recv() => if let Err(error) = self.on_report(report) {
+                    break Err(error);
+                },
+            }
+        };
+        self.let_go().await;
+        outcome
+    }
+
+    async fn on_event(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Assigned(assignments) => self.assigned(assignments),
+            Event::Revoked(done) => {
+                self.let_go().await;
+                // The member may have stopped waiting.
+                let _gone = done.send(());
+            }
+            Event::Command(message) => self.command(message).await,
+            Event::End(number) => {
+                if let Some(partition) = self.partitions.get_mut(&number) {
+                    partition.desired.complete();
+                    self.reconcile(number);
+                }
+            }
+            Event::Failed(reason) => anyhow::bail!("membership of the group failed: {reason}"),
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, assignments: Vec<Assignment>) {
+        self.epoch += 1;
+        for assignment in &assignments {
+            let partition = Partition {
+                gate: assignment.gate.clone(),
+                desired: Desired::default(),
+                running: None,
+            };
+            self.partitions.insert(assignment.partition, partition);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "there are at most 1,024")]
+        metrics::gauge!(PARTITIONS).set(self.partitions.len() as f64);
+        if assignments.is_empty() {
+            // Others own all of them; that is as it should be.
+            self.world.context.health().holds("ownership");
+        } else {
+            self.take_over(assignments, None);
+        }
+    }
+
+    /// Fences and reads partitions in the background.
+    fn take_over(&self, assignments: Vec<Assignment>, failed_at: Option<Instant>) {
+        let (world, reports, epoch) = (Arc::clone(&self.world), self.reports.clone(), self.epoch);
+        self.world.context.spawn_owned(async move {
+            let report = match take_over::take_over(&world, &assignments, failed_at).await {
+                Ok(taken) => Report::TakenOver(epoch, taken),
+                Err(error) => Report::Failed(epoch, assignments, error),
+            };
+            // Nobody listens once the process ends.
+            drop(reports.send(report));
+        });
+    }
+
+    fn on_report(&mut self, report: Report) -> anyhow::Result<()> {
+        match report {
+            Report::TakenOver(epoch, taken) if epoch == self.epoch => self.taken_over(taken)?,
+            Report::TakenOver(_, taken) => drop(tokio::task::spawn_blocking(move || drop(taken))),
+            Report::Failed(epoch, assignments, error) if epoch == self.epoch => {
+                if let Some(exchanged @ Undecodable::Exchanged { .. }) = error.downcast_ref() {
+                    anyhow::bail!("{exchanged}");
+                }
+                let error = format!("{error:#}");
+                self.world.context.health().fails("ownership", error);
+                self.take_over(assignments, Some(Instant::now()));
+            }
+            Report::Ended(epoch, number) if epoch == self.epoch => self.lost(number),
+            Report::Failed(..) | Report::Ended(..) => {}
+        }
+        Ok(())
+    }
+
+    fn taken_over(&mut self, taken: TakenOver) -> anyhow::Result<()> {
+        let mut started = Vec::new();
+        for (number, log) in taken.logs {
+            let Some(partition) = self.partitions.get_mut(&number) else { continue };
+            let committer = Committer::start(number, log, Arc::clone(&self.world.shared))?;
+            let (watched, reports, epoch) = (committer.clone(), self.reports.clone(), self.epoch);
+            self.world.context.spawn_owned(async move {
+                watched.ended().await;
+                // Nobody listens once the process ends.
+                drop(reports.send(Report::Ended(epoch, number)));
+            });
+            let restored = taken.restored.clone();
+            partition.running =
+                Some(Running { committer, restored, connections: HashMap::new() });
+            started.push(number);
+        }
+        for number in started {
+            self.reconcile(number);
+        }
+        if self.partitions.values().all(|it| it.running.is_some()) {
+            tracing::info!(partitions = self.partitions.len(), "partitions taken over");
+            self.world.context.health().holds("ownership");
+        }
+        Ok(())
+    }
+
+    /// A partition's producer is of no use any more: once membership is
+    /// confirmed again, it is fenced and read again.
+    fn lost(&mut self, number: i32) {
+        let Some(partition) = self.partitions.get_mut(&number) else { return };
+        let Some(running) = partition.running.take() else { return };
+        for connection in running.connections.into_values() {
+            connection.task.abort();
+        }
+        let assignment = Assignment { partition: number, gate: partition.gate.clone() };
+        self.world.context.health().fails("ownership", "a partition is taken over again");
+        self.take_over(vec![assignment], Some(Instant::now()));
+    }
+
+    async fn command(&mut self, message: CommandMessage) {
+        let Some(name) = String::from_utf8(message.key).ok().filter(|it| !it.is_empty()) else {
+            tracing::error!(offset = message.offset, "a command without a name is passed over");
+            return;
+        };
+        let decoded = match message.payload {
+            None => None,
+            Some(payload) => Some(self.decode(&payload).await),
+        };
+        let wanted = desired::read(&name, decoded, self.world.context.clock().now_ms());
+        let Some(partition) = self.partitions.get_mut(&message.partition) else { return };
+        if partition.desired.apply(message.offset, name, wanted).is_some() {
+            self.reconcile(message.partition);
+        }
+    }
+
+    /// Reads a command. One whose schema should be in the registry and is not
+    /// is waited for.
+    async fn decode(&self, payload: &[u8]) -> Result<Command, String> {
+        let world = &self.world;
+        let topic = &world.shared.topics.commands;
+        let health = world.context.health();
+        loop {
+            let decoded =
+                tokio::task::block_in_place(|| world.decoder.decode(topic, "Command", payload));
+            match decoded {
+                Err(Undecodable::UnknownSchema(id)) if id <= world.shared.codec.ids().records => {
+                    health.fails("registry", format!("schema {id} of a command is missing"));
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        () = world.context.draining().cancelled() => {
+                            return Err("schema is missing".to_owned());
+                        }
+                    }
+                }
+                decoded => {
+                    health.holds("registry");
+                    return decoded.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
+                }
+            }
+        }
+    }
+
+    /// Tells each connection what is wanted of it, and starts those that are
+    /// new.
+    fn reconcile(&mut self, number: i32) {
+        let Some(partition) = self.partitions.get_mut(&number) else { return };
+        let Some(running) = &mut partition.running else { return };
+        if !partition.desired.is_complete() {
+            return;
+        }
+        for (name, wanted) in partition.desired.iter() {
+            if let Some(connection) = running.connections.get(name) {
+                connection.wanted.send_if_modified(|known| {
+                    let changed = known != wanted;
+                    known.clone_from(wanted);
+                    changed
+                });
+                continue;
+            }
+            let (sender, receiver) = watch::channel(wanted.clone());
+            let task = connection::Task::new(
+                Arc::clone(&self.world),
+                name.to_owned(),
+                running.committer.clone(),
+                partition.gate.clone(),
+                &running.restored,
+            );
+            let task = self.world.context.spawn_owned(task.follow(receiver));
+            running.connections.insert(name.to_owned(), Connection { wanted: sender, task });
+        }
+    }
+
+    /// Stops all streams, aborts what is not being committed, and lets the
+    /// producers go, within a bound.
+    async fn let_go(&mut self) {
+        self.epoch += 1;
+        let mut tasks = Vec::new();
+        let mut committers = Vec::new();
+        for (_, partition) in self.partitions.drain() {
+            partition.gate.close();
+            let Some(running) = partition.running else { continue };
+            running.committer.close();
+            committers.push(running.committer);
+            for connection in running.connections.into_values() {
+                connection.task.abort();
+                tasks.push(connection.task);
+            }
+        }
+        metrics::gauge!(PARTITIONS).set(0.0);
+        self.world.context.health().fails("ownership", "partitions are being let go");
+        let gone = async {
+            for task in tasks {
+                // Aborted: that is what was asked for.
+                drop(task.await);
+            }
+            for committer in committers {
+                committer.ended().await;
+            }
+        };
+        if tokio::time::timeout(LET_GO, gone).await.is_err() {
+            tracing::warn!("not everything had stopped when the partitions were let go");
+        }
+    }
+}
+
+impl<S: Sources> std::fmt::Debug for Supervisor<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}

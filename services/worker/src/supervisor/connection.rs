@@ -1,0 +1,290 @@
+//! One connection: what is wanted of it becomes true, and its status says so.
+//!
+//! It must not know how a stream is read.
+
+mod orders;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+};
+
+use schemas::{
+    Checkpoint, Command, ConnectionStatus, Definitions, DesiredState, Problem, StreamStatus,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{Sources, World, stream};
+use crate::{
+    commit::{Committer, StreamSink},
+    desired::Wanted,
+    ownership::{Gate, Restored},
+    sync::SinkClosed,
+};
+
+/// A stream that runs.
+struct Running {
+    orders: watch::Sender<Arc<Command>>,
+    task: AbortHandle,
+}
+
+/// The source of a credential, once its portal is known to be ours.
+struct Resolved<T> {
+    credential: String,
+    portal_id: i64,
+    source: Arc<T>,
+}
+
+/// A connection's task.
+pub(super) struct Task<S: Sources> {
+    world: Arc<World<S>>,
+    name: String,
+    committer: Committer,
+    gate: Gate,
+    checkpoints: BTreeMap<String, Checkpoint>,
+    views: BTreeMap<String, StreamStatus>,
+    definitions: BTreeMap<(i64, String), Arc<Definitions>>,
+    /// As last written.
+    whole: Option<ConnectionStatus>,
+    resolved: Option<Resolved<S::Source>>,
+    sinks: BTreeMap<String, StreamSink>,
+    tasks: JoinSet<()>,
+    running: BTreeMap<String, Running>,
+    idle: BTreeSet<String>,
+    news: mpsc::UnboundedSender<stream::News>,
+    inbox: mpsc::UnboundedReceiver<stream::News>,
+}
+
+impl<S: Sources> Task<S> {
+    /// From what the log says.
+    pub(super) fn new(
+        world: Arc<World<S>>,
+        name: String,
+        committer: Committer,
+        gate: Gate,
+        restored: &Restored,
+    ) -> Self {
+        let own = |key: &(String, String)| key.0 == name;
+        let checkpoints: BTreeMap<_, _> = restored
+            .checkpoints
+            .iter()
+            .filter(|(key, _)| own(key))
+            .map(|(key, value)| (key.1.clone(), value.clone()))
+            .collect();
+        let views = restored
+            .streams
+            .iter()
+            .filter(|(key, _)| own(key))
+            .map(|(key, value)| (key.1.clone(), value.clone()))
+            .collect();
+        let definitions = restored
+            .definitions
+            .iter()
+            .map(|(key, value)| (key.clone(), Arc::new(value.clone())))
+            .collect();
+        let whole = restored.connections.get(&name).cloned();
+        let (news, inbox) = mpsc::unbounded_channel();
+        Self {
+            world,
+            name,
+            committer,
+            gate,
+            checkpoints,
+            views,
+            definitions,
+            whole,
+            resolved: None,
+            sinks: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            news,
+            inbox,
+        }
+    }
+
+    /// Brings about what is wanted until the sink is closed or the task is
+    /// aborted. A new command interrupts whatever the last one asked for.
+    pub(super) async fn follow(mut self, mut wanted: watch::Receiver<Wanted>) {
+        loop {
+            let now = wanted.borrow_and_update().clone();
+            tokio::select! {
+                biased;
+                changed = wanted.changed() => if changed.is_err() { return },
+                outcome = self.obey(&now) => {
+                    let Err(SinkClosed) = outcome;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, wanted: &Wanted) -> Result<Infallible, SinkClosed> {
+        match wanted {
+            Wanted::Nothing => self.stop_streams().await,
+            Wanted::Unreadable(problem) => {
+                self.stop_streams().await;
+                self.fail(None, problem.clone()).await?;
+            }
+            Wanted::Command(command) => match command.state {
+                DesiredState::Deleted => self.delete(command).await?,
+                DesiredState::Stopped if !self.has_requests(command) => self.stop(command).await?,
+                DesiredState::Stopped | DesiredState::Running => self.work(command).await?,
+            },
+        }
+        std::future::pending().await
+    }
+
+    /// Whether a one-time request has not been carried out.
+    fn has_requests(&self, command: &Command) -> bool {
+        command
+            .requests
+            .iter()
+            .filter(|it| command.streams.contains(&it.stream))
+            .any(|it| {
+                let checkpoint = self.checkpoint(&it.stream);
+                checkpoint.request_done.as_deref() != Some(&it.request_id)
+            })
+    }
+
+    /// A stream's position.
+    fn checkpoint(&self, stream: &str) -> Checkpoint {
+        if let Some(sink) = self.sinks.get(stream) {
+            return sink.state().checkpoint();
+        }
+        let new = || Checkpoint {
+            connection: self.name.clone(),
+            stream: stream.to_owned(),
+            ..Checkpoint::default()
+        };
+        self.checkpoints.get(stream).cloned().unwrap_or_else(new)
+    }
+
+    /// A stream's way into the log.
+    fn sink(&mut self, stream: &str, portal_id: i64) -> StreamSink {
+        if let Some(sink) = self.sinks.get(stream) {
+            return sink.clone();
+        }
+        let mut checkpoint = self.checkpoint(stream);
+        if checkpoint.portal_id == 0 {
+            checkpoint.portal_id = portal_id;
+        }
+        let definitions = self
+            .definitions
+            .get(&(portal_id, stream.to_owned()))
+            .cloned()
+            .unwrap_or_else(|| {
+                Arc::new(Definitions {
+                    portal_id,
+                    object_type: stream.to_owned(),
+                    version: 0,
+                    fetched_at: 0,
+                    properties: Vec::new(),
+                })
+            });
+        let sink = self.committer.sink(checkpoint.clone(), definitions);
+        if let Some(view) = self.views.get(stream) {
+            sink.state().view(|known| {
+                known.clone_from(view);
+                crate::status::follow(known, &checkpoint);
+            });
+        }
+        self.sinks.insert(stream.to_owned(), sink.clone());
+        sink
+    }
+
+    /// Stops all streams: their requests are cancelled when this returns.
+    async fn stop_streams(&mut self) {
+        self.running.clear();
+        self.idle.clear();
+        self.tasks.shutdown().await;
+        while self.inbox.try_recv().is_ok() {}
+    }
+
+    /// Stops one stream.
+    async fn stop_stream(&mut self, stream: &str) {
+        self.idle.remove(stream);
+        let Some(running) = self.running.remove(stream) else {
+            return;
+        };
+        running.task.abort();
+        // Tasks end in any order; those that have not been aborted do not end.
+        while !running.task.is_finished() {
+            drop(self.tasks.join_next().await);
+        }
+    }
+
+    /// Starts a stream, or hands it its orders.
+    fn order(&mut self, stream: &str, command: &Arc<Command>) {
+        self.idle.remove(stream);
+        if let Some(running) = self.running.get(stream)
+            && !running.task.is_finished()
+        {
+            running.orders.send_replace(Arc::clone(command));
+            return;
+        }
+        let Some((portal_id, source)) = self
+            .resolved
+            .as_ref()
+            .map(|it| (it.portal_id, Arc::clone(&it.source)))
+        else {
+            return;
+        };
+        let sink = self.sink(stream, portal_id);
+        let (orders, receiver) = watch::channel(Arc::clone(command));
+        let task = stream::Task {
+            source,
+            sink,
+            portal_id,
+            settings: self.world.settings,
+            clock: self.world.context.clock().clone(),
+            news: self.news.clone(),
+        };
+        let task = self.tasks.spawn(task.follow(receiver));
+        self.running
+            .insert(stream.to_owned(), Running { orders, task });
+    }
+
+    /// Writes the connection's status, if it says anything new.
+    async fn show(&mut self, whole: ConnectionStatus) -> Result<(), SinkClosed> {
+        if self.whole.as_ref() == Some(&whole) {
+            return Ok(());
+        }
+        let message = self.whole_message(&whole);
+        self.committer.publish(vec![message]).await?;
+        self.whole = Some(whole);
+        Ok(())
+    }
+
+    fn whole_message(&self, whole: &ConnectionStatus) -> crate::commit::Message {
+        let (shared, partition) = (self.committer.shared(), self.committer.partition);
+        crate::status::connection_message(shared, partition, &self.name, whole.clone())
+    }
+
+    /// A status of that state, of the portal that is known.
+    fn state(&self, obeyed: Option<&str>, state: &str) -> ConnectionStatus {
+        let known = self.whole.as_ref().and_then(|it| it.portal_id);
+        ConnectionStatus {
+            obeyed: obeyed.map(ToOwned::to_owned),
+            state: state.to_owned(),
+            portal_id: self.resolved.as_ref().map(|it| it.portal_id).or(known),
+            worker: self.world.worker.clone(),
+            error: None,
+        }
+    }
+
+    async fn fail(&mut self, obeyed: Option<&str>, problem: Problem) -> Result<(), SinkClosed> {
+        tracing::warn!(
+            connection = self.name,
+            code = problem.code,
+            "connection failed"
+        );
+        let mut whole = self.state(obeyed, "failed");
+        whole.error = Some(problem);
+        self.show(whole).await
+    }
+}

@@ -1,0 +1,257 @@
+//! One stream: a run when one is due, its status, and the wait for the next.
+//!
+//! It must not know how a run is made.
+
+use std::{sync::Arc, time::Duration};
+
+use schemas::{Command, Millis, StreamStatus};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    commit::StreamSink,
+    schedule::{self, Due, Reason, RunPlan, Settings, Wanted},
+    status,
+    sync::{
+        self, Advice, Outcome, Progress, RunEnd, SinkClosed, Source, SourceError, StreamContext,
+    },
+};
+
+/// However far off the next run is, look again after that long: HubSpot's
+/// clock may be corrected.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// What a stream tells its connection.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The connection has to stop.
+    StopConnection(SourceError),
+    /// Nothing is left to be done for now.
+    Idle(String),
+}
+
+/// A stream's task.
+pub(super) struct Task<S> {
+    pub(super) source: Arc<S>,
+    pub(super) sink: StreamSink,
+    pub(super) portal_id: i64,
+    pub(super) settings: Settings,
+    pub(super) clock: chassis::Clock,
+    pub(super) news: mpsc::UnboundedSender<News>,
+}
+
+impl<S: Source> Task<S> {
+    /// Runs until the sink is closed or the task is aborted.
+    pub(super) async fn follow(self, mut orders: watch::Receiver<Arc<Command>>) {
+        // A closed sink or a connection that has gone ends it without a word.
+        let _closed = self.follow_orders(&mut orders).await;
+    }
+
+    async fn follow_orders(
+        &self,
+        orders: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        loop {
+            let command = Arc::clone(&orders.borrow_and_update());
+            let now = self.source.now();
+            match self.due(&command, now) {
+                Due::Now(plan) => self.run(plan, orders).await?,
+                Due::At(at) => {
+                    self.show(|view| {
+                        rest(view, "idle");
+                        view.next_run_at = Some(at);
+                    })?;
+                    self.wait_until(at, orders).await?;
+                }
+                Due::Never => {
+                    self.show(|view| rest(view, "stopped"))?;
+                    self.wait_for_orders(orders).await?;
+                }
+            }
+        }
+    }
+
+    fn due(&self, command: &Command, now: Millis) -> Due {
+        let stream = self.sink.state().stream();
+        let wanted = Wanted {
+            running: command.state == schemas::DesiredState::Running,
+            interval: command.interval_ms,
+            request: command.requests.iter().find(|it| it.stream == stream),
+            // A stop gives the run another id when it is carried out.
+            resume_run: true,
+            passes_from: self.source.passes_from(),
+        };
+        schedule::due(
+            &self.sink.state().checkpoint(),
+            &wanted,
+            &self.settings,
+            now,
+        )
+    }
+
+    async fn run(
+        &self,
+        plan: RunPlan,
+        orders: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        let state = self.sink.state();
+        let context = StreamContext {
+            connection: state.connection().to_owned(),
+            portal_id: self.portal_id,
+            object_type: state.stream().to_owned(),
+            definitions: state.definitions(),
+            settings: self.settings,
+        };
+        let phase = if plan.reason == Reason::Backfill {
+            "backfill"
+        } else {
+            "incremental"
+        };
+        let reason = plan.reason.as_str();
+        let (progress, mut shown) = watch::channel(Progress::default());
+        let checkpoint = state.checkpoint();
+        let end = {
+            let run = sync::run(
+                &*self.source,
+                &self.sink,
+                &context,
+                checkpoint,
+                plan,
+                &progress,
+            );
+            let mut run = Box::pin(run);
+            loop {
+                tokio::select! {
+                    biased;
+                    end = &mut run => break end,
+                    Ok(()) = shown.changed() => {
+                        let progress = shown.borrow_and_update().clone();
+                        self.show(|view| begin(view, phase, reason, &progress))?;
+                    }
+                }
+            }
+        };
+        self.ended(end, orders).await
+    }
+
+    async fn ended(
+        &self,
+        end: RunEnd,
+        orders: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        let last = self.sink.state().last_run();
+        let record = |view: &mut StreamStatus, outcome: &str| {
+            view.outcome = Some(outcome.to_owned());
+            view.reason = Some(end.reason.as_str().to_owned());
+            view.request_id.clone_from(&end.request_id);
+            view.expected_total = end.expected_total.or(view.expected_total);
+            status::follow(view, &end.checkpoint);
+            // A run that was restarted has left the position to the next one.
+            view.run_id = Some(end.run_id.clone());
+            if let Some(run) = last.as_ref().filter(|it| it.run_id == end.run_id) {
+                view.run_records = run.records;
+            }
+            view.outcome = Some(outcome.to_owned());
+        };
+        match &end.outcome {
+            Outcome::Succeeded => self.show(|view| {
+                record(view, "succeeded");
+                rest(view, "idle");
+                view.error = None;
+            }),
+            Outcome::Restarted => self.show(|view| record(view, "restarted")),
+            Outcome::Closed => Err(SinkClosed),
+            Outcome::Failed(error) => {
+                let (phase, outcome) = match error.advice {
+                    Advice::WaitUntil(_) => ("waiting", None),
+                    Advice::EndRun => ("waiting", Some("failed")),
+                    Advice::SkipStream => ("skipped", Some("failed")),
+                    Advice::StopConnection => ("failed", Some("failed")),
+                };
+                let problem = status::problem(error, self.clock.now_ms());
+                self.show(|view| {
+                    record(view, "failed");
+                    view.outcome = outcome.map(ToOwned::to_owned);
+                    rest(view, phase);
+                    view.error = Some(problem);
+                    if let Advice::WaitUntil(at) = error.advice {
+                        view.next_run_at = Some(at);
+                    }
+                })?;
+                self.heed(error, orders).await
+            }
+        }
+    }
+
+    /// Does what a failure asks for.
+    async fn heed(
+        &self,
+        error: &SourceError,
+        orders: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        let stream = self.sink.state().stream();
+        tracing::warn!(stream, code = error.code, %error, "a run failed");
+        match error.advice {
+            Advice::WaitUntil(at) => self.wait_until(at, orders).await,
+            Advice::EndRun => Ok(()),
+            Advice::SkipStream => self.wait_for_orders(orders).await,
+            Advice::StopConnection => {
+                // A connection that has gone has stopped.
+                drop(self.news.send(News::StopConnection(error.clone())));
+                std::future::pending().await
+            }
+        }
+    }
+
+    async fn wait_until(
+        &self,
+        at: Millis,
+        orders: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST)) => Ok(()),
+            changed = orders.changed() => changed.map_err(|_| SinkClosed),
+        }
+    }
+
+    async fn wait_for_orders(
+        &self,
+        orders: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        // A connection that has gone needs no news.
+        drop(
+            self.news
+                .send(News::Idle(self.sink.state().stream().to_owned())),
+        );
+        orders.changed().await.map_err(|_| SinkClosed)
+    }
+
+    /// Changes the status and writes it.
+    fn show(&self, change: impl FnOnce(&mut StreamStatus)) -> Result<(), SinkClosed> {
+        let (state, committer) = (self.sink.state(), self.sink.committer());
+        let view = state.view(change);
+        let (shared, at) = (committer.shared(), self.clock.now_ms());
+        let message =
+            status::stream_message(shared, committer.partition, state.connection(), view, at);
+        committer.post(vec![message])
+    }
+}
+
+fn rest(view: &mut StreamStatus, phase: &str) {
+    view.phase = phase.to_owned();
+    view.next_run_at = None;
+}
+
+fn begin(view: &mut StreamStatus, phase: &str, reason: &str, progress: &Progress) {
+    rest(view, phase);
+    view.expected_total = progress.expected_total.or(view.expected_total);
+    let Some(run) = &progress.run else { return };
+    if view.run_id.as_deref() != Some(&run.run_id) || view.outcome.is_some() {
+        view.outcome = None;
+        view.run_records = run.records;
+    }
+    view.run_id = Some(run.run_id.clone());
+    view.reason = Some(reason.to_owned());
+    view.request_id.clone_from(&run.request_id);
+    view.error = None;
+}

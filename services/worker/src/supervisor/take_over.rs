@@ -1,0 +1,74 @@
+//! Makes partitions ours: fence, then read.
+//!
+//! It must not know what runs on them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::{Sources, World};
+use crate::{
+    commit::{self, KafkaLog},
+    crash,
+    ownership::{self, Assignment, Restored},
+};
+
+/// Before a partition that failed is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Partitions that are fenced and read.
+pub(super) struct TakenOver {
+    pub(super) logs: Vec<(i32, KafkaLog)>,
+    pub(super) restored: Restored,
+}
+
+/// Fences the partitions, all at once, and reads what the log says of them.
+/// After a failure, only once membership is confirmed anew.
+pub(super) async fn take_over<S: Sources>(
+    world: &Arc<World<S>>,
+    assignments: &[Assignment],
+    failed_at: Option<Instant>,
+) -> anyhow::Result<TakenOver> {
+    if let Some(failed_at) = failed_at {
+        tokio::time::sleep(PAUSE).await;
+        for assignment in assignments {
+            while !assignment.gate.lease().is_confirmed_since(failed_at) {
+                anyhow::ensure!(assignment.gate.is_held(), "the partition was let go");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    let mut fencing = Vec::new();
+    for assignment in assignments {
+        let (world, number) = (Arc::clone(world), assignment.partition);
+        fencing.push(tokio::task::spawn_blocking(move || {
+            commit::fence(&world.kafka, &world.worker, number).map(|log| (number, log))
+        }));
+    }
+    let mut logs = Vec::new();
+    for fenced in fencing {
+        logs.push(
+            fenced
+                .await
+                .context("fencing panicked")?
+                .context("cannot fence a partition")?,
+        );
+    }
+    crash::point(crash::Point::TakeOver);
+    let (reader, numbers) = (
+        Arc::clone(world),
+        assignments
+            .iter()
+            .map(|it| it.partition)
+            .collect::<Vec<_>>(),
+    );
+    let restored = tokio::task::spawn_blocking(move || {
+        ownership::restore(&reader.kafka, &reader.worker, &reader.decoder, &numbers)
+    })
+    .await
+    .context("reading panicked")??;
+    Ok(TakenOver { logs, restored })
+}
