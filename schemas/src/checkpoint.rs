@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Millis;
+use crate::{FullPass, Millis};
 
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/checkpoint.avsc");
@@ -53,6 +53,33 @@ pub struct Checkpoint {
     /// When the last full pass started.
     #[serde(default)]
     pub last_full_at: Option<Millis>,
+    /// No run starts before it: the last one ended on an answer that made no
+    /// sense.
+    #[serde(default)]
+    pub hold_until: Option<Millis>,
+    /// A property is new to the portal: records read before lack it.
+    #[serde(default)]
+    pub full_wanted: bool,
+    /// A pass over both lists that waits for its closing look.
+    #[serde(default)]
+    pub closing: Option<Closing>,
+    /// The last full pass that ended. Kept here, so that a crash between its
+    /// end and the status loses nothing: the status repeats it.
+    #[serde(default)]
+    pub full_pass: Option<FullPass>,
+}
+
+/// A pass over both lists that ended and waits for one more look at the
+/// archived list: what was archived while it ran is in neither of its reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// The run that made the pass.
+    pub run_id: String,
+    /// Fetch sequence of the pass's first request.
+    pub began_sequence: i64,
+    /// The one-time request that the pass carries out.
+    #[serde(default)]
+    pub request_id: Option<String>,
 }
 
 /// A run under way.
@@ -76,6 +103,9 @@ pub struct Run {
     /// Where a windowed search stands.
     #[serde(default)]
     pub search: Option<SearchPosition>,
+    /// A property appeared after records of this run were read.
+    #[serde(default)]
+    pub definitions_grew: bool,
 }
 
 /// Where a pass over the list endpoint stands.

@@ -25,7 +25,7 @@ pub mod topics;
 #[cfg(test)]
 mod examples;
 
-pub use checkpoint::{Checkpoint, Lane, ListPosition, Run, SearchPosition};
+pub use checkpoint::{Checkpoint, Closing, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
 pub use command::{Command, DesiredState, Request, RequestKind};
 pub use crm_record::{CrmRecord, record_key, version};

@@ -3,9 +3,108 @@
 //!
 //! It must not know HubSpot's HTTP or Kafka.
 
-use std::future::Future;
+mod backfill;
+mod definitions;
+mod incremental;
+mod lanes;
+mod outbox;
+mod session;
+mod sweep;
+mod windows;
 
-use schemas::{Checkpoint, Definitions, Millis, Property, PropertyMap};
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, sync::Arc};
+
+use schemas::{Checkpoint, Definitions, FullPass, Millis, Property, PropertyMap, Run};
+use tokio::sync::watch;
+
+use crate::schedule::{Reason, RunPlan, Settings};
+
+/// The stream that a run is made for.
+#[derive(Debug, Clone)]
+pub struct StreamContext {
+    /// Name of the connection.
+    pub connection: String,
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
+    /// Object type.
+    pub object_type: String,
+    /// All properties ever seen, as last written to the log; version 0 and
+    /// empty where there are none.
+    pub definitions: Arc<Definitions>,
+    /// How passes are made.
+    pub settings: Settings,
+}
+
+/// What a run shows while it runs. Counts and position are in the checkpoints
+/// that it submits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The run as it stood at its start.
+    pub run: Option<Run>,
+    /// How many live objects the portal says it has; asked for by passes over
+    /// both lists.
+    pub expected_total: Option<i64>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnd {
+    /// The stream's position, submitted already.
+    pub checkpoint: Checkpoint,
+    /// All properties ever seen, for the next run.
+    pub definitions: Arc<Definitions>,
+    /// The run that ended.
+    pub run_id: String,
+    /// Why it was made.
+    pub reason: Reason,
+    /// The one-time request that it was made for.
+    pub request_id: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The full pass that ended with it; also in the checkpoint.
+    pub full_pass: Option<FullPass>,
+    /// See [`Progress::expected_total`].
+    pub expected_total: Option<i64>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All read, and the position moved.
+    Succeeded,
+    /// What it had read no longer held; another run, already in the
+    /// checkpoint, reads it again and is due now.
+    Restarted,
+    /// The source failed. The run stays in the checkpoint and is resumed, but
+    /// for [`Advice::EndRun`], after which the checkpoint's `hold_until` keeps
+    /// the next one from starting at once.
+    Failed(SourceError),
+    /// The sink takes no more.
+    Closed,
+}
+
+/// Makes one run, from its plan to its end. It may be dropped at any await:
+/// all that matters is in the pages submitted, definitions included.
+pub async fn run<S: Source, K: Sink>(
+    source: &S,
+    sink: &K,
+    stream: &StreamContext,
+    checkpoint: Checkpoint,
+    plan: RunPlan,
+    progress: &watch::Sender<Progress>,
+) -> RunEnd {
+    let mut session = session::Session::new(source, sink, stream, checkpoint, plan, progress);
+    let end = match session.begin().await {
+        Ok(()) if session.reason.reads_both_lists() => backfill::read(&mut session).await,
+        Ok(()) if session.reason == Reason::Archived => backfill::read_archived(&mut session).await,
+        Ok(()) => incremental::read(&mut session).await,
+        Err(stop) => Err(stop),
+    };
+    session.end(end).await
+}
 
 /// One object as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +149,9 @@ pub struct SearchPage {
     pub ids: Vec<i64>,
     /// How many objects match in all.
     pub total: i64,
-    /// Whether the answer names a next page; a short or empty page can.
+    /// Whether the answer names a next page; a short page can. An empty page
+    /// that names one is followed by the source itself, as without an id the
+    /// search cannot be carried on.
     pub more: bool,
 }
 
@@ -120,6 +221,12 @@ pub enum Advice {
 pub trait Source: Send + Sync + 'static {
     /// HubSpot's time now: its last `Date` plus the time measured since.
     fn now(&self) -> Millis;
+
+    /// Before when no `late`, `archived` or `full` run may start, as their
+    /// share of the daily budget is spent.
+    fn passes_from(&self) -> Option<Millis> {
+        None
+    }
 
     /// The account, asked anew.
     fn portal(&self) -> impl Future<Output = Result<Portal, SourceError>> + Send;

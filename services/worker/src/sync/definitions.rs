@@ -1,0 +1,120 @@
+//! The union of all properties ever seen of an object type. Pure.
+//!
+//! It must not know when definitions are asked for.
+
+use std::collections::HashMap;
+
+use schemas::{Definitions, Millis, Property};
+
+/// What a list of properties changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    /// The union, under its new number.
+    pub(super) definitions: Definitions,
+    /// A property can have values that records read before do not show.
+    pub(super) grew: bool,
+}
+
+/// Merges what the portal lists into what is known; `None` where that changes
+/// nothing. Properties keep their order; one that is no longer listed is
+/// marked as gone. The new number is above `known` and above `floor`.
+pub(super) fn merge(
+    known: &Definitions,
+    listed: Vec<Property>,
+    at: Millis,
+    floor: i64,
+) -> Option<Change> {
+    let mut by_name: HashMap<String, Property> =
+        listed.iter().map(|property| (property.name.clone(), property.clone())).collect();
+    let mut grew = false;
+    let mut changed = false;
+    let mut properties = Vec::with_capacity(known.properties.len().max(listed.len()));
+    for property in &known.properties {
+        let now = match by_name.remove(&property.name) {
+            Some(now) => now,
+            None => Property { gone: true, ..property.clone() },
+        };
+        // One that comes back may have had values all along.
+        grew |= property.gone && !now.gone;
+        changed |= now != *property;
+        properties.push(now);
+    }
+    for property in listed {
+        if let Some(new) = by_name.remove(&property.name) {
+            grew = true;
+            properties.push(new);
+        }
+    }
+    if !(changed || grew || known.version == 0) {
+        return None;
+    }
+    let definitions = Definitions {
+        portal_id: known.portal_id,
+        object_type: known.object_type.clone(),
+        version: known.version.max(floor) + 1,
+        fetched_at: at,
+        properties,
+    };
+    Some(Change { definitions, grew })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn property(name: &str, kind: &str) -> Property {
+        Property { name: name.to_owned(), kind: kind.to_owned(), ..Property::default() }
+    }
+
+    fn known(properties: Vec<Property>) -> Definitions {
+        Definitions {
+            portal_id: 1,
+            object_type: "contacts".to_owned(),
+            version: 3,
+            fetched_at: 0,
+            properties,
+        }
+    }
+
+    #[test]
+    fn the_same_list_in_another_order_changes_nothing() {
+        let known = known(vec![property("a", "string"), property("b", "number")]);
+        assert_eq!(merge(&known, vec![property("b", "number"), property("a", "string")], 9, 0), None);
+    }
+
+    #[test]
+    fn a_new_property_comes_last_and_counts_as_growth() {
+        let known = known(vec![property("b", "string")]);
+        let change =
+            merge(&known, vec![property("a", "string"), property("b", "string")], 9, 7).unwrap();
+        assert!(change.grew);
+        assert_eq!(change.definitions.version, 8);
+        let names: Vec<_> = change.definitions.properties.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["b", "a"]);
+    }
+
+    #[test]
+    fn a_property_that_is_not_listed_is_kept_as_gone_and_can_come_back() {
+        let first = known(vec![property("a", "string")]);
+        let gone = merge(&first, vec![], 9, 0).unwrap();
+        assert!(!gone.grew);
+        assert!(gone.definitions.properties[0].gone);
+        assert_eq!(merge(&gone.definitions, vec![], 10, 0), None);
+        let back = merge(&gone.definitions, vec![property("a", "string")], 11, 0).unwrap();
+        assert!(back.grew);
+        assert!(!back.definitions.properties[0].gone);
+    }
+
+    #[test]
+    fn another_type_is_a_change_but_no_growth() {
+        let known = known(vec![property("a", "string")]);
+        assert!(!merge(&known, vec![property("a", "number")], 9, 0).unwrap().grew);
+    }
+
+    #[test]
+    fn a_name_listed_twice_is_kept_once() {
+        let change =
+            merge(&known(vec![]), vec![property("a", "x"), property("a", "x")], 9, 0).unwrap();
+        assert_eq!(change.definitions.properties.len(), 1);
+    }
+}

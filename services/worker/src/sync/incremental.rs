@@ -1,0 +1,188 @@
+//! Changes by search: ids in a window of last-modified times, in the order of
+//! ids, each read in its newest state.
+//!
+//! A keyset on ids meets no cap on results and no two records that it cannot
+//! tell apart, however many share a millisecond. It returns every id at most
+//! once in a run.
+//!
+//! It must not know what windows a run has.
+
+use std::sync::Arc;
+
+use futures::{
+    StreamExt,
+    stream::{FuturesOrdered, FuturesUnordered},
+};
+use schemas::{Definitions, SearchPosition};
+
+use super::{
+    Advice, Fetched, Object, Search, Sink, Source, SourceError,
+    session::{Session, Stop, deletion, records},
+    windows,
+};
+use crate::schedule::Reason;
+
+/// Ids that a batch read takes.
+const BATCH: usize = 100;
+/// Batch reads under way: more than a search page holds, so that neither waits.
+const READS: usize = 8;
+/// How often an empty page that names a next one is asked for again.
+const EMPTY_PAGES: u32 = 5;
+
+/// One batch of ids as it was read.
+struct Read {
+    /// Ascending.
+    ids: Vec<i64>,
+    /// In the order of the requests; each id at most once in all of them.
+    found: Vec<Fetched<Vec<Object>>>,
+    /// Answers under another id than was asked for: winners of a merge.
+    winners: Vec<Object>,
+    /// Found nowhere, with the time of the last request.
+    gone: Fetched<Vec<i64>>,
+}
+
+/// Reads the run's window.
+pub(super) async fn read<S: Source, K: Sink>(
+    session: &mut Session<'_, S, K>,
+) -> Result<(), Stop> {
+    let cursor = session.checkpoint.cursor.unwrap_or(session.run.started_at);
+    let settings = &session.stream.settings;
+    let position = match (session.run.search.clone(), session.reason) {
+        (Some(position), _) => position,
+        (None, Reason::Late) => windows::before_cursor(cursor, settings.late_span),
+        (None, _) => windows::since_cursor(cursor, session.run.started_at, settings.index_lag),
+    };
+    session.run.search = Some(position.clone());
+    let result = read_window(session, position).await;
+    // What was read before a failure holds: only the rest is given up.
+    session.outbox.drain().await?;
+    result?;
+    if session.reason.moves_cursor() {
+        session.confirm_definitions().await?;
+    }
+    Ok(())
+}
+
+/// Searches ahead while batches are read and pages are on their way.
+async fn read_window<S: Source, K: Sink>(
+    session: &mut Session<'_, S, K>,
+    position: SearchPosition,
+) -> Result<(), Stop> {
+    let source = session.source;
+    let object_type = session.stream.object_type.as_str();
+    let definitions = Arc::clone(&session.definitions);
+    let mut after_id = position.last_id;
+    let mut more = true;
+    let mut empty_pages = 0;
+    let mut searching = FuturesUnordered::new();
+    let mut reading = FuturesOrdered::new();
+    while more || !reading.is_empty() {
+        if more && searching.is_empty() && reading.len() < READS {
+            let search = Search { from: position.from, to: position.window_to, after_id };
+            searching.push(source.search(object_type, search));
+        }
+        tokio::select! {
+            submitted = session.outbox.advance(), if !session.outbox.is_empty() => submitted?,
+            Some(read) = reading.next(), if session.outbox.has_room() => {
+                take(session, &position, read?);
+            }
+            Some(found) = searching.next() => {
+                let found = found?.value;
+                let ids = windows::keyset(found.ids, after_id);
+                more = found.more;
+                empty_pages = if ids.is_empty() { empty_pages + 1 } else { 0 };
+                if more && empty_pages > EMPTY_PAGES {
+                    return Err(stuck().into());
+                }
+                after_id = ids.last().copied().unwrap_or(after_id);
+                for batch in ids.chunks(BATCH) {
+                    reading.push_back(read_batch(source, object_type, &definitions, batch.to_vec()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts the records of a batch on their way.
+fn take<S: Source, K: Sink>(
+    session: &mut Session<'_, S, K>,
+    position: &SearchPosition,
+    read: Read,
+) {
+    let mut out = Vec::with_capacity(read.ids.len());
+    // The time of a deletion lies behind every version, so look first who has
+    // been merged into whom: that deletion names the winner.
+    let mut losers: Vec<i64> = Vec::new();
+    for object in read.found.iter().flat_map(|part| &part.value) {
+        losers.extend_from_slice(&object.merged_ids);
+    }
+    for mut part in read.found {
+        let sequence = session.sequence(part.sent_at);
+        part.value.retain(|object| windows::holds(position, object.updated_at));
+        records(part, sequence, &mut out);
+    }
+    let gone_at = read.gone.sent_at;
+    if !read.gone.value.is_empty() {
+        let sequence = session.sequence(gone_at);
+        for id in read.gone.value {
+            if losers.contains(&id) {
+                continue;
+            }
+            let winner = read.winners.iter().find(|object| object.merged_ids.contains(&id));
+            match winner {
+                // Its own read brings the deletion along.
+                Some(winner) if windows::is_ahead(position, winner.updated_at) => {}
+                winner => {
+                    let winner = winner.map(|object| (object.id, object.updated_at));
+                    out.push(deletion(id, winner, gone_at, sequence));
+                }
+            }
+        }
+    }
+    if let (Some(position), Some(last_id)) = (&mut session.run.search, read.ids.last()) {
+        position.last_id = *last_id;
+    }
+    if !out.is_empty() {
+        session.send(out);
+    }
+}
+
+/// Reads objects by id: live, what is missing as archived, and what is still
+/// missing live again, as it may have been restored in between.
+async fn read_batch<S: Source>(
+    source: &S,
+    object_type: &str,
+    definitions: &Definitions,
+    ids: Vec<i64>,
+) -> Result<Read, SourceError> {
+    let mut found = Vec::new();
+    let mut winners = Vec::new();
+    let mut missing = ids.clone();
+    let mut sent_at = 0;
+    for archived in [false, true, false] {
+        if missing.is_empty() {
+            break;
+        }
+        let answer = source.batch_read(object_type, &missing, archived, definitions).await?;
+        sent_at = answer.sent_at;
+        let mut objects = answer.value.objects;
+        objects.sort_by_key(|object| object.id);
+        objects.dedup_by_key(|object| object.id);
+        let (asked, others): (Vec<_>, Vec<_>) =
+            objects.into_iter().partition(|object| missing.binary_search(&object.id).is_ok());
+        winners.extend(others);
+        missing.retain(|id| asked.binary_search_by_key(id, |object| object.id).is_err());
+        found.push(Fetched { sent_at, value: asked });
+    }
+    Ok(Read { ids, found, winners, gone: Fetched { sent_at, value: missing } })
+}
+
+fn stuck() -> SourceError {
+    SourceError {
+        advice: Advice::EndRun,
+        code: "search_stuck",
+        problem: "the search returns empty pages that name a next one".to_owned(),
+        remedy: "nothing to do: the window is read again in a minute".to_owned(),
+    }
+}

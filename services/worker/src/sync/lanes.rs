@@ -1,0 +1,319 @@
+//! A pass over a list in lanes: parts of the id space that are read side by
+//! side, so that latency does not cap the rate. Pure.
+//!
+//! The list has no sort and no filter, and its cursor is in practice an object
+//! id. That is observed, not promised: so nothing is split until an answer has
+//! shown a cursor that fits it, every later answer is held against it, and no
+//! record depends on it: a lane reads on by the list's own cursors until it
+//! meets the first id that the next lane returned, and the last one to the
+//! list's end. A guess where to split costs at most a request.
+//!
+//! It must not know who asks or what an object holds.
+
+use schemas::Lane;
+
+use super::ListPage;
+
+/// Records that a part of the id space must promise to be worth a lane.
+const WORTH_A_LANE: i64 = 300;
+/// How far beyond the last lane the first guess goes.
+const FIRST_REACH: i64 = 1_000;
+/// Ids are scattered over magnitudes, so the guess grows fast.
+const REACH_GROWTH: i64 = 8;
+
+/// The answers contradict what lanes rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the list is not in the order of object ids, or its cursor is none")]
+pub(super) struct Mismatch;
+
+/// A page to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ask {
+    /// The lane it is for.
+    pub(super) key: u64,
+    /// Cursor to send; `None` for the list's first page.
+    pub(super) after: Option<String>,
+    /// A guess where that lane could be split, not its next page.
+    pub(super) probe: Option<i64>,
+}
+
+/// The lanes of one pass, in the order of their ids.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: Vec<State>,
+    /// How many requests may be under way; 1 where lanes are not tried.
+    limit: usize,
+    /// An answer has shown a cursor that can be an id.
+    proven: bool,
+    next_key: u64,
+    reach: i64,
+}
+
+#[derive(Debug)]
+struct State {
+    key: u64,
+    lane: Lane,
+    /// Every id up to it was returned in this lane or one before.
+    last_id: i64,
+    /// No id is known from here to the next lane.
+    empty_from: Option<i64>,
+    /// Ids returned since the process has this lane.
+    seen: i64,
+    asked: bool,
+    probed: bool,
+}
+
+impl Lanes {
+    /// The lanes of a checkpoint, or one lane from the list's start.
+    pub(super) fn new(lanes: Vec<Lane>, limit: usize) -> Self {
+        let mut all = Self {
+            proven: lanes.len() > 1,
+            lanes: Vec::new(),
+            limit: limit.max(1),
+            next_key: 0,
+            reach: FIRST_REACH,
+        };
+        let lanes = if lanes.is_empty() { vec![Lane::default()] } else { lanes };
+        for lane in lanes {
+            // The cursor names the next record, or the last one returned.
+            let last_id = cursor_id(lane.after.as_deref()).map_or(i64::MIN, |id| id - 1);
+            let state = all.state(lane, last_id);
+            all.lanes.push(state);
+        }
+        all.merge();
+        all
+    }
+
+    /// For the checkpoint.
+    pub(super) fn position(&self) -> Vec<Lane> {
+        self.lanes.iter().map(|state| state.lane.clone()).collect()
+    }
+
+    /// The whole list has been read.
+    pub(super) fn is_done(&self) -> bool {
+        self.lanes.iter().all(|state| state.lane.done)
+    }
+
+    /// Lanes are not tried, or no longer.
+    pub(super) fn is_single(&self) -> bool {
+        self.limit == 1
+    }
+
+    /// The next page to ask for, if one more request may be under way.
+    pub(super) fn ask(&mut self) -> Option<Ask> {
+        let under_way: usize =
+            self.lanes.iter().map(|s| usize::from(s.asked) + usize::from(s.probed)).sum();
+        if under_way >= self.limit {
+            return None;
+        }
+        if let Some(state) = self.lanes.iter_mut().find(|s| !s.lane.done && !s.asked) {
+            state.asked = true;
+            return Some(Ask { key: state.key, after: state.lane.after.clone(), probe: None });
+        }
+        let probes = self.lanes.iter().filter(|state| state.probed).count();
+        if !self.proven || self.lanes.len() + probes >= self.limit {
+            return None;
+        }
+        let (index, at) = self.best_split()?;
+        let state = self.lanes.get_mut(index)?;
+        state.probed = true;
+        Some(Ask { key: state.key, after: Some(at.to_string()), probe: Some(at) })
+    }
+
+    /// Takes a lane's next page, and leaves in it what this lane has to
+    /// return.
+    pub(super) fn take_page(&mut self, key: u64, page: &mut ListPage) -> Result<(), Mismatch> {
+        let Some(index) = self.index_of(key) else { return Err(Mismatch) };
+        let end = self.end_of(index);
+        let alone = self.lanes.len() == 1;
+        let Some(state) = self.lanes.get_mut(index) else { return Err(Mismatch) };
+        state.asked = false;
+        if self.limit > 1 {
+            match check(page, state.last_id) {
+                Ok(next) => self.proven |= next.is_some(),
+                Err(Mismatch) if alone => self.limit = 1,
+                Err(Mismatch) => return Err(Mismatch),
+            }
+        }
+        state.advance(page, end);
+        self.merge();
+        Ok(())
+    }
+
+    /// Takes the page of a guess. True where it became a lane: then the page
+    /// holds what that lane has to return.
+    pub(super) fn take_probe(
+        &mut self,
+        key: u64,
+        at: i64,
+        page: &mut ListPage,
+    ) -> Result<bool, Mismatch> {
+        let Some(index) = self.index_of(key) else { return Ok(false) };
+        let end = self.end_of(index);
+        let alone = self.lanes.len() == 1;
+        let Some(state) = self.lanes.get_mut(index) else { return Ok(false) };
+        state.probed = false;
+        if self.limit == 1 || state.lane.done {
+            return Ok(false);
+        }
+        if check(page, at - 1).is_err() {
+            return if alone {
+                self.limit = 1;
+                Ok(false)
+            } else {
+                Err(Mismatch)
+            };
+        }
+        let first = page.objects.first().map(|object| object.id);
+        if first.is_none_or(|first| end.is_some_and(|end| first >= end)) {
+            state.empty_from = Some(at);
+            return Ok(false);
+        }
+        // The lane itself may have come past the guess meanwhile.
+        let last_id = state.last_id;
+        page.objects.retain(|object| object.id > last_id);
+        if page.objects.is_empty() {
+            return Ok(false);
+        }
+        let empty_from = state.empty_from.replace(at);
+        let mut state = self.state(Lane::default(), last_id);
+        state.empty_from = empty_from;
+        state.advance(page, end);
+        if end.is_none() && empty_from.is_none() {
+            self.reach = self.reach.saturating_mul(REACH_GROWTH);
+        }
+        self.lanes.insert(index + 1, state);
+        self.merge();
+        Ok(true)
+    }
+
+    /// The source refused the cursor of a guess, so cursors are no ids.
+    pub(super) fn refuse_probe(&mut self) -> Result<(), Mismatch> {
+        if self.lanes.len() > 1 {
+            return Err(Mismatch);
+        }
+        self.limit = 1;
+        for state in &mut self.lanes {
+            state.probed = false;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self, lane: Lane, last_id: i64) -> State {
+        let key = self.next_key;
+        self.next_key += 1;
+        State { key, lane, last_id, empty_from: None, seen: 0, asked: false, probed: false }
+    }
+
+    fn index_of(&self, key: u64) -> Option<usize> {
+        self.lanes.iter().position(|state| state.key == key)
+    }
+
+    /// The first id of the next lane.
+    fn end_of(&self, index: usize) -> Option<i64> {
+        self.lanes.get(index + 1).and_then(|next| next.lane.first_id)
+    }
+
+    /// Joins every lane that was read to its end with the one after it, so
+    /// that the checkpoint names only what is left to do.
+    fn merge(&mut self) {
+        let mut first_id = None;
+        let count = self.lanes.len();
+        let mut index = 0;
+        self.lanes.retain_mut(|state| {
+            index += 1;
+            state.lane.first_id = first_id.take().or(state.lane.first_id);
+            if !state.lane.done || index == count {
+                return true;
+            }
+            first_id = state.lane.first_id;
+            false
+        });
+    }
+
+    /// Where a guess promises most: beyond the last lane, of which nobody
+    /// knows how far it goes, else in the middle of the longest lane.
+    fn best_split(&self) -> Option<(usize, i64)> {
+        let mut best = None;
+        for (index, state) in self.lanes.iter().enumerate() {
+            if state.lane.done || state.probed || state.last_id == i64::MIN {
+                continue;
+            }
+            let end = match (state.empty_from, self.end_of(index)) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            let (promise, at) = match end {
+                None => (i64::MAX, state.last_id.saturating_add(self.reach)),
+                Some(end) => {
+                    let width = end.saturating_sub(state.last_id);
+                    (state.promise(width), state.last_id.saturating_add(width / 2))
+                }
+            };
+            if promise > WORTH_A_LANE
+                && at > state.last_id
+                && best.is_none_or(|(most, _, _)| promise > most)
+            {
+                best = Some((promise, index, at));
+            }
+        }
+        best.map(|(_, index, at)| (index, at))
+    }
+}
+
+impl State {
+    /// Cuts the page at the lane's end and moves the lane behind it.
+    fn advance(&mut self, page: &mut ListPage, end: Option<i64>) {
+        let mut met = false;
+        if let Some(end) = end {
+            let count = page.objects.len();
+            page.objects.retain(|object| object.id < end);
+            // Cursors are ids here: one at the end leaves nothing before it.
+            let next = cursor_id(page.next.as_deref());
+            met = page.objects.len() < count || next.is_some_and(|next| next >= end);
+        }
+        if let (Some(first), Some(last)) = (page.objects.first(), page.objects.last()) {
+            self.lane.first_id = self.lane.first_id.or(Some(first.id));
+            self.last_id = self.last_id.max(last.id);
+        }
+        self.seen = self.seen.saturating_add(i64::try_from(page.objects.len()).unwrap_or(0));
+        self.lane.done = met || page.next.is_none();
+        self.lane.after = page.next.take().filter(|_| !self.lane.done);
+    }
+
+    /// Records to expect in that many ids, going by those seen.
+    fn promise(&self, width: i64) -> i64 {
+        let span = self.lane.first_id.map_or(1, |first| self.last_id.saturating_sub(first) + 1);
+        if self.seen == 0 || span <= self.seen {
+            return width;
+        }
+        // In whole records for each thousand ids, so that nothing overflows.
+        let share = (self.seen.saturating_mul(1_000) / span).max(1);
+        (width / 1_000).saturating_mul(share).max(width.saturating_mul(share) / 1_000)
+    }
+}
+
+/// Holds a page against what lanes rest on: ids ascend above `floor`, and the
+/// cursor is an id that does not lie before them. Answers with the cursor.
+fn check(page: &ListPage, floor: i64) -> Result<Option<i64>, Mismatch> {
+    let mut last = floor;
+    for object in &page.objects {
+        if object.id <= last {
+            return Err(Mismatch);
+        }
+        last = object.id;
+    }
+    let Some(next) = page.next.as_deref() else { return Ok(None) };
+    match cursor_id(Some(next)) {
+        Some(id) if id >= last => Ok(Some(id)),
+        _ => Err(Mismatch),
+    }
+}
+
+/// The id that a cursor is, if it is one.
+fn cursor_id(cursor: Option<&str>) -> Option<i64> {
+    cursor?.parse().ok().filter(|id| *id >= 0)
+}
+
+#[cfg(test)]
+mod tests;

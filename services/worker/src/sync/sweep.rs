@@ -1,0 +1,115 @@
+//! Reads one list, live or archived, from its position to its end.
+//!
+//! It must not know why, or where a lane is split.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use schemas::Definitions;
+
+use super::{
+    Advice, Fetched, ListPage, Sink, Source, SourceError,
+    lanes::{Ask, Lanes},
+    session::{Session, Stop, records},
+};
+
+/// An answer, with what was asked.
+struct Answer {
+    ask: Ask,
+    result: Result<Fetched<ListPage>, SourceError>,
+}
+
+/// Reads the list, with as many requests under way as there are lanes, while
+/// pages before are on their way to the sink.
+pub(super) async fn read<S: Source, K: Sink>(
+    session: &mut Session<'_, S, K>,
+    archived: bool,
+) -> Result<(), Stop> {
+    let source = session.source;
+    let stream = session.stream;
+    let position = session.run.list.as_ref().map(|list| list.lanes.clone()).unwrap_or_default();
+    let limit = if session.checkpoint.single_lane { 1 } else { stream.settings.lanes };
+    let mut lanes = Lanes::new(position, limit);
+    let definitions = Arc::clone(&session.definitions);
+    let mut in_flight = FuturesUnordered::new();
+    while !lanes.is_done() {
+        while session.outbox.has_room()
+            && let Some(ask) = lanes.ask()
+        {
+            in_flight.push(fetch(source, &stream.object_type, archived, &definitions, ask));
+        }
+        tokio::select! {
+            submitted = session.outbox.advance(), if !session.outbox.is_empty() => submitted?,
+            Some(answer) = in_flight.next(), if session.outbox.has_room() => {
+                if let Err(stop) = take(session, &mut lanes, answer) {
+                    // What was read before holds: only the rest is given up.
+                    session.outbox.drain().await?;
+                    return Err(stop);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn fetch<S: Source>(
+    source: &S,
+    object_type: &str,
+    archived: bool,
+    definitions: &Definitions,
+    ask: Ask,
+) -> Answer {
+    let result = source.list(object_type, archived, ask.after.as_deref(), definitions).await;
+    Answer { ask, result }
+}
+
+/// Puts the records of an answer on their way.
+fn take<S: Source, K: Sink>(
+    session: &mut Session<'_, S, K>,
+    lanes: &mut Lanes,
+    Answer { ask, result }: Answer,
+) -> Result<(), Stop> {
+    let was_single = lanes.is_single();
+    let taken = match (ask.probe, result) {
+        (Some(_), Err(error)) if error.advice == Advice::EndRun => {
+            lanes.refuse_probe().map(|()| None)
+        }
+        (_, Err(error)) => return Err(error.into()),
+        (Some(at), Ok(mut page)) => lanes
+            .take_probe(ask.key, at, &mut page.value)
+            .map(|is_lane| is_lane.then_some(page)),
+        (None, Ok(mut page)) => {
+            if page.value.next.is_some() && page.value.next == ask.after {
+                return Err(stuck().into());
+            }
+            lanes.take_page(ask.key, &mut page.value).map(|()| Some(page))
+        }
+    };
+    let Ok(taken) = taken else {
+        session.checkpoint.single_lane = true;
+        return Err(Stop::Restart);
+    };
+    if lanes.is_single() && !was_single {
+        tracing::info!(stream = session.stream.object_type, "list cursor is no id, reading in one lane");
+        session.checkpoint.single_lane = true;
+    }
+    let Some(page) = taken else { return Ok(()) };
+    if let Some(position) = &mut session.run.list {
+        position.lanes = lanes.position();
+    }
+    let sequence = session.sequence(page.sent_at);
+    let mut out = Vec::new();
+    let objects = Fetched { sent_at: page.sent_at, value: page.value.objects };
+    records(objects, sequence, &mut out);
+    session.send(out);
+    Ok(())
+}
+
+fn stuck() -> SourceError {
+    SourceError {
+        advice: Advice::EndRun,
+        code: "list_stuck",
+        problem: "the list names the same page as its next one".to_owned(),
+        remedy: "nothing to do: the pass starts anew in a minute".to_owned(),
+    }
+}
