@@ -1,0 +1,247 @@
+//! When a batch goes out: full, old enough, or the log's end was reached.
+//!
+//! Pure. It must not know what is in a message, nor where a batch goes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::message::Message;
+
+/// When a batch goes out.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Rows at most.
+    pub rows: usize,
+    /// Bytes of keys and values at most; a larger message goes alone.
+    pub bytes: usize,
+    /// Time from its first message, at most.
+    pub age: Duration,
+    /// Time from when the consumer has reached the log's end.
+    pub quiet: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rows: 10_000,
+            bytes: 16 * 1024 * 1024,
+            age: Duration::from_secs(1),
+            quiet: Duration::from_millis(50),
+        }
+    }
+}
+
+/// Messages that are stored together, and what may be committed after that.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The assignment under which it was read.
+    pub generation: u64,
+    /// In the order in which they were read.
+    pub messages: Vec<Message>,
+    /// By partition, the offset to go on from once all of it is stored.
+    pub next: BTreeMap<i32, i64>,
+    /// Bytes of keys and values.
+    pub bytes: usize,
+}
+
+/// Builds one batch after the other.
+#[derive(Debug)]
+pub struct Batcher {
+    limits: Limits,
+    open: Batch,
+    opened_at: Option<Instant>,
+    /// Partitions with messages since their end was last reached.
+    behind: BTreeSet<i32>,
+    end_since: Option<Instant>,
+}
+
+impl Batcher {
+    /// A batcher with nothing in it.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: Batch::default(),
+            opened_at: None,
+            behind: BTreeSet::new(),
+            end_since: None,
+        }
+    }
+
+    /// Adds a message; returns the batch before it where it would not fit.
+    pub fn push(&mut self, message: Message, now: Instant) -> Option<Batch> {
+        let size = message.size();
+        let full = !self.open.messages.is_empty() && self.open.bytes + size > self.limits.bytes;
+        let before = if full { self.take() } else { None };
+        self.opened_at.get_or_insert(now);
+        self.end_since = None;
+        self.behind.insert(message.partition);
+        self.open.bytes += size;
+        self.open.next.insert(message.partition, message.offset + 1);
+        self.open.messages.push(message);
+        before
+    }
+
+    /// The end of a partition was reached.
+    pub fn end(&mut self, partition: i32, now: Instant) {
+        self.behind.remove(&partition);
+        if self.behind.is_empty() {
+            self.end_since.get_or_insert(now);
+        }
+    }
+
+    /// When the open batch goes out, unless it fills before; `None` where there
+    /// is none.
+    pub fn due_at(&self) -> Option<Instant> {
+        let opened_at = self.opened_at?;
+        if self.is_full() {
+            return Some(opened_at);
+        }
+        let by_age = opened_at + self.limits.age;
+        Some(
+            self.end_since
+                .map_or(by_age, |end| by_age.min(end + self.limits.quiet)),
+        )
+    }
+
+    /// The open batch, if it is due.
+    pub fn take_due(&mut self, now: Instant) -> Option<Batch> {
+        if self.due_at()? <= now {
+            self.take()
+        } else {
+            None
+        }
+    }
+
+    /// The open batch, if there is one.
+    pub fn take(&mut self) -> Option<Batch> {
+        self.opened_at.take()?;
+        self.end_since = None;
+        Some(std::mem::take(&mut self.open))
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.open.messages.is_empty()
+    }
+
+    /// Drops what was read of a partition, as it will be read again.
+    pub fn forget(&mut self, partition: i32) {
+        self.behind.remove(&partition);
+        self.open
+            .messages
+            .retain(|message| message.partition != partition);
+        self.open.next.remove(&partition);
+        self.open.bytes = self.open.messages.iter().map(Message::size).sum();
+        if self.open.messages.is_empty() {
+            self.opened_at = None;
+        }
+    }
+
+    /// Drops all that was read.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.limits);
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.messages.len() >= self.limits.rows || self.open.bytes >= self.limits.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(partition: i32, offset: i64, size: usize) -> Message {
+        Message {
+            partition,
+            offset,
+            value: Some(vec![0; size]),
+            ..Message::default()
+        }
+    }
+
+    fn limits(rows: usize, bytes: usize) -> Limits {
+        Limits {
+            rows,
+            bytes,
+            ..Limits::default()
+        }
+    }
+
+    #[test]
+    fn a_batch_goes_out_shortly_after_the_end_of_every_partition() {
+        let start = Instant::now();
+        let mut batcher = Batcher::new(Limits::default());
+        assert!(batcher.push(message(0, 5, 1), start).is_none());
+        assert!(batcher.push(message(1, 7, 1), start).is_none());
+        batcher.end(0, start);
+        assert_eq!(batcher.due_at(), Some(start + Duration::from_secs(1)));
+        batcher.end(1, start + Duration::from_millis(10));
+        assert_eq!(batcher.due_at(), Some(start + Duration::from_millis(60)));
+        let batch = batcher.take_due(start + Duration::from_millis(60)).unwrap();
+        assert_eq!(batch.next, BTreeMap::from([(0, 6), (1, 8)]));
+        assert!(batcher.due_at().is_none());
+    }
+
+    #[test]
+    fn a_message_larger_than_a_batch_goes_alone() {
+        let now = Instant::now();
+        let mut batcher = Batcher::new(limits(10, 100));
+        assert!(batcher.push(message(0, 0, 10), now).is_none());
+        assert_eq!(
+            batcher
+                .push(message(0, 1, 500), now)
+                .unwrap()
+                .messages
+                .len(),
+            1
+        );
+        assert_eq!(batcher.take_due(now).unwrap().messages.len(), 1);
+    }
+
+    #[test]
+    fn a_forgotten_partition_leaves_nothing_to_commit() {
+        let now = Instant::now();
+        let mut batcher = Batcher::new(Limits::default());
+        assert!(batcher.push(message(0, 0, 10), now).is_none());
+        assert!(batcher.push(message(1, 0, 10), now).is_none());
+        batcher.forget(0);
+        let batch = batcher.take().unwrap();
+        assert_eq!(batch.next, BTreeMap::from([(1, 1)]));
+        assert_eq!(batch.bytes, 10);
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_comes_out_once_in_order_within_the_limits(
+            sizes in proptest::collection::vec((0..4i32, 1..400usize), 0..200),
+            rows in 1..20usize,
+        ) {
+            let now = Instant::now();
+            let mut batcher = Batcher::new(limits(rows, 1_000));
+            let mut batches = Vec::new();
+            for (offset, (partition, size)) in sizes.iter().enumerate() {
+                let offset = i64::try_from(offset).unwrap();
+                batches.extend(batcher.push(message(*partition, offset, *size), now));
+                batches.extend(batcher.take_due(now));
+            }
+            batches.extend(batcher.take());
+            let mut seen = Vec::new();
+            for batch in &batches {
+                prop_assert!(batch.messages.len() <= rows);
+                prop_assert!(batch.bytes <= 1_000 || batch.messages.len() == 1);
+                for (partition, next) in &batch.next {
+                    let last = batch.messages.iter().rfind(|m| m.partition == *partition);
+                    prop_assert_eq!(last.map(|m| m.offset + 1), Some(*next));
+                }
+                seen.extend(batch.messages.iter().map(|m| m.offset));
+            }
+            let all: Vec<i64> = (0..i64::try_from(sizes.len()).unwrap()).collect();
+            prop_assert_eq!(seen, all);
+        }
+    }
+}

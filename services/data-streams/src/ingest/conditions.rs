@@ -1,0 +1,14 @@
+//! Names of the conditions that the loader sets on the process's readiness.
+//!
+//! It must not know what breaks one.
+
+/// The log can be read.
+pub const KAFKA: &str = "kafka";
+/// The store answers.
+pub const CLICKHOUSE: &str = "clickhouse";
+/// The store is the warehouse that the committed offsets belong to.
+pub const WAREHOUSE: &str = "warehouse";
+/// Every schema in the log can be looked up.
+pub const REGISTRY: &str = "registry";
+/// Dead letters can be written.
+pub const DEAD_LETTERS: &str = "dead_letters";

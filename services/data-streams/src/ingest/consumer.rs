@@ -1,0 +1,524 @@
+//! The consumer of the records topic, on a thread of its own.
+//!
+//! Everything about it happens here: polling, batches by time, rebalances,
+//! back pressure, and whether the committed offsets belong to this warehouse.
+//! It must not know how a batch is stored.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use chassis::Health;
+use metrics::gauge;
+use rdkafka::{
+    ClientContext, Offset, Statistics, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
+    error::KafkaError,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    batch::{Batch, Batcher},
+    conditions::{KAFKA, WAREHOUSE},
+    gate::{Commits, Gate},
+    insert::REMEDY,
+    loader::Hold,
+    message::Message,
+    metrics as names,
+};
+
+const REVOKE_LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+const HOLD: Duration = Duration::from_secs(5);
+/// Pausing throws away what was fetched ahead, so short waits do without.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum Event {
+    Revoked,
+    Assigned(Vec<i32>),
+}
+
+/// Callbacks of the consumer.
+pub(crate) struct GroupContext {
+    gate: Arc<Gate>,
+    topic: String,
+    events: Mutex<Vec<Event>>,
+    /// By partition, the place of its end when the consumer last reached it.
+    ends: Mutex<HashMap<i32, i64>>,
+    /// Whether a broker is connected.
+    connected: AtomicBool,
+}
+
+impl GroupContext {
+    pub(crate) fn new(gate: Arc<Gate>, topic: &str) -> Self {
+        Self {
+            gate,
+            topic: topic.to_owned(),
+            events: Mutex::default(),
+            ends: Mutex::default(),
+            connected: AtomicBool::new(true),
+        }
+    }
+
+    fn push(&self, event: Event) {
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event);
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn stats(&self, statistics: Statistics) {
+        let connected = statistics
+            .brokers
+            .values()
+            .any(|broker| broker.state == "UP");
+        self.connected.store(connected, Ordering::Relaxed);
+        let Some(topic) = statistics.topics.get(&self.topic) else {
+            return;
+        };
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, state) in &topic.partitions {
+            if *partition < 0 || !state.desired {
+                continue;
+            }
+            if state.eof_offset >= 0 {
+                ends.insert(*partition, state.eof_offset);
+            }
+            if state.consumer_lag >= 0 {
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                gauge!(names::LAG, "partition" => partition.to_string())
+                    .set(state.consumer_lag as f64);
+            }
+        }
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Revoke(_) => {
+                self.gate.close(REVOKE_LIMIT);
+                self.push(Event::Revoked);
+            }
+            Rebalance::Assign(_) => {}
+            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            let partitions = list
+                .elements()
+                .iter()
+                .map(|element| element.partition())
+                .collect();
+            self.push(Event::Assigned(partitions));
+        }
+    }
+}
+
+/// Commits offsets as the group's member, signed with the warehouse's id.
+pub(crate) struct GroupCommits {
+    pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
+    pub(crate) topic: String,
+    pub(crate) warehouse: watch::Receiver<String>,
+}
+
+#[async_trait]
+impl Commits for GroupCommits {
+    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String> {
+        let id = self.warehouse.borrow().clone();
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in next {
+            let mut element = list.add_partition(&self.topic, *partition);
+            element
+                .set_offset(Offset::Offset(*offset))
+                .map_err(|error| error.to_string())?;
+            element.set_metadata(id.as_str());
+        }
+        let consumer = Arc::clone(&self.consumer);
+        tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Debug for GroupCommits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupCommits")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Polls until it is told to stop.
+pub(crate) struct Poller {
+    pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
+    pub(crate) topic: String,
+    pub(crate) batcher: Batcher,
+    pub(crate) out: mpsc::Sender<Batch>,
+    pub(crate) holds: mpsc::UnboundedReceiver<Hold>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) warehouse: watch::Receiver<String>,
+    pub(crate) health: Health,
+    pub(crate) runtime: Handle,
+    pub(crate) stop: CancellationToken,
+    pub(crate) state: Progress,
+}
+
+/// What the poller knows of its partitions.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    assigned: Vec<i32>,
+    /// By partition, where to go on reading.
+    positions: HashMap<i32, i64>,
+    /// Partitions that are read again from an offset, at a time.
+    holding: HashMap<i32, (i64, Instant)>,
+    turn: u64,
+    /// While the offsets are not known to be this warehouse's: the next look.
+    suspended: Option<Instant>,
+    pending: VecDeque<Batch>,
+    blocked_since: Option<Instant>,
+    paused: bool,
+    /// Ends that were reported before the queue was last seen empty.
+    ripe: HashMap<i32, i64>,
+}
+
+impl Poller {
+    /// Blocks its thread. Hands over what is open when it ends.
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        self.consumer
+            .subscribe(&[&self.topic])
+            .context("subscription to the records topic")?;
+        while !self.stop.is_cancelled() {
+            self.step();
+        }
+        let last = self.take();
+        self.state.pending.extend(last);
+        for batch in std::mem::take(&mut self.state.pending) {
+            let sent = tokio::time::timeout(Duration::from_secs(3), self.out.send(batch));
+            if self.runtime.block_on(async { sent.await }).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) {
+        self.serve_holds();
+        self.look_again();
+        self.hand_over();
+        if !self.state.pending.is_empty() && !self.state.paused {
+            return;
+        }
+        let now = Instant::now();
+        let timeout = if self.state.pending.is_empty() {
+            self.batcher
+                .due_at()
+                .map_or(POLL, |due| due.saturating_duration_since(now).min(POLL))
+        } else {
+            Duration::ZERO
+        };
+        // The consumer is borrowed by its message, the rest of `self` changes.
+        let consumer = Arc::clone(&self.consumer);
+        let polled = consumer.poll(timeout);
+        self.serve_events();
+        match polled {
+            None => self.idle(),
+            Some(Ok(message)) => {
+                self.health.holds(KAFKA);
+                self.take_in(Message::detach(&message, self.state.turn));
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.batcher.end(partition, Instant::now());
+            }
+            Some(Err(error)) => {
+                // librdkafka goes on by itself; whether it is connected is seen
+                // in its statistics.
+                tracing::debug!(%error, "the log cannot be read");
+            }
+        }
+        if self
+            .batcher
+            .due_at()
+            .is_some_and(|due| due <= Instant::now())
+        {
+            let batch = self.take();
+            self.state.pending.extend(batch);
+        }
+    }
+
+    fn take_in(&mut self, message: Message) {
+        let partition = message.partition;
+        if self.state.suspended.is_some() || self.state.holding.contains_key(&partition) {
+            return;
+        }
+        self.state.positions.insert(partition, message.offset + 1);
+        if let Some(mut before) = self.batcher.push(message, Instant::now()) {
+            before.generation = self.gate.generation();
+            self.state.pending.push_back(before);
+        }
+    }
+
+    fn take(&mut self) -> Option<Batch> {
+        let mut batch = self.batcher.take()?;
+        batch.generation = self.gate.generation();
+        Some(batch)
+    }
+
+    /// The queue is empty. What lies between the last record and the end of a
+    /// partition are marks of transactions: the offsets move over them, so that
+    /// the lag is zero and a full pass is seen to be loaded.
+    fn idle(&mut self) {
+        let context = Arc::clone(self.consumer.client().context());
+        if context.connected.load(Ordering::Relaxed) {
+            self.health.holds(KAFKA);
+        } else {
+            self.health.fails(KAFKA, "no broker is connected");
+        }
+        let ends = context
+            .ends
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let ripe = std::mem::replace(&mut self.state.ripe, ends);
+        if self.state.suspended.is_some()
+            || !self.batcher.is_empty()
+            || !self.state.pending.is_empty()
+        {
+            return;
+        }
+        let mut next = BTreeMap::new();
+        for (partition, end) in ripe {
+            let known = self.state.assigned.contains(&partition)
+                && !self.state.holding.contains_key(&partition);
+            let position = self
+                .state
+                .positions
+                .get(&partition)
+                .copied()
+                .unwrap_or_default();
+            if known && end > position {
+                self.state.positions.insert(partition, end);
+                next.insert(partition, end);
+            }
+        }
+        if !next.is_empty() {
+            let generation = self.gate.generation();
+            self.state.pending.push_back(Batch {
+                generation,
+                next,
+                ..Batch::default()
+            });
+        }
+    }
+
+    /// Gives batches to the loader; waits a little where it is busy, and pauses
+    /// where it stays so.
+    fn hand_over(&mut self) {
+        while let Some(batch) = self.state.pending.pop_front() {
+            let wait = if self.state.paused {
+                POLL
+            } else {
+                Duration::from_millis(250)
+            };
+            let reserved = self
+                .runtime
+                .block_on(async { tokio::time::timeout(wait, self.out.reserve()).await });
+            match reserved {
+                Ok(Ok(permit)) => permit.send(batch),
+                // The loader has ended: so does the process.
+                Ok(Err(_)) => {
+                    self.stop.cancel();
+                    return;
+                }
+                Err(_) => {
+                    self.state.pending.push_front(batch);
+                    let since = *self.state.blocked_since.get_or_insert_with(Instant::now);
+                    if !self.state.paused && since.elapsed() > PAUSE_AFTER {
+                        self.state.paused = true;
+                        self.pause(&self.state.assigned.clone());
+                    }
+                    return;
+                }
+            }
+        }
+        self.state.blocked_since = None;
+        if self.state.paused {
+            self.state.paused = false;
+            self.resume();
+        }
+    }
+
+    fn serve_events(&mut self) {
+        let context = Arc::clone(self.consumer.client().context());
+        let events = std::mem::take(
+            &mut *context
+                .events
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for event in events {
+            self.batcher.reset();
+            let turn = self.state.turn + 1;
+            self.state = Progress {
+                turn,
+                ..Progress::default()
+            };
+            context
+                .ends
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+            if let Event::Assigned(partitions) = event {
+                tracing::info!(?partitions, "assigned");
+                self.state.assigned = partitions;
+                if !self.offsets_are_ours() {
+                    self.pause(&self.state.assigned.clone());
+                    self.state.suspended = Some(Instant::now() + Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    /// Reads the committed offsets, and whether this warehouse signed them.
+    fn offsets_are_ours(&mut self) -> bool {
+        let id = self.warehouse.borrow().clone();
+        let list = self.list(&self.state.assigned);
+        let committed = match self
+            .consumer
+            .committed_offsets(list, Duration::from_secs(5))
+        {
+            Ok(committed) => committed,
+            Err(error) => {
+                tracing::warn!(%error, "committed offsets cannot be read");
+                return false;
+            }
+        };
+        for element in committed.elements() {
+            if let Offset::Offset(offset) = element.offset() {
+                if element.metadata() != id {
+                    self.health.fails(WAREHOUSE, REMEDY);
+                    return false;
+                }
+                self.state.positions.insert(element.partition(), offset);
+            }
+        }
+        self.health.holds(WAREHOUSE);
+        true
+    }
+
+    /// While suspended: whether a rebuild has signed the offsets meanwhile.
+    fn look_again(&mut self) {
+        if self.state.suspended.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.state.suspended = Some(Instant::now() + Duration::from_secs(2));
+        if !self.offsets_are_ours() {
+            return;
+        }
+        self.state.suspended = None;
+        self.batcher.reset();
+        self.state.turn += 1;
+        self.resume();
+        for partition in self.state.assigned.clone() {
+            let offset = self.state.positions.get(&partition).copied();
+            self.seek(partition, offset.map_or(Offset::Beginning, Offset::Offset));
+        }
+    }
+
+    fn serve_holds(&mut self) {
+        while let Ok(Hold { partition, offset }) = self.holds.try_recv() {
+            if self.state.assigned.contains(&partition) {
+                self.batcher.forget(partition);
+                self.pause(&[partition]);
+                self.state
+                    .holding
+                    .insert(partition, (offset, Instant::now() + HOLD));
+            }
+        }
+        let now = Instant::now();
+        let due: Vec<(i32, i64)> = self
+            .state
+            .holding
+            .iter()
+            .filter(|(_, (_, at))| *at <= now)
+            .map(|(partition, (offset, _))| (*partition, *offset))
+            .collect();
+        for (partition, offset) in due {
+            self.state.turn += 1;
+            self.state.holding.remove(&partition);
+            self.state.positions.insert(partition, offset);
+            self.state.ripe.remove(&partition);
+            if let Err(error) = self.consumer.resume(&self.list(&[partition])) {
+                tracing::warn!(partition, %error, "cannot resume");
+            }
+            self.seek(partition, Offset::Offset(offset));
+        }
+    }
+
+    fn seek(&mut self, partition: i32, offset: Offset) {
+        let context = Arc::clone(self.consumer.client().context());
+        context
+            .ends
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&partition);
+        let sought = self
+            .consumer
+            .seek(&self.topic, partition, offset, Duration::from_secs(10));
+        if let (Err(error), Offset::Offset(offset)) = (sought, offset) {
+            tracing::warn!(partition, %error, "cannot seek: trying again");
+            self.state
+                .holding
+                .insert(partition, (offset, Instant::now() + POLL));
+        }
+    }
+
+    fn pause(&self, partitions: &[i32]) {
+        if let Err(error) = self.consumer.pause(&self.list(partitions)) {
+            tracing::warn!(%error, "cannot pause");
+        }
+    }
+
+    /// Resumes all that nothing else holds.
+    fn resume(&self) {
+        if self.state.suspended.is_some() {
+            return;
+        }
+        let partitions: Vec<i32> = self
+            .state
+            .assigned
+            .iter()
+            .filter(|partition| !self.state.holding.contains_key(partition))
+            .copied()
+            .collect();
+        if let Err(error) = self.consumer.resume(&self.list(&partitions)) {
+            tracing::warn!(%error, "cannot resume");
+        }
+    }
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        list
+    }
+}

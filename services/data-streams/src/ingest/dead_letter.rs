@@ -1,0 +1,149 @@
+//! What could not be stored: the original bytes, with the reason and the place.
+//!
+//! It must not know why a message is poison.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use async_trait::async_trait;
+use rdkafka::{
+    Message as _,
+    message::{BorrowedMessage, Header, Headers as _, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord},
+    util::Timeout,
+};
+
+use super::{Place, message::Message};
+
+/// A message that could not be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it was in the log.
+    pub place: Place,
+    /// Where it is in the dead letters; `None` before it is there.
+    pub letter: Option<Place>,
+    /// Stable, `snake_case`.
+    pub reason: String,
+    /// What is wrong with it.
+    pub error: String,
+    /// When the source message was appended, in ms.
+    pub timestamp: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+}
+
+impl DeadLetter {
+    /// The letter for a message.
+    pub(crate) fn new(topic: &str, message: &Message, reason: &str, error: String) -> Self {
+        Self {
+            place: Place {
+                topic: topic.to_owned(),
+                partition: message.partition,
+                offset: message.offset,
+            },
+            letter: None,
+            reason: reason.to_owned(),
+            error,
+            timestamp: message.timestamp,
+            key: message.key.clone(),
+            value: message.value.clone(),
+        }
+    }
+
+    /// Reads a letter. One without a source place has its own.
+    pub(crate) fn read(message: &BorrowedMessage<'_>) -> Self {
+        let own = Place {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+        };
+        let headers: HashMap<String, String> = message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter())
+            .filter_map(|header| {
+                let value = String::from_utf8_lossy(header.value?).into_owned();
+                Some((header.key.to_owned(), value))
+            })
+            .collect();
+        let text = |name: &str| headers.get(name).cloned();
+        let place = text("topic").and_then(|topic| {
+            let partition = text("partition")?.parse().ok()?;
+            Some(Place {
+                topic,
+                partition,
+                offset: text("offset")?.parse().ok()?,
+            })
+        });
+        Self {
+            place: place.unwrap_or_else(|| own.clone()),
+            letter: Some(own),
+            reason: text("reason").unwrap_or_else(|| "unknown".to_owned()),
+            error: text("error").unwrap_or_default(),
+            timestamp: text("timestamp")
+                .and_then(|timestamp| timestamp.parse().ok())
+                .or_else(|| message.timestamp().to_millis())
+                .unwrap_or_default(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+        }
+    }
+
+    fn headers(&self) -> OwnedHeaders {
+        [
+            ("reason", self.reason.clone()),
+            ("error", self.error.clone()),
+            ("topic", self.place.topic.clone()),
+            ("partition", self.place.partition.to_string()),
+            ("offset", self.place.offset.to_string()),
+            ("timestamp", self.timestamp.to_string()),
+        ]
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: Some(value),
+            })
+        })
+    }
+}
+
+/// Where dead letters go.
+#[async_trait]
+pub trait LetterBox: fmt::Debug + Send + Sync + 'static {
+    /// Returns once the letter is acknowledged.
+    async fn post(&self, letter: &DeadLetter) -> Result<(), String>;
+}
+
+/// The dead-letters topic.
+pub(crate) struct KafkaLetterBox {
+    pub(crate) producer: FutureProducer,
+    pub(crate) topic: String,
+}
+
+#[async_trait]
+impl LetterBox for KafkaLetterBox {
+    async fn post(&self, letter: &DeadLetter) -> Result<(), String> {
+        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> =
+            FutureRecord::to(&self.topic).headers(letter.headers());
+        record.key = letter.key.as_ref();
+        record.payload = letter.value.as_ref();
+        match self
+            .producer
+            .send(record, Timeout::After(Duration::from_secs(30)))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaLetterBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLetterBox")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}

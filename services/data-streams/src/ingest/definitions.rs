@@ -1,0 +1,161 @@
+//! Follows the definitions topic, whole, from its beginning.
+//!
+//! It must not know what a definition is for.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
+use schemas::{Definitions, codec};
+use tokio::{runtime::Handle, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use super::decode::SchemaSource;
+
+/// The newest definitions by portal and object type.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    by_portal: HashMap<i64, HashMap<String, Arc<Definitions>>>,
+}
+
+impl Known {
+    /// The newest definitions of an object type of a portal.
+    pub fn get(&self, portal_id: i64, object_type: &str) -> Option<&Arc<Definitions>> {
+        self.by_portal.get(&portal_id)?.get(object_type)
+    }
+
+    /// Takes definitions in, unless newer ones are known.
+    pub fn insert(&mut self, definitions: Definitions) -> bool {
+        let types = self.by_portal.entry(definitions.portal_id).or_default();
+        if types
+            .get(&definitions.object_type)
+            .is_some_and(|it| it.version >= definitions.version)
+        {
+            return false;
+        }
+        types.insert(definitions.object_type.clone(), Arc::new(definitions));
+        true
+    }
+}
+
+/// Reads the definitions topic until it is told to stop.
+pub(crate) struct Follower {
+    pub(crate) consumer: BaseConsumer,
+    pub(crate) topic: String,
+    pub(crate) schemas: Arc<dyn SchemaSource>,
+    pub(crate) known: watch::Sender<Known>,
+    pub(crate) runtime: Handle,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Follower {
+    /// Blocks its thread.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let mut writers: HashMap<u32, String> = HashMap::new();
+        self.assign()?;
+        while !self.stop.is_cancelled() {
+            match self.consumer.poll(Duration::from_millis(200)) {
+                None | Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => tracing::warn!(%error, "definitions cannot be read"),
+                Some(Ok(message)) => {
+                    let Some(value) = message.payload() else {
+                        continue;
+                    };
+                    let offset = message.offset();
+                    match self.decode(value, &mut writers) {
+                        Some(Ok(definitions)) => {
+                            self.known
+                                .send_if_modified(|known| known.insert(definitions));
+                        }
+                        Some(Err(error)) => {
+                            tracing::error!(offset, error, "definitions are not readable");
+                        }
+                        None => return Ok(()),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let partitions = loop {
+            match partitions(&self.consumer, &self.topic) {
+                Ok(count) if count > 0 => break count,
+                outcome if Instant::now() > deadline || self.stop.is_cancelled() => {
+                    return outcome
+                        .map(|_| ())
+                        .context("the definitions topic is not there");
+                }
+                _ => self.sleep(Duration::from_millis(200)),
+            }
+        };
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(&self.topic, partition, Offset::Beginning)
+                .context("assignment of definitions")?;
+        }
+        self.consumer
+            .assign(&list)
+            .context("assignment of definitions")
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::sleep(time));
+    }
+
+    /// `None` where it was told to stop while the registry was away.
+    fn decode(
+        &self,
+        value: &[u8],
+        writers: &mut HashMap<u32, String>,
+    ) -> Option<Result<Definitions, String>> {
+        let framed = match codec::unframe(value) {
+            Ok(framed) => framed,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        let id = framed.schema_id;
+        while !writers.contains_key(&id) {
+            match self.runtime.block_on(self.schemas.schema(id)) {
+                Ok(Some(schema)) => {
+                    writers.insert(id, schema);
+                }
+                Ok(None) => return Some(Err(format!("the registry has no schema {id}"))),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(schema_id = id, %error, "definitions wait for the registry");
+                    if self.stop.is_cancelled() {
+                        return None;
+                    }
+                    self.sleep(Duration::from_secs(1));
+                }
+                Err(error) => return Some(Err(error.to_string())),
+            }
+        }
+        let writer = writers.get(&id)?;
+        Some(codec::decode(writer, framed.datum).map_err(|error| error.to_string()))
+    }
+}
+
+/// How many partitions a topic has; 0 where it does not exist.
+pub(crate) fn partitions<C: rdkafka::consumer::ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+) -> anyhow::Result<i32> {
+    let metadata = consumer
+        .fetch_metadata(Some(topic), Duration::from_secs(10))
+        .with_context(|| format!("metadata of {topic}"))?;
+    let count = metadata
+        .topics()
+        .first()
+        .map_or(0, |topic| topic.partitions().len());
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
+}

@@ -1,0 +1,242 @@
+//! One group of rows into the store, whatever it takes.
+//!
+//! One table maps every kind of failure to what is done about it. It must not
+//! know where rows come from.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use chassis::Health;
+use futures::future::join_all;
+use metrics::{counter, histogram};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Block, Store, StoreError, StoreErrorKind,
+    conditions::{CLICKHOUSE, WAREHOUSE},
+    intake::{Encoder, Group, Source},
+    metrics as names,
+};
+
+/// What to do where the warehouse is not the one that the offsets belong to.
+pub(crate) const REMEDY: &str = "the committed offsets belong to another warehouse: loading has \
+    stopped; refill this one from the log with POST /v1/warehouse/rebuild";
+
+/// The process ends before the rows are stored; they will be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+/// Index into the source and error of each row that the store refuses.
+pub(crate) type Refused = Vec<(usize, String)>;
+
+/// Inserts groups.
+pub(crate) struct Inserter {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) encoder: Arc<Encoder>,
+    pub(crate) health: Health,
+    pub(crate) stop: CancellationToken,
+    /// Id of the warehouse that the offsets belong to.
+    pub(crate) expected: watch::Receiver<String>,
+}
+
+enum Outcome {
+    Stored,
+    EncodeAnew,
+    Refused(String),
+}
+
+impl Inserter {
+    /// Makes a group's tables ready, for as long as it takes.
+    pub(crate) async fn ready(&self, group: &Group) -> Result<(), Stopped> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.encoder.ready(group).await {
+                Ok(()) => {
+                    self.health.holds(CLICKHOUSE);
+                    return Ok(());
+                }
+                Err(error) => self.wait(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// Stores rows of a group: all but those refused are stored on return.
+    pub(crate) async fn store(
+        &self,
+        source: &Source,
+        group: &Group,
+        encoded: Option<super::intake::Inserts>,
+    ) -> Result<Refused, Stopped> {
+        let mut refused = Refused::new();
+        let mut encoded = encoded;
+        let mut backoff = Backoff::default();
+        let mut work = vec![group.rows.clone()];
+        while let Some(rows) = work.pop() {
+            let inserts = match encoded.take() {
+                Some(inserts) => inserts,
+                None => match self.encoder.encode(source, &group.target, &rows) {
+                    Ok(inserts) => inserts,
+                    Err(error) => {
+                        self.recover(group, &error, &mut backoff).await?;
+                        work.push(rows);
+                        continue;
+                    }
+                },
+            };
+            let outcomes = join_all(
+                inserts
+                    .blocks
+                    .iter()
+                    .map(|(block, token)| self.insert(block, token)),
+            )
+            .await;
+            let mut outcome = Outcome::Stored;
+            for one in outcomes {
+                match one? {
+                    Outcome::Stored => {}
+                    worse => outcome = worse,
+                }
+            }
+            match outcome {
+                Outcome::Stored => refused.extend(inserts.refused),
+                Outcome::EncodeAnew => {
+                    let error = StoreError::new(
+                        StoreErrorKind::SchemaChanged,
+                        "the table has changed since the block was encoded",
+                    );
+                    self.recover(group, &error, &mut backoff).await?;
+                    work.push(rows);
+                }
+                // Halved until the row is alone that poisons its block.
+                Outcome::Refused(why) => match rows.as_slice() {
+                    [] => {}
+                    [row] => refused.push((*row, why)),
+                    _ => {
+                        let (left, right) = rows.split_at(rows.len() / 2);
+                        work.push(right.to_vec());
+                        work.push(left.to_vec());
+                    }
+                },
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Sends a block until there is an answer to it: the same bytes, under the
+    /// same token.
+    async fn insert(&self, block: &Block, token: &str) -> Result<Outcome, Stopped> {
+        let mut backoff = Backoff::default();
+        loop {
+            let began = Instant::now();
+            let error = match self.store.insert(block, token).await {
+                Ok(()) => {
+                    self.health.holds(CLICKHOUSE);
+                    let table = block.table.clone();
+                    histogram!(names::INSERT_SECONDS, "table" => table.clone())
+                        .record(began.elapsed());
+                    counter!(names::ROWS, "table" => table.clone())
+                        .increment(u64::try_from(block.rows).unwrap_or_default());
+                    counter!(names::BYTES, "table" => table)
+                        .increment(u64::try_from(block.bytes.len()).unwrap_or_default());
+                    return Ok(Outcome::Stored);
+                }
+                Err(error) => error,
+            };
+            match error.kind {
+                StoreErrorKind::SchemaChanged => return Ok(Outcome::EncodeAnew),
+                StoreErrorKind::Poison => return Ok(Outcome::Refused(describe(&error))),
+                StoreErrorKind::Unavailable | StoreErrorKind::Fatal => {
+                    self.wait(&error, &mut backoff).await?;
+                }
+            }
+        }
+    }
+
+    /// Before the same rows are encoded anew.
+    async fn recover(
+        &self,
+        group: &Group,
+        error: &StoreError,
+        backoff: &mut Backoff,
+    ) -> Result<(), Stopped> {
+        self.wait(error, backoff).await?;
+        loop {
+            match self.encoder.apply(&group.target, group.portal_id).await {
+                Ok(()) => return Ok(()),
+                Err(error) => self.wait(&error, backoff).await?,
+            }
+        }
+    }
+
+    /// Says what is wrong, makes sure that it is still the same warehouse, and
+    /// waits before the next attempt.
+    pub(crate) async fn wait(
+        &self,
+        error: &StoreError,
+        backoff: &mut Backoff,
+    ) -> Result<(), Stopped> {
+        let kind = match error.kind {
+            StoreErrorKind::Unavailable => "unavailable",
+            StoreErrorKind::SchemaChanged => "schema_changed",
+            StoreErrorKind::Poison => "poison",
+            StoreErrorKind::Fatal => "fatal",
+        };
+        counter!(names::RETRIES, "kind" => kind).increment(1);
+        let message = describe(error);
+        // A changed table is a matter of milliseconds, and no failure.
+        if error.kind != StoreErrorKind::SchemaChanged || backoff.attempts > 3 {
+            self.health.fails(CLICKHOUSE, message.as_str());
+        }
+        tracing::debug!(kind, error = message, "store did not take it: trying again");
+        self.pause(backoff.next()).await?;
+        while let Ok(id) = self.store.warehouse_id().await {
+            if id == *self.expected.borrow() {
+                break;
+            }
+            self.health.fails(WAREHOUSE, REMEDY);
+            self.pause(Duration::from_secs(2)).await?;
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, time: Duration) -> Result<(), Stopped> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Stopped),
+            () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Inserter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inserter")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Growing pauses: 50 ms, doubled up to 5 s.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    pub(crate) fn next(&mut self) -> Duration {
+        let time = Duration::from_millis(50).saturating_mul(1 << self.attempts.min(7));
+        self.attempts += 1;
+        time.min(Duration::from_secs(5))
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn describe(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

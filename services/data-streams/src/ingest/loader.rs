@@ -1,0 +1,316 @@
+//! Batches into the store, one in flight while the next is encoded.
+//!
+//! An offset is committed only after the store has answered for every row
+//! before it and every dead letter before it is acknowledged. It must not know
+//! Kafka: batches come through a channel, commits and letters go to traits.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chassis::Context;
+use metrics::{counter, gauge, histogram};
+use tokio::sync::mpsc;
+
+use super::{
+    batch::Batch,
+    conditions::{DEAD_LETTERS, REGISTRY},
+    dead_letter::{DeadLetter, LetterBox},
+    gate::{Commits, Gate},
+    insert::{Backoff, Inserter, Stopped},
+    intake::{Group, Held, Inserts, Sorted, Sorter, Source},
+    metrics as names,
+};
+
+/// A partition has to be read again from here, later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+/// What a batch in flight needs to be delivered.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) inserter: Inserter,
+    pub(crate) letters: Arc<dyn LetterBox>,
+    pub(crate) commits: Arc<dyn Commits>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) context: Context,
+}
+
+/// A batch, encoded.
+#[derive(Debug)]
+struct Work {
+    generation: u64,
+    next: std::collections::BTreeMap<i32, i64>,
+    source: Source,
+    groups: Vec<(Group, Option<Inserts>)>,
+    poison: Vec<(usize, &'static str, String)>,
+}
+
+/// Takes batches and delivers them in order.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    pub(crate) topic: String,
+    pub(crate) sorter: Sorter,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) batches: mpsc::Receiver<Batch>,
+    pub(crate) holds: mpsc::UnboundedSender<Hold>,
+    /// Partitions that are to be read again, and the turn that was held.
+    pub(crate) held: HashMap<i32, u64>,
+}
+
+impl Loader {
+    /// Until the channel is closed and all of it is delivered.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        let mut in_flight: Option<tokio::task::JoinHandle<Result<(), Stopped>>> = None;
+        let mut refresh = tokio::time::interval(std::time::Duration::from_secs(1));
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let batch = tokio::select! {
+                batch = self.batches.recv() => batch,
+                _ = refresh.tick() => {
+                    self.follow_definitions().await;
+                    continue;
+                }
+            };
+            let Some(batch) = batch else { break };
+            let work = match self.prepare(batch).await {
+                Ok(Some(work)) => work,
+                Ok(None) => continue,
+                Err(Stopped) => break,
+            };
+            // One in flight, in the order of the log.
+            if let Some(before) = in_flight.take()
+                && before.await? == Err(Stopped)
+            {
+                return Ok(());
+            }
+            let delivery = Arc::clone(&self.delivery);
+            in_flight = Some(
+                self.delivery
+                    .context
+                    .spawn_owned(async move { delivery.deliver(work).await }),
+            );
+        }
+        if let Some(last) = in_flight.take() {
+            // Stopped or not, it is the end.
+            let _outcome = last.await?;
+        }
+        Ok(())
+    }
+
+    /// Tables get new columns when definitions grow, without waiting for the
+    /// first record that fills one.
+    async fn follow_definitions(&self) {
+        let encoder = &self.delivery.inserter.encoder;
+        for (target, portal_id) in encoder.behind() {
+            if let Err(error) = encoder.apply(&target, portal_id).await {
+                tracing::debug!(%error, "definitions are applied later");
+            }
+        }
+    }
+
+    /// Decodes, sorts and encodes a batch, while the one before is in flight.
+    async fn prepare(&mut self, mut batch: Batch) -> Result<Option<Work>, Stopped> {
+        if batch.generation != self.delivery.gate.generation() {
+            self.held.clear();
+            return Ok(None);
+        }
+        self.skip_held(&mut batch);
+        let Sorted {
+            source,
+            groups,
+            poison,
+            held,
+        } = self
+            .sorter
+            .sort(&self.topic, std::mem::take(&mut batch.messages))
+            .await;
+        self.hold(&mut batch, held);
+        let mut encoded = Vec::with_capacity(groups.len());
+        for group in groups {
+            self.delivery.inserter.ready(&group).await?;
+            let encoder = &self.delivery.inserter.encoder;
+            // What fails here is tried again by the delivery.
+            let inserts = encoder.encode(&source, &group.target, &group.rows).ok();
+            encoded.push((group, inserts));
+        }
+        let Batch {
+            generation, next, ..
+        } = batch;
+        Ok(Some(Work {
+            generation,
+            next,
+            source,
+            groups: encoded,
+            poison,
+        }))
+    }
+
+    /// Drops what was read behind a held message, before its partition was set
+    /// back.
+    fn skip_held(&mut self, batch: &mut Batch) {
+        if self.held.is_empty() {
+            return;
+        }
+        let before = batch.messages.len();
+        let held = &mut self.held;
+        let next = &mut batch.next;
+        batch
+            .messages
+            .retain(|message| match held.get(&message.partition) {
+                Some(turn) if message.turn <= *turn => {
+                    next.remove(&message.partition);
+                    false
+                }
+                _ => {
+                    held.remove(&message.partition);
+                    true
+                }
+            });
+        if batch.messages.len() < before {
+            tracing::debug!(
+                skipped = before - batch.messages.len(),
+                "held partition: skipped"
+            );
+        }
+        let stalled: Vec<i32> = held.keys().copied().collect();
+        for partition in stalled {
+            next.remove(&partition);
+        }
+    }
+
+    fn hold(&mut self, batch: &mut Batch, held: std::collections::BTreeMap<i32, Held>) {
+        let health = self.delivery.context.health();
+        if held.is_empty() && self.held.is_empty() {
+            health.holds(REGISTRY);
+        }
+        for (partition, held) in held {
+            counter!(names::HOLDS).increment(1);
+            tracing::warn!(
+                partition,
+                offset = held.offset,
+                reason = held.reason,
+                "holding"
+            );
+            health.fails(REGISTRY, held.reason);
+            // Committing up to the held place is right: all before it is in
+            // this batch or an earlier one.
+            batch.next.insert(partition, held.offset);
+            self.held.insert(partition, held.turn);
+            drop(self.holds.send(Hold {
+                partition,
+                offset: held.offset,
+            }));
+        }
+    }
+}
+
+impl Delivery {
+    /// Stores a batch and commits it.
+    async fn deliver(&self, work: Work) -> Result<(), Stopped> {
+        let Some(pass) = self.gate.enter(work.generation) else {
+            return Ok(());
+        };
+        let Work {
+            next,
+            source,
+            groups,
+            poison,
+            ..
+        } = work;
+        let rows: usize = groups.iter().map(|(group, _)| group.rows.len()).sum();
+        // Letters first on their way, so that neither waits for the other.
+        let poison = self.post_all(&source, poison);
+        let stored = self.store_all(&source, groups);
+        let (posted, refused) = tokio::join!(poison, stored);
+        posted?;
+        let refused = refused?
+            .into_iter()
+            .map(|(index, why)| (index, "refused_by_store", why))
+            .collect();
+        self.post_all(&source, refused).await?;
+        if !pass.may_commit() {
+            return Ok(());
+        }
+        self.commit(&next).await;
+        if rows > 0 {
+            counter!(names::BATCHES).increment(1);
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a batch has far fewer than 2^52 rows"
+            )]
+            gauge!(names::BATCH_ROWS).set(rows as f64);
+            if let Some(oldest) = source
+                .messages
+                .iter()
+                .map(|message| message.timestamp)
+                .min()
+            {
+                let age = self.context.clock().now_ms().saturating_sub(oldest).max(0);
+                let age = std::time::Duration::from_millis(age.unsigned_abs());
+                histogram!(names::FRESHNESS_SECONDS).record(age);
+            }
+            tracing::debug!(rows, "batch stored");
+        }
+        Ok(())
+    }
+
+    async fn store_all(
+        &self,
+        source: &Source,
+        groups: Vec<(Group, Option<Inserts>)>,
+    ) -> Result<Vec<(usize, String)>, Stopped> {
+        let mut refused = Vec::new();
+        for (group, inserts) in groups {
+            refused.extend(self.inserter.store(source, &group, inserts).await?);
+        }
+        Ok(refused)
+    }
+
+    async fn post_all(
+        &self,
+        source: &Source,
+        poison: Vec<(usize, &'static str, String)>,
+    ) -> Result<(), Stopped> {
+        for (index, reason, error) in poison {
+            let Some(message) = source.messages.get(index) else {
+                continue;
+            };
+            tracing::warn!(
+                partition = message.partition,
+                offset = message.offset,
+                reason,
+                error,
+                "message goes to the dead letters"
+            );
+            let letter = DeadLetter::new(&source.topic, message, reason, error);
+            let mut backoff = Backoff::default();
+            while let Err(error) = self.letters.post(&letter).await {
+                self.context.health().fails(DEAD_LETTERS, error);
+                tokio::select! {
+                    () = self.inserter.stop.cancelled() => return Err(Stopped),
+                    () = tokio::time::sleep(backoff.next()) => {}
+                }
+            }
+            self.context.health().holds(DEAD_LETTERS);
+            counter!(names::POISON, "reason" => reason).increment(1);
+        }
+        Ok(())
+    }
+
+    /// A commit that fails is made up for by the next, or by reading again.
+    async fn commit(&self, next: &std::collections::BTreeMap<i32, i64>) {
+        if next.is_empty() {
+            return;
+        }
+        let mut backoff = Backoff::default();
+        for _ in 0..4 {
+            match self.commits.commit(next).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(error, "offsets are not committed"),
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+}

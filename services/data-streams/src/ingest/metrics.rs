@@ -1,0 +1,25 @@
+//! Names of the loader's metrics. They are promises: dashboards use them.
+//!
+//! It must not know who reads them.
+
+/// Gauge by partition: records in the log that are not read yet.
+pub const LAG: &str = "data_streams_ingest_lag_records";
+/// Counter by table: rows that the store has answered for.
+pub const ROWS: &str = "data_streams_ingest_rows_total";
+/// Counter by table: bytes of the blocks inserted.
+pub const BYTES: &str = "data_streams_ingest_bytes_total";
+/// Counter: batches committed.
+pub const BATCHES: &str = "data_streams_ingest_batches_total";
+/// Gauge: rows in the last batch.
+pub const BATCH_ROWS: &str = "data_streams_ingest_batch_rows";
+/// Histogram by table: seconds from an insert to its answer.
+pub const INSERT_SECONDS: &str = "data_streams_ingest_insert_seconds";
+/// Histogram: seconds from the oldest message of a batch to its commit, by the
+/// broker's clock at one end and ours at the other.
+pub const FRESHNESS_SECONDS: &str = "data_streams_ingest_freshness_seconds";
+/// Counter by kind: inserts that failed and were tried again.
+pub const RETRIES: &str = "data_streams_ingest_retries_total";
+/// Counter by reason: messages sent to the dead letters.
+pub const POISON: &str = "data_streams_ingest_poison_total";
+/// Counter: partitions held, as the registry could not name a schema.
+pub const HOLDS: &str = "data_streams_ingest_holds_total";

@@ -1,0 +1,179 @@
+//! Full passes: what a pass did not see is deleted, once all it did see is
+//! loaded.
+//!
+//! It must not know how a pass is made.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+use schemas::FullPass;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Control, Store, Tables, Target, default_destination, insert::describe, intake::Encoder,
+};
+
+/// Applies full passes as they are loaded.
+pub(crate) struct Passes {
+    pub(crate) control: Arc<dyn Control>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) encoder: Arc<Encoder>,
+    /// Reads the group's offsets; it is no member.
+    pub(crate) group: Arc<BaseConsumer>,
+    pub(crate) topic: String,
+    pub(crate) warehouse: watch::Receiver<String>,
+    /// Grows when the tables have been exchanged: all has to be done again.
+    pub(crate) epoch: Arc<AtomicU64>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Passes {
+    /// Until it is told to stop.
+    pub(crate) async fn run(self) {
+        let mut done: HashSet<(String, String, String)> = HashSet::new();
+        let mut epoch = self.epoch.load(Ordering::Acquire);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+            let now = self.epoch.load(Ordering::Acquire);
+            if std::mem::replace(&mut epoch, now) != now {
+                done.clear();
+            }
+            let mut todo = self.control.full_passes();
+            todo.retain(|(connection, object_type, pass)| {
+                !done.contains(&(connection.clone(), object_type.clone(), pass.run_id.clone()))
+            });
+            if todo.is_empty() {
+                continue;
+            }
+            let Some(committed) = self.committed().await else {
+                continue;
+            };
+            for (connection, object_type, pass) in todo {
+                if !is_loaded(&pass, &committed) {
+                    continue;
+                }
+                if self.apply(&connection, &object_type, &pass).await {
+                    done.insert((connection, object_type, pass.run_id));
+                }
+            }
+        }
+    }
+
+    async fn apply(&self, connection: &str, object_type: &str, pass: &FullPass) -> bool {
+        let target = target(self.control.as_ref(), connection, object_type, Tables::Live);
+        let marked = match self.encoder.apply(&target, pass.portal_id).await {
+            Ok(()) => self.store.mark_deleted(&target, pass).await,
+            Err(error) => Err(error),
+        };
+        match marked {
+            Ok(rows) => {
+                tracing::info!(
+                    connection,
+                    object_type,
+                    run_id = pass.run_id,
+                    rows,
+                    "full pass"
+                );
+                true
+            }
+            Err(error) => {
+                let error = describe(&error);
+                tracing::warn!(connection, object_type, error, "full pass is applied later");
+                false
+            }
+        }
+    }
+
+    /// By partition, the group's committed offset, as far as this warehouse
+    /// signed it.
+    async fn committed(&self) -> Option<Vec<i64>> {
+        let group = Arc::clone(&self.group);
+        let topic = self.topic.clone();
+        let id = self.warehouse.borrow().clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let partitions = super::definitions::partitions(&group, &topic)?;
+            let mut list = TopicPartitionList::new();
+            for partition in 0..partitions {
+                list.add_partition(&topic, partition);
+            }
+            let list = group.committed_offsets(list, Duration::from_secs(10))?;
+            let mut offsets = vec![0; usize::try_from(partitions)?];
+            for element in list.elements() {
+                if let (Offset::Offset(offset), Ok(partition)) =
+                    (element.offset(), usize::try_from(element.partition()))
+                    && element.metadata() == id
+                    && let Some(slot) = offsets.get_mut(partition)
+                {
+                    *slot = offset;
+                }
+            }
+            anyhow::Ok(offsets)
+        });
+        match read.await {
+            Ok(Ok(offsets)) => Some(offsets),
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "committed offsets cannot be read"
+                );
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// The target of a stream.
+pub(crate) fn target(
+    control: &dyn Control,
+    connection: &str,
+    object_type: &str,
+    tables: Tables,
+) -> Target {
+    Target {
+        connection: connection.to_owned(),
+        destination: control
+            .destination(connection)
+            .unwrap_or_else(|| default_destination(connection)),
+        object_type: object_type.to_owned(),
+        tables,
+    }
+}
+
+/// Whether everything that a pass wrote is stored.
+fn is_loaded(pass: &FullPass, committed: &[i64]) -> bool {
+    pass.end_offsets
+        .iter()
+        .enumerate()
+        .all(|(partition, end)| *end <= committed.get(partition).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_loaded_when_every_partition_has_reached_its_end() {
+        let pass = FullPass {
+            end_offsets: vec![3, 0, 7],
+            ..FullPass::default()
+        };
+        assert!(is_loaded(&pass, &[3, 0, 9]));
+        assert!(!is_loaded(&pass, &[3, 0, 6]));
+        assert!(!is_loaded(&pass, &[3, 0]));
+    }
+}

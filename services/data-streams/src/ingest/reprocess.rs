@@ -1,0 +1,157 @@
+//! Dead letters: which there are, and storing those that can be stored now.
+//!
+//! Nothing is produced: a row is stored under its original place, and the store
+//! keeps in mind that it is. It must not know why a letter was written.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    Inner, Place, ReplayError, Tables,
+    dead_letter::DeadLetter,
+    intake::Encoder,
+    message::Message,
+    replay::{Replay, Step},
+};
+
+/// What reprocessing did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reprocessed {
+    /// Letters whose rows are stored now.
+    pub stored: u64,
+    /// Letters that still cannot be stored.
+    pub left: u64,
+}
+
+impl Inner {
+    /// The newest letters that are not stored yet, oldest first.
+    pub(super) async fn letters(
+        self: Arc<Self>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, ReplayError> {
+        let recovered = self.store.recovered().await?;
+        let inner = Arc::clone(&self);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut last = VecDeque::new();
+            inner.each_letter(&recovered, |letter| {
+                if last.len() >= limit {
+                    last.pop_front();
+                }
+                last.push_back(letter);
+            })?;
+            anyhow::Ok(last.into())
+        });
+        flatten(read.await)
+    }
+
+    /// Stores the letters that can be stored now.
+    pub(super) async fn reprocess(self: Arc<Self>) -> Result<Reprocessed, ReplayError> {
+        let recovered = self.store.recovered().await?;
+        let inner = Arc::clone(&self);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut outcome = Reprocessed::default();
+            let mut waiting: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+            let mut bytes = 0;
+            let limits = inner.settings.limits;
+            inner.each_letter(&recovered, |letter| {
+                let message = Message {
+                    partition: letter.place.partition,
+                    offset: letter.place.offset,
+                    timestamp: letter.timestamp,
+                    turn: 0,
+                    key: letter.key,
+                    value: letter.value,
+                };
+                bytes += message.size();
+                waiting.entry(letter.place.topic).or_default().push(message);
+                if bytes >= limits.bytes {
+                    bytes = 0;
+                    inner.store_letters(std::mem::take(&mut waiting), &mut outcome);
+                }
+            })?;
+            inner.store_letters(waiting, &mut outcome);
+            anyhow::Ok(outcome)
+        });
+        flatten(read.await)
+    }
+
+    fn store_letters(&self, waiting: BTreeMap<String, Vec<Message>>, outcome: &mut Reprocessed) {
+        for (topic, messages) in waiting {
+            let count = u64::try_from(messages.len()).unwrap_or_default();
+            let stored = self.runtime.block_on(self.store_topic(&topic, messages));
+            let stored = stored.unwrap_or_else(|error| {
+                tracing::warn!(%error, "dead letters are not stored");
+                0
+            });
+            outcome.stored += stored;
+            outcome.left += count.saturating_sub(stored);
+        }
+    }
+
+    async fn store_topic(&self, topic: &str, messages: Vec<Message>) -> Result<u64, ReplayError> {
+        let encoder = Arc::new(Encoder::new(
+            Arc::clone(&self.store),
+            self.known.subscribe(),
+            self.settings.patience,
+        ));
+        let inserter = self.inserter(encoder);
+        let sorted = self.sorter(Tables::Live).sort(topic, messages).await;
+        let mut stored = Vec::new();
+        for group in &sorted.groups {
+            let refused = async {
+                inserter.ready(group).await?;
+                inserter.store(&sorted.source, group, None).await
+            };
+            let refused: HashSet<usize> = refused
+                .await
+                .map_err(|_| ReplayError::Stopped)?
+                .into_iter()
+                .map(|(index, _)| index)
+                .collect();
+            let rows = group.rows.iter().filter(|index| !refused.contains(index));
+            stored.extend(
+                rows.filter_map(|index| sorted.source.messages.get(*index))
+                    .map(|message| Place {
+                        topic: topic.to_owned(),
+                        partition: message.partition,
+                        offset: message.offset,
+                    }),
+            );
+        }
+        self.store.remember_recovered(&stored).await?;
+        Ok(u64::try_from(stored.len()).unwrap_or_default())
+    }
+
+    /// Every letter that is not stored yet, once, as a crash may have posted
+    /// one twice.
+    fn each_letter(
+        &self,
+        recovered: &HashSet<Place>,
+        mut take: impl FnMut(DeadLetter),
+    ) -> anyhow::Result<()> {
+        let topic = &self.topics.dead_letters;
+        let mut replay = Replay::new(self.consumer("dead-letters")?, topic)?;
+        let mut seen = HashSet::new();
+        loop {
+            match replay.step(DeadLetter::read)? {
+                Step::Message(letter) => {
+                    if !recovered.contains(&letter.place) && seen.insert(letter.place.clone()) {
+                        take(letter);
+                    }
+                }
+                Step::Nothing => {}
+                Step::End => return Ok(()),
+            }
+        }
+    }
+}
+
+fn flatten<T>(read: Result<anyhow::Result<T>, tokio::task::JoinError>) -> Result<T, ReplayError> {
+    match read {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(ReplayError::Kafka(format!("{error:#}"))),
+        Err(error) => Err(ReplayError::Kafka(error.to_string())),
+    }
+}

@@ -1,0 +1,387 @@
+//! The ingest's parts put together, and what the API asks of it.
+//!
+//! It must not know HTTP, nor which store it fills.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+};
+
+use anyhow::Context as _;
+use chassis::{Context, kafka::KafkaArgs};
+use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
+use schemas::Topics;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+};
+
+use super::{
+    Control, Store, Tables,
+    batch::{Batcher, Limits},
+    conditions::CLICKHOUSE,
+    consumer::{GroupCommits, GroupContext, Poller, Progress},
+    dead_letter::{DeadLetter, KafkaLetterBox},
+    decode::{Decoders, SchemaSource},
+    definitions::{Follower, Known},
+    gate::{Commits, Gate},
+    insert::{Backoff, Inserter},
+    intake::{Encoder, Patience, Sorter},
+    loader::{Delivery, Loader},
+    passes::Passes,
+    rebuild::{Rebuild, RebuildPhase, RebuildState},
+    reprocess::Reprocessed,
+};
+
+/// What the ingest is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where Kafka is.
+    pub kafka: KafkaArgs,
+    /// When a batch goes out.
+    pub limits: Limits,
+    /// How long a batch waits for what should be on its way.
+    pub patience: Patience,
+    /// Id under which the record's schema was registered at start.
+    pub record_schema_id: u32,
+}
+
+/// Why dead letters or a rebuild could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The log cannot be read.
+    #[error("kafka: {0}")]
+    Kafka(String),
+    /// The store does not answer.
+    #[error("store: {0}")]
+    Store(String),
+    /// The process is shutting down.
+    #[error("shutting down")]
+    Stopped,
+}
+
+pub(super) struct Inner {
+    pub(super) settings: Settings,
+    pub(super) topics: Topics,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) control: Arc<dyn Control>,
+    pub(super) schemas: Arc<dyn SchemaSource>,
+    pub(super) context: Context,
+    pub(super) runtime: Handle,
+    pub(super) known: watch::Sender<Known>,
+    /// Id of the warehouse that offsets are committed for.
+    pub(super) warehouse: watch::Sender<String>,
+    pub(super) commits: OnceLock<Arc<dyn Commits>>,
+    pub(super) encoder: Arc<Encoder>,
+    pub(super) rebuild: watch::Sender<Option<RebuildState>>,
+    pub(super) epoch: Arc<AtomicU64>,
+}
+
+/// The loader of the records topic. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest {
+    inner: Arc<Inner>,
+}
+
+impl Ingest {
+    /// An ingest that has not begun. Needs a runtime.
+    pub fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        control: Arc<dyn Control>,
+        schemas: Arc<dyn SchemaSource>,
+        context: Context,
+    ) -> Self {
+        let known = watch::Sender::new(Known::default());
+        let encoder = Arc::new(Encoder::new(
+            Arc::clone(&store),
+            known.subscribe(),
+            settings.patience,
+        ));
+        let inner = Inner {
+            topics: Topics::with_prefix(&settings.kafka.topic_prefix),
+            settings,
+            store,
+            control,
+            schemas,
+            context,
+            runtime: Handle::current(),
+            known,
+            warehouse: watch::Sender::new(String::new()),
+            commits: OnceLock::new(),
+            encoder,
+            rebuild: watch::Sender::new(None),
+            epoch: Arc::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Loads until the process drains; returns once what was begun is stored
+    /// and committed.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let inner = self.inner;
+        if !inner.find_warehouse().await {
+            return Ok(());
+        }
+        let group = inner.group();
+        let gate = Arc::new(Gate::default());
+        let (batches, received) = mpsc::channel(1);
+        let (holds, held) = mpsc::unbounded_channel();
+        let records = inner.topics.records.clone();
+        let mut config = inner
+            .settings
+            .kafka
+            .consumer("data-streams.records", &group);
+        config
+            // A crashed member must not hold up the others for long.
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
+            .set("statistics.interval.ms", "2000");
+        let consumer: Arc<BaseConsumer<GroupContext>> = Arc::new(
+            config
+                .create_with_context(GroupContext::new(Arc::clone(&gate), &records))
+                .context("consumer of the records topic")?,
+        );
+        let commits: Arc<dyn Commits> = Arc::new(GroupCommits {
+            consumer: Arc::clone(&consumer),
+            topic: records.clone(),
+            warehouse: inner.warehouse.subscribe(),
+        });
+        // Set once: an ingest runs once.
+        drop(inner.commits.set(Arc::clone(&commits)));
+        let stop = inner.context.draining().clone();
+        let follower = Follower {
+            consumer: inner.consumer("definitions")?,
+            topic: inner.topics.definitions.clone(),
+            schemas: Arc::clone(&inner.schemas),
+            known: inner.known.clone(),
+            runtime: inner.runtime.clone(),
+            stop: stop.clone(),
+        };
+        let poller = Poller {
+            consumer: Arc::clone(&consumer),
+            topic: records.clone(),
+            batcher: Batcher::new(inner.settings.limits),
+            out: batches,
+            holds: held,
+            gate: Arc::clone(&gate),
+            warehouse: inner.warehouse.subscribe(),
+            health: inner.context.health().clone(),
+            runtime: inner.runtime.clone(),
+            stop: stop.clone(),
+            state: Progress::default(),
+        };
+        let loader = Loader {
+            topic: records.clone(),
+            sorter: inner.sorter(Tables::Live),
+            delivery: Arc::new(Delivery {
+                inserter: inner.inserter(Arc::clone(&inner.encoder)),
+                letters: Arc::new(inner.letter_box()?),
+                commits,
+                gate,
+                context: inner.context.clone(),
+            }),
+            batches: received,
+            holds,
+            held: HashMap::new(),
+        };
+        let passes = Passes {
+            control: Arc::clone(&inner.control),
+            store: Arc::clone(&inner.store),
+            encoder: Arc::clone(&inner.encoder),
+            group: Arc::new(
+                inner
+                    .settings
+                    .kafka
+                    .consumer("data-streams.offsets", &group)
+                    .create()
+                    .context("reader of the committed offsets")?,
+            ),
+            topic: records,
+            warehouse: inner.warehouse.subscribe(),
+            epoch: Arc::clone(&inner.epoch),
+            stop,
+        };
+        let runtime = inner.runtime.clone();
+        let threads = futures::future::try_join3(
+            on_thread("definitions", move || follower.run())?,
+            on_thread("records", move || poller.run())?,
+            // Encoding keeps a core busy: not one of the runtime's threads.
+            on_thread("loader", move || runtime.block_on(loader.run()))?,
+        );
+        let (ended, ()) = tokio::join!(threads, passes.run());
+        ended?;
+        // Leaving the group blocks.
+        tokio::task::spawn_blocking(move || drop(consumer))
+            .await
+            .context("leaving the group")
+    }
+
+    /// The newest dead letters that are not stored yet, oldest first.
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ReplayError> {
+        Arc::clone(&self.inner).letters(limit).await
+    }
+
+    /// Stores the dead letters that can be stored now.
+    pub async fn reprocess(&self) -> Result<Reprocessed, ReplayError> {
+        Arc::clone(&self.inner).reprocess().await
+    }
+
+    /// Begins to refill the warehouse from the log; the state of the one under
+    /// way where there is one.
+    pub fn start_rebuild(&self) -> RebuildState {
+        let now = self.inner.context.clock().now_ms();
+        let mut begun = false;
+        let mut current = None;
+        self.inner.rebuild.send_modify(|slot| {
+            let under_way = slot.as_ref().is_some_and(|state| state.ended_at.is_none());
+            begun = !under_way;
+            if begun {
+                *slot = Some(RebuildState {
+                    id: uuid::Uuid::new_v4().to_string(),
+                    phase: RebuildPhase::Reading,
+                    records: 0,
+                    expected: 0,
+                    started_at: now,
+                    ended_at: None,
+                    error: None,
+                });
+            }
+            current.clone_from(slot);
+        });
+        if begun {
+            let inner = Arc::clone(&self.inner);
+            drop(
+                self.inner
+                    .runtime
+                    .spawn_blocking(move || Rebuild::run(inner)),
+            );
+        }
+        // INVARIANT: the slot was filled above.
+        current.unwrap_or_else(|| RebuildState {
+            id: String::new(),
+            phase: RebuildPhase::Failed,
+            records: 0,
+            expected: 0,
+            started_at: now,
+            ended_at: Some(now),
+            error: None,
+        })
+    }
+
+    /// The last rebuild of this process.
+    pub fn rebuild(&self) -> Option<RebuildState> {
+        self.inner.rebuild.borrow().clone()
+    }
+}
+
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest")
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn group(&self) -> String {
+        format!("{}warehouse", self.settings.kafka.topic_prefix)
+    }
+
+    /// A consumer that is no member of the group.
+    pub(super) fn consumer(&self, purpose: &str) -> anyhow::Result<BaseConsumer> {
+        let group = format!("{}.{purpose}", self.group());
+        self.settings
+            .kafka
+            .consumer(&format!("data-streams.{purpose}"), &group)
+            .create()
+            .with_context(|| format!("consumer for {purpose}"))
+    }
+
+    pub(super) fn sorter(&self, tables: Tables) -> Sorter {
+        let schemas = Arc::clone(&self.schemas);
+        let decoders = Decoders::new(schemas, self.settings.record_schema_id);
+        Sorter::new(
+            decoders,
+            Arc::clone(&self.control),
+            tables,
+            self.settings.patience,
+        )
+    }
+
+    pub(super) fn inserter(&self, encoder: Arc<Encoder>) -> Inserter {
+        Inserter {
+            store: Arc::clone(&self.store),
+            encoder,
+            health: self.context.health().clone(),
+            stop: self.context.draining().clone(),
+            expected: self.warehouse.subscribe(),
+        }
+    }
+
+    /// The live tables are others now.
+    pub(super) fn forget_tables(&self) {
+        self.encoder.forget();
+    }
+
+    fn letter_box(&self) -> anyhow::Result<KafkaLetterBox> {
+        let producer: FutureProducer = self
+            .settings
+            .kafka
+            .producer("data-streams.dead-letters")
+            .create()
+            .context("producer of the dead letters")?;
+        Ok(KafkaLetterBox {
+            producer,
+            topic: self.topics.dead_letters.clone(),
+        })
+    }
+
+    /// Waits for the store and asks it who it is; `false` where the process is
+    /// told to stop first.
+    async fn find_warehouse(&self) -> bool {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.store.warehouse_id().await {
+                Ok(id) => {
+                    self.context.health().holds(CLICKHOUSE);
+                    self.warehouse.send_replace(id);
+                    return true;
+                }
+                Err(error) => {
+                    self.context
+                        .health()
+                        .fails(CLICKHOUSE, super::insert::describe(&error));
+                }
+            }
+            tokio::select! {
+                () = self.context.draining().cancelled() => return false,
+                () = tokio::time::sleep(backoff.next()) => {}
+            }
+        }
+    }
+}
+
+/// Runs something that blocks on a thread of its own; the future is its end.
+fn on_thread(
+    name: &'static str,
+    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
+    let (end, ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(format!("ingest-{name}"))
+        .spawn(move || {
+            // Nobody waits where the process is being cut off.
+            drop(end.send(run()));
+        })
+        .with_context(|| format!("thread {name} cannot be started"))?;
+    Ok(async move {
+        ended
+            .await
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")))
+            .with_context(|| format!("ingest thread {name}"))
+    })
+}
