@@ -45,7 +45,6 @@ pub fn restore(
     partitions: &[i32],
 ) -> anyhow::Result<Restored> {
     let topics = Topics::with_prefix(&kafka.topic_prefix);
-    let reader = Reader::new(kafka, client_id)?;
     let mut restored = Restored::default();
     let own = partitions.iter().copied();
     for (topic, partitions) in [
@@ -53,7 +52,9 @@ pub fn restore(
         (&topics.status, own.collect()),
         (&topics.definitions, (0..kafka.record_partitions).collect()),
     ] {
-        reader.read_to_end(topic, partitions, |message| {
+        // Each with a client of its own: one that turns to another topic waits
+        // a second for its metadata.
+        Reader::new(kafka, client_id)?.read_to_end(topic, partitions, |message| {
             restored.take(&topics, decoder, message)
         })?;
     }
@@ -205,7 +206,7 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// Reads topics, one after the other.
+/// Reads a topic.
 struct Reader {
     consumer: BaseConsumer<Quiet>,
 }
@@ -232,9 +233,13 @@ impl Reader {
         let mut left: HashSet<i32> = partitions.into_iter().collect();
         let mut list = TopicPartitionList::new();
         for partition in &left {
-            list.add_partition_offset(topic, *partition, Offset::Beginning)?;
+            // Not `Beginning`, which the client first asks for, and half a
+            // second later again while it knows no leader. Where the log begins
+            // later, it is reset to the earliest.
+            list.add_partition_offset(topic, *partition, Offset::Offset(0))?;
         }
         self.consumer.assign(&list)?;
+        let started = Instant::now();
         let mut last = Instant::now();
         while !left.is_empty() {
             match self.consumer.poll(Duration::from_millis(200)) {
@@ -253,6 +258,8 @@ impl Reader {
                 bail!("the end of {topic} was not reached: nothing came for {PATIENCE:?}");
             }
         }
+        let read_ms = started.elapsed().as_millis();
+        tracing::trace!(topic, read_ms, "read to its end");
         Ok(())
     }
 }

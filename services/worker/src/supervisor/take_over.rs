@@ -41,6 +41,7 @@ pub(super) async fn take_over<S: Sources>(
             }
         }
     }
+    let started = Instant::now();
     let mut fencing = Vec::new();
     for assignment in assignments {
         let (world, number) = (Arc::clone(world), assignment.partition);
@@ -57,6 +58,7 @@ pub(super) async fn take_over<S: Sources>(
                 .context("cannot fence a partition")?,
         );
     }
+    let fenced_ms = started.elapsed().as_millis();
     crash::point(crash::Point::TakeOver);
     let (reader, numbers) = (
         Arc::clone(world),
@@ -70,5 +72,7 @@ pub(super) async fn take_over<S: Sources>(
     })
     .await
     .context("reading panicked")??;
+    let total_ms = started.elapsed().as_millis();
+    tracing::debug!(partitions = logs.len(), fenced_ms, total_ms, "fenced and read");
     Ok(TakenOver { logs, restored })
 }
