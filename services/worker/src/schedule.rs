@@ -151,12 +151,7 @@ pub enum Start {
 /// What is due now, or when something is. An unfinished run comes first, then
 /// the closing look of a pass, the one-time request, the backfill, the passes
 /// beside the interval (rare, so they starve nothing), the interval.
-pub fn due(
-    checkpoint: &Checkpoint,
-    wanted: &Wanted<'_>,
-    settings: &Settings,
-    now: Millis,
-) -> Due {
+pub fn due(checkpoint: &Checkpoint, wanted: &Wanted<'_>, settings: &Settings, now: Millis) -> Due {
     let request = wanted
         .request
         .filter(|request| checkpoint.request_done.as_deref() != Some(&request.request_id));
@@ -175,7 +170,10 @@ pub fn due(
         return anew(Reason::Archived, closing.request_id.clone());
     }
     if let Some(request) = request {
-        return anew(requested(checkpoint, request.kind), Some(request.request_id.clone()));
+        return anew(
+            requested(checkpoint, request.kind),
+            Some(request.request_id.clone()),
+        );
     }
     if !wanted.running {
         return Due::Never;
@@ -198,7 +196,11 @@ pub fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) {
 }
 
 fn anew(reason: Reason, request_id: Option<String>) -> Due {
-    Due::Now(RunPlan { reason, request_id, start: Start::New })
+    Due::Now(RunPlan {
+        reason,
+        request_id,
+        start: Start::New,
+    })
 }
 
 fn requested(checkpoint: &Checkpoint, kind: RequestKind) -> Reason {
@@ -220,7 +222,11 @@ fn unfinished(
 ) -> Option<RunPlan> {
     let run = checkpoint.run.as_ref()?;
     let reason = Reason::parse(&run.reason)?;
-    let start = if wanted.resume_run { Start::Resume } else { Start::GoOn };
+    let start = if wanted.resume_run {
+        Start::Resume
+    } else {
+        Start::GoOn
+    };
     let mut request_id = run.request_id.clone();
     if !wanted.running {
         let request = request?;
@@ -234,7 +240,11 @@ fn unfinished(
         }
         request_id = Some(request.request_id.clone());
     }
-    Some(RunPlan { reason, request_id, start })
+    Some(RunPlan {
+        reason,
+        request_id,
+        start,
+    })
 }
 
 fn scheduled(
@@ -254,9 +264,15 @@ fn scheduled(
     let last_late_at = checkpoint.last_late_at.max(checkpoint.last_full_at);
     let candidates = [
         (Reason::Full, full_at),
-        (Reason::Archived, pass(checkpoint.last_archived_at, settings.archived_interval)),
+        (
+            Reason::Archived,
+            pass(checkpoint.last_archived_at, settings.archived_interval),
+        ),
         (Reason::Late, pass(last_late_at, settings.late_interval)),
-        (Reason::Incremental, next(checkpoint.last_started_at, wanted.interval, now)),
+        (
+            Reason::Incremental,
+            next(checkpoint.last_started_at, wanted.interval, now),
+        ),
     ];
     let mut earliest = Millis::MAX;
     for (reason, at) in candidates {

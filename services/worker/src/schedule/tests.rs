@@ -67,7 +67,10 @@ fn a_missed_run_happens_once() {
 
 #[test]
 fn a_start_in_the_future_counts_as_due() {
-    let checkpoint = Checkpoint { last_started_at: Some(NOW + HOUR), ..idle() };
+    let checkpoint = Checkpoint {
+        last_started_at: Some(NOW + HOUR),
+        ..idle()
+    };
     check(&checkpoint, &running(), Reason::Incremental);
 }
 
@@ -81,7 +84,10 @@ fn passes_come_before_the_interval_in_their_order() {
         ..idle()
     };
     check(&checkpoint, &running(), Reason::Full);
-    let spent = Wanted { passes_from: Some(NOW + HOUR), ..running() };
+    let spent = Wanted {
+        passes_from: Some(NOW + HOUR),
+        ..running()
+    };
     check(&checkpoint, &spent, Reason::Incremental);
     checkpoint.last_full_at = Some(NOW - 2 * HOUR);
     check(&checkpoint, &running(), Reason::Archived);
@@ -93,65 +99,141 @@ fn passes_come_before_the_interval_in_their_order() {
 
 #[test]
 fn a_new_property_brings_a_full_pass() {
-    check(&Checkpoint { full_wanted: true, ..idle() }, &running(), Reason::Full);
+    check(
+        &Checkpoint {
+            full_wanted: true,
+            ..idle()
+        },
+        &running(),
+        Reason::Full,
+    );
 }
 
 #[test]
 fn an_unfinished_run_comes_first_and_keeps_its_id_but_after_a_stop() {
-    let run = Run { run_id: "a".to_owned(), reason: "late".to_owned(), ..Run::default() };
-    let mut checkpoint = Checkpoint { run: Some(run), full_wanted: true, ..idle() };
-    assert_eq!(check(&checkpoint, &running(), Reason::Late).start, Start::Resume);
-    let stopped = Wanted { resume_run: false, ..running() };
-    assert_eq!(check(&checkpoint, &stopped, Reason::Late).start, Start::GoOn);
+    let run = Run {
+        run_id: "a".to_owned(),
+        reason: "late".to_owned(),
+        ..Run::default()
+    };
+    let mut checkpoint = Checkpoint {
+        run: Some(run),
+        full_wanted: true,
+        ..idle()
+    };
+    assert_eq!(
+        check(&checkpoint, &running(), Reason::Late).start,
+        Start::Resume
+    );
+    let stopped = Wanted {
+        resume_run: false,
+        ..running()
+    };
+    assert_eq!(
+        check(&checkpoint, &stopped, Reason::Late).start,
+        Start::GoOn
+    );
     end_by_stop(&mut checkpoint, "b".to_owned());
     assert_eq!(checkpoint.run.map(|run| run.run_id).as_deref(), Some("b"));
 }
 
 #[test]
 fn a_closing_look_comes_before_a_request() {
-    let closing = schemas::Closing { request_id: Some("r1".to_owned()), ..Default::default() };
-    let checkpoint = Checkpoint { closing: Some(closing), ..idle() };
+    let closing = schemas::Closing {
+        request_id: Some("r1".to_owned()),
+        ..Default::default()
+    };
+    let checkpoint = Checkpoint {
+        closing: Some(closing),
+        ..idle()
+    };
     let wanted = request(RequestKind::Sync);
-    let plan =
-        check(&checkpoint, &Wanted { request: Some(&wanted), ..running() }, Reason::Archived);
+    let plan = check(
+        &checkpoint,
+        &Wanted {
+            request: Some(&wanted),
+            ..running()
+        },
+        Reason::Archived,
+    );
     assert_eq!(plan.request_id.as_deref(), Some("r1"));
 }
 
 #[test]
 fn a_request_runs_once_and_on_a_stopped_connection_too() {
-    let stopped = Wanted { running: false, ..running() };
-    for (kind, reason) in
-        [(RequestKind::Sync, Reason::Requested), (RequestKind::Resync, Reason::Full)]
-    {
+    let stopped = Wanted {
+        running: false,
+        ..running()
+    };
+    for (kind, reason) in [
+        (RequestKind::Sync, Reason::Requested),
+        (RequestKind::Resync, Reason::Full),
+    ] {
         let request = request(kind);
-        let wanted = Wanted { request: Some(&request), ..stopped };
+        let wanted = Wanted {
+            request: Some(&request),
+            ..stopped
+        };
         let plan = check(&idle(), &wanted, reason);
         assert_eq!(plan.request_id.as_deref(), Some("r2"));
-        check(&Checkpoint { cursor: None, ..idle() }, &wanted, Reason::Backfill);
-        let done = Checkpoint { request_done: Some("r2".to_owned()), ..idle() };
+        check(
+            &Checkpoint {
+                cursor: None,
+                ..idle()
+            },
+            &wanted,
+            Reason::Backfill,
+        );
+        let done = Checkpoint {
+            request_done: Some("r2".to_owned()),
+            ..idle()
+        };
         assert_eq!(due(&done, &wanted, &Settings::default(), NOW), Due::Never);
     }
-    assert_eq!(due(&idle(), &stopped, &Settings::default(), NOW), Due::Never);
+    assert_eq!(
+        due(&idle(), &stopped, &Settings::default(), NOW),
+        Due::Never
+    );
 }
 
 #[test]
 fn on_a_stopped_connection_a_suspended_run_serves_the_request_or_is_dropped() {
     let sync = request(RequestKind::Sync);
-    let wanted = Wanted { running: false, request: Some(&sync), ..running() };
+    let wanted = Wanted {
+        running: false,
+        request: Some(&sync),
+        ..running()
+    };
     for (reason, expected, start) in [
         ("incremental", Reason::Incremental, Start::Resume),
         ("full", Reason::Requested, Start::New),
         ("late", Reason::Requested, Start::New),
     ] {
-        let run = Run { reason: reason.to_owned(), ..Run::default() };
-        let plan = check(&Checkpoint { run: Some(run), ..idle() }, &wanted, expected);
-        assert_eq!((plan.start, plan.request_id.as_deref()), (start, Some("r2")));
+        let run = Run {
+            reason: reason.to_owned(),
+            ..Run::default()
+        };
+        let plan = check(
+            &Checkpoint {
+                run: Some(run),
+                ..idle()
+            },
+            &wanted,
+            expected,
+        );
+        assert_eq!(
+            (plan.start, plan.request_id.as_deref()),
+            (start, Some("r2"))
+        );
     }
 }
 
 #[test]
 fn a_hold_holds() {
-    let checkpoint = Checkpoint { hold_until: Some(NOW + 1), ..Checkpoint::default() };
+    let checkpoint = Checkpoint {
+        hold_until: Some(NOW + 1),
+        ..Checkpoint::default()
+    };
     assert_eq!(at(&checkpoint), Due::At(NOW + 1));
 }
 

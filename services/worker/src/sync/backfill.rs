@@ -20,17 +20,27 @@ use super::{
 use crate::sync::Search;
 
 /// Reads the archived list, then the live one.
-pub(super) async fn read<S: Source, K: Sink>(
-    session: &mut Session<'_, S, K>,
-) -> Result<(), Stop> {
-    let all = Search { from: 0, to: None, after_id: 0 };
-    let found = session.source.search(&session.stream.object_type, all).await?;
+pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
+    let all = Search {
+        from: 0,
+        to: None,
+        after_id: 0,
+    };
+    let found = session
+        .source
+        .search(&session.stream.object_type, all)
+        .await?;
     session.expect_total(found.value.total);
 
     if session.run.list.is_none() {
         session.run.list = Some(session.begin_list(true));
     }
-    if session.run.list.as_ref().is_some_and(|position| position.archived) {
+    if session
+        .run
+        .list
+        .as_ref()
+        .is_some_and(|position| position.archived)
+    {
         sweep::read(session, true).await?;
         if let Some(position) = &mut session.run.list {
             position.archived = false;

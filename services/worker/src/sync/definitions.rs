@@ -24,15 +24,20 @@ pub(super) fn merge(
     at: Millis,
     floor: i64,
 ) -> Option<Change> {
-    let mut by_name: HashMap<String, Property> =
-        listed.iter().map(|property| (property.name.clone(), property.clone())).collect();
+    let mut by_name: HashMap<String, Property> = listed
+        .iter()
+        .map(|property| (property.name.clone(), property.clone()))
+        .collect();
     let mut grew = false;
     let mut changed = false;
     let mut properties = Vec::with_capacity(known.properties.len().max(listed.len()));
     for property in &known.properties {
         let now = match by_name.remove(&property.name) {
             Some(now) => now,
-            None => Property { gone: true, ..property.clone() },
+            None => Property {
+                gone: true,
+                ..property.clone()
+            },
         };
         // One that comes back may have had values all along.
         grew |= property.gone && !now.gone;
@@ -63,7 +68,11 @@ mod tests {
     use super::*;
 
     fn property(name: &str, kind: &str) -> Property {
-        Property { name: name.to_owned(), kind: kind.to_owned(), ..Property::default() }
+        Property {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            ..Property::default()
+        }
     }
 
     fn known(properties: Vec<Property>) -> Definitions {
@@ -79,17 +88,35 @@ mod tests {
     #[test]
     fn the_same_list_in_another_order_changes_nothing() {
         let known = known(vec![property("a", "string"), property("b", "number")]);
-        assert_eq!(merge(&known, vec![property("b", "number"), property("a", "string")], 9, 0), None);
+        assert_eq!(
+            merge(
+                &known,
+                vec![property("b", "number"), property("a", "string")],
+                9,
+                0
+            ),
+            None
+        );
     }
 
     #[test]
     fn a_new_property_comes_last_and_counts_as_growth() {
         let known = known(vec![property("b", "string")]);
-        let change =
-            merge(&known, vec![property("a", "string"), property("b", "string")], 9, 7).unwrap();
+        let change = merge(
+            &known,
+            vec![property("a", "string"), property("b", "string")],
+            9,
+            7,
+        )
+        .unwrap();
         assert!(change.grew);
         assert_eq!(change.definitions.version, 8);
-        let names: Vec<_> = change.definitions.properties.iter().map(|p| p.name.as_str()).collect();
+        let names: Vec<_> = change
+            .definitions
+            .properties
+            .iter()
+            .map(|p| p.name.as_str())
+            .collect();
         assert_eq!(names, ["b", "a"]);
     }
 
@@ -108,13 +135,22 @@ mod tests {
     #[test]
     fn another_type_is_a_change_but_no_growth() {
         let known = known(vec![property("a", "string")]);
-        assert!(!merge(&known, vec![property("a", "number")], 9, 0).unwrap().grew);
+        assert!(
+            !merge(&known, vec![property("a", "number")], 9, 0)
+                .unwrap()
+                .grew
+        );
     }
 
     #[test]
     fn a_name_listed_twice_is_kept_once() {
-        let change =
-            merge(&known(vec![]), vec![property("a", "x"), property("a", "x")], 9, 0).unwrap();
+        let change = merge(
+            &known(vec![]),
+            vec![property("a", "x"), property("a", "x")],
+            9,
+            0,
+        )
+        .unwrap();
         assert_eq!(change.definitions.properties.len(), 1);
     }
 }

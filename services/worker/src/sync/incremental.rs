@@ -42,9 +42,7 @@ struct Read {
 }
 
 /// Reads the run's window.
-pub(super) async fn read<S: Source, K: Sink>(
-    session: &mut Session<'_, S, K>,
-) -> Result<(), Stop> {
+pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
     let cursor = session.checkpoint.cursor.unwrap_or(session.run.started_at);
     let settings = &session.stream.settings;
     let position = match (session.run.search.clone(), session.reason) {
@@ -78,7 +76,11 @@ async fn read_window<S: Source, K: Sink>(
     let mut reading = FuturesOrdered::new();
     while more || !reading.is_empty() {
         if more && searching.is_empty() && reading.len() < READS {
-            let search = Search { from: position.from, to: position.window_to, after_id };
+            let search = Search {
+                from: position.from,
+                to: position.window_to,
+                after_id,
+            };
             searching.push(source.search(object_type, search));
         }
         tokio::select! {
@@ -119,7 +121,8 @@ fn take<S: Source, K: Sink>(
     }
     for mut part in read.found {
         let sequence = session.sequence(part.sent_at);
-        part.value.retain(|object| windows::holds(position, object.updated_at));
+        part.value
+            .retain(|object| windows::holds(position, object.updated_at));
         records(part, sequence, &mut out);
     }
     let gone_at = read.gone.sent_at;
@@ -129,7 +132,10 @@ fn take<S: Source, K: Sink>(
             if losers.contains(&id) {
                 continue;
             }
-            let winner = read.winners.iter().find(|object| object.merged_ids.contains(&id));
+            let winner = read
+                .winners
+                .iter()
+                .find(|object| object.merged_ids.contains(&id));
             match winner {
                 // Its own read brings the deletion along.
                 Some(winner) if windows::is_ahead(position, winner.updated_at) => {}
@@ -164,18 +170,32 @@ async fn read_batch<S: Source>(
         if missing.is_empty() {
             break;
         }
-        let answer = source.batch_read(object_type, &missing, archived, definitions).await?;
+        let answer = source
+            .batch_read(object_type, &missing, archived, definitions)
+            .await?;
         sent_at = answer.sent_at;
         let mut objects = answer.value.objects;
         objects.sort_by_key(|object| object.id);
         objects.dedup_by_key(|object| object.id);
-        let (asked, others): (Vec<_>, Vec<_>) =
-            objects.into_iter().partition(|object| missing.binary_search(&object.id).is_ok());
+        let (asked, others): (Vec<_>, Vec<_>) = objects
+            .into_iter()
+            .partition(|object| missing.binary_search(&object.id).is_ok());
         winners.extend(others);
         missing.retain(|id| asked.binary_search_by_key(id, |object| object.id).is_err());
-        found.push(Fetched { sent_at, value: asked });
+        found.push(Fetched {
+            sent_at,
+            value: asked,
+        });
     }
-    Ok(Read { ids, found, winners, gone: Fetched { sent_at, value: missing } })
+    Ok(Read {
+        ids,
+        found,
+        winners,
+        gone: Fetched {
+            sent_at,
+            value: missing,
+        },
+    })
 }
 
 fn stuck() -> SourceError {

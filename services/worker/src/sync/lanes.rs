@@ -43,6 +43,7 @@ pub(super) struct Lanes {
     lanes: Vec<State>,
     /// How many requests may be under way; 1 where lanes are not tried.
     limit: usize,
+    under_way: usize,
     /// An answer has shown a cursor that can be an id.
     proven: bool,
     next_key: u64,
@@ -70,10 +71,15 @@ impl Lanes {
             proven: lanes.len() > 1,
             lanes: Vec::new(),
             limit: limit.max(1),
+            under_way: 0,
             next_key: 0,
             reach: FIRST_REACH,
         };
-        let lanes = if lanes.is_empty() { vec![Lane::default()] } else { lanes };
+        let lanes = if lanes.is_empty() {
+            vec![Lane::default()]
+        } else {
+            lanes
+        };
         for lane in lanes {
             // The cursor names the next record, or the last one returned.
             let last_id = cursor_id(lane.after.as_deref()).map_or(i64::MIN, |id| id - 1);
@@ -101,14 +107,17 @@ impl Lanes {
 
     /// The next page to ask for, if one more request may be under way.
     pub(super) fn ask(&mut self) -> Option<Ask> {
-        let under_way: usize =
-            self.lanes.iter().map(|s| usize::from(s.asked) + usize::from(s.probed)).sum();
-        if under_way >= self.limit {
+        if self.under_way >= self.limit {
             return None;
         }
         if let Some(state) = self.lanes.iter_mut().find(|s| !s.lane.done && !s.asked) {
             state.asked = true;
-            return Some(Ask { key: state.key, after: state.lane.after.clone(), probe: None });
+            self.under_way += 1;
+            return Some(Ask {
+                key: state.key,
+                after: state.lane.after.clone(),
+                probe: None,
+            });
         }
         let probes = self.lanes.iter().filter(|state| state.probed).count();
         if !self.proven || self.lanes.len() + probes >= self.limit {
@@ -117,16 +126,26 @@ impl Lanes {
         let (index, at) = self.best_split()?;
         let state = self.lanes.get_mut(index)?;
         state.probed = true;
-        Some(Ask { key: state.key, after: Some(at.to_string()), probe: Some(at) })
+        self.under_way += 1;
+        Some(Ask {
+            key: state.key,
+            after: Some(at.to_string()),
+            probe: Some(at),
+        })
     }
 
     /// Takes a lane's next page, and leaves in it what this lane has to
     /// return.
     pub(super) fn take_page(&mut self, key: u64, page: &mut ListPage) -> Result<(), Mismatch> {
-        let Some(index) = self.index_of(key) else { return Err(Mismatch) };
+        self.under_way = self.under_way.saturating_sub(1);
+        let Some(index) = self.index_of(key) else {
+            return Err(Mismatch);
+        };
         let end = self.end_of(index);
         let alone = self.lanes.len() == 1;
-        let Some(state) = self.lanes.get_mut(index) else { return Err(Mismatch) };
+        let Some(state) = self.lanes.get_mut(index) else {
+            return Err(Mismatch);
+        };
         state.asked = false;
         if self.limit > 1 {
             match check(page, state.last_id) {
@@ -148,10 +167,15 @@ impl Lanes {
         at: i64,
         page: &mut ListPage,
     ) -> Result<bool, Mismatch> {
-        let Some(index) = self.index_of(key) else { return Ok(false) };
+        self.under_way = self.under_way.saturating_sub(1);
+        let Some(index) = self.index_of(key) else {
+            return Ok(false);
+        };
         let end = self.end_of(index);
         let alone = self.lanes.len() == 1;
-        let Some(state) = self.lanes.get_mut(index) else { return Ok(false) };
+        let Some(state) = self.lanes.get_mut(index) else {
+            return Ok(false);
+        };
         state.probed = false;
         if self.limit == 1 || state.lane.done {
             return Ok(false);
@@ -189,6 +213,7 @@ impl Lanes {
 
     /// The source refused the cursor of a guess, so cursors are no ids.
     pub(super) fn refuse_probe(&mut self) -> Result<(), Mismatch> {
+        self.under_way = self.under_way.saturating_sub(1);
         if self.lanes.len() > 1 {
             return Err(Mismatch);
         }
@@ -202,7 +227,15 @@ impl Lanes {
     fn state(&mut self, lane: Lane, last_id: i64) -> State {
         let key = self.next_key;
         self.next_key += 1;
-        State { key, lane, last_id, empty_from: None, seen: 0, asked: false, probed: false }
+        State {
+            key,
+            lane,
+            last_id,
+            empty_from: None,
+            seen: 0,
+            asked: false,
+            probed: false,
+        }
     }
 
     fn index_of(&self, key: u64) -> Option<usize> {
@@ -211,7 +244,9 @@ impl Lanes {
 
     /// The first id of the next lane.
     fn end_of(&self, index: usize) -> Option<i64> {
-        self.lanes.get(index + 1).and_then(|next| next.lane.first_id)
+        self.lanes
+            .get(index + 1)
+            .and_then(|next| next.lane.first_id)
     }
 
     /// Joins every lane that was read to its end with the one after it, so
@@ -247,7 +282,10 @@ impl Lanes {
                 None => (i64::MAX, state.last_id.saturating_add(self.reach)),
                 Some(end) => {
                     let width = end.saturating_sub(state.last_id);
-                    (state.promise(width), state.last_id.saturating_add(width / 2))
+                    (
+                        state.promise(width),
+                        state.last_id.saturating_add(width / 2),
+                    )
                 }
             };
             if promise > WORTH_A_LANE
@@ -276,20 +314,27 @@ impl State {
             self.lane.first_id = self.lane.first_id.or(Some(first.id));
             self.last_id = self.last_id.max(last.id);
         }
-        self.seen = self.seen.saturating_add(i64::try_from(page.objects.len()).unwrap_or(0));
+        self.seen = self
+            .seen
+            .saturating_add(i64::try_from(page.objects.len()).unwrap_or(0));
         self.lane.done = met || page.next.is_none();
         self.lane.after = page.next.take().filter(|_| !self.lane.done);
     }
 
     /// Records to expect in that many ids, going by those seen.
     fn promise(&self, width: i64) -> i64 {
-        let span = self.lane.first_id.map_or(1, |first| self.last_id.saturating_sub(first) + 1);
+        let span = self
+            .lane
+            .first_id
+            .map_or(1, |first| self.last_id.saturating_sub(first) + 1);
         if self.seen == 0 || span <= self.seen {
             return width;
         }
         // In whole records for each thousand ids, so that nothing overflows.
         let share = (self.seen.saturating_mul(1_000) / span).max(1);
-        (width / 1_000).saturating_mul(share).max(width.saturating_mul(share) / 1_000)
+        (width / 1_000)
+            .saturating_mul(share)
+            .max(width.saturating_mul(share) / 1_000)
     }
 }
 
@@ -303,7 +348,9 @@ fn check(page: &ListPage, floor: i64) -> Result<Option<i64>, Mismatch> {
         }
         last = object.id;
     }
-    let Some(next) = page.next.as_deref() else { return Ok(None) };
+    let Some(next) = page.next.as_deref() else {
+        return Ok(None);
+    };
     match cursor_id(Some(next)) {
         Some(id) if id >= last => Ok(Some(id)),
         _ => Err(Mismatch),

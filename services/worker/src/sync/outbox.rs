@@ -21,7 +21,11 @@ pub(super) struct Outbox<'a, K> {
 
 impl<'a, K: Sink> Outbox<'a, K> {
     pub(super) fn new(sink: &'a K) -> Self {
-        Self { sink, waiting: VecDeque::new(), first: None }
+        Self {
+            sink,
+            waiting: VecDeque::new(),
+            first: None,
+        }
     }
 
     pub(super) fn push(&mut self, page: Page) {
@@ -39,7 +43,9 @@ impl<'a, K: Sink> Outbox<'a, K> {
     /// Submits one page. May be dropped at the await and called again.
     pub(super) async fn advance(&mut self) -> Result<(), SinkClosed> {
         if self.first.is_none() {
-            let Some(page) = self.waiting.pop_front() else { return Ok(()) };
+            let Some(page) = self.waiting.pop_front() else {
+                return Ok(());
+            };
             self.first = Some(Box::pin(self.sink.submit(page)));
         }
         if let Some(submission) = &mut self.first {

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use schemas::{
-    Checkpoint, Closing, Definitions, FullPass, ListPosition, Millis, PropertyMap, Run,
-};
+use schemas::{Checkpoint, Closing, Definitions, FullPass, ListPosition, Millis, PropertyMap, Run};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -68,11 +66,18 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         checkpoint.connection.clone_from(&stream.connection);
         checkpoint.stream.clone_from(&stream.object_type);
         checkpoint.portal_id = stream.portal_id;
-        let fresh = || Run { run_id: new_run_id(), ..Run::default() };
+        let fresh = || Run {
+            run_id: new_run_id(),
+            ..Run::default()
+        };
         let mut run = match (plan.start, checkpoint.run.take()) {
             (Start::New, _) | (_, None) => fresh(),
             (Start::Resume, Some(run)) => run,
-            (Start::GoOn, Some(run)) => Run { run_id: new_run_id(), records: 0, ..run },
+            (Start::GoOn, Some(run)) => Run {
+                run_id: new_run_id(),
+                records: 0,
+                ..run
+            },
         };
         plan.reason.as_str().clone_into(&mut run.reason);
         run.request_id = plan.request_id;
@@ -113,7 +118,10 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             }
         }
         self.progress.send_modify(|progress| {
-            *progress = Progress { run: Some(self.run.clone()), expected_total: None };
+            *progress = Progress {
+                run: Some(self.run.clone()),
+                expected_total: None,
+            };
         });
         Ok(())
     }
@@ -137,7 +145,9 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         let listed = self.source.definitions(&self.stream.object_type).await?;
         let floor = self.checkpoint.definitions_version;
         let change = definitions::merge(&self.definitions, listed.value, listed.sent_at, floor);
-        let Some(change) = change else { return Ok((listed.sent_at, false)) };
+        let Some(change) = change else {
+            return Ok((listed.sent_at, false));
+        };
         self.checkpoint.definitions_version = change.definitions.version;
         self.definitions = Arc::new(change.definitions);
         self.unsent = true;
@@ -156,11 +166,17 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     pub(super) fn begin_list(&mut self, archived: bool) -> ListPosition {
         let began_at = self.run.started_at;
         let began_sequence = self.sequence(began_at);
-        ListPosition { archived, began_at, began_sequence, lanes: Vec::new() }
+        ListPosition {
+            archived,
+            began_at,
+            began_sequence,
+            lanes: Vec::new(),
+        }
     }
 
     pub(super) fn expect_total(&self, total: i64) {
-        self.progress.send_modify(|progress| progress.expected_total = Some(total));
+        self.progress
+            .send_modify(|progress| progress.expected_total = Some(total));
     }
 
     /// Puts records on their way, with the position after them.
@@ -168,14 +184,21 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
         self.run.records = self.run.records.saturating_add(count);
         self.checkpoint.records_total = self.checkpoint.records_total.saturating_add(count);
-        let checkpoint = Checkpoint { run: Some(self.run.clone()), ..self.checkpoint.clone() };
+        let checkpoint = Checkpoint {
+            run: Some(self.run.clone()),
+            ..self.checkpoint.clone()
+        };
         self.send_page(records, checkpoint);
     }
 
     fn send_page(&mut self, records: Vec<Record>, checkpoint: Checkpoint) {
         let definitions =
             std::mem::take(&mut self.unsent).then(|| Definitions::clone(&self.definitions));
-        self.outbox.push(Page { records, checkpoint, definitions });
+        self.outbox.push(Page {
+            records,
+            checkpoint,
+            definitions,
+        });
     }
 
     /// Ends the run: the last page says how.

@@ -27,8 +27,17 @@ pub(super) async fn read<S: Source, K: Sink>(
 ) -> Result<(), Stop> {
     let source = session.source;
     let stream = session.stream;
-    let position = session.run.list.as_ref().map(|list| list.lanes.clone()).unwrap_or_default();
-    let limit = if session.checkpoint.single_lane { 1 } else { stream.settings.lanes };
+    let position = session
+        .run
+        .list
+        .as_ref()
+        .map(|list| list.lanes.clone())
+        .unwrap_or_default();
+    let limit = if session.checkpoint.single_lane {
+        1
+    } else {
+        stream.settings.lanes
+    };
     let mut lanes = Lanes::new(position, limit);
     let definitions = Arc::clone(&session.definitions);
     let mut in_flight = FuturesUnordered::new();
@@ -36,7 +45,13 @@ pub(super) async fn read<S: Source, K: Sink>(
         while session.outbox.has_room()
             && let Some(ask) = lanes.ask()
         {
-            in_flight.push(fetch(source, &stream.object_type, archived, &definitions, ask));
+            in_flight.push(fetch(
+                source,
+                &stream.object_type,
+                archived,
+                &definitions,
+                ask,
+            ));
         }
         tokio::select! {
             submitted = session.outbox.advance(), if !session.outbox.is_empty() => submitted?,
@@ -59,7 +74,9 @@ async fn fetch<S: Source>(
     definitions: &Definitions,
     ask: Ask,
 ) -> Answer {
-    let result = source.list(object_type, archived, ask.after.as_deref(), definitions).await;
+    let result = source
+        .list(object_type, archived, ask.after.as_deref(), definitions)
+        .await;
     Answer { ask, result }
 }
 
@@ -82,7 +99,9 @@ fn take<S: Source, K: Sink>(
             if page.value.next.is_some() && page.value.next == ask.after {
                 return Err(stuck().into());
             }
-            lanes.take_page(ask.key, &mut page.value).map(|()| Some(page))
+            lanes
+                .take_page(ask.key, &mut page.value)
+                .map(|()| Some(page))
         }
     };
     let Ok(taken) = taken else {
@@ -90,7 +109,10 @@ fn take<S: Source, K: Sink>(
         return Err(Stop::Restart);
     };
     if lanes.is_single() && !was_single {
-        tracing::info!(stream = session.stream.object_type, "list cursor is no id, reading in one lane");
+        tracing::info!(
+            stream = session.stream.object_type,
+            "list cursor is no id, reading in one lane"
+        );
         session.checkpoint.single_lane = true;
     }
     let Some(page) = taken else { return Ok(()) };
@@ -99,7 +121,10 @@ fn take<S: Source, K: Sink>(
     }
     let sequence = session.sequence(page.sent_at);
     let mut out = Vec::new();
-    let objects = Fetched { sent_at: page.sent_at, value: page.value.objects };
+    let objects = Fetched {
+        sent_at: page.sent_at,
+        value: page.value.objects,
+    };
     records(objects, sequence, &mut out);
     session.send(out);
     Ok(())

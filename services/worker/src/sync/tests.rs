@@ -1,0 +1,231 @@
+//! Runs against a portal that changes between the answers, and a log that
+//! breaks off anywhere.
+
+mod history;
+mod log;
+mod portal;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use schemas::{Checkpoint, Definitions, Request, RequestKind};
+
+use self::{history::Story, log::Log, portal::Portal};
+use super::*;
+use crate::schedule::{Due, Settings, Wanted, due};
+
+/// One stream, from run to run.
+struct Stream {
+    portal: Portal,
+    log: Log,
+    context: StreamContext,
+    checkpoint: Checkpoint,
+}
+
+impl Stream {
+    fn new(portal: Portal, lanes: usize) -> Self {
+        let context = StreamContext {
+            connection: "default".to_owned(),
+            portal_id: 7,
+            object_type: "contacts".to_owned(),
+            definitions: Arc::new(Definitions {
+                portal_id: 7,
+                object_type: "contacts".to_owned(),
+                version: 0,
+                fetched_at: 0,
+                properties: Vec::new(),
+            }),
+            settings: Settings {
+                lanes,
+                ..Settings::default()
+            },
+        };
+        Self {
+            portal,
+            log: Log::default(),
+            context,
+            checkpoint: Checkpoint::default(),
+        }
+    }
+
+    fn wanted(request: Option<&Request>) -> Wanted<'_> {
+        Wanted {
+            running: true,
+            interval: 60_000,
+            request,
+            resume_run: true,
+            passes_from: None,
+        }
+    }
+
+    /// Makes the run that is due, if one is.
+    async fn step(&mut self, request: Option<&Request>) -> Option<RunEnd> {
+        let due = due(
+            &self.checkpoint,
+            &Self::wanted(request),
+            &self.context.settings,
+            self.portal.now(),
+        );
+        let Due::Now(plan) = due else { return None };
+        let progress = watch::Sender::new(Progress::default());
+        let checkpoint = self.checkpoint.clone();
+        let end = super::run(
+            &self.portal,
+            &self.log,
+            &self.context,
+            checkpoint,
+            plan,
+            &progress,
+        )
+        .await;
+        // What a restart finds, which for a run that ended well is its end.
+        let (checkpoint, definitions) = self.log.position();
+        if end.outcome == Outcome::Closed {
+            self.log.reopen();
+        } else {
+            assert_eq!(Some(&end.checkpoint), checkpoint.as_ref());
+        }
+        self.checkpoint = checkpoint.unwrap_or_default();
+        if let Some(definitions) = definitions {
+            self.context.definitions = Arc::new(definitions);
+        }
+        Some(end)
+    }
+
+    /// Makes runs until none is due.
+    async fn catch_up(&mut self) {
+        for _ in 0..400 {
+            if self.step(None).await.is_none() {
+                return;
+            }
+        }
+        panic!("there is always another run: {:?}", self.checkpoint);
+    }
+
+    /// One full pass asked for, with nothing changing meanwhile.
+    async fn resync(&mut self, id: &str) {
+        let request = Request {
+            stream: "contacts".to_owned(),
+            request_id: id.to_owned(),
+            kind: RequestKind::Resync,
+            requested_at: 0,
+        };
+        while self.checkpoint.request_done.as_deref() != Some(id) {
+            self.step(Some(&request)).await.expect("the request is due");
+        }
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    /// The heart of the product: whatever changes meanwhile, and wherever it
+    /// breaks off, the log ends with the truth and says nothing twice.
+    #[test]
+    fn the_log_ends_with_the_truth(story in history::stories(true)) {
+        block_on(async {
+            let Story { portal, lanes, crashes, rounds } = story;
+            let mut stream = Stream::new(portal, lanes);
+            stream.log.crash_after(crashes);
+            for _ in 0..rounds {
+                stream.catch_up().await;
+                stream.portal.pass_time(61_000);
+            }
+            stream.portal.be_quiet();
+            stream.log.crash_after(Vec::new());
+            stream.portal.pass_time(61_000);
+            stream.catch_up().await;
+            stream.resync("quiet").await;
+            stream.log.check_nothing_twice();
+            stream.log.check_truth(&stream.portal, stream.checkpoint.full_pass.as_ref());
+        });
+    }
+
+    /// Search alone finds every creation and change, and nothing is restarted
+    /// for ever.
+    #[test]
+    fn changes_need_no_full_pass(story in history::stories(false)) {
+        block_on(async {
+            let Story { portal, lanes, crashes, rounds } = story;
+            let mut stream = Stream::new(portal, lanes);
+            stream.log.crash_after(crashes);
+            for _ in 0..rounds {
+                stream.catch_up().await;
+                stream.portal.pass_time(61_000);
+            }
+            stream.portal.be_quiet();
+            stream.portal.pass_time(61_000);
+            stream.catch_up().await;
+            stream.log.check_nothing_twice();
+            stream.log.check_truth(&stream.portal, None);
+        });
+    }
+}
+
+#[test]
+fn more_records_in_one_millisecond_than_a_search_returns() {
+    block_on(async {
+        let mut stream = Stream::new(Portal::quiet(1, 50), 4);
+        stream.catch_up().await;
+        stream.portal.pass_time(120_000);
+        stream.portal.touch_all_at_once(12_000);
+        stream.portal.pass_time(120_000);
+        let end = stream.step(None).await.unwrap();
+        assert_eq!(
+            (end.reason, end.outcome),
+            (Reason::Incremental, Outcome::Succeeded)
+        );
+        stream.log.check_nothing_twice();
+        stream.log.check_truth(&stream.portal, None);
+    });
+}
+
+#[test]
+fn a_new_property_reads_the_window_again_and_brings_a_full_pass() {
+    block_on(async {
+        let mut stream = Stream::new(Portal::quiet(2, 250), 4);
+        stream.catch_up().await;
+        stream.portal.pass_time(120_000);
+        stream.portal.touch_all_at_once(300);
+        stream.portal.pass_time(120_000);
+        stream.portal.add_property_after_calls(3);
+        let first = stream.step(None).await.unwrap();
+        assert_eq!(first.outcome, Outcome::Restarted);
+        let second = stream.step(None).await.unwrap();
+        assert_eq!(
+            (second.reason, second.outcome),
+            (Reason::Incremental, Outcome::Succeeded)
+        );
+        assert_ne!(first.run_id, second.run_id);
+        assert_eq!(stream.step(None).await.unwrap().reason, Reason::Full);
+        assert_eq!(stream.step(None).await.unwrap().reason, Reason::Archived);
+        assert_eq!(stream.step(None).await, None);
+    });
+}
+
+#[test]
+fn a_large_list_is_read_in_lanes_and_an_opaque_one_is_not() {
+    block_on(async {
+        for opaque in [false, true] {
+            let mut portal = Portal::quiet(3, 5_000);
+            portal.opaque = opaque;
+            let mut stream = Stream::new(portal, 8);
+            let end = stream.step(None).await.unwrap();
+            assert_eq!(
+                (end.outcome, end.expected_total),
+                (Outcome::Succeeded, Some(5_000))
+            );
+            assert_eq!(stream.checkpoint.single_lane, opaque);
+            assert_eq!(stream.portal.most_at_once() > 4, !opaque);
+            stream.log.check_nothing_twice();
+            stream.log.check_truth(&stream.portal, None);
+        }
+    });
+}

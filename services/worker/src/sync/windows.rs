@@ -9,14 +9,24 @@ use schemas::{Millis, SearchPosition};
 /// order of ids, open at its end, so that fresh and ever-changing records
 /// arrive too. The cursor will move to the lag before now, never back.
 pub(super) fn since_cursor(cursor: Millis, now: Millis, lag: Millis) -> SearchPosition {
-    SearchPosition { from: cursor, to: (now - lag).max(cursor), window_to: None, last_id: 0 }
+    SearchPosition {
+        from: cursor,
+        to: (now - lag).max(cursor),
+        window_to: None,
+        last_id: 0,
+    }
 }
 
 /// Where a late run starts: the window of that span before the cursor. What
 /// lies behind the cursor is the next incremental run's.
 pub(super) fn before_cursor(cursor: Millis, span: Millis) -> SearchPosition {
     let from = cursor.saturating_sub(span).max(0);
-    SearchPosition { from, to: cursor, window_to: Some(cursor), last_id: 0 }
+    SearchPosition {
+        from,
+        to: cursor,
+        window_to: Some(cursor),
+        last_id: 0,
+    }
 }
 
 /// Whether an object, as read, belongs to the window. The read shows its

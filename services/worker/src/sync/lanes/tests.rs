@@ -1,0 +1,139 @@
+use proptest::prelude::*;
+use schemas::PropertyMap;
+
+use super::*;
+use crate::sync::Object;
+
+fn object(id: i64) -> Object {
+    Object {
+        id,
+        created_at: 0,
+        updated_at: 0,
+        archived: false,
+        merged_ids: Vec::new(),
+        properties: PropertyMap::default(),
+    }
+}
+
+/// A list whose cursor is the id of the next record.
+fn page(ids: &[i64], after: Option<&str>, size: usize) -> ListPage {
+    let from = after.map_or(0, |after| after.parse().unwrap());
+    let rest: Vec<_> = ids.iter().copied().filter(|id| *id >= from).collect();
+    ListPage {
+        objects: rest.iter().take(size).map(|id| object(*id)).collect(),
+        next: rest.get(size).map(i64::to_string),
+    }
+}
+
+/// Answers in an order that `turns` picks, and returns all ids and the number
+/// of requests. After `crash` answers the lanes start again from the position.
+fn read_all(
+    ids: &[i64],
+    size: usize,
+    limit: usize,
+    turns: &[usize],
+    crash: usize,
+) -> (Vec<i64>, usize) {
+    let mut lanes = Lanes::new(Vec::new(), limit);
+    let mut asked: Vec<Ask> = Vec::new();
+    let (mut out, mut count) = (Vec::new(), 0);
+    while !lanes.is_done() {
+        while let Some(ask) = lanes.ask() {
+            asked.push(ask);
+        }
+        assert!(asked.len() <= limit.max(1));
+        let turn = turns.get(count % turns.len()).copied().unwrap_or(0);
+        let ask = asked.remove(turn % asked.len());
+        count += 1;
+        let mut page = page(ids, ask.after.as_deref(), size);
+        let taken = match ask.probe {
+            Some(at) => lanes.take_probe(ask.key, at, &mut page).unwrap(),
+            None => lanes.take_page(ask.key, &mut page).map(|()| true).unwrap(),
+        };
+        if taken {
+            out.extend(page.objects.iter().map(|object| object.id));
+        }
+        if count == crash {
+            asked.clear();
+            lanes = Lanes::new(lanes.position(), limit);
+        }
+    }
+    (out, count)
+}
+
+proptest! {
+    #[test]
+    fn every_id_is_returned_once_whatever_the_order_of_answers(
+        ids in proptest::collection::btree_set(1i64..5_000, 0..400),
+        scale in prop_oneof![Just(1i64), Just(977), Just(10_000_019)],
+        size in 1usize..20,
+        limit in 1usize..9,
+        turns in proptest::collection::vec(0usize..9, 1..40),
+        crash in 0usize..60,
+    ) {
+        let ids: Vec<_> = ids.into_iter().map(|id| id * scale).collect();
+        let (mut out, _) = read_all(&ids, size, limit, &turns, crash);
+        out.sort_unstable();
+        prop_assert_eq!(out, ids);
+    }
+}
+
+#[test]
+fn a_long_list_is_read_in_lanes_at_the_cost_of_few_requests() {
+    let ids: Vec<i64> = (1..=20_000).map(|n| 51_000_000_000 + n * 7).collect();
+    let (out, requests) = read_all(&ids, 100, 12, &[0], 0);
+    assert_eq!(out.len(), ids.len());
+    assert!(requests < 260, "{requests} requests for 200 pages");
+}
+
+#[test]
+fn a_cursor_that_is_no_id_means_one_lane() {
+    let mut lanes = Lanes::new(Vec::new(), 8);
+    let ask = lanes.ask().unwrap();
+    let mut first = ListPage {
+        objects: vec![object(1), object(2)],
+        next: Some("b3BhcXVl".to_owned()),
+    };
+    lanes.take_page(ask.key, &mut first).unwrap();
+    assert!(lanes.is_single());
+    assert_eq!(first.objects.len(), 2);
+    let ask = lanes.ask().unwrap();
+    assert_eq!(ask.after.as_deref(), Some("b3BhcXVl"));
+    assert_eq!(lanes.ask(), None);
+    let mut last = ListPage {
+        objects: vec![object(1)],
+        next: None,
+    };
+    lanes.take_page(ask.key, &mut last).unwrap();
+    assert!(lanes.is_done());
+}
+
+#[test]
+fn a_number_that_turns_out_to_be_no_id_ends_the_run_once_lanes_exist() {
+    let lane = |after: &str, first| Lane {
+        after: Some(after.to_owned()),
+        first_id: Some(first),
+        done: false,
+    };
+    let mut lanes = Lanes::new(vec![lane("10", 1), lane("500", 400)], 4);
+    let ask = lanes.ask().unwrap();
+    let mut page = ListPage {
+        objects: vec![object(5)],
+        next: Some("20".to_owned()),
+    };
+    assert_eq!(lanes.take_page(ask.key, &mut page), Err(Mismatch));
+}
+
+#[test]
+fn a_refused_guess_means_one_lane_while_there_is_but_one() {
+    let ids: Vec<i64> = (1..=1_000).collect();
+    let mut lanes = Lanes::new(Vec::new(), 4);
+    let ask = lanes.ask().unwrap();
+    lanes
+        .take_page(ask.key, &mut page(&ids, None, 100))
+        .unwrap();
+    assert!(lanes.ask().unwrap().probe.is_none());
+    assert!(lanes.ask().unwrap().probe.is_some());
+    lanes.refuse_probe().unwrap();
+    assert!(lanes.is_single());
+}

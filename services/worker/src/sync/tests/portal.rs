@@ -1,0 +1,457 @@
+//! A portal in memory: lists, search behind an index that lags, batch reads,
+//! and changes between any two answers.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use schemas::{Definitions, Millis, Property, PropertyMapBuilder};
+use tokio::task::yield_now;
+
+use super::super::{
+    Batch, Fetched, ListPage, Object, Portal as Account, Search, SearchPage, Source, SourceError,
+};
+
+const START: Millis = 1_800_000_000_000;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) created: Millis,
+    pub(super) updated: Millis,
+    pub(super) archived: bool,
+    pub(super) value: u32,
+    merged_ids: Vec<i64>,
+}
+
+/// What the portal does between answers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unrest {
+    /// Changes for each answer, in percent.
+    pub(super) changes: u32,
+    /// Archive, restore, merge and erase as well.
+    pub(super) moves: bool,
+    /// New properties still to come.
+    pub(super) new_properties: u32,
+    /// Upper bound of the index's lag.
+    pub(super) lag: Millis,
+}
+
+#[derive(Debug)]
+struct State {
+    now: Millis,
+    rng: StdRng,
+    unrest: Unrest,
+    objects: BTreeMap<i64, Entry>,
+    /// By id: from when on the index shows which last-modified time.
+    index: BTreeMap<i64, Vec<(Millis, Option<Millis>)>>,
+    merged: HashMap<i64, i64>,
+    properties: u32,
+    calls: u32,
+    grow_at: Option<u32>,
+    in_flight: usize,
+    most_at_once: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Portal {
+    state: Mutex<State>,
+    pub(super) opaque: bool,
+    pub(super) page_size: usize,
+    pub(super) search_size: usize,
+    pub(super) origin: String,
+}
+
+impl Portal {
+    pub(super) fn quiet(seed: u64, count: usize) -> Self {
+        let portal = Self {
+            state: Mutex::new(State {
+                now: START,
+                rng: StdRng::seed_from_u64(seed),
+                unrest: Unrest::default(),
+                objects: BTreeMap::new(),
+                index: BTreeMap::new(),
+                merged: HashMap::new(),
+                properties: 1,
+                calls: 0,
+                grow_at: None,
+                in_flight: 0,
+                most_at_once: 0,
+            }),
+            opaque: false,
+            page_size: 100,
+            search_size: 200,
+            origin: String::new(),
+        };
+        let mut state = portal.state();
+        for _ in 0..count {
+            state.create();
+            state.now += 5;
+        }
+        state.now += 60_000;
+        drop(state);
+        portal
+    }
+
+    pub(super) fn be_unquiet(&self, unrest: Unrest) {
+        self.state().unrest = unrest;
+    }
+
+    pub(super) fn be_quiet(&self) {
+        self.state().unrest = Unrest::default();
+    }
+
+    pub(super) fn pass_time(&self, ms: Millis) {
+        self.state().now += ms;
+    }
+
+    pub(super) fn touch_all_at_once(&self, at_least: usize) {
+        let mut state = self.state();
+        while state.objects.len() < at_least {
+            state.create();
+        }
+        let ids: Vec<_> = state.objects.keys().copied().collect();
+        for id in ids {
+            state.touch(id);
+        }
+    }
+
+    pub(super) fn add_property_after_calls(&self, calls: u32) {
+        let mut state = self.state();
+        state.grow_at = Some(state.calls + calls);
+    }
+
+    pub(super) fn most_at_once(&self) -> usize {
+        self.state().most_at_once
+    }
+
+    pub(super) fn truth(&self) -> BTreeMap<i64, Object> {
+        let state = self.state();
+        let names: Vec<_> = (0..state.properties).map(property_name).collect();
+        state
+            .objects
+            .iter()
+            .map(|(id, entry)| (*id, read(*id, entry, &names)))
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Answers after a while, with changes before it.
+    async fn answer<T>(
+        &self,
+        value: impl FnOnce(&Self, &mut State) -> T,
+    ) -> Result<Fetched<T>, SourceError> {
+        let under_way = UnderWay::new(self);
+        let (sent_at, before, after) = {
+            let mut state = self.state();
+            (
+                state.now,
+                state.rng.random_range(0..3),
+                state.rng.random_range(0..3),
+            )
+        };
+        for _ in 0..before {
+            yield_now().await;
+        }
+        let value = {
+            let mut state = self.state();
+            state.tick();
+            value(self, &mut state)
+        };
+        for _ in 0..after {
+            yield_now().await;
+        }
+        drop(under_way);
+        Ok(Fetched { sent_at, value })
+    }
+}
+
+struct UnderWay<'a>(&'a Portal);
+
+impl<'a> UnderWay<'a> {
+    fn new(portal: &'a Portal) -> Self {
+        let mut state = portal.state();
+        state.in_flight += 1;
+        state.most_at_once = state.most_at_once.max(state.in_flight);
+        Self(portal)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.state().in_flight -= 1;
+    }
+}
+
+impl State {
+    fn tick(&mut self) {
+        self.calls += 1;
+        self.now += self.rng.random_range(1..150);
+        if self.grow_at.is_some_and(|at| self.calls >= at) {
+            self.grow_at = None;
+            self.properties += 1;
+        }
+        let mut percent = self.unrest.changes;
+        while percent > 0 {
+            if self.rng.random_range(0..100) < percent.min(100) {
+                self.change();
+            }
+            percent = percent.saturating_sub(100);
+        }
+        if self.unrest.new_properties > 0 && self.rng.random_range(0..40) == 0 {
+            self.unrest.new_properties -= 1;
+            self.properties += 1;
+        }
+    }
+
+    fn change(&mut self) {
+        let kind = self
+            .rng
+            .random_range(0..if self.unrest.moves { 100 } else { 60 });
+        match kind {
+            0..45 => {
+                if let Some(id) = self.pick(false) {
+                    self.touch(id);
+                }
+            }
+            45..60 => self.create(),
+            60..72 => self.archive(true),
+            72..84 => self.archive(false),
+            84..92 => self.merge(),
+            _ => {
+                let archived = self.rng.random_bool(0.3);
+                if let Some(id) = self.pick(archived) {
+                    self.objects.remove(&id);
+                    self.show(id, None);
+                }
+            }
+        }
+    }
+
+    fn pick(&mut self, archived: bool) -> Option<i64> {
+        let ids: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|(_, o)| o.archived == archived)
+            .map(|(id, _)| *id)
+            .collect();
+        (!ids.is_empty()).then(|| ids[self.rng.random_range(0..ids.len())])
+    }
+
+    fn create(&mut self) {
+        let last = self.index.keys().next_back().copied().unwrap_or(500);
+        let id = last
+            + if self.rng.random_bool(0.02) {
+                50_000
+            } else {
+                self.rng.random_range(1..9)
+            };
+        let entry = Entry {
+            created: self.now,
+            updated: self.now,
+            archived: false,
+            value: 1,
+            merged_ids: Vec::new(),
+        };
+        self.objects.insert(id, entry);
+        self.show(id, Some(self.now));
+    }
+
+    fn touch(&mut self, id: i64) {
+        let now = self.now;
+        if let Some(entry) = self.objects.get_mut(&id) {
+            entry.updated = now;
+            entry.value += 1;
+            self.show(id, Some(now));
+        }
+    }
+
+    fn archive(&mut self, archived: bool) {
+        if let Some(id) = self.pick(!archived) {
+            let entry = self.objects.get_mut(&id).unwrap();
+            entry.archived = archived;
+            let updated = entry.updated;
+            self.show(id, (!archived).then_some(updated));
+        }
+    }
+
+    fn merge(&mut self) {
+        let (Some(a), Some(b)) = (self.pick(false), self.pick(false)) else {
+            return;
+        };
+        if a == b {
+            return;
+        }
+        self.create();
+        let winner = *self.index.keys().next_back().unwrap();
+        let mut merged_ids = vec![a, b];
+        for loser in [a, b] {
+            let entry = self.objects.remove(&loser).unwrap();
+            merged_ids.extend(entry.merged_ids);
+            self.merged.insert(loser, winner);
+            self.show(loser, None);
+        }
+        self.objects.get_mut(&winner).unwrap().merged_ids = merged_ids;
+    }
+
+    fn show(&mut self, id: i64, updated: Option<Millis>) {
+        let lag = if self.unrest.lag > 0 {
+            self.rng.random_range(0..self.unrest.lag)
+        } else {
+            0
+        };
+        let shown = self.index.entry(id).or_default();
+        let from = shown
+            .last()
+            .map_or(0, |(from, _)| *from)
+            .max(self.now + lag);
+        shown.push((from, updated));
+    }
+}
+
+fn property_name(number: u32) -> String {
+    format!("p{number}")
+}
+
+fn read(id: i64, entry: &Entry, names: &[String]) -> Object {
+    let mut properties = PropertyMapBuilder::default();
+    for name in names {
+        properties.push(name, &entry.value.to_string());
+    }
+    Object {
+        id,
+        created_at: entry.created,
+        updated_at: entry.updated,
+        archived: entry.archived,
+        merged_ids: entry.merged_ids.clone(),
+        properties: properties.finish(),
+    }
+}
+
+fn names(definitions: &Definitions) -> Vec<String> {
+    definitions
+        .properties
+        .iter()
+        .map(|property| property.name.clone())
+        .collect()
+}
+
+impl Source for Portal {
+    fn now(&self) -> Millis {
+        self.state().now
+    }
+
+    async fn portal(&self) -> Result<Account, SourceError> {
+        Ok(Account {
+            portal_id: 7,
+            now: self.now(),
+        })
+    }
+
+    async fn definitions(&self, _: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
+        let property = |number| Property {
+            name: property_name(number),
+            ..Property::default()
+        };
+        self.answer(|_, state| (0..state.properties).map(property).collect())
+            .await
+    }
+
+    async fn list(
+        &self,
+        _: &str,
+        archived: bool,
+        after: Option<&str>,
+        properties: &Definitions,
+    ) -> Result<Fetched<ListPage>, SourceError> {
+        let from: i64 = match after.map(|after| after.trim_start_matches('x').parse()) {
+            Some(Ok(from)) => from,
+            Some(Err(error)) => panic!("cursor: {error}"),
+            None => 0,
+        };
+        let names = names(properties);
+        self.answer(|portal, state| {
+            let mut rest = state
+                .objects
+                .range(from..)
+                .filter(|(_, o)| o.archived == archived);
+            let objects = rest
+                .by_ref()
+                .take(portal.page_size)
+                .map(|(id, o)| read(*id, o, &names))
+                .collect();
+            let next = rest.next().map(|(id, _)| {
+                if portal.opaque {
+                    format!("x{id}")
+                } else {
+                    id.to_string()
+                }
+            });
+            ListPage { objects, next }
+        })
+        .await
+    }
+
+    async fn search(&self, _: &str, search: Search) -> Result<Fetched<SearchPage>, SourceError> {
+        self.answer(|portal, state| {
+            let shown = |entries: &[(Millis, Option<Millis>)]| {
+                entries
+                    .iter()
+                    .rev()
+                    .find(|(from, _)| *from <= state.now)
+                    .and_then(|(_, at)| *at)
+            };
+            let mut ids: Vec<i64> = state
+                .index
+                .range(search.after_id + 1..)
+                .filter(|(_, entries)| {
+                    shown(entries)
+                        .is_some_and(|at| at >= search.from && search.to.is_none_or(|to| at < to))
+                })
+                .map(|(id, _)| *id)
+                .collect();
+            let total = i64::try_from(ids.len()).unwrap();
+            let more = ids.len() > portal.search_size;
+            ids.truncate(portal.search_size);
+            SearchPage { ids, total, more }
+        })
+        .await
+    }
+
+    async fn batch_read(
+        &self,
+        _: &str,
+        ids: &[i64],
+        archived: bool,
+        properties: &Definitions,
+    ) -> Result<Fetched<Batch>, SourceError> {
+        assert!(ids.len() <= 100);
+        let names = names(properties);
+        self.answer(|_, state| {
+            let mut found = BTreeMap::new();
+            for id in ids {
+                let mut id = *id;
+                while let Some(winner) = state.merged.get(&id) {
+                    id = *winner;
+                }
+                if let Some(entry) = state.objects.get(&id).filter(|o| o.archived == archived) {
+                    found.insert(id, read(id, entry, &names));
+                }
+            }
+            let missing = ids
+                .iter()
+                .copied()
+                .filter(|id| !found.contains_key(id))
+                .collect();
+            Batch {
+                objects: found.into_values().rev().collect(),
+                missing,
+            }
+        })
+        .await
+    }
+}
