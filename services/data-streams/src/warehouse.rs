@@ -1,1 +1,283 @@
-//! placeholder
+//! The warehouse: `ClickHouse`, and the only place that knows it.
+//!
+//! Each connection lands in a destination database with views for people, and
+//! a database `<destination>_raw` beside it with the storage: one wide typed
+//! table per object type, and `changes` with every version. It must not know
+//! where records come from, nor who asks for them.
+
+mod block;
+mod error;
+mod query;
+mod session;
+
+mod layout;
+mod migrations;
+mod names;
+mod rebuild;
+mod sweep;
+mod tables;
+mod value;
+mod views;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use schemas::{Definitions, FullPass};
+
+pub use self::{
+    error::{Advice, Error},
+    query::{Archived, Filter, Page, Record},
+    session::Settings,
+};
+use self::{
+    layout::Layout,
+    names::{CHANGES, DESTINATION, META, OBJECT_TYPE, checked, qualified, quoted, raw_database},
+    session::Session,
+};
+use crate::ingest::{
+    Block, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target,
+};
+
+/// For how long the types of a table's columns are believed when records are
+/// read; another process may have changed them.
+const LAYOUT_AGE: Duration = Duration::from_secs(5);
+
+/// The warehouse.
+#[derive(Debug)]
+pub struct Warehouse {
+    session: Session,
+    /// By database and table: what blocks are encoded for.
+    layouts: Mutex<HashMap<(String, String), Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    layout: Arc<Layout>,
+    read_at: Instant,
+}
+
+impl Warehouse {
+    /// A warehouse that is connected to when it is first needed.
+    pub fn new(settings: &Settings) -> Self {
+        Self { session: Session::new(settings), layouts: Mutex::default() }
+    }
+
+    /// Whether it answers and takes our password.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.session.execute("ping", "SELECT 1 FORMAT Null").await
+    }
+
+    /// Brings the bookkeeping up to date. To be called before all else.
+    pub async fn prepare(&self) -> Result<(), Error> {
+        migrations::apply(&self.session).await
+    }
+
+    /// A page of records; `None` where the object type is not stored.
+    pub async fn records(
+        &self,
+        destination: &str,
+        object_type: &str,
+        filter: &Filter,
+    ) -> Result<Option<Page>, Error> {
+        checked(DESTINATION, destination)?;
+        if checked(OBJECT_TYPE, object_type).is_err() {
+            return Ok(None);
+        }
+        let Some(layout) = self.recent_layout(destination, object_type).await? else {
+            return Ok(None);
+        };
+        query::page(&self.session, (destination, object_type), &layout, filter).await.map(Some)
+    }
+
+    /// One record, archived or not; `None` where there is none.
+    pub async fn record(
+        &self,
+        destination: &str,
+        object_type: &str,
+        id: u64,
+    ) -> Result<Option<Record>, Error> {
+        let filter = Filter {
+            limit: 1,
+            ids: Some(vec![id]),
+            archived: Archived::Any,
+            ..Filter::default()
+        };
+        let page = self.records(destination, object_type, &filter).await?;
+        Ok(page.and_then(|page| page.records.into_iter().next()))
+    }
+
+    async fn recent_layout(
+        &self,
+        destination: &str,
+        object_type: &str,
+    ) -> Result<Option<Arc<Layout>>, Error> {
+        let raw = raw_database(destination);
+        if let Some(known) = self.known(&raw, object_type)
+            && known.read_at.elapsed() < LAYOUT_AGE
+        {
+            return Ok(Some(known.layout));
+        }
+        let Some(layout) = tables::layout(&self.session, &raw, object_type).await? else {
+            return Ok(None);
+        };
+        Ok(Some(self.learn(&raw, object_type, Arc::new(layout))))
+    }
+
+    fn known(&self, raw: &str, table: &str) -> Option<Known> {
+        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        layouts.get(&(raw.to_owned(), table.to_owned())).cloned()
+    }
+
+    fn learn(&self, raw: &str, table: &str, layout: Arc<Layout>) -> Arc<Layout> {
+        let known = Known { layout: Arc::clone(&layout), read_at: Instant::now() };
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        layouts.insert((raw.to_owned(), table.to_owned()), known);
+        layout
+    }
+
+    fn forget_all(&self) {
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[async_trait]
+impl Store for Warehouse {
+    async fn warehouse_id(&self) -> Result<String, StoreError> {
+        self.prepare().await?;
+        let meta = quoted(META);
+        // Inserts nothing where there already is one.
+        let make = format!(
+            "INSERT INTO {meta}.warehouse (id) SELECT generateUUIDv4() WHERE NOT EXISTS \
+             (SELECT 1 FROM {meta}.warehouse)"
+        );
+        self.session.execute("name the warehouse", &make).await?;
+        let query = self
+            .session
+            .client()
+            .query(&format!(
+                "SELECT toString(id) FROM {meta}.warehouse ORDER BY created_at, id LIMIT 1"
+            ))
+            .fetch_one::<String>();
+        Ok(self.session.within("read the warehouse's id", query).await?)
+    }
+
+    async fn apply(
+        &self,
+        target: &Target,
+        definitions: Option<&Definitions>,
+    ) -> Result<(), StoreError> {
+        let layout = tables::apply(&self.session, target, definitions).await?;
+        self.learn(&raw_database(&target.destination), &tables::wide_name(target), layout);
+        Ok(())
+    }
+
+    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError> {
+        let raw = raw_database(&target.destination);
+        let table = tables::wide_name(target);
+        let Some(known) = self.known(&raw, &table) else {
+            return Err(StoreError::new(
+                StoreErrorKind::SchemaChanged,
+                format!("columns of {} are not known", qualified(&raw, &table)),
+            ));
+        };
+        let encoded = block::encode(&known.layout, rows);
+        let refused =
+            encoded.refused.into_iter().map(|(row, why)| (row, why.to_owned())).collect();
+        if encoded.rows == 0 {
+            return Ok(Encoded { blocks: Vec::new(), refused });
+        }
+        let rows = encoded.rows;
+        // `changes` first: whoever sees a version in the wide table then finds
+        // its properties. It only grows, so that a rebuild adds to it as well.
+        let blocks = [(CHANGES, encoded.changes), (table.as_str(), encoded.wide)]
+            .map(|(table, native)| block_for(&raw, table, native, rows))
+            .into();
+        Ok(Encoded { blocks, refused })
+    }
+
+    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
+        Ok(self.session.insert(&block.statement, block.bytes.clone(), token).await?)
+    }
+
+    async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError> {
+        let raw = raw_database(&target.destination);
+        let table = qualified(&raw, &tables::wide_name(target));
+        Ok(sweep::mark_deleted(&self.session, &table, pass).await?)
+    }
+
+    async fn begin_rebuild(&self) -> Result<(), StoreError> {
+        self.forget_shadows();
+        Ok(rebuild::begin(&self.session).await?)
+    }
+
+    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let outcome = rebuild::finish(&self.session).await;
+        // A live table may have other columns than before.
+        self.forget_all();
+        Ok(outcome?)
+    }
+
+    async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
+        let query = self
+            .session
+            .client()
+            .query("SELECT topic, partition, offset FROM `_hubspot_streams`.recovered FINAL")
+            .fetch_all::<(String, i32, i64)>();
+        let rows = self.session.within("read the recovered dead letters", query).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(topic, partition, offset)| Place { topic, partition, offset })
+            .collect())
+    }
+
+    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = places
+            .iter()
+            .map(|place| {
+                format!("({}, {}, {})", names::literal(&place.topic), place.partition, place.offset)
+            })
+            .collect();
+        let statement = format!(
+            "INSERT INTO `_hubspot_streams`.recovered (topic, partition, offset) VALUES {}",
+            rows.join(", ")
+        );
+        Ok(self.session.execute("note recovered dead letters", &statement).await?)
+    }
+}
+
+impl Warehouse {
+    fn forget_shadows(&self) {
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        layouts.retain(|(_, table), _| !table.ends_with(names::REBUILD_SUFFIX));
+    }
+}
+
+fn block_for(raw: &str, table: &str, native: block::Native, rows: usize) -> Block {
+    let table = qualified(raw, table);
+    let columns: Vec<_> = native.columns.iter().map(|name| quoted(name)).collect();
+    Block {
+        statement: format!("INSERT INTO {table} ({}) FORMAT Native", columns.join(", ")),
+        table,
+        bytes: native.bytes.into(),
+        rows,
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        let kind = match error.advice() {
+            Advice::Retry => StoreErrorKind::Unavailable,
+            Advice::SchemaChanged => StoreErrorKind::SchemaChanged,
+            Advice::Poison => StoreErrorKind::Poison,
+            Advice::Fatal => StoreErrorKind::Fatal,
+        };
+        Self { kind, context: error.to_string(), source: Some(Box::new(error)) }
+    }
+}

@@ -1,0 +1,29 @@
+-- One row per version of an object of one type; the newest version counts.
+-- A column per property follows, added as the definitions grow. No partitions,
+-- so that one insert is one part; compact parts, as a wide part holds several
+-- files open for each column.
+CREATE TABLE IF NOT EXISTS {table}
+(
+    _object_id UInt64,
+    _portal_id UInt64,
+    _created_at DateTime64(3, 'UTC'),
+    _updated_at DateTime64(3, 'UTC'),
+    _synced_at DateTime64(3, 'UTC'),
+    _archived Bool,
+    _deleted Bool,
+    _run_id LowCardinality(String),
+    _connection LowCardinality(String),
+    _version UInt128,
+    _fetch_sequence UInt64,
+    _topic LowCardinality(String),
+    _partition Int32,
+    _offset Int64,
+    _merged_into Nullable(UInt64),
+    _extra JSON
+)
+ENGINE = ReplacingMergeTree(_version)
+ORDER BY _object_id
+SETTINGS non_replicated_deduplication_window = 1000,
+         min_bytes_for_wide_part = 536870912,
+         min_age_to_force_merge_seconds = 3600,
+         min_age_to_force_merge_on_partition_only = 1

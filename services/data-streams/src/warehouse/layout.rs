@@ -1,0 +1,253 @@
+//! Which column of a table holds which property, and what has to change when
+//! the definitions do.
+//!
+//! The table itself is the only memory: a column's comment says which property
+//! it holds. So two processes that look at one table think alike. It must not
+//! know how a statement is sent.
+
+use std::collections::{HashMap, HashSet};
+
+use schemas::{Definitions, Property};
+use serde::{Deserialize, Serialize};
+
+/// Property columns a table may have; the values of further properties go to
+/// `_extra`. Beyond about 1,000 columns inserts and merges become slow.
+pub(crate) const COLUMN_LIMIT: usize = 800;
+
+/// What a property's column holds. Every one is `Nullable`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnType {
+    /// The text as it is.
+    Text,
+    /// A double.
+    Number,
+    /// An identifier, which a double would round.
+    Identifier,
+    /// A truth value.
+    Boolean,
+    /// A day.
+    Date,
+    /// A time in milliseconds.
+    Time,
+}
+
+impl ColumnType {
+    /// By HubSpot's type, which is an open set: what is not known is text.
+    pub(crate) fn of(property: &Property) -> Self {
+        let is_identifier =
+            property.name == "hs_object_id" || property.referenced_object_type.is_some();
+        match property.kind.as_str() {
+            "number" if is_identifier => Self::Identifier,
+            "number" => Self::Number,
+            "bool" => Self::Boolean,
+            "date" => Self::Date,
+            "datetime" => Self::Time,
+            _ => Self::Text,
+        }
+    }
+
+    /// As ClickHouse writes it.
+    pub(crate) fn sql(self) -> &'static str {
+        match self {
+            Self::Text => "Nullable(String)",
+            Self::Number => "Nullable(Float64)",
+            Self::Identifier => "Nullable(Int64)",
+            Self::Boolean => "Nullable(Bool)",
+            Self::Date => "Nullable(Date32)",
+            Self::Time => "Nullable(DateTime64(3, 'UTC'))",
+        }
+    }
+
+    fn from_sql(text: &str) -> Option<Self> {
+        [Self::Text, Self::Number, Self::Identifier, Self::Boolean, Self::Date, Self::Time]
+            .into_iter()
+            .find(|kind| kind.sql() == text)
+    }
+}
+
+/// A column that holds a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    /// Its name in the table.
+    pub name: String,
+    /// Its type.
+    pub kind: ColumnType,
+    /// What its comment says.
+    pub note: Note,
+}
+
+/// The comment of a column, as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// HubSpot's name of the property.
+    pub property: String,
+    /// Its name for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// Its description for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// HubSpot no longer lists it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+}
+
+impl Note {
+    fn of(property: &Property) -> Self {
+        Self {
+            property: property.name.clone(),
+            label: property.label.clone(),
+            description: property.description.clone(),
+            gone: property.gone,
+        }
+    }
+
+    /// As stored.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// As people read it in the view.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.label.clone();
+        if !self.description.is_empty() && self.description != self.label {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&self.description);
+        }
+        if self.gone {
+            text.push_str(" (no longer in HubSpot)");
+        }
+        text.trim_start().to_owned()
+    }
+}
+
+/// The property columns of one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// In the table's order.
+    pub columns: Vec<Column>,
+    /// Place in `columns` of the column that takes a property's values.
+    current: HashMap<String, usize>,
+    /// Whether any property has more than one column.
+    has_changed_types: bool,
+    /// When the definitions that made it were read from HubSpot.
+    pub defined_at: i64,
+}
+
+/// One part of an `ALTER`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A new column.
+    Add(Column),
+    /// A new comment on a column.
+    Comment(Column),
+}
+
+impl Layout {
+    /// From a table's columns: name, type, comment. Our own columns have no
+    /// note and are passed over.
+    pub(crate) fn read<'a>(
+        rows: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
+        defined_at: i64,
+    ) -> Self {
+        let mut layout = Self { defined_at, ..Self::default() };
+        for (name, kind, comment) in rows {
+            let column = ColumnType::from_sql(kind)
+                .zip(serde_json::from_str::<Note>(comment).ok())
+                .map(|(kind, note)| Column { name: name.to_owned(), kind, note });
+            if let Some(column) = column.filter(|_| !name.starts_with('_')) {
+                layout.push(column);
+            }
+        }
+        layout
+    }
+
+    fn push(&mut self, column: Column) {
+        // A later column of the same property has its later type.
+        let earlier = self.current.insert(column.note.property.clone(), self.columns.len());
+        self.has_changed_types |= earlier.is_some();
+        self.columns.push(column);
+    }
+
+    /// The column that takes a property's values, and its place.
+    pub(crate) fn current(&self, property: &str) -> Option<(usize, &Column)> {
+        let place = *self.current.get(property)?;
+        Some((place, self.columns.get(place)?))
+    }
+
+    /// Whether the column at this place takes its property's values.
+    pub(crate) fn is_current(&self, place: usize) -> bool {
+        let property = self.columns.get(place).map(|column| column.note.property.as_str());
+        // Only a property that changed its type has more than one column.
+        !self.has_changed_types
+            || property.and_then(|property| self.current.get(property)) == Some(&place)
+    }
+
+    /// Every property once, in the order of its first column, with its
+    /// columns, the latest first.
+    pub(crate) fn properties(&self) -> Vec<(&str, Vec<&Column>)> {
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut found: Vec<(&str, Vec<&Column>)> = Vec::new();
+        for column in &self.columns {
+            let property = column.note.property.as_str();
+            let place = *places.entry(property).or_insert(found.len());
+            match found.get_mut(place) {
+                Some((_, columns)) => columns.insert(0, column),
+                None => found.push((property, vec![column])),
+            }
+        }
+        found
+    }
+
+    /// What has to change for these definitions. Older ones than the table's
+    /// change nothing, so that a late reader cannot turn a type back.
+    pub(crate) fn plan(&self, definitions: &Definitions) -> Vec<Change> {
+        if definitions.fetched_at < self.defined_at {
+            return Vec::new();
+        }
+        let mut taken: HashSet<String> =
+            self.columns.iter().map(|column| column.name.clone()).collect();
+        let mut seen = HashSet::new();
+        let mut changes = Vec::new();
+        for property in &definitions.properties {
+            if property.name.is_empty() || !seen.insert(property.name.as_str()) {
+                continue;
+            }
+            let kind = ColumnType::of(property);
+            let note = Note::of(property);
+            match self.current(&property.name) {
+                Some((_, column)) if column.kind == kind => {
+                    if column.note != note {
+                        changes.push(Change::Comment(Column { note, ..column.clone() }));
+                    }
+                }
+                Some(_) | None if taken.len() >= COLUMN_LIMIT => {}
+                Some(_) | None => {
+                    let name = free_name(&property.name, &taken);
+                    taken.insert(name.clone());
+                    changes.push(Change::Add(Column { name, kind, note }));
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// HubSpot's own name where it is free. A leading underscore is ours, and a
+/// further column of the same name gets a number.
+fn free_name(property: &str, taken: &HashSet<String>) -> String {
+    let base =
+        if property.starts_with('_') { format!("property{property}") } else { property.to_owned() };
+    if !taken.contains(&base) {
+        return base;
+    }
+    (2u32..)
+        .map(|number| format!("{base}__{number}"))
+        .find(|name| !taken.contains(name))
+        .unwrap_or(base)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The connection to ClickHouse: settings, timeouts, and one way to run a
+//! statement.
+//!
+//! It must not know any table.
+
+use std::{fmt, future::Future, time::Duration};
+
+use bytes::Bytes;
+use clickhouse::{Client, Compression, insert_formatted::CompressedData};
+use hyper_util::{
+    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error::{Error, During as _};
+
+/// Time for one statement. An `ALTER` of a wide table waits for merges.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Connections idle for longer are closed: ClickHouse closes them after 3 s
+/// or 10 s, and a request onto a dying one fails.
+const IDLE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Where the warehouse is and who we are.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `http://host:port` of the HTTP interface.
+    pub url: String,
+    /// A user who may create databases, tables and views.
+    pub user: String,
+    /// That user's password.
+    pub password: SecretString,
+}
+
+/// A pool of connections.
+#[derive(Clone)]
+pub(crate) struct Session {
+    client: Client,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let mut connector = HttpConnector::new();
+        // Without it a small insert waits 40 ms for a delayed acknowledgement.
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        connector.set_keepalive(Some(Duration::from_secs(60)));
+        let http = HttpClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_LIMIT)
+            .build(connector);
+        let client = Client::with_http_client(http)
+            .with_url(settings.url.trim_end_matches('/'))
+            .with_user(&settings.user)
+            .with_password(settings.password.expose_secret())
+            .with_compression(Compression::Lz4)
+            .with_product_info("data-streams", env!("CARGO_PKG_VERSION"))
+            // On by default; it would answer before the rows are stored.
+            .with_setting("async_insert", "0")
+            .with_setting("wait_end_of_query", "1");
+        Self { client }
+    }
+
+    /// For queries with rows.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs a statement without rows. Question marks in it are themselves.
+    pub(crate) async fn execute(
+        &self,
+        action: &'static str,
+        statement: &str,
+    ) -> Result<(), Error> {
+        self.within(action, self.client.query_raw(statement).execute()).await
+    }
+
+    /// Bounds a request in time and says what it was for.
+    pub(crate) async fn within<T>(
+        &self,
+        action: &'static str,
+        request: impl Future<Output = Result<T, clickhouse::error::Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(STATEMENT_LIMIT, request).await {
+            Ok(outcome) => outcome.during(action),
+            Err(_) => Err(Error::TimedOut { action, seconds: STATEMENT_LIMIT.as_secs() }),
+        }
+    }
+
+    /// Inserts one block of Native bytes; the same token inserts once.
+    pub(crate) async fn insert(
+        &self,
+        statement: &str,
+        bytes: Bytes,
+        token: &str,
+    ) -> Result<(), Error> {
+        const ACTION: &str = "insert a block";
+        // Compressing 16 MB takes long enough to hold up other tasks.
+        let compressed = tokio::task::spawn_blocking(move || {
+            CompressedData::new(&bytes, Compression::Lz4)
+        })
+        .await
+        .map_err(|error| Error::Answer { action: ACTION, reason: error.to_string() })?
+        .during(ACTION)?;
+        let mut insert = self
+            .client
+            .insert_formatted_with(statement)
+            .with_setting("insert_deduplicate", "1")
+            .with_setting("insert_deduplication_token", token)
+            .with_setting("json_type_escape_dots_in_keys", "1")
+            .with_setting("type_json_skip_duplicated_paths", "1");
+        self.within(ACTION, async {
+            insert.send_compressed(compressed).await?;
+            insert.end().await
+        })
+        .await
+    }
+}
