@@ -22,6 +22,7 @@ use rdkafka::{
     ClientContext, Offset, Statistics, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
     error::KafkaError,
+    topic_partition_list::TopicPartitionListElem,
 };
 use tokio::{
     runtime::Handle,
@@ -125,7 +126,7 @@ impl ConsumerContext for GroupContext {
             let partitions = list
                 .elements()
                 .iter()
-                .map(|element| element.partition())
+                .map(TopicPartitionListElem::partition)
                 .collect();
             self.push(Event::Assigned(partitions));
         }
@@ -212,8 +213,11 @@ impl Poller {
         let last = self.take();
         self.state.pending.extend(last);
         for batch in std::mem::take(&mut self.state.pending) {
-            let sent = tokio::time::timeout(Duration::from_secs(3), self.out.send(batch));
-            if self.runtime.block_on(async { sent.await }).is_err() {
+            let limit = Duration::from_secs(3);
+            let sent = self
+                .runtime
+                .block_on(async { tokio::time::timeout(limit, self.out.send(batch)).await });
+            if !matches!(sent, Ok(Ok(()))) {
                 break;
             }
         }

@@ -87,7 +87,7 @@ impl Follower {
     }
 
     fn assign(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let partitions = loop {
             match partitions(&self.consumer, &self.topic) {
                 Ok(count) if count > 0 => break count,
@@ -110,7 +110,8 @@ impl Follower {
     }
 
     fn sleep(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime
+            .block_on(async { tokio::time::sleep(time).await });
     }
 
     /// `None` where it was told to stop while the registry was away.

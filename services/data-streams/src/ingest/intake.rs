@@ -147,8 +147,8 @@ impl Sorter {
         };
         let mut poison = Vec::new();
         let mut held: BTreeMap<i32, Held> = BTreeMap::new();
-        let mut rows: BTreeMap<(String, String, i64), (i64, Vec<usize>)> = BTreeMap::new();
-        let mut last: Option<((String, String, i64), (i64, Vec<usize>))> = None;
+        let mut rows = Rows::new();
+        let mut last: Option<(Key, Indexes)> = None;
         for (index, (message, datum)) in source.messages.iter().zip(&source.data).enumerate() {
             if held.contains_key(&message.partition) {
                 continue;
@@ -246,9 +246,13 @@ impl Sorter {
     }
 }
 
-type Rows = BTreeMap<(String, String, i64), (i64, Vec<usize>)>;
+/// Connection, object type and portal.
+type Key = (String, String, i64);
+/// The highest version of definitions, and the rows.
+type Indexes = (i64, Vec<usize>);
+type Rows = BTreeMap<Key, Indexes>;
 
-fn flush(rows: &mut Rows, last: Option<((String, String, i64), (i64, Vec<usize>))>) {
+fn flush(rows: &mut Rows, last: Option<(Key, Indexes)>) {
     let Some((key, (version, indexes))) = last else {
         return;
     };

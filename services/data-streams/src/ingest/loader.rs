@@ -198,10 +198,16 @@ impl Loader {
             // this batch or an earlier one.
             batch.next.insert(partition, held.offset);
             self.held.insert(partition, held.turn);
-            drop(self.holds.send(Hold {
-                partition,
-                offset: held.offset,
-            }));
+            if self
+                .holds
+                .send(Hold {
+                    partition,
+                    offset: held.offset,
+                })
+                .is_err()
+            {
+                tracing::debug!("the consumer has ended before a hold");
+            }
         }
     }
 }
@@ -314,3 +320,6 @@ impl Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,8 +69,8 @@ pub(super) struct Rebuild {
 
 impl Rebuild {
     /// Blocks its thread until the rebuild has ended.
-    pub(super) fn run(inner: Arc<Inner>) {
-        let outcome = Self::new(Arc::clone(&inner)).and_then(Self::go);
+    pub(super) fn run(inner: &Arc<Inner>) {
+        let outcome = Self::new(Arc::clone(inner)).and_then(Self::go);
         let now = inner.context.clock().now_ms();
         inner.rebuild.send_modify(|state| {
             let Some(state) = state else { return };
@@ -116,7 +116,7 @@ impl Rebuild {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
         });
         loop {
-            let step = self.replay.step(|message| Message::detach(message, 0))?;
+            let step = self.replay.step(|message| Message::detach(message, 0));
             if self.stopped() {
                 anyhow::bail!("the process was stopped");
             }
@@ -156,8 +156,7 @@ impl Rebuild {
         let ends = self.replay.ends()?;
         let mut quiet_since = Instant::now();
         while !self.replay.has_reached(&ends, quiet_since) {
-            if let Step::Message(message) =
-                self.replay.step(|message| Message::detach(message, 0))?
+            if let Step::Message(message) = self.replay.step(|message| Message::detach(message, 0))
             {
                 quiet_since = Instant::now();
                 self.take_in(message)?;

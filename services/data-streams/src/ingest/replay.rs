@@ -60,16 +60,13 @@ impl Replay {
     }
 
     /// One message, taken in by `take`.
-    pub(crate) fn step<T>(
-        &mut self,
-        take: impl FnOnce(&BorrowedMessage<'_>) -> T,
-    ) -> anyhow::Result<Step<T>> {
+    pub(crate) fn step<T>(&mut self, take: impl FnOnce(&BorrowedMessage<'_>) -> T) -> Step<T> {
         match self.consumer.poll(Duration::from_millis(100)) {
             None => {}
             Some(Ok(message)) => {
                 self.ended.remove(&message.partition());
                 self.next.insert(message.partition(), message.offset() + 1);
-                return Ok(Step::Message(take(&message)));
+                return Step::Message(take(&message));
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.ended.insert(partition);
@@ -78,7 +75,7 @@ impl Replay {
             Some(Err(error)) => tracing::debug!(%error, topic = self.topic, "cannot be read now"),
         }
         let all = i32::try_from(self.ended.len()).unwrap_or(i32::MAX) >= self.partitions;
-        Ok(if all { Step::End } else { Step::Nothing })
+        if all { Step::End } else { Step::Nothing }
     }
 
     /// By partition, the end of the log now.

@@ -11,6 +11,7 @@ use std::{
 use super::{
     Inner, Place, ReplayError, Tables,
     dead_letter::DeadLetter,
+    insert::Stopped,
     intake::Encoder,
     message::Message,
     replay::{Replay, Step},
@@ -106,7 +107,7 @@ impl Inner {
             };
             let refused: HashSet<usize> = refused
                 .await
-                .map_err(|_| ReplayError::Stopped)?
+                .map_err(|Stopped| ReplayError::Stopped)?
                 .into_iter()
                 .map(|(index, _)| index)
                 .collect();
@@ -135,7 +136,7 @@ impl Inner {
         let mut replay = Replay::new(self.consumer("dead-letters")?, topic)?;
         let mut seen = HashSet::new();
         loop {
-            match replay.step(DeadLetter::read)? {
+            match replay.step(DeadLetter::read) {
                 Step::Message(letter) => {
                     if !recovered.contains(&letter.place) && seen.insert(letter.place.clone()) {
                         take(letter);

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Control, Store, Tables,
-    batch::{Batcher, Limits},
+    batch::{Batch, Batcher, Limits},
     conditions::CLICKHOUSE,
     consumer::{GroupCommits, GroupContext, Poller, Progress},
     dead_letter::{DeadLetter, KafkaLetterBox},
@@ -28,7 +28,7 @@ use super::{
     gate::{Commits, Gate},
     insert::{Backoff, Inserter},
     intake::{Encoder, Patience, Sorter},
-    loader::{Delivery, Loader},
+    loader::{Delivery, Hold, Loader},
     passes::Passes,
     rebuild::{Rebuild, RebuildPhase, RebuildState},
     reprocess::Reprocessed,
@@ -126,94 +126,43 @@ impl Ingest {
         if !inner.find_warehouse().await {
             return Ok(());
         }
-        let group = inner.group();
         let gate = Arc::new(Gate::default());
         let (batches, received) = mpsc::channel(1);
         let (holds, held) = mpsc::unbounded_channel();
-        let records = inner.topics.records.clone();
-        let mut config = inner
-            .settings
-            .kafka
-            .consumer("data-streams.records", &group);
-        config
-            // A crashed member must not hold up the others for long.
-            .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "1500")
-            .set("statistics.interval.ms", "2000");
-        let consumer: Arc<BaseConsumer<GroupContext>> = Arc::new(
-            config
-                .create_with_context(GroupContext::new(Arc::clone(&gate), &records))
-                .context("consumer of the records topic")?,
-        );
+        let consumer = Arc::new(inner.group_consumer(&gate)?);
         let commits: Arc<dyn Commits> = Arc::new(GroupCommits {
             consumer: Arc::clone(&consumer),
-            topic: records.clone(),
+            topic: inner.topics.records.clone(),
             warehouse: inner.warehouse.subscribe(),
         });
         // Set once: an ingest runs once.
         drop(inner.commits.set(Arc::clone(&commits)));
-        let stop = inner.context.draining().clone();
-        let follower = Follower {
-            consumer: inner.consumer("definitions")?,
-            topic: inner.topics.definitions.clone(),
-            schemas: Arc::clone(&inner.schemas),
-            known: inner.known.clone(),
-            runtime: inner.runtime.clone(),
-            stop: stop.clone(),
-        };
-        let poller = Poller {
-            consumer: Arc::clone(&consumer),
-            topic: records.clone(),
-            batcher: Batcher::new(inner.settings.limits),
-            out: batches,
-            holds: held,
-            gate: Arc::clone(&gate),
-            warehouse: inner.warehouse.subscribe(),
-            health: inner.context.health().clone(),
-            runtime: inner.runtime.clone(),
-            stop: stop.clone(),
-            state: Progress::default(),
+        let follower = inner.follower()?;
+        let poller = inner.poller(&consumer, &gate, batches, held);
+        let delivery = Delivery {
+            inserter: inner.inserter(Arc::clone(&inner.encoder)),
+            letters: Arc::new(inner.letter_box()?),
+            commits,
+            gate,
+            context: inner.context.clone(),
         };
         let loader = Loader {
-            topic: records.clone(),
+            topic: inner.topics.records.clone(),
             sorter: inner.sorter(Tables::Live),
-            delivery: Arc::new(Delivery {
-                inserter: inner.inserter(Arc::clone(&inner.encoder)),
-                letters: Arc::new(inner.letter_box()?),
-                commits,
-                gate,
-                context: inner.context.clone(),
-            }),
+            delivery: Arc::new(delivery),
             batches: received,
             holds,
             held: HashMap::new(),
         };
-        let passes = Passes {
-            control: Arc::clone(&inner.control),
-            store: Arc::clone(&inner.store),
-            encoder: Arc::clone(&inner.encoder),
-            group: Arc::new(
-                inner
-                    .settings
-                    .kafka
-                    .consumer("data-streams.offsets", &group)
-                    .create()
-                    .context("reader of the committed offsets")?,
-            ),
-            topic: records,
-            warehouse: inner.warehouse.subscribe(),
-            epoch: Arc::clone(&inner.epoch),
-            stop,
-        };
+        drop(inner.context.spawn_owned(inner.passes()?.run()));
         let runtime = inner.runtime.clone();
-        let threads = futures::future::try_join3(
+        futures::future::try_join3(
             on_thread("definitions", move || follower.run())?,
             on_thread("records", move || poller.run())?,
             // Encoding keeps a core busy: not one of the runtime's threads.
             on_thread("loader", move || runtime.block_on(loader.run()))?,
-        );
-        let (ended, ()) = tokio::join!(threads, passes.run());
-        ended?;
+        )
+        .await?;
         // Leaving the group blocks.
         tokio::task::spawn_blocking(move || drop(consumer))
             .await
@@ -257,7 +206,7 @@ impl Ingest {
             drop(
                 self.inner
                     .runtime
-                    .spawn_blocking(move || Rebuild::run(inner)),
+                    .spawn_blocking(move || Rebuild::run(&inner)),
             );
         }
         // INVARIANT: the slot was filled above.
@@ -289,6 +238,71 @@ impl fmt::Debug for Ingest {
 impl Inner {
     fn group(&self) -> String {
         format!("{}warehouse", self.settings.kafka.topic_prefix)
+    }
+
+    fn group_consumer(&self, gate: &Arc<Gate>) -> anyhow::Result<BaseConsumer<GroupContext>> {
+        let context = GroupContext::new(Arc::clone(gate), &self.topics.records);
+        self.settings
+            .kafka
+            .consumer("data-streams.records", &self.group())
+            // A crashed member must not hold up the others for long.
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
+            .set("statistics.interval.ms", "1000")
+            .create_with_context(context)
+            .context("consumer of the records topic")
+    }
+
+    fn follower(&self) -> anyhow::Result<Follower> {
+        Ok(Follower {
+            consumer: self.consumer("definitions")?,
+            topic: self.topics.definitions.clone(),
+            schemas: Arc::clone(&self.schemas),
+            known: self.known.clone(),
+            runtime: self.runtime.clone(),
+            stop: self.context.draining().clone(),
+        })
+    }
+
+    fn poller(
+        &self,
+        consumer: &Arc<BaseConsumer<GroupContext>>,
+        gate: &Arc<Gate>,
+        out: mpsc::Sender<Batch>,
+        holds: mpsc::UnboundedReceiver<Hold>,
+    ) -> Poller {
+        Poller {
+            consumer: Arc::clone(consumer),
+            topic: self.topics.records.clone(),
+            batcher: Batcher::new(self.settings.limits),
+            out,
+            holds,
+            gate: Arc::clone(gate),
+            warehouse: self.warehouse.subscribe(),
+            health: self.context.health().clone(),
+            runtime: self.runtime.clone(),
+            stop: self.context.draining().clone(),
+            state: Progress::default(),
+        }
+    }
+
+    fn passes(&self) -> anyhow::Result<Passes> {
+        let group = self
+            .settings
+            .kafka
+            .consumer("data-streams.offsets", &self.group())
+            .create()
+            .context("reader of the committed offsets")?;
+        Ok(Passes {
+            control: Arc::clone(&self.control),
+            store: Arc::clone(&self.store),
+            encoder: Arc::clone(&self.encoder),
+            group: Arc::new(group),
+            topic: self.topics.records.clone(),
+            warehouse: self.warehouse.subscribe(),
+            epoch: Arc::clone(&self.epoch),
+            stop: self.context.draining().clone(),
+        })
     }
 
     /// A consumer that is no member of the group.

@@ -1,0 +1,556 @@
+//! The loader over a store with scripted faults.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::Mutex,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chassis::{Clock, Health, registry::RegistryError};
+use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder, crm_record::SCHEMA};
+use tokio::sync::watch;
+
+use super::*;
+use crate::ingest::{
+    Block, Control, Encoded, Row, Store, StoreError, StoreErrorKind, Tables, Target,
+    decode::{Decoders, SchemaSource},
+    definitions::Known,
+    intake::{Encoder, Patience},
+    message::Message,
+};
+
+const OWN: u32 = 7;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Away,
+    AwayAfterWrite,
+    Changed,
+}
+
+#[derive(Debug, Default)]
+struct FakeStore {
+    faults: Mutex<VecDeque<Fault>>,
+    poison: Mutex<HashSet<i64>>,
+    tokens: Mutex<HashSet<String>>,
+    rows: Mutex<Vec<(String, i32, i64)>>,
+    applied: Mutex<Vec<(Target, i64)>>,
+    inserts: Mutex<usize>,
+}
+
+impl FakeStore {
+    fn offsets(&self) -> Vec<i64> {
+        self.rows
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, _, offset)| *offset)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn warehouse_id(&self) -> Result<String, StoreError> {
+        Ok("this one".to_owned())
+    }
+
+    async fn apply(
+        &self,
+        target: &Target,
+        definitions: Option<&Definitions>,
+    ) -> Result<(), StoreError> {
+        let version = definitions.map_or(0, |it| it.version);
+        self.applied.lock().unwrap().push((target.clone(), version));
+        Ok(())
+    }
+
+    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError> {
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| format!("{} {}", row.partition, row.offset))
+            .collect();
+        let block = Block {
+            table: format!("{}.{}", target.destination, target.object_type),
+            statement: String::new(),
+            bytes: Bytes::from(lines.join("\n")),
+            rows: rows.len(),
+        };
+        Ok(Encoded {
+            blocks: vec![block],
+            refused: Vec::new(),
+        })
+    }
+
+    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
+        *self.inserts.lock().unwrap() += 1;
+        let fault = self.faults.lock().unwrap().pop_front();
+        match fault {
+            Some(Fault::Away) => return Err(StoreError::new(StoreErrorKind::Unavailable, "away")),
+            Some(Fault::Changed) => {
+                return Err(StoreError::new(StoreErrorKind::SchemaChanged, "changed"));
+            }
+            Some(Fault::AwayAfterWrite) | None => {}
+        }
+        let text = std::str::from_utf8(&block.bytes).unwrap();
+        let rows: Vec<(i32, i64)> = text
+            .lines()
+            .map(|line| {
+                let (partition, offset) = line.split_once(' ').unwrap();
+                (partition.parse().unwrap(), offset.parse().unwrap())
+            })
+            .collect();
+        let poison = self.poison.lock().unwrap();
+        if rows.iter().any(|(_, offset)| poison.contains(offset)) {
+            return Err(StoreError::new(StoreErrorKind::Poison, "cannot parse"));
+        }
+        if self.tokens.lock().unwrap().insert(token.to_owned()) {
+            let mut all = self.rows.lock().unwrap();
+            all.extend(rows.into_iter().map(|(p, o)| (block.table.clone(), p, o)));
+        }
+        match fault {
+            Some(_) => Err(StoreError::new(StoreErrorKind::Unavailable, "cut off")),
+            None => Ok(()),
+        }
+    }
+
+    async fn mark_deleted(&self, _: &Target, _: &FullPass) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn begin_rebuild(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct FakeControl;
+
+impl Control for FakeControl {
+    fn destination(&self, connection: &str) -> Option<String> {
+        (connection == "named").then(|| "elsewhere".to_owned())
+    }
+
+    fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+        Vec::new()
+    }
+}
+
+/// What was committed and posted, in order.
+#[derive(Debug, Default)]
+struct Recorder {
+    commits: Mutex<Vec<BTreeMap<i32, i64>>>,
+    letters: Mutex<Vec<DeadLetter>>,
+}
+
+#[async_trait]
+impl Commits for Recorder {
+    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String> {
+        self.commits.lock().unwrap().push(next.clone());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LetterBox for Recorder {
+    async fn post(&self, letter: &DeadLetter) -> Result<(), String> {
+        self.letters.lock().unwrap().push(letter.clone());
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct FakeRegistry {
+    away: bool,
+    schemas: BTreeMap<u32, String>,
+}
+
+#[async_trait]
+impl SchemaSource for FakeRegistry {
+    async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
+        if self.away {
+            return Err(RegistryError::Unavailable("refused".into()));
+        }
+        Ok(self.schemas.get(&id).cloned())
+    }
+}
+
+fn record(offset: i64, schema_id: u32) -> Message {
+    record_of(offset, schema_id, "default", 0)
+}
+
+fn record_of(offset: i64, schema_id: u32, connection: &str, version: i64) -> Message {
+    let mut properties = PropertyMapBuilder::default();
+    properties.push("email", "a@example.com");
+    let properties = properties.finish();
+    let record = CrmRecord {
+        portal_id: 1,
+        object_type: "contacts",
+        object_id: offset,
+        created_at: 0,
+        updated_at: 0,
+        archived: false,
+        deleted: false,
+        properties: &properties,
+        connection,
+        run_id: "run",
+        reason: "backfill",
+        fetched_at: 0,
+        fetch_sequence: 1,
+        merged_into: None,
+        definitions_version: version,
+    };
+    Message {
+        offset,
+        key: Some(record.key().into_bytes()),
+        value: Some(record.encode(schema_id)),
+        ..Message::default()
+    }
+}
+
+fn batch(messages: Vec<Message>) -> Batch {
+    let next = messages
+        .iter()
+        .map(|message| (message.partition, message.offset + 1))
+        .collect();
+    Batch {
+        messages,
+        next,
+        ..Batch::default()
+    }
+}
+
+struct Bench {
+    store: Arc<FakeStore>,
+    recorder: Arc<Recorder>,
+    registry: FakeRegistry,
+    known: watch::Sender<Known>,
+    gate: Arc<Gate>,
+    holds: Vec<Hold>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            store: Arc::default(),
+            recorder: Arc::default(),
+            registry: FakeRegistry::default(),
+            known: watch::Sender::new(Known::default()),
+            gate: Arc::default(),
+            holds: Vec::new(),
+        }
+    }
+
+    async fn load(&mut self, batches: Vec<Batch>) {
+        let context = Context::new(Clock::from_fn(|| 0), Health::without_metrics());
+        let patience = Patience::default();
+        let store: Arc<dyn Store> = Arc::<FakeStore>::clone(&self.store);
+        let encoder = Arc::new(Encoder::new(
+            Arc::clone(&store),
+            self.known.subscribe(),
+            patience,
+        ));
+        let inserter = Inserter {
+            store,
+            encoder,
+            health: context.health().clone(),
+            stop: context.draining().clone(),
+            expected: watch::Sender::new("this one".to_owned()).subscribe(),
+        };
+        let registry = Arc::new(std::mem::take(&mut self.registry));
+        let decoders = Decoders::new(registry, OWN);
+        let (sender, receiver) = mpsc::channel(batches.len().max(1));
+        let (holds, mut held) = mpsc::unbounded_channel();
+        let loader = Loader {
+            topic: "records".to_owned(),
+            sorter: Sorter::new(decoders, Arc::new(FakeControl), Tables::Live, patience),
+            delivery: Arc::new(Delivery {
+                inserter,
+                letters: Arc::<Recorder>::clone(&self.recorder),
+                commits: Arc::<Recorder>::clone(&self.recorder),
+                gate: Arc::clone(&self.gate),
+                context,
+            }),
+            batches: receiver,
+            holds,
+            held: HashMap::new(),
+        };
+        for batch in batches {
+            sender.send(batch).await.unwrap();
+        }
+        drop(sender);
+        loader.run().await.unwrap();
+        while let Ok(hold) = held.try_recv() {
+            self.holds.push(hold);
+        }
+    }
+
+    fn committed(&self) -> BTreeMap<i32, i64> {
+        self.recorder
+            .commits
+            .lock()
+            .unwrap()
+            .last()
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_are_stored_once_when_the_answer_to_an_insert_is_lost() {
+    let mut bench = Bench::new();
+    bench.store.faults.lock().unwrap().extend([
+        Fault::Away,
+        Fault::AwayAfterWrite,
+        Fault::Away,
+        Fault::AwayAfterWrite,
+    ]);
+    bench
+        .load(vec![batch(vec![record(0, OWN), record(1, OWN)])])
+        .await;
+    assert_eq!(bench.store.offsets(), [0, 1]);
+    assert_eq!(*bench.store.inserts.lock().unwrap(), 5);
+    assert_eq!(bench.committed(), BTreeMap::from([(0, 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_committed_before_the_store_has_answered() {
+    let mut bench = Bench::new();
+    bench
+        .store
+        .faults
+        .lock()
+        .unwrap()
+        .extend(std::iter::repeat_n(Fault::Away, 10_000));
+    let load = bench.load(vec![batch(vec![record(0, OWN)])]);
+    assert!(
+        tokio::time::timeout(Duration::from_mins(10), load)
+            .await
+            .is_err()
+    );
+    assert!(*bench.store.inserts.lock().unwrap() > 100);
+    assert!(bench.recorder.commits.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_changed_gets_the_rows_encoded_anew() {
+    let mut bench = Bench::new();
+    bench
+        .store
+        .faults
+        .lock()
+        .unwrap()
+        .extend([Fault::Changed, Fault::Changed]);
+    bench.load(vec![batch(vec![record(0, OWN)])]).await;
+    assert_eq!(bench.store.offsets(), [0]);
+    assert_eq!(bench.store.applied.lock().unwrap().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_stored() {
+    let mut bench = Bench::new();
+    bench
+        .registry
+        .schemas
+        .insert(9, SCHEMA.replace("CrmRecord", "Other"));
+    let garbage = |offset, value: Option<&[u8]>| Message {
+        offset,
+        key: Some(b"key".to_vec()),
+        value: value.map(<[u8]>::to_vec),
+        ..Message::default()
+    };
+    let messages = vec![
+        record(0, OWN),
+        garbage(1, None),
+        garbage(2, Some(b"{}")),
+        garbage(3, Some(&[0, 0, 0, 0, 99, 1, 2])),
+        garbage(4, Some(&[0, 0, 0, 0, 9, 1, 2])),
+        garbage(5, Some(&[0, 0, 0, 0, 7, 1, 2])),
+        record(6, OWN),
+    ];
+    bench.load(vec![batch(messages)]).await;
+    assert_eq!(bench.store.offsets(), [0, 6]);
+    let letters = bench.recorder.letters.lock().unwrap();
+    let seen: Vec<(i64, &str)> = letters
+        .iter()
+        .map(|it| (it.place.offset, it.reason.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (1, "no_value"),
+            (2, "not_framed"),
+            (3, "unknown_schema"),
+            (4, "other_schema"),
+            (5, "undecodable"),
+        ]
+    );
+    assert_eq!(letters[1].value.as_deref(), Some(&b"{}"[..]));
+    drop(letters);
+    assert_eq!(bench.committed(), BTreeMap::from([(0, 7)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_poison_their_block_are_found_and_the_others_stored() {
+    let mut bench = Bench::new();
+    bench.store.poison.lock().unwrap().extend([3, 17]);
+    bench
+        .load(vec![batch(
+            (0..20).map(|offset| record(offset, OWN)).collect(),
+        )])
+        .await;
+    let stored: HashSet<i64> = bench.store.offsets().into_iter().collect();
+    assert_eq!(
+        stored,
+        (0..20).filter(|offset| ![3, 17].contains(offset)).collect()
+    );
+    let letters = bench.recorder.letters.lock().unwrap();
+    assert!(
+        letters
+            .iter()
+            .all(|letter| letter.reason == "refused_by_store")
+    );
+    assert_eq!(letters.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
+    let mut bench = Bench::new();
+    bench.registry.away = true;
+    let mut other = record(5, OWN);
+    other.partition = 1;
+    bench
+        .load(vec![
+            batch(vec![record(0, OWN), record(1, 3), record(2, OWN), other]),
+            // Read before the partition was set back.
+            batch(vec![record(3, OWN)]),
+        ])
+        .await;
+    assert_eq!(
+        bench.holds,
+        [Hold {
+            partition: 0,
+            offset: 1
+        }]
+    );
+    let stored: HashSet<i64> = bench.store.offsets().into_iter().collect();
+    assert_eq!(stored, HashSet::from([0, 5]));
+    let commits = bench.recorder.commits.lock().unwrap();
+    assert_eq!(commits.as_slice(), [BTreeMap::from([(0, 1), (1, 6)])]);
+    assert!(bench.recorder.letters.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_of_our_own_records_that_the_registry_lacks_is_not_poison() {
+    let mut bench = Bench::new();
+    bench.load(vec![batch(vec![record(0, 3)])]).await;
+    assert_eq!(bench.holds.len(), 1);
+    assert!(bench.recorder.letters.lock().unwrap().is_empty());
+    assert_eq!(bench.committed(), BTreeMap::from([(0, 0)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_was_set_back_is_loaded() {
+    let mut bench = Bench::new();
+    let mut again = record(1, OWN);
+    again.turn = 1;
+    bench.registry.away = true;
+    bench
+        .load(vec![batch(vec![record(1, 3)]), batch(vec![again])])
+        .await;
+    assert_eq!(bench.store.offsets(), [1]);
+    assert_eq!(bench.committed(), BTreeMap::from([(0, 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_an_assignment_that_is_gone_is_dropped() {
+    let mut bench = Bench::new();
+    bench.gate.close(Duration::ZERO);
+    bench.load(vec![batch(vec![record(0, OWN)])]).await;
+    assert!(bench.store.offsets().is_empty());
+    assert!(bench.recorder.commits.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_rows_moves_the_offsets() {
+    let mut bench = Bench::new();
+    let next = BTreeMap::from([(2, 40)]);
+    bench
+        .load(vec![Batch {
+            next: next.clone(),
+            ..Batch::default()
+        }])
+        .await;
+    assert_eq!(bench.committed(), next);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_wait_for_the_definitions_that_they_name() {
+    let mut bench = Bench::new();
+    let known = bench.known.clone();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        known.send_modify(|known| {
+            known.insert(Definitions {
+                portal_id: 1,
+                object_type: "contacts".to_owned(),
+                version: 4,
+                fetched_at: 0,
+                properties: Vec::new(),
+            });
+        });
+    };
+    let began = tokio::time::Instant::now();
+    tokio::join!(
+        later,
+        bench.load(vec![batch(vec![record_of(0, OWN, "named", 4)])])
+    );
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let applied = bench.store.applied.lock().unwrap();
+    assert_eq!(
+        applied
+            .iter()
+            .map(|(_, version)| *version)
+            .collect::<Vec<_>>(),
+        [4]
+    );
+    assert_eq!(bench.store.rows.lock().unwrap()[0].0, "elsewhere.contacts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn definitions_that_do_not_come_hold_up_one_batch_and_no_second() {
+    let mut bench = Bench::new();
+    let began = tokio::time::Instant::now();
+    let late = |offset| batch(vec![record_of(offset, OWN, "named", 4)]);
+    bench.load(vec![late(0), late(1), late(2)]).await;
+    assert_eq!(bench.store.offsets(), [0, 1, 2]);
+    assert!(began.elapsed() < Duration::from_secs(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_no_command_names_lands_by_the_default_rule() {
+    let mut bench = Bench::new();
+    bench
+        .load(vec![batch(vec![
+            record_of(0, OWN, "named", 0),
+            record_of(1, OWN, "lost", 0),
+            record_of(2, OWN, "default", 0),
+        ])])
+        .await;
+    let rows = bench.store.rows.lock().unwrap();
+    let tables: HashSet<&str> = rows.iter().map(|(table, _, _)| table.as_str()).collect();
+    assert_eq!(
+        tables,
+        HashSet::from([
+            "elsewhere.contacts",
+            "hubspot_lost.contacts",
+            "hubspot.contacts"
+        ])
+    );
+}
