@@ -155,7 +155,8 @@ fn take<S: Source, K: Sink>(
 }
 
 /// Reads objects by id: live, what is missing as archived, and what is still
-/// missing live again, as it may have been restored in between.
+/// missing both ways again, as it may have changed sides in between. A wrong
+/// deletion would hide the object until its next change.
 async fn read_batch<S: Source>(
     source: &S,
     object_type: &str,
@@ -166,7 +167,7 @@ async fn read_batch<S: Source>(
     let mut winners = Vec::new();
     let mut missing = ids.clone();
     let mut sent_at = 0;
-    for archived in [false, true, false] {
+    for archived in [false, true, false, true] {
         if missing.is_empty() {
             break;
         }

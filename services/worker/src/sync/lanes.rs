@@ -40,7 +40,7 @@ pub(super) struct Ask {
 /// The lanes of one pass, in the order of their ids.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    lanes: Vec<State>,
+    states: Vec<State>,
     /// How many requests may be under way; 1 where lanes are not tried.
     limit: usize,
     under_way: usize,
@@ -69,7 +69,7 @@ impl Lanes {
     pub(super) fn new(lanes: Vec<Lane>, limit: usize) -> Self {
         let mut all = Self {
             proven: lanes.len() > 1,
-            lanes: Vec::new(),
+            states: Vec::new(),
             limit: limit.max(1),
             under_way: 0,
             next_key: 0,
@@ -84,7 +84,7 @@ impl Lanes {
             // The cursor names the next record, or the last one returned.
             let last_id = cursor_id(lane.after.as_deref()).map_or(i64::MIN, |id| id - 1);
             let state = all.state(lane, last_id);
-            all.lanes.push(state);
+            all.states.push(state);
         }
         all.merge();
         all
@@ -92,12 +92,12 @@ impl Lanes {
 
     /// For the checkpoint.
     pub(super) fn position(&self) -> Vec<Lane> {
-        self.lanes.iter().map(|state| state.lane.clone()).collect()
+        self.states.iter().map(|state| state.lane.clone()).collect()
     }
 
     /// The whole list has been read.
     pub(super) fn is_done(&self) -> bool {
-        self.lanes.iter().all(|state| state.lane.done)
+        self.states.iter().all(|state| state.lane.done)
     }
 
     /// Lanes are not tried, or no longer.
@@ -110,7 +110,7 @@ impl Lanes {
         if self.under_way >= self.limit {
             return None;
         }
-        if let Some(state) = self.lanes.iter_mut().find(|s| !s.lane.done && !s.asked) {
+        if let Some(state) = self.states.iter_mut().find(|s| !s.lane.done && !s.asked) {
             state.asked = true;
             self.under_way += 1;
             return Some(Ask {
@@ -119,12 +119,12 @@ impl Lanes {
                 probe: None,
             });
         }
-        let probes = self.lanes.iter().filter(|state| state.probed).count();
-        if !self.proven || self.lanes.len() + probes >= self.limit {
+        let probes = self.states.iter().filter(|state| state.probed).count();
+        if !self.proven || self.states.len() + probes >= self.limit {
             return None;
         }
         let (index, at) = self.best_split()?;
-        let state = self.lanes.get_mut(index)?;
+        let state = self.states.get_mut(index)?;
         state.probed = true;
         self.under_way += 1;
         Some(Ask {
@@ -142,8 +142,8 @@ impl Lanes {
             return Err(Mismatch);
         };
         let end = self.end_of(index);
-        let alone = self.lanes.len() == 1;
-        let Some(state) = self.lanes.get_mut(index) else {
+        let alone = self.states.len() == 1;
+        let Some(state) = self.states.get_mut(index) else {
             return Err(Mismatch);
         };
         state.asked = false;
@@ -172,8 +172,8 @@ impl Lanes {
             return Ok(false);
         };
         let end = self.end_of(index);
-        let alone = self.lanes.len() == 1;
-        let Some(state) = self.lanes.get_mut(index) else {
+        let alone = self.states.len() == 1;
+        let Some(state) = self.states.get_mut(index) else {
             return Ok(false);
         };
         state.probed = false;
@@ -206,7 +206,7 @@ impl Lanes {
         if end.is_none() && empty_from.is_none() {
             self.reach = self.reach.saturating_mul(REACH_GROWTH);
         }
-        self.lanes.insert(index + 1, state);
+        self.states.insert(index + 1, state);
         self.merge();
         Ok(true)
     }
@@ -214,11 +214,11 @@ impl Lanes {
     /// The source refused the cursor of a guess, so cursors are no ids.
     pub(super) fn refuse_probe(&mut self) -> Result<(), Mismatch> {
         self.under_way = self.under_way.saturating_sub(1);
-        if self.lanes.len() > 1 {
+        if self.states.len() > 1 {
             return Err(Mismatch);
         }
         self.limit = 1;
-        for state in &mut self.lanes {
+        for state in &mut self.states {
             state.probed = false;
         }
         Ok(())
@@ -239,12 +239,12 @@ impl Lanes {
     }
 
     fn index_of(&self, key: u64) -> Option<usize> {
-        self.lanes.iter().position(|state| state.key == key)
+        self.states.iter().position(|state| state.key == key)
     }
 
     /// The first id of the next lane.
     fn end_of(&self, index: usize) -> Option<i64> {
-        self.lanes
+        self.states
             .get(index + 1)
             .and_then(|next| next.lane.first_id)
     }
@@ -253,9 +253,9 @@ impl Lanes {
     /// that the checkpoint names only what is left to do.
     fn merge(&mut self) {
         let mut first_id = None;
-        let count = self.lanes.len();
+        let count = self.states.len();
         let mut index = 0;
-        self.lanes.retain_mut(|state| {
+        self.states.retain_mut(|state| {
             index += 1;
             state.lane.first_id = first_id.take().or(state.lane.first_id);
             if !state.lane.done || index == count {
@@ -270,7 +270,7 @@ impl Lanes {
     /// knows how far it goes, else in the middle of the longest lane.
     fn best_split(&self) -> Option<(usize, i64)> {
         let mut best = None;
-        for (index, state) in self.lanes.iter().enumerate() {
+        for (index, state) in self.states.iter().enumerate() {
             if state.lane.done || state.probed || state.last_id == i64::MIN {
                 continue;
             }

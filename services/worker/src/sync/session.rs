@@ -55,6 +55,10 @@ pub(super) struct Session<'a, S, K> {
 }
 
 impl<'a, S: Source, K: Sink> Session<'a, S, K> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each of them is its own, and the caller holds them apart"
+    )]
     pub(super) fn new(
         source: &'a S,
         sink: &'a K,
@@ -320,7 +324,10 @@ pub(super) fn records(objects: Fetched<Vec<Object>>, sequence: i64, out: &mut Ve
         for id in &object.merged_ids {
             if *id != object.id {
                 let winner = Some((object.id, object.updated_at));
-                out.push(deletion(*id, winner, objects.sent_at, sequence));
+                let mut record = deletion(*id, winner, objects.sent_at, sequence);
+                // So that a winner met in both lists says it once of each.
+                record.object.archived = object.archived;
+                out.push(record);
             }
         }
         out.push(Record {

@@ -14,8 +14,17 @@ pub(super) struct Story {
 /// The seed that made the portal says more than its content.
 impl std::fmt::Debug for Story {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { portal, lanes, crashes, rounds } = self;
-        write!(f, "{}, {lanes} lanes, crashes {crashes:?}, {rounds} rounds", portal.origin)
+        let Self {
+            portal,
+            lanes,
+            crashes,
+            rounds,
+        } = self;
+        write!(
+            f,
+            "{}, {lanes} lanes, crashes {crashes:?}, {rounds} rounds",
+            portal.origin
+        )
     }
 }
 
@@ -35,7 +44,9 @@ pub(super) fn stories(moves: bool) -> impl Strategy<Value = Story> {
             let mut portal = Portal::quiet(seed, count);
             (portal.opaque, portal.page_size) = (opaque, page_size);
             portal.search_size = search_size;
-            portal.origin = format!("seed {seed}, {count} objects, pages of {page_size} and {search_size}, {unrest:?}");
+            portal.origin = format!(
+                "seed {seed}, {count} objects, pages of {page_size} and {search_size}, {unrest:?}"
+            );
             let (changes, new_properties, lag) = unrest;
             portal.be_unquiet(Unrest {
                 changes,
