@@ -38,9 +38,7 @@ use self::{
     names::{CHANGES, DESTINATION, META, OBJECT_TYPE, checked, qualified, quoted, raw_database},
     session::Session,
 };
-use crate::ingest::{
-    Block, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target,
-};
+use crate::ingest::{Block, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target};
 
 /// For how long the types of a table's columns are believed when records are
 /// read; another process may have changed them.
@@ -63,7 +61,10 @@ struct Known {
 impl Warehouse {
     /// A warehouse that is connected to when it is first needed.
     pub fn new(settings: &Settings) -> Self {
-        Self { session: Session::new(settings), layouts: Mutex::default() }
+        Self {
+            session: Session::new(settings),
+            layouts: Mutex::default(),
+        }
     }
 
     /// Whether it answers and takes our password.
@@ -90,7 +91,9 @@ impl Warehouse {
         let Some(layout) = self.recent_layout(destination, object_type).await? else {
             return Ok(None);
         };
-        query::page(&self.session, (destination, object_type), &layout, filter).await.map(Some)
+        query::page(&self.session, (destination, object_type), &layout, filter)
+            .await
+            .map(Some)
     }
 
     /// One record, archived or not; `None` where there is none.
@@ -133,14 +136,20 @@ impl Warehouse {
     }
 
     fn learn(&self, raw: &str, table: &str, layout: Arc<Layout>) -> Arc<Layout> {
-        let known = Known { layout: Arc::clone(&layout), read_at: Instant::now() };
+        let known = Known {
+            layout: Arc::clone(&layout),
+            read_at: Instant::now(),
+        };
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         layouts.insert((raw.to_owned(), table.to_owned()), known);
         layout
     }
 
     fn forget_all(&self) {
-        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.layouts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -162,7 +171,10 @@ impl Store for Warehouse {
                 "SELECT toString(id) FROM {meta}.warehouse ORDER BY created_at, id LIMIT 1"
             ))
             .fetch_one::<String>();
-        Ok(self.session.within("read the warehouse's id", query).await?)
+        Ok(self
+            .session
+            .within("read the warehouse's id", query)
+            .await?)
     }
 
     async fn apply(
@@ -171,7 +183,11 @@ impl Store for Warehouse {
         definitions: Option<&Definitions>,
     ) -> Result<(), StoreError> {
         let layout = tables::apply(&self.session, target, definitions).await?;
-        self.learn(&raw_database(&target.destination), &tables::wide_name(target), layout);
+        self.learn(
+            &raw_database(&target.destination),
+            &tables::wide_name(target),
+            layout,
+        );
         Ok(())
     }
 
@@ -185,10 +201,16 @@ impl Store for Warehouse {
             ));
         };
         let encoded = block::encode(&known.layout, rows);
-        let refused =
-            encoded.refused.into_iter().map(|(row, why)| (row, why.to_owned())).collect();
+        let refused = encoded
+            .refused
+            .into_iter()
+            .map(|(row, why)| (row, why.to_owned()))
+            .collect();
         if encoded.rows == 0 {
-            return Ok(Encoded { blocks: Vec::new(), refused });
+            return Ok(Encoded {
+                blocks: Vec::new(),
+                refused,
+            });
         }
         let rows = encoded.rows;
         // `changes` first: whoever sees a version in the wide table then finds
@@ -200,7 +222,10 @@ impl Store for Warehouse {
     }
 
     async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
-        Ok(self.session.insert(&block.statement, block.bytes.clone(), token).await?)
+        Ok(self
+            .session
+            .insert(&block.statement, block.bytes.clone(), token)
+            .await?)
     }
 
     async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError> {
@@ -227,10 +252,17 @@ impl Store for Warehouse {
             .client()
             .query("SELECT topic, partition, offset FROM `_hubspot_streams`.recovered FINAL")
             .fetch_all::<(String, i32, i64)>();
-        let rows = self.session.within("read the recovered dead letters", query).await?;
+        let rows = self
+            .session
+            .within("read the recovered dead letters", query)
+            .await?;
         Ok(rows
             .into_iter()
-            .map(|(topic, partition, offset)| Place { topic, partition, offset })
+            .map(|(topic, partition, offset)| Place {
+                topic,
+                partition,
+                offset,
+            })
             .collect())
     }
 
@@ -241,14 +273,22 @@ impl Store for Warehouse {
         let rows: Vec<_> = places
             .iter()
             .map(|place| {
-                format!("({}, {}, {})", names::literal(&place.topic), place.partition, place.offset)
+                format!(
+                    "({}, {}, {})",
+                    names::literal(&place.topic),
+                    place.partition,
+                    place.offset
+                )
             })
             .collect();
         let statement = format!(
             "INSERT INTO `_hubspot_streams`.recovered (topic, partition, offset) VALUES {}",
             rows.join(", ")
         );
-        Ok(self.session.execute("note recovered dead letters", &statement).await?)
+        Ok(self
+            .session
+            .execute("note recovered dead letters", &statement)
+            .await?)
     }
 }
 
@@ -278,6 +318,10 @@ impl From<Error> for StoreError {
             Advice::Poison => StoreErrorKind::Poison,
             Advice::Fatal => StoreErrorKind::Fatal,
         };
-        Self { kind, context: error.to_string(), source: Some(Box::new(error)) }
+        Self {
+            kind,
+            context: error.to_string(),
+            source: Some(Box::new(error)),
+        }
     }
 }

@@ -49,16 +49,25 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
         }
     }
     if kept.is_empty() {
-        return Blocks { refused, ..Blocks::default() };
+        return Blocks {
+            refused,
+            ..Blocks::default()
+        };
     }
     let properties = PropertyColumns::encode(layout, &kept);
     let mut wide = Writer::new(kept.len());
     lineage(&mut wide, &kept, "_");
-    wide.fixed("_object_id", "UInt64", &kept, |row| row.record.object_id.to_le_bytes());
+    wide.fixed("_object_id", "UInt64", &kept, |row| {
+        row.record.object_id.to_le_bytes()
+    });
     for (column, cells) in layout.columns.iter().zip(&properties.cells) {
         // A column without a value in the whole block takes its default.
         if cells.used {
-            wide.column(&column.name, column.kind.sql(), &[&cells.nulls, &cells.values]);
+            wide.column(
+                &column.name,
+                column.kind.sql(),
+                &[&cells.nulls, &cells.values],
+            );
         }
     }
     if properties.has_extra {
@@ -66,11 +75,18 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     }
     let mut changes = Writer::new(kept.len());
     lineage(&mut changes, &kept, "");
-    changes.fixed("object_id", "UInt64", &kept, |row| row.record.object_id.to_le_bytes());
+    changes.fixed("object_id", "UInt64", &kept, |row| {
+        row.record.object_id.to_le_bytes()
+    });
     changes.text("object_type", &kept, |row| row.record.object_type);
     changes.text("reason", &kept, |row| row.record.reason);
     changes.column("properties", "String", &[&properties.json]);
-    Blocks { wide: wide.finish(), changes: changes.finish(), rows: kept.len(), refused }
+    Blocks {
+        wide: wide.finish(),
+        changes: changes.finish(),
+        rows: kept.len(),
+        refused,
+    }
 }
 
 /// Why no column can take a record.
@@ -99,21 +115,39 @@ const TIME: &str = "DateTime64(3, 'UTC')";
 /// The columns that both tables have, in `changes` without the underscore.
 fn lineage(out: &mut Writer, rows: &[&Row<'_>], prefix: &str) {
     let name = |name: &str| format!("{prefix}{name}");
-    out.fixed(&name("portal_id"), "UInt64", rows, |row| row.record.portal_id.to_le_bytes());
-    out.fixed(&name("created_at"), TIME, rows, |row| row.record.created_at.to_le_bytes());
-    out.fixed(&name("updated_at"), TIME, rows, |row| row.record.updated_at.to_le_bytes());
-    out.fixed(&name("synced_at"), TIME, rows, |row| row.record.fetched_at.to_le_bytes());
-    out.fixed(&name("archived"), "Bool", rows, |row| [u8::from(row.record.archived)]);
-    out.fixed(&name("deleted"), "Bool", rows, |row| [u8::from(row.record.deleted)]);
+    out.fixed(&name("portal_id"), "UInt64", rows, |row| {
+        row.record.portal_id.to_le_bytes()
+    });
+    out.fixed(&name("created_at"), TIME, rows, |row| {
+        row.record.created_at.to_le_bytes()
+    });
+    out.fixed(&name("updated_at"), TIME, rows, |row| {
+        row.record.updated_at.to_le_bytes()
+    });
+    out.fixed(&name("synced_at"), TIME, rows, |row| {
+        row.record.fetched_at.to_le_bytes()
+    });
+    out.fixed(&name("archived"), "Bool", rows, |row| {
+        [u8::from(row.record.archived)]
+    });
+    out.fixed(&name("deleted"), "Bool", rows, |row| {
+        [u8::from(row.record.deleted)]
+    });
     out.text(&name("run_id"), rows, |row| row.record.run_id);
     out.text(&name("connection"), rows, |row| row.record.connection);
-    out.fixed(&name("version"), "UInt128", rows, |row| row.record.version().to_le_bytes());
+    out.fixed(&name("version"), "UInt128", rows, |row| {
+        row.record.version().to_le_bytes()
+    });
     out.fixed(&name("fetch_sequence"), "UInt64", rows, |row| {
         row.record.fetch_sequence.to_le_bytes()
     });
     out.text(&name("topic"), rows, |row| row.topic);
-    out.fixed(&name("partition"), "Int32", rows, |row| row.partition.to_le_bytes());
-    out.fixed(&name("offset"), "Int64", rows, |row| row.offset.to_le_bytes());
+    out.fixed(&name("partition"), "Int32", rows, |row| {
+        row.partition.to_le_bytes()
+    });
+    out.fixed(&name("offset"), "Int64", rows, |row| {
+        row.offset.to_le_bytes()
+    });
     if rows.iter().any(|row| row.record.merged_into.is_some()) {
         let mut cells = Cells::default();
         for (at, row) in rows.iter().enumerate() {
@@ -122,7 +156,11 @@ fn lineage(out: &mut Writer, rows: &[&Row<'_>], prefix: &str) {
             }
         }
         cells.pad(rows.len(), 8);
-        out.column(&name("merged_into"), "Nullable(UInt64)", &[&cells.nulls, &cells.values]);
+        out.column(
+            &name("merged_into"),
+            "Nullable(UInt64)",
+            &[&cells.nulls, &cells.values],
+        );
     }
 }
 
@@ -135,7 +173,11 @@ struct Writer {
 
 impl Writer {
     fn new(rows: usize) -> Self {
-        Self { rows, columns: Vec::new(), body: Vec::new() }
+        Self {
+            rows,
+            columns: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     fn head(&mut self, name: &str, kind: &str) {
@@ -181,7 +223,10 @@ impl Writer {
         write_varint(&mut bytes, self.columns.len());
         write_varint(&mut bytes, self.rows);
         bytes.extend_from_slice(&self.body);
-        Native { columns: self.columns, bytes }
+        Native {
+            columns: self.columns,
+            bytes,
+        }
     }
 }
 
@@ -254,7 +299,9 @@ impl PropertyColumns {
             extra.clear();
             finder.start_row();
             for (name, value) in row.record.properties.iter() {
-                let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+                let Some(value) = value.filter(|value| !value.is_empty()) else {
+                    continue;
+                };
                 let place = finder.place(name);
                 let Some((kind, cells)) = place.and_then(|place| {
                     Some((layout.columns.get(place)?.kind, out.cells.get_mut(place)?))
@@ -300,21 +347,21 @@ impl Kept {
                 write_string(&mut cells.values, text);
                 true
             }
-            ColumnType::Number => {
-                self.settle(value::number(text), |v| cells.take(row, width, &v.to_le_bytes()))
-            }
-            ColumnType::Identifier => {
-                self.settle(value::integer(text), |v| cells.take(row, width, &v.to_le_bytes()))
-            }
-            ColumnType::Boolean => {
-                self.settle(value::boolean(text), |v| cells.take(row, width, &[u8::from(v)]))
-            }
-            ColumnType::Date => {
-                self.settle(value::date(text), |v| cells.take(row, width, &v.to_le_bytes()))
-            }
-            ColumnType::Time => {
-                self.settle(value::time(text), |v| cells.take(row, width, &v.to_le_bytes()))
-            }
+            ColumnType::Number => self.settle(value::number(text), |v| {
+                cells.take(row, width, &v.to_le_bytes())
+            }),
+            ColumnType::Identifier => self.settle(value::integer(text), |v| {
+                cells.take(row, width, &v.to_le_bytes())
+            }),
+            ColumnType::Boolean => self.settle(value::boolean(text), |v| {
+                cells.take(row, width, &[u8::from(v)])
+            }),
+            ColumnType::Date => self.settle(value::date(text), |v| {
+                cells.take(row, width, &v.to_le_bytes())
+            }),
+            ColumnType::Time => self.settle(value::time(text), |v| {
+                cells.take(row, width, &v.to_le_bytes())
+            }),
         }
     }
 
@@ -354,7 +401,11 @@ struct Finder<'l> {
 impl<'l> Finder<'l> {
     fn new(layout: &'l Layout) -> Self {
         let follows = (0..=layout.columns.len()).map(|place| place + 1).collect();
-        Self { layout, follows, last: layout.columns.len() }
+        Self {
+            layout,
+            follows,
+            last: layout.columns.len(),
+        }
     }
 
     fn start_row(&mut self) {
@@ -363,7 +414,11 @@ impl<'l> Finder<'l> {
 
     fn place(&mut self, name: &str) -> Option<usize> {
         let guess = self.follows.get(self.last).copied().unwrap_or_default();
-        let guessed = self.layout.columns.get(guess).is_some_and(|c| c.note.property == name);
+        let guessed = self
+            .layout
+            .columns
+            .get(guess)
+            .is_some_and(|c| c.note.property == name);
         // A guess may be a column of an earlier type, which takes no more.
         let place = if guessed && self.layout.is_current(guess) {
             guess
@@ -394,7 +449,8 @@ impl Object {
     }
 
     fn push(&mut self, name: &str, value: &str) {
-        self.text.push(if self.text.is_empty() { b'{' } else { b',' });
+        self.text
+            .push(if self.text.is_empty() { b'{' } else { b',' });
         write_json(&mut self.text, name);
         self.text.push(b':');
         write_json(&mut self.text, value);

@@ -156,8 +156,12 @@ fn without_code(error: &clickhouse::error::Error) -> Advice {
 
 /// The number in `Code: 60. DB::Exception: …`.
 fn code(error: &clickhouse::error::Error) -> Option<u32> {
-    let clickhouse::error::Error::BadResponse(text) = error else { return None };
-    let rest = text.strip_prefix("Code: ").or_else(|| text.split("Code: ").nth(1))?;
+    let clickhouse::error::Error::BadResponse(text) = error else {
+        return None;
+    };
+    let rest = text
+        .strip_prefix("Code: ")
+        .or_else(|| text.split("Code: ").nth(1))?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
@@ -188,13 +192,28 @@ mod tests {
     #[test]
     fn the_code_decides_what_to_do() {
         for (text, advice) in [
-            ("Code: 16. DB::Exception: No such column x", Advice::SchemaChanged),
-            ("Code: 60. DB::Exception: Unknown table", Advice::SchemaChanged),
-            ("Code: 117. DB::Exception: Cannot parse JSON", Advice::Poison),
-            ("Code: 516. DB::Exception: Authentication failed", Advice::Fatal),
+            (
+                "Code: 16. DB::Exception: No such column x",
+                Advice::SchemaChanged,
+            ),
+            (
+                "Code: 60. DB::Exception: Unknown table",
+                Advice::SchemaChanged,
+            ),
+            (
+                "Code: 117. DB::Exception: Cannot parse JSON",
+                Advice::Poison,
+            ),
+            (
+                "Code: 516. DB::Exception: Authentication failed",
+                Advice::Fatal,
+            ),
             ("Code: 241. DB::Exception: Memory limit", Advice::Retry),
             ("Code: 252. DB::Exception: Too many parts", Advice::Retry),
-            ("Code: 99999. DB::Exception: new in a later version", Advice::Retry),
+            (
+                "Code: 99999. DB::Exception: new in a later version",
+                Advice::Retry,
+            ),
             ("502 Bad Gateway", Advice::Retry),
         ] {
             assert_eq!(answered(text).advice(), advice, "{text}");

@@ -59,9 +59,16 @@ impl ColumnType {
     }
 
     fn from_sql(text: &str) -> Option<Self> {
-        [Self::Text, Self::Number, Self::Identifier, Self::Boolean, Self::Date, Self::Time]
-            .into_iter()
-            .find(|kind| kind.sql() == text)
+        [
+            Self::Text,
+            Self::Number,
+            Self::Identifier,
+            Self::Boolean,
+            Self::Date,
+            Self::Time,
+        ]
+        .into_iter()
+        .find(|kind| kind.sql() == text)
     }
 }
 
@@ -152,11 +159,18 @@ impl Layout {
         rows: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
         defined_at: i64,
     ) -> Self {
-        let mut layout = Self { defined_at, ..Self::default() };
+        let mut layout = Self {
+            defined_at,
+            ..Self::default()
+        };
         for (name, kind, comment) in rows {
             let column = ColumnType::from_sql(kind)
                 .zip(serde_json::from_str::<Note>(comment).ok())
-                .map(|(kind, note)| Column { name: name.to_owned(), kind, note });
+                .map(|(kind, note)| Column {
+                    name: name.to_owned(),
+                    kind,
+                    note,
+                });
             if let Some(column) = column.filter(|_| !name.starts_with('_')) {
                 layout.push(column);
             }
@@ -166,7 +180,9 @@ impl Layout {
 
     fn push(&mut self, column: Column) {
         // A later column of the same property has its later type.
-        let earlier = self.current.insert(column.note.property.clone(), self.columns.len());
+        let earlier = self
+            .current
+            .insert(column.note.property.clone(), self.columns.len());
         self.has_changed_types |= earlier.is_some();
         self.columns.push(column);
     }
@@ -179,7 +195,10 @@ impl Layout {
 
     /// Whether the column at this place takes its property's values.
     pub(crate) fn is_current(&self, place: usize) -> bool {
-        let property = self.columns.get(place).map(|column| column.note.property.as_str());
+        let property = self
+            .columns
+            .get(place)
+            .map(|column| column.note.property.as_str());
         // Only a property that changed its type has more than one column.
         !self.has_changed_types
             || property.and_then(|property| self.current.get(property)) == Some(&place)
@@ -207,8 +226,11 @@ impl Layout {
         if definitions.fetched_at < self.defined_at {
             return Vec::new();
         }
-        let mut taken: HashSet<String> =
-            self.columns.iter().map(|column| column.name.clone()).collect();
+        let mut taken: HashSet<String> = self
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect();
         let mut seen = HashSet::new();
         let mut changes = Vec::new();
         for property in &definitions.properties {
@@ -220,7 +242,10 @@ impl Layout {
             match self.current(&property.name) {
                 Some((_, column)) if column.kind == kind => {
                     if column.note != note {
-                        changes.push(Change::Comment(Column { note, ..column.clone() }));
+                        changes.push(Change::Comment(Column {
+                            note,
+                            ..column.clone()
+                        }));
                     }
                 }
                 Some(_) | None if taken.len() >= COLUMN_LIMIT => {}
@@ -238,8 +263,11 @@ impl Layout {
 /// HubSpot's own name where it is free. A leading underscore is ours, and a
 /// further column of the same name gets a number.
 fn free_name(property: &str, taken: &HashSet<String>) -> String {
-    let base =
-        if property.starts_with('_') { format!("property{property}") } else { property.to_owned() };
+    let base = if property.starts_with('_') {
+        format!("property{property}")
+    } else {
+        property.to_owned()
+    };
     if !taken.contains(&base) {
         return base;
     }

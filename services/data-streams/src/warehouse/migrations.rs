@@ -10,8 +10,10 @@ use super::{
 };
 
 /// In the order in which they are applied. An applied one never changes.
-const MIGRATIONS: [(u32, &str); 1] =
-    [(1, include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"))];
+const MIGRATIONS: [(u32, &str); 1] = [(
+    1,
+    include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
+)];
 
 /// Applies what is missing. Two processes may do it at once: each statement
 /// can be repeated.
@@ -25,13 +27,19 @@ pub(crate) async fn apply(session: &Session) -> Result<(), Error> {
              ENGINE = ReplacingMergeTree ORDER BY version SETTINGS fsync_after_insert = 1"
         ),
     ] {
-        session.execute("prepare the bookkeeping", &statement).await?;
+        session
+            .execute("prepare the bookkeeping", &statement)
+            .await?;
     }
     let applied = session
         .client()
-        .query(&format!("SELECT version, digest FROM {meta}.migrations FINAL ORDER BY version"))
+        .query(&format!(
+            "SELECT version, digest FROM {meta}.migrations FINAL ORDER BY version"
+        ))
         .fetch_all::<(u32, String)>();
-    let applied = session.within("read the applied migrations", applied).await?;
+    let applied = session
+        .within("read the applied migrations", applied)
+        .await?;
     for (version, text) in MIGRATIONS {
         let digest = digest(text);
         match applied.iter().find(|(number, _)| *number == version) {
@@ -53,20 +61,24 @@ pub(crate) async fn apply(session: &Session) -> Result<(), Error> {
 }
 
 fn statements(text: &str) -> impl Iterator<Item = &str> {
-    text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+    text.split(";\n")
+        .map(str::trim)
+        .filter(|statement| !statement.is_empty())
 }
 
 fn digest(text: &str) -> String {
     use std::fmt::Write as _;
 
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut out, byte| {
-        // Writing into a String cannot fail.
-        if write!(out, "{byte:02x}").is_err() {
-            out.clear();
-        }
-        out
-    })
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .fold(String::new(), |mut out, byte| {
+            // Writing into a String cannot fail.
+            if write!(out, "{byte:02x}").is_err() {
+                out.clear();
+            }
+            out
+        })
 }
 
 #[cfg(test)]

@@ -27,12 +27,17 @@ pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, 
     let starts_well = starts_with_letter
         || (what == OBJECT_TYPE && name.starts_with(|c: char| c.is_ascii_digit()));
     let fits = name.len() <= NAME_LIMIT
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let reserved = what == OBJECT_TYPE && (name == CHANGES || name.ends_with(REBUILD_SUFFIX));
     if starts_well && fits && !reserved {
         Ok(name)
     } else {
-        Err(Error::Name { name: name.to_owned(), what })
+        Err(Error::Name {
+            name: name.to_owned(),
+            what,
+        })
     }
 }
 
@@ -88,7 +93,10 @@ mod tests {
     fn quotes_and_control_characters_are_escaped() {
         assert_eq!(quoted("a`b\\c"), "`a\\`b\\\\c`");
         assert_eq!(literal("it's\n\0"), "'it\\'s\\n\\0'");
-        assert_eq!(qualified("hubspot_raw", "contacts"), "`hubspot_raw`.`contacts`");
+        assert_eq!(
+            qualified("hubspot_raw", "contacts"),
+            "`hubspot_raw`.`contacts`"
+        );
     }
 
     #[test]
@@ -96,7 +104,17 @@ mod tests {
         for name in ["contacts", "2-123456", "p12_pets"] {
             assert!(checked(OBJECT_TYPE, name).is_ok(), "{name}");
         }
-        for name in ["", "a b", "a;b", "changes", "x__rebuild", "_private", "é", "a.b", "../x"] {
+        for name in [
+            "",
+            "a b",
+            "a;b",
+            "changes",
+            "x__rebuild",
+            "_private",
+            "é",
+            "a.b",
+            "../x",
+        ] {
             assert!(checked(OBJECT_TYPE, name).is_err(), "{name}");
         }
         assert!(checked(DESTINATION, "hubspot_eu").is_ok());

@@ -90,7 +90,10 @@ pub(crate) async fn page(
     let next = heads.last().map(|head| head.0).filter(|_| more);
     let mut texts = HashMap::new();
     if let Some(statement) = texts_statement(&qualified(&raw, CHANGES), object_type, &heads) {
-        let query = session.client().query_raw(&statement).fetch_all::<(u64, String)>();
+        let query = session
+            .client()
+            .query_raw(&statement)
+            .fetch_all::<(u64, String)>();
         texts.extend(session.within("read properties", query).await?);
     }
     let records = heads
@@ -130,13 +133,20 @@ fn heads_statement(table: &str, filter: &Filter) -> String {
         and(format_args!("t._object_id > {after}"));
     }
     if let Some(since) = filter.updated_since {
-        and(format_args!("t._updated_at >= fromUnixTimestamp64Milli({since}, 'UTC')"));
+        and(format_args!(
+            "t._updated_at >= fromUnixTimestamp64Milli({since}, 'UTC')"
+        ));
     }
     if let Some(before) = filter.updated_before {
-        and(format_args!("t._updated_at < fromUnixTimestamp64Milli({before}, 'UTC')"));
+        and(format_args!(
+            "t._updated_at < fromUnixTimestamp64Milli({before}, 'UTC')"
+        ));
     }
     if let Some(ids) = &filter.ids {
-        and(format_args!("t._object_id IN ({})", list(ids.iter().copied())));
+        and(format_args!(
+            "t._object_id IN ({})",
+            list(ids.iter().copied())
+        ));
     }
     // One more than asked for tells whether there is a next page.
     statement + &format!(" ORDER BY t._object_id LIMIT {}", filter.limit + 1)
@@ -169,7 +179,11 @@ fn texts_statement(table: &str, object_type: &str, heads: &[Head]) -> Option<Str
 /// Numbers for an `IN`. An empty one matches nothing.
 fn list(ids: impl Iterator<Item = u64>) -> String {
     let ids: Vec<_> = ids.map(|id| id.to_string()).collect();
-    if ids.is_empty() { "NULL".to_owned() } else { ids.join(",") }
+    if ids.is_empty() {
+        "NULL".to_owned()
+    } else {
+        ids.join(",")
+    }
 }
 
 /// HubSpot's texts as JSON of their type.
@@ -238,7 +252,10 @@ mod tests {
         };
         let statement = heads_statement("`r`.`contacts`", &filter);
         assert!(statement.contains("t._object_id > 7"));
-        assert!(statement.contains("IN (NULL)"), "no ids match nothing: {statement}");
+        assert!(
+            statement.contains("IN (NULL)"),
+            "no ids match nothing: {statement}"
+        );
         assert!(!statement.contains("_archived\""));
         assert!(statement.ends_with("LIMIT 101"));
     }
@@ -249,7 +266,10 @@ mod tests {
         let row = |kind: ColumnType, text: &str| json(kind, text);
         assert_eq!(row(ColumnType::Number, "5"), Some(json!(5)));
         assert_eq!(row(ColumnType::Number, "1500.50"), Some(json!(1500.5)));
-        assert_eq!(row(ColumnType::Number, "9007199254740993"), Some(json!(9_007_199_254_740_993_i64)));
+        assert_eq!(
+            row(ColumnType::Number, "9007199254740993"),
+            Some(json!(9_007_199_254_740_993_i64))
+        );
         assert_eq!(row(ColumnType::Number, "1;2"), None);
         assert_eq!(row(ColumnType::Boolean, "true"), Some(json!(true)));
         assert_eq!(row(ColumnType::Identifier, "12"), None);
@@ -259,6 +279,9 @@ mod tests {
     fn only_the_properties_asked_for_are_given() {
         let wanted = vec!["a".to_owned(), "missing".to_owned()];
         let found = typed(r#"{"a":"1","b":"2"}"#, &Layout::default(), Some(&wanted));
-        assert_eq!(serde_json::Value::Object(found), serde_json::json!({"a": "1"}));
+        assert_eq!(
+            serde_json::Value::Object(found),
+            serde_json::json!({"a": "1"})
+        );
     }
 }

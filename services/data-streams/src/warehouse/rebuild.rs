@@ -44,7 +44,9 @@ pub(crate) async fn finish(session: &Session) -> Result<(), Error> {
             make_views(session, &destination, live).await?;
         }
         for shadow in names.iter().filter(|name| name.ends_with(REBUILD_SUFFIX)) {
-            let Some(live) = shadow.strip_suffix(REBUILD_SUFFIX) else { continue };
+            let Some(live) = shadow.strip_suffix(REBUILD_SUFFIX) else {
+                continue;
+            };
             if !names.iter().any(|name| name == live) {
                 let statement = format!(
                     "RENAME TABLE {} TO {}",
@@ -61,7 +63,9 @@ pub(crate) async fn finish(session: &Session) -> Result<(), Error> {
 
 async fn make_views(session: &Session, destination: &str, table: &str) -> Result<(), Error> {
     let raw = raw_database(destination);
-    let layout = tables::layout(session, &raw, table).await?.unwrap_or_default();
+    let layout = tables::layout(session, &raw, table)
+        .await?
+        .unwrap_or_default();
     for statement in views::statements(destination, table, &layout) {
         session.execute("make a view", &statement).await?;
     }
@@ -69,7 +73,9 @@ async fn make_views(session: &Session, destination: &str, table: &str) -> Result
 }
 
 async fn drop_table(session: &Session, destination: &str, table: &str) -> Result<(), Error> {
-    let statement =
-        format!("DROP TABLE IF EXISTS {} SYNC", qualified(&raw_database(destination), table));
+    let statement = format!(
+        "DROP TABLE IF EXISTS {} SYNC",
+        qualified(&raw_database(destination), table)
+    );
     session.execute("drop a table", &statement).await
 }

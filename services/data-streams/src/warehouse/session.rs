@@ -13,7 +13,7 @@ use hyper_util::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::error::{Error, During as _};
+use super::error::{During as _, Error};
 
 /// Time for one statement. An `ALTER` of a wide table waits for merges.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
@@ -73,12 +73,9 @@ impl Session {
     }
 
     /// Runs a statement without rows. Question marks in it are themselves.
-    pub(crate) async fn execute(
-        &self,
-        action: &'static str,
-        statement: &str,
-    ) -> Result<(), Error> {
-        self.within(action, self.client.query_raw(statement).execute()).await
+    pub(crate) async fn execute(&self, action: &'static str, statement: &str) -> Result<(), Error> {
+        self.within(action, self.client.query_raw(statement).execute())
+            .await
     }
 
     /// Bounds a request in time and says what it was for.
@@ -89,7 +86,10 @@ impl Session {
     ) -> Result<T, Error> {
         match tokio::time::timeout(STATEMENT_LIMIT, request).await {
             Ok(outcome) => outcome.during(action),
-            Err(_) => Err(Error::TimedOut { action, seconds: STATEMENT_LIMIT.as_secs() }),
+            Err(_) => Err(Error::TimedOut {
+                action,
+                seconds: STATEMENT_LIMIT.as_secs(),
+            }),
         }
     }
 
@@ -102,12 +102,14 @@ impl Session {
     ) -> Result<(), Error> {
         const ACTION: &str = "insert a block";
         // Compressing 16 MB takes long enough to hold up other tasks.
-        let compressed = tokio::task::spawn_blocking(move || {
-            CompressedData::new(&bytes, Compression::Lz4)
-        })
-        .await
-        .map_err(|error| Error::Answer { action: ACTION, reason: error.to_string() })?
-        .during(ACTION)?;
+        let compressed =
+            tokio::task::spawn_blocking(move || CompressedData::new(&bytes, Compression::Lz4))
+                .await
+                .map_err(|error| Error::Answer {
+                    action: ACTION,
+                    reason: error.to_string(),
+                })?
+                .during(ACTION)?;
         let mut insert = self
             .client
             .insert_formatted_with(statement)

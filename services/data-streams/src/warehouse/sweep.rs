@@ -20,9 +20,13 @@ pub(crate) async fn mark_deleted(
         pass.portal_id.max(0),
         pass.began_sequence.max(0),
     );
-    let count =
-        session.client().query(&format!("SELECT count() {unseen}")).fetch_one::<u64>();
-    let count = session.within("count what a full pass did not see", count).await?;
+    let count = session
+        .client()
+        .query(&format!("SELECT count() {unseen}"))
+        .fetch_one::<u64>();
+    let count = session
+        .within("count what a full pass did not see", count)
+        .await?;
     if count == 0 {
         return Ok(0);
     }
@@ -38,6 +42,8 @@ pub(crate) async fn mark_deleted(
         run = super::names::literal(&pass.run_id),
         began = pass.began_sequence.max(0),
     );
-    session.execute("mark what a full pass did not see", &statement).await?;
+    session
+        .execute("mark what a full pass did not see", &statement)
+        .await?;
     Ok(count)
 }

@@ -47,9 +47,13 @@ pub(crate) async fn apply(
     }
     claim(session, target).await?;
     let create = |text: &str, name: &str| text.replace("{table}", &qualified(&raw, name));
-    session.execute("create a table", &create(CHANGES_TABLE, CHANGES)).await?;
+    session
+        .execute("create a table", &create(CHANGES_TABLE, CHANGES))
+        .await?;
     let table = wide_name(target);
-    session.execute("create a table", &create(WIDE, &table)).await?;
+    session
+        .execute("create a table", &create(WIDE, &table))
+        .await?;
     let layout = settle(session, &raw, &table, definitions).await?;
     if target.tables == Tables::Live {
         for statement in views::statements(&target.destination, &target.object_type, &layout) {
@@ -67,14 +71,18 @@ async fn settle(
     definitions: Option<&Definitions>,
 ) -> Result<Layout, Error> {
     let mut layout = layout(session, raw, table).await?.unwrap_or_default();
-    let Some(definitions) = definitions else { return Ok(layout) };
+    let Some(definitions) = definitions else {
+        return Ok(layout);
+    };
     for _ in 0..ATTEMPTS {
         let changes = layout.plan(definitions);
         if changes.is_empty() && definitions.fetched_at <= layout.defined_at {
             break;
         }
         let columns = changes.len();
-        session.execute("add columns", &alter(raw, table, &changes, definitions)).await?;
+        session
+            .execute("add columns", &alter(raw, table, &changes, definitions))
+            .await?;
         if columns > 0 {
             tracing::info!(table = qualified(raw, table), columns, "columns changed");
         }
@@ -101,7 +109,10 @@ fn alter(raw: &str, table: &str, changes: &[Change], definitions: &Definitions) 
             ),
         })
         .collect();
-    parts.push(format!("MODIFY COMMENT {}", literal(&definitions.fetched_at.to_string())));
+    parts.push(format!(
+        "MODIFY COMMENT {}",
+        literal(&definitions.fetched_at.to_string())
+    ));
     format!("ALTER TABLE {} {}", qualified(raw, table), parts.join(", "))
 }
 
@@ -118,7 +129,9 @@ pub(crate) async fn layout(
         .bind(raw)
         .bind(table)
         .fetch_optional::<String>();
-    let Some(comment) = session.within(ACTION, comment).await? else { return Ok(None) };
+    let Some(comment) = session.within(ACTION, comment).await? else {
+        return Ok(None);
+    };
     let rows = session
         .client()
         .query(
@@ -129,7 +142,9 @@ pub(crate) async fn layout(
         .bind(table)
         .fetch_all::<(String, String, String)>();
     let rows = session.within(ACTION, rows).await?;
-    let rows = rows.iter().map(|(n, t, c)| (n.as_str(), t.as_str(), c.as_str()));
+    let rows = rows
+        .iter()
+        .map(|(n, t, c)| (n.as_str(), t.as_str(), c.as_str()));
     Ok(Some(Layout::read(rows, comment.parse().unwrap_or(0))))
 }
 
@@ -155,7 +170,10 @@ fn owned(target: &Target, owner: String) -> Result<(), Error> {
     if owner == target.connection {
         Ok(())
     } else {
-        Err(Error::Taken { database: target.destination.clone(), owner })
+        Err(Error::Taken {
+            database: target.destination.clone(),
+            owner,
+        })
     }
 }
 

