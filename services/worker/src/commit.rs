@@ -9,6 +9,9 @@ mod producer;
 mod sink;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,
@@ -138,14 +141,14 @@ impl Committer {
     /// Commits messages, after all that was submitted before.
     pub async fn publish(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
         let (done, committed) = oneshot::channel();
-        self.items.send(Item::Messages(messages, done)).map_err(|_| SinkClosed)?;
-        committed.await.map_err(|_| SinkClosed)
+        self.items.send(Item::Messages(messages, done)).or(Err(SinkClosed))?;
+        committed.await.or(Err(SinkClosed))
     }
 
     /// Hands messages over, to be committed after all that was submitted before.
     pub fn post(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
         let (done, _) = oneshot::channel();
-        self.items.send(Item::Messages(messages, done)).map_err(|_| SinkClosed)
+        self.items.send(Item::Messages(messages, done)).or(Err(SinkClosed))
     }
 
     /// A stream's way in, from the position and the definitions that the log
@@ -156,8 +159,8 @@ impl Committer {
 
     async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
         let (answer, offsets) = oneshot::channel();
-        self.items.send(Item::EndOffsets(answer)).map_err(|_| SinkClosed)?;
-        offsets.await.map_err(|_| SinkClosed)
+        self.items.send(Item::EndOffsets(answer)).or(Err(SinkClosed))?;
+        offsets.await.or(Err(SinkClosed))
     }
 
     /// What every partition's commits share.

@@ -157,10 +157,12 @@ fn limit(text: &str) -> Result<Limit, String> {
     match text {
         "auto" => Ok(Limit::Auto),
         "off" => Ok(Limit::Off),
-        number => number
-            .parse()
-            .map(Limit::Fixed)
-            .map_err(|_| "auto, off or a number above 0 is needed".to_owned()),
+        number => {
+            let wrong = |error: std::num::ParseIntError| {
+                format!("auto, off or a number above 0 is needed: {error}")
+            };
+            number.parse().map(Limit::Fixed).map_err(wrong)
+        }
     }
 }
 
@@ -179,7 +181,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let number: u64 = number.parse().ok().ok_or_else(wrong)?;
     number
         .checked_mul(unit_ms)
         .filter(|ms| *ms > 0)

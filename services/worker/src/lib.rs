@@ -16,5 +16,13 @@ pub mod sync;
 
 mod run;
 
+use std::time::Duration;
+
 pub use config::Config;
 pub use run::run;
+
+/// Blocks a thread of our own; never one of the runtime.
+#[expect(clippy::disallowed_methods, reason = "these threads exist to block")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

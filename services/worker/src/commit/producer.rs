@@ -29,7 +29,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 
 /// Remembers which messages were not delivered.
 #[derive(Debug, Default)]
-pub struct Deliveries {
+struct Deliveries {
     failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
 }
 

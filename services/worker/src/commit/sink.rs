@@ -200,7 +200,7 @@ impl Sink for StreamSink {
         let room = Arc::clone(&self.committer.room)
             .acquire_many_owned(size)
             .await
-            .map_err(|_| SinkClosed)?;
+            .or(Err(SinkClosed))?;
         let mut known = self.state.known();
         known.sequence += 1;
         let before = known.checkpoint.records_total;
@@ -228,7 +228,7 @@ impl Sink for StreamSink {
         let sent = self.committer.items.send(Item::Page(Box::new(submitted)));
         drop(known);
         crash::point(crash::Point::AfterFetch);
-        sent.map_err(|_| SinkClosed)
+        sent.or(Err(SinkClosed))
     }
 
     async fn settle(&self) -> Result<(), SinkClosed> {
@@ -237,7 +237,7 @@ impl Sink for StreamSink {
         tokio::select! {
             biased;
             settled = committed.wait_for(|committed| *committed >= goal) => {
-                settled.map(drop).map_err(|_| SinkClosed)
+                settled.map(drop).or(Err(SinkClosed))
             }
             () = self.committer.ended() => {
                 if *self.state.committed.borrow() >= goal { Ok(()) } else { Err(SinkClosed) }

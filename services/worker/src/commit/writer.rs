@@ -175,7 +175,7 @@ impl<L: Log> Writer<L> {
                         error,
                         "transaction step repeated"
                     );
-                    std::thread::sleep(PAUSE);
+                    crate::pause(PAUSE);
                 }
                 Err(Failure::Retry(error)) => return Err(Failure::Fatal(error)),
                 settled => return settled,
@@ -196,7 +196,7 @@ impl<L: Log> Writer<L> {
             return Err(End::Closed);
         }
         tracing::warn!(partition = self.partition, %error, "transaction is made again");
-        std::thread::sleep(PAUSE);
+        crate::pause(PAUSE);
         Ok(())
     }
 }

@@ -91,7 +91,7 @@ impl Decoder {
                 Ok(schema) => break schema,
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, id, "waiting for the schema registry");
-                    std::thread::sleep(Duration::from_millis(500));
+                    crate::pause(Duration::from_millis(500));
                 }
                 Err(error) => {
                     tracing::warn!(%error, id, "schema registry refuses a schema");

@@ -214,6 +214,6 @@ fn confirm(consumer: &Weak<Consumer>, topic: &str, lease: &Lease) {
             }
         }
         drop(consumer);
-        std::thread::sleep(pause);
+        crate::pause(pause);
     }
 }

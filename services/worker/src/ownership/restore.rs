@@ -191,7 +191,7 @@ pub fn claims(
         if started.elapsed() > PATIENCE {
             bail!("our own claim does not show in {}", topics.status);
         }
-        std::thread::sleep(Duration::from_millis(50));
+        crate::pause(Duration::from_millis(50));
     }
 }
 

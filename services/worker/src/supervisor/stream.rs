@@ -18,7 +18,7 @@ use crate::{
 
 /// However far off the next run is, look again after that long: HubSpot's
 /// clock may be corrected.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// What a stream tells its connection.
 #[derive(Debug)]
@@ -210,7 +210,7 @@ impl<S: Source> Task<S> {
         let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST)) => Ok(()),
-            changed = orders.changed() => changed.map_err(|_| SinkClosed),
+            changed = orders.changed() => changed.or(Err(SinkClosed)),
         }
     }
 
@@ -223,7 +223,7 @@ impl<S: Source> Task<S> {
             self.news
                 .send(News::Idle(self.sink.state().stream().to_owned())),
         );
-        orders.changed().await.map_err(|_| SinkClosed)
+        orders.changed().await.or(Err(SinkClosed))
     }
 
     /// Changes the status and writes it.
@@ -238,7 +238,7 @@ impl<S: Source> Task<S> {
 }
 
 fn rest(view: &mut StreamStatus, phase: &str) {
-    view.phase = phase.to_owned();
+    phase.clone_into(&mut view.phase);
     view.next_run_at = None;
 }
 

@@ -73,6 +73,11 @@ pub(super) async fn take_over<S: Sources>(
     .await
     .context("reading panicked")??;
     let total_ms = started.elapsed().as_millis();
-    tracing::debug!(partitions = logs.len(), fenced_ms, total_ms, "fenced and read");
+    tracing::debug!(
+        partitions = logs.len(),
+        fenced_ms,
+        total_ms,
+        "fenced and read"
+    );
     Ok(TakenOver { logs, restored })
 }

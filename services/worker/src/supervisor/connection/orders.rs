@@ -17,7 +17,7 @@ use crate::{
 /// Before the account is asked for again, at least.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// And at most.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 impl<S: Sources> Task<S> {
     /// Runs the streams that a command names, until another comes.
@@ -138,7 +138,7 @@ impl<S: Sources> Task<S> {
         }
         let sink = self.sink(stream, checkpoint.portal_id);
         let view = sink.state().view(|view| {
-            view.phase = "stopped".to_owned();
+            "stopped".clone_into(&mut view.phase);
             view.next_run_at = None;
         });
         let (shared, partition) = (self.committer.shared(), self.committer.partition);

@@ -1,0 +1,344 @@
+//! The commit loop against a log whose failures are scripted.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use proptest::prelude::*;
+use schemas::{Checkpoint, Definitions, Topics};
+
+use super::{Committer, Failure, Log, Shared, batch::Outgoing};
+use crate::{
+    config::CommitArgs,
+    status::{Codec, SchemaIds},
+    sync::{Object, Page, Record, Sink as _, SinkClosed},
+};
+
+/// A log in memory.
+#[derive(Debug, Default)]
+struct Memory {
+    open: Vec<(usize, Outgoing)>,
+    /// What a reader of committed messages sees: topic, key, size.
+    committed: Vec<(String, String, usize)>,
+    transactions: usize,
+    /// Outcomes of the next steps of each kind; what is not scripted succeeds.
+    faults: HashMap<&'static str, VecDeque<Failure>>,
+    /// Key that the broker never takes.
+    refused: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Scripted(Arc<Mutex<Memory>>);
+
+impl Scripted {
+    fn fail(self, step: &'static str, failures: impl IntoIterator<Item = Failure>) -> Self {
+        self.0
+            .lock()
+            .unwrap()
+            .faults
+            .entry(step)
+            .or_default()
+            .extend(failures);
+        self
+    }
+
+    fn step(&self, step: &'static str) -> Result<(), Failure> {
+        let mut memory = self.0.lock().unwrap();
+        match memory.faults.get_mut(step).and_then(VecDeque::pop_front) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    fn keys(&self, topic: &str) -> Vec<String> {
+        let memory = self.0.lock().unwrap();
+        let of_topic = memory.committed.iter().filter(|it| it.0 == topic);
+        of_topic.map(|it| it.1.clone()).collect()
+    }
+
+    fn transactions(&self) -> usize {
+        self.0.lock().unwrap().transactions
+    }
+}
+
+impl Log for Scripted {
+    fn begin(&mut self) -> Result<(), Failure> {
+        self.step("begin")
+    }
+
+    fn send(&mut self, place: usize, message: &Outgoing) -> Result<(), Failure> {
+        self.step("send")?;
+        self.0.lock().unwrap().open.push((place, message.clone()));
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), Failure> {
+        self.step("drain")?;
+        let memory = self.0.lock().unwrap();
+        let refused = memory.open.iter().filter(|(_, it)| {
+            it.dead.is_none() && memory.refused.as_deref() == Some(it.message.key.as_str())
+        });
+        let refused: Vec<_> = refused
+            .map(|(place, _)| (*place, "refused".to_owned()))
+            .collect();
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Rejected(refused))
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        self.step("commit")?;
+        let mut memory = self.0.lock().unwrap();
+        let open = std::mem::take(&mut memory.open);
+        memory.transactions += 1;
+        memory.committed.extend(open.into_iter().map(|(_, it)| {
+            let topic = if it.dead.is_some() {
+                "t.dead-letters".to_owned()
+            } else {
+                it.message.topic
+            };
+            (
+                topic,
+                it.message.key,
+                it.message.payload.map_or(0, |it| it.len()),
+            )
+        }));
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), Failure> {
+        self.step("abort")?;
+        self.0.lock().unwrap().open.clear();
+        Ok(())
+    }
+
+    fn end_offsets(&mut self) -> Result<Vec<i64>, Failure> {
+        self.step("end_offsets")?;
+        Ok(vec![self.keys("t.records").len().try_into().unwrap()])
+    }
+}
+
+fn shared() -> Arc<Shared> {
+    let ids = SchemaIds {
+        commands: 1,
+        checkpoints: 2,
+        status: 3,
+        definitions: 4,
+        records: 5,
+    };
+    Arc::new(Shared {
+        topics: Topics::with_prefix("t."),
+        codec: Codec::new(ids).unwrap(),
+        record_partitions: 1,
+        limits: CommitArgs {
+            transaction_records: 1_000,
+            transaction_bytes: 1_000_000,
+            pending_bytes: 100_000,
+        },
+        clock: chassis::Clock::from_fn(|| 0),
+    })
+}
+
+fn page(stream: &str, first_id: i64, count: i64) -> Page {
+    let record = |id| Record {
+        object: Object {
+            id,
+            created_at: 1,
+            updated_at: 2,
+            archived: false,
+            merged_ids: Vec::new(),
+            properties: schemas::PropertyMap::default(),
+        },
+        deleted: false,
+        merged_into: None,
+        fetched_at: 3,
+        fetch_sequence: 4,
+    };
+    let checkpoint = Checkpoint {
+        connection: "c".to_owned(),
+        stream: stream.to_owned(),
+        portal_id: 1,
+        ..Checkpoint::default()
+    };
+    Page {
+        records: (first_id..first_id + count).map(record).collect(),
+        checkpoint,
+        definitions: None,
+    }
+}
+
+fn start(log: &Scripted) -> (Committer, super::StreamSink) {
+    let committer = Committer::start(0, log.clone(), shared()).unwrap();
+    let definitions = Definitions {
+        portal_id: 1,
+        object_type: "contacts".to_owned(),
+        version: 0,
+        fetched_at: 0,
+        properties: Vec::new(),
+    };
+    let sink = committer.sink(page("contacts", 0, 0).checkpoint, Arc::new(definitions));
+    (committer, sink)
+}
+
+fn expected(ids: std::ops::Range<i64>) -> Vec<String> {
+    ids.map(|id| format!("1/contacts/{id}")).collect()
+}
+
+#[tokio::test]
+async fn pages_are_committed_in_order_with_their_position() {
+    let log = Scripted::default();
+    let (_committer, sink) = start(&log);
+    for page_number in 0..10 {
+        sink.submit(page("contacts", page_number * 10, 10))
+            .await
+            .unwrap();
+    }
+    sink.settle().await.unwrap();
+    assert_eq!(log.keys("t.records"), expected(0..100));
+    assert_eq!(
+        log.keys("t.checkpoints").len(),
+        log.transactions(),
+        "one position a transaction"
+    );
+    assert_eq!(sink.committed_records(), 100);
+    assert_eq!(sink.end_offsets().await, Ok(vec![100]));
+}
+
+#[tokio::test]
+async fn a_commit_is_repeated_until_it_settles() {
+    let retries = (0..3).map(|_| Failure::Retry("timed out".to_owned()));
+    let log = Scripted::default().fail("commit", retries);
+    let (_committer, sink) = start(&log);
+    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    sink.settle().await.unwrap();
+    assert_eq!(log.keys("t.records"), expected(0..5));
+    assert_eq!(log.transactions(), 1);
+}
+
+#[tokio::test]
+async fn pages_of_an_aborted_transaction_are_sent_again() {
+    let log = Scripted::default()
+        .fail("drain", [Failure::Abort("delivery failed".to_owned())])
+        .fail(
+            "commit",
+            [Failure::Abort("timed out at the coordinator".to_owned())],
+        );
+    let (_committer, sink) = start(&log);
+    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    sink.settle().await.unwrap();
+    assert_eq!(
+        log.keys("t.records"),
+        expected(0..5),
+        "once, and all of them"
+    );
+}
+
+#[tokio::test]
+async fn a_record_that_can_never_be_sent_goes_to_dead_letters_and_the_rest_through() {
+    let log = Scripted::default();
+    log.0.lock().unwrap().refused = Some("1/contacts/2".to_owned());
+    let (_committer, sink) = start(&log);
+    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    sink.settle().await.unwrap();
+    let mut rest = expected(0..5);
+    rest.remove(2);
+    assert_eq!(log.keys("t.records"), rest);
+    assert_eq!(log.keys("t.dead-letters"), ["1/contacts/2"]);
+    assert_eq!(log.transactions(), 1, "in the same transaction");
+}
+
+#[tokio::test]
+async fn after_a_fatal_error_the_sink_is_closed_and_nothing_is_half_written() {
+    let log = Scripted::default().fail("commit", [Failure::Fatal("fenced".to_owned())]);
+    let (committer, sink) = start(&log);
+    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    assert_eq!(sink.settle().await, Err(SinkClosed));
+    committer.ended().await;
+    assert_eq!(log.keys("t.records"), Vec::<String>::new());
+    assert_eq!(sink.submit(page("contacts", 5, 5)).await, Err(SinkClosed));
+}
+
+#[tokio::test]
+async fn a_closed_committer_takes_nothing_more() {
+    let log = Scripted::default();
+    let (committer, sink) = start(&log);
+    committer.close();
+    committer.ended().await;
+    assert_eq!(sink.submit(page("contacts", 0, 5)).await, Err(SinkClosed));
+    assert_eq!(committer.publish(Vec::new()).await, Err(SinkClosed));
+}
+
+#[tokio::test]
+async fn submission_waits_for_room() {
+    let log = Scripted::default();
+    let gate = log.0.lock().unwrap();
+    let committer = Committer::start(0, log.clone(), shared()).unwrap();
+    let definitions = Definitions {
+        portal_id: 1,
+        object_type: "contacts".to_owned(),
+        version: 0,
+        fetched_at: 0,
+        properties: Vec::new(),
+    };
+    let sink = committer.sink(page("contacts", 0, 0).checkpoint, Arc::new(definitions));
+    let mut submitted = 0;
+    // The log stands still, so the queue of 100,000 bytes fills up.
+    while let Some(outcome) =
+        futures::FutureExt::now_or_never(sink.submit(page("contacts", submitted * 50, 50)))
+    {
+        outcome.unwrap();
+        submitted += 1;
+        assert!(submitted < 100, "the queue has a bound");
+    }
+    drop(gate);
+    sink.settle().await.unwrap();
+    assert_eq!(log.keys("t.records"), expected(0..submitted * 50));
+}
+
+fn fault() -> impl Strategy<Value = (&'static str, Failure)> {
+    let step = prop_oneof![
+        Just("begin"),
+        Just("send"),
+        Just("drain"),
+        Just("commit"),
+        Just("abort")
+    ];
+    (step, any::<bool>()).prop_map(|(step, abort)| {
+        // An abort can only be repeated.
+        let failure = if abort && step != "abort" {
+            Failure::Abort("scripted".to_owned())
+        } else {
+            Failure::Retry("scripted".to_owned())
+        };
+        (step, failure)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_passes_by_itself_every_record_is_committed_once(
+        faults in proptest::collection::vec(fault(), 0..5),
+        sizes in proptest::collection::vec(0i64..40, 1..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let log = faults
+            .into_iter()
+            .fold(Scripted::default(), |log, (step, failure)| log.fail(step, [failure]));
+        let total: i64 = sizes.iter().sum();
+        runtime.block_on(async {
+            let (_committer, sink) = start(&log);
+            let mut next = 0;
+            for size in sizes {
+                sink.submit(page("contacts", next, size)).await.unwrap();
+                next += size;
+            }
+            sink.settle().await.unwrap();
+        });
+        prop_assert_eq!(log.keys("t.records"), expected(0..total));
+    }
+}
