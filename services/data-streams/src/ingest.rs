@@ -10,6 +10,8 @@ mod consumer;
 pub mod dead_letter;
 pub mod decode;
 pub mod definitions;
+#[cfg(test)]
+mod fakes;
 pub mod gate;
 mod insert;
 pub mod intake;

@@ -399,3 +399,6 @@ fn on_thread(
             .with_context(|| format!("ingest thread {name}"))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,218 +1,23 @@
 //! The loader over a store with scripted faults.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    sync::Mutex,
+    collections::{BTreeMap, HashSet},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use chassis::{Clock, Health, registry::RegistryError};
-use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder, crm_record::SCHEMA};
+use chassis::{Clock, Health};
+use schemas::{Definitions, crm_record::SCHEMA};
 use tokio::sync::watch;
 
 use super::*;
 use crate::ingest::{
-    Block, Control, Encoded, Row, Store, StoreError, StoreErrorKind, Tables, Target,
-    decode::{Decoders, SchemaSource},
+    Store, Tables,
+    decode::Decoders,
     definitions::Known,
+    fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
     intake::{Encoder, Patience},
     message::Message,
 };
-
-const OWN: u32 = 7;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Away,
-    AwayAfterWrite,
-    Changed,
-}
-
-#[derive(Debug, Default)]
-struct FakeStore {
-    faults: Mutex<VecDeque<Fault>>,
-    poison: Mutex<HashSet<i64>>,
-    tokens: Mutex<HashSet<String>>,
-    rows: Mutex<Vec<(String, i32, i64)>>,
-    applied: Mutex<Vec<(Target, i64)>>,
-    inserts: Mutex<usize>,
-}
-
-impl FakeStore {
-    fn offsets(&self) -> Vec<i64> {
-        self.rows
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, _, offset)| *offset)
-            .collect()
-    }
-}
-
-#[async_trait]
-impl Store for FakeStore {
-    async fn warehouse_id(&self) -> Result<String, StoreError> {
-        Ok("this one".to_owned())
-    }
-
-    async fn apply(
-        &self,
-        target: &Target,
-        definitions: Option<&Definitions>,
-    ) -> Result<(), StoreError> {
-        let version = definitions.map_or(0, |it| it.version);
-        self.applied.lock().unwrap().push((target.clone(), version));
-        Ok(())
-    }
-
-    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError> {
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|row| format!("{} {}", row.partition, row.offset))
-            .collect();
-        let block = Block {
-            table: format!("{}.{}", target.destination, target.object_type),
-            statement: String::new(),
-            bytes: Bytes::from(lines.join("\n")),
-            rows: rows.len(),
-        };
-        Ok(Encoded {
-            blocks: vec![block],
-            refused: Vec::new(),
-        })
-    }
-
-    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
-        *self.inserts.lock().unwrap() += 1;
-        let fault = self.faults.lock().unwrap().pop_front();
-        match fault {
-            Some(Fault::Away) => return Err(StoreError::new(StoreErrorKind::Unavailable, "away")),
-            Some(Fault::Changed) => {
-                return Err(StoreError::new(StoreErrorKind::SchemaChanged, "changed"));
-            }
-            Some(Fault::AwayAfterWrite) | None => {}
-        }
-        let text = std::str::from_utf8(&block.bytes).unwrap();
-        let rows: Vec<(i32, i64)> = text
-            .lines()
-            .map(|line| {
-                let (partition, offset) = line.split_once(' ').unwrap();
-                (partition.parse().unwrap(), offset.parse().unwrap())
-            })
-            .collect();
-        let poison = self.poison.lock().unwrap();
-        if rows.iter().any(|(_, offset)| poison.contains(offset)) {
-            return Err(StoreError::new(StoreErrorKind::Poison, "cannot parse"));
-        }
-        if self.tokens.lock().unwrap().insert(token.to_owned()) {
-            let mut all = self.rows.lock().unwrap();
-            all.extend(rows.into_iter().map(|(p, o)| (block.table.clone(), p, o)));
-        }
-        match fault {
-            Some(_) => Err(StoreError::new(StoreErrorKind::Unavailable, "cut off")),
-            None => Ok(()),
-        }
-    }
-
-    async fn mark_deleted(&self, _: &Target, _: &FullPass) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    async fn begin_rebuild(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct FakeControl;
-
-impl Control for FakeControl {
-    fn destination(&self, connection: &str) -> Option<String> {
-        (connection == "named").then(|| "elsewhere".to_owned())
-    }
-
-    fn full_passes(&self) -> Vec<(String, String, FullPass)> {
-        Vec::new()
-    }
-}
-
-/// What was committed and posted, in order.
-#[derive(Debug, Default)]
-struct Recorder {
-    commits: Mutex<Vec<BTreeMap<i32, i64>>>,
-    letters: Mutex<Vec<DeadLetter>>,
-}
-
-#[async_trait]
-impl Commits for Recorder {
-    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String> {
-        self.commits.lock().unwrap().push(next.clone());
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl LetterBox for Recorder {
-    async fn post(&self, letter: &DeadLetter) -> Result<(), String> {
-        self.letters.lock().unwrap().push(letter.clone());
-        Ok(())
-    }
-}
-
-#[derive(Debug, Default)]
-struct FakeRegistry {
-    away: bool,
-    schemas: BTreeMap<u32, String>,
-}
-
-#[async_trait]
-impl SchemaSource for FakeRegistry {
-    async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
-        if self.away {
-            return Err(RegistryError::Unavailable("refused".into()));
-        }
-        Ok(self.schemas.get(&id).cloned())
-    }
-}
-
-fn record(offset: i64, schema_id: u32) -> Message {
-    record_of(offset, schema_id, "default", 0)
-}
-
-fn record_of(offset: i64, schema_id: u32, connection: &str, version: i64) -> Message {
-    let mut properties = PropertyMapBuilder::default();
-    properties.push("email", "a@example.com");
-    let properties = properties.finish();
-    let record = CrmRecord {
-        portal_id: 1,
-        object_type: "contacts",
-        object_id: offset,
-        created_at: 0,
-        updated_at: 0,
-        archived: false,
-        deleted: false,
-        properties: &properties,
-        connection,
-        run_id: "run",
-        reason: "backfill",
-        fetched_at: 0,
-        fetch_sequence: 1,
-        merged_into: None,
-        definitions_version: version,
-    };
-    Message {
-        offset,
-        key: Some(record.key().into_bytes()),
-        value: Some(record.encode(schema_id)),
-        ..Message::default()
-    }
-}
 
 fn batch(messages: Vec<Message>) -> Batch {
     let next = messages
@@ -357,7 +162,6 @@ async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_st
     let mut bench = Bench::new();
     bench
         .registry
-        .schemas
         .insert(9, SCHEMA.replace("CrmRecord", "Other"));
     let garbage = |offset, value: Option<&[u8]>| Message {
         offset,
@@ -422,7 +226,7 @@ async fn rows_that_poison_their_block_are_found_and_the_others_stored() {
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
     let mut bench = Bench::new();
-    bench.registry.away = true;
+    bench.registry = FakeRegistry::away();
     let mut other = record(5, OWN);
     other.partition = 1;
     bench
@@ -460,7 +264,7 @@ async fn a_partition_that_was_set_back_is_loaded() {
     let mut bench = Bench::new();
     let mut again = record(1, OWN);
     again.turn = 1;
-    bench.registry.away = true;
+    bench.registry = FakeRegistry::away();
     bench
         .load(vec![batch(vec![record(1, 3)]), batch(vec![again])])
         .await;

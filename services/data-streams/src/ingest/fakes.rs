@@ -1,0 +1,248 @@
+//! Stand-ins for what the ingest talks to, with scripted faults.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::Mutex,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chassis::registry::RegistryError;
+use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
+
+use super::{
+    Block, Control, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target,
+    dead_letter::{DeadLetter, LetterBox},
+    decode::SchemaSource,
+    gate::Commits,
+    message::Message,
+};
+
+pub(crate) const OWN: u32 = 7;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Away,
+    AwayAfterWrite,
+    Changed,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeStore {
+    pub(crate) faults: Mutex<VecDeque<Fault>>,
+    pub(crate) poison: Mutex<HashSet<i64>>,
+    tokens: Mutex<HashSet<String>>,
+    /// Another warehouse has another.
+    pub(crate) id: Mutex<Option<&'static str>>,
+    pub(crate) rebuilt: Mutex<usize>,
+    recovered: Mutex<HashSet<Place>>,
+    pub(crate) rows: Mutex<Vec<(String, i32, i64)>>,
+    pub(crate) applied: Mutex<Vec<(Target, i64)>>,
+    pub(crate) inserts: Mutex<usize>,
+}
+
+impl FakeStore {
+    /// Forgets all rows, as an emptied warehouse has.
+    pub(crate) fn clear(&self) {
+        self.rows.lock().unwrap().clear();
+        self.tokens.lock().unwrap().clear();
+    }
+
+    pub(crate) fn offsets(&self) -> Vec<i64> {
+        self.rows
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, _, offset)| *offset)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn warehouse_id(&self) -> Result<String, StoreError> {
+        Ok(self.id.lock().unwrap().unwrap_or("this one").to_owned())
+    }
+
+    async fn apply(
+        &self,
+        target: &Target,
+        definitions: Option<&Definitions>,
+    ) -> Result<(), StoreError> {
+        let version = definitions.map_or(0, |it| it.version);
+        self.applied.lock().unwrap().push((target.clone(), version));
+        Ok(())
+    }
+
+    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError> {
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| format!("{} {}", row.partition, row.offset))
+            .collect();
+        let block = Block {
+            table: format!("{}.{}", target.destination, target.object_type),
+            statement: String::new(),
+            bytes: Bytes::from(lines.join("\n")),
+            rows: rows.len(),
+        };
+        Ok(Encoded {
+            blocks: vec![block],
+            refused: Vec::new(),
+        })
+    }
+
+    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
+        *self.inserts.lock().unwrap() += 1;
+        let fault = self.faults.lock().unwrap().pop_front();
+        match fault {
+            Some(Fault::Away) => return Err(StoreError::new(StoreErrorKind::Unavailable, "away")),
+            Some(Fault::Changed) => {
+                return Err(StoreError::new(StoreErrorKind::SchemaChanged, "changed"));
+            }
+            Some(Fault::AwayAfterWrite) | None => {}
+        }
+        let text = std::str::from_utf8(&block.bytes).unwrap();
+        let rows: Vec<(i32, i64)> = text
+            .lines()
+            .map(|line| {
+                let (partition, offset) = line.split_once(' ').unwrap();
+                (partition.parse().unwrap(), offset.parse().unwrap())
+            })
+            .collect();
+        let poison = self.poison.lock().unwrap();
+        if rows.iter().any(|(_, offset)| poison.contains(offset)) {
+            return Err(StoreError::new(StoreErrorKind::Poison, "cannot parse"));
+        }
+        if self.tokens.lock().unwrap().insert(token.to_owned()) {
+            let mut all = self.rows.lock().unwrap();
+            all.extend(rows.into_iter().map(|(p, o)| (block.table.clone(), p, o)));
+        }
+        match fault {
+            Some(_) => Err(StoreError::new(StoreErrorKind::Unavailable, "cut off")),
+            None => Ok(()),
+        }
+    }
+
+    async fn mark_deleted(&self, _: &Target, _: &FullPass) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn begin_rebuild(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        *self.rebuilt.lock().unwrap() += 1;
+        Ok(())
+    }
+
+    async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
+        Ok(self.recovered.lock().unwrap().clone())
+    }
+
+    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError> {
+        self.recovered
+            .lock()
+            .unwrap()
+            .extend(places.iter().cloned());
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeControl;
+
+impl Control for FakeControl {
+    fn destination(&self, connection: &str) -> Option<String> {
+        (connection == "named").then(|| "elsewhere".to_owned())
+    }
+
+    fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+        Vec::new()
+    }
+}
+
+/// What was committed and posted, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub(crate) commits: Mutex<Vec<BTreeMap<i32, i64>>>,
+    pub(crate) letters: Mutex<Vec<DeadLetter>>,
+}
+
+#[async_trait]
+impl Commits for Recorder {
+    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String> {
+        self.commits.lock().unwrap().push(next.clone());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LetterBox for Recorder {
+    async fn post(&self, letter: &DeadLetter) -> Result<(), String> {
+        self.letters.lock().unwrap().push(letter.clone());
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeRegistry {
+    away: bool,
+    schemas: Mutex<BTreeMap<u32, String>>,
+}
+
+impl FakeRegistry {
+    pub(crate) fn away() -> Self {
+        Self {
+            away: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn insert(&self, id: u32, schema: String) {
+        self.schemas.lock().unwrap().insert(id, schema);
+    }
+}
+
+#[async_trait]
+impl SchemaSource for FakeRegistry {
+    async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
+        if self.away {
+            return Err(RegistryError::Unavailable("refused".into()));
+        }
+        Ok(self.schemas.lock().unwrap().get(&id).cloned())
+    }
+}
+
+pub(crate) fn record(offset: i64, schema_id: u32) -> Message {
+    record_of(offset, schema_id, "default", 0)
+}
+
+pub(crate) fn record_of(offset: i64, schema_id: u32, connection: &str, version: i64) -> Message {
+    let mut properties = PropertyMapBuilder::default();
+    properties.push("email", "a@example.com");
+    let properties = properties.finish();
+    let record = CrmRecord {
+        portal_id: 1,
+        object_type: "contacts",
+        object_id: offset,
+        created_at: 0,
+        updated_at: 0,
+        archived: false,
+        deleted: false,
+        properties: &properties,
+        connection,
+        run_id: "run",
+        reason: "backfill",
+        fetched_at: 0,
+        fetch_sequence: 1,
+        merged_into: None,
+        definitions_version: version,
+    };
+    Message {
+        offset,
+        key: Some(record.key().into_bytes()),
+        value: Some(record.encode(schema_id)),
+        ..Message::default()
+    }
+}

@@ -1,0 +1,252 @@
+//! The whole ingest over a cluster that librdkafka plays, which knows no
+//! transactions; those are for the scenarios over real servers.
+
+use std::{collections::HashSet, time::Duration};
+
+use chassis::{Clock, Health};
+use clap::Parser as _;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::Consumer as _,
+    mocking::MockCluster,
+    producer::{DefaultProducerContext, FutureRecord},
+};
+use schemas::crm_record::SCHEMA;
+
+use super::*;
+use crate::ingest::{
+    conditions::WAREHOUSE,
+    fakes::{FakeControl, FakeRegistry, FakeStore, OWN, record},
+    message::Message,
+};
+
+#[derive(Debug, clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+}
+
+struct Bench {
+    _cluster: MockCluster<'static, DefaultProducerContext>,
+    kafka: KafkaArgs,
+    store: Arc<FakeStore>,
+    registry: Arc<FakeRegistry>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        let kafka =
+            Args::parse_from(["ingest", "--kafka-bootstrap", &cluster.bootstrap_servers()]).kafka;
+        for (topic, partitions) in [
+            ("hubspot.records", 2),
+            ("hubspot.definitions", 1),
+            ("hubspot.dead-letters", 1),
+        ] {
+            cluster.create_topic(topic, partitions, 1).unwrap();
+        }
+        Self {
+            _cluster: cluster,
+            kafka,
+            store: Arc::default(),
+            registry: Arc::default(),
+        }
+    }
+
+    fn start(&self) -> Running {
+        let context = Context::new(Clock::from_fn(|| 0), Health::without_metrics());
+        let settings = Settings {
+            kafka: self.kafka.clone(),
+            limits: Limits::default(),
+            patience: Patience::default(),
+            record_schema_id: OWN,
+        };
+        let ingest = Ingest::new(
+            settings,
+            Arc::<FakeStore>::clone(&self.store),
+            Arc::new(FakeControl),
+            Arc::<FakeRegistry>::clone(&self.registry),
+            context.clone(),
+        );
+        let ended = context.spawn_owned(ingest.clone().run());
+        Running {
+            ingest,
+            context,
+            ended,
+        }
+    }
+
+    async fn produce(&self, messages: impl IntoIterator<Item = Message>) {
+        let producer: FutureProducer = self.kafka.client("test").create().unwrap();
+        for message in messages {
+            let record = FutureRecord::to("hubspot.records")
+                .partition(message.partition)
+                .key(message.key.as_ref().unwrap())
+                .payload(message.value.as_ref().unwrap());
+            producer
+                .send(record, Duration::from_secs(10))
+                .await
+                .unwrap();
+        }
+    }
+
+    fn stored(&self) -> usize {
+        self.store.rows.lock().unwrap().len()
+    }
+
+    fn committed(&self) -> Vec<(i64, String)> {
+        let consumer: BaseConsumer = self
+            .kafka
+            .consumer("test", "hubspot.warehouse")
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range("hubspot.records", 0, 1);
+        let list = consumer
+            .committed_offsets(list, Duration::from_secs(10))
+            .unwrap();
+        list.elements()
+            .iter()
+            .map(|element| match element.offset() {
+                Offset::Offset(offset) => (offset, element.metadata().to_owned()),
+                _ => (-1, String::new()),
+            })
+            .collect()
+    }
+}
+
+struct Running {
+    ingest: Ingest,
+    context: Context,
+    ended: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.context.shut_down();
+        self.ended.await.unwrap().unwrap();
+    }
+
+    fn fails(&self, condition: &str) -> bool {
+        self.context
+            .health()
+            .failures()
+            .iter()
+            .any(|(name, _)| *name == condition)
+    }
+}
+
+/// Waits for something that another thread brings about.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_secs(30), wait)
+            .await
+            .is_ok(),
+        "{what}"
+    );
+}
+
+fn records(ids: std::ops::Range<i64>) -> impl Iterator<Item = Message> {
+    ids.map(|id| {
+        let partition = i32::try_from(id % 2).unwrap();
+        Message {
+            partition,
+            ..record(id, OWN)
+        }
+    })
+}
+
+fn garbage(schema_id: u32) -> Message {
+    // Another key than its own, so nothing says that it is ours.
+    Message {
+        key: Some(b"other".to_vec()),
+        ..record(1_000, schema_id)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_goes_on_where_the_last_one_committed() {
+    let bench = Bench::new();
+    bench.produce(records(0..50)).await;
+    let first = bench.start();
+    eventually("50 rows", || bench.stored() == 50).await;
+    first.stop().await;
+    let signed = (25, "this one".to_owned());
+    assert_eq!(bench.committed(), [signed.clone(), signed]);
+
+    bench.produce(records(50..60)).await;
+    let second = bench.start();
+    eventually("10 more rows", || bench.stored() >= 60).await;
+    second.stop().await;
+    let rows = bench.store.rows.lock().unwrap();
+    let distinct: HashSet<_> = rows.iter().collect();
+    assert_eq!((rows.len(), distinct.len()), (60, 60));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_is_stored_under_its_place_once_its_schema_is_known() {
+    let bench = Bench::new();
+    bench.produce([garbage(9)]).await;
+    bench.produce(records(0..4)).await;
+    let running = bench.start();
+    eventually("the other rows", || bench.stored() == 4).await;
+    let letters = running.ingest.dead_letters(10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason, "unknown_schema");
+    assert_eq!(letters[0].place.offset, 0);
+    assert_eq!(letters[0].value, garbage(9).value);
+
+    let nothing = running.ingest.reprocess().await.unwrap();
+    assert_eq!(nothing, Reprocessed { stored: 0, left: 1 });
+    bench.registry.insert(9, SCHEMA.to_owned());
+    let all = running.ingest.reprocess().await.unwrap();
+    assert_eq!(all, Reprocessed { stored: 1, left: 0 });
+    assert!(running.ingest.dead_letters(10).await.unwrap().is_empty());
+    assert_eq!(bench.stored(), 5);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_warehouse_loads_nothing_until_it_is_rebuilt() {
+    let bench = Bench::new();
+    bench.produce(records(0..20)).await;
+    let running = bench.start();
+    eventually("20 rows", || bench.stored() == 20).await;
+    running.stop().await;
+
+    *bench.store.id.lock().unwrap() = Some("another one");
+    bench.store.clear();
+    bench.produce(records(20..30)).await;
+    let running = bench.start();
+    eventually("the mismatch is seen", || running.fails(WAREHOUSE)).await;
+    assert_eq!(bench.stored(), 0);
+
+    running.ingest.start_rebuild();
+    eventually("the rebuild ends", || {
+        running
+            .ingest
+            .rebuild()
+            .is_some_and(|state| state.ended_at.is_some())
+    })
+    .await;
+    let state = running.ingest.rebuild().unwrap();
+    assert_eq!(
+        (state.phase, state.records),
+        (RebuildPhase::Done, 30),
+        "{state:?}"
+    );
+    assert_eq!(*bench.store.rebuilt.lock().unwrap(), 1);
+
+    bench.produce(records(30..40)).await;
+    eventually("live loading goes on", || bench.stored() >= 40).await;
+    assert!(!running.fails(WAREHOUSE));
+    running.stop().await;
+    let rows = bench.store.rows.lock().unwrap();
+    let distinct: HashSet<_> = rows.iter().collect();
+    assert_eq!((rows.len(), distinct.len()), (40, 40));
+}
