@@ -5,7 +5,7 @@
 
 use std::io;
 
-use apache_avro::Schema;
+pub use apache_avro::Schema;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Bytes in front of every datum.

@@ -1,1 +1,159 @@
-//! placeholder
+//! What the process is told: flags, each with its variable and default.
+//!
+//! It must not know what a setting does beyond whether it can be right.
+
+use std::{net::SocketAddr, time::Duration};
+
+use chassis::{kafka::KafkaArgs, registry::RegistryArgs};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// REST API over the sync of `HubSpot` records, and their loader into
+/// `ClickHouse`.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "data-streams", version)]
+pub struct Config {
+    /// Of every process.
+    #[command(flatten)]
+    pub process: chassis::Args,
+
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// Where the schema registry is.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+
+    /// Where the API listens. Anything but loopback needs a token.
+    #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub api_address: SocketAddr,
+
+    /// When set, every request but health needs it as `Authorization: Bearer`.
+    #[arg(long, env, hide_env_values = true)]
+    pub api_token: Option<SecretString>,
+
+    /// Requests under way at a time; more are answered with 429.
+    #[arg(long, env, default_value_t = 256)]
+    pub api_max_requests: usize,
+
+    /// Record streams (NDJSON) under way at a time; more are answered with 429.
+    #[arg(long, env, default_value_t = 8)]
+    pub api_max_streams: usize,
+
+    /// Seconds that a stop waits for the worker's acknowledgement.
+    #[arg(long, env, default_value = "10", value_parser = seconds)]
+    pub stop_wait: Duration,
+
+    /// HTTP address of `ClickHouse`.
+    #[arg(long, env, default_value = "http://127.0.0.1:8123")]
+    pub clickhouse_url: String,
+
+    /// The user that loads and queries.
+    #[arg(long, env, default_value = "writer")]
+    pub clickhouse_user: String,
+
+    /// Its password.
+    #[arg(long, env, hide_env_values = true)]
+    pub clickhouse_password: Option<SecretString>,
+
+    /// Rows of a batch at most.
+    #[arg(long, env, default_value_t = 10_000)]
+    pub batch_rows: usize,
+
+    /// Bytes of a batch at most.
+    #[arg(long, env, default_value_t = 16 * 1024 * 1024)]
+    pub batch_bytes: usize,
+
+    /// Milliseconds after which a batch goes out as it is.
+    #[arg(long, env, default_value = "1000", value_parser = milliseconds)]
+    pub batch_age: Duration,
+}
+
+/// Why the settings do not go together.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// An open door.
+    #[error(
+        "--api-address {0} can be reached from other machines: set API_TOKEN, or listen on \
+         127.0.0.1"
+    )]
+    OpenWithoutToken(SocketAddr),
+    /// A token that anyone can guess.
+    #[error("API_TOKEN is empty: unset it, or give a token")]
+    EmptyToken,
+    /// A limit that lets nothing through.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+}
+
+impl Config {
+    /// Refuses settings that do not go together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.api_token.as_ref().is_some_and(|token| token.expose_secret().trim().is_empty()) {
+            return Err(ConfigError::EmptyToken);
+        }
+        if !self.api_address.ip().is_loopback() && self.api_token.is_none() {
+            return Err(ConfigError::OpenWithoutToken(self.api_address));
+        }
+        let limits = [
+            ("API_MAX_REQUESTS", self.api_max_requests),
+            ("API_MAX_STREAMS", self.api_max_streams),
+            ("BATCH_ROWS", self.batch_rows),
+            ("BATCH_BYTES", self.batch_bytes),
+        ];
+        match limits.into_iter().find(|(_, limit)| *limit == 0) {
+            Some((name, _)) => Err(ConfigError::Zero(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<u64>()
+        .map(Duration::from_secs)
+        .map_err(|error| format!("a whole number of seconds is needed: {error}"))
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse::<u64>()
+        .map(Duration::from_millis)
+        .map_err(|error| format!("a whole number of milliseconds is needed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Config {
+        Config::try_parse_from([&["data-streams"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn an_open_address_needs_a_token() {
+        let address = "0.0.0.0:8080";
+        assert_eq!(
+            parse(&["--api-address", address]).check(),
+            Err(ConfigError::OpenWithoutToken(address.parse().unwrap()))
+        );
+        assert_eq!(parse(&["--api-address", address, "--api-token", "secret"]).check(), Ok(()));
+        assert_eq!(parse(&["--api-address", "[::1]:8080"]).check(), Ok(()));
+    }
+
+    #[test]
+    fn an_empty_token_is_refused() {
+        assert_eq!(parse(&["--api-token", " "]).check(), Err(ConfigError::EmptyToken));
+    }
+
+    #[test]
+    fn a_token_is_not_printed() {
+        let printed = format!("{:?}", parse(&["--api-token", "hush-hush"]));
+        assert!(!printed.contains("hush-hush"), "{printed}");
+    }
+}

@@ -1,12 +1,201 @@
-//! The REST API over the sync, and the loader from Kafka into ClickHouse.
+//! The REST API over the sync, and the loader from Kafka into `ClickHouse`.
 //!
 //! The modules in reading order: [`config`] is what the process is told,
 //! [`control`] the desired and the observed state of every connection,
 //! [`ingest`] the way of a record from the log into a store, [`warehouse`]
-//! that store, [`api`] what people script against. They meet in [`run`] only.
+//! that store, [`api`] what people script against, [`backend`] what the API
+//! sees of the two before it. They meet in [`run`] only.
 
 pub mod api;
+pub mod backend;
 pub mod config;
 pub mod control;
 pub mod ingest;
 pub mod warehouse;
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use chassis::{
+    Context,
+    kafka::topics::{self, TopicSpec},
+    registry::Registry,
+};
+use schemas::{FullPass, Topics, topics::subject};
+use tokio::net::TcpListener;
+
+use crate::{
+    api::Api,
+    backend::Storage,
+    config::Config,
+    control::{
+        Control, View,
+        follow::{self, Followed, Kind},
+        log::KafkaLog,
+    },
+    ingest::Ingest,
+    warehouse::Warehouse,
+};
+
+/// How often a server that is away at the start is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs the process: waits for its servers, then follows, loads and answers.
+pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+    config.check()?;
+    tracing::info!(?config, "starting");
+    let address = config.api_address;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (--api-address)"))?;
+    let registry = Registry::new(&config.registry)?;
+    let names = Topics::with_prefix(&config.kafka.topic_prefix);
+    // Health tells from the first moment what is waited for.
+    let Some(router) = until_drained(&context, start(&config, &context, registry, &names)).await?
+    else {
+        return Ok(());
+    };
+    let draining = context.draining().clone();
+    axum::serve(listener, router)
+        .with_graceful_shutdown(draining.cancelled_owned())
+        .await
+        .context("API")
+}
+
+/// Prepares topics and schemas, then starts every part; returns the API.
+async fn start(
+    config: &Config,
+    context: &Context,
+    registry: Registry,
+    names: &Topics,
+) -> anyhow::Result<axum::Router> {
+    prepare_topics(config, context, names).await?;
+    let ids = register_schemas(context, &registry, names).await?;
+    let id = |topic: &str| ids.get(topic).map_or(0, |(id, _)| *id);
+
+    let view = View::new();
+    for (topic, kind) in [(&names.commands, Kind::Commands), (&names.status, Kind::Status)] {
+        let followed = Followed {
+            topic: topic.clone(),
+            kind,
+            partitions: config.kafka.control_partitions,
+            schemas: ids.values().map(|(id, schema)| (*id, (*schema).to_owned())).collect(),
+        };
+        let kafka = config.kafka.clone();
+        let following =
+            follow::run(context.clone(), kafka, registry.clone(), followed, view.clone());
+        context.spawn(kind.condition(), following);
+    }
+    let log = KafkaLog::new(&config.kafka, &names.commands, id(&names.commands))?;
+    let control = Control::new(view, Arc::new(log), context.clock().clone());
+
+    let warehouse = Arc::new(Warehouse::new(&warehouse::Settings {
+        url: config.clickhouse_url.clone(),
+        user: config.clickhouse_user.clone(),
+        password: config.clickhouse_password.clone().unwrap_or_default(),
+    }));
+    let ingest = Ingest::new(
+        ingest::Settings {
+            kafka: config.kafka.clone(),
+            limits: ingest::batch::Limits {
+                rows: config.batch_rows,
+                bytes: config.batch_bytes,
+                age: config.batch_age,
+                ..ingest::batch::Limits::default()
+            },
+            patience: ingest::intake::Patience::default(),
+            record_schema_id: id(&names.records),
+        },
+        Arc::<Warehouse>::clone(&warehouse),
+        Arc::new(control.clone()),
+        Arc::new(registry),
+        context.clone(),
+    );
+    context.spawn("ingest", ingest.clone().run());
+
+    let settings = api::Settings {
+        token: config.api_token.clone(),
+        max_requests: config.api_max_requests,
+        max_streams: config.api_max_streams,
+        stop_wait: config.stop_wait,
+    };
+    let storage = Storage { warehouse, ingest };
+    Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
+}
+
+impl ingest::Control for Control {
+    fn destination(&self, connection: &str) -> Option<String> {
+        self.destination(connection)
+    }
+
+    fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+        self.full_passes()
+    }
+}
+
+/// Creates the topics, waiting for a Kafka that is away.
+async fn prepare_topics(config: &Config, context: &Context, names: &Topics) -> anyhow::Result<()> {
+    let specs: Vec<_> = names
+        .all()
+        .into_iter()
+        .map(|topic| TopicSpec {
+            partitions: if topic.is_control {
+                config.kafka.control_partitions
+            } else {
+                config.kafka.record_partitions
+            },
+            name: topic.name,
+            required: topic.required,
+            advised: topic.advised,
+        })
+        .collect();
+    loop {
+        match topics::ensure(&config.kafka, &specs).await {
+            Ok(()) => {
+                context.health().holds("kafka");
+                return Ok(());
+            }
+            Err(error) if error.is_transient() => {
+                context.health().fails("kafka", error.to_string());
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Registers every schema in its fixed order, waiting for a registry that is
+/// away; id and schema by topic.
+async fn register_schemas(
+    context: &Context,
+    registry: &Registry,
+    names: &Topics,
+) -> anyhow::Result<HashMap<String, (u32, &'static str)>> {
+    let mut ids = HashMap::new();
+    for (topic, schema) in names.schemas() {
+        let id = loop {
+            match registry.register(&subject(topic), schema).await {
+                Ok(id) => break id,
+                Err(error) if error.is_transient() => {
+                    context.health().fails("registry", error.to_string());
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        ids.insert(topic.to_owned(), (id, schema));
+    }
+    context.health().holds("registry");
+    Ok(ids)
+}
+
+/// Runs `work` unless the process is told to end first.
+async fn until_drained<T>(
+    context: &Context,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    tokio::select! {
+        done = work => done.map(Some),
+        () = context.draining().cancelled() => Ok(None),
+    }
+}

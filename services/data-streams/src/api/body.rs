@@ -1,0 +1,234 @@
+//! Bodies and query strings, read field by field, so that every refusal names
+//! the field and what is allowed.
+//!
+//! It must not know what a field is used for.
+
+use axum::body::Bytes;
+use chrono::{DateTime, SecondsFormat};
+use schemas::{Millis, RequestKind};
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use crate::control::{Invalid, Settings, settings};
+
+/// A body before it is read. By its own name the specification would describe
+/// it as a string.
+pub(super) type RawBody = Bytes;
+
+/// A JSON object whose fields are taken one by one; what is left is unknown.
+#[derive(Debug)]
+pub(super) struct Fields {
+    fields: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    /// Reads a body; an empty one is an object without fields.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self { fields: Map::new(), known: Vec::new() });
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self { fields, known: Vec::new() }),
+            Ok(_) => Err(ApiError::MalformedJson("it is another kind of value".to_owned())),
+            // The parser's message names a place, never a value.
+            Err(error) => Err(ApiError::MalformedJson(error.to_string())),
+        }
+    }
+
+    /// Takes a field; null counts as left out.
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.fields.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, name: &'static str, allowed: &str) -> Result<Option<String>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong(name, format!("must be a string, {allowed}"))),
+        }
+    }
+
+    fn names(&mut self, name: &'static str) -> Result<Option<Vec<String>>, ApiError> {
+        let allowed = || wrong(name, "must be a list of strings, such as [\"contacts\"]");
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::String(text) => Ok(text),
+                    _ => Err(allowed()),
+                })
+                .collect::<Result<_, _>>()
+                .map(Some),
+            Some(_) => Err(allowed()),
+        }
+    }
+
+    fn flag(&mut self, name: &'static str) -> Result<Option<bool>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(wrong(name, "must be true or false")),
+        }
+    }
+
+    /// Refuses what was not taken.
+    pub(super) fn finish(self) -> Result<(), ApiError> {
+        let Some(name) = self.fields.keys().next() else { return Ok(()) };
+        let known = if self.known.is_empty() {
+            "this request takes no fields".to_owned()
+        } else {
+            format!("is not a field of this request; known are {}", self.known.join(", "))
+        };
+        Err(ApiError::UnknownField(Invalid::new(name.chars().take(64).collect::<String>(), known)))
+    }
+}
+
+fn wrong(field: impl Into<String>, message: impl Into<String>) -> ApiError {
+    ApiError::InvalidValue(Invalid::new(field, message))
+}
+
+/// Reads the settings of a connection.
+pub(super) fn settings(body: &[u8]) -> Result<Settings, ApiError> {
+    let mut fields = Fields::parse(body)?;
+    let credential = fields.text("credential", "a reference such as env:HUBSPOT_ACCESS_TOKEN")?;
+    let streams = fields.names("streams")?;
+    let interval = fields.text("interval", "from 10s to 31d, such as 30s, 5m, 1h or 1d")?;
+    let destination = fields.text("destination", "the name of a database")?;
+    fields.finish()?;
+    let interval_ms = interval
+        .map(|text| settings::parse_interval(&text))
+        .transpose()
+        .map_err(ApiError::InvalidValue)?;
+    let settings = Settings { credential, streams, interval_ms, destination };
+    settings.check().map_err(ApiError::InvalidValue)?;
+    Ok(settings)
+}
+
+/// Reads what a sync asks for.
+pub(super) fn sync(body: &[u8]) -> Result<(Option<Vec<String>>, RequestKind), ApiError> {
+    let mut fields = Fields::parse(body)?;
+    let streams = fields.names("streams")?;
+    let kind = fields.text("kind", "sync or resync")?;
+    let full = fields.flag("full")?;
+    fields.finish()?;
+    if streams.as_ref().is_some_and(Vec::is_empty) {
+        return Err(wrong("streams", "must name at least one stream, or be left out for all"));
+    }
+    let kind = match (kind.as_deref(), full) {
+        (None | Some("sync"), None | Some(false)) => RequestKind::Sync,
+        (Some("resync"), None | Some(true)) | (None, Some(true)) => RequestKind::Resync,
+        (Some("sync" | "resync"), Some(_)) => {
+            return Err(wrong("full", "contradicts kind; give one of them"));
+        }
+        (Some(_), _) => return Err(wrong("kind", "must be sync or resync")),
+    };
+    Ok((streams, kind))
+}
+
+/// Refuses every field.
+pub(super) fn nothing(body: &[u8]) -> Result<(), ApiError> {
+    Fields::parse(body)?.finish()
+}
+
+/// A query parameter that cannot be.
+pub(super) fn parameter(name: &str, message: impl Into<String>) -> ApiError {
+    ApiError::InvalidParameter(Invalid::new(name, message))
+}
+
+/// Reads an RFC 3339 time; times finer than a millisecond are cut.
+pub(super) fn time(name: &str, text: &str) -> Result<Millis, ApiError> {
+    DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis()).map_err(|_error| {
+        parameter(name, "must be an RFC 3339 time, such as 2026-01-31T12:00:00.000Z")
+    })
+}
+
+/// Writes a time as RFC 3339 in UTC with milliseconds.
+pub(super) fn timestamp(ms: Millis) -> String {
+    DateTime::from_timestamp_millis(ms)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn code_and_field(body: &str) -> (String, Option<String>) {
+        match settings(body.as_bytes()).unwrap_err() {
+            ApiError::MalformedJson(_) => ("malformed".to_owned(), None),
+            ApiError::UnknownField(invalid) => ("unknown".to_owned(), Some(invalid.field)),
+            ApiError::InvalidValue(invalid) => ("invalid".to_owned(), Some(invalid.field)),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn every_bad_body_is_refused_by_the_name_of_its_field() {
+        for (body, code, field) in [
+            ("{", "malformed", None),
+            ("[]", "malformed", None),
+            ("5", "malformed", None),
+            ("null", "malformed", None),
+            ("{\"a\":1}{}", "malformed", None),
+            (r#"{"colour":"red"}"#, "unknown", Some("colour")),
+            (r#"{"Interval":"5m"}"#, "unknown", Some("Interval")),
+            (r#"{"interval":5}"#, "invalid", Some("interval")),
+            (r#"{"interval":"9s"}"#, "invalid", Some("interval")),
+            (r#"{"interval":"32d"}"#, "invalid", Some("interval")),
+            (r#"{"streams":"contacts"}"#, "invalid", Some("streams")),
+            (r#"{"streams":[]}"#, "invalid", Some("streams")),
+            (r#"{"streams":[1]}"#, "invalid", Some("streams")),
+            (r#"{"streams":["a","a"]}"#, "invalid", Some("streams[1]")),
+            (r#"{"credential":"pat-x"}"#, "invalid", Some("credential")),
+            (r#"{"credential":{}}"#, "invalid", Some("credential")),
+            (r#"{"destination":"x_raw"}"#, "invalid", Some("destination")),
+        ] {
+            assert_eq!(
+                code_and_field(body),
+                (code.to_owned(), field.map(ToOwned::to_owned)),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_or_null_keeps_to_its_default() {
+        assert_eq!(settings(b"").unwrap(), Settings::default());
+        assert_eq!(settings(b" {} ").unwrap(), Settings::default());
+        assert_eq!(settings(br#"{"interval":null}"#).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_sync_names_streams_and_its_kind() {
+        assert_eq!(sync(b"").unwrap(), (None, RequestKind::Sync));
+        assert_eq!(
+            sync(br#"{"streams":["contacts"],"full":true}"#).unwrap(),
+            (Some(vec!["contacts".to_owned()]), RequestKind::Resync)
+        );
+        for body in
+            [r#"{"kind":"all"}"#, r#"{"streams":[]}"#, r#"{"kind":"sync","full":true}"#, "{\"x\":1}"]
+        {
+            assert!(sync(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_with_milliseconds() {
+        assert_eq!(timestamp(1_795_528_800_123), "2026-11-24T14:00:00.123Z");
+        assert_eq!(time("t", "2026-11-24T15:00:00.123+01:00").unwrap(), 1_795_528_800_123);
+        assert!(time("t", "yesterday").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_reader_fail_otherwise_than_by_its_answer(body in ".{0,80}") {
+            drop(settings(body.as_bytes()));
+            drop(sync(body.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The warehouse and its loader as the API sees them.
+//!
+//! It must not know HTTP.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{
+    api::{Archived, Backend, BackendError, RecordQuery, StoredPage, StoredRecord},
+    ingest::{Ingest, ReplayError, dead_letter::DeadLetter, rebuild::RebuildState},
+    warehouse::{self, Warehouse},
+};
+
+/// Joins storage and loader.
+#[derive(Debug)]
+pub struct Storage {
+    /// Where records are.
+    pub warehouse: Arc<Warehouse>,
+    /// What fills it.
+    pub ingest: Ingest,
+}
+
+#[async_trait]
+impl Backend for Storage {
+    async fn records(&self, query: &RecordQuery) -> Result<StoredPage, BackendError> {
+        let filter = warehouse::Filter {
+            limit: query.limit,
+            after: query.after,
+            ids: query.ids.clone(),
+            updated_since: query.updated_since,
+            updated_before: query.updated_before,
+            archived: match query.archived {
+                Archived::No => warehouse::Archived::No,
+                Archived::Yes => warehouse::Archived::Yes,
+                Archived::Any => warehouse::Archived::Any,
+            },
+            properties: query.properties.clone(),
+        };
+        let page =
+            self.warehouse.records(&query.destination, &query.object_type, &filter).await;
+        // An object type of which nothing was stored yet has no records.
+        let page = page.map_err(failure)?.unwrap_or_default();
+        let records = page
+            .records
+            .into_iter()
+            .map(|record| StoredRecord {
+                id: record.id,
+                created_at: record.created_at,
+                updated_at: record.updated_at,
+                archived: record.archived,
+                properties: record.properties,
+            })
+            .collect();
+        Ok(StoredPage { records, next: page.next })
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BackendError> {
+        self.ingest.dead_letters(limit).await.map_err(replay_failure)
+    }
+
+    async fn reprocess(&self) -> Result<(u64, u64), BackendError> {
+        let outcome = self.ingest.reprocess().await.map_err(replay_failure)?;
+        Ok((outcome.stored, outcome.left))
+    }
+
+    async fn start_rebuild(&self) -> Result<RebuildState, BackendError> {
+        // A rebuild that cannot reach the warehouse would fail at once, unseen.
+        self.warehouse.ping().await.map_err(failure)?;
+        Ok(self.ingest.start_rebuild())
+    }
+
+    fn rebuild(&self) -> Option<RebuildState> {
+        self.ingest.rebuild()
+    }
+}
+
+fn failure(error: warehouse::Error) -> BackendError {
+    use std::error::Error as _;
+
+    let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    let reason = format!("{error}{cause}");
+    match error.advice() {
+        warehouse::Advice::Retry => BackendError::ClickHouse(reason),
+        warehouse::Advice::SchemaChanged
+        | warehouse::Advice::Poison
+        | warehouse::Advice::Fatal => BackendError::Defect(reason),
+    }
+}
+
+fn replay_failure(error: ReplayError) -> BackendError {
+    match error {
+        ReplayError::Kafka(reason) => BackendError::Kafka(reason),
+        ReplayError::Store(reason) => BackendError::ClickHouse(reason),
+        ReplayError::Stopped => BackendError::Kafka("shutting down".to_owned()),
+    }
+}

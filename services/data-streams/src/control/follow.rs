@@ -1,0 +1,246 @@
+//! Reads the commands or the status topic, all partitions, from the beginning,
+//! and then follows it.
+//!
+//! It must not know what is done with the state.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use chassis::{Context, kafka::KafkaArgs, registry::Registry};
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
+use schemas::{Command, Status, codec, unframe};
+use tokio::runtime::Handle;
+
+use super::View;
+
+/// How long one poll waits, and so how soon a shutdown is seen.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often a Kafka that is away is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a topic is followed when the process is to end.
+const LAST_ECHO: Duration = Duration::from_secs(1);
+
+/// What a topic holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Desired state.
+    Commands,
+    /// Observed state.
+    Status,
+}
+
+impl Kind {
+    pub(crate) const fn condition(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// What to follow.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// Name of the topic.
+    pub topic: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Schemas that need no registry, by id.
+    pub schemas: HashMap<u32, String>,
+}
+
+struct Follower {
+    context: Context,
+    consumer: BaseConsumer,
+    followed: Followed,
+    registry: Registry,
+    runtime: Handle,
+    view: View,
+    /// Partitions not yet read to their end.
+    behind: BTreeSet<i32>,
+    /// When Kafka was last found to be away.
+    away_since: Option<Instant>,
+}
+
+/// Follows a topic on a thread of its own until the process ends.
+pub async fn run(
+    context: Context,
+    kafka: KafkaArgs,
+    registry: Registry,
+    followed: Followed,
+    view: View,
+) -> anyhow::Result<()> {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut settings = kafka.consumer("data-streams-control", "unused-control");
+        settings.set("fetch.wait.max.ms", "50").set("reconnect.backoff.max.ms", "500");
+        let consumer: BaseConsumer = settings.create().context("cannot create a consumer")?;
+        let mut assignment = TopicPartitionList::new();
+        let mut behind = BTreeSet::new();
+        for partition in 0..followed.partitions {
+            assignment.add_partition_offset(&followed.topic, partition, Offset::Beginning)?;
+            behind.insert(partition);
+        }
+        consumer.assign(&assignment).context("cannot follow a control topic")?;
+        let mut follower = Follower {
+            context,
+            consumer,
+            followed,
+            registry,
+            runtime,
+            view,
+            behind,
+            away_since: None,
+        };
+        let condition = follower.followed.kind.condition();
+        follower.context.health().fails(condition, "being read");
+        follower.follow();
+        Ok(())
+    })
+    .await
+    .context("the follower of the control topics panicked")?
+}
+
+impl Follower {
+    fn follow(&mut self) {
+        let mut drain_until = None;
+        loop {
+            // Requests under way may still wait for their echo.
+            if self.context.draining().is_cancelled() {
+                let until = *drain_until.get_or_insert_with(|| Instant::now() + LAST_ECHO);
+                if Instant::now() >= until || self.context.stopping().is_cancelled() {
+                    return;
+                }
+            }
+            match self.consumer.poll(POLL) {
+                None => self.ask_if_away(),
+                Some(Ok(message)) => {
+                    let message = message.detach();
+                    self.is_back();
+                    self.take(&message);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.is_back();
+                    self.reached_end(partition);
+                }
+                Some(Err(error)) => {
+                    self.is_away(&error);
+                    self.ask_if_away();
+                }
+            }
+        }
+    }
+
+    fn take(&self, message: &rdkafka::message::OwnedMessage) {
+        let is_status = self.followed.kind == Kind::Status;
+        let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+        let offset = message.offset();
+        match message.payload() {
+            None if is_status => self.view.update(|state| state.status_gone(&key)),
+            None => self.view.update(|state| state.command_gone(&key)),
+            Some(payload) => self.decode(offset, payload),
+        }
+        if !is_status {
+            self.view.advance(message.partition(), offset + 1);
+        }
+    }
+
+    /// A message that cannot be read is passed over: the state before it
+    /// stands.
+    fn decode(&self, offset: i64, payload: &[u8]) {
+        let topic = self.followed.topic.as_str();
+        let framed = match unframe(payload) {
+            Ok(framed) => framed,
+            Err(error) => {
+                tracing::warn!(topic, offset, %error, "unreadable control message");
+                return;
+            }
+        };
+        let Some(schema) = self.schema(framed.schema_id) else {
+            tracing::warn!(topic, offset, schema_id = framed.schema_id, "unknown schema id");
+            return;
+        };
+        let outcome = if self.followed.kind == Kind::Status {
+            codec::decode::<Status>(&schema, framed.datum)
+                .map(|status| self.view.update(|state| state.status(status)))
+        } else {
+            codec::decode::<Command>(&schema, framed.datum)
+                .map(|command| self.view.update(|state| state.command(offset, command)))
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(topic, offset, %error, "unreadable control message");
+        }
+    }
+
+    /// The writer's schema; waits for a registry that is away.
+    fn schema(&self, id: u32) -> Option<String> {
+        if let Some(schema) = self.followed.schemas.get(&id) {
+            return Some(schema.clone());
+        }
+        loop {
+            match self.runtime.block_on(self.registry.schema(id)) {
+                Ok(schema) => {
+                    self.context.health().holds("registry");
+                    return schema;
+                }
+                Err(error) if error.is_transient() => {
+                    self.context.health().fails("registry", error.to_string());
+                    let draining = self.context.draining().cancelled();
+                    let waited = self.runtime.block_on(async {
+                        tokio::time::timeout(ASK_AGAIN, draining).await
+                    });
+                    if waited.is_ok() {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(schema_id = id, %error, "the registry refuses a schema");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn reached_end(&mut self, partition: i32) {
+        self.behind.remove(&partition);
+        if self.behind.is_empty() {
+            self.view.caught_up(self.followed.kind);
+            self.context.health().holds(self.followed.kind.condition());
+        }
+    }
+
+    fn is_away(&mut self, error: &KafkaError) {
+        if self.away_since.is_none() {
+            tracing::warn!(%error, "kafka is away");
+        }
+        self.context.health().fails("kafka", error.to_string());
+        self.away_since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_back(&mut self) {
+        if self.away_since.take().is_some() {
+            self.context.health().holds("kafka");
+        }
+    }
+
+    /// Nothing is heard from an idle Kafka that came back, so it is asked.
+    fn ask_if_away(&mut self) {
+        if self.away_since.is_some_and(|since| since.elapsed() >= ASK_AGAIN) {
+            match self.consumer.fetch_metadata(Some(&self.followed.topic), ASK_AGAIN) {
+                Ok(_) => self.is_back(),
+                Err(_) => self.away_since = Some(Instant::now()),
+            }
+        }
+    }
+}

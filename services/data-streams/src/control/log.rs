@@ -1,0 +1,103 @@
+//! Commands into Kafka: idempotent, acknowledged by all replicas, each
+//! connection in its own partition.
+//!
+//! It must not know what a command asks for.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chassis::kafka::KafkaArgs;
+use rdkafka::{
+    ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{FutureProducer, FutureRecord, Producer as _},
+    util::Timeout,
+};
+use schemas::{
+    Command,
+    codec::{self, Schema},
+    partition_for,
+};
+
+use super::{CommandLog, ControlError};
+
+/// How long Kafka may take to acknowledge a command.
+const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+
+/// Writes to the commands topic.
+pub struct KafkaLog {
+    settings: ClientConfig,
+    producer: Mutex<FutureProducer>,
+    topic: String,
+    partitions: i32,
+    schema: Schema,
+    schema_id: u32,
+}
+
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl KafkaLog {
+    /// A producer of its own; nothing is sent yet.
+    pub fn new(kafka: &KafkaArgs, topic: &str, schema_id: u32) -> anyhow::Result<Self> {
+        let mut settings = kafka.producer("data-streams-commands");
+        settings
+            .set("message.timeout.ms", ACKNOWLEDGE.as_millis().to_string())
+            // Commands are few, and someone waits for each.
+            .set("linger.ms", "0");
+        Ok(Self {
+            producer: Mutex::new(settings.create()?),
+            settings,
+            topic: topic.to_owned(),
+            partitions: kafka.control_partitions,
+            schema: Schema::parse_str(schemas::command::SCHEMA)?,
+            schema_id,
+        })
+    }
+
+    fn producer(&self) -> FutureProducer {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After a fatal error a producer never works again, so the next command
+    /// gets a new one.
+    fn replace_if_fatal(&self, producer: &FutureProducer, error: &KafkaError) {
+        let fatal = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
+            || producer.client().fatal_error().is_some();
+        if !fatal {
+            return;
+        }
+        tracing::warn!(%error, "the producer of commands is replaced");
+        match self.settings.create() {
+            Ok(fresh) => *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = fresh,
+            Err(error) => tracing::error!(%error, "cannot create a producer"),
+        }
+    }
+}
+
+#[async_trait]
+impl CommandLog for KafkaLog {
+    async fn append(&self, command: &Command) -> Result<(i32, i64), ControlError> {
+        let value = codec::encode(&self.schema, self.schema_id, command)
+            .map_err(|error| ControlError::Unavailable(Box::new(error)))?;
+        let partition = partition_for(command.connection.as_bytes(), self.partitions);
+        let record = FutureRecord::to(&self.topic)
+            .partition(partition)
+            .key(&command.connection)
+            .payload(&value);
+        let producer = self.producer();
+        match producer.send(record, Timeout::After(ACKNOWLEDGE)).await {
+            Ok(delivery) => Ok((delivery.partition, delivery.offset)),
+            Err((error, _)) => {
+                self.replace_if_fatal(&producer, &error);
+                Err(ControlError::Unavailable(Box::new(error)))
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What a connection may be told: names, intervals, references.
+//!
+//! It must not know where a setting comes from or where it goes.
+
+use schemas::{Command, DesiredState};
+
+/// Shortest time from one run to the next, in ms.
+pub const MIN_INTERVAL_MS: i64 = 10_000;
+/// Longest time from one run to the next, in ms.
+pub const MAX_INTERVAL_MS: i64 = 31 * 24 * 3_600_000;
+/// Streams of one connection at most.
+pub const MAX_STREAMS: usize = 64;
+
+const DEFAULT_CREDENTIAL: &str = "env:HUBSPOT_ACCESS_TOKEN";
+const DEFAULT_STREAMS: [&str; 2] = ["contacts", "companies"];
+const DEFAULT_INTERVAL_MS: i64 = 300_000;
+
+/// Databases that are not for records.
+const RESERVED_DATABASES: [&str; 5] =
+    ["system", "default", "information_schema", "hubspot_internal", "hubspot_meta"];
+
+/// A value that cannot be: which field, and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Invalid {
+    /// Name of the field, as the caller wrote it.
+    pub field: String,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+}
+
+impl Invalid {
+    /// Says what is wrong with a field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// Settings as they were given: what is `None` was left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// A reference to the credential.
+    pub credential: Option<String>,
+    /// Object types.
+    pub streams: Option<Vec<String>>,
+    /// Time from one start to the next, in ms.
+    pub interval_ms: Option<i64>,
+    /// `ClickHouse` database.
+    pub destination: Option<String>,
+}
+
+impl Settings {
+    /// Refuses what cannot be.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if let Some(credential) = &self.credential {
+            check_credential(credential)?;
+        }
+        if let Some(streams) = &self.streams {
+            check_streams(streams)?;
+        }
+        if let Some(interval) = self.interval_ms {
+            check_interval(interval)?;
+        }
+        if let Some(destination) = &self.destination {
+            check_destination(destination)?;
+        }
+        Ok(())
+    }
+
+    /// Changes only the fields given.
+    pub fn apply_to(&self, command: &mut Command) {
+        if let Some(credential) = &self.credential {
+            command.credential.clone_from(credential);
+        }
+        if let Some(streams) = &self.streams {
+            command.streams.clone_from(streams);
+        }
+        if let Some(interval) = self.interval_ms {
+            command.interval_ms = interval;
+        }
+        if let Some(destination) = &self.destination {
+            command.destination.clone_from(destination);
+        }
+        command.requests.retain(|request| command.streams.contains(&request.stream));
+    }
+}
+
+/// A new, stopped connection with every default.
+pub fn defaults(connection: &str) -> Command {
+    Command {
+        command_id: String::new(),
+        based_on: None,
+        issued_at: 0,
+        connection: connection.to_owned(),
+        state: DesiredState::Stopped,
+        credential: DEFAULT_CREDENTIAL.to_owned(),
+        streams: DEFAULT_STREAMS.map(str::to_owned).to_vec(),
+        interval_ms: DEFAULT_INTERVAL_MS,
+        destination: default_destination(connection),
+        requests: Vec::new(),
+    }
+}
+
+/// Where a connection lands that names no destination.
+pub fn default_destination(connection: &str) -> String {
+    if connection == "default" {
+        "hubspot".to_owned()
+    } else {
+        format!("hubspot_{connection}")
+    }
+}
+
+/// Refuses a name that cannot be part of a database's name and of a key.
+pub fn check_name(name: &str) -> Result<(), Invalid> {
+    if is_identifier(name, 1, 50) && name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        "name",
+        "a connection's name is a lower-case letter followed by up to 49 lower-case letters, \
+         digits and underscores",
+    ))
+}
+
+fn check_credential(reference: &str) -> Result<(), Invalid> {
+    let right = if let Some(variable) = reference.strip_prefix("env:") {
+        variable.len() <= 128
+            && variable.strip_prefix("HUBSPOT_").is_some_and(|rest| {
+                !rest.is_empty()
+                    && rest.bytes().all(|it| {
+                        it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_'
+                    })
+            })
+    } else if let Some(file) = reference.strip_prefix("file:") {
+        file.len() <= 128
+            && file.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && !file.contains("..")
+            && file.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
+    } else {
+        false
+    };
+    if right {
+        return Ok(());
+    }
+    // The value is not repeated: it may be a token that went astray.
+    Err(Invalid::new(
+        "credential",
+        "must be a reference, env:HUBSPOT_NAME or file:NAME (letters, digits, '.', '_', '-'), \
+         never the credential itself",
+    ))
+}
+
+fn check_streams(streams: &[String]) -> Result<(), Invalid> {
+    if streams.is_empty() || streams.len() > MAX_STREAMS {
+        return Err(Invalid::new(
+            "streams",
+            format!("must name 1 to {MAX_STREAMS} object types, such as contacts"),
+        ));
+    }
+    for (place, stream) in streams.iter().enumerate() {
+        if let Err(reason) = check_stream(stream) {
+            return Err(Invalid::new(format!("streams[{place}]"), reason));
+        }
+        if streams.iter().take(place).any(|earlier| earlier == stream) {
+            return Err(Invalid::new(format!("streams[{place}]"), "is there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be an object type.
+pub fn check_stream(stream: &str) -> Result<(), &'static str> {
+    let shaped = (1..=64).contains(&stream.len())
+        && stream.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && stream.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it));
+    if !shaped {
+        return Err("must be an object type of 1 to 64 letters, digits, '_' and '-', such as \
+                    contacts or 2-3456789");
+    }
+    if stream == "changes" || stream.ends_with("_all") || stream.ends_with("__rebuild") {
+        return Err("is a name that the warehouse uses itself: changes, or one that ends in _all \
+                    or __rebuild");
+    }
+    Ok(())
+}
+
+/// Refuses an interval out of range.
+pub fn check_interval(interval_ms: i64) -> Result<(), Invalid> {
+    if (MIN_INTERVAL_MS..=MAX_INTERVAL_MS).contains(&interval_ms) {
+        return Ok(());
+    }
+    Err(Invalid::new("interval", INTERVAL_ALLOWED))
+}
+
+const INTERVAL_ALLOWED: &str = "must be from 10s to 31d, written as 30s, 5m, 1h30m or 1d";
+
+fn check_destination(destination: &str) -> Result<(), Invalid> {
+    if !is_identifier(destination, 1, 60) || !destination.starts_with(|it: char| it.is_ascii_lowercase())
+    {
+        return Err(Invalid::new(
+            "destination",
+            "must be 1 to 60 lower-case letters, digits and underscores, beginning with a letter",
+        ));
+    }
+    if destination.ends_with("_raw") || RESERVED_DATABASES.contains(&destination) {
+        return Err(Invalid::new(
+            "destination",
+            "is reserved: system, default, information_schema, hubspot_internal, hubspot_meta, \
+             and every name that ends in _raw, where storage lies",
+        ));
+    }
+    Ok(())
+}
+
+fn is_identifier(text: &str, min: usize, max: usize) -> bool {
+    (min..=max).contains(&text.len())
+        && text.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_')
+}
+
+const UNITS: [(&str, i64); 4] =
+    [("d", 24 * 3_600_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+
+/// Reads `30s`, `5m`, `1h30m`, `1d`.
+pub fn parse_interval(text: &str) -> Result<i64, Invalid> {
+    let invalid = || Invalid::new("interval", INTERVAL_ALLOWED);
+    let mut total = 0i64;
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, behind) = rest.split_at_checked(digits).ok_or_else(invalid)?;
+        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, next) = behind.split_at_checked(letters).ok_or_else(invalid)?;
+        let number: i64 = number.parse().map_err(|_error| invalid())?;
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        total = number
+            .checked_mul(*factor)
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(invalid)?;
+        rest = next;
+    }
+    check_interval(total)?;
+    Ok(total)
+}
+
+/// Writes an interval as [`parse_interval`] reads it.
+pub fn format_interval(interval_ms: i64) -> String {
+    let mut rest = interval_ms.max(0);
+    let mut text = String::new();
+    for (unit, factor) in UNITS {
+        let count = rest / factor;
+        rest %= factor;
+        if count > 0 {
+            text.push_str(&format!("{count}{unit}"));
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_promised_ones() {
+        let command = defaults("default");
+        assert_eq!(command.credential, "env:HUBSPOT_ACCESS_TOKEN");
+        assert_eq!(command.streams, ["contacts", "companies"]);
+        assert_eq!(format_interval(command.interval_ms), "5m");
+        assert_eq!(command.destination, "hubspot");
+        assert_eq!(command.state, DesiredState::Stopped);
+        assert_eq!(defaults("sales").destination, "hubspot_sales");
+    }
+
+    #[test]
+    fn references_that_could_send_a_file_away_are_refused() {
+        for reference in [
+            "", "env:", "env:PATH", "env:HUBSPOT_", "env:HUBSPOT_a", "env:hubspot_X", "file:",
+            "file:/etc/passwd", "file:../x", "file:a..b", "file:.hidden", "file:a/b", "pat-na1-x",
+            "https://example.com", "env:HUBSPOT_X\n", "ENV:HUBSPOT_X",
+        ] {
+            let settings =
+                Settings { credential: Some(reference.to_owned()), ..Settings::default() };
+            let invalid = settings.check().unwrap_err();
+            assert_eq!(invalid.field, "credential", "{reference}");
+            assert!(reference.is_empty() || !invalid.message.contains(reference), "{reference}");
+        }
+        for reference in ["env:HUBSPOT_ACCESS_TOKEN", "file:sales.json", "file:a-b_c"] {
+            let settings =
+                Settings { credential: Some(reference.to_owned()), ..Settings::default() };
+            assert_eq!(settings.check(), Ok(()), "{reference}");
+        }
+    }
+
+    #[test]
+    fn intervals_out_of_range_or_out_of_form_are_refused() {
+        for text in [
+            "", "5", "m", "9s", "0s", "32d", "31d1s", "-5m", "5 m", "5M", "1w", "5ms", "1.5h",
+            "99999999999999999999d", "9223372036854775807d", "５m",
+        ] {
+            assert!(parse_interval(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_interval("10s"), Ok(10_000));
+        assert_eq!(parse_interval("31d"), Ok(MAX_INTERVAL_MS));
+        assert_eq!(parse_interval("1h30m"), Ok(5_400_000));
+    }
+
+    #[test]
+    fn names_that_cannot_be_a_key_or_a_database_are_refused() {
+        for name in ["", "A", "1a", "_a", "a-b", "a/b", "a b", "ä", &"a".repeat(51)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        for name in ["a", "default", "sales_2", &"a".repeat(50)] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn destinations_that_could_collide_are_refused() {
+        for name in ["", "a_raw", "system", "default", "Hub", "1a", "a.b", "a`b", "a-b"] {
+            let settings = Settings { destination: Some(name.to_owned()), ..Settings::default() };
+            assert!(settings.check().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn streams_are_named_once_and_rightly() {
+        let check = |streams: &[&str]| {
+            let streams = streams.iter().map(|it| (*it).to_owned()).collect();
+            Settings { streams: Some(streams), ..Settings::default() }.check()
+        };
+        for streams in [
+            &[][..], &[""], &["contacts", "contacts"], &["a/b"], &["changes"], &["contacts_all"],
+            &["a b"], &["`"],
+        ] {
+            assert!(check(streams).is_err(), "{streams:?}");
+        }
+        assert_eq!(check(&["contacts", "companies", "deals", "2-3456789"]), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn an_interval_is_read_as_it_is_written(seconds in 10i64..=31 * 86_400) {
+            let interval = seconds * 1_000;
+            prop_assert_eq!(parse_interval(&format_interval(interval)), Ok(interval));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_fail_otherwise_than_by_its_answer(text in ".{0,40}") {
+            if let Ok(interval) = parse_interval(&text) {
+                prop_assert!((MIN_INTERVAL_MS..=MAX_INTERVAL_MS).contains(&interval));
+            }
+        }
+    }
+}
