@@ -154,7 +154,11 @@ pub(crate) struct FakeControl;
 
 impl Control for FakeControl {
     fn destination(&self, connection: &str) -> Option<String> {
-        (connection == "named").then(|| "elsewhere".to_owned())
+        match connection {
+            "default" => Some("hubspot".to_owned()),
+            "named" => Some("elsewhere".to_owned()),
+            _ => None,
+        }
     }
 
     fn full_passes(&self) -> Vec<(String, String, FullPass)> {
