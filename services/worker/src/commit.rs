@@ -109,12 +109,22 @@ impl Committer {
             closing: Arc::clone(&closing),
             shared: Arc::clone(&shared),
         };
-        std::thread::Builder::new().name(format!("commit-{partition}")).spawn(move || {
-            writer.run();
-            ended_tx.send_replace(true);
-        })?;
+        std::thread::Builder::new()
+            .name(format!("commit-{partition}"))
+            .spawn(move || {
+                writer.run();
+                ended_tx.send_replace(true);
+            })?;
         let room = Arc::new(Semaphore::new(capacity));
-        Ok(Self { partition, items, room, capacity, closing, ended, shared })
+        Ok(Self {
+            partition,
+            items,
+            room,
+            capacity,
+            closing,
+            ended,
+            shared,
+        })
     }
 
     /// Takes nothing more: the transaction that is being committed settles, one
@@ -141,14 +151,18 @@ impl Committer {
     /// Commits messages, after all that was submitted before.
     pub async fn publish(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
         let (done, committed) = oneshot::channel();
-        self.items.send(Item::Messages(messages, done)).or(Err(SinkClosed))?;
+        self.items
+            .send(Item::Messages(messages, done))
+            .or(Err(SinkClosed))?;
         committed.await.or(Err(SinkClosed))
     }
 
     /// Hands messages over, to be committed after all that was submitted before.
     pub fn post(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
         let (done, _) = oneshot::channel();
-        self.items.send(Item::Messages(messages, done)).or(Err(SinkClosed))
+        self.items
+            .send(Item::Messages(messages, done))
+            .or(Err(SinkClosed))
     }
 
     /// A stream's way in, from the position and the definitions that the log
@@ -159,7 +173,9 @@ impl Committer {
 
     async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
         let (answer, offsets) = oneshot::channel();
-        self.items.send(Item::EndOffsets(answer)).or(Err(SinkClosed))?;
+        self.items
+            .send(Item::EndOffsets(answer))
+            .or(Err(SinkClosed))?;
         offsets.await.or(Err(SinkClosed))
     }
 

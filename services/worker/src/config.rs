@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn durations_are_read_with_their_unit() {
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         for wrong in ["", "5", "m", "0s", "1 h", "-1s", "99999999999999999999d"] {
             assert!(duration(wrong).is_err(), "{wrong}");

@@ -53,6 +53,10 @@ pub fn point(point: Point) {
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
     let target = TARGET.get_or_init(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "for fault tests only, so no setting of the product"
+        )]
         let text = std::env::var("WORKER_CRASH_AT").ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
         Some((name.to_owned(), count.parse().ok()?))

@@ -67,7 +67,10 @@ pub struct Gate {
 
 impl Gate {
     fn new(lease: Lease) -> Self {
-        Self { held: Arc::new(std::sync::atomic::AtomicBool::new(true)), lease }
+        Self {
+            held: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+            lease,
+        }
     }
 
     /// Whether a request may start now.
@@ -101,7 +104,10 @@ pub(crate) struct Gates {
 impl Gates {
     fn open(&self, partition: i32, lease: &Lease) -> Gate {
         let gate = Gate::new(lease.clone());
-        let mut gates = self.by_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self
+            .by_partition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = gates.insert(partition, gate.clone()) {
             old.close();
         }
@@ -109,7 +115,10 @@ impl Gates {
     }
 
     fn close_all(&self) {
-        let mut gates = self.by_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self
+            .by_partition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for (_, gate) in gates.drain() {
             gate.close();
         }

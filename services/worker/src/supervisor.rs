@@ -110,13 +110,22 @@ impl<S: Sources> Supervisor<S> {
     /// One that owns nothing yet.
     pub fn new(world: Arc<World<S>>) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
-        Self { world, partitions: HashMap::new(), epoch: 0, reports, inbox }
+        Self {
+            world,
+            partitions: HashMap::new(),
+            epoch: 0,
+            reports,
+            inbox,
+        }
     }
 
     /// Acts on events until the process is to end; then lets go of everything.
     pub async fn follow(&mut self, events: &mut Events) -> anyhow::Result<()> {
         let draining = self.world.context.draining().clone();
-        self.world.context.health().fails("ownership", "no partition is assigned yet");
+        self.world
+            .context
+            .health()
+            .fails("ownership", "no partition is assigned yet");
         let outcome = loop {
             tokio::select! {
                 biased;
@@ -210,7 +219,9 @@ impl<S: Sources> Supervisor<S> {
     fn taken_over(&mut self, taken: TakenOver) -> anyhow::Result<()> {
         let mut started = Vec::new();
         for (number, log) in taken.logs {
-            let Some(partition) = self.partitions.get_mut(&number) else { continue };
+            let Some(partition) = self.partitions.get_mut(&number) else {
+                continue;
+            };
             let committer = Committer::start(number, log, Arc::clone(&self.world.shared))?;
             let (watched, reports, epoch) = (committer.clone(), self.reports.clone(), self.epoch);
             self.world.context.spawn_owned(async move {
@@ -219,8 +230,11 @@ impl<S: Sources> Supervisor<S> {
                 drop(reports.send(Report::Ended(epoch, number)));
             });
             let restored = taken.restored.clone();
-            partition.running =
-                Some(Running { committer, restored, connections: HashMap::new() });
+            partition.running = Some(Running {
+                committer,
+                restored,
+                connections: HashMap::new(),
+            });
             started.push(number);
         }
         for number in started {
@@ -236,19 +250,35 @@ impl<S: Sources> Supervisor<S> {
     /// A partition's producer is of no use any more: once membership is
     /// confirmed again, it is fenced and read again.
     fn lost(&mut self, number: i32) {
-        let Some(partition) = self.partitions.get_mut(&number) else { return };
-        let Some(running) = partition.running.take() else { return };
+        let Some(partition) = self.partitions.get_mut(&number) else {
+            return;
+        };
+        let Some(running) = partition.running.take() else {
+            return;
+        };
         for connection in running.connections.into_values() {
             connection.task.abort();
         }
-        let assignment = Assignment { partition: number, gate: partition.gate.clone() };
-        self.world.context.health().fails("ownership", "a partition is taken over again");
+        let assignment = Assignment {
+            partition: number,
+            gate: partition.gate.clone(),
+        };
+        self.world
+            .context
+            .health()
+            .fails("ownership", "a partition is taken over again");
         self.take_over(vec![assignment], Some(Instant::now()));
     }
 
     async fn command(&mut self, message: CommandMessage) {
-        let Some(name) = String::from_utf8(message.key).ok().filter(|it| !it.is_empty()) else {
-            tracing::error!(offset = message.offset, "a command without a name is passed over");
+        let Some(name) = String::from_utf8(message.key)
+            .ok()
+            .filter(|it| !it.is_empty())
+        else {
+            tracing::error!(
+                offset = message.offset,
+                "a command without a name is passed over"
+            );
             return;
         };
         let decoded = match message.payload {
@@ -256,8 +286,14 @@ impl<S: Sources> Supervisor<S> {
             Some(payload) => Some(self.decode(&payload).await),
         };
         let wanted = desired::read(&name, decoded, self.world.context.clock().now_ms());
-        let Some(partition) = self.partitions.get_mut(&message.partition) else { return };
-        if partition.desired.apply(message.offset, name, wanted).is_some() {
+        let Some(partition) = self.partitions.get_mut(&message.partition) else {
+            return;
+        };
+        if partition
+            .desired
+            .apply(message.offset, name, wanted)
+            .is_some()
+        {
             self.reconcile(message.partition);
         }
     }
@@ -292,8 +328,12 @@ impl<S: Sources> Supervisor<S> {
     /// Tells each connection what is wanted of it, and starts those that are
     /// new.
     fn reconcile(&mut self, number: i32) {
-        let Some(partition) = self.partitions.get_mut(&number) else { return };
-        let Some(running) = &mut partition.running else { return };
+        let Some(partition) = self.partitions.get_mut(&number) else {
+            return;
+        };
+        let Some(running) = &mut partition.running else {
+            return;
+        };
         if !partition.desired.is_complete() {
             return;
         }
@@ -315,7 +355,13 @@ impl<S: Sources> Supervisor<S> {
                 &running.restored,
             );
             let task = self.world.context.spawn_owned(task.follow(receiver));
-            running.connections.insert(name.to_owned(), Connection { wanted: sender, task });
+            running.connections.insert(
+                name.to_owned(),
+                Connection {
+                    wanted: sender,
+                    task,
+                },
+            );
         }
     }
 
@@ -327,7 +373,9 @@ impl<S: Sources> Supervisor<S> {
         let mut committers = Vec::new();
         for (_, partition) in self.partitions.drain() {
             partition.gate.close();
-            let Some(running) = partition.running else { continue };
+            let Some(running) = partition.running else {
+                continue;
+            };
             running.committer.close();
             committers.push(running.committer);
             for connection in running.connections.into_values() {
@@ -336,7 +384,10 @@ impl<S: Sources> Supervisor<S> {
             }
         }
         metrics::gauge!(PARTITIONS).set(0.0);
-        self.world.context.health().fails("ownership", "partitions are being let go");
+        self.world
+            .context
+            .health()
+            .fails("ownership", "partitions are being let go");
         let gone = async {
             for task in tasks {
                 // Aborted: that is what was asked for.
@@ -354,6 +405,8 @@ impl<S: Sources> Supervisor<S> {
 
 impl<S: Sources> std::fmt::Debug for Supervisor<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Supervisor").field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Supervisor")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }

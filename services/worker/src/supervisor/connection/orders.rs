@@ -112,19 +112,24 @@ impl<S: Sources> Task<S> {
     /// A stop ends the run under way: its position is kept, its id is not.
     async fn end_run(&mut self, stream: &str) -> Result<(), SinkClosed> {
         let mut checkpoint = self.checkpoint(stream);
-        if checkpoint.run.is_none() {
+        let Some(run) = checkpoint.run.clone() else {
             return Ok(());
-        }
+        };
         let sink = self.sink(stream, checkpoint.portal_id);
         schedule::end_by_stop(&mut checkpoint, uuid::Uuid::new_v4().to_string());
-        sink.state()
-            .view(|view| view.outcome = Some("stopped".to_owned()));
-        sink.submit(Page {
+        let page = Page {
             checkpoint,
             ..Page::default()
-        })
-        .await?;
-        sink.settle().await
+        };
+        sink.submit(page).await?;
+        sink.settle().await?;
+        // The position already names the run that the next start makes.
+        sink.state().view(|view| {
+            view.outcome = Some("stopped".to_owned());
+            view.run_id = Some(run.run_id);
+            view.run_records = run.records;
+        });
+        Ok(())
     }
 
     /// What a stream that was stopped shows. Its run is the one that ended.
