@@ -348,19 +348,19 @@ impl Kept {
                 true
             }
             ColumnType::Number => self.settle(value::number(text), |v| {
-                cells.take(row, width, &v.to_le_bytes())
+                cells.take(row, width, &v.to_le_bytes());
             }),
             ColumnType::Identifier => self.settle(value::integer(text), |v| {
-                cells.take(row, width, &v.to_le_bytes())
+                cells.take(row, width, &v.to_le_bytes());
             }),
             ColumnType::Boolean => self.settle(value::boolean(text), |v| {
-                cells.take(row, width, &[u8::from(v)])
+                cells.take(row, width, &[u8::from(v)]);
             }),
             ColumnType::Date => self.settle(value::date(text), |v| {
-                cells.take(row, width, &v.to_le_bytes())
+                cells.take(row, width, &v.to_le_bytes());
             }),
             ColumnType::Time => self.settle(value::time(text), |v| {
-                cells.take(row, width, &v.to_le_bytes())
+                cells.take(row, width, &v.to_le_bytes());
             }),
         }
     }

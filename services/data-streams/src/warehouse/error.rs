@@ -58,15 +58,6 @@ pub enum Error {
         /// Its number.
         version: u32,
     },
-    /// Another rebuild is under way.
-    #[error("a rebuild is already under way")]
-    RebuildRunning,
-    /// There is no such rebuild any more.
-    #[error("rebuild `{id}` is not under way")]
-    NoRebuild {
-        /// Its id.
-        id: String,
-    },
 }
 
 /// What to do after a failure.
@@ -91,9 +82,7 @@ impl Error {
             Self::Answer { .. }
             | Self::Name { .. }
             | Self::Taken { .. }
-            | Self::Migration { .. }
-            | Self::RebuildRunning
-            | Self::NoRebuild { .. } => Advice::Fatal,
+            | Self::Migration { .. } => Advice::Fatal,
             Self::ClickHouse { source, .. } => match code(source) {
                 Some(code) => advice_for(code),
                 None => without_code(source),
@@ -110,9 +99,7 @@ impl Error {
             | Self::Name { .. }
             | Self::Row { .. }
             | Self::Taken { .. }
-            | Self::Migration { .. }
-            | Self::RebuildRunning
-            | Self::NoRebuild { .. } => None,
+            | Self::Migration { .. } => None,
         }
     }
 }
@@ -122,13 +109,12 @@ impl Error {
 /// has thought of.
 fn advice_for(code: u32) -> Advice {
     match code {
-        // NO_SUCH_COLUMN_IN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK,
-        // UNKNOWN_IDENTIFIER, UNKNOWN_TABLE, TYPE_MISMATCH, UNKNOWN_DATABASE,
-        // INCORRECT_DATA that names unknown columns (117 has its own meaning).
+        // NOT_FOUND_COLUMN_IN_BLOCK, NO_SUCH_COLUMN_IN_TABLE,
+        // UNKNOWN_IDENTIFIER, TYPE_MISMATCH, UNKNOWN_TABLE, UNKNOWN_DATABASE.
         10 | 16 | 47 | 53 | 60 | 81 => Advice::SchemaChanged,
         // CANNOT_PARSE_TEXT, CANNOT_PARSE_QUOTED_STRING,
         // CANNOT_READ_ALL_DATA, INCORRECT_DATA, TOO_LARGE_STRING_SIZE,
-        // UNKNOWN_TYPE of the data sent, VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE.
+        // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE.
         6 | 26 | 33 | 117 | 131 | 321 => Advice::Poison,
         // SYNTAX_ERROR, READONLY, ACCESS_DENIED, AUTHENTICATION_FAILED,
         // UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD,

@@ -271,7 +271,7 @@ fn free_name(property: &str, taken: &HashSet<String>) -> String {
     if !taken.contains(&base) {
         return base;
     }
-    (2u32..)
+    (2..=u32::MAX)
         .map(|number| format!("{base}__{number}"))
         .find(|name| !taken.contains(name))
         .unwrap_or(base)

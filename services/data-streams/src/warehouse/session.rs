@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::error::{During as _, Error};
 
 /// Time for one statement. An `ALTER` of a wide table waits for merges.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
 
 /// Connections idle for longer are closed: ClickHouse closes them after 3 s
 /// or 10 s, and a request onto a dying one fails.
@@ -51,7 +51,7 @@ impl Session {
         // Without it a small insert waits 40 ms for a delayed acknowledgement.
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        connector.set_keepalive(Some(Duration::from_secs(60)));
+        connector.set_keepalive(Some(Duration::from_mins(1)));
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_LIMIT)
             .build(connector);

@@ -103,7 +103,9 @@ proptest! {
     fn a_number_that_is_the_same_prints_as_its_text(text in "-?[0-9]{1,20}(\\.[0-9]{1,12})?(e[0-9]{1,2})?") {
         match number(&text) {
             Parsed::Same(value) => prop_assert_eq!(value.to_string(), text),
-            Parsed::Other(value) => prop_assert_eq!(value, text.parse::<f64>().unwrap()),
+            Parsed::Other(value) => {
+                prop_assert_eq!(value.to_bits(), text.parse::<f64>().unwrap().to_bits());
+            },
             Parsed::Text => {}
         }
     }
@@ -127,6 +129,6 @@ proptest! {
     fn a_time_prints_as_its_text(ms in TIME_RANGE_MS) {
         let text = chrono::DateTime::from_timestamp_millis(ms).unwrap().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         prop_assert_eq!(time(&text), Parsed::Same(ms));
-        prop_assert!(matches!(date(&text[..10]), Parsed::Same(_)));
+        prop_assert!(matches!(date(text.get(..10).unwrap()), Parsed::Same(_)));
     }
 }
