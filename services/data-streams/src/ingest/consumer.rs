@@ -4,25 +4,20 @@
 //! back pressure, and whether the committed offsets belong to this warehouse.
 //! It must not know how a batch is stored.
 
+mod group;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use async_trait::async_trait;
 use chassis::Health;
-use metrics::gauge;
 use rdkafka::{
-    ClientContext, Offset, Statistics, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
-    topic_partition_list::TopicPartitionListElem,
 };
 use tokio::{
     runtime::Handle,
@@ -30,143 +25,22 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use group::Event;
+pub(crate) use group::{GroupCommits, GroupContext};
+
 use super::{
     batch::{Batch, Batcher},
     conditions::{KAFKA, WAREHOUSE},
-    gate::{Commits, Gate},
+    gate::Gate,
     insert::REMEDY,
     loader::Hold,
     message::Message,
-    metrics as names,
 };
 
-const REVOKE_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 const HOLD: Duration = Duration::from_secs(5);
 /// Pausing throws away what was fetched ahead, so short waits do without.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-
-#[derive(Debug)]
-enum Event {
-    Revoked,
-    Assigned(Vec<i32>),
-}
-
-/// Callbacks of the consumer.
-pub(crate) struct GroupContext {
-    gate: Arc<Gate>,
-    topic: String,
-    events: Mutex<Vec<Event>>,
-    /// By partition, the place of its end when the consumer last reached it.
-    ends: Mutex<HashMap<i32, i64>>,
-    /// Whether a broker is connected.
-    connected: AtomicBool,
-}
-
-impl GroupContext {
-    pub(crate) fn new(gate: Arc<Gate>, topic: &str) -> Self {
-        Self {
-            gate,
-            topic: topic.to_owned(),
-            events: Mutex::default(),
-            ends: Mutex::default(),
-            connected: AtomicBool::new(true),
-        }
-    }
-
-    fn push(&self, event: Event) {
-        self.events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(event);
-    }
-}
-
-impl ClientContext for GroupContext {
-    fn stats(&self, statistics: Statistics) {
-        let connected = statistics
-            .brokers
-            .values()
-            .any(|broker| broker.state == "UP");
-        self.connected.store(connected, Ordering::Relaxed);
-        let Some(topic) = statistics.topics.get(&self.topic) else {
-            return;
-        };
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for (partition, state) in &topic.partitions {
-            if *partition < 0 || !state.desired {
-                continue;
-            }
-            if state.eof_offset >= 0 {
-                ends.insert(*partition, state.eof_offset);
-            }
-            if state.consumer_lag >= 0 {
-                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-                gauge!(names::LAG, "partition" => partition.to_string())
-                    .set(state.consumer_lag as f64);
-            }
-        }
-    }
-}
-
-impl ConsumerContext for GroupContext {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Revoke(_) => {
-                self.gate.close(REVOKE_LIMIT);
-                self.push(Event::Revoked);
-            }
-            Rebalance::Assign(_) => {}
-            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
-        }
-    }
-
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance {
-            let partitions = list
-                .elements()
-                .iter()
-                .map(TopicPartitionListElem::partition)
-                .collect();
-            self.push(Event::Assigned(partitions));
-        }
-    }
-}
-
-/// Commits offsets as the group's member, signed with the warehouse's id.
-pub(crate) struct GroupCommits {
-    pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
-    pub(crate) topic: String,
-    pub(crate) warehouse: watch::Receiver<String>,
-}
-
-#[async_trait]
-impl Commits for GroupCommits {
-    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String> {
-        let id = self.warehouse.borrow().clone();
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in next {
-            let mut element = list.add_partition(&self.topic, *partition);
-            element
-                .set_offset(Offset::Offset(*offset))
-                .map_err(|error| error.to_string())?;
-            element.set_metadata(id.as_str());
-        }
-        let consumer = Arc::clone(&self.consumer);
-        tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync))
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())
-    }
-}
-
-impl fmt::Debug for GroupCommits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupCommits")
-            .field("topic", &self.topic)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Polls until it is told to stop.
 pub(crate) struct Poller {
