@@ -83,19 +83,12 @@ pub(crate) async fn page(
     let query = session
         .client()
         .query(&heads_statement(&qualified(&raw, object_type), filter))
-        .fetch_all::<(u64, i64, i64, bool, u128)>();
+        .fetch_all::<Head>();
     let mut heads = session.within("read a page of records", query).await?;
     let more = heads.len() > filter.limit;
     heads.truncate(filter.limit);
     let next = heads.last().map(|head| head.0).filter(|_| more);
-    let mut texts = HashMap::new();
-    if let Some(statement) = texts_statement(&qualified(&raw, CHANGES), object_type, &heads) {
-        let query = session
-            .client()
-            .query_raw(&statement)
-            .fetch_all::<(u64, String)>();
-        texts.extend(session.within("read properties", query).await?);
-    }
+    let texts = texts(session, &qualified(&raw, CHANGES), object_type, &heads).await?;
     let records = heads
         .into_iter()
         .map(|(id, created_at, updated_at, archived, _)| Record {
@@ -154,24 +147,46 @@ fn heads_statement(table: &str, filter: &Filter) -> String {
 
 type Head = (u64, i64, i64, bool, u128);
 
-/// The properties of exactly these versions; `None` for no version at all.
+/// The properties of exactly these versions, by object.
+async fn texts(
+    session: &Session,
+    table: &str,
+    object_type: &str,
+    heads: &[Head],
+) -> Result<HashMap<u64, String>, Error> {
+    let Some(statement) = texts_statement(table, object_type, heads) else {
+        return Ok(HashMap::new());
+    };
+    let query = session
+        .client()
+        .query_raw(&statement)
+        .fetch_all::<(u64, u128, String)>();
+    let rows = session.within("read properties", query).await?;
+    let versions: HashMap<_, _> = heads.iter().map(|head| (head.0, head.4)).collect();
+    Ok(rows
+        .into_iter()
+        .filter(|(id, version, _)| versions.get(id) == Some(version))
+        .map(|(id, _, text)| (id, text))
+        .collect())
+}
+
+/// The versions with these fetch sequences, which are nearly always the ones
+/// wanted; a list of the versions themselves takes longer to parse than to
+/// answer. `None` for no version at all.
 fn texts_statement(table: &str, object_type: &str, heads: &[Head]) -> Option<String> {
     let (first, last) = (heads.first()?, heads.last()?);
     let object_type = literal(object_type);
     let ids = list(heads.iter().map(|head| head.0));
-    let mut versions = String::new();
-    for head in heads {
-        if !versions.is_empty() {
-            versions.push(',');
-        }
-        // A literal above 64 bits would be read as a double.
-        let written = write!(versions, "({},toUInt128('{}'))", head.0, head.4);
-        debug_assert!(written.is_ok());
-    }
+    // A version ends in its fetch sequence.
+    let sequences = list(
+        heads
+            .iter()
+            .filter_map(|head| u64::try_from(head.4 & u128::from(u64::MAX)).ok()),
+    );
     Some(format!(
-        "SELECT object_id, properties FROM {table} PREWHERE object_type = {object_type} \
+        "SELECT object_id, version, properties FROM {table} PREWHERE object_type = {object_type} \
          AND object_id >= {} AND object_id <= {} AND object_id IN ({ids}) \
-         WHERE (object_id, version) IN ({versions}) LIMIT 1 BY object_id",
+         AND fetch_sequence IN ({sequences})",
         first.0, last.0
     ))
 }
