@@ -54,7 +54,7 @@ END
             -t "$("$java" -cp "$lib" kafka.tools.StorageTool random-uuid)" >/dev/null
     fi
     exec "$java" -Xms256m -Xmx256m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC \
-        -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$lib" kafka.Kafka "$config"
+        -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$lib" kafka.Kafka "$config"
 }
 
 run_registry() {
@@ -67,6 +67,7 @@ run_registry() {
         "-Dapicurio.datasource.url=jdbc:h2:file:$(cd "$data" && pwd)/registry" \
         -Dapicurio.datasource.jdbc.initial-size=1 -Dapicurio.datasource.jdbc.min-size=1 \
         -Dquarkus.http.host=127.0.0.1 "-Dquarkus.http.port=$port" \
+        -Dquarkus.management.host=127.0.0.1 -Dquarkus.management.port=0 \
         -Dquarkus.log.level=WARN -Dapicurio.log.level=WARN \
         -jar "$home/$(cat "$home/jar")"
 }

@@ -6,7 +6,10 @@
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,10 +43,10 @@ impl Shared {
     pub fn get() -> &'static Self {
         static SHARED: LazyLock<Shared> = LazyLock::new(|| {
             let folder = tempfile::tempdir().expect("a folder for the servers");
-            let kafka = kafka(&folder.path().join("kafka"));
-            let registry = registry(&folder.path().join("registry"));
-            wait_for(&kafka);
-            wait_for(&registry);
+            let mut kafka = kafka(&folder.path().join("kafka"));
+            let mut registry = registry(&folder.path().join("registry"));
+            wait_for(&mut kafka);
+            wait_for(&mut registry);
             Shared { kafka, registry, folder }
         });
         &SHARED
@@ -65,10 +68,19 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' parent").to_owned()
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, below the range from which the kernel
+/// takes ports for outgoing connections: a client that asks for one of those
+/// before its server listens can end up connected to itself.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 600).expect("below 600") * 20;
+    for _ in 0..12_000 {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port from 20000 to 32000")
 }
 
 /// Starts a Kafka of its own.
@@ -118,12 +130,12 @@ pub fn start(kind: &str, data: &Path, port: u16, more: &[String]) -> Server {
 }
 
 /// Waits until a server takes connections.
-pub fn wait_for(server: &Server) {
+pub fn wait_for(server: &mut Server) {
     let began = Instant::now();
     let address = SocketAddr::from(([127, 0, 0, 1], server.port));
     while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
         assert!(
-            began.elapsed() < START_LIMIT,
+            server.process.is_running() && began.elapsed() < START_LIMIT,
             "no server on port {}:\n{}",
             server.port,
             server.process.output(),

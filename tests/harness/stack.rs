@@ -92,8 +92,8 @@ impl StackBuilder {
         }
         let clickhouse_data = folder.path().join("clickhouse");
         let clickhouse = tokio::task::spawn_blocking(move || {
-            let server = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
-            servers::wait_for(&server);
+            let mut server = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
+            servers::wait_for(&mut server);
             server
         })
         .await

@@ -59,10 +59,10 @@ async fn stored(stack: &Stack, object_type: &str) -> Option<(u64, Digest)> {
     let rows = stack
         .sql()
         .try_query(&format!(
-            "SELECT _object_id AS id, toUnixTimestamp64Milli(_updated_at) AS updated_at, \
-             _archived AS archived, properties FROM hubspot_raw.changes \
-             WHERE object_type = '{object_type}' ORDER BY _version DESC \
-             LIMIT 1 BY _object_id FORMAT JSONEachRow"
+            "SELECT * FROM (SELECT object_id AS id, toUnixTimestamp64Milli(updated_at) AS updated, \
+             archived, deleted, properties FROM hubspot_raw.changes \
+             WHERE object_type = '{object_type}' ORDER BY version DESC LIMIT 1 BY object_id) \
+             WHERE NOT deleted FORMAT JSONEachRow"
         ))
         .await
         .ok()?;
@@ -74,7 +74,7 @@ async fn stored(stack: &Stack, object_type: &str) -> Option<(u64, Digest)> {
             serde_json::from_str(row["properties"].as_str()?).expect("properties are JSON");
         digest.add(object_hash(
             number(&row["id"]).unsigned_abs(),
-            number(&row["updated_at"]),
+            number(&row["updated"]),
             row["archived"] == Value::Bool(true),
             properties.iter().map(|(name, value)| (name.as_str(), value.as_str())),
         ));

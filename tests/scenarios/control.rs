@@ -68,7 +68,7 @@ async fn a_killed_data_streams_loses_and_doubles_nothing() {
     let doubled = stack
         .sql()
         .number(
-            "SELECT count() - uniqExact(object_type, _object_id, _topic, _partition, _offset) \
+            "SELECT count() - uniqExact(object_type, object_id, topic, partition, offset) \
              FROM hubspot_raw.changes FINAL",
         )
         .await;

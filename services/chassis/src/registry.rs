@@ -71,12 +71,7 @@ impl Registry {
     /// Registers a schema under `BACKWARD_TRANSITIVE` and returns its id; the
     /// same schema always gets the same id.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
-        self.send(
-            reqwest::Method::PUT,
-            &format!("/config/{subject}"),
-            Some(json!({"compatibility": "BACKWARD_TRANSITIVE"})),
-        )
-        .await?;
+        self.set_compatibility(subject).await?;
         let answer = self
             .send(
                 reqwest::Method::POST,
@@ -99,6 +94,22 @@ impl Registry {
                 status: 200,
                 reason: "the answer has no id".to_owned(),
             })
+    }
+
+    /// Sets `BACKWARD_TRANSITIVE`. Of two processes that do so at once the
+    /// registry refuses one with 409, for a rule that then is the same.
+    async fn set_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
+        let set = self
+            .send(
+                reqwest::Method::PUT,
+                &format!("/config/{subject}"),
+                Some(json!({"compatibility": "BACKWARD_TRANSITIVE"})),
+            )
+            .await;
+        match set {
+            Ok(_) | Err(RegistryError::Refused { status: 409, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The schema with this id; `None` where the registry has none.
