@@ -213,8 +213,7 @@ impl Store for Warehouse {
             });
         }
         let rows = encoded.rows;
-        // `changes` first: whoever sees a version in the wide table then finds
-        // its properties. It only grows, so that a rebuild adds to it as well.
+        // `changes` only grows, so that a rebuild adds to it as well.
         let blocks = [(CHANGES, encoded.changes), (table.as_str(), encoded.wide)]
             .map(|(table, native)| block_for(&raw, table, native, rows))
             .into();

@@ -4,7 +4,7 @@
 //! their properties come from `changes` as one string each, which is cheaper
 //! than hundreds of columns. It must not know of HTTP.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
 use schemas::Millis;
 
@@ -14,6 +14,12 @@ use super::{
     names::{CHANGES, literal, qualified, raw_database},
     session::Session,
 };
+
+/// How often properties are asked for that are not there yet.
+const ATTEMPTS: usize = 20;
+
+/// Time between two of these attempts.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Which records are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,26 +154,46 @@ fn heads_statement(table: &str, filter: &Filter) -> String {
 type Head = (u64, i64, i64, bool, u128);
 
 /// The properties of exactly these versions, by object.
+///
+/// The two tables are filled at the same time, each in an insert of its own,
+/// so the one may be a moment behind the other: then it is asked again.
 async fn texts(
     session: &Session,
     table: &str,
     object_type: &str,
     heads: &[Head],
 ) -> Result<HashMap<u64, String>, Error> {
-    let Some(statement) = texts_statement(table, object_type, heads) else {
-        return Ok(HashMap::new());
-    };
-    let query = session
-        .client()
-        .query_raw(&statement)
-        .fetch_all::<(u64, u128, String)>();
-    let rows = session.within("read properties", query).await?;
-    let versions: HashMap<_, _> = heads.iter().map(|head| (head.0, head.4)).collect();
-    Ok(rows
-        .into_iter()
-        .filter(|(id, version, _)| versions.get(id) == Some(version))
-        .map(|(id, _, text)| (id, text))
-        .collect())
+    let mut found = HashMap::with_capacity(heads.len());
+    let mut missing = heads.to_vec();
+    for attempt in 0..ATTEMPTS {
+        let Some(statement) = texts_statement(table, object_type, &missing) else {
+            break;
+        };
+        if attempt > 0 {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+        let query = session
+            .client()
+            .query_raw(&statement)
+            .fetch_all::<(u64, u128, String)>();
+        let rows = session.within("read properties", query).await?;
+        let versions: HashMap<_, _> = missing.iter().map(|head| (head.0, head.4)).collect();
+        found.extend(
+            rows.into_iter()
+                .filter(|(id, version, _)| versions.get(id) == Some(version))
+                .map(|(id, _, text)| (id, text)),
+        );
+        missing.retain(|head| !found.contains_key(&head.0));
+    }
+    if !missing.is_empty() {
+        tracing::warn!(
+            table,
+            object_type,
+            rows = missing.len(),
+            "properties are missing"
+        );
+    }
+    Ok(found)
 }
 
 /// The versions with these fetch sequences, which are nearly always the ones

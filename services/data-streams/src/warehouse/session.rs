@@ -114,9 +114,7 @@ impl Session {
             .client
             .insert_formatted_with(statement)
             .with_setting("insert_deduplicate", "1")
-            .with_setting("insert_deduplication_token", token)
-            .with_setting("json_type_escape_dots_in_keys", "1")
-            .with_setting("type_json_skip_duplicated_paths", "1");
+            .with_setting("insert_deduplication_token", token);
         self.within(ACTION, async {
             insert.send_compressed(compressed).await?;
             insert.end().await

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::{
-    layout::{Column, Layout},
+    layout::{Column, ColumnType, Layout},
     names::{literal, qualified, quoted, raw_database},
 };
 
@@ -112,8 +112,16 @@ fn current_value(columns: &[&Column]) -> String {
     if earlier.is_empty() {
         return own;
     }
-    let casts: Vec<_> = earlier.iter().map(|column| cast(column, latest)).collect();
-    format!("coalesce({own}, {})", casts.join(", "))
+    let mut values = vec![own];
+    if latest.kind == ColumnType::Text {
+        // What once was not a number may be read now that it need not be one.
+        let name = literal(&latest.note.property);
+        values.push(format!(
+            "nullIf(JSONExtractString(toString(t._extra), {name}), '')"
+        ));
+    }
+    values.extend(earlier.iter().map(|column| cast(column, latest)));
+    format!("coalesce({})", values.join(", "))
 }
 
 fn cast(from: &Column, to: &Column) -> String {

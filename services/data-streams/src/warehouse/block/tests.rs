@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use schemas::{Property, PropertyMap, PropertyMapBuilder, unframe};
 
 use super::*;
-use crate::warehouse::layout::Note;
+use crate::warehouse::layout::{ColumnType, Note};
 
 /// A column read back: its name, its type, and each row's value as text.
 type Read = (String, String, Vec<Option<String>>);
@@ -214,12 +214,13 @@ fn a_row_that_no_column_can_take_is_refused_and_the_others_are_kept() {
 fn a_name_twice_in_a_record_does_not_shift_the_rows() {
     let layout = layout(&[("a", "string")]);
     let messages = [
-        message(1, &[("a", "x"), ("a", "y")]),
+        message(1, &[("a", "x"), ("a", "y"), ("b", "v"), ("b", "w")]),
         message(2, &[("a", "z")]),
     ];
     let wide = Reader::block(&encoded(&layout, &messages).wide.bytes);
     assert_eq!(cell(&wide, "a", 0).as_deref(), Some("x"));
     assert_eq!(cell(&wide, "a", 1).as_deref(), Some("z"));
+    assert_eq!(cell(&wide, "_extra", 0).as_deref(), Some(r#"{"b":"v"}"#));
 }
 
 proptest! {
