@@ -124,12 +124,40 @@ fn current_value(columns: &[&Column]) -> String {
     format!("coalesce({})", values.join(", "))
 }
 
+/// A value of one type in another, NULL where that would be a guess: a number
+/// is not taken for a time, as nobody knows its unit.
 fn cast(from: &Column, to: &Column) -> String {
+    use ColumnType::{Boolean, Date, Identifier, Number, Text, Time};
     let value = storage(from);
-    if from.kind == to.kind {
-        return value;
+    let checked = || format!("accurateCastOrNull({value}, {})", literal(to.kind.sql()));
+    match (from.kind, to.kind) {
+        (kind, wanted) if kind == wanted => value,
+        (_, Text) => text(from),
+        (Text, Date) => format!("toDate32OrNull({value})"),
+        (Text, Time) => format!("parseDateTime64BestEffortOrNull({value}, 3, 'UTC')"),
+        (Date, Time) => format!("toDateTime64({value}, 3, 'UTC')"),
+        (Text | Boolean | Identifier, Number)
+        | (Text | Boolean | Number, Identifier)
+        | (Text, Boolean) => checked(),
+        (
+            Number | Identifier | Boolean | Date | Time,
+            Number | Identifier | Boolean | Date | Time,
+        ) => format!("CAST(NULL AS {})", to.kind.sql()),
+        // The same types, which the first arm has.
+        (Text, _) => value,
     }
-    format!("accurateCastOrNull({value}, {})", literal(to.kind.sql()))
+}
+
+/// A value as HubSpot writes it.
+fn text(column: &Column) -> String {
+    let value = storage(column);
+    match column.kind {
+        ColumnType::Time => format!("concat(replaceOne(toString({value}), ' ', 'T'), 'Z')"),
+        ColumnType::Text => value,
+        ColumnType::Number | ColumnType::Identifier | ColumnType::Boolean | ColumnType::Date => {
+            format!("toString({value})")
+        }
+    }
 }
 
 /// Texts of earlier columns that cannot be cast, as JSON objects.
@@ -144,10 +172,11 @@ fn lost_texts(property: &str, columns: &[&Column]) -> Vec<String> {
         .map(|column| {
             let value = storage(column);
             format!(
-                "if(isNotNull({value}) AND isNull({}), concat({}, toJSONString(toString({value})), \
+                "if(isNotNull({value}) AND isNull({}), concat({}, toJSONString({}), \
                  '}}'), '{{}}')",
                 cast(column, latest),
                 literal(&format!("{{{key}:")),
+                text(column),
             )
         })
         .collect()
