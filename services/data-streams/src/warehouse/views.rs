@@ -143,8 +143,6 @@ fn cast(from: &Column, to: &Column) -> String {
             Number | Identifier | Boolean | Date | Time,
             Number | Identifier | Boolean | Date | Time,
         ) => format!("CAST(NULL AS {})", to.kind.sql()),
-        // The same types, which the first arm has.
-        (Text, _) => value,
     }
 }
 
