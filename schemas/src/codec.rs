@@ -85,9 +85,10 @@ pub fn frame(schema_id: u32, capacity: usize) -> Vec<u8> {
 /// Cuts a message into schema id and datum.
 pub fn unframe(message: &[u8]) -> Result<Framed<'_>, DecodeError> {
     match message {
-        [0, a, b, c, d, datum @ ..] => {
-            Ok(Framed { schema_id: u32::from_be_bytes([*a, *b, *c, *d]), datum })
-        }
+        [0, a, b, c, d, datum @ ..] => Ok(Framed {
+            schema_id: u32::from_be_bytes([*a, *b, *c, *d]),
+            datum,
+        }),
         _ => Err(DecodeError::NotFramed),
     }
 }
@@ -110,11 +111,13 @@ pub fn encode<T: Serialize>(
 /// type does not know are passed over, fields that the writer did not know
 /// take their default.
 pub fn decode<T: DeserializeOwned>(writer_schema: &str, datum: &[u8]) -> Result<T, DecodeError> {
-    let schema: serde_avro_fast::Schema = writer_schema
-        .parse()
-        .map_err(|error| DecodeError::Schema { reason: format!("{error}") })?;
-    serde_avro_fast::from_datum_slice(datum, &schema)
-        .map_err(|error| DecodeError::Datum { reason: error.to_string() })
+    let schema: serde_avro_fast::Schema =
+        writer_schema.parse().map_err(|error| DecodeError::Schema {
+            reason: format!("{error}"),
+        })?;
+    serde_avro_fast::from_datum_slice(datum, &schema).map_err(|error| DecodeError::Datum {
+        reason: error.to_string(),
+    })
 }
 
 /// Appends an Avro `long`: zigzag, then base 128.
@@ -186,9 +189,13 @@ impl<'a> Reader<'a> {
     }
 
     fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
-        let length = usize::try_from(self.long()?).ok().ok_or(DecodeError::OutOfRange)?;
-        let (bytes, rest) =
-            self.rest.split_at_checked(length).ok_or(DecodeError::UnexpectedEnd)?;
+        let length = usize::try_from(self.long()?)
+            .ok()
+            .ok_or(DecodeError::OutOfRange)?;
+        let (bytes, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(DecodeError::UnexpectedEnd)?;
         self.rest = rest;
         Ok(bytes)
     }

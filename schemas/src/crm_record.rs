@@ -154,16 +154,26 @@ impl Decoder {
         if writer.canonical_form() == current.canonical_form() {
             return Ok(Self { foreign: None });
         }
-        let foreign = writer_schema.parse().map_err(|error| invalid(format!("{error}")))?;
-        Ok(Self { foreign: Some(foreign) })
+        let foreign = writer_schema
+            .parse()
+            .map_err(|error| invalid(format!("{error}")))?;
+        Ok(Self {
+            foreign: Some(foreign),
+        })
     }
 
     /// The datum in the current schema's layout, for [`CrmRecord::decode`];
     /// `None` where it already is.
     pub fn translate(&self, datum: &[u8]) -> Result<Option<Vec<u8>>, DecodeError> {
-        let Some(schema) = &self.foreign else { return Ok(None) };
-        let record: Foreign<'_> = serde_avro_fast::from_datum_slice(datum, schema)
-            .map_err(|error| DecodeError::Datum { reason: error.to_string() })?;
+        let Some(schema) = &self.foreign else {
+            return Ok(None);
+        };
+        let record: Foreign<'_> =
+            serde_avro_fast::from_datum_slice(datum, schema).map_err(|error| {
+                DecodeError::Datum {
+                    reason: error.to_string(),
+                }
+            })?;
         let mut properties = crate::PropertyMapBuilder::default();
         for (name, value) in &record.properties {
             properties.push(name, value.unwrap_or_default());
@@ -187,7 +197,12 @@ impl Decoder {
             definitions_version: record.definitions_version,
         }
         .encode(0);
-        Ok(Some(message.get(crate::codec::HEADER_BYTES..).unwrap_or_default().to_vec()))
+        Ok(Some(
+            message
+                .get(crate::codec::HEADER_BYTES..)
+                .unwrap_or_default()
+                .to_vec(),
+        ))
     }
 }
 

@@ -23,9 +23,15 @@ where
     assert_eq!(framed.schema_id, 9);
     assert_eq!(codec::decode::<T>(schema, framed.datum).unwrap(), message);
     let mut datum = framed.datum;
-    let value =
-        GenericDatumReader::builder(&parsed).build().unwrap().read_value(&mut datum).unwrap();
-    assert!(value.validate(&parsed), "stock readers see a value of the schema");
+    let value = GenericDatumReader::builder(&parsed)
+        .build()
+        .unwrap()
+        .read_value(&mut datum)
+        .unwrap();
+    assert!(
+        value.validate(&parsed),
+        "stock readers see a value of the schema"
+    );
 }
 
 #[test]
@@ -46,7 +52,10 @@ fn a_checkpoint_round_trips() {
 
 #[test]
 fn a_status_round_trips() {
-    round_trips::<crate::Status>(crate::status::SCHEMA, include_str!("../examples/status.json"));
+    round_trips::<crate::Status>(
+        crate::status::SCHEMA,
+        include_str!("../examples/status.json"),
+    );
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub mod status;
 pub mod topics;
 
 #[cfg(test)]
+mod compatibility;
+#[cfg(test)]
 mod examples;
 
 pub use checkpoint::{Checkpoint, Closing, Lane, ListPosition, Run, SearchPosition};

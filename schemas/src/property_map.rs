@@ -40,7 +40,10 @@ impl PropertyMapBuilder {
         // each map, and holds no room that stays empty.
         let entries = Bytes::copy_from_slice(&self.entries);
         self.entries.clear();
-        PropertyMap { count: std::mem::take(&mut self.count), entries }
+        PropertyMap {
+            count: std::mem::take(&mut self.count),
+            entries,
+        }
     }
 }
 
@@ -109,7 +112,9 @@ impl<'a> Properties<'a> {
             }
         }
         let used = start.len() - reader.rest().len();
-        Ok(Self { blocks: start.get(..used).unwrap_or_default() })
+        Ok(Self {
+            blocks: start.get(..used).unwrap_or_default(),
+        })
     }
 
     /// Names and values, `None` for a null.
@@ -123,8 +128,11 @@ impl<'a> Properties<'a> {
             left -= 1;
             // INVARIANT: `read` has walked the same bytes without an error.
             let name = reader.trusted_string()?;
-            let value =
-                if reader.long().ok()? == 1 { Some(reader.trusted_string()?) } else { None };
+            let value = if reader.long().ok()? == 1 {
+                Some(reader.trusted_string()?)
+            } else {
+                None
+            };
             Some((name, value))
         })
     }

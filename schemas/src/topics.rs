@@ -71,8 +71,11 @@ impl Topics {
             Topic {
                 name: self.definitions.clone(),
                 required: vec![("cleanup.policy", "compact".to_owned())],
-                advised: [compaction(), vec![("max.message.bytes", (32 * MIB).to_string())]]
-                    .concat(),
+                advised: [
+                    compaction(),
+                    vec![("max.message.bytes", (32 * MIB).to_string())],
+                ]
+                .concat(),
                 is_control: false,
             },
             Topic {
@@ -115,5 +118,8 @@ pub fn subject(topic: &str) -> String {
 /// Without a short segment and a low dirty ratio a compacted topic of small
 /// messages is never compacted: the active segment is exempt.
 fn compaction() -> Vec<(&'static str, String)> {
-    vec![("segment.ms", HOUR_MS.to_string()), ("min.cleanable.dirty.ratio", "0.1".to_owned())]
+    vec![
+        ("segment.ms", HOUR_MS.to_string()),
+        ("min.cleanable.dirty.ratio", "0.1".to_owned()),
+    ]
 }

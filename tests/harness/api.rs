@@ -29,7 +29,10 @@ pub struct Answer {
 impl Api {
     /// A client of the instance on `port`.
     pub fn new(port: u16) -> Self {
-        Self { url: format!("http://127.0.0.1:{port}"), http: client() }
+        Self {
+            url: format!("http://127.0.0.1:{port}"),
+            http: client(),
+        }
     }
 
     /// Its address.
@@ -39,17 +42,25 @@ impl Api {
 
     /// Sends a request with an optional JSON body.
     pub async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
-        let mut request =
-            self.http.request(method.parse().unwrap(), format!("{}{path}", self.url));
+        let mut request = self
+            .http
+            .request(method.parse().unwrap(), format!("{}{path}", self.url));
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let response = request
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { status, headers, body }
+        Answer {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// GET, expecting 200.
@@ -61,30 +72,54 @@ impl Api {
 
     /// GET of text, expecting 200.
     pub async fn text(&self, path: &str, accept: &str) -> String {
-        let request = self.http.get(format!("{}{path}", self.url)).header("accept", accept);
+        let request = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .header("accept", accept);
         let response = request.send().await.unwrap().error_for_status().unwrap();
         response.text().await.unwrap()
     }
 
     /// Starts a connection with settings.
     pub async fn start(&self, name: &str, settings: Value) {
-        let answer =
-            self.send("POST", &format!("/v1/connections/{name}/start"), Some(settings)).await;
-        assert!(matches!(answer.status, 200..=202), "start: {} {}", answer.status, answer.body);
+        let answer = self
+            .send(
+                "POST",
+                &format!("/v1/connections/{name}/start"),
+                Some(settings),
+            )
+            .await;
+        assert!(
+            matches!(answer.status, 200..=202),
+            "start: {} {}",
+            answer.status,
+            answer.body
+        );
     }
 
     /// Stops a connection, expecting the worker's acknowledgement.
     pub async fn stop(&self, name: &str) {
-        let answer = self.send("POST", &format!("/v1/connections/{name}/stop"), None).await;
+        let answer = self
+            .send("POST", &format!("/v1/connections/{name}/stop"), None)
+            .await;
         assert_eq!(answer.status, 200, "stop: {}", answer.body);
     }
 
     /// Asks for one run of all streams and returns the answer.
     pub async fn sync(&self, name: &str) -> Value {
         let answer = self
-            .send("POST", &format!("/v1/connections/{name}/sync"), Some(json!({})))
+            .send(
+                "POST",
+                &format!("/v1/connections/{name}/sync"),
+                Some(json!({})),
+            )
             .await;
-        assert!(matches!(answer.status, 200..=202), "sync: {} {}", answer.status, answer.body);
+        assert!(
+            matches!(answer.status, 200..=202),
+            "sync: {} {}",
+            answer.status,
+            answer.body
+        );
         answer.body
     }
 
@@ -120,10 +155,19 @@ impl Api {
 
     /// Waits until the instance is ready.
     pub async fn ready(&self) {
-        eventually("data-streams is ready", Duration::from_secs(90), async || {
-            let answer = self.http.get(format!("{}/health/ready", self.url)).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
+        eventually(
+            "data-streams is ready",
+            Duration::from_secs(90),
+            async || {
+                let answer = self
+                    .http
+                    .get(format!("{}/health/ready", self.url))
+                    .send()
+                    .await
+                    .ok()?;
+                answer.status().is_success().then_some(())
+            },
+        )
         .await;
     }
 }
@@ -151,5 +195,8 @@ pub fn stream<'a>(connection: &'a Value, name: &str) -> &'a Value {
 
 /// An HTTP client for tests.
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client")
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(60))
+        .build()
+        .expect("a client")
 }

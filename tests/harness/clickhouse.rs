@@ -48,18 +48,24 @@ impl ClickHouse {
 
     /// Runs a query that must succeed and returns its text.
     pub async fn query(&self, sql: &str) -> String {
-        self.try_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        self.try_query(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// The first value of the answer, as a number.
     pub async fn number(&self, sql: &str) -> i64 {
         let text = self.query(sql).await;
-        text.trim().parse().unwrap_or_else(|_| panic!("{sql}: {text} is no number"))
+        text.trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("{sql}: {text} is no number"))
     }
 
     /// Rows as JSON objects.
     pub async fn rows(&self, sql: &str) -> Vec<Value> {
         let text = self.query(&format!("{sql} FORMAT JSONEachRow")).await;
-        text.lines().map(|line| serde_json::from_str(line).expect("a row is JSON")).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a row is JSON"))
+            .collect()
     }
 }

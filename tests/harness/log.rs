@@ -120,7 +120,11 @@ impl RecordLog {
     /// The newest version of each object of a type.
     pub fn newest(&self, object_type: &str) -> BTreeMap<i64, &Record> {
         let mut newest: BTreeMap<i64, &Record> = BTreeMap::new();
-        for record in self.records.iter().filter(|it| it.object_type == object_type) {
+        for record in self
+            .records
+            .iter()
+            .filter(|it| it.object_type == object_type)
+        {
             let slot = newest.entry(record.object_id).or_insert(record);
             if record.version > slot.version {
                 *slot = record;
@@ -132,9 +136,18 @@ impl RecordLog {
 
 async fn registered_schema(id: u32) -> String {
     let url = format!("{}/schemas/ids/{id}", Shared::get().registry_url());
-    let answer: serde_json::Value =
-        crate::api::client().get(url).send().await.unwrap().json().await.unwrap();
-    answer["schema"].as_str().expect("the registry knows the id").to_owned()
+    let answer: serde_json::Value = crate::api::client()
+        .get(url)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    answer["schema"]
+        .as_str()
+        .expect("the registry knows the id")
+        .to_owned()
 }
 
 type RawMessage = ((i32, i64), String, Vec<u8>);
@@ -151,16 +164,25 @@ fn read_to_end(bootstrap: &str, topic: &str) -> Vec<RawMessage> {
     let metadata = consumer
         .fetch_metadata(Some(topic), std::time::Duration::from_secs(10))
         .unwrap();
-    let partitions: Vec<_> = metadata.topics()[0].partitions().iter().map(|it| it.id()).collect();
+    let partitions: Vec<_> = metadata.topics()[0]
+        .partitions()
+        .iter()
+        .map(|it| it.id())
+        .collect();
     let mut assignment = TopicPartitionList::new();
     for partition in &partitions {
-        assignment.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+        assignment
+            .add_partition_offset(topic, *partition, Offset::Beginning)
+            .unwrap();
     }
     consumer.assign(&assignment).unwrap();
     let mut open = partitions.len();
     let mut messages = Vec::new();
     while open > 0 {
-        match consumer.poll(std::time::Duration::from_secs(10)).expect("an answer within 10 s") {
+        match consumer
+            .poll(std::time::Duration::from_secs(10))
+            .expect("an answer within 10 s")
+        {
             Ok(message) => messages.push((
                 (message.partition(), message.offset()),
                 String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),

@@ -44,7 +44,11 @@ impl Process {
         variables: &[(String, String)],
         log: &Path,
     ) -> Self {
-        let output = File::options().create(true).append(true).open(log).expect("log file opens");
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("log file opens");
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
@@ -55,11 +59,20 @@ impl Process {
             .stdout(output.try_clone().expect("log file is shared"))
             .stderr(output);
         let (answer, started) = mpsc::channel();
-        STARTER.send((command, answer)).expect("the starting thread lives");
-        let child = started.recv().expect("the starting thread answers").unwrap_or_else(|error| {
-            panic!("{name} does not start: {error}");
-        });
-        Self { name: name.to_owned(), child, log: log.to_owned() }
+        STARTER
+            .send((command, answer))
+            .expect("the starting thread lives");
+        let child = started
+            .recv()
+            .expect("the starting thread answers")
+            .unwrap_or_else(|error| {
+                panic!("{name} does not start: {error}");
+            });
+        Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        }
     }
 
     /// Its process id.
@@ -125,7 +138,10 @@ impl Drop for Process {
         if thread::panicking() {
             let output = self.output();
             let lines: Vec<_> = output.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n");
+            let tail = lines
+                .get(lines.len().saturating_sub(40)..)
+                .unwrap_or_default()
+                .join("\n");
             #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
             {
                 eprintln!("--- the end of the log of {}:\n{tail}", self.name);

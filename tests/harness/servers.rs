@@ -47,7 +47,11 @@ impl Shared {
             let mut registry = registry(&folder.path().join("registry"));
             wait_for(&mut kafka);
             wait_for(&mut registry);
-            Shared { kafka, registry, folder }
+            Shared {
+                kafka,
+                registry,
+                folder,
+            }
         });
         &SHARED
     }
@@ -65,7 +69,10 @@ impl Shared {
 
 /// The repository's root.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests' parent")
+        .to_owned()
 }
 
 /// A port that was free a moment ago, below the range from which the kernel
@@ -85,7 +92,12 @@ pub fn free_port() -> u16 {
 
 /// Starts a Kafka of its own.
 pub fn kafka(data: &Path) -> Server {
-    start("kafka", data, free_port(), &["--controller-port".to_owned(), free_port().to_string()])
+    start(
+        "kafka",
+        data,
+        free_port(),
+        &["--controller-port".to_owned(), free_port().to_string()],
+    )
 }
 
 /// Starts a schema registry of its own.

@@ -110,14 +110,20 @@ impl StackBuilder {
         worker.extend([
             ("HUBSPOT_BASE_URL".to_owned(), simulator.base_url()),
             ("HUBSPOT_ACCESS_TOKEN".to_owned(), TOKEN.to_owned()),
-            ("CREDENTIALS_DIR".to_owned(), credentials.display().to_string()),
+            (
+                "CREDENTIALS_DIR".to_owned(),
+                credentials.display().to_string(),
+            ),
             // The simulator's search lags by little, so that a scenario does
             // not wait for HubSpot's fifteen seconds.
             ("INDEX_LAG".to_owned(), "500ms".to_owned()),
         ]);
         worker.extend(self.worker);
         common.extend([
-            ("CLICKHOUSE_URL".to_owned(), format!("http://127.0.0.1:{}", clickhouse.port)),
+            (
+                "CLICKHOUSE_URL".to_owned(),
+                format!("http://127.0.0.1:{}", clickhouse.port),
+            ),
             ("CLICKHOUSE_USER".to_owned(), "writer".to_owned()),
             ("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()),
         ]);
@@ -187,7 +193,10 @@ impl Stack {
     pub fn add_worker(&mut self) {
         let number = self.workers.len() + 1;
         let mut variables = self.worker_variables.clone();
-        variables.push(("ADMIN_ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())));
+        variables.push((
+            "ADMIN_ADDRESS".to_owned(),
+            format!("127.0.0.1:{}", free_port()),
+        ));
         self.workers.push(Process::start(
             "worker",
             &binary("worker"),
@@ -208,7 +217,10 @@ impl Stack {
             &binary("data-streams"),
             &[],
             &variables,
-            &self.folder.path().join(format!("data-streams-{number}.log")),
+            &self
+                .folder
+                .path()
+                .join(format!("data-streams-{number}.log")),
         );
         self.instances.push(Instance { process, port });
     }
@@ -243,11 +255,16 @@ impl Stack {
     pub async fn first_sync(&self, settings: Value) -> Value {
         let api = self.api();
         api.start("default", settings).await;
-        api.until("the first runs have succeeded", "default", SYNC_LIMIT, |connection| {
-            connection["streams"].as_array().is_some_and(|streams| {
-                !streams.is_empty() && streams.iter().all(|it| !it["last_success"].is_null())
-            })
-        })
+        api.until(
+            "the first runs have succeeded",
+            "default",
+            SYNC_LIMIT,
+            |connection| {
+                connection["streams"].as_array().is_some_and(|streams| {
+                    !streams.is_empty() && streams.iter().all(|it| !it["last_success"].is_null())
+                })
+            },
+        )
         .await
     }
 
@@ -260,8 +277,15 @@ impl Stack {
     /// Asks for a run with a body and waits until it has been carried out.
     pub async fn request(&self, body: Value) {
         let api = self.api();
-        let answer = api.send("POST", "/v1/connections/default/sync", Some(body)).await;
-        assert!(matches!(answer.status, 200..=202), "{} {}", answer.status, answer.body);
+        let answer = api
+            .send("POST", "/v1/connections/default/sync", Some(body))
+            .await;
+        assert!(
+            matches!(answer.status, 200..=202),
+            "{} {}",
+            answer.status,
+            answer.body
+        );
         let requests: BTreeMap<String, String> = answer.body["requests"]
             .as_array()
             .unwrap_or_else(|| panic!("requests in {}", answer.body))
@@ -271,11 +295,16 @@ impl Stack {
                 (text("stream"), text("request_id"))
             })
             .collect();
-        api.until("the requests are carried out", "default", SYNC_LIMIT, |connection| {
-            requests.iter().all(|(stream, id)| {
-                crate::api::stream(connection, stream)["request_done"] == json!(id)
-            })
-        })
+        api.until(
+            "the requests are carried out",
+            "default",
+            SYNC_LIMIT,
+            |connection| {
+                requests.iter().all(|(stream, id)| {
+                    crate::api::stream(connection, stream)["request_done"] == json!(id)
+                })
+            },
+        )
         .await;
     }
 
@@ -288,8 +317,15 @@ impl Stack {
 /// A binary of the workspace, built beside the tests.
 fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the test binary's place");
-    let folder = tests.ancestors().nth(2).expect("target/profile/deps/scenarios");
+    let folder = tests
+        .ancestors()
+        .nth(2)
+        .expect("target/profile/deps/scenarios");
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: build it with `cargo build --workspace`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: build it with `cargo build --workspace`",
+        path.display()
+    );
     path
 }

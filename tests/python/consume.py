@@ -9,6 +9,7 @@ import json
 import sys
 
 from confluent_kafka import DeserializingConsumer, KafkaError, TopicPartition
+from confluent_kafka.error import ConsumeError
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import StringDeserializer
@@ -33,15 +34,15 @@ def main() -> int:
     open_partitions = set(partitions)
     seen: dict[str, set[int]] = {}
     while open_partitions:
-        message = consumer.poll(10)
+        try:
+            message = consumer.poll(10)
+        except ConsumeError as error:
+            if error.code != KafkaError._PARTITION_EOF:
+                raise
+            open_partitions.discard(error.kafka_message.partition())
+            continue
         if message is None:
             print("no message within 10 s", file=sys.stderr)
-            return 1
-        if message.error():
-            if message.error().code() == KafkaError._PARTITION_EOF:
-                open_partitions.discard(message.partition())
-                continue
-            print(message.error(), file=sys.stderr)
             return 1
         record = message.value()
         key = f"{record['portal_id']}/{record['object_type']}/{record['object_id']}"

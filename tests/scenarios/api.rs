@@ -8,30 +8,96 @@ async fn bad_input_is_refused_with_its_reason() {
     let stack = Stack::with(10, 1).start().await;
     let api = stack.api();
     let cases: Vec<(&str, &str, Option<Value>, &[u16])> = vec![
-        ("PUT", "/v1/connections/Bad%20Name", Some(json!({})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"interval": "9s"})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"interval": "32d"})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"interval": "soon"})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"intervall": "5m"})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"streams": []})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"streams": ["con tacts"]})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"credential": "/etc/passwd"})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"credential": "env:PATH"})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"credential": "file:../x"})), &[400, 422]),
-        ("PUT", "/v1/connections/a", Some(json!({"destination": "system"})), &[400, 422]),
+        (
+            "PUT",
+            "/v1/connections/Bad%20Name",
+            Some(json!({})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"interval": "9s"})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"interval": "32d"})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"interval": "soon"})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"intervall": "5m"})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"streams": []})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"streams": ["con tacts"]})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"credential": "/etc/passwd"})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"credential": "env:PATH"})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"credential": "file:../x"})),
+            &[400, 422],
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            Some(json!({"destination": "system"})),
+            &[400, 422],
+        ),
         ("PUT", "/v1/connections/a", Some(json!([])), &[400, 422]),
         ("GET", "/v1/connections/nobody", None, &[404]),
         ("POST", "/v1/connections/nobody/stop", None, &[404]),
-        ("POST", "/v1/connections/nobody/sync", Some(json!({})), &[404]),
+        (
+            "POST",
+            "/v1/connections/nobody/sync",
+            Some(json!({})),
+            &[404],
+        ),
         ("DELETE", "/v1/connections/nobody", None, &[404]),
         ("GET", "/v1/nothing", None, &[404]),
         ("PATCH", "/v1/connections", None, &[405]),
     ];
     for (method, path, body, expected) in cases {
         let answer = api.send(method, path, body.clone()).await;
-        let what = format!("{method} {path} {body:?}: {} {}", answer.status, answer.body);
+        let what = format!(
+            "{method} {path} {body:?}: {} {}",
+            answer.status, answer.body
+        );
         assert!(expected.contains(&answer.status), "{what}");
-        assert_eq!(answer.headers["content-type"], "application/problem+json", "{what}");
+        assert_eq!(
+            answer.headers["content-type"], "application/problem+json",
+            "{what}"
+        );
         assert!(answer.body["code"].is_string(), "{what}");
     }
     assert_eq!(api.get("/v1/connections").await["connections"], json!([]));
@@ -51,7 +117,9 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
             assert_eq!(record["archived"], false);
             ids.push(record["id"].as_str().unwrap().parse::<u64>().unwrap());
         }
-        let Some(after) = page["paging"]["next"]["after"].as_str() else { break };
+        let Some(after) = page["paging"]["next"]["after"].as_str() else {
+            break;
+        };
         path = format!(
             "/v1/connections/default/records/contacts?limit=100&properties=email&after={after}"
         );
@@ -59,12 +127,19 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
     assert_eq!(ids, stack.simulator.portal().ids("contacts"));
 
     let first = ids[0];
-    let record = api.get(&format!("/v1/connections/default/records/contacts/{first}")).await;
+    let record = api
+        .get(&format!("/v1/connections/default/records/contacts/{first}"))
+        .await;
     assert_eq!(record["id"], first.to_string());
-    let none = api.send("GET", "/v1/connections/default/records/contacts/1", None).await;
+    let none = api
+        .send("GET", "/v1/connections/default/records/contacts/1", None)
+        .await;
     assert_eq!(none.status, 404);
     let lines = api
-        .text("/v1/connections/default/records/contacts?archived=any", "application/x-ndjson")
+        .text(
+            "/v1/connections/default/records/contacts?archived=any",
+            "application/x-ndjson",
+        )
         .await;
     assert_eq!(lines.lines().count(), 450);
 }

@@ -13,7 +13,9 @@ async fn changed_and_new_records_arrive_at_the_next_run() {
     let portal = stack.simulator.portal();
     let ids = portal.ids("contacts");
     for id in ids.iter().take(40) {
-        portal.update("contacts", *id, &[("firstname", "Ada"), ("phone", "")]).unwrap();
+        portal
+            .update("contacts", *id, &[("firstname", "Ada"), ("phone", "")])
+            .unwrap();
     }
     for number in 0..25 {
         let email = format!("new-{number}@example.com");
@@ -30,7 +32,9 @@ async fn twelve_thousand_records_of_one_millisecond_all_arrive() {
     stack.first_sync(json!({})).await;
     let portal = stack.simulator.portal();
     let ids: Vec<_> = portal.ids("contacts").into_iter().take(12_000).collect();
-    portal.bulk("contacts", &ids, &[("lifecyclestage", "customer")]).unwrap();
+    portal
+        .bulk("contacts", &ids, &[("lifecyclestage", "customer")])
+        .unwrap();
     stack.sync().await;
     stack.matches_truth("contacts").await;
     let log = stack.log().await;
@@ -43,10 +47,17 @@ async fn a_new_property_gets_a_column_and_its_values() {
     let stack = Stack::with(400, 40).start().await;
     stack.first_sync(json!({})).await;
     let portal = stack.simulator.portal();
-    portal.define_property("contacts", Definition::new("favourite_number", "number", "number")).unwrap();
+    portal
+        .define_property(
+            "contacts",
+            Definition::new("favourite_number", "number", "number"),
+        )
+        .unwrap();
     let ids = portal.ids("contacts");
     for id in ids.iter().take(10) {
-        portal.update("contacts", *id, &[("favourite_number", "42")]).unwrap();
+        portal
+            .update("contacts", *id, &[("favourite_number", "42")])
+            .unwrap();
     }
     stack.sync().await;
     stack.matches_truth("contacts").await;
@@ -78,7 +89,10 @@ async fn archived_merged_restored_and_erased_records_are_found() {
         ids[0], ids[1], ids[2], ids[3], ids[4],
     );
     assert_eq!(reader.number(&gone).await, 0);
-    let back = format!("SELECT count() FROM hubspot.contacts WHERE _object_id = {}", archived[0]);
+    let back = format!(
+        "SELECT count() FROM hubspot.contacts WHERE _object_id = {}",
+        archived[0]
+    );
     assert_eq!(reader.number(&back).await, 1);
     let deleted = format!(
         "SELECT count() FROM hubspot.contacts_all WHERE _deleted AND _object_id IN ({}, {}, {})",
@@ -97,7 +111,9 @@ async fn records_that_change_during_the_backfill_arrive_as_they_ended() {
         let mut ticks = tokio::time::interval(Duration::from_millis(5));
         for (number, id) in ids.iter().step_by(7).enumerate() {
             ticks.tick().await;
-            portal.update("contacts", *id, &[("jobtitle", &format!("title {number}"))]).unwrap();
+            portal
+                .update("contacts", *id, &[("jobtitle", &format!("title {number}"))])
+                .unwrap();
         }
     };
     tokio::join!(stack.first_sync(json!({})), changes);

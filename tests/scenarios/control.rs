@@ -85,7 +85,9 @@ async fn services_end_within_ten_seconds_of_sigterm() {
     })
     .await;
     stack.workers[0].terminate(Duration::from_secs(10));
-    stack.instances[0].process.terminate(Duration::from_secs(10));
+    stack.instances[0]
+        .process
+        .terminate(Duration::from_secs(10));
     stack.add_worker();
     stack.add_data_streams();
     stack.api().ready().await;
@@ -104,13 +106,20 @@ async fn two_instances_show_the_same_state() {
     second.ready().await;
     stack.first_sync(json!({})).await;
     let (starts, stops) = tokio::join!(
-        first.send("POST", "/v1/connections/default/start", Some(json!({"interval": "7m"}))),
+        first.send(
+            "POST",
+            "/v1/connections/default/start",
+            Some(json!({"interval": "7m"}))
+        ),
         second.send("POST", "/v1/connections/default/stop", None),
     );
     assert!(matches!(starts.status, 200..=202), "{}", starts.body);
     assert!(matches!(stops.status, 200 | 202 | 409), "{}", stops.body);
     eventually("both show one state", Duration::from_secs(20), async || {
-        let (a, b) = (first.connection("default").await, second.connection("default").await);
+        let (a, b) = (
+            first.connection("default").await,
+            second.connection("default").await,
+        );
         (a == b).then_some(())
     })
     .await;

@@ -13,14 +13,29 @@ async fn a_missing_scope_skips_its_stream_and_no_other() {
     let api = stack.api();
     api.start("default", json!({})).await;
     let connection = api
-        .until("companies are skipped and contacts synced", "default", SYNC_LIMIT, |it| {
-            stream(it, "companies")["phase"] == "skipped"
-                && !stream(it, "contacts")["last_success"].is_null()
-        })
+        .until(
+            "companies are skipped and contacts synced",
+            "default",
+            SYNC_LIMIT,
+            |it| {
+                stream(it, "companies")["phase"] == "skipped"
+                    && !stream(it, "contacts")["last_success"].is_null()
+            },
+        )
         .await;
     let error = &stream(&connection, "companies")["error"];
     assert_eq!(error["code"], "missing_scope");
-    assert!(error["advice"].as_str().unwrap().contains("companies"), "{error}");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("crm.objects.companies.read"),
+        "{error}"
+    );
+    assert!(
+        error["advice"].as_str().unwrap().contains("scope"),
+        "{error}"
+    );
     stack.matches_truth("contacts").await;
 }
 
@@ -47,10 +62,24 @@ async fn faults_of_every_kind_delay_a_sync_and_change_nothing_else() {
         Fault::Reset,
         Fault::CutBody { after: 5_000 },
         Fault::NotJson,
-        Fault::Status { code: 502, body: hubspot_sim::FaultBody::Html, retry_after: None },
-        Fault::Status { code: 423, body: hubspot_sim::FaultBody::Json, retry_after: Some(1) },
-        Fault::RateLimited { policy: hubspot_sim::Policy::TenSecondlyRolling, retry_after: Some(1) },
-        Fault::SlowBody { pieces: 5, pause_ms: 50 },
+        Fault::Status {
+            code: 502,
+            body: hubspot_sim::FaultBody::Html,
+            retry_after: None,
+        },
+        Fault::Status {
+            code: 423,
+            body: hubspot_sim::FaultBody::Json,
+            retry_after: Some(1),
+        },
+        Fault::RateLimited {
+            policy: hubspot_sim::Policy::TenSecondlyRolling,
+            retry_after: Some(1),
+        },
+        Fault::SlowBody {
+            pieces: 5,
+            pause_ms: 50,
+        },
     ] {
         faults.push(Rule::next(Kind::List, fault));
     }
@@ -90,7 +119,9 @@ async fn one_portal_in_two_connections_is_refused() {
     let api = stack.api();
     api.start("twin", json!({})).await;
     let connection = api
-        .until("the twin is refused", "twin", SYNC_LIMIT, |it| it["observed"]["state"] == "failed")
+        .until("the twin is refused", "twin", SYNC_LIMIT, |it| {
+            it["observed"]["state"] == "failed"
+        })
         .await;
     assert_eq!(connection["observed"]["error"]["code"], "portal_taken");
 }
@@ -115,14 +146,17 @@ async fn an_oauth_token_that_expires_is_refreshed() {
         .await;
     stack.simulator.set_latency(Duration::from_millis(20));
     let api = stack.api();
-    api.start("default", json!({"credential": "file:oauth.json"})).await;
+    api.start("default", json!({"credential": "file:oauth.json"}))
+        .await;
     let portal_id = stack.simulator.portal().id();
     harness::eventually("the backfill runs", Duration::from_secs(60), async || {
         (stack.simulator.requests().count(Kind::List) > 3).then_some(())
     })
     .await;
     stack.simulator.expire_access_tokens(portal_id);
-    stack.first_sync(json!({"credential": "file:oauth.json"})).await;
+    stack
+        .first_sync(json!({"credential": "file:oauth.json"}))
+        .await;
     stack.matches_truth("contacts").await;
     assert!(stack.simulator.requests().count(Kind::OAuth) >= 2);
 }

@@ -21,7 +21,11 @@ async fn every_record_arrives_once_and_as_hubspot_has_it() {
     let log = arrives_whole(&stack).await;
 
     let contacts = "contacts is idle, and has written what the log holds";
-    let written = log.records.iter().filter(|it| it.object_type == "contacts").count();
+    let written = log
+        .records
+        .iter()
+        .filter(|it| it.object_type == "contacts")
+        .count();
     stack
         .api()
         .until(contacts, "default", SYNC_LIMIT, |connection| {
@@ -31,8 +35,15 @@ async fn every_record_arrives_once_and_as_hubspot_has_it() {
         })
         .await;
     let live = stack.simulator.portal().ids("contacts").len();
-    let visible = stack.sql_as_reader().number("SELECT count() FROM hubspot.contacts").await;
-    assert_eq!(usize::try_from(visible).unwrap(), live, "archived records are hidden");
+    let visible = stack
+        .sql_as_reader()
+        .number("SELECT count() FROM hubspot.contacts")
+        .await;
+    assert_eq!(
+        usize::try_from(visible).unwrap(),
+        live,
+        "archived records are hidden"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,8 +86,12 @@ async fn deals_are_one_more_word_of_configuration() {
     let stack = Stack::with(50, 5).start().await;
     let portal = stack.simulator.portal();
     for number in 0..250 {
-        portal.create("deals", &[("dealname", &format!("deal {number}"))]).unwrap();
+        portal
+            .create("deals", &[("dealname", &format!("deal {number}"))])
+            .unwrap();
     }
-    stack.first_sync(json!({"streams": ["contacts", "companies", "deals"]})).await;
+    stack
+        .first_sync(json!({"streams": ["contacts", "companies", "deals"]}))
+        .await;
     stack.matches_truth("deals").await;
 }

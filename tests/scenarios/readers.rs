@@ -25,7 +25,11 @@ async fn a_python_consumer_reads_every_record() {
     })
     .await
     .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let seen: serde_json::Value =
         serde_json::from_slice(&output.stdout).expect("the script prints JSON");
     assert_eq!(seen["contacts"], 700, "{seen}");
@@ -54,11 +58,19 @@ async fn clickhouse_reads_the_topic_by_itself() {
          properties Map(String, Nullable(String))) ENGINE = MergeTree ORDER BY object_id",
     )
     .await;
-    sql.query("CREATE MATERIALIZED VIEW stranger.flow TO stranger.kept AS SELECT * FROM stranger.queue")
-        .await;
-    harness::eventually("ClickHouse has read all", std::time::Duration::from_secs(60), async || {
-        let count = sql.number("SELECT uniqExact(object_type, object_id) FROM stranger.kept").await;
-        (count == 330).then_some(())
-    })
+    sql.query(
+        "CREATE MATERIALIZED VIEW stranger.flow TO stranger.kept AS SELECT * FROM stranger.queue",
+    )
+    .await;
+    harness::eventually(
+        "ClickHouse has read all",
+        std::time::Duration::from_secs(60),
+        async || {
+            let count = sql
+                .number("SELECT uniqExact(object_type, object_id) FROM stranger.kept")
+                .await;
+            (count == 330).then_some(())
+        },
+    )
     .await;
 }

@@ -54,7 +54,10 @@ fn properties_of(reference: &Reference) -> PropertyMap {
     builder.finish()
 }
 
-fn record<'a>(reference: &'a Reference, properties: &'a PropertyMap) -> CrmRecord<'a, &'a PropertyMap> {
+fn record<'a>(
+    reference: &'a Reference,
+    properties: &'a PropertyMap,
+) -> CrmRecord<'a, &'a PropertyMap> {
     CrmRecord {
         portal_id: reference.portal_id,
         object_type: &reference.object_type,

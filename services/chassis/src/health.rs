@@ -26,12 +26,18 @@ pub struct Health {
 impl Health {
     /// Without conditions, so ready.
     pub fn new(metrics: PrometheusHandle) -> Self {
-        Self { conditions: Arc::default(), metrics: Some(metrics) }
+        Self {
+            conditions: Arc::default(),
+            metrics: Some(metrics),
+        }
     }
 
     /// Without metrics, for tests.
     pub fn without_metrics() -> Self {
-        Self { conditions: Arc::default(), metrics: None }
+        Self {
+            conditions: Arc::default(),
+            metrics: None,
+        }
     }
 
     /// Says that a condition holds.
@@ -46,7 +52,10 @@ impl Health {
 
     /// Why the process is not ready: conditions that do not hold.
     pub fn failures(&self) -> Vec<(&'static str, String)> {
-        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let conditions = self
+            .conditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         conditions
             .iter()
             .filter_map(|(name, state)| Some((*name, state.as_ref().err()?.clone())))
@@ -54,7 +63,10 @@ impl Health {
     }
 
     fn set(&self, condition: &'static str, state: Result<(), String>) {
-        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut conditions = self
+            .conditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let before = conditions.insert(condition, state.clone());
         drop(conditions);
         match (before, state) {
@@ -69,14 +81,19 @@ impl Health {
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health").field("conditions", &self.conditions).finish_non_exhaustive()
+        f.debug_struct("Health")
+            .field("conditions", &self.conditions)
+            .finish_non_exhaustive()
     }
 }
 
 /// `/health/live`, `/health/ready` and `/metrics`.
 pub fn router(context: Context) -> Router {
     Router::new()
-        .route("/health/live", get(async || Json(json!({"status": "live"}))))
+        .route(
+            "/health/live",
+            get(async || Json(json!({"status": "live"}))),
+        )
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(context)
@@ -98,8 +115,15 @@ async fn ready(State(context): State<Context>) -> impl IntoResponse {
 }
 
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {
-    let text = context.health().metrics.as_ref().map(PrometheusHandle::render);
-    ([("content-type", "text/plain; version=0.0.4")], text.unwrap_or_default())
+    let text = context
+        .health()
+        .metrics
+        .as_ref()
+        .map(PrometheusHandle::render);
+    (
+        [("content-type", "text/plain; version=0.0.4")],
+        text.unwrap_or_default(),
+    )
 }
 
 /// Serves the admin routes until the process has drained.

@@ -70,7 +70,10 @@ impl KafkaArgs {
             ("ssl.ca.location", self.kafka_ca_file.as_deref()),
             ("sasl.mechanism", self.kafka_sasl_mechanism.as_deref()),
             ("sasl.username", self.kafka_username.as_deref()),
-            ("sasl.password", self.kafka_password.as_ref().map(|it| it.expose_secret())),
+            (
+                "sasl.password",
+                self.kafka_password.as_ref().map(|it| it.expose_secret()),
+            ),
         ];
         for (key, value) in optional {
             if let Some(value) = value {

@@ -65,7 +65,10 @@ impl Registry {
             .timeout(Duration::from_secs(10))
             .build()
             .map_err(|error| RegistryError::Unavailable(Box::new(error)))?;
-        Ok(Self { url: args.registry_url.trim_end_matches('/').to_owned(), http })
+        Ok(Self {
+            url: args.registry_url.trim_end_matches('/').to_owned(),
+            http,
+        })
     }
 
     /// Registers a schema under `BACKWARD_TRANSITIVE` and returns its id; the
@@ -80,9 +83,14 @@ impl Registry {
             )
             .await
             .map_err(|error| match error {
-                RegistryError::Refused { status: 409 | 422, reason, .. } => {
-                    RegistryError::Incompatible { subject: subject.to_owned(), reason }
-                }
+                RegistryError::Refused {
+                    status: 409 | 422,
+                    reason,
+                    ..
+                } => RegistryError::Incompatible {
+                    subject: subject.to_owned(),
+                    reason,
+                },
                 other => other,
             })?;
         answer
@@ -114,10 +122,14 @@ impl Registry {
 
     /// The schema with this id; `None` where the registry has none.
     pub async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
-        match self.send(reqwest::Method::GET, &format!("/schemas/ids/{id}"), None).await {
-            Ok(answer) => {
-                Ok(answer.get("schema").and_then(Value::as_str).map(ToOwned::to_owned))
-            }
+        match self
+            .send(reqwest::Method::GET, &format!("/schemas/ids/{id}"), None)
+            .await
+        {
+            Ok(answer) => Ok(answer
+                .get("schema")
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned)),
             Err(RegistryError::Refused { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -133,7 +145,10 @@ impl Registry {
         let mut request = self
             .http
             .request(method.clone(), format!("{}{path}", self.url))
-            .header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+            .header(
+                "accept",
+                "application/vnd.schemaregistry.v1+json, application/json",
+            );
         if let Some(body) = body {
             request = request
                 .header("content-type", "application/vnd.schemaregistry.v1+json")

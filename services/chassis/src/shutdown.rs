@@ -73,7 +73,10 @@ impl Context {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let context = self.clone();
-        #[expect(clippy::disallowed_methods, reason = "the one place where tasks are spawned")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place where tasks are spawned"
+        )]
         let running = tokio::spawn(task);
         self.tasks.spawn(async move {
             let outcome = match running.await {

@@ -24,7 +24,11 @@ pub fn install(name: &'static str, format: LogFormat) -> anyhow::Result<Promethe
         .context("RUST_LOG is not a filter such as info or worker=debug")?
         // The client repeats every event as an error, each end of a partition
         // among them; what matters comes by librdkafka's own log, too.
-        .add_directive("rdkafka::client=off".parse().context("a directive of our own")?);
+        .add_directive(
+            "rdkafka::client=off"
+                .parse()
+                .context("a directive of our own")?,
+        );
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {

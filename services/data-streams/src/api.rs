@@ -174,7 +174,11 @@ impl Api {
 fn described() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Specification::openapi())
         .routes(routes!(connections::list))
-        .routes(routes!(connections::get, connections::put, connections::delete))
+        .routes(routes!(
+            connections::get,
+            connections::put,
+            connections::delete
+        ))
         .routes(routes!(connections::start))
         .routes(routes!(connections::stop))
         .routes(routes!(connections::sync))
@@ -229,14 +233,23 @@ async fn dashboard() -> Response {
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                   connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(policy),
+        ),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
     ];
     (headers, page).into_response()
 }
 
 async fn missing(uri: OriginalUri) -> ApiError {
-    ApiError::NotFound { what: Missing::Route, name: uri.path().chars().take(128).collect() }
+    ApiError::NotFound {
+        what: Missing::Route,
+        name: uri.path().chars().take(128).collect(),
+    }
 }
 
 /// Turns a refusal of the framework (a path or query that does not parse) into
@@ -253,7 +266,11 @@ async fn bodiless_errors(request: Request, next: middleware::Next) -> Response {
     }
     match response.status().as_u16() {
         405 => ApiError::MethodNotAllowed.into_response(),
-        404 => ApiError::NotFound { what: Missing::Route, name: String::new() }.into_response(),
+        404 => ApiError::NotFound {
+            what: Missing::Route,
+            name: String::new(),
+        }
+        .into_response(),
         _ if is_read => body::parameter("query", "cannot be read").into_response(),
         _ => body::parameter("path", "cannot be read").into_response(),
     }

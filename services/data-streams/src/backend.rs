@@ -37,8 +37,10 @@ impl Backend for Storage {
             },
             properties: query.properties.clone(),
         };
-        let page =
-            self.warehouse.records(&query.destination, &query.object_type, &filter).await;
+        let page = self
+            .warehouse
+            .records(&query.destination, &query.object_type, &filter)
+            .await;
         // An object type of which nothing was stored yet has no records.
         let page = page.map_err(failure)?.unwrap_or_default();
         let records = page
@@ -52,11 +54,17 @@ impl Backend for Storage {
                 properties: record.properties,
             })
             .collect();
-        Ok(StoredPage { records, next: page.next })
+        Ok(StoredPage {
+            records,
+            next: page.next,
+        })
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BackendError> {
-        self.ingest.dead_letters(limit).await.map_err(replay_failure)
+        self.ingest
+            .dead_letters(limit)
+            .await
+            .map_err(replay_failure)
     }
 
     async fn reprocess(&self) -> Result<(u64, u64), BackendError> {
@@ -78,13 +86,16 @@ impl Backend for Storage {
 fn failure(error: warehouse::Error) -> BackendError {
     use std::error::Error as _;
 
-    let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    let cause = error
+        .source()
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default();
     let reason = format!("{error}{cause}");
     match error.advice() {
         warehouse::Advice::Retry => BackendError::ClickHouse(reason),
-        warehouse::Advice::SchemaChanged
-        | warehouse::Advice::Poison
-        | warehouse::Advice::Fatal => BackendError::Defect(reason),
+        warehouse::Advice::SchemaChanged | warehouse::Advice::Poison | warehouse::Advice::Fatal => {
+            BackendError::Defect(reason)
+        }
     }
 }
 

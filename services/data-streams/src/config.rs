@@ -89,7 +89,11 @@ pub enum ConfigError {
 impl Config {
     /// Refuses settings that do not go together.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.api_token.as_ref().is_some_and(|token| token.expose_secret().trim().is_empty()) {
+        if self
+            .api_token
+            .as_ref()
+            .is_some_and(|token| token.expose_secret().trim().is_empty())
+        {
             return Err(ConfigError::EmptyToken);
         }
         if !self.api_address.ip().is_loopback() && self.api_token.is_none() {
@@ -142,13 +146,19 @@ mod tests {
             parse(&["--api-address", address]).check(),
             Err(ConfigError::OpenWithoutToken(address.parse().unwrap()))
         );
-        assert_eq!(parse(&["--api-address", address, "--api-token", "secret"]).check(), Ok(()));
+        assert_eq!(
+            parse(&["--api-address", address, "--api-token", "secret"]).check(),
+            Ok(())
+        );
         assert_eq!(parse(&["--api-address", "[::1]:8080"]).check(), Ok(()));
     }
 
     #[test]
     fn an_empty_token_is_refused() {
-        assert_eq!(parse(&["--api-token", " "]).check(), Err(ConfigError::EmptyToken));
+        assert_eq!(
+            parse(&["--api-token", " "]).check(),
+            Err(ConfigError::EmptyToken)
+        );
     }
 
     #[test]

@@ -101,7 +101,10 @@ impl Read {
 impl View {
     /// Nothing is read yet.
     pub fn new() -> Self {
-        Self { read: Arc::default(), changed: Arc::new(watch::Sender::new(0)) }
+        Self {
+            read: Arc::default(),
+            changed: Arc::new(watch::Sender::new(0)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Read> {
@@ -111,7 +114,8 @@ impl View {
     /// Takes in what was read, then tells everyone who waits.
     pub(crate) fn update(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock().state);
-        self.changed.send_modify(|version| *version = version.wrapping_add(1));
+        self.changed
+            .send_modify(|version| *version = version.wrapping_add(1));
     }
 
     /// Notes that a partition of the commands topic was read up to `next`.
@@ -125,7 +129,8 @@ impl View {
             *position = next.max(*position);
         }
         drop(read);
-        self.changed.send_modify(|version| *version = version.wrapping_add(1));
+        self.changed
+            .send_modify(|version| *version = version.wrapping_add(1));
     }
 
     /// Notes that all partitions of a topic were read to their end.
@@ -136,12 +141,16 @@ impl View {
             follow::Kind::Status => read.status_read = true,
         }
         drop(read);
-        self.changed.send_modify(|version| *version = version.wrapping_add(1));
+        self.changed
+            .send_modify(|version| *version = version.wrapping_add(1));
     }
 
     fn has_read(&self, partition: i32, offset: i64) -> bool {
         let place = usize::try_from(partition).unwrap_or_default();
-        self.lock().positions.get(place).is_some_and(|next| *next > offset)
+        self.lock()
+            .positions
+            .get(place)
+            .is_some_and(|next| *next > offset)
     }
 }
 
@@ -191,13 +200,22 @@ pub enum Outcome {
 impl Control {
     /// Joins what is read with where commands go.
     pub fn new(view: View, log: Arc<dyn CommandLog>, clock: Clock) -> Self {
-        Self { view, log, clock, turn: Arc::default() }
+        Self {
+            view,
+            log,
+            clock,
+            turn: Arc::default(),
+        }
     }
 
     /// Looks at the state of all connections.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T, ControlError> {
         let read = self.view.lock();
-        if read.caught_up() { Ok(look(&read.state)) } else { Err(ControlError::NotReady) }
+        if read.caught_up() {
+            Ok(look(&read.state))
+        } else {
+            Err(ControlError::NotReady)
+        }
     }
 
     /// The database of a connection; `None` while it is not known.
@@ -233,9 +251,15 @@ impl Control {
         let mut mine = own.clone();
         for _ in 0..ATTEMPTS {
             let Some(mended) = self.read(|state| mend(state, name, &change, &own, &mine))? else {
-                return Ok(Accepted { command: mine, created });
+                return Ok(Accepted {
+                    command: mine,
+                    created,
+                });
             };
-            tracing::info!(connection = name, "a command crossed another; written on top of it");
+            tracing::info!(
+                connection = name,
+                "a command crossed another; written on top of it"
+            );
             mine = self.write(mended).await?;
         }
         Err(ControlError::Contended(name.to_owned()))
@@ -246,7 +270,9 @@ impl Control {
         command.command_id = Uuid::now_v7().to_string();
         command.issued_at = self.clock.now_ms();
         let (partition, offset) = self.log.append(&command).await?;
-        let echoed = self.until(PATIENCE, || self.view.has_read(partition, offset)).await;
+        let echoed = self
+            .until(PATIENCE, || self.view.has_read(partition, offset))
+            .await;
         if !echoed {
             return Err(ControlError::NotReady);
         }
@@ -264,12 +290,15 @@ impl Control {
     ) -> Outcome {
         let look = || {
             let read = self.view.lock();
-            let Some(connection) = read.state.get(name) else { return Outcome::Pending };
+            let Some(connection) = read.state.get(name) else {
+                return Outcome::Pending;
+            };
             let reached = connection.whole.as_ref().is_some_and(|(_, whole)| {
                 whole.obeyed.as_deref() == Some(command_id) && whole.state == state
             });
-            let is_last =
-                connection.last_command().is_some_and(|last| last.command_id == command_id);
+            let is_last = connection
+                .last_command()
+                .is_some_and(|last| last.command_id == command_id);
             match (is_last, reached) {
                 (false, _) => Outcome::Superseded,
                 (true, true) => Outcome::Obeyed,
@@ -309,11 +338,20 @@ fn prepare(
     match (change, desired) {
         (Change::Replace(settings) | Change::Start(settings), _) => settings.check()?,
         (_, None) => return Err(ControlError::NotFound(name.to_owned())),
-        (Change::Sync { streams: Some(streams), .. }, Some(command)) => {
+        (
+            Change::Sync {
+                streams: Some(streams),
+                ..
+            },
+            Some(command),
+        ) => {
             if let Some(place) = streams.iter().position(|it| !command.streams.contains(it)) {
                 return Err(Invalid::new(
                     format!("streams[{place}]"),
-                    format!("is not a stream of the connection: {}", command.streams.join(", ")),
+                    format!(
+                        "is not a stream of the connection: {}",
+                        command.streams.join(", ")
+                    ),
                 )
                 .into());
             }
@@ -335,7 +373,10 @@ fn prepare(
         && let Some((by, portal_id)) = state.portal_holder(name)
     {
         let portal_id = portal_id.unwrap_or_default();
-        return Err(ControlError::PortalInUse { portal_id, by: by.to_owned() });
+        return Err(ControlError::PortalInUse {
+            portal_id,
+            by: by.to_owned(),
+        });
     }
     let unchanged = desired.filter(|it| change::same_content(it, &after));
     if let (Some(same), Change::Replace(_) | Change::Sync { .. }) = (unchanged, change) {

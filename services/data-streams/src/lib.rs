@@ -74,16 +74,29 @@ async fn start(
     let id = |topic: &str| ids.get(topic).map_or(0, |(id, _)| *id);
 
     let view = View::new();
-    for (topic, kind) in [(&names.commands, Kind::Commands), (&names.status, Kind::Status)] {
+    for (topic, kind) in [
+        (&names.commands, Kind::Commands),
+        (&names.status, Kind::Status),
+    ] {
         let followed = Followed {
             topic: topic.clone(),
             kind,
             partitions: config.kafka.control_partitions,
-            schemas: ids.values().map(|(id, schema)| (*id, (*schema).to_owned())).collect(),
+            schemas: ids
+                .values()
+                .map(|(id, schema)| (*id, (*schema).to_owned()))
+                .collect(),
         };
         let kafka = config.kafka.clone();
-        let following =
-            follow::run(context.clone(), kafka, registry.clone(), followed, view.clone());
+        let following = follow::run(
+            context.clone(),
+            kafka,
+            registry.clone(),
+            followed,
+            view.clone(),
+        );
+        // Not ready from now on, rather than from the task's first moment.
+        context.health().fails(kind.condition(), "being read");
         context.spawn(kind.condition(), following);
     }
     let log = KafkaLog::new(&config.kafka, &names.commands, id(&names.commands))?;

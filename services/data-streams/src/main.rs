@@ -8,5 +8,7 @@ use data_streams::config::Config;
 fn main() -> ExitCode {
     let config = Config::parse();
     let process = config.process.clone();
-    chassis::run("data-streams", &process, move |context| data_streams::run(config, context))
+    chassis::run("data-streams", &process, move |context| {
+        data_streams::run(config, context)
+    })
 }

@@ -88,7 +88,10 @@ pub enum Outcome {
 
 /// Makes one run, from its plan to its end. It may be dropped at any await:
 /// all that matters is in the pages submitted, definitions included.
-#[expect(clippy::too_many_arguments, reason = "each of them is its own, and the caller holds them apart")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each of them is its own, and the caller holds them apart"
+)]
 pub async fn run<S: Source, K: Sink>(
     source: &S,
     sink: &K,

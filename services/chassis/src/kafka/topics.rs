@@ -87,8 +87,10 @@ impl TopicsError {
 /// Creates what is missing, then checks all. Any number of processes may do
 /// this at once.
 pub async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), TopicsError> {
-    let admin: AdminClient<DefaultClientContext> =
-        kafka.client("topics").create().map_err(TopicsError::Unavailable)?;
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .client("topics")
+        .create()
+        .map_err(TopicsError::Unavailable)?;
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
     let new_topics: Vec<_> = topics
         .iter()
@@ -103,8 +105,10 @@ pub async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), Topic
             )
         })
         .collect();
-    let created =
-        admin.create_topics(&new_topics, &options).await.map_err(TopicsError::Unavailable)?;
+    let created = admin
+        .create_topics(&new_topics, &options)
+        .await
+        .map_err(TopicsError::Unavailable)?;
     for outcome in created {
         match outcome {
             Ok(topic) => tracing::info!(topic, "topic created"),
@@ -129,7 +133,10 @@ async fn check_partitions(
             .inner()
             .fetch_metadata(Some(&topic.name), TIMEOUT)
             .map_err(TopicsError::Unavailable)?;
-        let actual = metadata.topics().first().map_or(0, |it| it.partitions().len());
+        let actual = metadata
+            .topics()
+            .first()
+            .map_or(0, |it| it.partitions().len());
         if actual == 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;

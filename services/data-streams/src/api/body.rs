@@ -26,11 +26,19 @@ impl Fields {
     /// Reads a body; an empty one is an object without fields.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self { fields: Map::new(), known: Vec::new() });
+            return Ok(Self {
+                fields: Map::new(),
+                known: Vec::new(),
+            });
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self { fields, known: Vec::new() }),
-            Ok(_) => Err(ApiError::MalformedJson("it is another kind of value".to_owned())),
+            Ok(Value::Object(fields)) => Ok(Self {
+                fields,
+                known: Vec::new(),
+            }),
+            Ok(_) => Err(ApiError::MalformedJson(
+                "it is another kind of value".to_owned(),
+            )),
             // The parser's message names a place, never a value.
             Err(error) => Err(ApiError::MalformedJson(error.to_string())),
         }
@@ -76,13 +84,21 @@ impl Fields {
 
     /// Refuses what was not taken.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        let Some(name) = self.fields.keys().next() else { return Ok(()) };
+        let Some(name) = self.fields.keys().next() else {
+            return Ok(());
+        };
         let known = if self.known.is_empty() {
             "this request takes no fields".to_owned()
         } else {
-            format!("is not a field of this request; known are {}", self.known.join(", "))
+            format!(
+                "is not a field of this request; known are {}",
+                self.known.join(", ")
+            )
         };
-        Err(ApiError::UnknownField(Invalid::new(name.chars().take(64).collect::<String>(), known)))
+        Err(ApiError::UnknownField(Invalid::new(
+            name.chars().take(64).collect::<String>(),
+            known,
+        )))
     }
 }
 
@@ -102,7 +118,12 @@ pub(super) fn settings(body: &[u8]) -> Result<Settings, ApiError> {
         .map(|text| settings::parse_interval(&text))
         .transpose()
         .map_err(ApiError::InvalidValue)?;
-    let settings = Settings { credential, streams, interval_ms, destination };
+    let settings = Settings {
+        credential,
+        streams,
+        interval_ms,
+        destination,
+    };
     settings.check().map_err(ApiError::InvalidValue)?;
     Ok(settings)
 }
@@ -115,7 +136,10 @@ pub(super) fn sync(body: &[u8]) -> Result<(Option<Vec<String>>, RequestKind), Ap
     let full = fields.flag("full")?;
     fields.finish()?;
     if streams.as_ref().is_some_and(Vec::is_empty) {
-        return Err(wrong("streams", "must name at least one stream, or be left out for all"));
+        return Err(wrong(
+            "streams",
+            "must name at least one stream, or be left out for all",
+        ));
     }
     let kind = match (kind.as_deref(), full) {
         (None | Some("sync"), None | Some(false)) => RequestKind::Sync,
@@ -140,9 +164,14 @@ pub(super) fn parameter(name: &str, message: impl Into<String>) -> ApiError {
 
 /// Reads an RFC 3339 time; times finer than a millisecond are cut.
 pub(super) fn time(name: &str, text: &str) -> Result<Millis, ApiError> {
-    DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis()).map_err(|_error| {
-        parameter(name, "must be an RFC 3339 time, such as 2026-01-31T12:00:00.000Z")
-    })
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.timestamp_millis())
+        .map_err(|_error| {
+            parameter(
+                name,
+                "must be an RFC 3339 time, such as 2026-01-31T12:00:00.000Z",
+            )
+        })
 }
 
 /// Writes a time as RFC 3339 in UTC with milliseconds.
@@ -200,7 +229,10 @@ mod tests {
     fn what_is_left_out_or_null_keeps_to_its_default() {
         assert_eq!(settings(b"").unwrap(), Settings::default());
         assert_eq!(settings(b" {} ").unwrap(), Settings::default());
-        assert_eq!(settings(br#"{"interval":null}"#).unwrap(), Settings::default());
+        assert_eq!(
+            settings(br#"{"interval":null}"#).unwrap(),
+            Settings::default()
+        );
     }
 
     #[test]
@@ -210,9 +242,12 @@ mod tests {
             sync(br#"{"streams":["contacts"],"full":true}"#).unwrap(),
             (Some(vec!["contacts".to_owned()]), RequestKind::Resync)
         );
-        for body in
-            [r#"{"kind":"all"}"#, r#"{"streams":[]}"#, r#"{"kind":"sync","full":true}"#, "{\"x\":1}"]
-        {
+        for body in [
+            r#"{"kind":"all"}"#,
+            r#"{"streams":[]}"#,
+            r#"{"kind":"sync","full":true}"#,
+            "{\"x\":1}",
+        ] {
             assert!(sync(body.as_bytes()).is_err(), "{body}");
         }
     }
@@ -220,7 +255,10 @@ mod tests {
     #[test]
     fn times_are_written_with_milliseconds() {
         assert_eq!(timestamp(1_795_528_800_123), "2026-11-24T14:00:00.123Z");
-        assert_eq!(time("t", "2026-11-24T15:00:00.123+01:00").unwrap(), 1_795_528_800_123);
+        assert_eq!(
+            time("t", "2026-11-24T15:00:00.123+01:00").unwrap(),
+            1_795_528_800_123
+        );
         assert!(time("t", "yesterday").is_err());
     }
 

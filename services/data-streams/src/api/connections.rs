@@ -187,7 +187,10 @@ pub(super) struct SyncBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SettingsBody {
     /// A reference, `env:HUBSPOT_NAME` or `file:NAME`.
-    #[schema(example = "env:HUBSPOT_ACCESS_TOKEN", default = "env:HUBSPOT_ACCESS_TOKEN")]
+    #[schema(
+        example = "env:HUBSPOT_ACCESS_TOKEN",
+        default = "env:HUBSPOT_ACCESS_TOKEN"
+    )]
     credential: Option<String>,
     /// Object types.
     #[schema(example = json!(["contacts", "companies"]))]
@@ -290,7 +293,10 @@ fn stream_body(name: &str, connection: &Connection, command: &Command) -> Stream
 )]
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>, ApiError> {
     let connections = api.control.read(|state| {
-        state.living().map(|(name, it, command)| connection_body(name, it, command)).collect()
+        state
+            .living()
+            .map(|(name, it, command)| connection_body(name, it, command))
+            .collect()
     })?;
     Ok(Json(ConnectionsBody { connections }))
 }
@@ -326,7 +332,11 @@ fn show(api: &Api, name: &str) -> Result<ConnectionBody, ApiError> {
 }
 
 fn answer(api: &Api, name: &str, accepted: &Accepted) -> Result<Response, ApiError> {
-    let status = if accepted.created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if accepted.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, Json(show(api, name)?)).into_response())
 }
 
@@ -352,7 +362,10 @@ pub(super) async fn put(
     body: RawBody,
 ) -> Result<Response, ApiError> {
     settings::check_name(&name).map_err(ApiError::InvalidValue)?;
-    let accepted = api.control.submit(&name, Change::Replace(body::settings(&body)?)).await?;
+    let accepted = api
+        .control
+        .submit(&name, Change::Replace(body::settings(&body)?))
+        .await?;
     answer(&api, &name, &accepted)
 }
 
@@ -378,7 +391,10 @@ pub(super) async fn start(
     body: RawBody,
 ) -> Result<Response, ApiError> {
     settings::check_name(&name).map_err(ApiError::InvalidValue)?;
-    let accepted = api.control.submit(&name, Change::Start(body::settings(&body)?)).await?;
+    let accepted = api
+        .control
+        .submit(&name, Change::Start(body::settings(&body)?))
+        .await?;
     answer(&api, &name, &accepted)
 }
 
@@ -404,7 +420,11 @@ pub(super) async fn stop(
     body::nothing(&body)?;
     let accepted = api.control.submit(&name, Change::Stop).await?;
     let id = accepted.command.command_id;
-    match api.control.outcome(&name, &id, "stopped", api.stop_wait).await {
+    match api
+        .control
+        .outcome(&name, &id, "stopped", api.stop_wait)
+        .await
+    {
         Outcome::Obeyed => Ok(Json(show(&api, &name)?).into_response()),
         Outcome::Superseded => Err(ApiError::Superseded),
         Outcome::Pending => Ok(pending(&name, id)),
@@ -447,7 +467,11 @@ pub(super) async fn delete(
     match api.control.outcome(&name, &id, "deleted", wait).await {
         Outcome::Obeyed => {
             let status = format!("/v1/connections/{name}");
-            Ok(Json(PendingBody { command_id: id, status }).into_response())
+            Ok(Json(PendingBody {
+                command_id: id,
+                status,
+            })
+            .into_response())
         }
         Outcome::Superseded => Err(ApiError::Superseded),
         Outcome::Pending => Ok(pending(&name, id)),
@@ -477,7 +501,12 @@ pub(super) async fn sync(
     let (streams, kind) = body::sync(&body)?;
     let request_id = Uuid::now_v7().to_string();
     let at = api.now_ms();
-    let change = Change::Sync { streams: streams.clone(), kind, request_id, at };
+    let change = Change::Sync {
+        streams: streams.clone(),
+        kind,
+        request_id,
+        at,
+    };
     let command = api.control.submit(&name, change).await?.command;
     let wanted = streams.unwrap_or_else(|| command.streams.clone());
     let requests: Vec<_> = command
@@ -487,8 +516,15 @@ pub(super) async fn sync(
         .map(RequestBody::from)
         .collect();
     // The newest one, should some of the streams have had an unfinished one.
-    let request_id =
-        requests.iter().map(|it| it.request_id.clone()).max().unwrap_or_default();
-    let body = SyncBody { request_id, requests, status: format!("/v1/connections/{name}") };
+    let request_id = requests
+        .iter()
+        .map(|it| it.request_id.clone())
+        .max()
+        .unwrap_or_default();
+    let body = SyncBody {
+        request_id,
+        requests,
+        status: format!("/v1/connections/{name}"),
+    };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }

@@ -54,7 +54,9 @@ impl From<DeadLetter> for DeadLetterBody {
             topic: letter.place.topic,
             partition: letter.place.partition,
             offset: letter.place.offset,
-            key: letter.key.map(|key| String::from_utf8_lossy(&key).into_owned()),
+            key: letter
+                .key
+                .map(|key| String::from_utf8_lossy(&key).into_owned()),
             reason: letter.reason,
             error: letter.error,
             timestamp: timestamp(letter.timestamp),
@@ -96,7 +98,9 @@ pub(super) async fn list(
         }
     }
     let letters = api.backend.dead_letters(count).await?;
-    Ok(Json(DeadLettersBody { results: letters.into_iter().map(Into::into).collect() }))
+    Ok(Json(DeadLettersBody {
+        results: letters.into_iter().map(Into::into).collect(),
+    }))
 }
 
 /// Stores what now can be stored, under its original place.

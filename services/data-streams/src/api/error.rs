@@ -199,7 +199,10 @@ impl From<ControlError> for ApiError {
                 tracing::warn!(error = %cause, "a command was not acknowledged");
                 Self::KafkaUnavailable
             }
-            ControlError::NotFound(name) => Self::NotFound { what: Missing::Connection, name },
+            ControlError::NotFound(name) => Self::NotFound {
+                what: Missing::Connection,
+                name,
+            },
             ControlError::Invalid(invalid) => Self::InvalidValue(invalid),
             ControlError::DestinationInUse { destination, by } => {
                 Self::DestinationInUse { destination, by }
@@ -222,9 +225,14 @@ impl IntoResponse for ApiError {
         };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
-        headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         if status == StatusCode::UNAUTHORIZED {

@@ -41,14 +41,17 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let request_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
     // The path and never the query or a header: those may hold values.
     let span = tracing::info_span!("request", %method, route, request_id);
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
+    let answered = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span.clone());
     let mut response = answered.await.unwrap_or_else(|_panic| {
         tracing::error!(parent: &span, "a request panicked");
         ApiError::Internal.into_response()
     });
     let status = response.status().as_u16();
     let duration = began.elapsed();
-    if response.status().is_server_error() {
+    // Whoever polls for readiness is told, and the reason is logged once.
+    if response.status().is_server_error() && route != "/health/ready" {
         tracing::warn!(parent: &span, status, duration_ms = duration.as_millis(), "answered");
     } else {
         tracing::debug!(parent: &span, status, duration_ms = duration.as_millis(), "answered");
@@ -65,7 +68,10 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|id| {
         id.len() <= 64
-            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+            && id
+                .as_bytes()
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
     });
     given.cloned().unwrap_or_else(|| {
         HeaderValue::from_str(&Uuid::new_v4().to_string())
@@ -85,13 +91,21 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     let bounded = async {
         let (parts, body) = request.into_parts();
         match axum::body::to_bytes(body, MAX_BODY).await {
-            Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+            Ok(bytes) => {
+                next.run(Request::from_parts(parts, Body::from(bytes)))
+                    .await
+            }
             Err(_too_large_or_cut) => ApiError::TooLarge { limit: MAX_BODY }.into_response(),
         }
     };
-    tokio::time::timeout(REQUEST_LIMIT, bounded).await.unwrap_or_else(|_elapsed| {
-        ApiError::TimedOut { seconds: REQUEST_LIMIT.as_secs() }.into_response()
-    })
+    tokio::time::timeout(REQUEST_LIMIT, bounded)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            ApiError::TimedOut {
+                seconds: REQUEST_LIMIT.as_secs(),
+            }
+            .into_response()
+        })
 }
 
 fn permitted(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -105,8 +119,12 @@ fn permitted(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
     }
     // A browser adds its credentials, or reaches loopback, for any page; only
     // the origin tells which page asks.
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let origin = headers
+        .get(header::ORIGIN)
+        .map(|origin| origin.to_str().unwrap_or_default());
     if let Some(origin) = origin {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         if authority.is_none() || authority != host {
@@ -127,7 +145,9 @@ fn is_loopback(host: &str) -> bool {
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// The token that a request carries: as a bearer, or as the password of Basic,
@@ -140,7 +160,9 @@ fn credentials(headers: &HeaderMap) -> Option<String> {
     }
     if scheme.eq_ignore_ascii_case("basic") {
         let pair = String::from_utf8(base64(rest.trim())?).ok()?;
-        return pair.split_once(':').map(|(_, password)| password.to_owned());
+        return pair
+            .split_once(':')
+            .map(|(_, password)| password.to_owned());
     }
     None
 }
@@ -175,9 +197,12 @@ mod tests {
 
     #[test]
     fn base64_is_decoded() {
-        for (text, bytes) in
-            [("", &b""[..]), ("Zg==", b"f"), ("Zm9v", b"foo"), ("OnNlY3JldA==", b":secret")]
-        {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("Zg==", b"f"),
+            ("Zm9v", b"foo"),
+            ("OnNlY3JldA==", b":secret"),
+        ] {
             assert_eq!(base64(text).unwrap(), bytes, "{text}");
         }
         assert_eq!(base64("a b"), None);
@@ -185,7 +210,13 @@ mod tests {
 
     #[test]
     fn only_loopback_is_loopback() {
-        for host in ["localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080", "127.8.8.8"] {
+        for host in [
+            "localhost",
+            "localhost:8080",
+            "127.0.0.1:1",
+            "[::1]:8080",
+            "127.8.8.8",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
         for host in ["example.com", "127.0.0.1.example.com:80", "10.0.0.1", ""] {

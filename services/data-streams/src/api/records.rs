@@ -146,7 +146,9 @@ pub(super) struct NextBody {
 
 impl PagingBody {
     pub(super) fn after(token: String) -> Self {
-        Self { next: NextBody { after: token } }
+        Self {
+            next: NextBody { after: token },
+        }
     }
 }
 
@@ -199,10 +201,12 @@ fn query(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiError> {
                 }
             }
             "ids" => query.ids = Some(ids(&value)?),
-            _ => return Err(unknown_parameter(
-                &name,
-                "limit, after, properties, updated_since, updated_before, archived, ids",
-            )),
+            _ => {
+                return Err(unknown_parameter(
+                    &name,
+                    "limit, after, properties, updated_since, updated_before, archived, ids",
+                ));
+            }
         }
         seen.push(name);
     }
@@ -211,7 +215,10 @@ fn query(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiError> {
 
 pub(super) fn unknown_parameter(name: &str, known: &str) -> ApiError {
     let name: String = name.chars().take(64).collect();
-    parameter(&name, format!("is not a parameter of this address; known are {known}"))
+    parameter(
+        &name,
+        format!("is not a parameter of this address; known are {known}"),
+    )
 }
 
 pub(super) fn limit(value: &str, max: usize) -> Result<usize, ApiError> {
@@ -225,35 +232,53 @@ pub(super) fn limit(value: &str, max: usize) -> Result<usize, ApiError> {
 fn property_names(value: &str) -> Result<Vec<String>, ApiError> {
     let names: Vec<_> = value.split(',').map(|it| it.trim().to_owned()).collect();
     if names.len() > 2_000 || names.iter().any(|it| it.is_empty() || it.len() > 255) {
-        return Err(parameter("properties", "must be names of properties, comma-separated"));
+        return Err(parameter(
+            "properties",
+            "must be names of properties, comma-separated",
+        ));
     }
     Ok(names)
 }
 
 fn ids(value: &str) -> Result<Vec<u64>, ApiError> {
-    let wrong =
-        || parameter("ids", format!("must be 1 to {MAX_IDS} object ids, comma-separated"));
+    let wrong = || {
+        parameter(
+            "ids",
+            format!("must be 1 to {MAX_IDS} object ids, comma-separated"),
+        )
+    };
     let mut ids = value
         .split(',')
         .map(|it| it.trim().parse::<u64>().map_err(|_error| wrong()))
         .collect::<Result<Vec<_>, _>>()?;
     ids.sort_unstable();
     ids.dedup();
-    if ids.len() > MAX_IDS { Err(wrong()) } else { Ok(ids) }
+    if ids.len() > MAX_IDS {
+        Err(wrong())
+    } else {
+        Ok(ids)
+    }
 }
 
 /// The database of a connection that has the stream.
 fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiError> {
     let found = api.control.read(|state| {
         let command = state.get(name)?.desired()?;
-        Some((command.destination.clone(), command.streams.iter().any(|it| it == object_type)))
+        Some((
+            command.destination.clone(),
+            command.streams.iter().any(|it| it == object_type),
+        ))
     })?;
     let short = |text: &str| text.chars().take(64).collect::<String>();
     match found {
-        None => Err(ApiError::NotFound { what: Missing::Connection, name: short(name) }),
-        Some((_, false)) => {
-            Err(ApiError::NotFound { what: Missing::Stream, name: short(object_type) })
-        }
+        None => Err(ApiError::NotFound {
+            what: Missing::Connection,
+            name: short(name),
+        }),
+        Some((_, false)) => Err(ApiError::NotFound {
+            what: Missing::Stream,
+            name: short(object_type),
+        }),
         Some((destination, true)) => Ok(destination),
     }
 }
@@ -328,9 +353,16 @@ fn lines(
     first: StoredPage,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Bytes, BackendError>> {
-    let start = Lines { backend, query, page: Some(first), _permit: permit };
+    let start = Lines {
+        backend,
+        query,
+        page: Some(first),
+        _permit: permit,
+    };
     stream::try_unfold(start, async |mut at| {
-        let Some(page) = at.page.take() else { return Ok(None) };
+        let Some(page) = at.page.take() else {
+            return Ok(None);
+        };
         if page.records.is_empty() {
             return Ok(None);
         }
@@ -385,7 +417,13 @@ pub(super) async fn one(
     query.ids = Some(vec![id.parse().map_err(|_error| missing())?]);
     query.limit = 1;
     query.archived = Archived::Any;
-    let found = api.backend.records(&query).await?.records.into_iter().next();
+    let found = api
+        .backend
+        .records(&query)
+        .await?
+        .records
+        .into_iter()
+        .next();
     found.map(|record| Json(record.into())).ok_or_else(missing)
 }
 
@@ -435,8 +473,7 @@ mod tests {
             ("ids", "3,1,3"),
             ("updated_since", "1970-01-01T00:00:01Z"),
         ];
-        let read =
-            query(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()).unwrap();
+        let read = query(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()).unwrap();
         assert_eq!(read.limit, 1_000);
         assert_eq!(read.properties.unwrap(), ["email", "firstname"]);
         assert_eq!(read.archived, Archived::Any);

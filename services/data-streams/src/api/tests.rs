@@ -1,1 +1,584 @@
-//! placeholder
+//! Requests and answers, over a log in memory and a store of numbered records.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, Response, header},
+};
+use chassis::{Clock, Context, Health};
+use http_body_util::BodyExt as _;
+use serde_json::{Map, Value, json};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{
+    control::tests::{MemoryLog, acknowledge, in_memory},
+    ingest::{Place, rebuild::RebuildPhase},
+};
+
+/// Records with the ids 1 to `count`.
+#[derive(Debug)]
+struct Numbered {
+    count: u64,
+    away: bool,
+}
+
+#[async_trait]
+impl Backend for Numbered {
+    async fn records(&self, query: &RecordQuery) -> Result<StoredPage, BackendError> {
+        if self.away {
+            return Err(BackendError::ClickHouse("refused".to_owned()));
+        }
+        let after = query.after.unwrap_or(0);
+        let mut ids: Vec<_> = (after + 1..=self.count)
+            .filter(|id| query.ids.as_ref().is_none_or(|ids| ids.contains(id)))
+            .take(query.limit + 1)
+            .collect();
+        let more = ids.len() > query.limit;
+        ids.truncate(query.limit);
+        let next = ids.last().copied().filter(|_| more);
+        let records = ids
+            .into_iter()
+            .map(|id| StoredRecord {
+                id,
+                created_at: 0,
+                updated_at: 1_795_528_800_123,
+                archived: false,
+                properties: Map::from_iter([("age".to_owned(), json!(id))]),
+            })
+            .collect();
+        Ok(StoredPage { records, next })
+    }
+
+    async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, BackendError> {
+        Ok(vec![DeadLetter {
+            place: Place {
+                topic: "hubspot.records".to_owned(),
+                partition: 1,
+                offset: 7,
+            },
+            letter: None,
+            reason: "not_framed".to_owned(),
+            error: "no header".to_owned(),
+            timestamp: 0,
+            key: Some(b"1/contacts/2".to_vec()),
+            value: Some(vec![1, 2, 3]),
+        }])
+    }
+
+    async fn reprocess(&self) -> Result<(u64, u64), BackendError> {
+        Ok((1, 2))
+    }
+
+    async fn start_rebuild(&self) -> Result<RebuildState, BackendError> {
+        Ok(self.rebuild().unwrap())
+    }
+
+    fn rebuild(&self) -> Option<RebuildState> {
+        Some(RebuildState {
+            id: "r1".to_owned(),
+            phase: RebuildPhase::Reading,
+            records: 1,
+            expected: 2,
+            started_at: 0,
+            ended_at: None,
+            error: None,
+        })
+    }
+}
+
+struct Fixture {
+    router: Router,
+    log: Arc<MemoryLog>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(
+            |_| {},
+            Numbered {
+                count: 2_500,
+                away: false,
+            },
+        )
+    }
+
+    fn with(change: impl FnOnce(&mut Settings), backend: Numbered) -> Self {
+        let mut settings = Settings {
+            token: None,
+            max_requests: 8,
+            max_streams: 1,
+            stop_wait: Duration::from_millis(50),
+        };
+        change(&mut settings);
+        let context = Context::new(Clock::from_fn(|| 1_000), Health::without_metrics());
+        let (control, log) = in_memory();
+        Self {
+            router: Api::new(context, control, Arc::new(backend), settings).router(),
+            log,
+        }
+    }
+
+    async fn raw(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(body.to_owned().into())
+            .unwrap();
+        let response = self.raw(request).await;
+        let status = response.status().as_u16();
+        if status >= 400 {
+            let kind = response.headers().get(header::CONTENT_TYPE).unwrap();
+            assert_eq!(kind, "application/problem+json", "{method} {path}");
+        }
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_status_and_code() {
+    let api = Fixture::new();
+    api.send("POST", "/v1/connections/default/start", "").await;
+    let large = " ".repeat(MAX_BODY + 1);
+    let records = "/v1/connections/default/records/contacts";
+    for (method, path, body, status, code) in [
+        ("PUT", "/v1/connections/a", "{", 400, "malformed_json"),
+        ("PUT", "/v1/connections/a", "[]", 400, "malformed_json"),
+        (
+            "PUT",
+            "/v1/connections/a",
+            r#"{"x":1}"#,
+            422,
+            "unknown_field",
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            r#"{"interval":"9s"}"#,
+            422,
+            "invalid_value",
+        ),
+        (
+            "PUT",
+            "/v1/connections/a",
+            r#"{"destination":"hubspot"}"#,
+            409,
+            "destination_in_use",
+        ),
+        ("PUT", "/v1/connections/A", "", 422, "invalid_value"),
+        (
+            "PUT",
+            "/v1/connections/Bad%20Name",
+            "",
+            422,
+            "invalid_value",
+        ),
+        ("PUT", "/v1/connections/a", &large, 413, "body_too_large"),
+        (
+            "GET",
+            "/v1/connections/nobody",
+            "",
+            404,
+            "connection_not_found",
+        ),
+        ("GET", "/v1/connections/%ff", "", 400, "invalid_parameter"),
+        (
+            "DELETE",
+            "/v1/connections/nobody",
+            "",
+            404,
+            "connection_not_found",
+        ),
+        (
+            "POST",
+            "/v1/connections/nobody/stop",
+            "",
+            404,
+            "connection_not_found",
+        ),
+        (
+            "POST",
+            "/v1/connections/nobody/sync",
+            "",
+            404,
+            "connection_not_found",
+        ),
+        (
+            "POST",
+            "/v1/connections/default/stop",
+            r#"{"x":1}"#,
+            422,
+            "unknown_field",
+        ),
+        (
+            "POST",
+            "/v1/connections/default/sync",
+            r#"{"streams":["x"]}"#,
+            422,
+            "invalid_value",
+        ),
+        ("GET", "/v1/nothing", "", 404, "route_not_found"),
+        ("PATCH", "/v1/connections", "", 405, "method_not_allowed"),
+        ("DELETE", "/health/live", "", 405, "method_not_allowed"),
+        (
+            "GET",
+            "/v1/connections/default/records/deals",
+            "",
+            404,
+            "stream_not_found",
+        ),
+        (
+            "GET",
+            "/v1/connections/nobody/records/contacts",
+            "",
+            404,
+            "connection_not_found",
+        ),
+        (
+            "GET",
+            &format!("{records}/9999"),
+            "",
+            404,
+            "record_not_found",
+        ),
+        ("GET", &format!("{records}/x"), "", 404, "record_not_found"),
+        (
+            "GET",
+            &format!("{records}?limit=0"),
+            "",
+            400,
+            "invalid_parameter",
+        ),
+        (
+            "GET",
+            &format!("{records}?limit=5000"),
+            "",
+            400,
+            "invalid_parameter",
+        ),
+        (
+            "GET",
+            &format!("{records}?after=zz"),
+            "",
+            400,
+            "invalid_parameter",
+        ),
+        (
+            "GET",
+            "/v1/warehouse/rebuild/none",
+            "",
+            404,
+            "rebuild_not_found",
+        ),
+        ("GET", "/v1/dead-letters?x=1", "", 400, "invalid_parameter"),
+    ] {
+        let (actual, answer) = api.send(method, path, body).await;
+        assert_eq!(
+            (actual, answer["code"].as_str()),
+            (status, Some(code)),
+            "{method} {path}"
+        );
+        assert_eq!(answer["status"], status, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_created_shown_replaced_and_deleted() {
+    let api = Fixture::new();
+    let (status, made) = api.send("PUT", "/v1/connections/default", "{}").await;
+    assert_eq!((status, &made["state"]), (201, &json!("stopped")));
+    assert_eq!(made["credential"], "env:HUBSPOT_ACCESS_TOKEN");
+    assert_eq!(made["interval"], "5m");
+    assert_eq!(made["destination"], "hubspot");
+    assert_eq!(made["streams"][1]["name"], "companies");
+    assert_eq!(made["observed"], Value::Null);
+    let (status, _) = api
+        .send("PUT", "/v1/connections/default", r#"{"interval":"1h"}"#)
+        .await;
+    assert_eq!(status, 200);
+    let (_, shown) = api.send("GET", "/v1/connections/default", "").await;
+    assert_eq!(shown["interval"], "1h");
+    let (_, all) = api.send("GET", "/v1/connections", "").await;
+    assert_eq!(all["connections"], json!([shown]));
+    assert_eq!(
+        api.send("DELETE", "/v1/connections/default", "").await.0,
+        202
+    );
+    assert_eq!(api.send("GET", "/v1/connections/default", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_stop_without_a_worker_is_accepted_with_a_link() {
+    let api = Fixture::new();
+    api.send("POST", "/v1/connections/default/start", "").await;
+    let request = Request::post("/v1/connections/default/stop")
+        .body(Body::empty())
+        .unwrap();
+    let response = api.raw(request).await;
+    assert_eq!(response.status(), 202);
+    assert_eq!(
+        response.headers().get(header::LOCATION).unwrap(),
+        "/v1/connections/default"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_is_answered_when_the_worker_has_acknowledged_it() {
+    let api = Fixture::with(
+        |settings| settings.stop_wait = Duration::from_secs(10),
+        Numbered {
+            count: 0,
+            away: false,
+        },
+    );
+    api.send("POST", "/v1/connections/default/start", "").await;
+    let acknowledged = async {
+        loop {
+            tokio::task::yield_now().await;
+            let (_, it) = api.send("GET", "/v1/connections/default", "").await;
+            if it["state"] == "stopped" {
+                let id = it["command_id"].as_str().unwrap();
+                acknowledge(&api.log, "default", id, "stopped");
+                return;
+            }
+        }
+    };
+    let stop = api.send("POST", "/v1/connections/default/stop", "");
+    let ((status, body), ()) = tokio::join!(stop, acknowledged);
+    assert_eq!(status, 200);
+    assert_eq!(body["observed"]["state"], "stopped");
+}
+
+#[tokio::test]
+async fn a_sync_answers_with_the_id_that_its_run_carries() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let (status, first) = api.send("POST", "/v1/connections/default/sync", "").await;
+    assert_eq!(status, 202);
+    assert_eq!(first["requests"].as_array().unwrap().len(), 2);
+    let (_, second) = api
+        .send(
+            "POST",
+            "/v1/connections/default/sync",
+            r#"{"streams":["contacts"]}"#,
+        )
+        .await;
+    assert_eq!(second["request_id"], first["request_id"]);
+    let (_, full) = api
+        .send(
+            "POST",
+            "/v1/connections/default/sync",
+            r#"{"kind":"resync"}"#,
+        )
+        .await;
+    assert_ne!(full["request_id"], first["request_id"]);
+    let (_, shown) = api.send("GET", "/v1/connections/default", "").await;
+    assert_eq!(shown["streams"][0]["pending_request"]["kind"], "resync");
+}
+
+#[tokio::test]
+async fn records_come_in_pages_without_a_gap_and_as_lines() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let mut ids = Vec::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/v1/connections/default/records/contacts?limit=999{after}");
+        let (status, page) = api.send("GET", &path, "").await;
+        assert_eq!(status, 200);
+        for record in page["results"].as_array().unwrap() {
+            assert_eq!(record["updated_at"], "2026-11-24T14:00:00.123Z");
+            ids.push(record["id"].as_str().unwrap().parse::<u64>().unwrap());
+        }
+        let Some(next) = page["paging"]["next"]["after"].as_str() else {
+            break;
+        };
+        after = format!("&after={next}");
+    }
+    assert_eq!(ids, (1..=2_500).collect::<Vec<_>>());
+
+    let request = Request::get("/v1/connections/default/records/contacts")
+        .header(header::ACCEPT, "application/x-ndjson")
+        .body(Body::empty())
+        .unwrap();
+    let bytes = api
+        .raw(request)
+        .await
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
+    let lines: Vec<Value> = bytes
+        .split(|it| *it == b'\n')
+        .filter_map(|it| serde_json::from_slice(it).ok())
+        .collect();
+    assert_eq!(lines.len(), 2_500);
+    assert_eq!(lines[2_499]["properties"]["age"], 2_500);
+}
+
+#[tokio::test]
+async fn more_streams_than_there_is_room_for_are_told_to_come_back() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let lines = || {
+        Request::get("/v1/connections/default/records/contacts")
+            .header(header::ACCEPT, "application/x-ndjson")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let held = api.raw(lines()).await;
+    let refused = api.raw(lines()).await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    drop(held);
+    assert_eq!(api.raw(lines()).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_said_with_a_time_to_come_back() {
+    let api = Fixture::with(
+        |_| {},
+        Numbered {
+            count: 1,
+            away: true,
+        },
+    );
+    api.send("PUT", "/v1/connections/default", "").await;
+    let request = Request::get("/v1/connections/default/records/contacts")
+        .body(Body::empty())
+        .unwrap();
+    let response = api.raw(request).await;
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    *api.log.away.lock().unwrap() = true;
+    let (status, problem) = api.send("POST", "/v1/connections/default/start", "").await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (503, Some("kafka_unavailable"))
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_needed_by_all_but_health() {
+    let api = Fixture::with(
+        |settings| settings.token = Some("secret".into()),
+        Numbered {
+            count: 1,
+            away: false,
+        },
+    );
+    for path in [
+        "/",
+        "/docs/",
+        "/openapi.json",
+        "/metrics",
+        "/v1/connections",
+        "/v1/nothing",
+    ] {
+        assert_eq!(api.send("GET", path, "").await.0, 401, "{path}");
+    }
+    assert_eq!(api.send("GET", "/health/live", "").await.0, 200);
+    assert_eq!(api.send("GET", "/health/ready", "").await.0, 200);
+    for (credentials, status) in [
+        ("Bearer secret", 200),
+        ("bearer secret", 200),
+        ("Basic OnNlY3JldA==", 200),
+        ("Bearer Secret", 401),
+        ("Bearer secretsecret", 401),
+        ("Basic c2VjcmV0", 401),
+        ("secret", 401),
+    ] {
+        let request = Request::get("/v1/connections")
+            .header(header::AUTHORIZATION, credentials)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(api.raw(request).await.status(), status, "{credentials}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_is_refused() {
+    let api = Fixture::new();
+    for (host, origin, status) in [
+        ("127.0.0.1:8080", None, 200),
+        ("localhost:8080", Some("http://localhost:8080"), 200),
+        ("127.0.0.1:8080", Some("https://example.com"), 403),
+        ("127.0.0.1:8080", Some("null"), 403),
+        ("rebound.example.com", None, 403),
+    ] {
+        let mut request = Request::get("/v1/connections").header(header::HOST, host);
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        let response = api.raw(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), status, "{host} {origin:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_for_people_are_served() {
+    let api = Fixture::new();
+    for path in [
+        "/",
+        "/docs/",
+        "/openapi.json",
+        "/metrics",
+        "/health/live",
+        "/health/ready",
+    ] {
+        assert_eq!(api.send("GET", path, "").await.0, 200, "{path}");
+    }
+    let page = include_str!("../../static/dashboard.html");
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "no external resources"
+    );
+}
+
+#[tokio::test]
+async fn dead_letters_and_rebuilds_are_shown() {
+    let api = Fixture::new();
+    let (_, letters) = api.send("GET", "/v1/dead-letters", "").await;
+    assert_eq!(letters["results"][0]["reason"], "not_framed");
+    assert_eq!(letters["results"][0]["offset"], 7);
+    let (_, done) = api.send("POST", "/v1/dead-letters/reprocess", "").await;
+    assert_eq!(done, json!({"stored": 1, "left": 2}));
+    let (status, begun) = api.send("POST", "/v1/warehouse/rebuild", "").await;
+    assert_eq!(
+        (status, &begun["status"]),
+        (202, &json!("/v1/warehouse/rebuild/r1"))
+    );
+    let (_, shown) = api.send("GET", "/v1/warehouse/rebuild/r1", "").await;
+    assert_eq!(shown["state"], "reading");
+}
+
+/// `UPDATE_SNAPSHOTS=1` writes it anew.
+#[test]
+fn the_specification_is_the_one_that_is_kept() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../schemas/openapi/data-streams.json"
+    );
+    let mut generated = specification().to_pretty_json().unwrap();
+    generated.push('\n');
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test alone")]
+    if std::env::var("UPDATE_SNAPSHOTS").is_ok() {
+        std::fs::write(path, &generated).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        kept == generated,
+        "the specification has changed; UPDATE_SNAPSHOTS=1 cargo test -p data-streams writes it"
+    );
+}

@@ -109,8 +109,10 @@ fn find(
     matches: impl FnOnce(&RebuildState) -> bool,
 ) -> Result<Json<RebuildBody>, ApiError> {
     let found = api.backend.rebuild().filter(matches);
-    found.map(|state| Json(state.into())).ok_or_else(|| ApiError::NotFound {
-        what: Missing::Rebuild,
-        name: name.chars().take(64).collect(),
-    })
+    found
+        .map(|state| Json(state.into()))
+        .ok_or_else(|| ApiError::NotFound {
+            what: Missing::Rebuild,
+            name: name.chars().take(64).collect(),
+        })
 }

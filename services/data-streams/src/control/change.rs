@@ -43,7 +43,9 @@ impl Change {
     ) -> Command {
         // A deleted connection that comes back knows nothing of its past.
         let before = before.filter(|command| command.state != DesiredState::Deleted);
-        let mut after = before.cloned().unwrap_or_else(|| settings::defaults(connection));
+        let mut after = before
+            .cloned()
+            .unwrap_or_else(|| settings::defaults(connection));
         match self {
             Self::Replace(settings) => {
                 let mut fresh = settings::defaults(connection);
@@ -60,7 +62,12 @@ impl Change {
                 after.state = DesiredState::Stopped;
                 after.requests.clear();
             }
-            Self::Sync { streams, kind, request_id, at } => {
+            Self::Sync {
+                streams,
+                kind,
+                request_id,
+                at,
+            } => {
                 let wanted = streams.clone().unwrap_or_else(|| after.streams.clone());
                 for stream in wanted {
                     let request = Request {
@@ -87,8 +94,7 @@ fn ask(slots: &mut Vec<Request>, request: Request, is_done: &dyn Fn(&Request) ->
     match slots.iter_mut().find(|slot| slot.stream == request.stream) {
         None => slots.push(request),
         Some(slot) => {
-            let outranks =
-                slot.kind == RequestKind::Sync && request.kind == RequestKind::Resync;
+            let outranks = slot.kind == RequestKind::Sync && request.kind == RequestKind::Resync;
             if is_done(slot) || outranks {
                 *slot = request;
             }
@@ -161,7 +167,9 @@ fn carry_over(base: &Command, after: &Command, merged: &mut Command) {
     }
     for request in &base.requests {
         if !after.requests.iter().any(|it| it.stream == request.stream) {
-            merged.requests.retain(|slot| slot.request_id != request.request_id);
+            merged
+                .requests
+                .retain(|slot| slot.request_id != request.request_id);
         }
     }
 }
@@ -172,7 +180,12 @@ mod tests {
 
     use super::*;
 
-    fn command(id: &str, based_on: Option<&str>, change: &Change, before: Option<&Command>) -> Command {
+    fn command(
+        id: &str,
+        based_on: Option<&str>,
+        change: &Change,
+        before: Option<&Command>,
+    ) -> Command {
         let mut command = change.apply("default", before, &|_| false);
         command.command_id = id.to_owned();
         command.based_on = based_on.map(ToOwned::to_owned);
@@ -180,7 +193,10 @@ mod tests {
     }
 
     fn interval(ms: i64) -> Settings {
-        Settings { interval_ms: Some(ms), ..Settings::default() }
+        Settings {
+            interval_ms: Some(ms),
+            ..Settings::default()
+        }
     }
 
     fn sync(id: &str, kind: RequestKind) -> Change {
@@ -222,9 +238,15 @@ mod tests {
     fn a_request_onto_an_unfinished_one_keeps_that_one() {
         let first = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
         let second = sync("b", RequestKind::Sync).apply("default", Some(&first), &|_| false);
-        assert_eq!(second.requests.first().map(|it| it.request_id.as_str()), Some("a"));
+        assert_eq!(
+            second.requests.first().map(|it| it.request_id.as_str()),
+            Some("a")
+        );
         let done = sync("b", RequestKind::Sync).apply("default", Some(&first), &|_| true);
-        assert_eq!(done.requests.first().map(|it| it.request_id.as_str()), Some("b"));
+        assert_eq!(
+            done.requests.first().map(|it| it.request_id.as_str()),
+            Some("b")
+        );
     }
 
     #[test]
@@ -232,13 +254,21 @@ mod tests {
         let first = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
         let second = sync("b", RequestKind::Resync).apply("default", Some(&first), &|_| false);
         let third = sync("c", RequestKind::Sync).apply("default", Some(&second), &|_| false);
-        assert_eq!(third.requests.first().map(|it| it.request_id.as_str()), Some("b"));
+        assert_eq!(
+            third.requests.first().map(|it| it.request_id.as_str()),
+            Some("b")
+        );
     }
 
     #[test]
     fn a_stop_takes_back_what_was_asked_for() {
         let asked = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
-        assert!(Change::Stop.apply("default", Some(&asked), &|_| false).requests.is_empty());
+        assert!(
+            Change::Stop
+                .apply("default", Some(&asked), &|_| false)
+                .requests
+                .is_empty()
+        );
     }
 
     #[test]
@@ -247,15 +277,20 @@ mod tests {
         let stop = command("p", Some("x"), &Change::Stop, Some(&x));
         let change = Change::Start(interval(60_000));
         let own = command("c", Some("x"), &change, Some(&x));
-        let merged =
-            merge("default", &[x.clone(), stop, own], "c", &change, &|_| false).unwrap();
-        assert_eq!((merged.state, merged.interval_ms), (DesiredState::Running, 60_000));
+        let merged = merge("default", &[x.clone(), stop, own], "c", &change, &|_| false).unwrap();
+        assert_eq!(
+            (merged.state, merged.interval_ms),
+            (DesiredState::Running, 60_000)
+        );
 
         let faster = Change::Replace(interval(60_000));
         let stop = command("p", Some("x"), &Change::Stop, Some(&x));
         let own = command("c", Some("x"), &faster, Some(&x));
         let merged = merge("default", &[x, stop, own], "c", &faster, &|_| false).unwrap();
-        assert_eq!((merged.state, merged.interval_ms), (DesiredState::Stopped, 60_000));
+        assert_eq!(
+            (merged.state, merged.interval_ms),
+            (DesiredState::Stopped, 60_000)
+        );
     }
 
     #[test]
@@ -265,8 +300,10 @@ mod tests {
         let own_change = Change::Start(interval(60_000));
         let own = command("c", Some("x"), &own_change, Some(&x));
         let on_own = command("e", Some("c"), &Change::Stop, Some(&own));
-        let merged =
-            merge("default", &[x, p, own, on_own], "c", &own_change, &|_| false).unwrap();
+        let merged = merge("default", &[x, p, own, on_own], "c", &own_change, &|_| {
+            false
+        })
+        .unwrap();
         assert_eq!(merged.state, DesiredState::Stopped);
         assert_eq!(merged.interval_ms, 60_000);
         assert_eq!(merged.requests.len(), 1);

@@ -84,7 +84,9 @@ pub async fn run(
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let mut settings = kafka.consumer("data-streams-control", "unused-control");
-        settings.set("fetch.wait.max.ms", "50").set("reconnect.backoff.max.ms", "500");
+        settings
+            .set("fetch.wait.max.ms", "50")
+            .set("reconnect.backoff.max.ms", "500");
         let consumer: BaseConsumer = settings.create().context("cannot create a consumer")?;
         let mut assignment = TopicPartitionList::new();
         let mut behind = BTreeSet::new();
@@ -92,7 +94,9 @@ pub async fn run(
             assignment.add_partition_offset(&followed.topic, partition, Offset::Beginning)?;
             behind.insert(partition);
         }
-        consumer.assign(&assignment).context("cannot follow a control topic")?;
+        consumer
+            .assign(&assignment)
+            .context("cannot follow a control topic")?;
         let mut follower = Follower {
             context,
             consumer,
@@ -168,7 +172,12 @@ impl Follower {
             }
         };
         let Some(schema) = self.schema(framed.schema_id) else {
-            tracing::warn!(topic, offset, schema_id = framed.schema_id, "unknown schema id");
+            tracing::warn!(
+                topic,
+                offset,
+                schema_id = framed.schema_id,
+                "unknown schema id"
+            );
             return;
         };
         let outcome = if self.followed.kind == Kind::Status {
@@ -197,9 +206,9 @@ impl Follower {
                 Err(error) if error.is_transient() => {
                     self.context.health().fails("registry", error.to_string());
                     let draining = self.context.draining().cancelled();
-                    let waited = self.runtime.block_on(async {
-                        tokio::time::timeout(ASK_AGAIN, draining).await
-                    });
+                    let waited = self
+                        .runtime
+                        .block_on(async { tokio::time::timeout(ASK_AGAIN, draining).await });
                     if waited.is_ok() {
                         return None;
                     }
@@ -236,8 +245,14 @@ impl Follower {
 
     /// Nothing is heard from an idle Kafka that came back, so it is asked.
     fn ask_if_away(&mut self) {
-        if self.away_since.is_some_and(|since| since.elapsed() >= ASK_AGAIN) {
-            match self.consumer.fetch_metadata(Some(&self.followed.topic), ASK_AGAIN) {
+        if self
+            .away_since
+            .is_some_and(|since| since.elapsed() >= ASK_AGAIN)
+        {
+            match self
+                .consumer
+                .fetch_metadata(Some(&self.followed.topic), ASK_AGAIN)
+            {
                 Ok(_) => self.is_back(),
                 Err(_) => self.away_since = Some(Instant::now()),
             }

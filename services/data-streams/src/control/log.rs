@@ -39,7 +39,9 @@ pub struct KafkaLog {
 
 impl std::fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaLog").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("KafkaLog")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +64,10 @@ impl KafkaLog {
     }
 
     fn producer(&self) -> FutureProducer {
-        self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.producer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// After a fatal error a producer never works again, so the next command

@@ -16,8 +16,13 @@ const DEFAULT_STREAMS: [&str; 2] = ["contacts", "companies"];
 const DEFAULT_INTERVAL_MS: i64 = 300_000;
 
 /// Databases that are not for records.
-const RESERVED_DATABASES: [&str; 5] =
-    ["system", "default", "information_schema", "hubspot_internal", "hubspot_meta"];
+const RESERVED_DATABASES: [&str; 5] = [
+    "system",
+    "default",
+    "information_schema",
+    "hubspot_internal",
+    "hubspot_meta",
+];
 
 /// A value that cannot be: which field, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +37,10 @@ pub struct Invalid {
 impl Invalid {
     /// Says what is wrong with a field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -81,7 +89,9 @@ impl Settings {
         if let Some(destination) = &self.destination {
             command.destination.clone_from(destination);
         }
-        command.requests.retain(|request| command.streams.contains(&request.stream));
+        command
+            .requests
+            .retain(|request| command.streams.contains(&request.stream));
     }
 }
 
@@ -127,15 +137,17 @@ fn check_credential(reference: &str) -> Result<(), Invalid> {
         variable.len() <= 128
             && variable.strip_prefix("HUBSPOT_").is_some_and(|rest| {
                 !rest.is_empty()
-                    && rest.bytes().all(|it| {
-                        it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_'
-                    })
+                    && rest
+                        .bytes()
+                        .all(|it| it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_')
             })
     } else if let Some(file) = reference.strip_prefix("file:") {
         file.len() <= 128
             && file.starts_with(|first: char| first.is_ascii_alphanumeric())
             && !file.contains("..")
-            && file.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
+            && file
+                .bytes()
+                .all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
     } else {
         false
     };
@@ -172,14 +184,20 @@ fn check_streams(streams: &[String]) -> Result<(), Invalid> {
 pub fn check_stream(stream: &str) -> Result<(), &'static str> {
     let shaped = (1..=64).contains(&stream.len())
         && stream.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && stream.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it));
+        && stream
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it));
     if !shaped {
-        return Err("must be an object type of 1 to 64 letters, digits, '_' and '-', such as \
-                    contacts or 2-3456789");
+        return Err(
+            "must be an object type of 1 to 64 letters, digits, '_' and '-', such as \
+                    contacts or 2-3456789",
+        );
     }
     if stream == "changes" || stream.ends_with("_all") || stream.ends_with("__rebuild") {
-        return Err("is a name that the warehouse uses itself: changes, or one that ends in _all \
-                    or __rebuild");
+        return Err(
+            "is a name that the warehouse uses itself: changes, or one that ends in _all \
+                    or __rebuild",
+        );
     }
     Ok(())
 }
@@ -195,7 +213,8 @@ pub fn check_interval(interval_ms: i64) -> Result<(), Invalid> {
 const INTERVAL_ALLOWED: &str = "must be from 10s to 31d, written as 30s, 5m, 1h30m or 1d";
 
 fn check_destination(destination: &str) -> Result<(), Invalid> {
-    if !is_identifier(destination, 1, 60) || !destination.starts_with(|it: char| it.is_ascii_lowercase())
+    if !is_identifier(destination, 1, 60)
+        || !destination.starts_with(|it: char| it.is_ascii_lowercase())
     {
         return Err(Invalid::new(
             "destination",
@@ -214,11 +233,17 @@ fn check_destination(destination: &str) -> Result<(), Invalid> {
 
 fn is_identifier(text: &str, min: usize, max: usize) -> bool {
     (min..=max).contains(&text.len())
-        && text.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_')
+        && text
+            .bytes()
+            .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_')
 }
 
-const UNITS: [(&str, i64); 4] =
-    [("d", 24 * 3_600_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+const UNITS: [(&str, i64); 4] = [
+    ("d", 24 * 3_600_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+];
 
 /// Reads `30s`, `5m`, `1h30m`, `1d`.
 pub fn parse_interval(text: &str) -> Result<i64, Invalid> {
@@ -234,7 +259,10 @@ pub fn parse_interval(text: &str) -> Result<i64, Invalid> {
         let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, next) = behind.split_at_checked(letters).ok_or_else(invalid)?;
         let number: i64 = number.parse().map_err(|_error| invalid())?;
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        let (_, factor) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(invalid)?;
         total = number
             .checked_mul(*factor)
             .and_then(|part| total.checked_add(part))
@@ -256,7 +284,11 @@ pub fn format_interval(interval_ms: i64) -> String {
             text.push_str(&format!("{count}{unit}"));
         }
     }
-    if text.is_empty() { "0s".to_owned() } else { text }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -279,19 +311,39 @@ mod tests {
     #[test]
     fn references_that_could_send_a_file_away_are_refused() {
         for reference in [
-            "", "env:", "env:PATH", "env:HUBSPOT_", "env:HUBSPOT_a", "env:hubspot_X", "file:",
-            "file:/etc/passwd", "file:../x", "file:a..b", "file:.hidden", "file:a/b", "pat-na1-x",
-            "https://example.com", "env:HUBSPOT_X\n", "ENV:HUBSPOT_X",
+            "",
+            "env:",
+            "env:PATH",
+            "env:HUBSPOT_",
+            "env:HUBSPOT_a",
+            "env:hubspot_X",
+            "file:",
+            "file:/etc/passwd",
+            "file:../x",
+            "file:a..b",
+            "file:.hidden",
+            "file:a/b",
+            "pat-na1-x",
+            "https://example.com",
+            "env:HUBSPOT_X\n",
+            "ENV:HUBSPOT_X",
         ] {
-            let settings =
-                Settings { credential: Some(reference.to_owned()), ..Settings::default() };
+            let settings = Settings {
+                credential: Some(reference.to_owned()),
+                ..Settings::default()
+            };
             let invalid = settings.check().unwrap_err();
             assert_eq!(invalid.field, "credential", "{reference}");
-            assert!(reference.is_empty() || !invalid.message.contains(reference), "{reference}");
+            assert!(
+                reference.is_empty() || !invalid.message.contains(reference),
+                "{reference}"
+            );
         }
         for reference in ["env:HUBSPOT_ACCESS_TOKEN", "file:sales.json", "file:a-b_c"] {
-            let settings =
-                Settings { credential: Some(reference.to_owned()), ..Settings::default() };
+            let settings = Settings {
+                credential: Some(reference.to_owned()),
+                ..Settings::default()
+            };
             assert_eq!(settings.check(), Ok(()), "{reference}");
         }
     }
@@ -299,8 +351,22 @@ mod tests {
     #[test]
     fn intervals_out_of_range_or_out_of_form_are_refused() {
         for text in [
-            "", "5", "m", "9s", "0s", "32d", "31d1s", "-5m", "5 m", "5M", "1w", "5ms", "1.5h",
-            "99999999999999999999d", "9223372036854775807d", "５m",
+            "",
+            "5",
+            "m",
+            "9s",
+            "0s",
+            "32d",
+            "31d1s",
+            "-5m",
+            "5 m",
+            "5M",
+            "1w",
+            "5ms",
+            "1.5h",
+            "99999999999999999999d",
+            "9223372036854775807d",
+            "５m",
         ] {
             assert!(parse_interval(text).is_err(), "{text}");
         }
@@ -311,7 +377,17 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_a_key_or_a_database_are_refused() {
-        for name in ["", "A", "1a", "_a", "a-b", "a/b", "a b", "ä", &"a".repeat(51)] {
+        for name in [
+            "",
+            "A",
+            "1a",
+            "_a",
+            "a-b",
+            "a/b",
+            "a b",
+            "ä",
+            &"a".repeat(51),
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
         for name in ["a", "default", "sales_2", &"a".repeat(50)] {
@@ -321,8 +397,13 @@ mod tests {
 
     #[test]
     fn destinations_that_could_collide_are_refused() {
-        for name in ["", "a_raw", "system", "default", "Hub", "1a", "a.b", "a`b", "a-b"] {
-            let settings = Settings { destination: Some(name.to_owned()), ..Settings::default() };
+        for name in [
+            "", "a_raw", "system", "default", "Hub", "1a", "a.b", "a`b", "a-b",
+        ] {
+            let settings = Settings {
+                destination: Some(name.to_owned()),
+                ..Settings::default()
+            };
             assert!(settings.check().is_err(), "{name}");
         }
     }
@@ -331,15 +412,28 @@ mod tests {
     fn streams_are_named_once_and_rightly() {
         let check = |streams: &[&str]| {
             let streams = streams.iter().map(|it| (*it).to_owned()).collect();
-            Settings { streams: Some(streams), ..Settings::default() }.check()
+            Settings {
+                streams: Some(streams),
+                ..Settings::default()
+            }
+            .check()
         };
         for streams in [
-            &[][..], &[""], &["contacts", "contacts"], &["a/b"], &["changes"], &["contacts_all"],
-            &["a b"], &["`"],
+            &[][..],
+            &[""],
+            &["contacts", "contacts"],
+            &["a/b"],
+            &["changes"],
+            &["contacts_all"],
+            &["a b"],
+            &["`"],
         ] {
             assert!(check(streams).is_err(), "{streams:?}");
         }
-        assert_eq!(check(&["contacts", "companies", "deals", "2-3456789"]), Ok(()));
+        assert_eq!(
+            check(&["contacts", "companies", "deals", "2-3456789"]),
+            Ok(())
+        );
     }
 
     proptest! {

@@ -32,20 +32,28 @@ impl Connection {
 
     /// The desired state of a connection that is not deleted.
     pub fn desired(&self) -> Option<&Command> {
-        self.last_command().filter(|command| command.state != DesiredState::Deleted)
+        self.last_command()
+            .filter(|command| command.state != DesiredState::Deleted)
     }
 
     /// Whether a one-time request was carried out.
     pub fn is_done(&self, request: &Request) -> bool {
-        self.streams.get(&request.stream).is_some_and(|(_, status)| {
-            status.request_done.as_deref() == Some(request.request_id.as_str())
-        })
+        self.streams
+            .get(&request.stream)
+            .is_some_and(|(_, status)| {
+                status.request_done.as_deref() == Some(request.request_id.as_str())
+            })
     }
 
     /// The command that stands before the one with this id.
     pub fn predecessor(&self, command_id: &str) -> Option<&Command> {
-        let place = self.log.iter().position(|(_, it)| it.command_id == command_id)?;
-        self.log.get(place.checked_sub(1)?).map(|(_, command)| command)
+        let place = self
+            .log
+            .iter()
+            .position(|(_, it)| it.command_id == command_id)?;
+        self.log
+            .get(place.checked_sub(1)?)
+            .map(|(_, command)| command)
     }
 
     /// The commands from the one with this id on; all that is remembered where
@@ -54,7 +62,11 @@ impl Connection {
         let from = command_id
             .and_then(|id| self.log.iter().position(|(_, it)| it.command_id == id))
             .unwrap_or(0);
-        self.log.iter().skip(from).map(|(_, command)| command.clone()).collect()
+        self.log
+            .iter()
+            .skip(from)
+            .map(|(_, command)| command.clone())
+            .collect()
     }
 
     /// Whether the command is in the log.
@@ -77,8 +89,15 @@ pub struct State {
 impl State {
     /// Takes a command in.
     pub fn command(&mut self, offset: i64, command: Command) {
-        let connection = self.connections.entry(command.connection.clone()).or_default();
-        if connection.log.back().is_some_and(|(last, _)| *last >= offset) {
+        let connection = self
+            .connections
+            .entry(command.connection.clone())
+            .or_default();
+        if connection
+            .log
+            .back()
+            .is_some_and(|(last, _)| *last >= offset)
+        {
             // Read again after a reconnect.
             return;
         }
@@ -95,7 +114,9 @@ impl State {
             connection.whole = Some((status.at, whole));
         }
         if let Some(stream) = status.stream {
-            connection.streams.insert(stream.name.clone(), (status.at, stream));
+            connection
+                .streams
+                .insert(stream.name.clone(), (status.at, stream));
         }
     }
 
@@ -135,7 +156,9 @@ impl State {
     /// The database of a connection, deleted ones too: their last records may
     /// still be under way.
     pub fn destination(&self, name: &str) -> Option<String> {
-        self.get(name)?.last_command().map(|command| command.destination.clone())
+        self.get(name)?
+            .last_command()
+            .map(|command| command.destination.clone())
     }
 
     /// The connection, other than `name`, that lands in `destination`.
@@ -149,7 +172,10 @@ impl State {
     /// as long as it has it.
     pub fn portal_holder(&self, name: &str) -> Option<(&str, Option<i64>)> {
         let refused = |connection: &Connection| {
-            let error = connection.whole.as_ref().and_then(|(_, whole)| whole.error.as_ref());
+            let error = connection
+                .whole
+                .as_ref()
+                .and_then(|(_, whole)| whole.error.as_ref());
             error.is_some_and(|error| error.code == "portal_taken")
         };
         let own = self.get(name).filter(|connection| refused(connection))?;
@@ -167,9 +193,12 @@ impl State {
         self.connections
             .iter()
             .flat_map(|(name, connection)| {
-                connection.streams.iter().filter_map(|(stream, (_, status))| {
-                    Some((name.clone(), stream.clone(), status.full_pass.clone()?))
-                })
+                connection
+                    .streams
+                    .iter()
+                    .filter_map(|(stream, (_, status))| {
+                        Some((name.clone(), stream.clone(), status.full_pass.clone()?))
+                    })
             })
             .collect()
     }
@@ -181,7 +210,10 @@ mod tests {
     use crate::control::settings::defaults;
 
     fn command(id: &str, name: &str) -> Command {
-        Command { command_id: id.to_owned(), ..defaults(name) }
+        Command {
+            command_id: id.to_owned(),
+            ..defaults(name)
+        }
     }
 
     #[test]
@@ -202,7 +234,13 @@ mod tests {
         state.command(1, command("a", "default"));
         assert_eq!(state.holder_of("hubspot", "sales"), Some("default"));
         assert_eq!(state.holder_of("hubspot", "default"), None);
-        state.command(2, Command { state: DesiredState::Deleted, ..command("b", "default") });
+        state.command(
+            2,
+            Command {
+                state: DesiredState::Deleted,
+                ..command("b", "default")
+            },
+        );
         assert_eq!(state.holder_of("hubspot", "sales"), None);
         assert_eq!(state.destination("default").as_deref(), Some("hubspot"));
     }
@@ -210,7 +248,10 @@ mod tests {
     #[test]
     fn a_status_that_is_gone_is_forgotten() {
         let mut state = State::default();
-        let stream = StreamStatus { name: "contacts".to_owned(), ..StreamStatus::default() };
+        let stream = StreamStatus {
+            name: "contacts".to_owned(),
+            ..StreamStatus::default()
+        };
         state.status(Status {
             connection: "default".to_owned(),
             at: 1,

@@ -78,7 +78,10 @@ fn start() -> Change {
 }
 
 fn faster() -> Change {
-    Change::Start(Settings { interval_ms: Some(60_000), ..Settings::default() })
+    Change::Start(Settings {
+        interval_ms: Some(60_000),
+        ..Settings::default()
+    })
 }
 
 #[tokio::test]
@@ -94,8 +97,14 @@ async fn a_start_creates_and_a_second_one_is_based_on_it() {
 #[tokio::test]
 async fn replacing_settings_by_the_same_writes_nothing() {
     let (control, _log) = in_memory();
-    let first = control.submit("default", Change::Replace(Settings::default())).await.unwrap();
-    let second = control.submit("default", Change::Replace(Settings::default())).await.unwrap();
+    let first = control
+        .submit("default", Change::Replace(Settings::default()))
+        .await
+        .unwrap();
+    let second = control
+        .submit("default", Change::Replace(Settings::default()))
+        .await
+        .unwrap();
     assert_eq!(first.command, second.command);
 }
 
@@ -110,11 +119,19 @@ async fn a_command_that_crossed_another_is_written_again_on_top_of_it() {
         other.state = DesiredState::Stopped;
         Some(other)
     }));
-    let settings = Settings { interval_ms: Some(60_000), ..Settings::default() };
-    let accepted = control.submit("default", Change::Replace(settings)).await.unwrap();
+    let settings = Settings {
+        interval_ms: Some(60_000),
+        ..Settings::default()
+    };
+    let accepted = control
+        .submit("default", Change::Replace(settings))
+        .await
+        .unwrap();
     assert_eq!(accepted.command.state, DesiredState::Stopped);
     assert_eq!(accepted.command.interval_ms, 60_000);
-    let last = control.read(|it| it.get("default").unwrap().last_command().cloned()).unwrap();
+    let last = control
+        .read(|it| it.get("default").unwrap().last_command().cloned())
+        .unwrap();
     assert_eq!(last, Some(accepted.command));
 }
 
@@ -137,15 +154,32 @@ async fn two_that_create_the_same_connection_end_in_one_state() {
 async fn a_stop_is_obeyed_by_its_own_id_only() {
     let (control, log) = in_memory();
     control.submit("default", start()).await.unwrap();
-    let stop = control.submit("default", Change::Stop).await.unwrap().command.command_id;
+    let stop = control
+        .submit("default", Change::Stop)
+        .await
+        .unwrap()
+        .command
+        .command_id;
     let soon = Duration::from_millis(20);
-    assert_eq!(control.outcome("default", &stop, "stopped", soon).await, Outcome::Pending);
+    assert_eq!(
+        control.outcome("default", &stop, "stopped", soon).await,
+        Outcome::Pending
+    );
     acknowledge(&log, "default", "another", "stopped");
-    assert_eq!(control.outcome("default", &stop, "stopped", soon).await, Outcome::Pending);
+    assert_eq!(
+        control.outcome("default", &stop, "stopped", soon).await,
+        Outcome::Pending
+    );
     acknowledge(&log, "default", &stop, "stopped");
-    assert_eq!(control.outcome("default", &stop, "stopped", soon).await, Outcome::Obeyed);
+    assert_eq!(
+        control.outcome("default", &stop, "stopped", soon).await,
+        Outcome::Obeyed
+    );
     control.submit("default", start()).await.unwrap();
-    assert_eq!(control.outcome("default", &stop, "stopped", soon).await, Outcome::Superseded);
+    assert_eq!(
+        control.outcome("default", &stop, "stopped", soon).await,
+        Outcome::Superseded
+    );
 }
 
 #[tokio::test]
@@ -170,7 +204,10 @@ async fn a_connection_that_was_refused_for_its_account_is_refused_while_another_
         });
     });
     let refused = control.submit("twin", start()).await.unwrap_err();
-    assert!(matches!(refused, ControlError::PortalInUse { portal_id: 42, .. }), "{refused}");
+    assert!(
+        matches!(refused, ControlError::PortalInUse { portal_id: 42, .. }),
+        "{refused}"
+    );
     let elsewhere = Change::Start(Settings {
         credential: Some("env:HUBSPOT_OTHER".to_owned()),
         ..Settings::default()
