@@ -84,6 +84,10 @@ pub struct Closing {
 
 /// A run under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the contract's names are promises"
+)]
 pub struct Run {
     /// UUID; a crash keeps it.
     pub run_id: String,

@@ -11,6 +11,10 @@ pub const SCHEMA: &str = include_str!("../avro/command.avsc");
 
 /// The whole desired state of one connection. The last one in the log wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the contract's names are promises"
+)]
 pub struct Command {
     /// UUID of this command.
     pub command_id: String,
@@ -49,6 +53,10 @@ pub enum DesiredState {
 
 /// A run asked for once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the contract's names are promises"
+)]
 pub struct Request {
     /// Object type it is for.
     pub stream: String,

@@ -28,7 +28,10 @@ fn every_schema_reads_what_its_released_versions_wrote() {
             is_released |= writer.canonical_form() == reader.canonical_form();
             checked += 1;
         }
-        assert!(is_released, "{topic}: the schema has changed; add it to avro/released/");
+        assert!(
+            is_released,
+            "{topic}: the schema has changed; add it to avro/released/"
+        );
     }
     assert!(checked >= topics.schemas().len());
 }

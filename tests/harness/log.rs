@@ -3,7 +3,7 @@
 //!
 //! It must not know who wrote them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -63,11 +63,14 @@ impl RecordLog {
         let mut records = Vec::new();
         for (at, key, value) in messages {
             let framed = unframe(&value).unwrap();
-            if !decoders.contains_key(&framed.schema_id) {
-                let schema = registered_schema(framed.schema_id).await;
-                decoders.insert(framed.schema_id, Decoder::new(&schema).unwrap());
-            }
-            let translated = decoders[&framed.schema_id].translate(framed.datum).unwrap();
+            let decoder = match decoders.entry(framed.schema_id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let schema = registered_schema(framed.schema_id).await;
+                    new.insert(Decoder::new(&schema).unwrap())
+                }
+            };
+            let translated = decoder.translate(framed.datum).unwrap();
             let record = CrmRecord::decode(translated.as_deref().unwrap_or(framed.datum)).unwrap();
             records.push(Record {
                 at,
@@ -167,7 +170,7 @@ fn read_to_end(bootstrap: &str, topic: &str) -> Vec<RawMessage> {
     let partitions: Vec<_> = metadata.topics()[0]
         .partitions()
         .iter()
-        .map(|it| it.id())
+        .map(rdkafka::metadata::MetadataPartition::id)
         .collect();
     let mut assignment = TopicPartitionList::new();
     for partition in &partitions {

@@ -107,16 +107,12 @@ impl Process {
             scope.spawn(move || {
                 let _unheard = ended.send(child.wait());
             });
-            match end.recv_timeout(limit) {
-                Ok(status) => {
-                    let status = status.expect("the end is seen");
-                    assert!(status.success(), "{} ends with {status}", self.name);
-                }
-                Err(_) => {
-                    let _ended = Command::new("kill").args(["-9", &pid.to_string()]).status();
-                    panic!("{} has not ended {limit:?} after SIGTERM", self.name);
-                }
-            }
+            let Ok(status) = end.recv_timeout(limit) else {
+                let _ended = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                panic!("{} has not ended {limit:?} after SIGTERM", self.name);
+            };
+            let status = status.expect("the end is seen");
+            assert!(status.success(), "{} ends with {status}", self.name);
         });
     }
 

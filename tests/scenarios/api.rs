@@ -3,6 +3,7 @@
 use harness::Stack;
 use serde_json::{Value, json};
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_with_its_reason() {
     let stack = Stack::with(10, 1).start().await;

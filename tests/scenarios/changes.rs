@@ -39,7 +39,7 @@ async fn twelve_thousand_records_of_one_millisecond_all_arrive() {
     stack.matches_truth("contacts").await;
     let log = stack.log().await;
     log.assert_exactly_once();
-    truth::log_matches(&stack, &log, "contacts").await;
+    truth::log_matches(&stack, &log, "contacts");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ async fn no_request_starts_after_the_answer_to_a_stop() {
     stack.simulator.set_latency(Duration::from_millis(100));
     let api = stack.api();
     api.start("default", json!({})).await;
-    eventually("the backfill runs", Duration::from_secs(60), async || {
+    eventually("the backfill runs", Duration::from_mins(1), async || {
         (stack.simulator.requests().counts().total > 10).then_some(())
     })
     .await;
@@ -37,7 +37,7 @@ async fn a_killed_worker_goes_on_where_it_stood() {
     let mut stack = Stack::with(6_000, 60).start().await;
     stack.simulator.set_latency(Duration::from_millis(60));
     stack.api().start("default", json!({})).await;
-    eventually("some pages are read", Duration::from_secs(60), async || {
+    eventually("some pages are read", Duration::from_mins(1), async || {
         (stack.simulator.requests().counts().total > 20).then_some(())
     })
     .await;
@@ -55,7 +55,7 @@ async fn a_killed_data_streams_loses_and_doubles_nothing() {
     let mut stack = Stack::with(6_000, 60).start().await;
     stack.simulator.set_latency(Duration::from_millis(20));
     stack.api().start("default", json!({})).await;
-    eventually("some pages are read", Duration::from_secs(60), async || {
+    eventually("some pages are read", Duration::from_mins(1), async || {
         (stack.simulator.requests().counts().total > 20).then_some(())
     })
     .await;
@@ -80,7 +80,7 @@ async fn services_end_within_ten_seconds_of_sigterm() {
     let mut stack = Stack::with(5_000, 10).start().await;
     stack.simulator.set_latency(Duration::from_millis(50));
     stack.api().start("default", json!({})).await;
-    eventually("the backfill runs", Duration::from_secs(60), async || {
+    eventually("the backfill runs", Duration::from_mins(1), async || {
         (stack.simulator.requests().counts().total > 10).then_some(())
     })
     .await;

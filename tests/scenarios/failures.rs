@@ -149,7 +149,7 @@ async fn an_oauth_token_that_expires_is_refreshed() {
     api.start("default", json!({"credential": "file:oauth.json"}))
         .await;
     let portal_id = stack.simulator.portal().id();
-    harness::eventually("the backfill runs", Duration::from_secs(60), async || {
+    harness::eventually("the backfill runs", Duration::from_mins(1), async || {
         (stack.simulator.requests().count(Kind::List) > 3).then_some(())
     })
     .await;

@@ -8,7 +8,7 @@ async fn arrives_whole(stack: &Stack) -> RecordLog {
     let log = stack.log().await;
     log.assert_exactly_once();
     for object_type in ["contacts", "companies"] {
-        truth::log_matches(stack, &log, object_type).await;
+        truth::log_matches(stack, &log, object_type);
         stack.matches_truth(object_type).await;
     }
     log
@@ -64,7 +64,7 @@ async fn a_cursor_that_only_looks_like_an_id_is_found_out() {
         .await;
     stack.first_sync(json!({})).await;
     let log = stack.log().await;
-    truth::log_matches(&stack, &log, "contacts").await;
+    truth::log_matches(&stack, &log, "contacts");
     stack.matches_truth("contacts").await;
 }
 

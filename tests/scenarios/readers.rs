@@ -64,7 +64,7 @@ async fn clickhouse_reads_the_topic_by_itself() {
     .await;
     harness::eventually(
         "ClickHouse has read all",
-        std::time::Duration::from_secs(60),
+        std::time::Duration::from_mins(1),
         async || {
             let count = sql
                 .number("SELECT uniqExact(object_type, object_id) FROM stranger.kept")

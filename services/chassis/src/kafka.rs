@@ -54,7 +54,7 @@ pub struct KafkaArgs {
 impl KafkaArgs {
     /// Settings of every client.
     pub fn client(&self, client_id: &str) -> ClientConfig {
-        use secrecy::ExposeSecret as _;
+        use secrecy::ExposeSecret;
 
         let mut config = ClientConfig::new();
         config
@@ -72,7 +72,9 @@ impl KafkaArgs {
             ("sasl.username", self.kafka_username.as_deref()),
             (
                 "sasl.password",
-                self.kafka_password.as_ref().map(|it| it.expose_secret()),
+                self.kafka_password
+                    .as_ref()
+                    .map(ExposeSecret::expose_secret),
             ),
         ];
         for (key, value) in optional {

@@ -44,7 +44,7 @@ use crate::{
 const MAX_BODY: usize = 64 * 1024;
 
 /// Time until the head of an answer, at most.
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+const REQUEST_LIMIT: Duration = Duration::from_mins(1);
 
 /// Why the backend did not do as asked.
 #[derive(Debug, thiserror::Error)]

@@ -83,6 +83,10 @@ impl Backend for Storage {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is given to map_err, by value"
+)]
 fn failure(error: warehouse::Error) -> BackendError {
     use std::error::Error as _;
 

@@ -88,13 +88,13 @@ struct Read {
     state: State,
     /// Next offset by partition of the commands topic.
     positions: Vec<i64>,
-    commands_read: bool,
-    status_read: bool,
+    has_commands: bool,
+    has_status: bool,
 }
 
 impl Read {
     fn caught_up(&self) -> bool {
-        self.commands_read && self.status_read
+        self.has_commands && self.has_status
     }
 }
 
@@ -137,8 +137,8 @@ impl View {
     pub(crate) fn caught_up(&self, kind: follow::Kind) {
         let mut read = self.lock();
         match kind {
-            follow::Kind::Commands => read.commands_read = true,
-            follow::Kind::Status => read.status_read = true,
+            follow::Kind::Commands => read.has_commands = true,
+            follow::Kind::Status => read.has_status = true,
         }
         drop(read);
         self.changed

@@ -145,6 +145,7 @@ impl Fixture {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn every_refusal_has_its_status_and_code() {
     let api = Fixture::new();

@@ -281,7 +281,8 @@ pub fn format_interval(interval_ms: i64) -> String {
         let count = rest / factor;
         rest %= factor;
         if count > 0 {
-            text.push_str(&format!("{count}{unit}"));
+            text.push_str(&count.to_string());
+            text.push_str(unit);
         }
     }
     if text.is_empty() {

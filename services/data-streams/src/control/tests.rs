@@ -51,7 +51,11 @@ pub(crate) fn in_memory() -> (Control, Arc<MemoryLog>) {
     let log = Arc::new(MemoryLog::default());
     log.view.caught_up(Kind::Commands);
     log.view.caught_up(Kind::Status);
-    let control = Control::new(log.view.clone(), log.clone(), Clock::from_fn(|| 1_000));
+    let control = Control::new(
+        log.view.clone(),
+        Arc::<MemoryLog>::clone(&log),
+        Clock::from_fn(|| 1_000),
+    );
     (control, log)
 }
 
@@ -234,7 +238,11 @@ async fn what_does_not_exist_cannot_be_stopped_or_synced() {
 #[tokio::test]
 async fn nothing_is_answered_before_the_topics_are_read() {
     let log = Arc::new(MemoryLog::default());
-    let control = Control::new(log.view.clone(), log.clone(), Clock::from_fn(|| 1));
+    let control = Control::new(
+        log.view.clone(),
+        Arc::<MemoryLog>::clone(&log),
+        Clock::from_fn(|| 1),
+    );
     let refused = control.submit("default", start()).await.unwrap_err();
     assert!(matches!(refused, ControlError::NotReady), "{refused}");
 }
