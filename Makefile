@@ -44,6 +44,7 @@ logs: ## Follows all logs
 test: ## Every test, over real servers on free ports
 	@$(NATIVE) install
 	@$(NATIVE) python -c ''
+	@$(NATIVE) install-sdk
 	cargo build --workspace --bins
 	cargo test --workspace
 

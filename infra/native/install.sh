@@ -35,7 +35,7 @@ clickhouse_home() {
     cached clickhouse "$NATIVE/clickhouse/package.json" "$NATIVE/clickhouse/launcher.c"
 }
 python_home() { cached python "$ROOT/tests/python/requirements.txt"; }
-sdk_home() { cached sdk "$ROOT/tests/sdk/node/package.json"; }
+sdk_home() { cached sdk "$ROOT/tests/sdk/node/package.json" "$ROOT/tests/sdk/node/package-lock.json"; }
 
 install_kafka() {
     mvn -B -q -f "$NATIVE/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$1/lib"

@@ -16,7 +16,7 @@ use std::{
 use crate::Process;
 
 /// How long a server may take until it answers, on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(90);
+const START_LIMIT: Duration = Duration::from_mins(3);
 
 /// A server and where it listens.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ pub const TOKEN: &str = "pat-na1-scenario-secret-token";
 const WRITER_PASSWORD: &str = "scenario-writer";
 
 /// How long a first sync of a small portal may take on a busy machine.
-pub const SYNC_LIMIT: Duration = Duration::from_secs(90);
+pub const SYNC_LIMIT: Duration = Duration::from_mins(3);
 
 /// What a scenario wants to be different.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::{RecordLog, Stack, eventually};
 const TICK: Duration = Duration::from_secs(1);
 
 /// How long a committed record may take into ClickHouse on a busy machine.
-const LOAD_LIMIT: Duration = Duration::from_mins(1);
+const LOAD_LIMIT: Duration = Duration::from_mins(2);
 
 /// Panics unless the newest versions in the log are the simulator's objects.
 pub fn log_matches(stack: &Stack, log: &RecordLog, object_type: &str) {

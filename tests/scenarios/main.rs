@@ -6,3 +6,4 @@ mod control;
 mod failures;
 mod first_sync;
 mod readers;
+mod sdks;
