@@ -88,7 +88,7 @@ start_services() {
         HUBSPOT_BASE_URL="${HUBSPOT_BASE_URL:-https://api.hubapi.com}" \
         HUBSPOT_RATE_LIMIT="$HUBSPOT_RATE_LIMIT" HUBSPOT_SEARCH_LIMIT="$HUBSPOT_SEARCH_LIMIT" \
         CREDENTIALS_DIR="$DATA_DIR/credentials" "$BIN/worker"
-    launch data-streams "$API_PORT" env "${common[@]}" -u HUBSPOT_ACCESS_TOKEN \
+    launch data-streams "$API_PORT" env -u HUBSPOT_ACCESS_TOKEN "${common[@]}" \
         API_ADDRESS="127.0.0.1:$API_PORT" \
         CLICKHOUSE_URL="http://127.0.0.1:$CLICKHOUSE_HTTP_PORT" CLICKHOUSE_USER=writer \
         CLICKHOUSE_PASSWORD="$(writer_password)" "$BIN/data-streams"
