@@ -2,7 +2,7 @@
 //!
 //! It must not know HTTP.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -11,6 +11,9 @@ use crate::{
     ingest::{Ingest, ReplayError, dead_letter::DeadLetter, rebuild::RebuildState},
     warehouse::{self, Warehouse},
 };
+
+/// How long one question to the warehouse may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// Joins storage and loader.
 #[derive(Debug)]
@@ -39,10 +42,10 @@ impl Backend for Storage {
         };
         let page = self
             .warehouse
-            .records(&query.destination, &query.object_type, &filter)
-            .await;
+            .records(&query.destination, &query.object_type, &filter);
+        let page = within(page).await?;
         // An object type of which nothing was stored yet has no records.
-        let page = page.map_err(failure)?.unwrap_or_default();
+        let page = page.unwrap_or_default();
         let records = page
             .records
             .into_iter()
@@ -74,12 +77,25 @@ impl Backend for Storage {
 
     async fn start_rebuild(&self) -> Result<RebuildState, BackendError> {
         // A rebuild that cannot reach the warehouse would fail at once, unseen.
-        self.warehouse.ping().await.map_err(failure)?;
+        within(self.warehouse.ping()).await?;
         Ok(self.ingest.start_rebuild())
     }
 
     fn rebuild(&self) -> Option<RebuildState> {
         self.ingest.rebuild()
+    }
+}
+
+/// Whoever waits for an answer is told soon that there is none.
+async fn within<T>(
+    answer: impl Future<Output = Result<T, warehouse::Error>>,
+) -> Result<T, BackendError> {
+    match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+        Ok(answer) => answer.map_err(failure),
+        Err(_elapsed) => Err(BackendError::ClickHouse(format!(
+            "no answer within {} s",
+            ANSWER_LIMIT.as_secs()
+        ))),
     }
 }
 

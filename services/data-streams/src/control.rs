@@ -9,12 +9,9 @@ pub mod follow;
 pub mod log;
 pub mod settings;
 pub mod state;
+pub mod view;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chassis::Clock;
@@ -25,6 +22,7 @@ use uuid::Uuid;
 pub use change::Change;
 pub use settings::{Invalid, Settings};
 pub use state::{Connection, State};
+pub use view::View;
 
 /// How long one command may wait for its turn, and then for its own echo.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,90 +72,6 @@ pub trait CommandLog: Send + Sync + 'static {
     /// Writes a command and returns its partition and offset once it is
     /// acknowledged.
     async fn append(&self, command: &Command) -> Result<(i32, i64), ControlError>;
-}
-
-/// What was read of the topics, with a signal for every change.
-#[derive(Debug, Clone)]
-pub struct View {
-    read: Arc<Mutex<Read>>,
-    changed: Arc<watch::Sender<u64>>,
-}
-
-#[derive(Debug, Default)]
-struct Read {
-    state: State,
-    /// Next offset by partition of the commands topic.
-    positions: Vec<i64>,
-    has_commands: bool,
-    has_status: bool,
-}
-
-impl Read {
-    fn caught_up(&self) -> bool {
-        self.has_commands && self.has_status
-    }
-}
-
-impl View {
-    /// Nothing is read yet.
-    pub fn new() -> Self {
-        Self {
-            read: Arc::default(),
-            changed: Arc::new(watch::Sender::new(0)),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Read> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes in what was read, then tells everyone who waits.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock().state);
-        self.changed
-            .send_modify(|version| *version = version.wrapping_add(1));
-    }
-
-    /// Notes that a partition of the commands topic was read up to `next`.
-    pub(crate) fn advance(&self, partition: i32, next: i64) {
-        let mut read = self.lock();
-        let place = usize::try_from(partition).unwrap_or_default();
-        if read.positions.len() <= place {
-            read.positions.resize(place + 1, 0);
-        }
-        if let Some(position) = read.positions.get_mut(place) {
-            *position = next.max(*position);
-        }
-        drop(read);
-        self.changed
-            .send_modify(|version| *version = version.wrapping_add(1));
-    }
-
-    /// Notes that all partitions of a topic were read to their end.
-    pub(crate) fn caught_up(&self, kind: follow::Kind) {
-        let mut read = self.lock();
-        match kind {
-            follow::Kind::Commands => read.has_commands = true,
-            follow::Kind::Status => read.has_status = true,
-        }
-        drop(read);
-        self.changed
-            .send_modify(|version| *version = version.wrapping_add(1));
-    }
-
-    fn has_read(&self, partition: i32, offset: i64) -> bool {
-        let place = usize::try_from(partition).unwrap_or_default();
-        self.lock()
-            .positions
-            .get(place)
-            .is_some_and(|next| *next > offset)
-    }
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// The way in and out of the control topics. Cheap to clone.

@@ -19,53 +19,17 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
+mod query;
+
+pub use query::{Archived, RecordQuery};
+use query::{MAX_LIMIT, query, token};
+pub(super) use query::{limit, unknown_parameter};
+
 use super::{
     Api, Backend, BackendError,
-    body::{parameter, time, timestamp},
+    body::timestamp,
     error::{ApiError, Missing},
 };
-
-/// Records of one page at most, and of one step of a stream.
-const MAX_LIMIT: usize = 1_000;
-const DEFAULT_LIMIT: usize = 100;
-/// Ids that one request may name.
-const MAX_IDS: usize = 1_000;
-
-/// Which records by their place in the recycle bin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Archived {
-    /// Those that are not archived.
-    No,
-    /// Only those that are.
-    Yes,
-    /// Both.
-    Any,
-}
-
-/// Which records are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordQuery {
-    /// The connection.
-    pub connection: String,
-    /// Its database.
-    pub destination: String,
-    /// Object type.
-    pub object_type: String,
-    /// Only ids above it.
-    pub after: Option<u64>,
-    /// So many at most.
-    pub limit: usize,
-    /// Only these properties; all when `None`.
-    pub properties: Option<Vec<String>>,
-    /// Last-modified at or after it.
-    pub updated_since: Option<Millis>,
-    /// Last-modified before it.
-    pub updated_before: Option<Millis>,
-    /// Archived ones or not.
-    pub archived: Archived,
-    /// Only these ids.
-    pub ids: Option<Vec<u64>>,
-}
 
 /// A stored record.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,114 +113,6 @@ impl PagingBody {
         Self {
             next: NextBody { after: token },
         }
-    }
-}
-
-/// A place between two pages, so that a later form can be told apart.
-fn token(id: u64) -> String {
-    format!("k1{id:016x}")
-}
-
-fn parse_token(text: &str) -> Option<u64> {
-    let digits = text.strip_prefix("k1").filter(|it| it.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok()
-}
-
-/// Reads the parameters of a records request.
-fn query(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiError> {
-    let mut query = RecordQuery {
-        connection: String::new(),
-        destination: String::new(),
-        object_type: String::new(),
-        after: None,
-        limit: DEFAULT_LIMIT,
-        properties: None,
-        updated_since: None,
-        updated_before: None,
-        archived: Archived::No,
-        ids: None,
-    };
-    let mut seen = Vec::new();
-    for (name, value) in pairs {
-        if seen.contains(&name) {
-            return Err(parameter(&name, "is there twice"));
-        }
-        match name.as_str() {
-            "limit" => query.limit = limit(&value, MAX_LIMIT)?,
-            "after" => {
-                let place = parse_token(&value).ok_or_else(|| {
-                    parameter("after", "must be the paging.next.after of a page before")
-                })?;
-                query.after = Some(place);
-            }
-            "properties" => query.properties = Some(property_names(&value)?),
-            "updated_since" => query.updated_since = Some(time("updated_since", &value)?),
-            "updated_before" => query.updated_before = Some(time("updated_before", &value)?),
-            "archived" => {
-                query.archived = match value.as_str() {
-                    "false" => Archived::No,
-                    "true" => Archived::Yes,
-                    "any" => Archived::Any,
-                    _ => return Err(parameter("archived", "must be false, true or any")),
-                }
-            }
-            "ids" => query.ids = Some(ids(&value)?),
-            _ => {
-                return Err(unknown_parameter(
-                    &name,
-                    "limit, after, properties, updated_since, updated_before, archived, ids",
-                ));
-            }
-        }
-        seen.push(name);
-    }
-    Ok(query)
-}
-
-pub(super) fn unknown_parameter(name: &str, known: &str) -> ApiError {
-    let name: String = name.chars().take(64).collect();
-    parameter(
-        &name,
-        format!("is not a parameter of this address; known are {known}"),
-    )
-}
-
-pub(super) fn limit(value: &str, max: usize) -> Result<usize, ApiError> {
-    value
-        .parse()
-        .ok()
-        .filter(|limit| (1..=max).contains(limit))
-        .ok_or_else(|| parameter("limit", format!("must be a number from 1 to {max}")))
-}
-
-fn property_names(value: &str) -> Result<Vec<String>, ApiError> {
-    let names: Vec<_> = value.split(',').map(|it| it.trim().to_owned()).collect();
-    if names.len() > 2_000 || names.iter().any(|it| it.is_empty() || it.len() > 255) {
-        return Err(parameter(
-            "properties",
-            "must be names of properties, comma-separated",
-        ));
-    }
-    Ok(names)
-}
-
-fn ids(value: &str) -> Result<Vec<u64>, ApiError> {
-    let wrong = || {
-        parameter(
-            "ids",
-            format!("must be 1 to {MAX_IDS} object ids, comma-separated"),
-        )
-    };
-    let mut ids = value
-        .split(',')
-        .map(|it| it.trim().parse::<u64>().map_err(|_error| wrong()))
-        .collect::<Result<Vec<_>, _>>()?;
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.len() > MAX_IDS {
-        Err(wrong())
-    } else {
-        Ok(ids)
     }
 }
 
@@ -425,71 +281,4 @@ pub(super) async fn one(
         .into_iter()
         .next();
     found.map(|record| Json(record.into())).ok_or_else(missing)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn refused(name: &str, value: &str) -> String {
-        match query(vec![(name.to_owned(), value.to_owned())]).unwrap_err() {
-            ApiError::InvalidParameter(invalid) => invalid.field,
-            other => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn every_bad_parameter_is_refused_by_its_name() {
-        for (name, value) in [
-            ("limit", "0"),
-            ("limit", "1001"),
-            ("limit", "-1"),
-            ("limit", "ten"),
-            ("after", "1001"),
-            ("after", "k1"),
-            ("after", "k100000000000003eZ"),
-            ("properties", ""),
-            ("properties", "a,,b"),
-            ("updated_since", "2026-01-01"),
-            ("updated_before", "now"),
-            ("archived", "yes"),
-            ("ids", ""),
-            ("ids", "1,x"),
-            ("ids", "-1"),
-            ("offset", "1"),
-        ] {
-            assert_eq!(refused(name, value), name, "{value}");
-        }
-    }
-
-    #[test]
-    fn parameters_are_read() {
-        let pairs = [
-            ("limit", "1000"),
-            ("properties", "email, firstname"),
-            ("archived", "any"),
-            ("ids", "3,1,3"),
-            ("updated_since", "1970-01-01T00:00:01Z"),
-        ];
-        let read = query(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()).unwrap();
-        assert_eq!(read.limit, 1_000);
-        assert_eq!(read.properties.unwrap(), ["email", "firstname"]);
-        assert_eq!(read.archived, Archived::Any);
-        assert_eq!(read.ids.unwrap(), [1, 3]);
-        assert_eq!(read.updated_since, Some(1_000));
-    }
-
-    proptest! {
-        #[test]
-        fn a_token_is_read_as_it_was_written(id in any::<u64>()) {
-            prop_assert_eq!(parse_token(&token(id)), Some(id));
-        }
-
-        #[test]
-        fn no_text_makes_the_token_reader_panic(text in ".{0,30}") {
-            prop_assert!(parse_token(&text).is_none_or(|id| token(id) == text));
-        }
-    }
 }

@@ -1,0 +1,86 @@
+//! Records in pages and as lines, and servers that are away.
+
+use super::*;
+
+#[tokio::test]
+async fn records_come_in_pages_without_a_gap_and_as_lines() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let mut ids = Vec::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/v1/connections/default/records/contacts?limit=999{after}");
+        let (status, page) = api.send("GET", &path, "").await;
+        assert_eq!(status, 200);
+        for record in page["results"].as_array().unwrap() {
+            assert_eq!(record["updated_at"], "2026-11-24T14:00:00.123Z");
+            ids.push(record["id"].as_str().unwrap().parse::<u64>().unwrap());
+        }
+        let Some(next) = page["paging"]["next"]["after"].as_str() else {
+            break;
+        };
+        after = format!("&after={next}");
+    }
+    assert_eq!(ids, (1..=2_500).collect::<Vec<_>>());
+
+    let request = Request::get("/v1/connections/default/records/contacts")
+        .header(header::ACCEPT, "application/x-ndjson")
+        .body(Body::empty())
+        .unwrap();
+    let bytes = api
+        .raw(request)
+        .await
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
+    let lines: Vec<Value> = bytes
+        .split(|it| *it == b'\n')
+        .filter_map(|it| serde_json::from_slice(it).ok())
+        .collect();
+    assert_eq!(lines.len(), 2_500);
+    assert_eq!(lines[2_499]["properties"]["age"], 2_500);
+}
+
+#[tokio::test]
+async fn more_streams_than_there_is_room_for_are_told_to_come_back() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let lines = || {
+        Request::get("/v1/connections/default/records/contacts")
+            .header(header::ACCEPT, "application/x-ndjson")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let held = api.raw(lines()).await;
+    let refused = api.raw(lines()).await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    drop(held);
+    assert_eq!(api.raw(lines()).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_said_with_a_time_to_come_back() {
+    let api = Fixture::with(
+        |_| {},
+        Numbered {
+            count: 1,
+            away: true,
+        },
+    );
+    api.send("PUT", "/v1/connections/default", "").await;
+    let request = Request::get("/v1/connections/default/records/contacts")
+        .body(Body::empty())
+        .unwrap();
+    let response = api.raw(request).await;
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    *api.log.away.lock().unwrap() = true;
+    let (status, problem) = api.send("POST", "/v1/connections/default/start", "").await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (503, Some("kafka_unavailable"))
+    );
+}
