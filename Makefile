@@ -63,6 +63,10 @@ bench: ## The benchmarks, as a table
 .PHONY: ci
 ci: check test ## What CI runs
 
+.PHONY: tools
+tools: ## Installs what check uses where it is there: cargo-deny
+	cargo install --locked cargo-deny@0.20.2
+
 .PHONY: fix
 fix: ## Formats and applies what clippy can
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged

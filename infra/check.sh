@@ -28,11 +28,16 @@ if command -v cargo-deny >/dev/null; then
     cargo deny --config infra/deny.toml check advisories ||
         echo "advisories: their database could not be reached or an advisory applies; see above"
 else
-    echo "dependency policy: not checked, cargo-deny is not installed (cargo install --locked cargo-deny)"
+    echo "dependency policy: not checked, cargo-deny is not installed (make tools)"
 fi
 
-if command -v shellcheck >/dev/null; then
-    shellcheck -x infra/check.sh infra/native/stack .ci/run
-else
-    echo "scripts: not checked, shellcheck is not installed"
+infra/native/stack tool shellcheck -x -P SCRIPTDIR \
+    infra/check.sh infra/compose.sh infra/native/stack .ci/run
+echo "scripts: ok"
+
+# Where the plugin is there it also resolves the variables; it needs no engine.
+infra/native/stack tool check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml
+if docker compose version >/dev/null 2>&1; then
+    CLICKHOUSE_WRITER_PASSWORD=unused docker compose -f infra/compose.yaml --profile demo config --quiet
 fi
+echo "compose file: ok"

@@ -44,7 +44,10 @@ case "${1:-}" in
     up)
         [ -z "$DEMO" ] || say "no HUBSPOT_ACCESS_TOKEN: this is a demo portal, simulated on this machine"
         compose up --build --detach
-        for _ in $(seq 450); do http_ok "$API/health/ready" && break || sleep 0.2; done
+        for _ in $(seq 450); do
+            if http_ok "$API/health/ready"; then break; fi
+            sleep 0.2
+        done
         start_first_sync
         show_progress
         where_to_look

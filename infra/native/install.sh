@@ -66,6 +66,13 @@ install_python() {
         -r "$ROOT/tests/python/requirements.txt"
 }
 
+tools_home() { cached tools "$ROOT/infra/tools.txt"; }
+
+install_tools() {
+    "$(python3_11)" -m venv --copies "$1"
+    "$1/bin/python3" -m pip install --quiet --disable-pip-version-check -r "$ROOT/infra/tools.txt"
+}
+
 install_sdk() {
     cp "$ROOT"/tests/sdk/node/package*.json "$1/"
     (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts)
@@ -84,16 +91,24 @@ python3_11() {
 
 # The newest Java among JAVA_HOME, PATH and the system's folder.
 newest_java() {
-    local best="" best_version=0 java version
+    local best="" best_version=0 java version release
     for java in "${JAVA_HOME:-/nonexistent}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
         [ -x "$java" ] || continue
-        version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+        # Its release file tells without starting it.
+        release="$(dirname "$(dirname "$(readlink -f "$java")")")/release"
+        version=$(sed -n 's/^JAVA_VERSION="\([0-9]*\).*/\1/p' "$release" 2>/dev/null)
+        [ -n "$version" ] ||
+            version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
         if [ "${version:-0}" -gt "$best_version" ]; then
             best=$java
             best_version=$version
         fi
     done
-    [ "$best_version" -ge 21 ] && echo "$best"
+    if [ "$best_version" -lt 21 ]; then
+        say "java: install Java 21 or newer, or set JAVA_HOME to one"
+        return 1
+    fi
+    echo "$best"
 }
 
 # Names everything that is missing, at once, with what to install.
@@ -108,7 +123,7 @@ check_prerequisites() {
     command -v node >/dev/null || missing+=("node: install Node.js")
     command -v npm >/dev/null || missing+=("npm: install npm")
     command -v curl >/dev/null || missing+=("curl: install curl")
-    newest_java >/dev/null || missing+=("java: install Java 21 or newer, or set JAVA_HOME to one")
+    newest_java >/dev/null 2>&1 || missing+=("java: install Java 21 or newer, or set JAVA_HOME to one")
     [ ${#missing[@]} -eq 0 ] && return
     printf 'missing: %s\n' "${missing[@]}" >&2
     die "install what is missing, then try again"

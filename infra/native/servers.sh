@@ -21,14 +21,23 @@ options() { # allowed... -- args...
     done
 }
 
+# Becomes a server that knows nothing of the caller's environment: there may be
+# tokens in it, and a database shows its own to who asks.
+become() {
+    exec env -i PATH="$PATH" HOME="$HOME" LANG=C.UTF-8 "$@"
+}
+
 run_kafka() {
     options data port controller-port -- "$@"
     local data=${option[data]} port=${option[port]} controller
     controller=${option["controller-port"]:-$((port + 1))}
     local java config="$data/server.properties" lib
     java=$(newest_java)
+    install_once "$(kafka_home)" install_kafka
     lib="$(kafka_home)/lib/*"
     mkdir -p "$data/log"
+    # Offsets are kept for a year: a stack that was down for some weeks goes on
+    # where it was.
     cat >"$config" <<END
 process.roles=broker,controller
 node.id=1
@@ -47,24 +56,28 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+offsets.retention.minutes=525600
 log.cleaner.dedupe.buffer.size=16777216
 END
     if [ ! -f "$data/log/meta.properties" ]; then
         "$java" -cp "$lib" kafka.tools.StorageTool format -c "$config" \
             -t "$("$java" -cp "$lib" kafka.tools.StorageTool random-uuid)" >/dev/null
     fi
-    exec "$java" -Xms256m -Xmx256m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC \
+    become "$java" -Xms256m -Xmx256m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$lib" kafka.Kafka "$config"
 }
 
 run_registry() {
     options data port -- "$@"
-    local data=${option[data]} port=${option[port]} home
+    local data=${option[data]} port=${option[port]} home java
     home=$(registry_home)
+    java=$(newest_java)
+    install_once "$home" install_registry
     mkdir -p "$data"
-    exec "$(newest_java)" -Xmx192m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
+    # No write delay: an id that a client has been given outlives a crash.
+    become "$java" -Xmx192m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
         -Dapicurio.storage.kind=sql \
-        "-Dapicurio.datasource.url=jdbc:h2:file:$(cd "$data" && pwd)/registry" \
+        "-Dapicurio.datasource.url=jdbc:h2:file:$(cd "$data" && pwd)/registry;WRITE_DELAY=0" \
         -Dapicurio.datasource.jdbc.initial-size=1 -Dapicurio.datasource.jdbc.min-size=1 \
         -Dquarkus.http.host=127.0.0.1 "-Dquarkus.http.port=$port" \
         -Dquarkus.management.host=127.0.0.1 -Dquarkus.management.port=0 \
@@ -72,10 +85,24 @@ run_registry() {
         -jar "$home/$(cat "$home/jar")"
 }
 
+# What the reader may see beyond the destinations that users.xml names. The
+# engine has no storage for grants made by SQL, so databases made later show
+# after the next start; storage of destinations named hubspot_... is hidden then.
+reader_grants() { # folder of the store
+    local file name
+    for file in "$1"/metadata/*_raw.sql; do
+        name=$(basename "$file" _raw.sql)
+        [[ "$name" =~ ^[a-z][a-z0-9_]*$ ]] || continue
+        echo "<query>GRANT SELECT ON ${name}.*</query>"
+        echo "<query>REVOKE SELECT ON ${name}_raw.*</query>"
+    done
+}
+
 run_clickhouse() {
     options data port tcp-port writer-password reader-password -- "$@"
-    local data=${option[data]} home writer reader
+    local data=${option[data]} home writer reader grants
     home=$(clickhouse_home)
+    install_once "$home" install_clickhouse
     mkdir -p "$data/store"
     data=$(cd "$data" && pwd)
     writer=$(printf %s "${option["writer-password"]}" | sha256sum | cut -d' ' -f1)
@@ -83,10 +110,13 @@ run_clickhouse() {
     touch "$data/users.xml"
     chmod 600 "$data/users.xml"
     sed -e "s,@DATA@,$data,g" "$NATIVE/clickhouse/config.xml" >"$data/config.xml"
+    grants=$(reader_grants "$data/store" | tr -d '\n')
     sed -e "s,@WRITER@,$writer,g" -e "s,@READER@,$reader,g" \
+        -e "s,<!-- @DESTINATIONS@ -->,$grants," \
         "$NATIVE/clickhouse/users.xml" >"$data/users.xml"
+    # The launcher lets the server open files of this folder only.
     cd "$data"
-    CHDB_LIB="$home/libchdb.so" exec "$home/launcher" --path "$data/store" \
+    become CHDB_LIB="$home/libchdb.so" "$home/launcher" --path "$data/store" \
         --config-file "$data/config.xml" --listen_host 127.0.0.1 \
         --http_port "${option[port]}" --tcp_port "${option["tcp-port"]:-$((option[port] + 1))}"
 }

@@ -27,18 +27,38 @@ is_listening() { # port
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-launch() { # name port command...
-    local name=$1 port=$2 pid
-    shift 2
+# Names each port that another program holds, before anything is started.
+check_ports() {
+    local name port taken=0
+    while read -r name port; do
+        [ "$name$DEMO" = hubspot-sim ] && continue
+        pid_of "$name" >/dev/null && continue
+        is_listening "$port" || continue
+        say "port $port, which $name needs, is in use by another program"
+        taken=1
+    done <<END
+kafka $KAFKA_PORT
+kafka $KAFKA_CONTROLLER_PORT
+registry $REGISTRY_PORT
+clickhouse $CLICKHOUSE_HTTP_PORT
+clickhouse $CLICKHOUSE_TCP_PORT
+hubspot-sim $SIM_PORT
+worker $WORKER_ADMIN_PORT
+data-streams $API_PORT
+END
+    [ $taken -eq 0 ] || die "end those programs, or choose other ports (see .env.example)"
+}
+
+launch() { # name command...
+    local name=$1 pid
+    shift
     pid_of "$name" >/dev/null && return
-    if is_listening "$port"; then
-        die "port $port, which $name needs, is in use by another program: end that, or choose another port (see .env.example)"
-    fi
     # One older log is kept.
     if [ -f "$LOGS/$name.log" ] && [ "$(stat -c %s "$LOGS/$name.log")" -gt 52428800 ]; then
         mv "$LOGS/$name.log" "$LOGS/$name.log.1"
     fi
-    setsid "$@" </dev/null >>"$LOGS/$name.log" 2>&1 &
+    # Without the lock, which would else be held for as long as it runs.
+    setsid "$@" </dev/null >>"$LOGS/$name.log" 2>&1 9>&- &
     pid=$!
     echo "$pid $(started_at "$pid")" >"$PIDS/$name"
 }
@@ -57,11 +77,11 @@ await() { # name what-to-run...
 }
 
 start_servers() {
-    launch kafka "$KAFKA_PORT" "$NATIVE/stack" run-kafka --data "$DATA_DIR/kafka" \
+    launch kafka "$NATIVE/stack" run-kafka --data "$DATA_DIR/kafka" \
         --port "$KAFKA_PORT" --controller-port "$KAFKA_CONTROLLER_PORT"
-    launch registry "$REGISTRY_PORT" "$NATIVE/stack" run-registry --data "$DATA_DIR/registry" \
+    launch registry "$NATIVE/stack" run-registry --data "$DATA_DIR/registry" \
         --port "$REGISTRY_PORT"
-    launch clickhouse "$CLICKHOUSE_HTTP_PORT" "$NATIVE/stack" run-clickhouse \
+    launch clickhouse "$NATIVE/stack" run-clickhouse \
         --data "$DATA_DIR/clickhouse" --port "$CLICKHOUSE_HTTP_PORT" \
         --tcp-port "$CLICKHOUSE_TCP_PORT" --writer-password "$(writer_password)"
     await clickhouse http_ok "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/ping"
@@ -76,19 +96,19 @@ start_services() {
     if [ -n "$DEMO" ]; then
         HUBSPOT_ACCESS_TOKEN=demo-token
         HUBSPOT_BASE_URL="http://127.0.0.1:$SIM_PORT"
-        launch hubspot-sim "$SIM_PORT" "$BIN/hubspot-sim" --listen "127.0.0.1:$SIM_PORT" \
+        launch hubspot-sim "$BIN/hubspot-sim" --listen "127.0.0.1:$SIM_PORT" \
             --contacts 20000 --companies 2000 --changes-per-second 2 --seed 1 \
             --token demo-token --state-dir "$DATA_DIR/sim"
         await hubspot-sim is_listening "$SIM_PORT"
     fi
     mkdir -p "$DATA_DIR/credentials"
-    launch worker "$WORKER_ADMIN_PORT" env "${common[@]}" \
+    launch worker env "${common[@]}" \
         ADMIN_ADDRESS="127.0.0.1:$WORKER_ADMIN_PORT" \
         HUBSPOT_ACCESS_TOKEN="$HUBSPOT_ACCESS_TOKEN" \
         HUBSPOT_BASE_URL="${HUBSPOT_BASE_URL:-https://api.hubapi.com}" \
         HUBSPOT_RATE_LIMIT="$HUBSPOT_RATE_LIMIT" HUBSPOT_SEARCH_LIMIT="$HUBSPOT_SEARCH_LIMIT" \
         CREDENTIALS_DIR="$DATA_DIR/credentials" "$BIN/worker"
-    launch data-streams "$API_PORT" env -u HUBSPOT_ACCESS_TOKEN "${common[@]}" \
+    launch data-streams env -u HUBSPOT_ACCESS_TOKEN "${common[@]}" \
         API_ADDRESS="127.0.0.1:$API_PORT" \
         CLICKHOUSE_URL="http://127.0.0.1:$CLICKHOUSE_HTTP_PORT" CLICKHOUSE_USER=writer \
         CLICKHOUSE_PASSWORD="$(writer_password)" "$BIN/data-streams"
@@ -99,9 +119,13 @@ start_services() {
 up() {
     paths
     [ -z "$DEMO" ] || say "no HUBSPOT_ACCESS_TOKEN: this is a demo portal, simulated on this machine"
+    mkdir -p "$PIDS" "$LOGS"
+    # Two at once would start everything twice.
+    exec 9>"$DATA_DIR/lock"
+    flock 9
+    check_ports
     install_servers
     (cd "$ROOT" && cargo build --release --bin worker --bin data-streams --bin hubspot-sim)
-    mkdir -p "$PIDS" "$LOGS"
     start_servers
     start_services
     start_first_sync
