@@ -10,9 +10,9 @@ paths() {
 }
 
 # When a process started, in clock ticks since boot: with the pid it names a
-# process for good, since pids are used again.
+# process for good, since pids are used again. Nothing for one that is ending.
 started_at() { # pid
-    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
+    sed -n 's/.*) \([^ZX] .*\)/\1/p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
 }
 
 # Pid of a running process of ours, or nothing.
@@ -21,6 +21,16 @@ pid_of() { # name
     [ -f "$PIDS/$1" ] || return 1
     read -r pid ticks <"$PIDS/$1"
     [ "$(started_at "$pid")" = "$ticks" ] && echo "$pid"
+}
+
+# A process that was killed holds its files for a moment longer.
+wait_until_gone() { # name
+    local pid _ deadline=$((SECONDS + 10))
+    [ -f "$PIDS/$1" ] || return 0
+    read -r pid _ <"$PIDS/$1"
+    while grep -q '^State:.[ZX]' "/proc/$pid/status" 2>/dev/null && [ $SECONDS -lt $deadline ]; do
+        sleep 0.1
+    done
 }
 
 is_listening() { # port
@@ -33,6 +43,7 @@ check_ports() {
     while read -r name port; do
         [ "$name$DEMO" = hubspot-sim ] && continue
         pid_of "$name" >/dev/null && continue
+        wait_until_gone "$name"
         is_listening "$port" || continue
         say "port $port, which $name needs, is in use by another program"
         taken=1
@@ -53,6 +64,7 @@ launch() { # name command...
     local name=$1 pid
     shift
     pid_of "$name" >/dev/null && return
+    wait_until_gone "$name"
     # One older log is kept.
     if [ -f "$LOGS/$name.log" ] && [ "$(stat -c %s "$LOGS/$name.log")" -gt 52428800 ]; then
         mv "$LOGS/$name.log" "$LOGS/$name.log.1"

@@ -1,6 +1,8 @@
 //! HubSpot's own SDKs page, search and batch read the simulator, and see what
 //! its truth says: what is a HubSpot for them is one for the worker.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output};
 
 use harness::servers::root;
