@@ -46,7 +46,7 @@ sql_as_reader() { # query
 
 # A connection that exists is left as its user wants it: started or stopped.
 start_first_sync() {
-    api GET "/v1/connections/$CONNECTION" | grep -q '"code"' || return 0
+    api GET "/v1/connections/$CONNECTION" | grep -q '"code":"connection_not_found"' || return 0
     api POST "/v1/connections/$CONNECTION/start" '{}' >/dev/null
     say "first sync of connection $CONNECTION has started"
 }
