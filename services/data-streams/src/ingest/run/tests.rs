@@ -195,6 +195,17 @@ async fn a_dead_letter_is_stored_under_its_place_once_its_schema_is_known() {
     bench.produce(records(0..4)).await;
     let running = bench.start();
     eventually("the other rows", || bench.stored() == 4).await;
+    // Rows are stored before the letter is written, and places are committed
+    // only after it.
+    eventually("all places are committed", || {
+        bench
+            .committed()
+            .iter()
+            .map(|(offset, _)| offset.max(&0))
+            .sum::<i64>()
+            == 5
+    })
+    .await;
     let letters = running.ingest.dead_letters(10).await.unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].reason, "unknown_schema");
