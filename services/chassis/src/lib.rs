@@ -8,6 +8,7 @@ pub mod health;
 pub mod kafka;
 pub mod registry;
 pub mod shutdown;
+pub mod startup;
 pub mod telemetry;
 
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};

@@ -61,6 +61,14 @@ impl Context {
         &self.hard
     }
 
+    /// Does `work` unless the process is told to end first.
+    pub async fn unless_draining<F: Future>(&self, work: F) -> Option<F::Output> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.soft.cancelled() => None,
+        }
+    }
+
     /// Begins the end of the process.
     pub fn shut_down(&self) {
         self.soft.cancel();

@@ -13,14 +13,10 @@ pub mod control;
 pub mod ingest;
 pub mod warehouse;
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
-use chassis::{
-    Context,
-    kafka::topics::{self, TopicSpec},
-    registry::Registry,
-};
+use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
 use schemas::{FullPass, Topics, topics::subject};
 use tokio::net::TcpListener;
 
@@ -37,9 +33,6 @@ use crate::{
     warehouse::Warehouse,
 };
 
-/// How often a server that is away at the start is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Runs the process: waits for its servers, then follows, loads and answers.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     config.check()?;
@@ -51,8 +44,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let registry = Registry::new(&config.registry)?;
     let names = Topics::with_prefix(&config.kafka.topic_prefix);
     // Health tells from the first moment what is waited for.
-    let Some(router) = until_drained(&context, start(&config, &context, registry, &names)).await?
-    else {
+    let started = context.unless_draining(start(&config, &context, registry, &names));
+    let Some(router) = started.await.transpose()? else {
         return Ok(());
     };
     let draining = context.draining().clone();
@@ -69,8 +62,7 @@ async fn start(
     registry: Registry,
     names: &Topics,
 ) -> anyhow::Result<axum::Router> {
-    prepare_topics(config, context, names).await?;
-    let ids = register_schemas(context, &registry, names).await?;
+    let ids = prepare(config, context, &registry, names).await?;
     let id = |topic: &str| ids.get(topic).map_or(0, |(id, _)| *id);
 
     let view = View::new();
@@ -146,69 +138,30 @@ impl ingest::Control for Control {
     }
 }
 
-/// Creates the topics, waiting for a Kafka that is away.
-async fn prepare_topics(config: &Config, context: &Context, names: &Topics) -> anyhow::Result<()> {
-    let specs: Vec<_> = names
-        .all()
-        .into_iter()
-        .map(|topic| TopicSpec {
-            partitions: if topic.is_control {
-                config.kafka.control_partitions
-            } else {
-                config.kafka.record_partitions
-            },
-            name: topic.name,
-            required: topic.required,
-            advised: topic.advised,
-        })
-        .collect();
-    loop {
-        match topics::ensure(&config.kafka, &specs).await {
-            Ok(()) => {
-                context.health().holds("kafka");
-                return Ok(());
-            }
-            Err(error) if error.is_transient() => {
-                context.health().fails("kafka", error.to_string());
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Registers every schema in its fixed order, waiting for a registry that is
-/// away; id and schema by topic.
-async fn register_schemas(
+/// Waits for Kafka and the registry, with our topics and schemas in them; id
+/// and schema by topic.
+async fn prepare(
+    config: &Config,
     context: &Context,
     registry: &Registry,
     names: &Topics,
 ) -> anyhow::Result<HashMap<String, (u32, &'static str)>> {
-    let mut ids = HashMap::new();
-    for (topic, schema) in names.schemas() {
-        let id = loop {
-            match registry.register(&subject(topic), schema).await {
-                Ok(id) => break id,
-                Err(error) if error.is_transient() => {
-                    context.health().fails("registry", error.to_string());
-                    tokio::time::sleep(ASK_AGAIN).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        };
-        ids.insert(topic.to_owned(), (id, schema));
-    }
-    context.health().holds("registry");
-    Ok(ids)
-}
-
-/// Runs `work` unless the process is told to end first.
-async fn until_drained<T>(
-    context: &Context,
-    work: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<Option<T>> {
-    tokio::select! {
-        done = work => done.map(Some),
-        () = context.draining().cancelled() => Ok(None),
-    }
+    let specs: Vec<_> = names
+        .all()
+        .into_iter()
+        .map(|topic| TopicSpec {
+            name: topic.name,
+            is_control: topic.is_control,
+            required: topic.required,
+            advised: topic.advised,
+        })
+        .collect();
+    startup::topics(context, &config.kafka, &specs).await?;
+    let schemas = names.schemas();
+    let subjects = schemas.map(|(topic, schema)| (subject(topic), schema));
+    let ids = startup::schemas(context, registry, subjects).await?;
+    let with_ids = schemas.into_iter().zip(ids);
+    Ok(with_ids
+        .map(|((topic, schema), id)| (topic.to_owned(), (id, schema)))
+        .collect())
 }

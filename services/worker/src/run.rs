@@ -3,14 +3,10 @@
 //!
 //! It must not know how any of them works.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
-use chassis::{
-    Context,
-    kafka::topics::{self, TopicSpec, TopicsError},
-    registry::Registry,
-};
+use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
 use schemas::{Topics, topics::subject};
 
 use crate::{
@@ -23,18 +19,13 @@ use crate::{
     sync::SourceError,
 };
 
-/// Between two tries to reach a server.
-const RETRY: Duration = Duration::from_millis(500);
-
 /// Runs the worker until its process is to end.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     describe_metrics();
     let topics = Topics::with_prefix(&config.kafka.topic_prefix);
-    let Some(()) = prepare_topics(&config, &context, &topics).await? else {
-        return Ok(());
-    };
     let registry = Registry::new(&config.registry)?;
-    let Some(ids) = register(&registry, &context, &topics).await? else {
+    let prepared = context.unless_draining(prepare(&config, &context, &topics, &registry));
+    let Some(ids) = prepared.await.transpose()? else {
         return Ok(());
     };
     let decoder = Decoder::new(
@@ -98,88 +89,38 @@ impl Sources for Portals {
     }
 }
 
-/// Creates what is missing; `None` if the process is to end before Kafka
-/// answers.
-async fn prepare_topics(
+/// Waits for Kafka and the registry, with our topics and schemas in them.
+async fn prepare(
     config: &Config,
     context: &Context,
     topics: &Topics,
-) -> anyhow::Result<Option<()>> {
-    let kafka = &config.kafka;
+    registry: &Registry,
+) -> anyhow::Result<SchemaIds> {
     let specs: Vec<_> = topics
         .all()
         .into_iter()
         .map(|topic| TopicSpec {
             name: topic.name,
-            partitions: if topic.is_control {
-                kafka.control_partitions
-            } else {
-                kafka.record_partitions
-            },
+            is_control: topic.is_control,
             required: topic.required,
             advised: topic.advised,
         })
         .collect();
-    loop {
-        match topics::ensure(kafka, &specs).await {
-            Ok(()) => break,
-            Err(TopicsError::Unavailable(error)) => {
-                context
-                    .health()
-                    .fails("kafka", format!("kafka does not answer: {error}"));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        if !waited(context).await {
-            return Ok(None);
-        }
-    }
-    context.health().holds("kafka");
-    Ok(Some(()))
-}
-
-/// Registers our schemas, always in the same order, so that a new registry
-/// gives them the same ids.
-async fn register(
-    registry: &Registry,
-    context: &Context,
-    topics: &Topics,
-) -> anyhow::Result<Option<SchemaIds>> {
-    let mut ids = Vec::new();
-    for (topic, schema) in topics.schemas() {
-        let id = loop {
-            match registry.register(&subject(topic), schema).await {
-                Ok(id) => break id,
-                Err(error) if error.is_transient() => {
-                    context.health().fails("registry", error.to_string());
-                }
-                Err(error) => return Err(error.into()),
-            }
-            if !waited(context).await {
-                return Ok(None);
-            }
-        };
-        ids.push(id);
-    }
-    context.health().holds("registry");
+    startup::topics(context, &config.kafka, &specs).await?;
+    let schemas = topics
+        .schemas()
+        .map(|(topic, schema)| (subject(topic), schema));
+    let ids = startup::schemas(context, registry, schemas).await?;
     let [commands, checkpoints, status, definitions, records] = <[u32; 5]>::try_from(ids)
         .ok()
         .context("the contract has another number of schemas")?;
-    Ok(Some(SchemaIds {
+    Ok(SchemaIds {
         commands,
         checkpoints,
         status,
         definitions,
         records,
-    }))
-}
-
-/// Waits a moment; false if the process is to end.
-async fn waited(context: &Context) -> bool {
-    tokio::select! {
-        () = context.draining().cancelled() => false,
-        () = tokio::time::sleep(RETRY) => true,
-    }
+    })
 }
 
 fn own_name() -> String {

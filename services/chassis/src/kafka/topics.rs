@@ -20,12 +20,32 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct TopicSpec {
     /// Full name.
     pub name: String,
-    /// Number of partitions.
-    pub partitions: i32,
+    /// Whether its partition count is the one that all control topics share.
+    pub is_control: bool,
     /// Settings whose difference is refused.
     pub required: Vec<(&'static str, String)>,
     /// Settings given at creation only.
     pub advised: Vec<(&'static str, String)>,
+}
+
+impl TopicSpec {
+    /// Partitions that it should have.
+    fn partitions(&self, kafka: &KafkaArgs) -> i32 {
+        if self.is_control {
+            kafka.control_partitions
+        } else {
+            kafka.record_partitions
+        }
+    }
+
+    /// The variable that sets them.
+    fn partitions_variable(&self) -> &'static str {
+        if self.is_control {
+            "CONTROL_PARTITIONS"
+        } else {
+            "RECORD_PARTITIONS"
+        }
+    }
 }
 
 /// Why the topics are not as they have to be.
@@ -98,7 +118,7 @@ pub async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), Topic
             topic.required.iter().chain(&topic.advised).fold(
                 NewTopic::new(
                     &topic.name,
-                    topic.partitions,
+                    topic.partitions(kafka),
                     TopicReplication::Fixed(kafka.replication),
                 ),
                 |new_topic, (key, value)| new_topic.set(key, value),
@@ -141,19 +161,15 @@ async fn check_partitions(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         }
-        if usize::try_from(topic.partitions) == Ok(actual) {
+        let configured = topic.partitions(kafka);
+        if usize::try_from(configured) == Ok(actual) {
             return Ok(());
         }
-        let variable = if topic.partitions == kafka.control_partitions {
-            "CONTROL_PARTITIONS"
-        } else {
-            "RECORD_PARTITIONS"
-        };
         return Err(TopicsError::Partitions {
             topic: topic.name.clone(),
             actual,
-            configured: topic.partitions,
-            variable,
+            configured,
+            variable: topic.partitions_variable(),
         });
     }
     Err(TopicsError::Unavailable(KafkaError::MetadataFetch(
