@@ -3,8 +3,6 @@
 //!
 //! It must not know where a schema id comes from.
 
-use std::io;
-
 pub use apache_avro::Schema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -220,11 +218,5 @@ impl<'a> Reader<'a> {
             }
             count => Ok(Some(count.unsigned_abs())),
         }
-    }
-}
-
-impl From<DecodeError> for io::Error {
-    fn from(error: DecodeError) -> Self {
-        Self::new(io::ErrorKind::InvalidData, error)
     }
 }

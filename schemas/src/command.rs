@@ -77,3 +77,13 @@ pub enum RequestKind {
     /// A full pass over all records.
     Resync,
 }
+
+/// Destination of a connection that names none: `hubspot` for `default`,
+/// `hubspot_{name}` else.
+pub fn default_destination(connection: &str) -> String {
+    if connection == "default" {
+        "hubspot".to_owned()
+    } else {
+        format!("hubspot_{connection}")
+    }
+}

@@ -29,7 +29,7 @@ mod examples;
 
 pub use checkpoint::{Checkpoint, Closing, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
-pub use command::{Command, DesiredState, Request, RequestKind};
+pub use command::{Command, DesiredState, Request, RequestKind, default_destination};
 pub use crm_record::{CrmRecord, record_key, version};
 pub use definitions::{Definitions, Property};
 pub use partition::partition_for;

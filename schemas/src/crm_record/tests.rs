@@ -1,3 +1,5 @@
+//! The record held against the Avro library, byte for byte.
+
 use std::collections::HashMap;
 
 use apache_avro::{Schema, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};

@@ -198,13 +198,3 @@ pub trait Control: fmt::Debug + Send + Sync + 'static {
     /// Connection, object type and full pass of every stream that has one.
     fn full_passes(&self) -> Vec<(String, String, FullPass)>;
 }
-
-/// Destination of a connection that names none: `hubspot` for `default`,
-/// `hubspot_{name}` else.
-pub fn default_destination(connection: &str) -> String {
-    if connection == "default" {
-        "hubspot".to_owned()
-    } else {
-        format!("hubspot_{connection}")
-    }
-}

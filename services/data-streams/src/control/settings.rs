@@ -2,7 +2,7 @@
 //!
 //! It must not know where a setting comes from or where it goes.
 
-use schemas::{Command, DesiredState};
+use schemas::{Command, DesiredState, default_destination};
 
 /// Shortest time from one run to the next, in ms.
 pub const MIN_INTERVAL_MS: i64 = 10_000;
@@ -108,15 +108,6 @@ pub fn defaults(connection: &str) -> Command {
         interval_ms: DEFAULT_INTERVAL_MS,
         destination: default_destination(connection),
         requests: Vec::new(),
-    }
-}
-
-/// Where a connection lands that names no destination.
-pub fn default_destination(connection: &str) -> String {
-    if connection == "default" {
-        "hubspot".to_owned()
-    } else {
-        format!("hubspot_{connection}")
     }
 }
 

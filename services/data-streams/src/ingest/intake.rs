@@ -10,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use schemas::{CrmRecord, codec};
+use schemas::{CrmRecord, codec, default_destination};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use super::{
     Block, Control, Row, Store, StoreError, StoreErrorKind, Tables, Target,
     decode::{Datum, Decoders},
-    default_destination,
     definitions::Known,
     message::Message,
 };

@@ -16,13 +16,11 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
 };
-use schemas::FullPass;
+use schemas::{FullPass, default_destination};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Control, Store, Tables, Target, default_destination, insert::describe, intake::Encoder,
-};
+use super::{Control, Store, Tables, Target, insert::describe, intake::Encoder};
 
 /// Applies full passes as they are loaded.
 pub(crate) struct Passes {
