@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::{
     definitions::{Definitions, Source},
     json::quote,
+    select::Selection,
     stamp,
 };
 
@@ -105,6 +106,21 @@ impl Record {
     /// Must follow each change of a field.
     pub(crate) fn touch(&mut self) {
         self.rendered = None;
+    }
+
+    /// Writes the object as it is now, with the properties selected.
+    pub(crate) fn write_selected(
+        &mut self,
+        definitions: &Definitions,
+        selection: &Selection,
+        out: &mut Vec<u8>,
+    ) {
+        match selection {
+            Selection::All => self.write_all(definitions, out),
+            Selection::Some(places) => {
+                self.write(definitions, places.iter().copied(), self.updated_ms, out);
+            }
+        }
     }
 
     /// Writes the object with all properties of the portal.

@@ -8,13 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Ask, no_such_type, separate};
-use crate::{
-    answer::Answer,
-    portal::Data,
-    select::{self, Selection},
-    stamp,
-    state::singular,
-};
+use crate::{answer::Answer, portal::Data, select, stamp, state::singular};
 
 #[derive(Debug, Deserialize)]
 struct Body<'a> {
@@ -70,17 +64,7 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
             continue;
         };
         separate(&mut out, &mut first);
-        match &selection {
-            Selection::All => record.write_all(definitions, &mut out),
-            Selection::Some(places) => {
-                record.write(
-                    definitions,
-                    places.iter().copied(),
-                    record.updated_ms,
-                    &mut out,
-                );
-            }
-        }
+        record.write_selected(definitions, &selection, &mut out);
     }
     out.push(b']');
     if !missing.is_empty() {

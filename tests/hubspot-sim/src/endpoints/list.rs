@@ -44,17 +44,7 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
             break;
         }
         separate(&mut out, &mut first);
-        match &selection {
-            Selection::All => record.write_all(definitions, &mut out),
-            Selection::Some(places) => {
-                record.write(
-                    definitions,
-                    places.iter().copied(),
-                    record.updated_ms,
-                    &mut out,
-                );
-            }
-        }
+        record.write_selected(definitions, &selection, &mut out);
     }
     out.push(b']');
     // At the end there is no `paging` at all.
