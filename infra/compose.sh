@@ -23,11 +23,7 @@ prepare() {
     settings
     mkdir -p "$DATA_DIR"/{kafka,registry,clickhouse/store,sim,credentials}
     CLICKHOUSE_WRITER_PASSWORD=$(writer_password)
-    local writer reader
-    writer=$(printf %s "$CLICKHOUSE_WRITER_PASSWORD" | sha256sum | cut -d' ' -f1)
-    reader=$(printf reader | sha256sum | cut -d' ' -f1)
-    sed -e "s,@WRITER@,$writer,g" -e "s,@READER@,$reader,g" \
-        "$ROOT/infra/native/clickhouse/users.xml" >"$DATA_DIR/clickhouse/users.xml"
+    clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" reader "" >"$DATA_DIR/clickhouse/users.xml"
     if [ -n "$DEMO" ]; then
         HUBSPOT_ACCESS_TOKEN=demo-token
         HUBSPOT_BASE_URL="http://127.0.0.1:$SIM_PORT"
@@ -42,16 +38,13 @@ prepare() {
 prepare
 case "${1:-}" in
     up)
-        [ -z "$DEMO" ] || say "no HUBSPOT_ACCESS_TOKEN: this is a demo portal, simulated on this machine"
+        announce_demo
         compose up --build --detach
         for _ in $(seq 450); do
             if http_ok "$API/health/ready"; then break; fi
             sleep 0.2
         done
-        start_first_sync
-        show_progress
-        where_to_look
-        [ -z "$DEMO" ] || say "this is a demo portal: set HUBSPOT_ACCESS_TOKEN in .env and run make clean-data up for your own"
+        first_sync
         ;;
     down) compose down ;;
     status) compose ps --all ;;

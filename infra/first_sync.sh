@@ -33,6 +33,16 @@ writer_password() {
     cat "$file"
 }
 
+# ClickHouse's users: the hashes of their passwords, and what the reader may see
+# beyond what the file says.
+clickhouse_users() { # writer's password, reader's password, grants
+    local writer reader
+    writer=$(printf %s "$1" | sha256sum | cut -d' ' -f1)
+    reader=$(printf %s "$2" | sha256sum | cut -d' ' -f1)
+    sed -e "s,@WRITER@,$writer,g" -e "s,@READER@,$reader,g" \
+        -e "s,<!-- @DESTINATIONS@ -->,$3," "$ROOT/infra/native/clickhouse/users.xml"
+}
+
 api() { # method path [body]
     local arguments=(-sS --max-time 30 -X "$1" "$API$2" -H 'content-type: application/json')
     [ -z "${API_TOKEN:-}" ] || arguments+=(-H "authorization: Bearer $API_TOKEN")
@@ -85,4 +95,15 @@ SQL            curl 'http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&passwor
 Kafka          127.0.0.1:$KAFKA_PORT, topic hubspot.records, registry $REGISTRY
 Worker         http://127.0.0.1:$WORKER_ADMIN_PORT/metrics
 END
+}
+
+announce_demo() {
+    [ -z "$DEMO" ] || say "no HUBSPOT_ACCESS_TOKEN: this is a demo portal, simulated on this machine"
+}
+
+first_sync() {
+    start_first_sync
+    show_progress
+    where_to_look
+    [ -z "$DEMO" ] || say "this is a demo portal: set HUBSPOT_ACCESS_TOKEN in .env and run make clean-data up for your own"
 }

@@ -60,18 +60,16 @@ install_clickhouse() {
     cc -O2 -Wall -Wextra -o "$1/launcher" "$NATIVE/clickhouse/launcher.c" -ldl -lpthread
 }
 
-install_python() {
+install_venv() { # target requirements
     "$(python3_11)" -m venv --copies "$1"
-    "$1/bin/python3" -m pip install --quiet --disable-pip-version-check \
-        -r "$ROOT/tests/python/requirements.txt"
+    "$1/bin/python3" -m pip install --quiet --disable-pip-version-check -r "$2"
 }
+
+install_python() { install_venv "$1" "$ROOT/tests/python/requirements.txt"; }
 
 tools_home() { cached tools "$ROOT/infra/tools.txt"; }
 
-install_tools() {
-    "$(python3_11)" -m venv --copies "$1"
-    "$1/bin/python3" -m pip install --quiet --disable-pip-version-check -r "$ROOT/infra/tools.txt"
-}
+install_tools() { install_venv "$1" "$ROOT/infra/tools.txt"; }
 
 install_sdk() {
     cp "$ROOT"/tests/sdk/node/package*.json "$1/"

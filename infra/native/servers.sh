@@ -100,20 +100,17 @@ reader_grants() { # folder of the store
 
 run_clickhouse() {
     options data port tcp-port writer-password reader-password -- "$@"
-    local data=${option[data]} home writer reader grants
+    local data=${option[data]} home grants
     home=$(clickhouse_home)
     install_once "$home" install_clickhouse
     mkdir -p "$data/store"
     data=$(cd "$data" && pwd)
-    writer=$(printf %s "${option["writer-password"]}" | sha256sum | cut -d' ' -f1)
-    reader=$(printf %s "${option["reader-password"]:-reader}" | sha256sum | cut -d' ' -f1)
     touch "$data/users.xml"
     chmod 600 "$data/users.xml"
     sed -e "s,@DATA@,$data,g" "$NATIVE/clickhouse/config.xml" >"$data/config.xml"
     grants=$(reader_grants "$data/store" | tr -d '\n')
-    sed -e "s,@WRITER@,$writer,g" -e "s,@READER@,$reader,g" \
-        -e "s,<!-- @DESTINATIONS@ -->,$grants," \
-        "$NATIVE/clickhouse/users.xml" >"$data/users.xml"
+    clickhouse_users "${option["writer-password"]}" "${option["reader-password"]:-reader}" \
+        "$grants" >"$data/users.xml"
     # The launcher lets the server open files of this folder only.
     cd "$data"
     become CHDB_LIB="$home/libchdb.so" "$home/launcher" --path "$data/store" \

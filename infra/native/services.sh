@@ -130,7 +130,7 @@ start_services() {
 
 up() {
     paths
-    [ -z "$DEMO" ] || say "no HUBSPOT_ACCESS_TOKEN: this is a demo portal, simulated on this machine"
+    announce_demo
     mkdir -p "$PIDS" "$LOGS"
     # Two at once would start everything twice.
     exec 9>"$DATA_DIR/lock"
@@ -140,10 +140,7 @@ up() {
     (cd "$ROOT" && cargo build --release --bin worker --bin data-streams --bin hubspot-sim)
     start_servers
     start_services
-    start_first_sync
-    show_progress
-    where_to_look
-    [ -z "$DEMO" ] || say "this is a demo portal: set HUBSPOT_ACCESS_TOKEN in .env and run make clean-data up for your own"
+    first_sync
 }
 
 end() { # name
