@@ -1,3 +1,5 @@
+//! The client against a scripted server and the simulator.
+
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,

@@ -1,3 +1,5 @@
+//! Which run is due, and when the next one is.
+
 use proptest::{option, prelude::*};
 use schemas::Run;
 

@@ -1,3 +1,5 @@
+//! Columns that come, change their type and go.
+
 use proptest::prelude::*;
 
 use super::*;

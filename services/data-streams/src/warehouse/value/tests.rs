@@ -1,3 +1,5 @@
+//! Values that survive their column, and those that must not.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a view shows of its table.
+
 use schemas::{Definitions, Property};
 
 use super::*;

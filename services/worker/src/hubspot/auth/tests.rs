@@ -1,3 +1,5 @@
+//! Credentials by reference, and their refresh.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;

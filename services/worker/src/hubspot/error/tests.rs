@@ -1,3 +1,5 @@
+//! Every row of the table of failures.
+
 use super::*;
 
 fn status(status: u16, body: &str) -> Fault {

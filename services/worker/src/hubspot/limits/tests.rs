@@ -1,3 +1,5 @@
+//! The limits under load, on a clock of their own.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! HubSpot's JSON, as it comes and as it should not.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
