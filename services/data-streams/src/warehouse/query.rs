@@ -272,8 +272,11 @@ fn json(kind: ColumnType, text: &str) -> Option<serde_json::Value> {
             Parsed::Same(value) | Parsed::Other(value) => Some(value.into()),
             Parsed::Text => None,
         },
-        // Ids are strings in JSON, as everywhere in the API.
-        ColumnType::Identifier | ColumnType::Text | ColumnType::Date | ColumnType::Time => None,
+        ColumnType::Identifier => match integer(text) {
+            Parsed::Same(whole) | Parsed::Other(whole) => Some(whole.into()),
+            Parsed::Text => None,
+        },
+        ColumnType::Text | ColumnType::Date | ColumnType::Time => None,
     }
 }
 
@@ -313,7 +316,8 @@ mod tests {
         );
         assert_eq!(row(ColumnType::Number, "1;2"), None);
         assert_eq!(row(ColumnType::Boolean, "true"), Some(json!(true)));
-        assert_eq!(row(ColumnType::Identifier, "12"), None);
+        assert_eq!(row(ColumnType::Identifier, "12"), Some(json!(12)));
+        assert_eq!(row(ColumnType::Identifier, "none"), None);
     }
 
     #[test]
