@@ -15,6 +15,7 @@ pub mod api;
 pub mod clickhouse;
 pub mod log;
 pub mod process;
+pub mod proxy;
 pub mod servers;
 pub mod stack;
 pub mod truth;
@@ -25,6 +26,7 @@ pub use api::Api;
 pub use clickhouse::ClickHouse;
 pub use log::{Record, RecordLog};
 pub use process::Process;
+pub use proxy::{Ambush, Mode, Proxy, Request};
 pub use stack::{Stack, StackBuilder};
 
 /// Asks again, every 50 ms, until `probe` answers `Some`: for states that

@@ -1,0 +1,187 @@
+//! One connection through the proxy: two pumps, and what can befall them.
+//!
+//! It must not know when a fault is due.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::watch,
+};
+
+use super::{
+    Mode, Shared,
+    ambush::{Armed, Scanner},
+};
+
+/// Slow bytes go out so often.
+const BEAT: Duration = Duration::from_millis(20);
+
+/// Why a pump has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Its reader was closed in order.
+    Closed,
+    /// A side was reset, or an ambush fell on the answer.
+    Reset,
+}
+
+/// Serves a client until either side ends or a fault ends both.
+pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
+    let mode = shared.mode.subscribe();
+    let mut cuts = shared.cuts.subscribe();
+    let flow = async {
+        // Nobody answers the greeting of a stalled connection.
+        until(&mode, |mode| mode != Mode::Stall).await;
+        let mut server = TcpStream::connect(shared.upstream).await.ok()?;
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).ok()?;
+        }
+        if pump_both(&mut client, &mut server, &shared).await == End::Reset {
+            reset(&server);
+            return None;
+        }
+        Some(())
+    };
+    let half_open = tokio::select! {
+        ended = flow => {
+            if ended.is_none() {
+                reset(&client);
+            }
+            return;
+        }
+        _counted = cuts.changed() => false,
+        () = until(&mode, |mode| mode == Mode::Cut) => false,
+        () = until(&mode, |mode| mode == Mode::HalfOpen) => true,
+    };
+    if half_open {
+        let mut vanishes = vec![0; 16 * 1024];
+        tokio::select! {
+            () = async { while !matches!(client.read(&mut vanishes).await, Ok(0) | Err(_)) {} } => {}
+            () = until(&mode, |mode| mode != Mode::HalfOpen) => {}
+        }
+    }
+    reset(&client);
+}
+
+/// Closing it answers with RST from now on.
+fn reset(stream: &TcpStream) {
+    // Fails only on a socket that is no more.
+    let _gone = stream.set_zero_linger();
+}
+
+/// Ends when the mode is as wanted.
+fn until(
+    mode: &watch::Receiver<Mode>,
+    wanted: impl Fn(Mode) -> bool + Send + Sync,
+) -> impl Future<Output = ()> + Send {
+    let mut mode = mode.clone();
+    async move {
+        // The sender lives as long as the proxy.
+        if mode.wait_for(|mode| wanted(*mode)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn pump_both(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> End {
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let armed = Mutex::new(None);
+    let requests = Pump {
+        from: from_client,
+        to: to_server,
+        shared,
+    };
+    let answers = Pump {
+        from: from_server,
+        to: to_client,
+        shared,
+    };
+    let both = async { tokio::try_join!(requests.requests(&armed), answers.answers(&armed)) };
+    match both.await {
+        Ok(_) => End::Closed,
+        Err(end) => end,
+    }
+}
+
+struct Pump<'a> {
+    from: ReadHalf<'a>,
+    to: WriteHalf<'a>,
+    shared: &'a Shared,
+}
+
+impl Pump<'_> {
+    async fn requests(mut self, armed: &Mutex<Option<Armed>>) -> Result<(), End> {
+        let mut scanner = Scanner::default();
+        let mut buffer = vec![0; 64 * 1024];
+        while let Some(bytes) = self.read(&mut buffer).await? {
+            // Laid before the request is passed on: its answer comes later.
+            let met = scanner.requests(bytes, &mut self.shared.ambushes.lock().unwrap());
+            if let Some(met) = met {
+                armed.lock().unwrap().get_or_insert(met);
+            }
+            self.write(bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn answers(mut self, armed: &Mutex<Option<Armed>>) -> Result<(), End> {
+        let mut scanner = Scanner::default();
+        let mut buffer = vec![0; 64 * 1024];
+        while let Some(bytes) = self.read(&mut buffer).await? {
+            let passed = scanner.answers(bytes, &mut armed.lock().unwrap());
+            let Some(passed) = passed else {
+                self.write(bytes).await?;
+                continue;
+            };
+            self.write(bytes.get(..passed).unwrap_or_default()).await?;
+            self.shared.sprung.send_modify(|count| *count += 1);
+            return Err(End::Reset);
+        }
+        Ok(())
+    }
+
+    /// `None` at the end, which is passed on.
+    async fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, End> {
+        match self.from.read(buffer).await {
+            Ok(0) => {
+                // Where it is gone there is nobody to tell.
+                let _gone = self.to.shutdown().await;
+                Ok(None)
+            }
+            Ok(count) => Ok(buffer.get(..count)),
+            Err(_) => Err(End::Reset),
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let mode = self.shared.mode.subscribe();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            until(&mode, |mode| mode != Mode::Stall).await;
+            let now = *mode.borrow();
+            let piece = match now {
+                Mode::Slow { bytes_per_second } => {
+                    tokio::time::sleep(BEAT).await;
+                    (bytes_per_second / 50).clamp(1, rest.len())
+                }
+                Mode::Pass | Mode::Cut | Mode::Stall | Mode::HalfOpen => rest.len(),
+            };
+            let (now, later) = rest.split_at(piece);
+            if self.to.write_all(now).await.is_err() {
+                return Err(End::Reset);
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+}
