@@ -12,12 +12,15 @@
 )]
 
 pub mod api;
+pub mod check;
 pub mod clickhouse;
+pub mod history;
 pub mod log;
 pub mod process;
 pub mod proxy;
 pub mod servers;
 pub mod stack;
+pub mod timeline;
 pub mod truth;
 
 use std::{future::Future, time::Duration};
@@ -28,6 +31,7 @@ pub use log::{Record, RecordLog};
 pub use process::Process;
 pub use proxy::{Ambush, Mode, Proxy, Request};
 pub use stack::{Stack, StackBuilder};
+pub use timeline::Timeline;
 
 /// Asks again, every 50 ms, until `probe` answers `Some`: for states that
 /// another process reaches and announces nowhere.

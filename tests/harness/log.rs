@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
+    ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
 use schemas::{CrmRecord, crm_record::Decoder, unframe};
 
-use crate::servers::Shared;
+use crate::{check, servers::Shared};
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,16 @@ pub struct Record {
     pub at: (i32, i64),
     /// Its key as it stands.
     pub key: String,
+    /// Kafka's time when it was appended, ms.
+    pub written_at: i64,
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
     /// Connection that fetched it.
     pub connection: String,
     /// Run that fetched it.
     pub run_id: String,
+    /// Why that run was made.
+    pub reason: String,
     /// Object type.
     pub object_type: String,
     /// Object id.
@@ -35,6 +41,8 @@ pub struct Record {
     pub archived: bool,
     /// Erased, merged away or gone.
     pub deleted: bool,
+    /// Orders the reads of one object.
+    pub fetch_sequence: i64,
     /// By the contract's rule.
     pub version: u128,
     /// Properties that are set.
@@ -50,23 +58,22 @@ pub struct RecordLog {
 
 impl RecordLog {
     /// Reads a topic to its end.
-    pub async fn read(topic: &str) -> Self {
-        let shared = Shared::get();
-        let topic = topic.to_owned();
-        let messages = tokio::task::spawn_blocking({
-            let bootstrap = shared.bootstrap();
-            move || read_to_end(&bootstrap, &topic)
-        })
-        .await
-        .unwrap();
+    pub async fn read(servers: &Shared, topic: &str) -> Self {
         let mut decoders: HashMap<u32, Decoder> = HashMap::new();
         let mut records = Vec::new();
-        for (at, key, value) in messages {
+        for message in read_topic(servers, topic).await {
+            let Message {
+                at,
+                key,
+                written_at,
+                ..
+            } = message;
+            let value = message.value.unwrap_or_default();
             let framed = unframe(&value).unwrap();
             let decoder = match decoders.entry(framed.schema_id) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    let schema = registered_schema(framed.schema_id).await;
+                    let schema = registered_schema(servers, framed.schema_id).await;
                     new.insert(Decoder::new(&schema).unwrap())
                 }
             };
@@ -75,11 +82,15 @@ impl RecordLog {
             records.push(Record {
                 at,
                 key,
+                written_at,
+                portal_id: record.portal_id,
                 connection: record.connection.to_owned(),
                 run_id: record.run_id.to_owned(),
                 object_type: record.object_type.to_owned(),
+                reason: record.reason.to_owned(),
                 object_id: record.object_id,
                 updated_at: record.updated_at,
+                fetch_sequence: record.fetch_sequence,
                 archived: record.archived,
                 deleted: record.deleted,
                 version: record.version(),
@@ -93,40 +104,20 @@ impl RecordLog {
         Self { records }
     }
 
-    /// Panics unless each (run, object, last-modified, archived, deleted) is
-    /// there at most once and the versions of an object grow with its offsets.
+    /// Panics unless each version of an object is there at most once a run and
+    /// the versions of an object grow with its offsets.
     pub fn assert_exactly_once(&self) {
-        let mut seen = HashMap::new();
-        let mut versions: HashMap<&str, u128> = HashMap::new();
-        for record in &self.records {
-            let identity = (
-                &record.run_id,
-                &record.object_type,
-                record.object_id,
-                record.updated_at,
-                record.archived,
-                record.deleted,
-            );
-            if let Some(first) = seen.insert(identity, record.at) {
-                panic!("doubled: {identity:?} at {first:?} and {:?}", record.at);
-            }
-            let last = versions.insert(&record.key, record.version);
-            assert!(
-                last.is_none_or(|last| last < record.version),
-                "{} goes back in time at {:?}",
-                record.key,
-                record.at,
-            );
-        }
+        check::assert_none(&check::each_once(self));
+        check::assert_none(&check::in_order(self));
     }
 
-    /// The newest version of each object of a type.
-    pub fn newest(&self, object_type: &str) -> BTreeMap<i64, &Record> {
+    /// The newest version of each object of a portal's type.
+    pub fn newest_of(&self, portal_id: u64, object_type: &str) -> BTreeMap<i64, &Record> {
         let mut newest: BTreeMap<i64, &Record> = BTreeMap::new();
         for record in self
             .records
             .iter()
-            .filter(|it| it.object_type == object_type)
+            .filter(|it| it.object_type == object_type && it.portal_id == portal_id.cast_signed())
         {
             let slot = newest.entry(record.object_id).or_insert(record);
             if record.version > slot.version {
@@ -137,8 +128,8 @@ impl RecordLog {
     }
 }
 
-async fn registered_schema(id: u32) -> String {
-    let url = format!("{}/schemas/ids/{id}", Shared::get().registry_url());
+async fn registered_schema(servers: &Shared, id: u32) -> String {
+    let url = format!("{}/schemas/ids/{id}", servers.registry_url());
     let answer: serde_json::Value = crate::api::client()
         .get(url)
         .send()
@@ -153,9 +144,26 @@ async fn registered_schema(id: u32) -> String {
         .to_owned()
 }
 
-type RawMessage = ((i32, i64), String, Vec<u8>);
+/// A message as it stands in a topic.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    /// Partition and offset.
+    pub(crate) at: (i32, i64),
+    pub(crate) key: String,
+    /// Kafka's time of it, ms.
+    pub(crate) written_at: i64,
+    pub(crate) value: Option<Vec<u8>>,
+}
 
-fn read_to_end(bootstrap: &str, topic: &str) -> Vec<RawMessage> {
+/// All committed messages of a topic, by partition, then offset.
+pub(crate) async fn read_topic(servers: &Shared, topic: &str) -> Vec<Message> {
+    let (bootstrap, topic) = (servers.bootstrap(), topic.to_owned());
+    tokio::task::spawn_blocking(move || read_to_end(&bootstrap, &topic))
+        .await
+        .unwrap()
+}
+
+fn read_to_end(bootstrap: &str, topic: &str) -> Vec<Message> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "harness")
@@ -186,15 +194,16 @@ fn read_to_end(bootstrap: &str, topic: &str) -> Vec<RawMessage> {
             .poll(std::time::Duration::from_secs(10))
             .expect("an answer within 10 s")
         {
-            Ok(message) => messages.push((
-                (message.partition(), message.offset()),
-                String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
-                message.payload().unwrap_or_default().to_vec(),
-            )),
+            Ok(message) => messages.push(Message {
+                at: (message.partition(), message.offset()),
+                key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
+                written_at: message.timestamp().to_millis().unwrap_or_default(),
+                value: message.payload().map(<[u8]>::to_vec),
+            }),
             Err(KafkaError::PartitionEOF(_)) => open -= 1,
             Err(error) => panic!("{error}"),
         }
     }
-    messages.sort_by_key(|(at, ..)| *at);
+    messages.sort_by_key(|message| message.at);
     messages
 }

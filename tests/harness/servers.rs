@@ -25,9 +25,22 @@ pub struct Server {
     pub process: Process,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    kind: String,
+    data: PathBuf,
+    more: Vec<String>,
 }
 
-/// What all scenarios share.
+impl Server {
+    /// Starts it again, after it was killed: same port, same data. Does not
+    /// wait until it answers.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        *self = start(&self.kind, &self.data, self.port, &self.more);
+    }
+}
+
+/// A Kafka and a registry: those that all scenarios share, or a scenario's own,
+/// for those that stop them.
 #[derive(Debug)]
 pub struct Shared {
     /// Kafka.
@@ -41,19 +54,22 @@ pub struct Shared {
 impl Shared {
     /// The servers, started by the first scenario that asks.
     pub fn get() -> &'static Self {
-        static SHARED: LazyLock<Shared> = LazyLock::new(|| {
-            let folder = tempfile::tempdir().expect("a folder for the servers");
-            let mut kafka = kafka(&folder.path().join("kafka"));
-            let mut registry = registry(&folder.path().join("registry"));
-            wait_for(&mut kafka);
-            wait_for(&mut registry);
-            Shared {
-                kafka,
-                registry,
-                folder,
-            }
-        });
+        static SHARED: LazyLock<Shared> = LazyLock::new(Shared::start);
         &SHARED
+    }
+
+    /// Starts servers of one's own. Blocks.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the servers");
+        let mut kafka = kafka(&folder.path().join("kafka"));
+        let mut registry = registry(&folder.path().join("registry"));
+        wait_for(&mut kafka);
+        wait_for(&mut registry);
+        Self {
+            kafka,
+            registry,
+            folder,
+        }
     }
 
     /// `host:port` of Kafka.
@@ -138,7 +154,13 @@ pub fn start(kind: &str, data: &Path, port: u16, more: &[String]) -> Server {
         &[],
         &data.join("server.log"),
     );
-    Server { process, port }
+    Server {
+        process,
+        port,
+        kind: kind.to_owned(),
+        data: data.to_owned(),
+        more: more.to_vec(),
+    }
 }
 
 /// Waits until a server takes connections.

@@ -35,9 +35,17 @@ pub struct StackBuilder {
     worker: Vec<(String, String)>,
     data_streams: Vec<(String, String)>,
     credentials: Vec<(String, String)>,
+    own_servers: bool,
 }
 
 impl StackBuilder {
+    /// Starts a Kafka and a registry of its own, which the scenario may stop.
+    #[must_use]
+    pub fn own_servers(mut self) -> Self {
+        self.own_servers = true;
+        self
+    }
+
     /// Changes the simulated portal.
     #[must_use]
     pub fn portal(mut self, change: impl FnOnce(&mut PortalConfig)) -> Self {
@@ -83,7 +91,17 @@ impl StackBuilder {
             std::process::id(),
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
-        let shared = tokio::task::spawn_blocking(Shared::get).await.unwrap();
+        let own_servers = self.own_servers;
+        let own = tokio::task::spawn_blocking(move || {
+            if own_servers {
+                return Some(Shared::start());
+            }
+            Shared::get();
+            None
+        })
+        .await
+        .unwrap();
+        let shared = own.as_ref().unwrap_or_else(|| Shared::get());
         let folder = tempfile::tempdir().unwrap();
         let credentials = folder.path().join("credentials");
         std::fs::create_dir_all(&credentials).unwrap();
@@ -134,6 +152,7 @@ impl StackBuilder {
             instances: Vec::new(),
             clickhouse,
             prefix,
+            own,
             folder,
             worker_variables: worker,
             data_streams_variables: common,
@@ -167,6 +186,8 @@ pub struct Stack {
     pub clickhouse: Server,
     /// What its topics begin with.
     pub prefix: String,
+    /// Kafka and registry, where they are its own.
+    pub own: Option<Shared>,
     folder: tempfile::TempDir,
     worker_variables: Vec<(String, String)>,
     data_streams_variables: Vec<(String, String)>,
@@ -186,13 +207,27 @@ impl Stack {
             worker: Vec::new(),
             data_streams: Vec::new(),
             credentials: Vec::new(),
+            own_servers: false,
         }
+    }
+
+    /// Kafka and registry.
+    pub fn servers(&self) -> &Shared {
+        self.own.as_ref().unwrap_or_else(|| Shared::get())
     }
 
     /// Starts one more worker.
     pub fn add_worker(&mut self) {
+        self.add_worker_with(&[]);
+    }
+
+    /// Starts one more worker, with more variables.
+    pub fn add_worker_with(&mut self, more: &[(&str, &str)]) {
         let number = self.workers.len() + 1;
         let mut variables = self.worker_variables.clone();
+        for (name, value) in more {
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
         variables.push((
             "ADMIN_ADDRESS".to_owned(),
             format!("127.0.0.1:{}", free_port()),
@@ -247,7 +282,7 @@ impl Stack {
 
     /// The records topic as a stranger reads it.
     pub async fn log(&self) -> RecordLog {
-        RecordLog::read(&self.topic("records")).await
+        RecordLog::read(self.servers(), &self.topic("records")).await
     }
 
     /// Starts the default connection and waits until its first runs have
@@ -317,11 +352,14 @@ impl Stack {
 /// A binary of the workspace, built beside the tests.
 fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the test binary's place");
-    let folder = tests
+    // In target/profile, or in its folder deps.
+    let path = tests
         .ancestors()
-        .nth(2)
-        .expect("target/profile/deps/scenarios");
-    let path = folder.join(name);
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| tests.with_file_name(name));
     assert!(
         path.exists(),
         "{} is missing: build it with `cargo build --workspace`",

@@ -4,99 +4,136 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hubspot_sim::{Digest, object_hash};
+use hubspot_sim::{Portal, Truth};
 use serde_json::Value;
 
-use crate::{RecordLog, Stack, eventually};
-
-/// The comparison gives up so much earlier, to say what it has seen.
-const TICK: Duration = Duration::from_secs(1);
+use crate::{
+    RecordLog, Stack,
+    check::{self, Extra, Held, Violation},
+    eventually,
+};
 
 /// How long a committed record may take into ClickHouse on a busy machine.
 const LOAD_LIMIT: Duration = Duration::from_mins(2);
 
 /// Panics unless the newest versions in the log are the simulator's objects.
 pub fn log_matches(stack: &Stack, log: &RecordLog, object_type: &str) {
-    let truth = stack
-        .simulator
-        .truth(object_type)
-        .expect("a type of the portal");
-    let mut digest = Digest::default();
-    let mut count = 0;
-    for record in log.newest(object_type).values().filter(|it| !it.deleted) {
-        let properties: Vec<_> = record
-            .properties
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        digest.add(object_hash(
-            record.object_id.unsigned_abs(),
-            record.updated_at,
-            record.archived,
-            properties,
-        ));
-        count += 1;
-    }
-    assert_eq!(count, truth.count, "objects of {object_type} in the log");
-    assert_eq!(digest, truth.digest, "digest of {object_type} in the log");
+    let portal = stack.simulator.portal();
+    let found = check::newest(log, portal.id(), object_type);
+    let truth = truth(&portal, object_type);
+    check::assert_none(&check::same(&found, &truth, object_type, Extra::Forbidden));
+}
+
+/// What a portal's type truly holds.
+pub fn truth(portal: &Portal, object_type: &str) -> Truth {
+    portal.truth(object_type).expect("a type of the portal")
 }
 
 /// Waits until the newest versions in ClickHouse are the simulator's objects.
 pub(crate) async fn warehouse_matches(stack: &Stack, object_type: &str) {
-    let expected = stack
-        .simulator
-        .truth(object_type)
-        .expect("a type of the portal");
-    let found = std::sync::Mutex::new(None);
-    let matched = eventually(
-        "ClickHouse holds what HubSpot holds",
-        LOAD_LIMIT,
-        async || {
-            let (count, digest) = stored(stack, object_type).await?;
-            *found.lock().unwrap() = Some((count, digest));
-            (count == expected.count && digest == expected.digest).then_some(())
-        },
-    );
-    let outcome = tokio::time::timeout(LOAD_LIMIT.saturating_sub(TICK), matched).await;
-    assert!(
-        outcome.is_ok(),
-        "{object_type}: stored {:?}, in HubSpot {:?}",
-        found.lock().unwrap(),
-        (expected.count, expected.digest),
-    );
+    let portal = stack.simulator.portal();
+    let violations = differences_last(stack, "hubspot", &portal, object_type, LOAD_LIMIT).await;
+    check::assert_none(&violations);
 }
 
-/// Count and digest of a type in the change history of the default
-/// connection; `None` while the table is not there yet.
-async fn stored(stack: &Stack, object_type: &str) -> Option<(u64, Digest)> {
-    let rows = stack
-        .sql()
-        .try_query(&format!(
-            "SELECT * FROM (SELECT object_id AS id, toUnixTimestamp64Milli(updated_at) AS updated, \
-             archived, deleted, properties FROM hubspot_raw.changes \
-             WHERE object_type = '{object_type}' ORDER BY version DESC LIMIT 1 BY object_id) \
-             WHERE NOT deleted AND id NOT IN (SELECT _object_id FROM \
-             hubspot.{object_type}_all WHERE _deleted) FORMAT JSONEachRow"
-        ))
-        .await
-        .ok()?;
-    let mut digest = Digest::default();
-    let mut count = 0;
-    for line in rows.lines() {
-        let row: Value = serde_json::from_str(line).expect("a row is JSON");
-        let properties: BTreeMap<String, String> =
-            serde_json::from_str(row["properties"].as_str()?).expect("properties are JSON");
-        digest.add(object_hash(
-            number(&row["id"]).unsigned_abs(),
-            number(&row["updated"]),
-            row["archived"] == Value::Bool(true),
-            properties
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        ));
-        count += 1;
+/// What a destination holds other than the portal does, asked again until it
+/// is nothing or the time is over.
+pub async fn differences_last(
+    stack: &Stack,
+    destination: &str,
+    portal: &Portal,
+    object_type: &str,
+    limit: Duration,
+) -> Vec<Violation> {
+    let truth = truth(portal, object_type);
+    let last = std::sync::Mutex::new(Vec::new());
+    // The wait itself must not panic, as what was seen last says more.
+    let forever = limit + Duration::from_mins(1);
+    let matched = eventually("ClickHouse holds what HubSpot holds", forever, async || {
+        let found = differences(stack, destination, &truth, object_type).await?;
+        let none = found.is_empty();
+        *last.lock().unwrap() = found;
+        none.then_some(())
+    });
+    if tokio::time::timeout(limit, matched).await.is_ok() {
+        return Vec::new();
     }
-    Some((count, digest))
+    let last = std::mem::take(&mut *last.lock().unwrap());
+    if last.is_empty() {
+        return vec![Violation {
+            rule: check::Rule::Present,
+            object: object_type.to_owned(),
+            detail: format!("the tables of {destination} cannot be read"),
+        }];
+    }
+    last
+}
+
+/// What a destination holds other than the truth: in the history of
+/// changes and in the wide table; `None` while those are not there yet.
+pub async fn differences(
+    stack: &Stack,
+    destination: &str,
+    truth: &Truth,
+    object_type: &str,
+) -> Option<Vec<Violation>> {
+    let history = stored(stack, destination, object_type).await?;
+    let mut violations = check::same(&history, truth, object_type, Extra::Forbidden);
+    let wide = current(stack, destination, object_type).await?;
+    violations.extend(check::same(&wide, truth, object_type, Extra::Forbidden));
+    Some(violations)
+}
+
+/// The newest version of each object in the history of changes.
+async fn stored(
+    stack: &Stack,
+    destination: &str,
+    object_type: &str,
+) -> Option<BTreeMap<i64, Held>> {
+    let sql = format!(
+        "SELECT * FROM (SELECT object_id AS id, toUnixTimestamp64Milli(updated_at) AS updated, \
+         archived, deleted, properties FROM {destination}_raw.changes \
+         WHERE object_type = '{object_type}' ORDER BY version DESC LIMIT 1 BY object_id) \
+         WHERE NOT deleted AND id NOT IN (SELECT _object_id FROM \
+         {destination}.{object_type}_all WHERE _deleted) FORMAT JSONEachRow"
+    );
+    rows(stack, &sql, |row| {
+        let text = row["properties"].as_str().expect("properties are text");
+        Some(serde_json::from_str(text).expect("properties are JSON"))
+    })
+    .await
+}
+
+/// The objects of the wide table, as people query it.
+async fn current(
+    stack: &Stack,
+    destination: &str,
+    object_type: &str,
+) -> Option<BTreeMap<i64, Held>> {
+    let sql = format!(
+        "SELECT _object_id AS id, toUnixTimestamp64Milli(_updated_at) AS updated, \
+         _archived AS archived FROM {destination}.{object_type}_all WHERE NOT _deleted \
+         FORMAT JSONEachRow"
+    );
+    rows(stack, &sql, |_| None).await
+}
+
+async fn rows(
+    stack: &Stack,
+    sql: &str,
+    properties: impl Fn(&Value) -> Option<BTreeMap<String, String>>,
+) -> Option<BTreeMap<i64, Held>> {
+    let text = stack.sql().try_query(sql).await.ok()?;
+    let held = text.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).expect("a row is JSON");
+        let held = Held {
+            updated_at: number(&row["updated"]),
+            archived: row["archived"] == Value::Bool(true),
+            properties: properties(&row),
+        };
+        (number(&row["id"]), held)
+    });
+    Some(held.collect())
 }
 
 /// ClickHouse quotes 64-bit numbers in JSON, by default.

@@ -1,0 +1,262 @@
+//! What has to hold of the log and of the warehouse, rule by rule. Pure.
+//!
+//! A check names each object that breaks a rule, so that a failure says where
+//! to look. It must not know where records, rows or the truth were read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::{self, Write as _},
+};
+
+use hubspot_sim::{Digest, TrueObject, Truth, object_hash};
+
+use crate::RecordLog;
+
+/// How many violations a failure names; the others are counted.
+const NAMED: usize = 20;
+
+/// What can be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A run has each version of an object at most once.
+    Once,
+    /// Versions of one object grow with their offsets.
+    Order,
+    /// Every object of the portal is there.
+    Present,
+    /// Nothing is there that the portal does not have.
+    Gone,
+    /// It is there as the portal has it.
+    Same,
+    /// Every version is there that the portal had when a run had read so far.
+    Version,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Once => "doubled",
+            Self::Order => "goes back in time",
+            Self::Present => "missing",
+            Self::Gone => "there, and not in HubSpot",
+            Self::Same => "not as HubSpot has it",
+            Self::Version => "a version was lost",
+        })
+    }
+}
+
+/// An object that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub rule: Rule,
+    /// Object type and id.
+    pub object: String,
+    /// What was found.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.object, self.rule, self.detail)
+    }
+}
+
+/// Panics with the objects and rules, if there are any.
+pub fn assert_none(violations: &[Violation]) {
+    assert!(violations.is_empty(), "{}", report(violations));
+}
+
+/// Violations as text, the first of them by name.
+pub fn report(violations: &[Violation]) -> String {
+    let mut text = format!("{} violations", violations.len());
+    for violation in violations.iter().take(NAMED) {
+        let _infallible = write!(text, "\n  {violation}");
+    }
+    text
+}
+
+/// Each (run, object, last-modified, archived, deleted) is there at most once;
+/// a crash keeps the run.
+pub fn each_once(log: &RecordLog) -> Vec<Violation> {
+    let mut seen = HashMap::new();
+    let mut violations = Vec::new();
+    for record in &log.records {
+        let identity = (
+            (&record.run_id, &record.key),
+            (record.updated_at, record.archived, record.deleted),
+        );
+        if let Some(first) = seen.insert(identity, record.at) {
+            violations.push(Violation {
+                rule: Rule::Once,
+                object: record.key.clone(),
+                detail: format!(
+                    "at {first:?} and {:?}, last-modified {}, {} run {}",
+                    record.at, record.updated_at, record.reason, record.run_id
+                ),
+            });
+        }
+    }
+    violations
+}
+
+/// The versions of an object (last-modified, then fetch sequence) grow with
+/// its offsets.
+pub fn in_order(log: &RecordLog) -> Vec<Violation> {
+    let mut newest = HashMap::new();
+    let mut violations = Vec::new();
+    for record in &log.records {
+        let version = (record.version, record.at);
+        match newest.insert(record.key.as_str(), version) {
+            Some((before, at)) if before >= record.version => violations.push(Violation {
+                rule: Rule::Order,
+                object: record.key.clone(),
+                detail: format!(
+                    "{before:x} at {at:?}, then {:x} at {:?} ({} run {}{})",
+                    record.version,
+                    record.at,
+                    record.reason,
+                    record.run_id,
+                    if record.deleted { ", a deletion" } else { "" },
+                ),
+            }),
+            _ => {}
+        }
+    }
+    violations
+}
+
+/// An object as it was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Last-modified, ms.
+    pub updated_at: i64,
+    /// In the recycle bin.
+    pub archived: bool,
+    /// Properties that are set; `None` where they were not looked at.
+    pub properties: Option<BTreeMap<String, String>>,
+}
+
+/// Whether what is found may have more than the portal: the log keeps what a
+/// full pass did not meet, the warehouse marks it as deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extra {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Forbidden,
+}
+
+/// What is found is what the portal holds, object by object and by digest.
+pub fn same(
+    found: &BTreeMap<i64, Held>,
+    truth: &Truth,
+    kind: &str,
+    extra: Extra,
+) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let violation = |rule, id: i64, detail: String| Violation {
+        rule,
+        object: format!("{kind}/{id}"),
+        detail,
+    };
+    let known: HashMap<i64, &TrueObject> = truth
+        .objects
+        .iter()
+        .map(|object| (object.id.cast_signed(), object))
+        .collect();
+    for object in &truth.objects {
+        let id = object.id.cast_signed();
+        match found.get(&id) {
+            None => {
+                let detail = format!("{} in HubSpot", of(object));
+                violations.push(violation(Rule::Present, id, detail));
+            }
+            Some(held) => violations
+                .extend(difference(held, object).map(|detail| violation(Rule::Same, id, detail))),
+        }
+    }
+    if extra == Extra::Forbidden {
+        let strangers = found.iter().filter(|(id, _)| !known.contains_key(id));
+        violations.extend(strangers.map(|(id, held)| {
+            let detail = format!("last-modified {}", held.updated_at);
+            violation(Rule::Gone, *id, detail)
+        }));
+        let digest = digest(found).unwrap_or(truth.digest);
+        if violations.is_empty() && digest != truth.digest {
+            violations.push(violation(Rule::Same, 0, "the digests differ".to_owned()));
+        }
+    }
+    violations
+}
+
+/// The digest of what is found; `None` where properties were not looked at.
+fn digest(found: &BTreeMap<i64, Held>) -> Option<Digest> {
+    let mut digest = Digest::default();
+    for (id, held) in found {
+        let properties = held.properties.as_ref()?;
+        let pairs = properties
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        digest.add(object_hash(
+            id.unsigned_abs(),
+            held.updated_at,
+            held.archived,
+            pairs,
+        ));
+    }
+    Some(digest)
+}
+
+fn of(object: &TrueObject) -> String {
+    format!(
+        "last-modified {}{}",
+        object.updated_at_ms,
+        if object.archived { ", archived" } else { "" }
+    )
+}
+
+fn difference(held: &Held, object: &TrueObject) -> Option<String> {
+    if held.updated_at != object.updated_at_ms || held.archived != object.archived {
+        let archived = if held.archived { ", archived" } else { "" };
+        return Some(format!(
+            "last-modified {}{archived}, in HubSpot {}",
+            held.updated_at,
+            of(object)
+        ));
+    }
+    let properties = held.properties.as_ref()?;
+    let set = |map: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+        map.iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
+    let (here, there) = (set(properties), set(&object.properties));
+    let names: BTreeSet<_> = here
+        .keys()
+        .chain(there.keys())
+        .filter(|name| here.get(*name) != there.get(*name))
+        .collect();
+    (!names.is_empty()).then(|| format!("properties differ: {names:?}"))
+}
+
+/// The newest version of each object of a portal's type in the log, without
+/// those deleted.
+pub fn newest(log: &RecordLog, portal_id: u64, object_type: &str) -> BTreeMap<i64, Held> {
+    log.newest_of(portal_id, object_type)
+        .into_iter()
+        .filter(|(_, record)| !record.deleted)
+        .map(|(id, record)| {
+            let held = Held {
+                updated_at: record.updated_at,
+                archived: record.archived,
+                properties: Some(record.properties.clone()),
+            };
+            (id, held)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

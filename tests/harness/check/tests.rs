@@ -1,0 +1,176 @@
+//! Each rule, broken: a check that cannot fail proves nothing.
+//!
+//! It must not start anything.
+
+use std::collections::BTreeMap;
+
+use hubspot_sim::{Digest, TrueObject, Truth, object_hash};
+
+use super::*;
+use crate::{
+    Record, RecordLog,
+    history::{Finished, History},
+};
+
+fn record(offset: i64, id: i64, updated_at: i64) -> Record {
+    Record {
+        at: (0, offset),
+        key: format!("7/contacts/{id}"),
+        written_at: offset,
+        portal_id: 7,
+        connection: "default".to_owned(),
+        run_id: "a".to_owned(),
+        reason: "backfill".to_owned(),
+        object_type: "contacts".to_owned(),
+        object_id: id,
+        updated_at,
+        archived: false,
+        deleted: false,
+        fetch_sequence: offset,
+        version: schemas::version(updated_at, offset),
+        properties: BTreeMap::from([("email".to_owned(), "a@b".to_owned())]),
+    }
+}
+
+fn log(records: Vec<Record>) -> RecordLog {
+    RecordLog { records }
+}
+
+fn truth(objects: &[(u64, i64)]) -> Truth {
+    let objects: Vec<_> = objects
+        .iter()
+        .map(|(id, updated_at_ms)| TrueObject {
+            id: *id,
+            created_at_ms: 0,
+            updated_at_ms: *updated_at_ms,
+            archived: false,
+            properties: BTreeMap::from([("email".to_owned(), "a@b".to_owned())]),
+        })
+        .collect();
+    let digest: Digest = objects
+        .iter()
+        .map(|it| object_hash(it.id, it.updated_at_ms, false, [("email", "a@b")]))
+        .collect();
+    Truth {
+        count: objects.len() as u64,
+        archived: 0,
+        digest,
+        now_ms: 0,
+        objects,
+    }
+}
+
+fn rules(violations: &[Violation]) -> Vec<(Rule, &str)> {
+    violations
+        .iter()
+        .map(|it| (it.rule, it.object.as_str()))
+        .collect()
+}
+
+#[test]
+fn a_version_that_one_run_has_twice_is_doubled_and_in_two_runs_is_not() {
+    let mut twice = record(1, 5, 100);
+    twice.run_id = "b".to_owned();
+    assert_eq!(each_once(&log(vec![record(0, 5, 100), twice.clone()])), []);
+    twice.run_id = "a".to_owned();
+    let found = each_once(&log(vec![record(0, 5, 100), twice]));
+    assert_eq!(rules(&found), [(Rule::Once, "7/contacts/5")]);
+    assert!(found[0].to_string().contains("7/contacts/5: doubled"));
+}
+
+#[test]
+fn a_version_older_than_the_one_before_it_goes_back_in_time() {
+    let forth = log(vec![record(0, 5, 100), record(1, 6, 50), record(2, 5, 101)]);
+    assert_eq!(in_order(&forth), []);
+    let back = in_order(&log(vec![record(0, 5, 100), record(1, 5, 99)]));
+    assert_eq!(rules(&back), [(Rule::Order, "7/contacts/5")]);
+    let mut same_sequence = record(1, 5, 100);
+    same_sequence.version = record(0, 5, 100).version;
+    let still = in_order(&log(vec![record(0, 5, 100), same_sequence]));
+    assert_eq!(rules(&still), [(Rule::Order, "7/contacts/5")]);
+}
+
+#[test]
+fn what_is_missing_too_much_or_other_than_in_the_portal_is_named() {
+    let log = log(vec![
+        record(0, 1, 100),
+        record(1, 2, 100),
+        record(2, 3, 100),
+    ]);
+    let found = newest(&log, 7, "contacts");
+    let whole = truth(&[(1, 100), (2, 100), (3, 100)]);
+    assert_eq!(same(&found, &whole, "contacts", Extra::Forbidden), []);
+    let other = truth(&[(1, 100), (2, 101), (4, 100)]);
+    assert_eq!(
+        rules(&same(&found, &other, "contacts", Extra::Forbidden)),
+        [
+            (Rule::Same, "contacts/2"),
+            (Rule::Present, "contacts/4"),
+            (Rule::Gone, "contacts/3")
+        ]
+    );
+    let fewer = truth(&[(1, 100), (2, 100)]);
+    assert_eq!(same(&found, &fewer, "contacts", Extra::Allowed), []);
+}
+
+#[test]
+fn a_value_that_differs_is_named_by_its_property() {
+    let mut changed = record(0, 1, 100);
+    changed
+        .properties
+        .insert("email".to_owned(), "other".to_owned());
+    changed.properties.insert("empty".to_owned(), String::new());
+    let found = newest(&log(vec![changed]), 7, "contacts");
+    let violations = same(&found, &truth(&[(1, 100)]), "contacts", Extra::Forbidden);
+    assert_eq!(rules(&violations), [(Rule::Same, "contacts/1")]);
+    assert!(
+        violations[0].detail.contains("{\"email\"}"),
+        "{violations:?}"
+    );
+}
+
+#[test]
+fn a_deletion_takes_the_object_away_and_an_older_version_does_not_bring_it_back() {
+    let mut deletion = record(1, 1, 200);
+    deletion.deleted = true;
+    let log = log(vec![record(0, 1, 100), deletion]);
+    assert_eq!(newest(&log, 7, "contacts"), BTreeMap::new());
+    assert_eq!(newest(&log, 8, "contacts"), BTreeMap::new());
+}
+
+#[test]
+fn the_digest_of_the_truth_is_held_against_what_is_found() {
+    let found = newest(&log(vec![record(0, 1, 100)]), 7, "contacts");
+    let mut wrong = truth(&[(1, 100)]);
+    wrong.digest = Digest(3);
+    let violations = same(&found, &wrong, "contacts", Extra::Forbidden);
+    assert_eq!(rules(&violations), [(Rule::Same, "contacts/0")]);
+}
+
+#[test]
+fn a_version_that_stood_when_a_run_had_read_so_far_must_be_in_the_log_by_then() {
+    let mut history = History::default();
+    history.began("contacts", 1, 100);
+    history.ended("contacts", 1, 50_000);
+    history.began("contacts", 1, 50_000);
+    let run = |cursor, ended_at, written_at| Finished {
+        portal_id: 7,
+        stream: "contacts".to_owned(),
+        cursor,
+        ended_at,
+        written_at,
+    };
+    let there = log(vec![record(0, 1, 100)]);
+    assert_eq!(history.lost(7, &there, &[run(1_000, 2_000, 5)]), []);
+    // It had not read so far, or the version had been replaced by then.
+    let empty = log(vec![]);
+    assert_eq!(history.lost(7, &empty, &[run(100, 2_000, 5)]), []);
+    assert_eq!(history.lost(7, &empty, &[run(1_000, 49_000, 5)]), []);
+    // Another portal's run says nothing of this one.
+    assert_eq!(history.lost(8, &empty, &[run(1_000, 2_000, 5)]), []);
+    let lost = history.lost(7, &empty, &[run(1_000, 2_000, 5)]);
+    assert_eq!(rules(&lost), [(Rule::Version, "contacts/1")]);
+    let late = log(vec![record(60_000, 1, 100)]);
+    let lost = history.lost(7, &late, &[run(1_000, 2_000, 5)]);
+    assert_eq!(rules(&lost), [(Rule::Version, "contacts/1")]);
+}

@@ -1,0 +1,195 @@
+//! Every version that a portal's objects had, and when: what a run that had
+//! read up to some time must have brought into the log.
+//!
+//! It must not know how a run reads.
+
+use std::collections::{BTreeMap, HashMap};
+
+use hubspot_sim::{Change, ChangeError, Changed, Portal};
+use schemas::{Checkpoint, codec, unframe};
+
+use crate::{
+    RecordLog,
+    check::{Rule, Violation},
+    log,
+    servers::Shared,
+};
+
+/// A run's own idea of HubSpot's time is up to a second early (`Date` names
+/// seconds), so a version counts only if it stood so much longer, in ms.
+const MARGIN: i64 = 2_000;
+/// A checkpoint is stamped by the worker, a record by Kafka, in ms.
+const STAMPS: i64 = 5_000;
+
+/// From when to when an object had a version.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    updated_at: i64,
+    until: Option<i64>,
+}
+
+/// Every version that live objects had.
+#[derive(Debug, Default)]
+pub struct History {
+    spans: BTreeMap<(String, u64), Vec<Span>>,
+}
+
+/// A run that has read every change before its cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
+    /// Object type.
+    pub stream: String,
+    /// Every change before it is in the log.
+    pub cursor: i64,
+    /// HubSpot's time when the run ended.
+    pub ended_at: i64,
+    /// When its last checkpoint was written.
+    pub written_at: i64,
+}
+
+impl History {
+    /// That of a portal's types as they are now.
+    pub fn of(portal: &Portal, object_types: &[&str]) -> Self {
+        let mut history = Self::default();
+        for object_type in object_types {
+            let truth = portal.truth(object_type).expect("a type of the portal");
+            for object in truth.objects.iter().filter(|it| !it.archived) {
+                history.began(object_type, object.id, object.updated_at_ms);
+            }
+        }
+        history
+    }
+
+    /// Carries out a change and keeps what it did.
+    pub fn apply(&mut self, portal: &Portal, change: &Change) -> Result<Changed, ChangeError> {
+        let changed = portal.apply(change)?;
+        let at = changed.at;
+        match change {
+            Change::Create { object_type, .. }
+            | Change::Update { object_type, .. }
+            | Change::Bulk { object_type, .. } => {
+                for id in &changed.ids {
+                    self.ended(object_type, *id, at);
+                    self.began(object_type, *id, at);
+                }
+            }
+            Change::Archive { object_type, id } | Change::Erase { object_type, id } => {
+                self.ended(object_type, *id, at);
+            }
+            Change::Merge {
+                object_type,
+                primary,
+                secondary,
+            } => {
+                self.ended(object_type, *primary, at);
+                self.ended(object_type, *secondary, at);
+                for winner in &changed.ids {
+                    self.began(object_type, *winner, at);
+                }
+            }
+            // No last-modified moves: search does not see it.
+            Change::Restore { .. }
+            | Change::Calculate { .. }
+            | Change::DefineProperty { .. }
+            | Change::ArchiveProperty { .. }
+            | Change::RelabelProperty { .. }
+            | Change::AddType { .. }
+            | Change::Associate { .. } => {}
+        }
+        Ok(changed)
+    }
+
+    /// An object has a new version.
+    pub fn began(&mut self, object_type: &str, id: u64, updated_at: i64) {
+        let spans = self.spans.entry((object_type.to_owned(), id)).or_default();
+        spans.push(Span {
+            updated_at,
+            until: None,
+        });
+    }
+
+    /// Its version was replaced, or it is no longer live.
+    pub fn ended(&mut self, object_type: &str, id: u64, at: i64) {
+        if let Some(last) = self
+            .spans
+            .get_mut(&(object_type.to_owned(), id))
+            .and_then(|spans| spans.last_mut())
+        {
+            last.until.get_or_insert(at);
+        }
+    }
+
+    /// How many versions there were.
+    pub fn versions(&self) -> usize {
+        self.spans.values().map(Vec::len).sum()
+    }
+
+    /// Versions of a portal that stood when a run had read them, and that were
+    /// not in the log by the end of that run.
+    pub fn lost(&self, portal_id: i64, log: &RecordLog, runs: &[Finished]) -> Vec<Violation> {
+        let mut first: HashMap<(&str, i64, i64), i64> = HashMap::new();
+        for record in log.records.iter().filter(|it| it.portal_id == portal_id) {
+            let version = (&*record.object_type, record.object_id, record.updated_at);
+            first
+                .entry(version)
+                .and_modify(|at| *at = record.written_at.min(*at))
+                .or_insert(record.written_at);
+        }
+        let mut violations = Vec::new();
+        for ((object_type, id), spans) in &self.spans {
+            for span in spans {
+                let Some(run) = runs.iter().find(|run| {
+                    run.portal_id == portal_id
+                        && run.stream == *object_type
+                        && span.updated_at < run.cursor
+                        && span.until.is_none_or(|until| until > run.ended_at + MARGIN)
+                }) else {
+                    continue;
+                };
+                let version = (object_type.as_str(), id.cast_signed(), span.updated_at);
+                let found = first.get(&version);
+                if found.is_none_or(|at| *at > run.written_at + STAMPS) {
+                    violations.push(Violation {
+                        rule: Rule::Version,
+                        object: format!("{object_type}/{id}"),
+                        detail: format!(
+                            "last-modified {}, until {:?}; a run had read up to {} and ended at \
+                             {}; {found:?} in the log",
+                            span.updated_at, span.until, run.cursor, run.ended_at
+                        ),
+                    });
+                }
+            }
+        }
+        violations
+    }
+}
+
+/// Runs that moved a cursor, in their order, from the checkpoints that are
+/// still in the log (each moment's newest always is).
+pub async fn finished_runs(servers: &Shared, topic: &str) -> Vec<Finished> {
+    let mut runs: Vec<Finished> = Vec::new();
+    let mut cursors: HashMap<String, i64> = HashMap::new();
+    for message in log::read_topic(servers, topic).await {
+        let Some(value) = message.value else { continue };
+        let framed = unframe(&value).unwrap();
+        // The harness reads what it was built with.
+        let checkpoint: Checkpoint =
+            codec::decode(schemas::checkpoint::SCHEMA, framed.datum).unwrap();
+        let (Some(cursor), Some(ended_at)) = (checkpoint.cursor, checkpoint.last_success_at) else {
+            continue;
+        };
+        if cursors.insert(message.key, cursor) != Some(cursor) {
+            runs.push(Finished {
+                portal_id: checkpoint.portal_id,
+                stream: checkpoint.stream,
+                cursor,
+                ended_at,
+                written_at: message.written_at,
+            });
+        }
+    }
+    runs
+}
