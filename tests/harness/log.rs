@@ -146,17 +146,19 @@ async fn registered_schema(servers: &Shared, id: u32) -> String {
 
 /// A message as it stands in a topic.
 #[derive(Debug, Clone)]
-pub(crate) struct Message {
+pub struct Message {
     /// Partition and offset.
-    pub(crate) at: (i32, i64),
-    pub(crate) key: String,
+    pub at: (i32, i64),
+    /// Its key as it stands.
+    pub key: String,
     /// Kafka's time of it, ms.
-    pub(crate) written_at: i64,
-    pub(crate) value: Option<Vec<u8>>,
+    pub written_at: i64,
+    /// `None` for a tombstone.
+    pub value: Option<Vec<u8>>,
 }
 
 /// All committed messages of a topic, by partition, then offset.
-pub(crate) async fn read_topic(servers: &Shared, topic: &str) -> Vec<Message> {
+pub async fn read_topic(servers: &Shared, topic: &str) -> Vec<Message> {
     let (bootstrap, topic) = (servers.bootstrap(), topic.to_owned());
     tokio::task::spawn_blocking(move || read_to_end(&bootstrap, &topic))
         .await

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{LazyLock, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A running process.
@@ -114,6 +114,24 @@ impl Process {
             let status = status.expect("the end is seen");
             assert!(status.success(), "{} ends with {status}", self.name);
         });
+    }
+
+    /// Waits until it has ended by itself in failure; all it has written.
+    /// Panics when it still runs after `limit`.
+    pub fn fails(&mut self, limit: Duration) -> String {
+        let began = Instant::now();
+        while self.is_running() {
+            assert!(
+                began.elapsed() < limit,
+                "{} still runs after {limit:?}:\n{}",
+                self.name,
+                self.output()
+            );
+            thread::park_timeout(Duration::from_millis(50));
+        }
+        let status = self.child.wait().expect("the end is seen");
+        assert!(!status.success(), "{} ends with {status}", self.name);
+        self.output()
     }
 
     /// Whether it still runs.

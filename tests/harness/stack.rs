@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -260,6 +260,11 @@ impl Stack {
         self.instances.push(Instance { process, port });
     }
 
+    /// Where `file:` credentials lie.
+    pub fn credentials(&self) -> PathBuf {
+        self.folder.path().join("credentials")
+    }
+
     /// A client of the last instance started.
     pub fn api(&self) -> Api {
         Api::new(self.instances.last().expect("an instance").port)
@@ -347,6 +352,11 @@ impl Stack {
     pub async fn matches_truth(&self, object_type: &str) {
         crate::truth::warehouse_matches(self, object_type).await;
     }
+}
+
+/// Starts a service by itself, with these variables and nothing else set.
+pub fn service(name: &str, variables: &[(String, String)], log: &Path) -> Process {
+    Process::start(name, &binary(name), &[], variables, log)
 }
 
 /// A binary of the workspace, built beside the tests.

@@ -3,7 +3,12 @@
 mod api;
 mod changes;
 mod control;
+mod credentials;
+mod drift;
 mod failures;
 mod first_sync;
+mod portals;
 mod readers;
+mod refused_starts;
+mod restarts;
 mod sdks;

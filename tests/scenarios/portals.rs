@@ -1,0 +1,118 @@
+//! A portal belongs to one connection, whoever asks first and wherever it runs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::Duration;
+
+use harness::{Stack, api::Api, eventually};
+use hubspot_sim::Kind;
+use schemas::partition_for;
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Two names whose commands lie in these partitions of two.
+fn names(partitions: [i32; 2]) -> [String; 2] {
+    let mut taken = 0;
+    partitions.map(|partition| {
+        loop {
+            taken += 1;
+            let name = format!("racer_{taken}");
+            if partition_for(name.as_bytes(), 2) == partition {
+                return name;
+            }
+        }
+    })
+}
+
+async fn settled(api: &Api, name: &str) -> Value {
+    api.until("the claim is decided", name, LIMIT, |it| {
+        let observed = &it["observed"];
+        observed["obeyed"] == it["command_id"]
+            && (observed["state"] == "failed" || !it["streams"][0]["last_success"].is_null())
+    })
+    .await
+}
+
+/// Starts both at once and returns the name that has the portal.
+async fn race(stack: &Stack, names: &[String; 2]) -> String {
+    let api = stack.api();
+    let before = stack.simulator.requests().count(Kind::Details);
+    let settings = json!({"streams": ["contacts"], "interval": "1h"});
+    tokio::join!(
+        api.start(&names[0], settings.clone()),
+        api.start(&names[1], settings.clone()),
+    );
+    let (first, second) = tokio::join!(settled(&api, &names[0]), settled(&api, &names[1]));
+    assert!(stack.simulator.requests().count(Kind::Details) >= before + 2);
+    let has_it = |it: &Value| it["observed"]["state"] != "failed";
+    assert!(
+        has_it(&first) != has_it(&second),
+        "exactly one has the portal: {first} {second}"
+    );
+    let (winner, loser) = if has_it(&first) {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    let error = &loser["observed"]["error"];
+    assert_eq!(error["code"], "portal_taken", "{loser}");
+    let winner = winner["name"].as_str().unwrap().to_owned();
+    assert!(
+        error["message"].as_str().unwrap().contains(&winner),
+        "{error}"
+    );
+    winner
+}
+
+async fn forget(stack: &Stack, names: &[String; 2]) {
+    let api = stack.api();
+    for name in names {
+        let path = format!("/v1/connections/{name}");
+        api.send("DELETE", &path, None).await;
+        eventually("the connection is forgotten", LIMIT, async || {
+            (api.send("GET", &path, None).await.status == 404).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_claims_at_the_same_instant_exactly_one_wins() {
+    let mut stack = Stack::with(20, 1).start().await;
+    stack.add_worker();
+    eventually("each worker owns a partition", LIMIT, async || {
+        stack
+            .workers
+            .iter()
+            .all(|it| {
+                it.output()
+                    .lines()
+                    .rfind(|line| line.contains("partitions taken over"))
+                    .is_some_and(|line| line.contains("partitions=1"))
+            })
+            .then_some(())
+    })
+    .await;
+    // Both answers come at about the same time, whoever asked first.
+    stack.simulator.set_latency(Duration::from_millis(200));
+    // Of two workers, and of one.
+    for partitions in [[0, 1], [1, 0], [0, 1], [0, 0], [1, 1]] {
+        let names = names(partitions);
+        let winner = race(&stack, &names).await;
+        // The loser does not get it by asking again.
+        let loser = names.iter().find(|it| **it != winner).unwrap();
+        let path = format!("/v1/connections/{loser}/start");
+        let again = stack.api().send("POST", &path, None).await;
+        assert_eq!(again.status, 409, "{}", again.body);
+        assert_eq!(again.body["code"], "portal_in_use", "{}", again.body);
+        forget(&stack, &names).await;
+    }
+    // No record came of a connection that had lost.
+    let log = stack.log().await;
+    log.assert_exactly_once();
+}

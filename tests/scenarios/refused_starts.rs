@@ -1,0 +1,95 @@
+//! A service does not start over a log that is not as it has to be, and says
+//! what to do about it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use harness::{Process, servers::Shared, stack};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+async fn create(topic: &str, partitions: i32, cleanup: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", Shared::get().bootstrap())
+        .create()
+        .unwrap();
+    let new =
+        NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("cleanup.policy", cleanup);
+    for outcome in admin
+        .create_topics([&new], &AdminOptions::new())
+        .await
+        .unwrap()
+    {
+        outcome.unwrap();
+    }
+}
+
+fn start(name: &str, prefix: &str, folder: &tempfile::TempDir) -> Process {
+    let shared = Shared::get();
+    let variables = [
+        ("KAFKA_BOOTSTRAP", shared.bootstrap()),
+        ("REGISTRY_URL", shared.registry_url()),
+        ("TOPIC_PREFIX", prefix.to_owned()),
+        ("CONTROL_PARTITIONS", "2".to_owned()),
+        ("RECORD_PARTITIONS", "4".to_owned()),
+        ("API_ADDRESS", "127.0.0.1:0".to_owned()),
+        ("CLICKHOUSE_URL", "http://127.0.0.1:9".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    let log = folder.path().join(format!("{prefix}{name}.log"));
+    stack::service(name, &variables, &log)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_another_shape_is_refused_with_the_remedy() {
+    tokio::task::spawn_blocking(Shared::get).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [
+        (
+            "count-control",
+            "status",
+            3,
+            "compact",
+            "CONTROL_PARTITIONS=3",
+        ),
+        (
+            "count-records",
+            "records",
+            2,
+            "compact",
+            "RECORD_PARTITIONS=2",
+        ),
+        (
+            "policy-compact",
+            "commands",
+            2,
+            "delete",
+            "cleanup.policy=compact",
+        ),
+        (
+            "policy-delete",
+            "dead-letters",
+            4,
+            "compact",
+            "cleanup.policy=delete",
+        ),
+    ];
+    for (case, topic, partitions, cleanup, remedy) in cases {
+        let prefix = format!("r{}-{case}.", std::process::id());
+        let topic = format!("{prefix}{topic}");
+        create(&topic, partitions, cleanup).await;
+        for service in ["worker", "data-streams"] {
+            let mut process = start(service, &prefix, &folder);
+            let said = tokio::task::block_in_place(|| process.fails(LIMIT));
+            for part in [topic.as_str(), remedy, "TOPIC_PREFIX"] {
+                assert!(said.contains(part), "{case}, {service}, {part}: {said}");
+            }
+        }
+    }
+}
