@@ -64,8 +64,8 @@ bench: ## The benchmarks, as a table
 ci: check test ## What CI runs
 
 .PHONY: tools
-tools: ## Installs what check uses where it is there: cargo-deny
-	cargo install --locked cargo-deny@0.20.2
+tools: ## Installs what check uses beyond cargo
+	@$(NATIVE) tool cargo-deny --version
 
 .PHONY: fix
 fix: ## Formats and applies what clippy can

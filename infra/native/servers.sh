@@ -28,7 +28,7 @@ become() {
 }
 
 run_kafka() {
-    options data port controller-port -- "$@"
+    options data port controller-port proxied -- "$@"
     local data=${option[data]} port=${option[port]} controller
     controller=${option["controller-port"]:-$((port + 1))}
     local java config="$data/server.properties" lib
@@ -36,16 +36,25 @@ run_kafka() {
     install_once "$(kafka_home)" install_kafka
     lib="$(kafka_home)/lib/*"
     mkdir -p "$data/log"
+    # Further listeners, LISTEN:ADVERTISED, for clients that come by a proxy.
+    local pair name listeners="" advertised="" protocols=""
+    for pair in ${option[proxied]:-}; do
+        name="PROXIED${pair%:*}"
+        listeners+=",$name://127.0.0.1:${pair%:*}"
+        advertised+=",$name://127.0.0.1:${pair#*:}"
+        protocols+=",$name:PLAINTEXT"
+    done
     # Offsets are kept for a year: a stack that was down for some weeks goes on
     # where it was.
     cat >"$config" <<END
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$listeners
+advertised.listeners=PLAINTEXT://127.0.0.1:$port$advertised
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$protocols
+inter.broker.listener.name=PLAINTEXT
 log.dirs=$data/log
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
