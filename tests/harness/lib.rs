@@ -15,6 +15,7 @@ pub mod api;
 pub mod check;
 pub mod clickhouse;
 pub mod history;
+pub mod links;
 pub mod log;
 pub mod process;
 pub mod proxy;
@@ -27,6 +28,7 @@ use std::{future::Future, time::Duration};
 
 pub use api::Api;
 pub use clickhouse::ClickHouse;
+pub use links::Links;
 pub use log::{Record, RecordLog};
 pub use process::Process;
 pub use proxy::{Ambush, Mode, Proxy, Request};

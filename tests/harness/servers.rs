@@ -31,7 +31,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it again, after it was killed: same port, same data. Does not
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Kills it where it runs and starts it again: same port, same data. Does not
     /// wait until it answers.
     pub fn restart(&mut self) {
         self.process.kill();
@@ -47,6 +52,9 @@ pub struct Shared {
     pub kafka: Server,
     /// The schema registry.
     pub registry: Server,
+    /// Further listeners of Kafka, for clients that come by a proxy: the port
+    /// of each, and the port where its proxy has to be.
+    pub proxied: [(u16, u16); 2],
     /// Where their data and logs lie; removed at the end.
     pub folder: tempfile::TempDir,
 }
@@ -61,13 +69,15 @@ impl Shared {
     /// Starts servers of one's own. Blocks.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the servers");
-        let mut kafka = kafka(&folder.path().join("kafka"));
+        let proxied = [(); 2].map(|()| (free_port(), free_port()));
+        let mut kafka = kafka(&folder.path().join("kafka"), &proxied);
         let mut registry = registry(&folder.path().join("registry"));
         wait_for(&mut kafka);
         wait_for(&mut registry);
         Self {
             kafka,
             registry,
+            proxied,
             folder,
         }
     }
@@ -106,13 +116,23 @@ pub fn free_port() -> u16 {
     panic!("no free port from 20000 to 32000")
 }
 
-/// Starts a Kafka of its own.
-pub fn kafka(data: &Path) -> Server {
+/// Starts a Kafka of its own, with further listeners: a port on which each
+/// listens, and the port of the proxy that it names to its clients.
+pub fn kafka(data: &Path, proxied: &[(u16, u16)]) -> Server {
+    let pairs: Vec<_> = proxied
+        .iter()
+        .map(|(listens, advertised)| format!("{listens}:{advertised}"))
+        .collect();
     start(
         "kafka",
         data,
         free_port(),
-        &["--controller-port".to_owned(), free_port().to_string()],
+        &[
+            "--controller-port".to_owned(),
+            free_port().to_string(),
+            "--proxied".to_owned(),
+            pairs.join(" "),
+        ],
     )
 }
 

@@ -15,7 +15,7 @@ use hubspot_sim::{Config, PortalConfig, Simulator};
 use serde_json::{Value, json};
 
 use crate::{
-    Api, ClickHouse, Process, RecordLog,
+    Api, ClickHouse, Links, Process, RecordLog,
     servers::{self, Server, Shared, free_port},
 };
 
@@ -36,6 +36,9 @@ pub struct StackBuilder {
     data_streams: Vec<(String, String)>,
     credentials: Vec<(String, String)>,
     own_servers: bool,
+    links: bool,
+    parts: bool,
+    clickhouse_data: Option<PathBuf>,
 }
 
 impl StackBuilder {
@@ -43,6 +46,28 @@ impl StackBuilder {
     #[must_use]
     pub fn own_servers(mut self) -> Self {
         self.own_servers = true;
+        self
+    }
+
+    /// Puts a proxy into every connection between two parts, with a Kafka and
+    /// a registry of its own.
+    #[must_use]
+    pub fn links(mut self) -> Self {
+        self.links = true;
+        self.own_servers()
+    }
+
+    /// Starts neither a worker nor an instance of data-streams.
+    #[must_use]
+    pub fn without_services(mut self) -> Self {
+        self.parts = false;
+        self
+    }
+
+    /// Has ClickHouse keep its data in a folder that is there already.
+    #[must_use]
+    pub fn clickhouse_in(mut self, folder: &Path) -> Self {
+        self.clickhouse_data = Some(folder.to_owned());
         self
     }
 
@@ -108,7 +133,9 @@ impl StackBuilder {
         for (name, content) in &self.credentials {
             std::fs::write(credentials.join(name), content).unwrap();
         }
-        let clickhouse_data = folder.path().join("clickhouse");
+        let clickhouse_data = self
+            .clickhouse_data
+            .unwrap_or_else(|| folder.path().join("clickhouse"));
         let clickhouse = tokio::task::spawn_blocking(move || {
             let mut server = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
             servers::wait_for(&mut server);
@@ -136,7 +163,6 @@ impl StackBuilder {
             // not wait for HubSpot's fifteen seconds.
             ("INDEX_LAG".to_owned(), "500ms".to_owned()),
         ]);
-        worker.extend(self.worker);
         common.extend([
             (
                 "CLICKHOUSE_URL".to_owned(),
@@ -145,6 +171,20 @@ impl StackBuilder {
             ("CLICKHOUSE_USER".to_owned(), "writer".to_owned()),
             ("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()),
         ]);
+        let links = match &own {
+            Some(own) if self.links => {
+                let hubspot = simulator.base_url();
+                let (_, hubspot) = hubspot.rsplit_once(':').expect("a port");
+                Some(Links::new(own, hubspot.parse().unwrap(), clickhouse.port).await)
+            }
+            _ => None,
+        };
+        if let Some(links) = &links {
+            worker.extend(links.of_worker());
+            common.extend(links.of_data_streams());
+        }
+        // What a scenario says counts.
+        worker.extend(self.worker);
         common.extend(self.data_streams);
         let mut stack = Stack {
             simulator,
@@ -153,13 +193,16 @@ impl StackBuilder {
             clickhouse,
             prefix,
             own,
+            links,
             folder,
             worker_variables: worker,
             data_streams_variables: common,
         };
-        stack.add_worker();
-        stack.add_data_streams();
-        stack.api().ready().await;
+        if self.parts {
+            stack.add_worker();
+            stack.add_data_streams();
+            stack.api().ready().await;
+        }
         stack
     }
 }
@@ -188,6 +231,7 @@ pub struct Stack {
     pub prefix: String,
     /// Kafka and registry, where they are its own.
     pub own: Option<Shared>,
+    links: Option<Links>,
     folder: tempfile::TempDir,
     worker_variables: Vec<(String, String)>,
     data_streams_variables: Vec<(String, String)>,
@@ -208,12 +252,30 @@ impl Stack {
             data_streams: Vec::new(),
             credentials: Vec::new(),
             own_servers: false,
+            links: false,
+            parts: true,
+            clickhouse_data: None,
         }
     }
 
     /// Kafka and registry.
     pub fn servers(&self) -> &Shared {
         self.own.as_ref().unwrap_or_else(|| Shared::get())
+    }
+
+    /// The proxies between the parts, where the scenario has asked for them.
+    pub fn links(&self) -> &Links {
+        self.links.as_ref().expect("a scenario with links")
+    }
+
+    /// Kafka and registry of its own, to be stopped.
+    pub fn own_servers(&mut self) -> &mut Shared {
+        self.own.as_mut().expect("a scenario with its own servers")
+    }
+
+    /// Folder of the services' logs and credentials.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Starts one more worker.
@@ -243,9 +305,17 @@ impl Stack {
 
     /// Starts one more instance of data-streams.
     pub fn add_data_streams(&mut self) {
+        self.add_data_streams_with(&[]);
+    }
+
+    /// Starts one more instance of data-streams, with more variables.
+    pub fn add_data_streams_with(&mut self, more: &[(&str, &str)]) {
         let number = self.instances.len() + 1;
         let port = free_port();
         let mut variables = self.data_streams_variables.clone();
+        for (name, value) in more {
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
         variables.push(("API_ADDRESS".to_owned(), format!("127.0.0.1:{port}")));
         let process = Process::start(
             "data-streams",
