@@ -116,33 +116,8 @@ impl StackBuilder {
             std::process::id(),
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
-        let own_servers = self.own_servers;
-        let own = tokio::task::spawn_blocking(move || {
-            if own_servers {
-                return Some(Shared::start());
-            }
-            Shared::get();
-            None
-        })
-        .await
-        .unwrap();
+        let (own, clickhouse, folder) = self.servers().await;
         let shared = own.as_ref().unwrap_or_else(|| Shared::get());
-        let folder = tempfile::tempdir().unwrap();
-        let credentials = folder.path().join("credentials");
-        std::fs::create_dir_all(&credentials).unwrap();
-        for (name, content) in &self.credentials {
-            std::fs::write(credentials.join(name), content).unwrap();
-        }
-        let clickhouse_data = self
-            .clickhouse_data
-            .unwrap_or_else(|| folder.path().join("clickhouse"));
-        let clickhouse = tokio::task::spawn_blocking(move || {
-            let mut server = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
-            servers::wait_for(&mut server);
-            server
-        })
-        .await
-        .unwrap();
         let simulator = Simulator::start(self.simulator).await.unwrap();
         let mut common = vec![
             ("KAFKA_BOOTSTRAP".to_owned(), shared.bootstrap()),
@@ -157,7 +132,7 @@ impl StackBuilder {
             ("HUBSPOT_ACCESS_TOKEN".to_owned(), TOKEN.to_owned()),
             (
                 "CREDENTIALS_DIR".to_owned(),
-                credentials.display().to_string(),
+                folder.path().join("credentials").display().to_string(),
             ),
             // The simulator's search lags by little, so that a scenario does
             // not wait for HubSpot's fifteen seconds.
@@ -204,6 +179,36 @@ impl StackBuilder {
             stack.api().ready().await;
         }
         stack
+    }
+
+    /// Kafka and registry where they are its own, ClickHouse, and the folder
+    /// of all else.
+    async fn servers(&self) -> (Option<Shared>, Server, tempfile::TempDir) {
+        let own_servers = self.own_servers;
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = folder.path().join("credentials");
+        std::fs::create_dir_all(&credentials).unwrap();
+        for (name, content) in &self.credentials {
+            std::fs::write(credentials.join(name), content).unwrap();
+        }
+        let clickhouse_data = self
+            .clickhouse_data
+            .clone()
+            .unwrap_or_else(|| folder.path().join("clickhouse"));
+        let (own, clickhouse) = tokio::task::spawn_blocking(move || {
+            let own = if own_servers {
+                Some(Shared::start())
+            } else {
+                Shared::get();
+                None
+            };
+            let mut clickhouse = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
+            servers::wait_for(&mut clickhouse);
+            (own, clickhouse)
+        })
+        .await
+        .unwrap();
+        (own, clickhouse, folder)
     }
 }
 
