@@ -57,8 +57,10 @@ check: ## Format, lints, docs, dependency policy, layering
 	@infra/check.sh
 
 .PHONY: bench
-bench: ## The benchmarks, as a table
-	@echo "there are no benchmarks yet" >&2; exit 1
+bench: ## The benchmarks, as a table (ONLY=name,name RUNS=3 SIZE=tiny|default|full)
+	@$(NATIVE) install
+	cargo build --release -p worker -p data-streams -p hubspot-sim -p bench
+	@cargo run --quiet --release -p bench
 
 .PHONY: ci
 ci: check test ## What CI runs

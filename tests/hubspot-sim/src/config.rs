@@ -72,6 +72,9 @@ pub struct PortalConfig {
     pub properties: u16,
     /// Contact properties that an object has set, about.
     pub set_properties: u16,
+    /// Objects of a type beyond so many share the values of earlier ones, so
+    /// that millions fit into memory; 0 is all different.
+    pub distinct: u32,
     /// Random changes a second.
     pub changes_per_second: f64,
     /// Where it is kept; nowhere where absent.
@@ -99,6 +102,7 @@ impl Default for PortalConfig {
             seed: 1,
             properties: 49,
             set_properties: 35,
+            distinct: 0,
             changes_per_second: 0.0,
             state_dir: None,
             utc_offset_minutes: -300,

@@ -8,13 +8,16 @@ mod list;
 mod portal_info;
 mod search;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     answer::Answer,
+    definitions::Definitions,
     json,
     portal::Portal,
+    record::Record,
     route::{self, Kind, Route},
+    select::Selection,
     table::Table,
 };
 
@@ -102,12 +105,41 @@ fn no_such_type(name: &str) -> Answer {
     )
 }
 
-/// The page of `table` is written by `rows`; commas between.
-fn separate(out: &mut Vec<u8>, first: &mut bool) {
-    if !*first {
-        out.push(b',');
+/// The objects of an answer, taken out of the portal: they are written while
+/// others already ask.
+struct Page {
+    definitions: Arc<Definitions>,
+    selection: Selection,
+    records: Vec<Record>,
+}
+
+impl Page {
+    fn new(table: &Table, selection: Selection) -> Self {
+        Self {
+            definitions: Arc::clone(&table.definitions),
+            selection,
+            records: Vec::with_capacity(100),
+        }
     }
-    *first = false;
+
+    /// Bytes to set aside for it.
+    fn size_hint(&self) -> usize {
+        let each = match &self.selection {
+            Selection::All => 2_048,
+            Selection::Some(places) => 256 + 48 * places.len(),
+        };
+        256 + each * self.records.len()
+    }
+
+    /// Writes the objects, with commas between.
+    fn write(&self, out: &mut Vec<u8>) {
+        for (number, record) in self.records.iter().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            record.write_selected(&self.definitions, &self.selection, out);
+        }
+    }
 }
 
 /// The scopes that open an object type: any one of them does.

@@ -23,6 +23,8 @@ pub(crate) struct Origin {
     pub(crate) properties: u16,
     pub(crate) set_properties: u16,
     pub(crate) archived_percent: f64,
+    #[serde(default)]
+    pub(crate) distinct: u32,
 }
 
 /// A change with its time.
@@ -102,6 +104,7 @@ mod tests {
             properties: 49,
             set_properties: 35,
             archived_percent: 1.0,
+            distinct: 0,
         };
         let change = |id| Change::Archive {
             object_type: "contacts".to_owned(),

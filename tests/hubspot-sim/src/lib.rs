@@ -22,6 +22,7 @@ mod limits;
 mod portal;
 mod query;
 mod record;
+mod rendering;
 mod requests;
 mod route;
 mod seed;
@@ -30,6 +31,7 @@ mod serve;
 mod stamp;
 mod state;
 mod table;
+mod values;
 mod wire;
 mod words;
 

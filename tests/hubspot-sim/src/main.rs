@@ -48,6 +48,10 @@ struct Args {
     /// Contact properties that an object has set, about.
     #[arg(long, env = "HUBSPOT_SIM_SET_PROPERTIES", default_value_t = 35)]
     set_properties: u16,
+    /// Objects of a type beyond so many share the values of earlier ones, so
+    /// that millions fit into memory; 0 is all different.
+    #[arg(long, env = "HUBSPOT_SIM_DISTINCT", default_value_t = 0)]
+    distinct: u32,
     /// Sleep before each answer, in ms.
     #[arg(long, env = "HUBSPOT_SIM_LATENCY_MS", default_value_t = 0)]
     latency_ms: u64,
@@ -122,6 +126,7 @@ impl Args {
             seed: self.seed,
             properties: self.properties,
             set_properties: self.set_properties,
+            distinct: self.distinct,
             changes_per_second: self.changes_per_second,
             state_dir: self.state_dir,
             prerender: self.prerender,

@@ -66,6 +66,7 @@ impl Portal {
             properties: config.properties,
             set_properties: config.set_properties,
             archived_percent: config.archived_percent,
+            distinct: config.distinct,
         };
         let (mut journal, mut entries) = (None, Vec::new());
         if let Some(folder) = &config.state_dir {
@@ -79,6 +80,7 @@ impl Portal {
             properties: origin.properties,
             set_properties: origin.set_properties,
             archived_percent: origin.archived_percent,
+            distinct: origin.distinct,
             ..config.clone()
         };
         let mut state = State::seeded(&config, origin.base_ms);
@@ -90,10 +92,7 @@ impl Portal {
             last_ms = last_ms.max(entry.at);
         }
         if config.prerender {
-            state
-                .tables
-                .iter_mut()
-                .for_each(crate::table::Table::prerender);
+            state.tables.iter().for_each(crate::table::Table::prerender);
         }
         // A clock that was moved forward does not fall back over a restart.
         let behind = u64::try_from(last_ms - clock.now_ms()).unwrap_or(0);

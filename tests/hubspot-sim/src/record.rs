@@ -2,82 +2,16 @@
 //!
 //! It must not know of endpoints, pages or filters.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use crate::{
     definitions::{Definitions, Source},
     json::quote,
+    rendering::{Hole, Rendering},
     select::Selection,
     stamp,
+    values::Values,
 };
-
-/// Rendered objects above this size are not kept: a portal with 1,000
-/// properties sends tens of kilobytes of nulls an object.
-const KEEP_RENDERED_BELOW: usize = 8 * 1024;
-
-/// The values of an object, packed: two allocations whatever their number.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Values {
-    /// Place of the property and end of its value in the text, by place.
-    entries: Box<[(u16, u32)]>,
-    text: Box<str>,
-}
-
-impl Values {
-    /// Packs values; they must come ordered by place.
-    pub(crate) fn pack<'a>(values: impl IntoIterator<Item = (u16, &'a str)>) -> Self {
-        let (mut entries, mut text) = (Vec::new(), String::new());
-        for (place, value) in values {
-            text.push_str(value);
-            entries.push((place, u32::try_from(text.len()).unwrap_or(u32::MAX)));
-        }
-        Self {
-            entries: entries.into(),
-            text: text.into(),
-        }
-    }
-
-    /// The value at a place; `""` is one that was cleared.
-    pub(crate) fn get(&self, place: u16) -> Option<&str> {
-        let at = self
-            .entries
-            .binary_search_by_key(&place, |entry| entry.0)
-            .ok()?;
-        self.slice(at)
-    }
-
-    fn slice(&self, at: usize) -> Option<&str> {
-        let end = self.entries.get(at)?.1 as usize;
-        let start = match at.checked_sub(1) {
-            Some(before) => self.entries.get(before)?.1 as usize,
-            None => 0,
-        };
-        self.text.get(start..end)
-    }
-
-    /// All values by place.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &str)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .filter_map(|(at, &(place, _))| Some((place, self.slice(at)?)))
-    }
-
-    /// Sets values: `None` takes one out, `""` clears it and stays visible.
-    pub(crate) fn set(&mut self, changes: &[(u16, Option<&str>)]) {
-        let mut all: Vec<(u16, &str)> = self
-            .iter()
-            .filter(|(place, _)| changes.iter().all(|(p, _)| p != place))
-            .collect();
-        all.extend(
-            changes
-                .iter()
-                .filter_map(|&(place, value)| Some((place, value?))),
-        );
-        all.sort_by_key(|(place, _)| *place);
-        *self = Self::pack(all);
-    }
-}
 
 /// One object.
 #[derive(Debug, Clone)]
@@ -86,31 +20,34 @@ pub(crate) struct Record {
     pub(crate) created_ms: i64,
     pub(crate) updated_ms: i64,
     pub(crate) archived_ms: Option<i64>,
-    pub(crate) values: Values,
-    /// The object with all properties, and the version of the definitions.
-    rendered: Option<(u32, Bytes)>,
+    /// Objects of a large portal share them.
+    pub(crate) values: Arc<Values>,
 }
 
 impl Record {
-    pub(crate) fn new(id: u64, created_ms: i64, updated_ms: i64, values: Values) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        created_ms: i64,
+        updated_ms: i64,
+        values: impl Into<Arc<Values>>,
+    ) -> Self {
         Self {
             id,
             created_ms,
             updated_ms,
             archived_ms: None,
-            values,
-            rendered: None,
+            values: values.into(),
         }
     }
 
-    /// Must follow each change of a field.
-    pub(crate) fn touch(&mut self) {
-        self.rendered = None;
+    /// Sets values: `None` takes one out, `""` clears it and stays visible.
+    pub(crate) fn set(&mut self, changes: &[(u16, Option<&str>)]) {
+        self.values = Arc::new(self.values.with(changes));
     }
 
     /// Writes the object as it is now, with the properties selected.
     pub(crate) fn write_selected(
-        &mut self,
+        &self,
         definitions: &Definitions,
         selection: &Selection,
         out: &mut Vec<u8>,
@@ -123,27 +60,14 @@ impl Record {
         }
     }
 
-    /// Writes the object with all properties of the portal.
-    pub(crate) fn write_all(&mut self, definitions: &Definitions, out: &mut Vec<u8>) {
-        if let Some((version, bytes)) = &self.rendered
-            && *version == definitions.version
-        {
-            out.extend_from_slice(bytes);
-            return;
-        }
-        let start = out.len();
-        self.write(
-            definitions,
-            definitions.all_active().map(|(place, _)| place),
-            self.updated_ms,
-            out,
-        );
-        if let Some(written) = out
-            .get(start..)
-            .filter(|it| it.len() <= KEEP_RENDERED_BELOW)
-        {
-            self.rendered = Some((definitions.version, Bytes::copy_from_slice(written)));
-        }
+    /// Writes the object with all properties of the portal; what does not
+    /// belong to this object alone is rendered once.
+    pub(crate) fn write_all(&self, definitions: &Definitions, out: &mut Vec<u8>) {
+        let rendering = self.values.rendered(definitions.version, || {
+            let places = definitions.all_active().map(|(place, _)| place);
+            render(&self.values, definitions, places)
+        });
+        self.fill(&rendering, self.updated_ms, out);
     }
 
     /// Writes the object with some properties; one without value is `null`.
@@ -157,44 +81,26 @@ impl Record {
         updated_ms: i64,
         out: &mut Vec<u8>,
     ) {
+        self.fill(&render(&self.values, definitions, places), updated_ms, out);
+    }
+
+    /// Writes a rendering of its values with what is this object's own.
+    fn fill(&self, rendering: &Rendering, updated_ms: i64, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
-        let id = number.format(self.id);
-        out.extend_from_slice(b"{\"id\":\"");
-        out.extend_from_slice(id.as_bytes());
-        out.extend_from_slice(b"\",\"properties\":{");
-        let mut first = true;
-        for place in places {
-            let Some(definition) = definitions.at(place) else {
-                continue;
-            };
-            if !first {
-                out.push(b',');
-            }
-            first = false;
-            quote(out, &definition.name);
-            out.push(b':');
-            match definition.source {
-                Source::Stored => match self.values.get(place) {
-                    Some(value) => quote(out, value),
-                    None => out.extend_from_slice(b"null"),
-                },
-                Source::Id => {
-                    out.push(b'"');
-                    out.extend_from_slice(id.as_bytes());
-                    out.push(b'"');
-                }
-                Source::Created => write_time(out, self.created_ms),
-                Source::Modified => write_time(out, updated_ms),
-            }
-        }
-        out.extend_from_slice(b"},\"createdAt\":");
-        write_time(out, self.created_ms);
-        out.extend_from_slice(b",\"updatedAt\":");
-        write_time(out, updated_ms);
+        let id = number.format(self.id).as_bytes();
+        let (created, updated) = (
+            stamp::iso_bytes(self.created_ms),
+            stamp::iso_bytes(updated_ms),
+        );
+        rendering.fill(out, |hole| match hole {
+            Hole::Id => id,
+            Hole::Created => &created,
+            Hole::Modified => &updated,
+        });
         if let Some(archived_ms) = self.archived_ms {
-            out.extend_from_slice(b",\"archived\":true,\"archivedAt\":");
-            write_time(out, archived_ms);
-            out.push(b'}');
+            out.extend_from_slice(b",\"archived\":true,\"archivedAt\":\"");
+            stamp::write_iso(out, archived_ms);
+            out.extend_from_slice(b"\"}");
         } else {
             out.extend_from_slice(b",\"archived\":false}");
         }
@@ -221,8 +127,47 @@ impl Record {
     }
 }
 
-fn write_time(out: &mut Vec<u8>, ms: i64) {
-    out.push(b'"');
-    stamp::write_iso(out, ms);
-    out.push(b'"');
+/// The object up to `archived`.
+fn render(
+    values: &Values,
+    definitions: &Definitions,
+    places: impl IntoIterator<Item = u16>,
+) -> Rendering {
+    let mut out = Rendering::default();
+    out.text(b"{\"id\":\"");
+    out.hole(Hole::Id);
+    out.text(b"\",\"properties\":{");
+    let mut first = true;
+    for place in places {
+        let Some(definition) = definitions.at(place) else {
+            continue;
+        };
+        if !first {
+            out.text(b",");
+        }
+        first = false;
+        quote(out.bytes(), &definition.name);
+        out.text(b":");
+        let hole = match definition.source {
+            Source::Stored => {
+                match values.get(place) {
+                    Some(value) => quote(out.bytes(), value),
+                    None => out.text(b"null"),
+                }
+                continue;
+            }
+            Source::Id => Hole::Id,
+            Source::Created => Hole::Created,
+            Source::Modified => Hole::Modified,
+        };
+        out.text(b"\"");
+        out.hole(hole);
+        out.text(b"\"");
+    }
+    out.text(b"},\"createdAt\":\"");
+    out.hole(Hole::Created);
+    out.text(b"\",\"updatedAt\":\"");
+    out.hole(Hole::Modified);
+    out.text(b"\"");
+    out
 }

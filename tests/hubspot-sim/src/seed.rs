@@ -2,14 +2,17 @@
 //!
 //! It must not know of changes, which come on top of it.
 
+use std::sync::Arc;
+
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     config::PortalConfig,
     definitions::{Definition, Source},
-    record::{Record, Values},
+    record::Record,
     stamp::DAY_MS,
     state::State,
+    values::Values,
     words,
 };
 
@@ -20,6 +23,7 @@ pub(crate) fn fill(state: &mut State, config: &PortalConfig, base_ms: i64) {
         rows: config.contacts,
         properties: config.properties,
         set: config.set_properties,
+        distinct: config.distinct,
         defaults: words::CONTACT_PROPERTIES,
     };
     let companies = Plan {
@@ -27,6 +31,7 @@ pub(crate) fn fill(state: &mut State, config: &PortalConfig, base_ms: i64) {
         rows: config.companies,
         properties: config.properties.min(30),
         set: config.set_properties.min(22),
+        distinct: config.distinct,
         defaults: words::COMPANY_PROPERTIES,
     };
     let mut rng = StdRng::seed_from_u64(config.seed);
@@ -35,7 +40,7 @@ pub(crate) fn fill(state: &mut State, config: &PortalConfig, base_ms: i64) {
     for name in ["deals", "tickets", "products", "line_items", "leads"] {
         if let Some(table) = state.table_mut(name) {
             for (name, kind, field) in words::DEAL_PROPERTIES {
-                table.definitions.put(default_property(name, kind, field));
+                table.define(default_property(name, kind, field));
             }
         }
     }
@@ -57,6 +62,8 @@ struct Plan {
     rows: u32,
     properties: u16,
     set: u16,
+    /// Rows beyond so many share the values of earlier ones; 0 is all.
+    distinct: u32,
     defaults: &'static [(&'static str, &'static str, &'static str)],
 }
 
@@ -74,10 +81,10 @@ impl Plan {
         // The four system properties count among the portal's.
         let own = usize::from(self.properties).saturating_sub(4);
         for (name, kind, field) in self.defaults.iter().take(own) {
-            table.definitions.put(default_property(name, kind, field));
+            table.define(default_property(name, kind, field));
         }
         for number in 0..own.saturating_sub(self.defaults.len()) {
-            table.definitions.put(custom_property(number));
+            table.define(custom_property(number));
         }
         let stored: Vec<(u16, Definition)> = table
             .definitions
@@ -88,6 +95,7 @@ impl Plan {
         let share = (f64::from(self.set)
             / f64::from(u16::try_from(stored.len().max(1)).unwrap_or(u16::MAX)))
         .min(1.0);
+        let mut pool: Vec<Arc<Values>> = Vec::new();
         let mut ids = Vec::with_capacity(self.rows as usize);
         // Portals hold old, short ids and new, long ones.
         let mut id = 50;
@@ -104,16 +112,28 @@ impl Plan {
             };
             let created = base_ms - rng.random_range(DAY_MS..1_100 * DAY_MS);
             let updated = rng.random_range(created..base_ms - 60_000);
-            let mut values: Vec<(u16, String)> = Vec::with_capacity(stored.len());
-            for (order, (place, definition)) in stored.iter().enumerate() {
-                // The first ones are names, which every object has.
-                if order < 3 || rng.random_bool(share) {
-                    let value = words::value(definition, rng, u64::from(row), base_ms);
-                    values.push((*place, value));
+            let values = if self.distinct > 0 && row >= self.distinct {
+                let earlier = rng.random_range(0..pool.len().max(1));
+                pool.get(earlier).cloned().unwrap_or_default()
+            } else {
+                let mut values: Vec<(u16, String)> = Vec::with_capacity(stored.len());
+                for (order, (place, definition)) in stored.iter().enumerate() {
+                    // The first ones are names, which every object has.
+                    if order < 3 || rng.random_bool(share) {
+                        let value = words::value(definition, rng, u64::from(row), base_ms);
+                        values.push((*place, value));
+                    }
                 }
-            }
-            let packed = Values::pack(values.iter().map(|(place, value)| (*place, value.as_str())));
-            let mut record = Record::new(id, created, updated, packed);
+                let packed = values.iter().map(|(place, value)| (*place, value.as_str()));
+                let packed = Values::pack(packed);
+                if self.distinct > 0 {
+                    pool.push(Arc::new(packed.shared()));
+                    pool.last().cloned().unwrap_or_default()
+                } else {
+                    Arc::new(packed)
+                }
+            };
+            let mut record = Record::new(id, created, updated, values);
             if rng.random_bool(archived_percent / 100.0) {
                 record.archived_ms = Some(rng.random_range(updated..base_ms));
             } else {

@@ -30,11 +30,16 @@ pub(crate) fn write_iso(out: &mut Vec<u8>, ms: i64) {
     out.push(b'Z');
 }
 
-/// `ms` as `2026-01-02T03:04:05.678Z`.
-pub fn iso(ms: i64) -> String {
+/// `ms` as `2026-01-02T03:04:05.678Z`, in ASCII.
+pub(crate) fn iso_bytes(ms: i64) -> Vec<u8> {
     let mut out = Vec::with_capacity(24);
     write_iso(&mut out, ms);
-    String::from_utf8(out).unwrap_or_default()
+    out
+}
+
+/// `ms` as `2026-01-02T03:04:05.678Z`.
+pub fn iso(ms: i64) -> String {
+    String::from_utf8(iso_bytes(ms)).unwrap_or_default()
 }
 
 /// The day of `ms` as `2026-01-02`.

@@ -165,30 +165,32 @@ impl State {
             } => {
                 let mut definition = (**definition).clone();
                 definition.updated_at = at;
-                self.need(object_type)?.definitions.put(definition);
+                self.need(object_type)?.define(definition);
             }
             Change::ArchiveProperty { object_type, name } => {
-                let definitions = &mut self.need(object_type)?.definitions;
-                let mut definition = definitions
+                let table = self.need(object_type)?;
+                let mut definition = table
+                    .definitions
                     .active(name)
                     .map(|(_, definition)| definition.clone())
                     .ok_or_else(|| ChangeError::NoSuchProperty(name.clone()))?;
                 definition.archived_at = Some(at);
-                definitions.put(definition);
+                table.define(definition);
             }
             Change::RelabelProperty {
                 object_type,
                 name,
                 label,
             } => {
-                let definitions = &mut self.need(object_type)?.definitions;
-                let mut definition = definitions
+                let table = self.need(object_type)?;
+                let mut definition = table
+                    .definitions
                     .active(name)
                     .map(|(_, definition)| definition.clone())
                     .ok_or_else(|| ChangeError::NoSuchProperty(name.clone()))?;
                 label.clone_into(&mut definition.label);
                 definition.updated_at = at;
-                definitions.put(definition);
+                table.define(definition);
             }
             Change::AddType { name, type_id } if self.place(name).is_none() => {
                 self.tables

@@ -2,14 +2,18 @@
 //!
 //! It must not know of HTTP, nor of the other types of the portal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     change::{ChangeError, Properties},
     definitions::{Definition, Definitions, Source},
     digest::{Digest, object_hash},
     index::SearchIndex,
-    record::{Record, Values},
+    record::Record,
+    values::Values,
 };
 
 /// One object type of a portal.
@@ -19,7 +23,8 @@ pub(crate) struct Table {
     pub(crate) name: String,
     /// HubSpot's id of the type, such as `0-1`.
     pub(crate) type_id: String,
-    pub(crate) definitions: Definitions,
+    /// Shared with answers that are being written.
+    pub(crate) definitions: Arc<Definitions>,
     pub(crate) live: BTreeMap<u64, Record>,
     pub(crate) archived: BTreeMap<u64, Record>,
     /// Ids that were merged away, with the id that took their place.
@@ -92,15 +97,20 @@ impl Table {
                 source,
                 ..Definition::new(name, kind, field_type)
             };
-            table.definitions.put(definition);
+            table.define(definition);
         }
         table
     }
 
+    /// Adds a definition, or replaces the one of that name.
+    pub(crate) fn define(&mut self, definition: Definition) {
+        Arc::make_mut(&mut self.definitions).put(definition);
+    }
+
     /// Renders each object, so that the first page costs what all others do.
-    pub(crate) fn prerender(&mut self) {
+    pub(crate) fn prerender(&self) {
         let mut scratch = Vec::new();
-        for record in self.live.values_mut().chain(self.archived.values_mut()) {
+        for record in self.live.values().chain(self.archived.values()) {
             record.write_all(&self.definitions, &mut scratch);
             scratch.clear();
         }
@@ -128,7 +138,7 @@ impl Table {
             return Err(ChangeError::IdInUse(id));
         }
         let mut record = Record::new(id, at, at, Values::default());
-        record.values.set(&self.places(properties)?);
+        record.set(&self.places(properties)?);
         self.insert(record, at);
         Ok(id)
     }
@@ -149,8 +159,7 @@ impl Table {
             let Some(record) = self.live.get_mut(id) else {
                 continue;
             };
-            record.values.set(&places);
-            record.touch();
+            record.set(&places);
             if let Some(ms) = modified_ms {
                 record.updated_ms = ms;
                 self.index.note(now_ms + self.index_lag_ms, *id, Some(ms));
@@ -162,7 +171,6 @@ impl Table {
     pub(crate) fn archive(&mut self, id: u64, at: i64) -> Result<(), ChangeError> {
         let mut record = self.live.remove(&id).ok_or(ChangeError::NoSuchObject(id))?;
         record.archived_ms = Some(at);
-        record.touch();
         self.archived.insert(id, record);
         self.index.note(at + self.index_lag_ms, id, None);
         Ok(())
@@ -174,7 +182,6 @@ impl Table {
             .remove(&id)
             .ok_or(ChangeError::NoSuchObject(id))?;
         record.archived_ms = None;
-        record.touch();
         self.insert(record, at);
         Ok(())
     }
@@ -220,14 +227,13 @@ impl Table {
         }
         let away = away.join(";");
         // Values come from the primary; the other fills the gaps.
-        let mut values = secondary.values.clone();
         let wins: Vec<(u16, Option<&str>)> = primary
             .values
             .iter()
             .map(|(place, value)| (place, Some(value)))
             .collect();
-        values.set(&wins);
-        values.set(&[(merged_place, Some(&away))]);
+        let values = secondary.values.with(&wins);
+        let values = values.with(&[(merged_place, Some(&away))]);
         let created_ms = primary.created_ms.min(secondary.created_ms);
         let winner = self.next_id();
         for id in [first, second] {

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Ask, no_such_type, separate};
+use super::{Ask, Page, no_such_type};
 use crate::{answer::Answer, portal::Data, select, stamp, state::singular};
 
 #[derive(Debug, Deserialize)]
@@ -49,23 +49,15 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
         }
     }
     let kind = singular(&table.name).to_uppercase();
-    let definitions = &table.definitions;
-    let all = if ask.archived() {
-        &mut table.archived
-    } else {
-        &mut table.live
-    };
-    let mut out = Vec::with_capacity(wanted.len() * 2_048 + 256);
-    out.extend_from_slice(b"{\"status\":\"COMPLETE\",\"results\":[");
-    let mut first = true;
+    let mut page = Page::new(table, selection);
     // No order is promised, and the one of the inputs is not kept.
     for id in wanted.iter().rev() {
-        let Some(record) = all.get_mut(id) else {
-            continue;
-        };
-        separate(&mut out, &mut first);
-        record.write_selected(definitions, &selection, &mut out);
+        page.records.extend(rows(ask, table).get(id).cloned());
     }
+    drop(data);
+    let mut out = Vec::with_capacity(page.size_hint());
+    out.extend_from_slice(b"{\"status\":\"COMPLETE\",\"results\":[");
+    page.write(&mut out);
     out.push(b']');
     if !missing.is_empty() {
         let message = format!(

@@ -4,14 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ask, no_such_type, separate};
-use crate::{
-    answer::Answer,
-    config::CursorMode,
-    portal::Data,
-    record::Record,
-    select::{self, Selection},
-};
+use super::{Ask, Page, no_such_type};
+use crate::{answer::Answer, config::CursorMode, portal::Data, record::Record, select};
 
 pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     let limit = ask.limit(10, 100)?;
@@ -24,36 +18,32 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     let name = &ask.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
     let selection = select::of_query(selections, table, ask.names().as_deref());
-    let archived = ask.archived();
-    let (definitions, rows) = (
-        &table.definitions,
-        if archived {
-            &mut table.archived
-        } else {
-            &mut table.live
-        },
-    );
+    let rows = if ask.archived() {
+        &table.archived
+    } else {
+        &table.live
+    };
     let start = start(rows, cursor, after.as_deref())?;
-    let mut out = Vec::with_capacity(limit * 2_048);
-    out.extend_from_slice(b"{\"results\":[");
-    let mut first = true;
+    let mut page = Page::new(table, selection);
     let mut next = None;
-    for (shown, (id, record)) in rows.range_mut(start..).enumerate() {
+    for (shown, (id, record)) in rows.range(start..).enumerate() {
         if shown == limit {
-            next = Some(*id);
+            next = Some(match cursor {
+                CursorMode::Id => id.to_string(),
+                CursorMode::Opaque => opaque(*id),
+                CursorMode::Offset => rows.range(..id).count().to_string(),
+            });
             break;
         }
-        separate(&mut out, &mut first);
-        record.write_selected(definitions, &selection, &mut out);
+        page.records.push(record.clone());
     }
+    drop(data);
+    let mut out = Vec::with_capacity(page.size_hint());
+    out.extend_from_slice(b"{\"results\":[");
+    page.write(&mut out);
     out.push(b']');
     // At the end there is no `paging` at all.
-    if let Some(id) = next {
-        let after = match cursor {
-            CursorMode::Id => id.to_string(),
-            CursorMode::Opaque => opaque(id),
-            CursorMode::Offset => rows.range(..id).count().to_string(),
-        };
+    if let Some(after) = next {
         let paging = format!(
             ",\"paging\":{{\"next\":{{\"after\":\"{after}\",\"link\":\
              \"https://api.hubapi.com/crm/objects/v3/{name}?after={after}\"}}}}"
@@ -116,20 +106,7 @@ pub(super) fn one(ask: &Ask<'_>) -> Result<Answer, Answer> {
     };
     let record = rows.get(&id).ok_or_else(Answer::not_found)?;
     let mut out = Vec::new();
-    match selection {
-        Selection::All => {
-            let places = table.definitions.all_active().map(|(place, _)| place);
-            record.write(&table.definitions, places, record.updated_ms, &mut out);
-        }
-        Selection::Some(places) => {
-            record.write(
-                &table.definitions,
-                places.iter().copied(),
-                record.updated_ms,
-                &mut out,
-            );
-        }
-    }
+    record.write_selected(&table.definitions, &selection, &mut out);
     Ok(Answer::rendered(out))
 }
 

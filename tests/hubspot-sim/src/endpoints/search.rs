@@ -2,12 +2,13 @@
 //!
 //! It must not know how filters compare: that is the query engine's.
 
-use super::{Ask, no_such_type, separate};
+use super::{Ask, Page, no_such_type};
 use crate::{
     answer::Answer,
     portal::Data,
     query::{self, Oddity, Refused},
-    select::{self, Selection},
+    record::Record,
+    select,
 };
 
 pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
@@ -41,32 +42,22 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
         Refused::EpochZero => Answer::error(500, "INTERNAL_ERROR", "internal error"),
     })?;
     let names = body.properties.iter().map(String::as_str);
-    let places: Vec<u16> = match select::of_names(table, names, !body.properties.is_empty()) {
-        Selection::All => table
-            .definitions
-            .all_active()
-            .map(|(place, _)| place)
-            .collect(),
-        Selection::Some(places) => places.to_vec(),
-    };
-    let mut out = Vec::with_capacity(found.rows.len() * 400);
-    out.extend_from_slice(format!("{{\"total\":{},\"results\":[", found.total).as_bytes());
-    let mut first = true;
+    let selection = select::of_names(table, names, !body.properties.is_empty());
+    let mut page = Page::new(table, selection);
     for (id, modified_ms) in found.rows {
         // What has gone since it was indexed is shown as the index has it.
-        let Some(record) = table.live.get(&id).or_else(|| table.archived.get(&id)) else {
-            continue;
-        };
-        separate(&mut out, &mut first);
-        let mut record = record.clone();
-        record.archived_ms = None;
-        record.write(
-            &table.definitions,
-            places.iter().copied(),
-            modified_ms,
-            &mut out,
-        );
+        if let Some(record) = table.live.get(&id).or_else(|| table.archived.get(&id)) {
+            page.records.push(Record {
+                updated_ms: modified_ms,
+                archived_ms: None,
+                ..record.clone()
+            });
+        }
     }
+    drop(data);
+    let mut out = Vec::with_capacity(page.size_hint());
+    out.extend_from_slice(format!("{{\"total\":{},\"results\":[", found.total).as_bytes());
+    page.write(&mut out);
     out.push(b']');
     if let Some(next) = found.next {
         out.extend_from_slice(

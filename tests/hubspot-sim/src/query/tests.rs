@@ -4,16 +4,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{definitions::Definition, record::Values};
+use crate::{definitions::Definition, values::Values};
 
 fn table(rows: &[(u64, i64)]) -> Table {
     let mut table = Table::new("companies", "0-2", 0);
-    table
-        .definitions
-        .put(Definition::new("name", "string", "text"));
-    table
-        .definitions
-        .put(Definition::new("size", "number", "number"));
+    table.define(Definition::new("name", "string", "text"));
+    table.define(Definition::new("size", "number", "number"));
     let place = table.definitions.place("size").unwrap();
     for &(id, ms) in rows {
         let size = (id % 10).to_string();

@@ -1,0 +1,97 @@
+//! The benchmarks as a program: runs what is asked for, prints a table.
+//!
+//! It must not know what a benchmark measures.
+
+mod result;
+mod suite;
+mod system;
+mod table;
+mod usage;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    suite::{Benchmark, Scale},
+    system::Servers,
+    table::{Table, say},
+};
+
+/// Measures the system over real servers and prints a table.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Runs only the benchmarks whose name contains one of these words,
+    /// separated by commas.
+    #[arg(long, env, default_value = "")]
+    only: String,
+
+    /// Runs of each benchmark; the table shows the median and the spread.
+    #[arg(long, env, default_value_t = 3)]
+    runs: usize,
+
+    /// How much data: `tiny` shows that it works, `default` is the table of
+    /// the README, `full` takes as long as it takes.
+    #[arg(long, env, value_enum, default_value_t = Size::Default)]
+    size: Size,
+
+    /// Lists the benchmarks and runs none.
+    #[arg(long)]
+    list: bool,
+}
+
+/// How much data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Size {
+    /// Little: shows that the benchmark works.
+    Tiny,
+    /// As in the README.
+    Default,
+    /// As in the README, and beyond: more records, longer runs.
+    Full,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = tokio::runtime::Runtime::new()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(run(args)));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("stopped by a failure: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether each benchmark ran to its end; a goal that is not reached is no
+/// failure.
+async fn run(args: Args) -> anyhow::Result<bool> {
+    let words: Vec<&str> = args.only.split(',').filter(|it| !it.is_empty()).collect();
+    let chosen: Vec<Benchmark> = suite::all()
+        .into_iter()
+        .filter(|it| words.is_empty() || words.iter().any(|word| it.name.contains(word)))
+        .collect();
+    if args.list {
+        for it in &chosen {
+            say(it.name);
+        }
+        return Ok(true);
+    }
+    anyhow::ensure!(!chosen.is_empty(), "no benchmark is named like {words:?}");
+    let servers = Servers::start().await?;
+    let mut table = Table::default();
+    let mut complete = true;
+    for benchmark in chosen {
+        let scale = Scale {
+            size: args.size,
+            runs: args.runs.max(1),
+        };
+        complete &= suite::run(&benchmark, &servers, scale, &mut table).await;
+    }
+    table.print();
+    Ok(complete)
+}

@@ -1,0 +1,95 @@
+//! What a benchmark has found: readings with their goals.
+//!
+//! It must not know how they are shown.
+
+/// What a reading should be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Goal {
+    /// It is shown beside others and has no goal of its own.
+    None,
+    /// At least that much.
+    AtLeast(f64),
+    /// At most that much.
+    AtMost(f64),
+    /// At most that many times the baseline of the same run.
+    RatioAtMost(f64),
+}
+
+/// One number of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reading {
+    /// What it is; the same in each run.
+    pub(crate) name: String,
+    /// Its value.
+    pub(crate) value: f64,
+    /// The unit of the value.
+    pub(crate) unit: &'static str,
+    /// What it should be.
+    pub(crate) goal: Goal,
+    /// What it is compared with, measured in the same run.
+    pub(crate) baseline: Option<f64>,
+}
+
+impl Reading {
+    /// A reading without goal or baseline.
+    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            goal: Goal::None,
+            baseline: None,
+        }
+    }
+
+    /// Gives it a goal.
+    pub(crate) fn goal(self, goal: Goal) -> Self {
+        Self { goal, ..self }
+    }
+
+    /// Gives it a baseline.
+    pub(crate) fn against(self, baseline: f64) -> Self {
+        Self {
+            baseline: Some(baseline),
+            ..self
+        }
+    }
+}
+
+/// The middle of `values`; zero of none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which that share of `values` lies; zero of none.
+pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return 0.0;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a place in a short list"
+    )]
+    let place = (share * last as f64).round() as usize;
+    sorted.get(place.min(last)).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_whatever_the_order() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!(median(&[]).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_highest_quantile_is_the_largest() {
+        assert!((quantile(&[3.0, 9.0, 2.0], 1.0) - 9.0).abs() < f64::EPSILON);
+    }
+}

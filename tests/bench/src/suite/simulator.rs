@@ -1,0 +1,110 @@
+//! What the simulator costs, which runs on the same cores as the system that
+//! is measured: pages of the list with all properties.
+//!
+//! It must not know how the simulator does it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::Scale;
+use crate::{
+    result::{Goal, Reading},
+    system::{System, TOKEN},
+    usage,
+};
+
+/// Clients that read at once.
+const CLIENTS: u32 = 4;
+
+pub(super) async fn run(scale: Scale) -> anyhow::Result<Vec<Reading>> {
+    let contacts: u32 = scale.of(1_000, 1_000_000, 3_000_000);
+    let folder = tempfile::tempdir()?;
+    let builder = System::of(contacts).simulator("HUBSPOT_SIM_DISTINCT", "50000");
+    let (process, url) = builder.start_simulator(folder.path()).await?;
+    let before = usage::of(process.pid())?;
+    let (pages, _) = read_pages(&url, scale.of(Duration::from_millis(200), SPAN, SPAN)).await?;
+    let after = usage::of(process.pid())?;
+    let records = f64::from(pages * 100);
+    Ok(vec![
+        Reading::new(
+            "records of the list per CPU second",
+            records / (after.cpu_seconds - before.cpu_seconds).max(0.01),
+            "records/s",
+        )
+        .goal(Goal::AtLeast(200_000.0)),
+        Reading::new(
+            format!("memory with {contacts} contacts"),
+            after.resident_mib,
+            "MiB",
+        ),
+    ])
+}
+
+/// How long pages are read.
+const SPAN: Duration = Duration::from_secs(4);
+
+/// Reads pages for a while, each client from a place of its own; how many, and
+/// in how many seconds.
+pub(super) async fn read_pages(url: &str, span: Duration) -> anyhow::Result<(u32, f64)> {
+    let http = reqwest::Client::new();
+    let properties = property_names(&http, url).await?;
+    let began = Instant::now();
+    let clients = (0..CLIENTS).map(|client| {
+        let list = format!("{url}/crm/objects/2026-09/contacts?limit=100&properties={properties}");
+        tokio::spawn(follow(http.clone(), list, client, began + span))
+    });
+    let mut pages = 0;
+    for read in futures::future::join_all(clients).await {
+        pages += read??;
+    }
+    Ok((pages, began.elapsed().as_secs_f64()))
+}
+
+async fn follow(
+    http: reqwest::Client,
+    list: String,
+    client: u32,
+    until: Instant,
+) -> anyhow::Result<u32> {
+    // Ids lie in the billions; a place where no object is will do.
+    let first = format!("{}", 20_000_000_000_u64 + u64::from(client) * 100_000);
+    let (mut after, mut pages) = (first.clone(), 0);
+    while Instant::now() < until {
+        let request = http.get(format!("{list}&after={after}")).bearer_auth(TOKEN);
+        let page = request.send().await?.error_for_status()?.bytes().await?;
+        after = next(&page).unwrap_or_else(|| first.clone());
+        pages += 1;
+    }
+    Ok(pages)
+}
+
+/// The cursor at the end of a page.
+fn next(page: &[u8]) -> Option<String> {
+    let tail = page.get(page.len().saturating_sub(300)..)?;
+    let tail = String::from_utf8_lossy(tail);
+    let (_, rest) = tail.rsplit_once("\"next\":{\"after\":\"")?;
+    Some(rest.split_once('"')?.0.to_owned())
+}
+
+async fn property_names(http: &reqwest::Client, url: &str) -> anyhow::Result<String> {
+    let request = http.get(format!("{url}/crm/properties/2026-09/contacts"));
+    let answer: Value = request.bearer_auth(TOKEN).send().await?.json().await?;
+    let results = answer.get("results").and_then(Value::as_array);
+    let names = results.context("the portal has no properties")?.iter();
+    let names: Vec<&str> = names.filter_map(|it| it.get("name")?.as_str()).collect();
+    Ok(names.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_is_found_at_the_end_of_a_page() {
+        let page = br#"{"results":[{"id":"1"}],"paging":{"next":{"after":"17","link":"x"}}}"#;
+        assert_eq!(next(page).as_deref(), Some("17"));
+        assert_eq!(next(br#"{"results":[]}"#), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! Rendered JSON with holes: what many objects have in common, once, and the
+//! places where each puts what is its own.
+//!
+//! It must not know what the JSON says.
+
+/// What an object puts into a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hole {
+    /// Its id.
+    Id,
+    /// The time of its creation.
+    Created,
+    /// The time of its last change.
+    Modified,
+}
+
+/// Text with holes.
+#[derive(Debug, Default)]
+pub(crate) struct Rendering {
+    text: Vec<u8>,
+    /// Where in the text each hole is, in order.
+    holes: Vec<(usize, Hole)>,
+}
+
+impl Rendering {
+    /// Adds text.
+    pub(crate) fn text(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
+    }
+
+    /// The text so far, for who adds to it.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Adds a hole.
+    pub(crate) fn hole(&mut self, hole: Hole) {
+        self.holes.push((self.text.len(), hole));
+    }
+
+    /// Gives back what is allocated and not used.
+    pub(crate) fn shrink(mut self) -> Self {
+        self.text.shrink_to_fit();
+        self.holes.shrink_to_fit();
+        self
+    }
+
+    /// Bytes of the text.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Writes the text with its holes filled.
+    pub(crate) fn fill<'a>(&self, out: &mut Vec<u8>, own: impl Fn(Hole) -> &'a [u8]) {
+        let mut rest = self.text.as_slice();
+        let mut done = 0;
+        for &(place, hole) in &self.holes {
+            let (before, after) = rest.split_at_checked(place - done).unwrap_or((rest, &[]));
+            out.extend_from_slice(before);
+            out.extend_from_slice(own(hole));
+            (rest, done) = (after, place);
+        }
+        out.extend_from_slice(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_filled_where_they_are() {
+        let mut rendering = Rendering::default();
+        rendering.hole(Hole::Id);
+        rendering.text(b"a");
+        rendering.hole(Hole::Id);
+        rendering.hole(Hole::Created);
+        rendering.text(b"b");
+        let mut out = b">".to_vec();
+        rendering.fill(&mut out, |hole| if hole == Hole::Id { b"12" } else { b"" });
+        assert_eq!(out, b">12a12b");
+    }
+}

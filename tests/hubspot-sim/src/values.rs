@@ -1,0 +1,114 @@
+//! The values of an object, packed, with their rendering.
+//!
+//! It must not know whose values they are: many objects may share them.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::rendering::Rendering;
+
+/// Renderings above this size are kept only where objects share them: a portal
+/// with 1,000 properties sends tens of kilobytes of nulls an object.
+const KEEP_RENDERED_BELOW: usize = 8 * 1024;
+
+/// Values by place: two allocations whatever their number.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    /// Place of the property and end of its value in the text, by place.
+    entries: Box<[(u16, u32)]>,
+    text: Box<str>,
+    /// Whether more objects than one have them.
+    shared: bool,
+    /// With all properties, and the version of the definitions.
+    rendered: RwLock<Option<(u32, Arc<Rendering>)>>,
+}
+
+impl Values {
+    /// Packs values; they must come ordered by place.
+    pub(crate) fn pack<'a>(values: impl IntoIterator<Item = (u16, &'a str)>) -> Self {
+        let (mut entries, mut text) = (Vec::new(), String::new());
+        for (place, value) in values {
+            text.push_str(value);
+            entries.push((place, u32::try_from(text.len()).unwrap_or(u32::MAX)));
+        }
+        Self {
+            entries: entries.into(),
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    /// For more objects than one.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            shared: true,
+            ..self
+        }
+    }
+
+    /// The value at a place; `""` is one that was cleared.
+    pub(crate) fn get(&self, place: u16) -> Option<&str> {
+        let at = self
+            .entries
+            .binary_search_by_key(&place, |entry| entry.0)
+            .ok()?;
+        self.slice(at)
+    }
+
+    fn slice(&self, at: usize) -> Option<&str> {
+        let end = self.entries.get(at)?.1 as usize;
+        let start = match at.checked_sub(1) {
+            Some(before) => self.entries.get(before)?.1 as usize,
+            None => 0,
+        };
+        self.text.get(start..end)
+    }
+
+    /// All values by place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(at, &(place, _))| Some((place, self.slice(at)?)))
+    }
+
+    /// These with changes: `None` takes one out, `""` clears it and stays
+    /// visible.
+    pub(crate) fn with(&self, changes: &[(u16, Option<&str>)]) -> Self {
+        let mut all: Vec<(u16, &str)> = self
+            .iter()
+            .filter(|(place, _)| changes.iter().all(|(p, _)| p != place))
+            .collect();
+        all.extend(
+            changes
+                .iter()
+                .filter_map(|&(place, value)| Some((place, value?))),
+        );
+        all.sort_by_key(|(place, _)| *place);
+        Self::pack(all)
+    }
+
+    /// The rendering with all properties, made by `render` where there is none
+    /// for that version of the definitions.
+    pub(crate) fn rendered(
+        &self,
+        version: u32,
+        render: impl FnOnce() -> Rendering,
+    ) -> Arc<Rendering> {
+        let kept = self.rendered.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((kept_version, rendering)) = &*kept
+            && *kept_version == version
+        {
+            return Arc::clone(rendering);
+        }
+        drop(kept);
+        let rendering = Arc::new(render().shrink());
+        if self.shared || rendering.len() <= KEEP_RENDERED_BELOW {
+            let kept = Some((version, Arc::clone(&rendering)));
+            *self
+                .rendered
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = kept;
+        }
+        rendering
+    }
+}
