@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use harness::{
     Api, ClickHouse, Process,
-    servers::{self, Server},
+    servers::{Server, Shared},
 };
 use rdkafka::{
     admin::{AdminClient, AdminOptions},
@@ -26,41 +26,23 @@ use crate::usage::{self, Usage};
 
 /// Kafka and the registry, for all runs.
 #[derive(Debug)]
-pub(crate) struct Servers {
-    /// Kafka.
-    pub(crate) kafka: Server,
-    /// The schema registry.
-    pub(crate) registry: Server,
-    // Last, so that the servers have ended when it is removed.
-    _folder: tempfile::TempDir,
-}
+pub(crate) struct Servers(Shared);
 
 impl Servers {
     /// Starts both.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(|| {
-            let folder = tempfile::tempdir()?;
-            let mut kafka = servers::kafka(&folder.path().join("kafka"));
-            let mut registry = servers::registry(&folder.path().join("registry"));
-            servers::wait_for(&mut kafka);
-            servers::wait_for(&mut registry);
-            Ok(Self {
-                kafka,
-                registry,
-                _folder: folder,
-            })
-        })
-        .await?
+        let started = tokio::task::spawn_blocking(Shared::start).await;
+        started.map(Self).context("the servers do not start")
     }
 
     /// `host:port` of Kafka.
     pub(crate) fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.kafka.port)
+        self.0.bootstrap()
     }
 
     /// Confluent-compatible address of the registry.
     pub(crate) fn registry_url(&self) -> String {
-        format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry.port)
+        self.0.registry_url()
     }
 
     /// Removes the topics of a run, which would fill the disk.
@@ -192,8 +174,8 @@ impl System<'_> {
         [
             (WORKER, self.worker.pid()),
             (DATA_STREAMS, self.data_streams.pid()),
-            ("Kafka", self.servers.kafka.process.pid()),
-            ("registry", self.servers.registry.process.pid()),
+            ("Kafka", self.servers.0.kafka.process.pid()),
+            ("registry", self.servers.0.registry.process.pid()),
             ("ClickHouse", self.clickhouse.process.pid()),
             ("simulator", self.simulator.pid()),
         ]

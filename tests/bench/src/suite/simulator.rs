@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use super::Scale;
 use crate::{
@@ -42,21 +43,25 @@ pub(super) async fn run(scale: Scale) -> anyhow::Result<Vec<Reading>> {
     ])
 }
 
+/// No page takes that long.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long pages are read.
 const SPAN: Duration = Duration::from_secs(4);
 
 /// Reads pages for a while, each client from a place of its own; how many, and
 /// in how many seconds.
 pub(super) async fn read_pages(url: &str, span: Duration) -> anyhow::Result<(u32, f64)> {
-    let http = reqwest::Client::new();
+    let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let properties = property_names(&http, url).await?;
     let began = Instant::now();
-    let clients = (0..CLIENTS).map(|client| {
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
         let list = format!("{url}/crm/objects/2026-09/contacts?limit=100&properties={properties}");
-        tokio::spawn(follow(http.clone(), list, client, began + span))
-    });
+        clients.spawn(follow(http.clone(), list, client, began + span));
+    }
     let mut pages = 0;
-    for read in futures::future::join_all(clients).await {
+    while let Some(read) = clients.join_next().await {
         pages += read??;
     }
     Ok((pages, began.elapsed().as_secs_f64()))
