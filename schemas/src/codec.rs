@@ -175,6 +175,17 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn long(&mut self) -> Result<i64, DecodeError> {
+        // Nearly all are the lengths of short texts: one byte.
+        if let [first, rest @ ..] = self.rest
+            && *first < 0x80
+        {
+            self.rest = rest;
+            return Ok(i64::from(first >> 1) ^ -i64::from(first & 1));
+        }
+        self.long_of_many_bytes()
+    }
+
+    fn long_of_many_bytes(&mut self) -> Result<i64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = self.byte()?;
@@ -186,7 +197,8 @@ impl<'a> Reader<'a> {
         Err(DecodeError::OutOfRange)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(self.long()?)
             .ok()
             .ok_or(DecodeError::OutOfRange)?;
@@ -202,9 +214,15 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).map_err(DecodeError::NotUtf8)
     }
 
-    /// A string that has been read once before.
-    pub(crate) fn trusted_string(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes().ok()?).ok()
+    /// Passes over a string.
+    #[inline]
+    pub(crate) fn check_string(&mut self) -> Result<(), DecodeError> {
+        let bytes = self.bytes()?;
+        // Most are short and of ASCII, for which this is the faster test.
+        if !bytes.is_ascii() {
+            std::str::from_utf8(bytes).map_err(DecodeError::NotUtf8)?;
+        }
+        Ok(())
     }
 
     /// Entries of the next block of a map or an array; `None` at its end.

@@ -107,6 +107,19 @@ impl CrmRecord<'_, &PropertyMap> {
 impl<'a> CrmRecord<'a, Properties<'a>> {
     /// Reads a datum that was written with the current schema.
     pub fn decode(datum: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::read(datum, Properties::read)
+    }
+
+    /// Reads a datum that [`Self::decode`] has read before: the texts of its
+    /// properties are not checked again.
+    pub fn decode_again(datum: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::read(datum, Properties::read_again)
+    }
+
+    fn read(
+        datum: &'a [u8],
+        properties: impl FnOnce(&mut Reader<'a>) -> Result<Properties<'a>, DecodeError>,
+    ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(datum);
         let record = Self {
             portal_id: reader.long()?,
@@ -116,7 +129,7 @@ impl<'a> CrmRecord<'a, Properties<'a>> {
             updated_at: reader.long()?,
             archived: reader.boolean()?,
             deleted: reader.boolean()?,
-            properties: Properties::read(&mut reader)?,
+            properties: properties(&mut reader)?,
             connection: reader.string()?,
             run_id: reader.string()?,
             reason: reader.string()?,
@@ -160,6 +173,11 @@ impl Decoder {
         Ok(Self {
             foreign: Some(foreign),
         })
+    }
+
+    /// Whether the writer's schema is the current one.
+    pub fn is_current(&self) -> bool {
+        self.foreign.is_none()
     }
 
     /// The datum in the current schema's layout, for [`CrmRecord::decode`];

@@ -98,15 +98,25 @@ impl<'a> Properties<'a> {
     /// Takes the map at the reader's place, checking it to its end, so that
     /// the iteration cannot fail.
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Self::walk(reader, Reader::check_string)
+    }
+
+    /// Takes a map that has been read before: its texts are not checked again.
+    pub(crate) fn read_again(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Self::walk(reader, |reader| reader.bytes().map(|_text| ()))
+    }
+
+    fn walk(
+        reader: &mut Reader<'a>,
+        text: impl Fn(&mut Reader<'a>) -> Result<(), DecodeError>,
+    ) -> Result<Self, DecodeError> {
         let start = reader.rest();
         while let Some(count) = reader.block_count()? {
             for _ in 0..count {
-                reader.string()?;
+                text(reader)?;
                 match reader.long()? {
                     0 => {}
-                    1 => {
-                        reader.string()?;
-                    }
+                    1 => text(reader)?,
                     branch => return Err(DecodeError::Union { branch }),
                 }
             }
@@ -119,6 +129,19 @@ impl<'a> Properties<'a> {
 
     /// Names and values, `None` for a null.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
+        // INVARIANT: every text was checked when the map was read.
+        self.bytes().filter_map(|(name, value)| {
+            let name = std::str::from_utf8(name).ok()?;
+            match value {
+                Some(value) => Some((name, Some(std::str::from_utf8(value).ok()?))),
+                None => Some((name, None)),
+            }
+        })
+    }
+
+    /// The same as UTF-8 bytes, for who copies them: checking each text once
+    /// more costs as much as copying it.
+    pub fn bytes(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let mut reader = Reader::new(self.blocks);
         let mut left = 0;
         std::iter::from_fn(move || {
@@ -127,9 +150,9 @@ impl<'a> Properties<'a> {
             }
             left -= 1;
             // INVARIANT: `read` has walked the same bytes without an error.
-            let name = reader.trusted_string()?;
+            let name = reader.bytes().ok()?;
             let value = if reader.long().ok()? == 1 {
-                Some(reader.trusted_string()?)
+                Some(reader.bytes().ok()?)
             } else {
                 None
             };

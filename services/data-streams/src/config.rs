@@ -2,7 +2,10 @@
 //!
 //! It must not know what a setting does beyond whether it can be right.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use chassis::{kafka::KafkaArgs, registry::RegistryArgs};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -56,6 +59,11 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true)]
     pub clickhouse_password: Option<SecretString>,
 
+    /// Compression on the way to and from `ClickHouse`: none, lz4, or auto,
+    /// which is none on a loopback address, where it costs more than it gives.
+    #[arg(long, env, default_value = "auto", value_enum)]
+    pub clickhouse_compression: Compression,
+
     /// Rows of a batch at most.
     #[arg(long, env, default_value_t = 10_000)]
     pub batch_rows: usize,
@@ -67,6 +75,17 @@ pub struct Config {
     /// Milliseconds after which a batch goes out as it is.
     #[arg(long, env, default_value = "1000", value_parser = milliseconds)]
     pub batch_age: Duration,
+}
+
+/// Compression on the way to and from `ClickHouse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compression {
+    /// None on a loopback address, else LZ4.
+    Auto,
+    /// Never.
+    None,
+    /// Always.
+    Lz4,
 }
 
 /// Why the settings do not go together.
@@ -87,6 +106,15 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Whether what goes to and from `ClickHouse` is compressed.
+    pub fn compresses(&self) -> bool {
+        match self.clickhouse_compression {
+            Compression::None => false,
+            Compression::Lz4 => true,
+            Compression::Auto => !is_loopback(&self.clickhouse_url),
+        }
+    }
+
     /// Refuses settings that do not go together.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self
@@ -124,6 +152,19 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("a whole number of milliseconds is needed: {error}"))
 }
 
+/// Whether a URL's host is this machine.
+fn is_loopback(url: &str) -> bool {
+    let Ok(url) = url.parse::<axum::http::Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
@@ -137,6 +178,21 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Config::command().debug_assert();
+    }
+
+    #[test]
+    fn a_loopback_is_not_compressed_unless_told_so() {
+        for (url, compressed) in [
+            ("http://127.0.0.1:8123", false),
+            ("http://[::1]:8123/", false),
+            ("http://localhost:8123", false),
+            ("http://clickhouse:8123", true),
+            ("https://10.0.0.7:8443", true),
+        ] {
+            let config = parse(&["--clickhouse-url", url]);
+            assert_eq!(config.compresses(), compressed, "{url}");
+        }
+        assert!(parse(&["--clickhouse-compression", "lz4"]).compresses());
     }
 
     #[test]

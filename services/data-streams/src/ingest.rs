@@ -86,10 +86,18 @@ pub struct Block {
     pub table: String,
     /// The insert with its list of columns; only the store reads it.
     pub statement: String,
-    /// The encoded rows; only the store reads them.
-    pub bytes: Bytes,
+    /// The encoded rows, in pieces that follow each other; only the store
+    /// reads them.
+    pub parts: Vec<Bytes>,
     /// How many rows they are.
     pub rows: usize,
+}
+
+impl Block {
+    /// Size of the encoded rows.
+    pub fn size(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
 }
 
 /// What became of the rows given to [`Store::encode`].

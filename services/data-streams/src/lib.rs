@@ -98,6 +98,7 @@ async fn start(
         url: config.clickhouse_url.clone(),
         user: config.clickhouse_user.clone(),
         password: config.clickhouse_password.clone().unwrap_or_default(),
+        compress: config.compresses(),
     }));
     let ingest = Ingest::new(
         ingest::Settings {

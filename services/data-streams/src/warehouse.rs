@@ -223,7 +223,7 @@ impl Store for Warehouse {
     async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
         Ok(self
             .session
-            .insert(&block.statement, block.bytes.clone(), token)
+            .insert(&block.statement, &block.parts, token)
             .await?)
     }
 
@@ -304,7 +304,7 @@ fn block_for(raw: &str, table: &str, native: block::Native, rows: usize) -> Bloc
     Block {
         statement: format!("INSERT INTO {table} ({}) FORMAT Native", columns.join(", ")),
         table,
-        bytes: native.bytes.into(),
+        parts: native.parts,
         rows,
     }
 }

@@ -82,9 +82,21 @@ impl Decoders {
         let mut unresolved = HashMap::new();
         let mut data = Vec::with_capacity(messages.len());
         for message in messages {
-            data.push(self.datum(message, &mut unresolved).await);
+            data.push(match self.current(message) {
+                Some(datum) => datum,
+                None => self.datum(message, &mut unresolved).await,
+            });
         }
         data
+    }
+
+    /// What nearly every message is: one of the current schema.
+    fn current(&self, message: &Message) -> Option<Datum> {
+        let framed = codec::unframe(message.value.as_deref()?).ok()?;
+        match self.known.get(&framed.schema_id)? {
+            Found::Decoder(decoder) if decoder.is_current() => Some(Datum::AsIs),
+            _ => None,
+        }
     }
 
     async fn datum(&mut self, message: &Message, unresolved: &mut HashMap<u32, Found>) -> Datum {

@@ -82,7 +82,7 @@ impl Store for FakeStore {
         let block = Block {
             table: format!("{}.{}", target.destination, target.object_type),
             statement: String::new(),
-            bytes: Bytes::from(lines.join("\n")),
+            parts: vec![Bytes::from(lines.join("\n"))],
             rows: rows.len(),
         };
         Ok(Encoded {
@@ -101,7 +101,7 @@ impl Store for FakeStore {
             }
             Some(Fault::AwayAfterWrite) | None => {}
         }
-        let text = std::str::from_utf8(&block.bytes).unwrap();
+        let text = String::from_utf8(block.parts.concat()).unwrap();
         let rows: Vec<(i32, i64)> = text
             .lines()
             .map(|line| {

@@ -137,7 +137,7 @@ impl Inserter {
                     counter!(names::ROWS, "table" => table.clone())
                         .increment(u64::try_from(block.rows).unwrap_or_default());
                     counter!(names::BYTES, "table" => table)
-                        .increment(u64::try_from(block.bytes.len()).unwrap_or_default());
+                        .increment(u64::try_from(block.size()).unwrap_or_default());
                     return Ok(Outcome::Stored);
                 }
                 Err(error) => error,

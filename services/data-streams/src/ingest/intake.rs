@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use schemas::{CrmRecord, codec, default_destination};
-use sha2::{Digest as _, Sha256};
+use schemas::{CrmRecord, codec, default_destination, property_map::Properties};
 use tokio::sync::watch;
+use twox_hash::XxHash3_128;
 
 use super::{
     Block, Control, Row, Store, StoreError, StoreErrorKind, Tables, Target,
@@ -48,15 +48,20 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A row by its index; `None` where it is not a record.
-    fn row(&self, index: usize) -> Option<Result<Row<'_>, codec::DecodeError>> {
+    /// A row by its index; `None` where it is not a record. `read` is the
+    /// reader of its datum.
+    fn row<'s>(
+        &'s self,
+        index: usize,
+        read: ReadRecord<'s>,
+    ) -> Option<Result<Row<'s>, codec::DecodeError>> {
         let message = self.messages.get(index)?;
         let datum = match self.data.get(index)? {
             Datum::AsIs => codec::unframe(message.value.as_deref()?).ok()?.datum,
             Datum::Translated(datum) => datum,
             Datum::Poison { .. } | Datum::Held(_) => return None,
         };
-        Some(CrmRecord::decode(datum).map(|record| Row {
+        Some(read(datum).map(|record| Row {
             record,
             topic: &self.topic,
             partition: message.partition,
@@ -64,6 +69,8 @@ impl Source {
         }))
     }
 }
+
+type ReadRecord<'a> = fn(&'a [u8]) -> Result<CrmRecord<'a, Properties<'a>>, codec::DecodeError>;
 
 /// Rows that go into the tables of one target.
 #[derive(Debug, Clone)]
@@ -166,7 +173,7 @@ impl Sorter {
                         },
                     );
                 }
-                Datum::AsIs | Datum::Translated(_) => match source.row(index) {
+                Datum::AsIs | Datum::Translated(_) => match source.row(index, CrmRecord::decode) {
                     Some(Ok(row)) => {
                         let record = &row.record;
                         // Neighbours mostly share their target: no key is built for them.
@@ -349,7 +356,7 @@ impl Encoder {
     ) -> Result<Inserts, StoreError> {
         let decoded: Vec<Row<'_>> = rows
             .iter()
-            .filter_map(|index| source.row(*index)?.ok())
+            .filter_map(|index| source.row(*index, CrmRecord::decode_again)?.ok())
             .collect();
         if decoded.len() != rows.len() {
             // INVARIANT: a group holds only rows that were decoded before.
@@ -444,16 +451,18 @@ fn ranges(rows: &[Row<'_>]) -> BTreeMap<i32, (i64, i64)> {
 /// The same rows in the same encoding from the same place in the log, and
 /// nothing else, have the same token.
 fn token(block: &Block, topic: &str, ranges: &BTreeMap<i32, (i64, i64)>) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = XxHash3_128::new();
     for part in [&block.table, topic] {
-        hash.update(part.len().to_le_bytes());
-        hash.update(part);
+        hash.write(&part.len().to_le_bytes());
+        hash.write(part.as_bytes());
     }
     for (partition, (first, last)) in ranges {
-        hash.update(partition.to_le_bytes());
-        hash.update(first.to_le_bytes());
-        hash.update(last.to_le_bytes());
+        hash.write(&partition.to_le_bytes());
+        hash.write(&first.to_le_bytes());
+        hash.write(&last.to_le_bytes());
     }
-    hash.update(&block.bytes);
-    format!("{:x}", hash.finalize())
+    for part in &block.parts {
+        hash.write(part);
+    }
+    format!("{:032x}", hash.finish_128())
 }

@@ -6,6 +6,7 @@
 
 mod properties;
 
+use bytes::Bytes;
 use schemas::CrmRecord;
 
 use super::{layout::Layout, value::TIME_RANGE_MS};
@@ -17,8 +18,9 @@ use properties::{Cells, PropertyColumns};
 pub(crate) struct Native {
     /// Names in backticks come later; these are as they are.
     pub columns: Vec<String>,
-    /// The block.
-    pub bytes: Vec<u8>,
+    /// The block, in pieces as they were made: putting them together would
+    /// copy all of it.
+    pub parts: Vec<Bytes>,
 }
 
 /// Both blocks of one batch.
@@ -56,18 +58,14 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     wide.fixed("_object_id", "UInt64", &kept, |row| {
         row.record.object_id.to_le_bytes()
     });
-    for (column, cells) in layout.columns.iter().zip(&properties.cells) {
+    for (column, cells) in layout.columns.iter().zip(properties.cells) {
         // A column without a value in the whole block takes its default.
         if cells.used {
-            wide.column(
-                &column.name,
-                column.kind.sql(),
-                &[&cells.nulls, &cells.values],
-            );
+            wide.column(&column.name, column.kind.sql(), [cells.nulls, cells.values]);
         }
     }
-    if properties.has_extra {
-        wide.column("_extra", "String", &[&properties.extra]);
+    if let Some(texts) = properties.extra.texts() {
+        wide.column("_extra", "String", [texts]);
     }
     let mut changes = Writer::new(kept.len());
     lineage(&mut changes, &kept, "");
@@ -76,7 +74,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     });
     changes.text("object_type", &kept, |row| row.record.object_type);
     changes.text("reason", &kept, |row| row.record.reason);
-    changes.column("properties", "String", &[&properties.json]);
+    changes.column("properties", "String", [properties.json]);
     Blocks {
         wide: wide.finish(),
         changes: changes.finish(),
@@ -155,16 +153,23 @@ fn lineage(out: &mut Writer, rows: &[&Row<'_>], prefix: &str) {
         out.column(
             &name("merged_into"),
             "Nullable(UInt64)",
-            &[&cells.nulls, &cells.values],
+            [cells.nulls, cells.values],
         );
     }
 }
+
+/// Columns at least this large stay where they are; smaller ones are put
+/// together, as each piece is a chunk of the request.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A block under construction.
 struct Writer {
     rows: usize,
     columns: Vec<String>,
-    body: Vec<u8>,
+    /// Pieces that are complete.
+    parts: Vec<Bytes>,
+    /// The piece that grows.
+    open: Vec<u8>,
 }
 
 impl Writer {
@@ -172,20 +177,32 @@ impl Writer {
         Self {
             rows,
             columns: Vec::new(),
-            body: Vec::new(),
+            parts: Vec::new(),
+            open: Vec::new(),
         }
     }
 
     fn head(&mut self, name: &str, kind: &str) {
-        write_string(&mut self.body, name);
-        write_string(&mut self.body, kind);
+        write_string(&mut self.open, name);
+        write_string(&mut self.open, kind);
         self.columns.push(name.to_owned());
     }
 
-    fn column(&mut self, name: &str, kind: &str, parts: &[&[u8]]) {
+    fn column<const N: usize>(&mut self, name: &str, kind: &str, parts: [Vec<u8>; N]) {
         self.head(name, kind);
         for part in parts {
-            self.body.extend_from_slice(part);
+            if part.len() < PIECE_BYTES {
+                self.open.extend_from_slice(&part);
+            } else {
+                self.close();
+                self.parts.push(part.into());
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.parts.push(std::mem::take(&mut self.open).into());
         }
     }
 
@@ -197,8 +214,9 @@ impl Writer {
         value: impl Fn(&Row<'_>) -> [u8; N],
     ) {
         self.head(name, kind);
+        self.open.reserve(rows.len() * N);
         for row in rows {
-            self.body.extend_from_slice(&value(row));
+            self.open.extend_from_slice(&value(row));
         }
     }
 
@@ -210,18 +228,19 @@ impl Writer {
     ) {
         self.head(name, "String");
         for row in rows {
-            write_string(&mut self.body, value(row));
+            write_string(&mut self.open, value(row));
         }
     }
 
-    fn finish(self) -> Native {
-        let mut bytes = Vec::with_capacity(self.body.len() + 20);
-        write_varint(&mut bytes, self.columns.len());
-        write_varint(&mut bytes, self.rows);
-        bytes.extend_from_slice(&self.body);
+    fn finish(mut self) -> Native {
+        self.close();
+        let mut head = Vec::new();
+        write_varint(&mut head, self.columns.len());
+        write_varint(&mut head, self.rows);
+        self.parts.insert(0, head.into());
         Native {
             columns: self.columns,
-            bytes,
+            parts: self.parts,
         }
     }
 }

@@ -81,6 +81,22 @@ pub(crate) struct Column {
     pub kind: ColumnType,
     /// What its comment says.
     pub note: Note,
+    /// The property's name as the key of a JSON object, colon included.
+    pub json_key: Vec<u8>,
+}
+
+impl Column {
+    /// A column of that name and type.
+    pub(crate) fn new(name: String, kind: ColumnType, note: Note) -> Self {
+        let mut json_key = serde_json::to_vec(&note.property).unwrap_or_default();
+        json_key.push(b':');
+        Self {
+            name,
+            kind,
+            note,
+            json_key,
+        }
+    }
 }
 
 /// The comment of a column, as JSON.
@@ -166,11 +182,7 @@ impl Layout {
         for (name, kind, comment) in rows {
             let column = ColumnType::from_sql(kind)
                 .zip(serde_json::from_str::<Note>(comment).ok())
-                .map(|(kind, note)| Column {
-                    name: name.to_owned(),
-                    kind,
-                    note,
-                });
+                .map(|(kind, note)| Column::new(name.to_owned(), kind, note));
             if let Some(column) = column.filter(|_| !name.starts_with('_')) {
                 layout.push(column);
             }
@@ -252,7 +264,7 @@ impl Layout {
                 Some(_) | None => {
                     let name = free_name(&property.name, &taken);
                     taken.insert(name.clone());
-                    changes.push(Change::Add(Column { name, kind, note }));
+                    changes.push(Change::Add(Column::new(name, kind, note)));
                 }
             }
         }

@@ -31,12 +31,16 @@ pub struct Settings {
     pub user: String,
     /// That user's password.
     pub password: SecretString,
+    /// Whether blocks and answers are compressed on the way: it costs both
+    /// sides more CPU than a loopback does.
+    pub compress: bool,
 }
 
 /// A pool of connections.
 #[derive(Clone)]
 pub(crate) struct Session {
     client: Client,
+    compress: bool,
 }
 
 impl fmt::Debug for Session {
@@ -55,16 +59,24 @@ impl Session {
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_LIMIT)
             .build(connector);
+        let compression = if settings.compress {
+            Compression::Lz4
+        } else {
+            Compression::None
+        };
         let client = Client::with_http_client(http)
             .with_url(settings.url.trim_end_matches('/'))
             .with_user(&settings.user)
             .with_password(settings.password.expose_secret())
-            .with_compression(Compression::Lz4)
+            .with_compression(compression)
             .with_product_info("data-streams", env!("CARGO_PKG_VERSION"))
             // On by default; it would answer before the rows are stored.
             .with_setting("async_insert", "0")
             .with_setting("wait_end_of_query", "1");
-        Self { client }
+        Self {
+            client,
+            compress: settings.compress,
+        }
     }
 
     /// For queries with rows.
@@ -93,32 +105,58 @@ impl Session {
         }
     }
 
-    /// Inserts one block of Native bytes; the same token inserts once.
+    /// Inserts one block of Native bytes, given in pieces; the same token
+    /// inserts once.
     pub(crate) async fn insert(
         &self,
         statement: &str,
-        bytes: Bytes,
+        parts: &[Bytes],
         token: &str,
     ) -> Result<(), Error> {
-        const ACTION: &str = "insert a block";
-        // Compressing 16 MB takes long enough to hold up other tasks.
-        let compressed =
-            tokio::task::spawn_blocking(move || CompressedData::new(&bytes, Compression::Lz4))
-                .await
-                .map_err(|error| Error::Answer {
-                    action: ACTION,
-                    reason: error.to_string(),
-                })?
-                .during(ACTION)?;
         let mut insert = self
             .client
             .insert_formatted_with(statement)
             .with_setting("insert_deduplicate", "1")
+            // The engine would put each block through a merge of its own, for
+            // rows of one key within it. A read or a merge drops those too.
+            .with_setting("optimize_on_insert", "0")
             .with_setting("insert_deduplication_token", token);
-        self.within(ACTION, async {
-            insert.send_compressed(compressed).await?;
+        if self.compress {
+            let compressed = compressed(parts.to_vec()).await?;
+            return self
+                .within(INSERT, async {
+                    for part in compressed {
+                        insert.send_compressed(part).await?;
+                    }
+                    insert.end().await
+                })
+                .await;
+        }
+        self.within(INSERT, async {
+            for part in parts {
+                insert.send(part.clone()).await?;
+            }
             insert.end().await
         })
         .await
     }
+}
+
+const INSERT: &str = "insert a block";
+
+/// Compressing 16 MB takes long enough to hold up other tasks.
+async fn compressed(parts: Vec<Bytes>) -> Result<Vec<CompressedData>, Error> {
+    let compress = move || {
+        parts
+            .iter()
+            .map(|part| CompressedData::new(part, Compression::Lz4))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    tokio::task::spawn_blocking(compress)
+        .await
+        .map_err(|error| Error::Answer {
+            action: INSERT,
+            reason: error.to_string(),
+        })?
+        .during(INSERT)
 }

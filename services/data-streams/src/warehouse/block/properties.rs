@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{write_bytes, write_string};
+use super::write_bytes;
 use crate::{
     ingest::Row,
     warehouse::{
@@ -38,8 +38,10 @@ impl Cells {
 
     pub(super) fn pad(&mut self, rows: usize, width: usize) {
         let missing = rows.saturating_sub(self.nulls.len());
-        self.nulls.resize(self.nulls.len() + missing, 1);
-        self.values.resize(self.values.len() + missing * width, 0);
+        if missing > 0 {
+            self.nulls.resize(self.nulls.len() + missing, 1);
+            self.values.resize(self.values.len() + missing * width, 0);
+        }
     }
 
     /// Whether this row already has its value.
@@ -63,18 +65,19 @@ impl Cells {
 pub(super) struct PropertyColumns {
     pub(super) cells: Vec<Cells>,
     /// `_extra` as encoded strings.
-    pub(super) extra: Vec<u8>,
-    pub(super) has_extra: bool,
+    pub(super) extra: Extra,
     /// All properties as encoded strings, for `changes`.
     pub(super) json: Vec<u8>,
 }
+
+/// Rows after which the room that the others will take is known well enough.
+const SAMPLE_ROWS: usize = 256;
 
 impl PropertyColumns {
     pub(super) fn encode(layout: &Layout, rows: &[&Row<'_>]) -> Self {
         let mut out = Self {
             cells: layout.columns.iter().map(|_| Cells::default()).collect(),
-            extra: Vec::new(),
-            has_extra: false,
+            extra: Extra::default(),
             json: Vec::new(),
         };
         let mut finder = Finder::new(layout);
@@ -83,17 +86,20 @@ impl PropertyColumns {
         let mut extra = Object::default();
         let mut unknown = HashSet::new();
         for (at, row) in rows.iter().enumerate() {
+            if at == SAMPLE_ROWS {
+                out.reserve(rows.len());
+            }
             json.clear();
             extra.clear();
             unknown.clear();
             finder.start_row();
-            for (name, value) in row.record.properties.iter() {
+            for (name, value) in row.record.properties.bytes() {
                 let Some(value) = value.filter(|value| !value.is_empty()) else {
                     continue;
                 };
                 let place = finder.place(name);
-                let Some((kind, cells)) = place.and_then(|place| {
-                    Some((layout.columns.get(place)?.kind, out.cells.get_mut(place)?))
+                let Some((column, cells)) = place.and_then(|place| {
+                    Some((layout.columns.get(place)?, out.cells.get_mut(place)?))
                 }) else {
                     // ClickHouse refuses a path twice in one value.
                     if unknown.insert(name) {
@@ -105,20 +111,71 @@ impl PropertyColumns {
                 if cells.has(at) {
                     continue; // A name twice in one record: the first counts.
                 }
-                json.push(name, value);
-                if !kept.store(cells, kind, at, value) {
+                json.push_known(&column.json_key, value);
+                if !kept.store(cells, column.kind, at, value) {
                     extra.push(name, value);
                 }
             }
-            out.has_extra |= !extra.is_empty();
             write_bytes(&mut out.json, json.close());
-            write_bytes(&mut out.extra, extra.close());
+            out.extra.take(at, &mut extra);
         }
         for (column, cells) in layout.columns.iter().zip(&mut out.cells) {
-            cells.pad(rows.len(), Cells::width(column.kind));
+            if cells.used {
+                cells.pad(rows.len(), Cells::width(column.kind));
+            }
         }
+        out.extra.pad(rows.len());
         kept.report();
         out
+    }
+
+    /// Makes room for all rows by what the first have taken, so that no buffer
+    /// grows by doubling: that would copy it, and hold twice its size.
+    fn reserve(&mut self, rows: usize) {
+        let more = |taken: usize| {
+            let all = taken.saturating_mul(rows) / SAMPLE_ROWS;
+            (all + all / 16).saturating_sub(taken)
+        };
+        self.json.reserve_exact(more(self.json.len()));
+        for cells in self.cells.iter_mut().filter(|cells| cells.used) {
+            cells.nulls.reserve_exact(rows - cells.nulls.len());
+            cells.values.reserve_exact(more(cells.values.len()));
+        }
+    }
+}
+
+/// The texts of `_extra`. Nearly every row's is empty.
+#[derive(Default)]
+pub(super) struct Extra {
+    texts: Vec<u8>,
+    rows: usize,
+}
+
+impl Extra {
+    fn take(&mut self, row: usize, extra: &mut Object) {
+        if !extra.is_empty() {
+            self.fill(row);
+            write_bytes(&mut self.texts, extra.close());
+            self.rows += 1;
+        }
+    }
+
+    fn fill(&mut self, rows: usize) {
+        while self.rows < rows {
+            write_bytes(&mut self.texts, b"{}");
+            self.rows += 1;
+        }
+    }
+
+    fn pad(&mut self, rows: usize) {
+        if self.rows > 0 {
+            self.fill(rows);
+        }
+    }
+
+    /// As encoded strings; `None` where every row's is empty.
+    pub(super) fn texts(self) -> Option<Vec<u8>> {
+        (self.rows > 0).then_some(self.texts)
     }
 }
 
@@ -131,14 +188,17 @@ struct Kept {
 
 impl Kept {
     /// Puts a value into its column; false where its text has to be kept too.
-    fn store(&mut self, cells: &mut Cells, kind: ColumnType, row: usize, text: &str) -> bool {
+    fn store(&mut self, cells: &mut Cells, kind: ColumnType, row: usize, bytes: &[u8]) -> bool {
         let width = Cells::width(kind);
+        if kind == ColumnType::Text {
+            cells.open(row, width);
+            write_bytes(&mut cells.values, bytes);
+            return true;
+        }
+        // INVARIANT: the bytes are a text, checked when the record was read.
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
         match kind {
-            ColumnType::Text => {
-                cells.open(row, width);
-                write_string(&mut cells.values, text);
-                true
-            }
+            ColumnType::Text => true,
             ColumnType::Number => self.settle(value::number(text), |v| {
                 cells.take(row, width, &v.to_le_bytes());
             }),
@@ -181,22 +241,29 @@ impl Kept {
     }
 }
 
+/// How far a property is looked for along the chain: so many in a row may be
+/// unset before their successor costs a hash.
+const CHAIN_STEPS: usize = 8;
+
 /// Finds a property's column. Properties come in the same order in every
-/// record, so the one that followed last time is tried first.
+/// record, with some left out: each column knows which one follows it in that
+/// order, as far as the rows before have shown it.
 struct Finder<'l> {
     layout: &'l Layout,
-    /// By place, plus one for the start of a row: the place that followed.
+    /// By place, plus one for the start of a row: the place that follows.
     follows: Vec<usize>,
     last: usize,
 }
 
 impl<'l> Finder<'l> {
     fn new(layout: &'l Layout) -> Self {
-        let follows = (0..=layout.columns.len()).map(|place| place + 1).collect();
+        let start = layout.columns.len();
+        let mut follows: Vec<usize> = (1..=start).collect();
+        follows.push(0);
         Self {
             layout,
             follows,
-            last: layout.columns.len(),
+            last: start,
         }
     }
 
@@ -204,21 +271,28 @@ impl<'l> Finder<'l> {
         self.last = self.layout.columns.len();
     }
 
-    fn place(&mut self, name: &str) -> Option<usize> {
-        let guess = self.follows.get(self.last).copied().unwrap_or_default();
-        let guessed = self
-            .layout
-            .columns
-            .get(guess)
-            .is_some_and(|c| c.note.property == name);
-        // A guess may be a column of an earlier type, which takes no more.
-        let place = if guessed && self.layout.is_current(guess) {
-            guess
-        } else {
-            self.layout.current(name)?.0
-        };
-        if let Some(follows) = self.follows.get_mut(self.last) {
-            *follows = place;
+    fn place(&mut self, name: &[u8]) -> Option<usize> {
+        let mut guess = self.last;
+        for _ in 0..CHAIN_STEPS {
+            guess = *self.follows.get(guess)?;
+            let Some(column) = self.layout.columns.get(guess) else {
+                break;
+            };
+            // A guess may be a column of an earlier type, which takes no more.
+            if column.note.property.as_bytes() == name && self.layout.is_current(guess) {
+                self.last = guess;
+                return Some(guess);
+            }
+        }
+        let (place, _) = self.layout.current(std::str::from_utf8(name).ok()?)?;
+        // It goes into the chain behind the last one. A circle that this may
+        // make only costs steps.
+        let after = self.follows.get(self.last).copied();
+        if let (Some(after), Some(slot)) = (after, self.follows.get_mut(place)) {
+            *slot = after;
+        }
+        if let Some(slot) = self.follows.get_mut(self.last) {
+            *slot = place;
         }
         self.last = place;
         Some(place)
@@ -240,12 +314,23 @@ impl Object {
         self.text.is_empty()
     }
 
-    fn push(&mut self, name: &str, value: &str) {
-        self.text
-            .push(if self.text.is_empty() { b'{' } else { b',' });
+    fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.separate();
         write_json(&mut self.text, name);
         self.text.push(b':');
         write_json(&mut self.text, value);
+    }
+
+    /// With a name that is JSON already, colon included.
+    fn push_known(&mut self, key: &[u8], value: &[u8]) {
+        self.separate();
+        self.text.extend_from_slice(key);
+        write_json(&mut self.text, value);
+    }
+
+    fn separate(&mut self) {
+        self.text
+            .push(if self.text.is_empty() { b'{' } else { b',' });
     }
 
     fn close(&mut self) -> &[u8] {
@@ -258,13 +343,20 @@ impl Object {
 }
 
 /// A JSON string; the common case without anything to escape is copied.
-fn write_json(out: &mut Vec<u8>, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
-    if plain {
+fn write_json(out: &mut Vec<u8>, text: &[u8]) {
+    // Without a way out in the middle, it looks at many bytes at a time.
+    let special = text.iter().fold(0, |found, b| {
+        found | u8::from(*b < 0x20) | u8::from(*b == b'"') | u8::from(*b == b'\\')
+    });
+    if special != 0 {
+        // INVARIANT: a text, checked when the record was read.
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        if let Ok(escaped) = serde_json::to_vec(text) {
+            out.extend_from_slice(&escaped);
+        }
+    } else {
         out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text);
         out.push(b'"');
-    } else if let Ok(escaped) = serde_json::to_vec(text) {
-        out.extend_from_slice(&escaped);
     }
 }

@@ -176,7 +176,7 @@ fn values_have_their_types_and_lost_texts_are_kept() {
         message(7, &[]),
     ];
     let blocks = encoded(&layout, &messages);
-    let wide = Reader::block(&blocks.wide.bytes);
+    let wide = Reader::block(&blocks.wide.parts.concat());
     assert_eq!(cell(&wide, "amount", 0).as_deref(), Some("1.5"));
     assert_eq!(cell(&wide, "day", 0).as_deref(), Some("2"));
     assert_eq!(cell(&wide, "name", 0).as_deref(), Some("é\n\""));
@@ -192,7 +192,7 @@ fn values_have_their_types_and_lost_texts_are_kept() {
         cell(&wide, "_version", 0),
         Some(schemas::version(2_000, 7).to_string())
     );
-    let changes = Reader::block(&blocks.changes.bytes);
+    let changes = Reader::block(&blocks.changes.parts.concat());
     assert_eq!(
         cell(&changes, "properties", 1).as_deref(),
         Some(r#"{"name":"x","amount":"1;2","new":"a\"b","ok":"Yes"}"#)
@@ -206,7 +206,7 @@ fn a_row_that_no_column_can_take_is_refused_and_the_others_are_kept() {
     let blocks = encoded(&Layout::default(), &messages);
     assert_eq!(blocks.refused, [(1, "object_id is negative")]);
     assert_eq!(blocks.rows, 2);
-    let wide = Reader::block(&blocks.wide.bytes);
+    let wide = Reader::block(&blocks.wide.parts.concat());
     assert_eq!(cell(&wide, "_object_id", 1).as_deref(), Some("2"));
 }
 
@@ -217,7 +217,7 @@ fn a_name_twice_in_a_record_does_not_shift_the_rows() {
         message(1, &[("a", "x"), ("a", "y"), ("b", "v"), ("b", "w")]),
         message(2, &[("a", "z")]),
     ];
-    let wide = Reader::block(&encoded(&layout, &messages).wide.bytes);
+    let wide = Reader::block(&encoded(&layout, &messages).wide.parts.concat());
     assert_eq!(cell(&wide, "a", 0).as_deref(), Some("x"));
     assert_eq!(cell(&wide, "a", 1).as_deref(), Some("z"));
     assert_eq!(cell(&wide, "_extra", 0).as_deref(), Some(r#"{"b":"v"}"#));
@@ -234,8 +234,8 @@ proptest! {
             message(i64::try_from(id).unwrap(), &row)
         }).collect();
         let blocks = encoded(&layout, &messages);
-        let wide = Reader::block(&blocks.wide.bytes);
-        let changes = Reader::block(&blocks.changes.bytes);
+        let wide = Reader::block(&blocks.wide.parts.concat());
+        let changes = Reader::block(&blocks.changes.parts.concat());
         for (at, row) in rows.iter().enumerate() {
             let extra: std::collections::BTreeMap<String, String> =
                 serde_json::from_str(&cell(&wide, "_extra", at).unwrap_or_else(|| "{}".to_owned())).unwrap();
