@@ -113,9 +113,16 @@ pub fn decode<T: DeserializeOwned>(writer_schema: &str, datum: &[u8]) -> Result<
         writer_schema.parse().map_err(|error| DecodeError::Schema {
             reason: format!("{error}"),
         })?;
-    serde_avro_fast::from_datum_slice(datum, &schema).map_err(|error| DecodeError::Datum {
-        reason: error.to_string(),
-    })
+    let mut rest = datum;
+    let value = serde_avro_fast::from_datum_reader(&mut rest, &schema).map_err(|error| {
+        DecodeError::Datum {
+            reason: error.to_string(),
+        }
+    })?;
+    match rest.len() {
+        0 => Ok(value),
+        count => Err(DecodeError::TrailingBytes { count }),
+    }
 }
 
 /// Appends an Avro `long`: zigzag, then base 128.

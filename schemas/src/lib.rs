@@ -17,6 +17,7 @@ pub mod codec;
 pub mod command;
 pub mod crm_record;
 pub mod definitions;
+pub mod lineage;
 pub mod partition;
 pub mod property_map;
 pub mod status;

@@ -10,5 +10,6 @@ mod first_sync;
 mod portals;
 mod readers;
 mod refused_starts;
+mod registries;
 mod restarts;
 mod sdks;

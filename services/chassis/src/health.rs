@@ -16,6 +16,10 @@ use tokio::net::TcpListener;
 
 use crate::Context;
 
+/// Holds once a service has named all that it needs: before that, a process
+/// that waits for nothing yet would seem to be ready.
+pub const START: &str = "start";
+
 /// Conditions of a process by name; it is ready when every one of them holds.
 #[derive(Clone)]
 pub struct Health {

@@ -4,6 +4,7 @@
 
 use rdkafka::ClientConfig;
 
+pub mod sample;
 pub mod topics;
 
 /// Where Kafka is and how its topics are laid out.

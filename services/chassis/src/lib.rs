@@ -90,6 +90,9 @@ where
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let context = Context::new(Clock::system(), Health::new(metrics));
+    context
+        .health()
+        .fails(health::START, "the service has not named yet what it needs");
     if let Some(address) = args.admin_address {
         let listener = tokio::net::TcpListener::bind(address)
             .await

@@ -8,6 +8,7 @@ mod body;
 mod connections;
 mod dead_letters;
 pub mod error;
+pub mod front;
 mod guard;
 mod records;
 mod warehouse;

@@ -17,11 +17,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
 use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
-use schemas::{FullPass, Topics, topics::subject};
+use schemas::{FullPass, Topics, lineage, topics::subject};
 use tokio::net::TcpListener;
 
 use crate::{
-    api::Api,
+    api::{Api, front::Front},
     backend::Storage,
     config::Config,
     control::{
@@ -44,15 +44,21 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let registry = Registry::new(&config.registry)?;
     let names = Topics::with_prefix(&config.kafka.topic_prefix);
     // Health tells from the first moment what is waited for.
-    let started = context.unless_draining(start(&config, &context, registry, &names));
-    let Some(router) = started.await.transpose()? else {
-        return Ok(());
-    };
+    let front = Front::new(context.clone());
     let draining = context.draining().clone();
-    axum::serve(listener, router)
-        .with_graceful_shutdown(draining.cancelled_owned())
-        .await
-        .context("API")
+    let serving = axum::serve(listener, front.clone().router())
+        .with_graceful_shutdown(draining.cancelled_owned());
+    let starting = async {
+        let started = context.unless_draining(start(&config, &context, registry, &names));
+        if let Some(router) = started.await.transpose()? {
+            front.open(router);
+            context.health().holds(chassis::health::START);
+        }
+        anyhow::Ok(())
+    };
+    let serving = async { serving.await.context("API") };
+    futures::future::try_join(starting, serving).await?;
+    Ok(())
 }
 
 /// Prepares topics and schemas, then starts every part; returns the API.
@@ -117,6 +123,9 @@ async fn start(
         Arc::new(registry),
         context.clone(),
     );
+    context
+        .health()
+        .fails(ingest::conditions::CLICKHOUSE, "not asked yet");
     context.spawn("ingest", ingest.clone().run());
 
     let settings = api::Settings {
@@ -161,6 +170,17 @@ async fn prepare(
     let schemas = names.schemas();
     let subjects = schemas.map(|(topic, schema)| (subject(topic), schema));
     let ids = startup::schemas(context, registry, subjects).await?;
+    // Only the worker reads checkpoints, and letters have no schema of theirs.
+    let mut read = specs;
+    read.retain(|it| it.name != names.checkpoints && it.name != names.dead_letters);
+    let reading = startup::Reading {
+        schema_id: lineage::schema_id,
+        contradiction: &|it, schema| {
+            lineage::exchanged(names, &it.topic, &it.key, &it.value, schema)
+                .map(|it| it.to_string())
+        },
+    };
+    startup::log_fits_registry(context, &config.kafka, registry, &read, reading).await?;
     let with_ids = schemas.into_iter().zip(ids);
     Ok(with_ids
         .map(|((topic, schema), id)| (topic.to_owned(), (id, schema)))

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
-use schemas::{Topics, topics::subject};
+use schemas::{Topics, lineage, topics::subject};
 
 use crate::{
     commit::{self, Shared},
@@ -111,6 +111,17 @@ async fn prepare(
         .schemas()
         .map(|(topic, schema)| (subject(topic), schema));
     let ids = startup::schemas(context, registry, schemas).await?;
+    // It writes records, but reads none.
+    let mut read = specs;
+    read.retain(|it| it.name != topics.records && it.name != topics.dead_letters);
+    let reading = startup::Reading {
+        schema_id: lineage::schema_id,
+        contradiction: &|it, schema| {
+            lineage::exchanged(topics, &it.topic, &it.key, &it.value, schema)
+                .map(|it| it.to_string())
+        },
+    };
+    startup::log_fits_registry(context, &config.kafka, registry, &read, reading).await?;
     let [commands, checkpoints, status, definitions, records] = <[u32; 5]>::try_from(ids)
         .ok()
         .context("the contract has another number of schemas")?;

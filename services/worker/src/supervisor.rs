@@ -122,10 +122,9 @@ impl<S: Sources> Supervisor<S> {
     /// Acts on events until the process is to end; then lets go of everything.
     pub async fn follow(&mut self, events: &mut Events) -> anyhow::Result<()> {
         let draining = self.world.context.draining().clone();
-        self.world
-            .context
-            .health()
-            .fails("ownership", "no partition is assigned yet");
+        let health = self.world.context.health();
+        health.fails("ownership", "no partition is assigned yet");
+        health.holds(chassis::health::START);
         let outcome = loop {
             tokio::select! {
                 biased;
@@ -203,9 +202,6 @@ impl<S: Sources> Supervisor<S> {
             Report::TakenOver(epoch, taken) if epoch == self.epoch => self.taken_over(taken)?,
             Report::TakenOver(_, taken) => drop(tokio::task::spawn_blocking(move || drop(taken))),
             Report::Failed(epoch, assignments, error) if epoch == self.epoch => {
-                if let Some(exchanged @ Undecodable::Exchanged { .. }) = error.downcast_ref() {
-                    anyhow::bail!("{exchanged}");
-                }
                 let error = format!("{error:#}");
                 self.world.context.health().fails("ownership", error);
                 self.take_over(assignments, Some(Instant::now()));

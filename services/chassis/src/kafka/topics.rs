@@ -30,7 +30,7 @@ pub struct TopicSpec {
 
 impl TopicSpec {
     /// Partitions that it should have.
-    fn partitions(&self, kafka: &KafkaArgs) -> i32 {
+    pub(crate) fn partitions(&self, kafka: &KafkaArgs) -> i32 {
         if self.is_control {
             kafka.control_partitions
         } else {

@@ -99,8 +99,8 @@ pub enum ApiError {
     /// Kafka does not answer.
     #[error("kafka does not answer; nothing was accepted for certain")]
     KafkaUnavailable,
-    /// The state of the connections is still being read.
-    #[error("the state of the connections is still being read from kafka")]
+    /// The servers are awaited, or the state of the connections is being read.
+    #[error("the service is starting; /health/ready says what it waits for")]
     Starting,
     /// `ClickHouse` does not answer.
     #[error("clickhouse does not answer")]

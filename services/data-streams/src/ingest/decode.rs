@@ -11,6 +11,7 @@ use chassis::registry::{Registry, RegistryError};
 use schemas::{
     CrmRecord, codec,
     crm_record::{Decoder, SCHEMA},
+    lineage::record_name,
 };
 
 use super::message::Message;
@@ -131,6 +132,14 @@ impl Decoders {
             Found::Decoder(decoder) => match decoder.translate(framed.datum) {
                 Ok(None) => Datum::AsIs,
                 Ok(Some(datum)) => Datum::Translated(datum),
+                Err(_) if is_ours(message, framed.datum) => {
+                    // Asked for again, as the registry's data may be restored.
+                    self.known.remove(&id);
+                    Datum::Held(format!(
+                        "schema {id} is now another version in the registry than a record in the \
+                         log was written with: restore its data"
+                    ))
+                }
                 Err(error) => Datum::Poison {
                     reason: "undecodable",
                     error: error.to_string(),
@@ -167,7 +176,7 @@ impl Decoders {
                 return Found::Missing;
             }
         };
-        let name = record_name(&schema);
+        let name = record_name(&schema).unwrap_or_else(|| "unnamed".to_owned());
         if name != "CrmRecord" {
             return Found::NotARecord(name);
         }
@@ -183,11 +192,4 @@ impl Decoders {
 fn is_ours(message: &Message, datum: &[u8]) -> bool {
     CrmRecord::decode(datum)
         .is_ok_and(|record| message.key.as_deref() == Some(record.key().as_bytes()))
-}
-
-fn record_name(schema: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(schema)
-        .ok()
-        .and_then(|schema| Some(schema.get("name")?.as_str()?.to_owned()))
-        .unwrap_or_else(|| "unnamed".to_owned())
 }

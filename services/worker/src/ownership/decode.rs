@@ -9,7 +9,11 @@ use std::{
 };
 
 use chassis::registry::Registry;
-use schemas::{DecodeError, unframe};
+use schemas::{
+    DecodeError,
+    lineage::{Exchanged, record_name},
+    unframe,
+};
 use serde::de::DeserializeOwned;
 
 /// Why a message could not be read.
@@ -22,19 +26,8 @@ pub enum Undecodable {
     #[error("schema registry has no schema {0}")]
     UnknownSchema(u32),
     /// The id now means another schema than when the message was written.
-    #[error(
-        "schema {id} in the registry is {actual}, but messages of {topic} were written with it as \
-         another: the registry was emptied or exchanged; restore its data, or use another \
-         TOPIC_PREFIX"
-    )]
-    Exchanged {
-        /// Topic of the message.
-        topic: String,
-        /// The schema's id.
-        id: u32,
-        /// What it is now.
-        actual: String,
-    },
+    #[error(transparent)]
+    Exchanged(Exchanged),
 }
 
 /// Reads messages; keeps the schemas it has asked for. Its calls block on the
@@ -72,11 +65,11 @@ impl Decoder {
         let schema = self.schema(framed.schema_id)?;
         let actual = record_name(&schema);
         if actual.as_deref() != Some(name) {
-            return Err(Undecodable::Exchanged {
+            return Err(Undecodable::Exchanged(Exchanged {
                 topic: topic.to_owned(),
                 id: framed.schema_id,
                 actual: actual.unwrap_or_else(|| "no record".to_owned()),
-            });
+            }));
         }
         schemas::codec::decode(&schema, framed.datum).map_err(Undecodable::Poison)
     }
@@ -102,28 +95,5 @@ impl Decoder {
         let schema = schema.ok_or(Undecodable::UnknownSchema(id))?;
         lock().insert(id, schema.clone());
         Ok(schema)
-    }
-}
-
-/// The name of the record that a schema defines.
-fn record_name(schema: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(schema).ok()?;
-    value.get("name")?.as_str().map(ToOwned::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_schemas_are_known_by_their_record_names() {
-        for (schema, name) in [
-            (schemas::command::SCHEMA, "Command"),
-            (schemas::checkpoint::SCHEMA, "Checkpoint"),
-            (schemas::status::SCHEMA, "Status"),
-            (schemas::definitions::SCHEMA, "Definitions"),
-        ] {
-            assert_eq!(record_name(schema).as_deref(), Some(name));
-        }
     }
 }

@@ -1,0 +1,168 @@
+//! Whether a schema id still means what it meant when a message was written.
+//!
+//! A registry that was emptied gives the same ids again, to whichever schemas
+//! come first. A message of ours tells: it carries its key twice, and reads as
+//! one of the schemas that were released. It must not know where messages and
+//! schemas come from.
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    Topics, checkpoint::stream_key, codec, crm_record::record_key, definitions::definitions_key,
+    unframe,
+};
+
+/// The registry has another schema under an id than a message was written with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "schema {id} in the registry is {actual}, but messages of {topic} were written with it as \
+     another: the registry was emptied or exchanged; restore its data, or use another TOPIC_PREFIX"
+)]
+pub struct Exchanged {
+    /// Topic of the message.
+    pub topic: String,
+    /// The schema's id.
+    pub id: u32,
+    /// What it is now.
+    pub actual: String,
+}
+
+/// What the values of a topic are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Command,
+    Checkpoint,
+    Status,
+    Definitions,
+    Record,
+}
+
+/// The schema id that a value is framed with; `None` where it is not framed.
+pub fn schema_id(value: &[u8]) -> Option<u32> {
+    unframe(value).ok().map(|framed| framed.schema_id)
+}
+
+/// The name of the record that a schema defines.
+pub fn record_name(schema: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(schema).ok()?;
+    value.get("name")?.as_str().map(ToOwned::to_owned)
+}
+
+/// Holds a message of the log against the schema that the registry has under
+/// its id: the contradiction, if the message is ours and not of that schema.
+/// Of a message that is not ours nothing can be said.
+pub fn exchanged(
+    topics: &Topics,
+    topic: &str,
+    key: &[u8],
+    value: &[u8],
+    registered: &str,
+) -> Option<Exchanged> {
+    let kind = Kind::of(topics, topic)?;
+    let framed = unframe(value).ok()?;
+    let name = record_name(registered);
+    let fits =
+        name.as_deref() == Some(kind.record_name()) && kind.reads(registered, key, framed.datum);
+    let is_ours = || {
+        let mut released = kind.released().iter();
+        released.any(|schema| kind.reads(schema, key, framed.datum))
+    };
+    (!fits && is_ours()).then(|| Exchanged {
+        topic: topic.to_owned(),
+        id: framed.schema_id,
+        actual: match name {
+            Some(name) if name == kind.record_name() => format!("another version of {name}"),
+            Some(name) => name,
+            None => "no record".to_owned(),
+        },
+    })
+}
+
+impl Kind {
+    fn of(topics: &Topics, topic: &str) -> Option<Self> {
+        [
+            (&topics.commands, Self::Command),
+            (&topics.checkpoints, Self::Checkpoint),
+            (&topics.status, Self::Status),
+            (&topics.definitions, Self::Definitions),
+            (&topics.records, Self::Record),
+        ]
+        .into_iter()
+        .find_map(|(name, kind)| (name == topic).then_some(kind))
+    }
+
+    fn record_name(self) -> &'static str {
+        match self {
+            Self::Command => "Command",
+            Self::Checkpoint => "Checkpoint",
+            Self::Status => "Status",
+            Self::Definitions => "Definitions",
+            Self::Record => "CrmRecord",
+        }
+    }
+
+    /// Every schema that a message may have been written with.
+    fn released(self) -> &'static [&'static str] {
+        match self {
+            Self::Command => &[include_str!("../avro/released/commands.1.avsc")],
+            Self::Checkpoint => &[include_str!("../avro/released/checkpoints.1.avsc")],
+            Self::Status => &[include_str!("../avro/released/status.1.avsc")],
+            Self::Definitions => &[include_str!("../avro/released/definitions.1.avsc")],
+            Self::Record => &[include_str!("../avro/released/records.1.avsc")],
+        }
+    }
+
+    /// Whether a datum reads as that schema, to its last byte, and says what
+    /// its key says.
+    fn reads(self, schema: &str, key: &[u8], datum: &[u8]) -> bool {
+        let says = match self {
+            Self::Command => read(schema, datum).map(|it: OfConnection| it.connection),
+            Self::Checkpoint => {
+                read(schema, datum).map(|it: OfStream| stream_key(&it.connection, &it.stream))
+            }
+            Self::Definitions => {
+                read(schema, datum).map(|it: OfType| definitions_key(it.portal_id, &it.object_type))
+            }
+            Self::Record => read(schema, datum)
+                .map(|it: OfObject| record_key(it.portal_id, &it.object_type, it.object_id)),
+            // Of a connection, of one of its streams, or of its portal.
+            Self::Status => read(schema, datum).and_then(|it: OfConnection| {
+                let key = std::str::from_utf8(key).ok()?;
+                let names = key.split('/').any(|part| part == it.connection);
+                names.then(|| key.to_owned())
+            }),
+        };
+        says.is_some_and(|says| says.as_bytes() == key)
+    }
+}
+
+fn read<T: DeserializeOwned>(schema: &str, datum: &[u8]) -> Option<T> {
+    codec::decode(schema, datum).ok()
+}
+
+#[derive(Deserialize)]
+struct OfConnection {
+    connection: String,
+}
+
+#[derive(Deserialize)]
+struct OfStream {
+    connection: String,
+    stream: String,
+}
+
+#[derive(Deserialize)]
+struct OfType {
+    portal_id: i64,
+    object_type: String,
+}
+
+#[derive(Deserialize)]
+struct OfObject {
+    portal_id: i64,
+    object_type: String,
+    object_id: i64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The registry is emptied, or exchanged for one in which our ids mean other
+//! schemas: nothing is taken for what it is not.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::{path::Path, time::Duration};
+
+use harness::{
+    Process, Stack, eventually,
+    servers::{self, Server},
+};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+async fn registry(data: &Path, port: Option<u16>) -> Server {
+    let data = data.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut server = match port {
+            Some(port) => servers::start("registry", &data, port, &[]),
+            None => servers::registry(&data),
+        };
+        servers::wait_for(&mut server);
+        server
+    })
+    .await
+    .unwrap()
+}
+
+fn url(registry: &Server) -> String {
+    format!("http://127.0.0.1:{}/apis/ccompat/v7", registry.port)
+}
+
+/// Someone else was here first, and has the ids that ours had.
+async fn occupy(registry: &Server) {
+    let http = reqwest::Client::builder().timeout(LIMIT).build().unwrap();
+    for number in 0..8 {
+        let subject = format!("{}/subjects/other-{number}/versions", url(registry));
+        let schema = json!({"type": "record", "name": format!("Other{number}"), "fields": [
+            {"name": "field", "type": "string"},
+        ]});
+        let body = json!({"schema": schema.to_string()}).to_string();
+        eventually("a foreign schema is registered", LIMIT, async || {
+            let request = http
+                .post(&subject)
+                .header("content-type", "application/vnd.schemaregistry.v1+json")
+                .body(body.clone());
+            let answer = request.send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+}
+
+fn restart_services(stack: &mut Stack) {
+    stack.workers.last_mut().unwrap().kill();
+    stack.instances.last_mut().unwrap().process.kill();
+    stack.add_worker();
+    stack.add_data_streams();
+}
+
+/// Readiness of the last instance, as JSON.
+async fn readiness(stack: &Stack) -> Option<Value> {
+    let url = format!("{}/health/ready", stack.api().url());
+    let answer = reqwest::get(url).await.ok()?;
+    serde_json::from_str(&answer.text().await.ok()?).ok()
+}
+
+async fn letters(stack: &Stack) -> Value {
+    stack.api().get("/v1/dead-letters").await["results"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = folder.path().join("ours");
+    let mut server = registry(&ours, None).await;
+    let port = Some(server.port);
+    let mut stack = Stack::with(300, 10)
+        .worker("REGISTRY_URL", &url(&server))
+        .data_streams("REGISTRY_URL", &url(&server))
+        .start()
+        .await;
+    stack.first_sync(json!({"streams": ["contacts"]})).await;
+    stack.matches_truth("contacts").await;
+
+    // Emptied: the same subjects get the same ids, in their fixed order.
+    server.process.kill();
+    server = registry(&folder.path().join("emptied"), port).await;
+    restart_services(&mut stack);
+    stack.api().ready().await;
+    stack.sync().await;
+    assert_eq!(letters(&stack).await, json!([]));
+
+    server.process.kill();
+    server = registry(&folder.path().join("foreign"), port).await;
+    occupy(&server).await;
+    let portal = stack.simulator.portal();
+    let id = portal.ids("contacts")[0];
+    portal.update("contacts", id, &[("city", "Oslo")]).unwrap();
+    let asked = stack.simulator.requests().counts().total;
+    restart_services(&mut stack);
+    let remedy = "restore its data, or use another TOPIC_PREFIX";
+    eventually("both name the remedy", LIMIT, async || {
+        let said = readiness(&stack).await?["failures"]["registry"].to_string();
+        let worker = stack.workers.last()?.output();
+        (said.contains(remedy) && worker.contains(remedy)).then_some(())
+    })
+    .await;
+    let answer = stack.api().send("GET", "/v1/connections", None).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.headers.contains_key("retry-after"));
+    assert!(stack.workers.last_mut().is_some_and(Process::is_running));
+
+    // Its data is restored: both go on by themselves.
+    server.process.kill();
+    server = registry(&ours, port).await;
+    stack.api().ready().await;
+    assert_eq!(stack.simulator.requests().counts().total, asked);
+    stack.sync().await;
+    stack.matches_truth("contacts").await;
+    assert_eq!(letters(&stack).await, json!([]));
+    drop(server);
+}
