@@ -7,12 +7,13 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use harness::{
-    Process, Stack, eventually,
+    Process, Stack, eventually, log,
     servers::{self, Server},
 };
+use schemas::lineage;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -74,6 +75,26 @@ async fn letters(stack: &Stack) -> Value {
     stack.api().get("/v1/dead-letters").await["results"].clone()
 }
 
+/// A stranger finds the schema of every message in the registry.
+async fn every_message_can_be_read(stack: &Stack, registry: &Server) {
+    let mut ids = BTreeSet::new();
+    for topic in [
+        "commands",
+        "checkpoints",
+        "status",
+        "definitions",
+        "records",
+    ] {
+        for message in log::read_topic(stack.servers(), &stack.topic(topic)).await {
+            ids.extend(message.value.as_deref().and_then(lineage::schema_id));
+        }
+    }
+    for id in ids {
+        let answer = reqwest::get(format!("{}/schemas/ids/{id}", url(registry))).await;
+        assert_eq!(answer.unwrap().status(), 200, "schema {id}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -102,8 +123,8 @@ async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again()
     let portal = stack.simulator.portal();
     let id = portal.ids("contacts")[0];
     portal.update("contacts", id, &[("city", "Oslo")]).unwrap();
-    let asked = stack.simulator.requests().counts().total;
     restart_services(&mut stack);
+    let asked = stack.simulator.requests().counts().total;
     let remedy = "restore its data, or use another TOPIC_PREFIX";
     eventually("both name the remedy", LIMIT, async || {
         let said = readiness(&stack).await?["failures"]["registry"].to_string();
@@ -116,13 +137,14 @@ async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again()
     assert!(answer.headers.contains_key("retry-after"));
     assert!(stack.workers.last_mut().is_some_and(Process::is_running));
 
+    assert_eq!(stack.simulator.requests().counts().total, asked);
+
     // Its data is restored: both go on by themselves.
     server.process.kill();
     server = registry(&ours, port).await;
     stack.api().ready().await;
-    assert_eq!(stack.simulator.requests().counts().total, asked);
     stack.sync().await;
     stack.matches_truth("contacts").await;
     assert_eq!(letters(&stack).await, json!([]));
-    drop(server);
+    every_message_can_be_read(&stack, &server).await;
 }

@@ -93,15 +93,31 @@ impl Registry {
                 },
                 other => other,
             })?;
-        answer
-            .get("id")
-            .and_then(Value::as_u64)
-            .and_then(|id| u32::try_from(id).ok())
-            .ok_or_else(|| RegistryError::Refused {
-                request: format!("registration of {subject}"),
-                status: 200,
-                reason: "the answer has no id".to_owned(),
-            })
+        id_of(&answer).ok_or_else(|| RegistryError::Refused {
+            request: format!("registration of {subject}"),
+            status: 200,
+            reason: "the answer has no id".to_owned(),
+        })
+    }
+
+    /// The id of a schema that is registered already; `None` where it is not.
+    pub async fn registered(
+        &self,
+        subject: &str,
+        schema: &str,
+    ) -> Result<Option<u32>, RegistryError> {
+        let answer = self
+            .send(
+                reqwest::Method::POST,
+                &format!("/subjects/{subject}"),
+                Some(json!({"schemaType": "AVRO", "schema": schema})),
+            )
+            .await;
+        match answer {
+            Ok(answer) => Ok(id_of(&answer)),
+            Err(RegistryError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sets `BACKWARD_TRANSITIVE`. Of two processes that do so at once the
@@ -174,4 +190,8 @@ impl Registry {
             reason,
         })
     }
+}
+
+fn id_of(answer: &Value) -> Option<u32> {
+    u32::try_from(answer.get("id")?.as_u64()?).ok()
 }

@@ -6,7 +6,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     error::Error as _,
     fmt,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -50,35 +50,17 @@ pub async fn topics(
     Ok(())
 }
 
-/// Registers schemas by subject, in the order given, so that a new registry
-/// gives them the same ids; waits for a registry that is away. The ids are in
-/// that order.
-pub async fn schemas(
-    context: &Context,
-    registry: &Registry,
-    schemas: impl IntoIterator<Item = (String, &str)>,
-) -> Result<Vec<u32>, RegistryError> {
-    let mut ids = Vec::new();
-    for (subject, schema) in schemas {
-        let id = loop {
-            match registry.register(&subject, schema).await {
-                Ok(id) => break id,
-                Err(error) if error.is_transient() => {
-                    context.health().fails("registry", error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(RETRY).await;
-        };
-        ids.push(id);
-    }
-    context.health().holds("registry");
-    Ok(ids)
-}
-
-/// What the caller knows of messages, whose form this crate does not know.
+/// Schemas, and what is known of messages, whose form this crate does not know.
 #[derive(Clone, Copy)]
-pub struct Reading<'a> {
+pub struct Contract<'a> {
+    /// Subjects with their schemas, in the order in which they register, so
+    /// that a new registry gives them the same ids.
+    pub schemas: &'a [(String, &'static str)],
+    /// How long another process is given to register them first: two that do
+    /// so at once make gaps between the ids.
+    pub patience: Duration,
+    /// The topics whose messages this process reads.
+    pub read: &'a [TopicSpec],
     /// The schema id that a value is framed with, if it is.
     pub schema_id: fn(&[u8]) -> Option<u32>,
     /// What is wrong, and what to do about it, where the schema that the
@@ -86,26 +68,34 @@ pub struct Reading<'a> {
     pub contradiction: &'a (dyn Fn(&Logged, &str) -> Option<String> + Send + Sync),
 }
 
-impl fmt::Debug for Reading<'_> {
+impl fmt::Debug for Contract<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reading").finish_non_exhaustive()
+        f.debug_struct("Contract").finish_non_exhaustive()
     }
 }
 
-/// Holds the log against the registry, by the first and the last messages of
-/// each topic's partitions. While an id means another schema than in the log
-/// the start goes no further: it says so, and looks again, as the registry's
-/// data may be restored.
-pub async fn log_fits_registry(
+/// Registers the schemas and holds the log against the registry, by the first
+/// and the last messages of each topic's partitions. The ids are in the order
+/// of the schemas.
+///
+/// Waits for servers that are away. While an id means another schema than in
+/// the log the start goes no further: it says so, and looks again, as the
+/// registry's data may be restored.
+pub async fn schemas(
     context: &Context,
     kafka: &KafkaArgs,
     registry: &Registry,
-    specs: &[TopicSpec],
-    reading: Reading<'_>,
-) -> anyhow::Result<()> {
+    contract: Contract<'_>,
+) -> anyhow::Result<Vec<u32>> {
     loop {
-        match compare(kafka, registry, specs, reading).await? {
-            Comparison::Fits => break,
+        // Anew each time: a registry whose data was restored has other ids.
+        let ids = register(context, registry, contract).await?;
+        match compare(kafka, registry, contract).await? {
+            Comparison::Fits => {
+                context.health().holds("kafka");
+                context.health().holds("registry");
+                return Ok(ids);
+            }
             Comparison::Away(condition, reason) => {
                 context.health().fails(condition, reason);
                 tokio::time::sleep(RETRY).await;
@@ -116,9 +106,35 @@ pub async fn log_fits_registry(
             }
         }
     }
-    context.health().holds("kafka");
-    context.health().holds("registry");
-    Ok(())
+}
+
+async fn register(
+    context: &Context,
+    registry: &Registry,
+    contract: Contract<'_>,
+) -> Result<Vec<u32>, RegistryError> {
+    let mut ids = Vec::new();
+    let began = Instant::now();
+    for (subject, schema) in contract.schemas {
+        let id = loop {
+            let found = if began.elapsed() < contract.patience {
+                registry.registered(subject, schema).await
+            } else {
+                registry.register(subject, schema).await.map(Some)
+            };
+            match found {
+                Ok(Some(id)) => break id,
+                Ok(None) => {}
+                Err(error) if error.is_transient() => {
+                    context.health().fails("registry", error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+        ids.push(id);
+    }
+    Ok(ids)
 }
 
 enum Comparison {
@@ -131,11 +147,10 @@ enum Comparison {
 async fn compare(
     kafka: &KafkaArgs,
     registry: &Registry,
-    specs: &[TopicSpec],
-    reading: Reading<'_>,
+    contract: Contract<'_>,
 ) -> anyhow::Result<Comparison> {
     let mut samples = Vec::new();
-    for spec in specs {
+    for spec in contract.read {
         let (kafka, topic, count) = (kafka.clone(), spec.name.clone(), spec.partitions(kafka));
         // All at once: most of the time is spent on waiting.
         samples.push(tokio::task::spawn_blocking(move || {
@@ -149,7 +164,7 @@ async fn compare(
             Err(error) => return Ok(Comparison::Away("kafka", error.to_string())),
         };
         for message in messages {
-            let Some(id) = (reading.schema_id)(&message.value) else {
+            let Some(id) = (contract.schema_id)(&message.value) else {
                 continue;
             };
             let schema = match schemas.entry(id) {
@@ -165,7 +180,7 @@ async fn compare(
             };
             let said = schema
                 .as_deref()
-                .and_then(|schema| (reading.contradiction)(&message, schema));
+                .and_then(|schema| (contract.contradiction)(&message, schema));
             if let Some(reason) = said {
                 return Ok(Comparison::Contradiction(reason));
             }

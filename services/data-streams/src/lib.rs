@@ -13,7 +13,7 @@ pub mod control;
 pub mod ingest;
 pub mod warehouse;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
@@ -32,6 +32,10 @@ use crate::{
     ingest::Ingest,
     warehouse::Warehouse,
 };
+
+/// How long the worker, which may start at the same moment, is left to register
+/// the schemas by itself.
+const REGISTRATION: Duration = Duration::from_secs(2);
 
 /// Runs the process: waits for its servers, then follows, loads and answers.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
@@ -169,18 +173,20 @@ async fn prepare(
     startup::topics(context, &config.kafka, &specs).await?;
     let schemas = names.schemas();
     let subjects = schemas.map(|(topic, schema)| (subject(topic), schema));
-    let ids = startup::schemas(context, registry, subjects).await?;
     // Only the worker reads checkpoints, and letters have no schema of theirs.
     let mut read = specs;
     read.retain(|it| it.name != names.checkpoints && it.name != names.dead_letters);
-    let reading = startup::Reading {
+    let contract = startup::Contract {
+        schemas: &subjects,
+        patience: REGISTRATION,
+        read: &read,
         schema_id: lineage::schema_id,
         contradiction: &|it, schema| {
             lineage::exchanged(names, &it.topic, &it.key, &it.value, schema)
                 .map(|it| it.to_string())
         },
     };
-    startup::log_fits_registry(context, &config.kafka, registry, &read, reading).await?;
+    let ids = startup::schemas(context, &config.kafka, registry, contract).await?;
     let with_ids = schemas.into_iter().zip(ids);
     Ok(with_ids
         .map(|((topic, schema), id)| (topic.to_owned(), (id, schema)))

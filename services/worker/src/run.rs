@@ -3,7 +3,7 @@
 //!
 //! It must not know how any of them works.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
@@ -110,18 +110,20 @@ async fn prepare(
     let schemas = topics
         .schemas()
         .map(|(topic, schema)| (subject(topic), schema));
-    let ids = startup::schemas(context, registry, schemas).await?;
     // It writes records, but reads none.
     let mut read = specs;
     read.retain(|it| it.name != topics.records && it.name != topics.dead_letters);
-    let reading = startup::Reading {
+    let contract = startup::Contract {
+        schemas: &schemas,
+        patience: Duration::ZERO,
+        read: &read,
         schema_id: lineage::schema_id,
         contradiction: &|it, schema| {
             lineage::exchanged(topics, &it.topic, &it.key, &it.value, schema)
                 .map(|it| it.to_string())
         },
     };
-    startup::log_fits_registry(context, &config.kafka, registry, &read, reading).await?;
+    let ids = startup::schemas(context, &config.kafka, registry, contract).await?;
     let [commands, checkpoints, status, definitions, records] = <[u32; 5]>::try_from(ids)
         .ok()
         .context("the contract has another number of schemas")?;
