@@ -23,7 +23,9 @@ prepare() {
     settings
     mkdir -p "$DATA_DIR"/{kafka,registry,clickhouse/store,sim,credentials}
     CLICKHOUSE_WRITER_PASSWORD=$(writer_password)
-    clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" reader "" >"$DATA_DIR/clickhouse/users.xml"
+    # The server notices by itself that the file has changed.
+    clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" reader \
+        "$(reader_grants "$DATA_DIR/clickhouse/store" | tr -d '\n')" >"$DATA_DIR/clickhouse/users.xml"
     if [ -n "$DEMO" ]; then
         HUBSPOT_ACCESS_TOKEN=demo-token
         HUBSPOT_BASE_URL="http://127.0.0.1:$SIM_PORT"

@@ -43,6 +43,20 @@ clickhouse_users() { # writer's password, reader's password, grants
         -e "s,<!-- @DESTINATIONS@ -->,$3," "$ROOT/infra/native/clickhouse/users.xml"
 }
 
+# What the reader may see beyond the destinations that users.xml names. The
+# native engine has no storage for grants made by SQL and reads this file once,
+# so what databases made later need counts after the next start: those of another
+# name show, and storage of destinations named hubspot_... is hidden.
+reader_grants() { # folder of the store
+    local file name
+    for file in "$1"/metadata/*_raw.sql; do
+        name=$(basename "$file" _raw.sql)
+        [[ "$name" =~ ^[a-z][a-z0-9_]*$ ]] || continue
+        echo "<query>GRANT SELECT ON ${name}.*</query>"
+        echo "<query>REVOKE SELECT ON ${name}_raw.*</query>"
+    done
+}
+
 api() { # method path [body]
     local arguments=(-sS --max-time 30 -X "$1" "$API$2" -H 'content-type: application/json')
     [ -z "${API_TOKEN:-}" ] || arguments+=(-H "authorization: Bearer $API_TOKEN")

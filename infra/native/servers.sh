@@ -94,19 +94,6 @@ run_registry() {
         -jar "$home/$(cat "$home/jar")"
 }
 
-# What the reader may see beyond the destinations that users.xml names. The
-# engine has no storage for grants made by SQL, so databases made later show
-# after the next start; storage of destinations named hubspot_... is hidden then.
-reader_grants() { # folder of the store
-    local file name
-    for file in "$1"/metadata/*_raw.sql; do
-        name=$(basename "$file" _raw.sql)
-        [[ "$name" =~ ^[a-z][a-z0-9_]*$ ]] || continue
-        echo "<query>GRANT SELECT ON ${name}.*</query>"
-        echo "<query>REVOKE SELECT ON ${name}_raw.*</query>"
-    done
-}
-
 run_clickhouse() {
     options data port tcp-port writer-password reader-password -- "$@"
     local data=${option[data]} home grants

@@ -13,3 +13,4 @@ mod refused_starts;
 mod registries;
 mod restarts;
 mod sdks;
+mod users;

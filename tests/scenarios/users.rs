@@ -1,0 +1,52 @@
+//! Who may read what in ClickHouse.
+
+use std::time::Duration;
+
+use harness::{Stack, eventually};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reader_sees_a_destination_of_any_name_and_never_its_storage() {
+    let mut stack = Stack::with(50, 1).start().await;
+    let api = stack.api();
+    let settings = json!({"streams": ["contacts"], "destination": "hubspot_eu"});
+    stack.first_sync(settings).await;
+    let sql = stack.sql();
+    let stored = async |database: &str| {
+        let count = format!("SELECT count() FROM {database}.contacts_all");
+        let (sql, count) = (&sql, &count);
+        eventually("contacts are stored", Duration::from_mins(1), async || {
+            let found = sql.try_query(count).await.ok()?;
+            (found.trim() == "50").then_some(())
+        })
+        .await;
+    };
+    stored("hubspot_eu").await;
+    // A second destination, of a name that no file knows.
+    api.start("default", json!({"destination": "crm"})).await;
+    stack.request(json!({"kind": "resync"})).await;
+    stored("crm").await;
+
+    // The native engine reads its users once, at its start.
+    stack.clickhouse.restart();
+    let reader = stack.sql_as_reader();
+    for database in ["hubspot_eu", "crm"] {
+        let read = format!("SELECT count() FROM {database}.contacts_all");
+        eventually("the reader can read", Duration::from_mins(1), async || {
+            (reader.try_query(&read).await.ok()?.trim() == "50").then_some(())
+        })
+        .await;
+        for table in ["contacts", "changes"] {
+            let storage = format!("SELECT count() FROM {database}_raw.{table}");
+            let refused = reader.try_query(&storage).await.unwrap_err();
+            assert!(refused.contains("ACCESS_DENIED"), "{storage}: {refused}");
+        }
+    }
+    for own in [
+        "_hubspot_streams.warehouse",
+        "_hubspot_streams.destinations",
+    ] {
+        let refused = reader.try_query(&format!("SELECT * FROM {own}")).await;
+        assert!(refused.unwrap_err().contains("ACCESS_DENIED"), "{own}");
+    }
+}
