@@ -16,6 +16,9 @@ else
 $(error STACK is auto, compose or native)
 endif
 
+# Named places at which a fault test lets a service die.
+INJECTION := --features worker/fault-injection
+
 .PHONY: help
 help: ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,8 +48,14 @@ test: ## Every test, over real servers on free ports
 	@$(NATIVE) install
 	@$(NATIVE) python -c ''
 	@$(NATIVE) install-sdk
-	cargo build --workspace --bins
-	cargo test --workspace
+	cargo build --workspace --bins $(INJECTION)
+	cargo test --workspace $(INJECTION)
+
+.PHONY: torture
+torture: ## Faults of all kinds at random, then the checks: SEED=1 KILLS=40 MINUTES=8
+	@$(NATIVE) install
+	cargo build --workspace --bins $(INJECTION)
+	$${CARGO_TARGET_DIR:-target}/debug/torture
 
 .PHONY: check
 check: ## Format, lints, docs, dependency policy, layering

@@ -138,32 +138,49 @@ impl History {
                 .or_insert(record.written_at);
         }
         let mut violations = Vec::new();
-        for ((object_type, id), spans) in &self.spans {
-            for span in spans {
-                let Some(run) = runs.iter().find(|run| {
-                    run.portal_id == portal_id
-                        && run.stream == *object_type
-                        && span.updated_at < run.cursor
-                        && span.until.is_none_or(|until| until > run.ended_at + MARGIN)
-                }) else {
-                    continue;
-                };
-                let version = (object_type.as_str(), id.cast_signed(), span.updated_at);
-                let found = first.get(&version);
-                if found.is_none_or(|at| *at > run.written_at + STAMPS) {
-                    violations.push(Violation {
-                        rule: Rule::Version,
-                        object: format!("{object_type}/{id}"),
-                        detail: format!(
-                            "last-modified {}, until {:?}; a run had read up to {} and ended at \
-                             {}; {found:?} in the log",
-                            span.updated_at, span.until, run.cursor, run.ended_at
-                        ),
-                    });
-                }
+        for (object_type, id, span, run) in self.due(portal_id, runs) {
+            let version = (object_type, id.cast_signed(), span.updated_at);
+            let found = first.get(&version);
+            if found.is_none_or(|at| *at > run.written_at + STAMPS) {
+                violations.push(Violation {
+                    rule: Rule::Version,
+                    object: format!("{object_type}/{id}"),
+                    detail: format!(
+                        "last-modified {}, until {:?}; a run had read up to {} and ended at {}; \
+                         {found:?} in the log",
+                        span.updated_at, span.until, run.cursor, run.ended_at
+                    ),
+                });
             }
         }
         violations
+    }
+
+    /// How many versions those are that [`History::lost`] looks for.
+    pub fn judged(&self, portal_id: i64, runs: &[Finished]) -> usize {
+        self.due(portal_id, runs).count()
+    }
+
+    /// Versions that must be in the log, with the first run that had to bring
+    /// them there.
+    fn due<'a>(
+        &'a self,
+        portal_id: i64,
+        runs: &'a [Finished],
+    ) -> impl Iterator<Item = (&'a str, u64, Span, &'a Finished)> {
+        self.spans
+            .iter()
+            .flat_map(move |((object_type, id), spans)| {
+                spans.iter().filter_map(move |span| {
+                    let run = runs.iter().find(|run| {
+                        run.portal_id == portal_id
+                            && run.stream == *object_type
+                            && span.updated_at < run.cursor
+                            && span.until.is_none_or(|until| until > run.ended_at + MARGIN)
+                    })?;
+                    Some((object_type.as_str(), *id, *span, run))
+                })
+            })
     }
 }
 

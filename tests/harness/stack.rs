@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -118,7 +121,7 @@ impl StackBuilder {
         );
         let (own, clickhouse, folder) = self.servers().await;
         let shared = own.as_ref().unwrap_or_else(|| Shared::get());
-        let simulator = Simulator::start(self.simulator).await.unwrap();
+        let simulator = Arc::new(Simulator::start(self.simulator).await.unwrap());
         let mut common = vec![
             ("KAFKA_BOOTSTRAP".to_owned(), shared.bootstrap()),
             ("REGISTRY_URL".to_owned(), shared.registry_url()),
@@ -225,7 +228,7 @@ pub struct Instance {
 #[derive(Debug)]
 pub struct Stack {
     /// The simulated HubSpot.
-    pub simulator: Simulator,
+    pub simulator: Arc<Simulator>,
     /// The workers; one at the start.
     pub workers: Vec<Process>,
     /// The instances of data-streams; one at the start.
@@ -290,7 +293,18 @@ impl Stack {
 
     /// Starts one more worker, with more variables.
     pub fn add_worker_with(&mut self, more: &[(&str, &str)]) {
-        let number = self.workers.len() + 1;
+        let worker = self.start_worker(self.workers.len(), more);
+        self.workers.push(worker);
+    }
+
+    /// Starts a worker anew at its place, with more variables; one that still
+    /// runs there is killed.
+    pub fn restart_worker(&mut self, place: usize, more: &[(&str, &str)]) {
+        self.workers[place].kill();
+        self.workers[place] = self.start_worker(place, more);
+    }
+
+    fn start_worker(&self, place: usize, more: &[(&str, &str)]) -> Process {
         let mut variables = self.worker_variables.clone();
         for (name, value) in more {
             variables.push(((*name).to_owned(), (*value).to_owned()));
@@ -299,13 +313,14 @@ impl Stack {
             "ADMIN_ADDRESS".to_owned(),
             format!("127.0.0.1:{}", free_port()),
         ));
-        self.workers.push(Process::start(
+        let log = format!("worker-{}.log", place + 1);
+        Process::start(
             "worker",
             &binary("worker"),
             &[],
             &variables,
-            &self.folder.path().join(format!("worker-{number}.log")),
-        ));
+            &self.folder.path().join(log),
+        )
     }
 
     /// Starts one more instance of data-streams.
@@ -315,24 +330,32 @@ impl Stack {
 
     /// Starts one more instance of data-streams, with more variables.
     pub fn add_data_streams_with(&mut self, more: &[(&str, &str)]) {
-        let number = self.instances.len() + 1;
-        let port = free_port();
+        let instance = self.start_data_streams(self.instances.len(), free_port(), more);
+        self.instances.push(instance);
+    }
+
+    /// Starts an instance of data-streams anew, on its port; one that still
+    /// runs there is killed.
+    pub fn restart_data_streams(&mut self, place: usize) {
+        self.instances[place].process.kill();
+        self.instances[place] = self.start_data_streams(place, self.instances[place].port, &[]);
+    }
+
+    fn start_data_streams(&self, place: usize, port: u16, more: &[(&str, &str)]) -> Instance {
         let mut variables = self.data_streams_variables.clone();
         for (name, value) in more {
             variables.push(((*name).to_owned(), (*value).to_owned()));
         }
         variables.push(("API_ADDRESS".to_owned(), format!("127.0.0.1:{port}")));
+        let log = format!("data-streams-{}.log", place + 1);
         let process = Process::start(
             "data-streams",
             &binary("data-streams"),
             &[],
             &variables,
-            &self
-                .folder
-                .path()
-                .join(format!("data-streams-{number}.log")),
+            &self.folder.path().join(log),
         );
-        self.instances.push(Instance { process, port });
+        Instance { process, port }
     }
 
     /// Where `file:` credentials lie.
@@ -391,10 +414,15 @@ impl Stack {
 
     /// Asks for a run with a body and waits until it has been carried out.
     pub async fn request(&self, body: Value) {
+        self.request_of("default", body, SYNC_LIMIT).await;
+    }
+
+    /// Asks for a run of a connection with a body and waits until it has been
+    /// carried out.
+    pub async fn request_of(&self, name: &str, body: Value, limit: Duration) {
         let api = self.api();
-        let answer = api
-            .send("POST", "/v1/connections/default/sync", Some(body))
-            .await;
+        let path = format!("/v1/connections/{name}/sync");
+        let answer = api.send("POST", &path, Some(body)).await;
         assert!(
             matches!(answer.status, 200..=202),
             "{} {}",
@@ -410,16 +438,11 @@ impl Stack {
                 (text("stream"), text("request_id"))
             })
             .collect();
-        api.until(
-            "the requests are carried out",
-            "default",
-            SYNC_LIMIT,
-            |connection| {
-                requests.iter().all(|(stream, id)| {
-                    crate::api::stream(connection, stream)["request_done"] == json!(id)
-                })
-            },
-        )
+        api.until("the requests are carried out", name, limit, |connection| {
+            requests.iter().all(|(stream, id)| {
+                crate::api::stream(connection, stream)["request_done"] == json!(id)
+            })
+        })
         .await;
     }
 

@@ -1,0 +1,116 @@
+//! `make torture`: the whole system over real servers, while everything that
+//! can fail does, at random, from one seed; then the checks.
+//!
+//! It must not know how the system works, only what it promises.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a run that fails ends by panicking, which prints seed and timeline"
+)]
+
+mod changes;
+mod commands;
+mod figures;
+mod kills;
+mod servers;
+mod storms;
+mod verdict;
+mod world;
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use harness::Timeline;
+use tokio::task::JoinSet;
+
+use world::World;
+
+/// Kills, stalls and lies to the system, then checks that nothing was lost and
+/// nothing doubled.
+#[derive(Debug, Clone, Parser)]
+struct Args {
+    /// Where every random choice comes from.
+    #[arg(long, env = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Kills of workers, at least; half as many of the other servers.
+    #[arg(long, env = "KILLS", default_value_t = 40)]
+    kills: u64,
+    /// How long the faults go on, at least.
+    #[arg(long, env = "MINUTES", default_value_t = 8)]
+    minutes: u64,
+    /// Which faults there are: `workers`, `servers`, `hubspot`, `commands`.
+    #[arg(
+        long,
+        env = "FAULTS",
+        value_delimiter = ',',
+        default_value = "workers,servers,hubspot,commands"
+    )]
+    faults: Vec<String>,
+    /// Contacts of the larger portal.
+    #[arg(long, default_value_t = 2_000)]
+    contacts: u32,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> ExitCode {
+    let timeline = Timeline::new(args.seed).aloud();
+    let _printed = timeline.guard();
+    timeline.note(format!(
+        "{} worker kills, {} minutes, faults {:?}",
+        args.kills, args.minutes, args.faults
+    ));
+    let world = Arc::new(World::start(timeline.clone(), args.contacts).await);
+    let has = |name: &str| args.faults.iter().any(|it| it == name);
+    let mut actors = JoinSet::new();
+    for place in 0..world.accounts.len() {
+        actors.spawn(changes::go_on(Arc::clone(&world), place));
+    }
+    if has("workers") {
+        actors.spawn(kills::go_on(Arc::clone(&world)));
+        actors.spawn(kills::come_and_go(Arc::clone(&world)));
+    }
+    if has("servers") {
+        actors.spawn(servers::go_on(Arc::clone(&world)));
+    }
+    if has("hubspot") {
+        actors.spawn(storms::go_on(Arc::clone(&world)));
+    }
+    if has("commands") {
+        for place in 0..world.accounts.len() {
+            actors.spawn(commands::go_on(Arc::clone(&world), place));
+        }
+    }
+    let least = Duration::from_secs(args.minutes * 60);
+    let others = if has("servers") { args.kills / 2 } else { 0 };
+    let workers = if has("workers") { args.kills } else { 0 };
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let began = Instant::now();
+    while began.elapsed() < least
+        || world.figures.worker_kills() < workers
+        || world.figures.other_kills() < others
+    {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // Actors go on for ever; one that ends has failed.
+            Some(ended) = actors.join_next() => ended.expect("an actor"),
+        }
+    }
+    world.quiet.cancel();
+    while let Some(ended) = actors.join_next().await {
+        ended.expect("an actor");
+    }
+    timeline.note("quiet");
+    let world = Arc::into_inner(world).expect("the actors have ended");
+    verdict::reach(world).await
+}

@@ -1,0 +1,234 @@
+//! The end of a run: everything is healed, the system gets time to converge,
+//! and then every promise is checked.
+//!
+//! It must not know which faults there were.
+
+use std::{collections::HashSet, process::ExitCode, time::Duration};
+
+use harness::{
+    Stack, Timeline,
+    check::{self, Extra, Rule, Violation},
+    history, servers, truth,
+};
+use hubspot_sim::{Kind, Seen};
+use serde_json::json;
+
+use crate::{
+    storms::LATENCY,
+    world::{TYPES, WORKERS, World},
+};
+
+/// How long the system may take to converge once nothing is wrong any more.
+const CONVERGE: Duration = Duration::from_mins(6);
+/// A request that was sent before a stop was acknowledged may be seen so much
+/// later on a busy machine.
+const SEEN_LATE: Duration = Duration::from_millis(50);
+/// Requests so long before and after a kill are compared.
+const BEFORE_KILL: Duration = Duration::from_secs(3);
+const AFTER_KILL: Duration = Duration::from_secs(15);
+
+/// Heals, waits and checks.
+pub(crate) async fn reach(world: World) -> ExitCode {
+    let timeline = world.timeline.clone();
+    heal(&world).await;
+    let stack = world.stack.lock().await;
+    for account in &world.accounts {
+        let path = format!("/v1/connections/{}/start", account.connection);
+        let body = json!({"interval": "10m", "credential": account.settings["credential"]});
+        let answer = world.api.send("POST", &path, Some(body)).await;
+        assert!(matches!(answer.status, 200..=202), "{answer:?}");
+    }
+    for account in &world.accounts {
+        stack
+            .request_of(account.connection, json!({"kind": "resync"}), CONVERGE)
+            .await;
+        timeline.note(format!(
+            "{} has read everything once more",
+            account.connection
+        ));
+    }
+    let violations = violations(&world, &stack).await;
+    print_figures(&world, &stack, &violations).await;
+    if violations.is_empty() {
+        timeline.note("nothing lost, nothing doubled");
+        return ExitCode::SUCCESS;
+    }
+    panic!("{}", check::report(&violations));
+}
+
+/// Ends every fault and brings back what is dead.
+async fn heal(world: &World) {
+    world.simulator.faults().clear();
+    world.simulator.set_latency(LATENCY);
+    let mut stack = world.stack.lock().await;
+    tokio::task::block_in_place(|| {
+        let own = stack.own.as_mut().expect("own servers");
+        for server in [&mut own.kafka, &mut own.registry] {
+            servers::wait_for(server);
+        }
+        servers::wait_for(&mut stack.clickhouse);
+    });
+    for place in 0..WORKERS {
+        if !stack.workers[place].is_running() {
+            world
+                .timeline
+                .note(format!("worker {place} had ended by itself"));
+            stack.restart_worker(place, &[]);
+        }
+    }
+    for place in 0..stack.instances.len() {
+        if !stack.instances[place].process.is_running() {
+            world
+                .timeline
+                .note(format!("data-streams {place} had ended by itself"));
+            stack.restart_data_streams(place);
+        }
+    }
+    drop(stack);
+    world.api.ready().await;
+    world.timeline.note("healed");
+}
+
+async fn violations(world: &World, stack: &Stack) -> Vec<Violation> {
+    let log = stack.log().await;
+    let runs = history::finished_runs(stack.servers(), &stack.topic("checkpoints")).await;
+    let mut found = check::each_once(&log);
+    found.extend(check::in_order(&log));
+    for (account, history) in world.accounts.iter().zip(&world.histories) {
+        let portal = &account.portal;
+        let id = portal.id();
+        found.extend(history.lock().unwrap().lost(id.cast_signed(), &log, &runs));
+        for object_type in TYPES {
+            let in_log = check::newest(&log, id, object_type);
+            let truth = truth::truth(portal, object_type);
+            let kind = format!("log of {}: {object_type}", account.connection);
+            found.extend(check::same(&in_log, &truth, &kind, Extra::Allowed));
+            let stored =
+                truth::differences_last(stack, account.destination, portal, object_type, CONVERGE);
+            found.extend(stored.await);
+        }
+        found.extend(stored_once(stack, account.destination, id, &log).await);
+    }
+    found.extend(dead_letters(world).await);
+    found.extend(asked_while_stopped(world));
+    found
+}
+
+/// The history of changes has each record of the log, once.
+async fn stored_once(
+    stack: &Stack,
+    destination: &str,
+    portal_id: u64,
+    log: &harness::RecordLog,
+) -> Option<Violation> {
+    let written = log
+        .records
+        .iter()
+        .filter(|it| it.portal_id == portal_id.cast_signed())
+        .count();
+    let sql = format!("SELECT count() FROM {destination}_raw.changes FINAL");
+    let stored = stack.sql().number(&sql).await;
+    let differs = i64::try_from(written).expect("a count") != stored;
+    differs.then(|| Violation {
+        rule: Rule::Once,
+        object: format!("{destination}_raw.changes"),
+        detail: format!("{stored} rows for {written} records of the log"),
+    })
+}
+
+async fn dead_letters(world: &World) -> Option<Violation> {
+    let answer = world.api.get("/v1/dead-letters").await;
+    let letters = answer["results"].as_array().map_or(0, Vec::len);
+    (letters > 0).then(|| Violation {
+        rule: Rule::Present,
+        object: "dead letters".to_owned(),
+        detail: format!("{letters}, such as {}", answer["results"][0]),
+    })
+}
+
+/// Requests that came after a stop was acknowledged and before the next start.
+fn asked_while_stopped(world: &World) -> Vec<Violation> {
+    let requests = world.simulator.requests().all();
+    let stopped = world.stopped.lock().unwrap();
+    let mut violations = Vec::new();
+    for (portal_id, from, to) in stopped.iter() {
+        let asked = requests.iter().filter(|seen| {
+            seen.portal_id == *portal_id && seen.at > *from + SEEN_LATE && seen.at < *to
+        });
+        violations.extend(asked.map(|seen| Violation {
+            rule: Rule::Order,
+            object: format!("account {portal_id}"),
+            detail: format!(
+                "{:?} {} {:?} after the answer to a stop",
+                seen.kind,
+                seen.object_type,
+                seen.at.duration_since(*from)
+            ),
+        }));
+    }
+    violations
+}
+
+/// Pages that were asked for again right after a worker was killed.
+fn fetched_again(world: &World) -> usize {
+    let requests = world.simulator.requests().all();
+    let page =
+        |seen: &&Seen| matches!(seen.kind, Kind::List | Kind::ListArchived | Kind::BatchRead);
+    let key = |seen: &Seen| {
+        let what = (seen.portal_id, seen.object_type.clone());
+        (what, seen.query.clone(), seen.body.clone())
+    };
+    let mut again = 0;
+    for killed in world.figures.kill_times() {
+        let before: HashSet<_> = requests
+            .iter()
+            .filter(|seen| seen.at <= killed && seen.at + BEFORE_KILL >= killed)
+            .filter(page)
+            .map(key)
+            .collect();
+        again += requests
+            .iter()
+            .filter(|seen| seen.at > killed && seen.at < killed + AFTER_KILL)
+            .filter(page)
+            .filter(|seen| before.contains(&key(seen)))
+            .count();
+    }
+    again
+}
+
+async fn print_figures(world: &World, stack: &Stack, violations: &[Violation]) {
+    let timeline: &Timeline = &world.timeline;
+    let log = stack.log().await;
+    let of = |rules: &[Rule]| {
+        let broken = violations.iter().filter(|it| rules.contains(&it.rule));
+        broken.count()
+    };
+    let versions: usize = world
+        .histories
+        .iter()
+        .map(|history| history.lock().unwrap().versions())
+        .sum();
+    let mut lines: Vec<(String, u64)> = world.figures.lines();
+    let mut line = |name: &str, count: usize| lines.push((name.to_owned(), count as u64));
+    line("seconds in all", {
+        usize::try_from(timeline.elapsed().as_secs()).unwrap_or_default()
+    });
+    line("records in the log", log.records.len());
+    line("versions in hubspot", versions);
+    let runs = history::finished_runs(stack.servers(), &stack.topic("checkpoints")).await;
+    line("runs that moved a cursor", runs.len());
+    line("versions held against the log", {
+        let judged = world.accounts.iter().zip(&world.histories);
+        let judged = judged.map(|(account, history)| {
+            let portal_id = account.portal.id().cast_signed();
+            history.lock().unwrap().judged(portal_id, &runs)
+        });
+        judged.sum()
+    });
+    line("pages fetched again after a kill", fetched_again(world));
+    line("lost", of(&[Rule::Present, Rule::Same, Rule::Version]));
+    line("doubled", of(&[Rule::Once, Rule::Order, Rule::Gone]));
+    for (name, count) in lines {
+        timeline.note(format!("{count:>8} {name}"));
+    }
+}

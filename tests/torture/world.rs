@@ -1,0 +1,144 @@
+//! What all actors share: the stack, the portals and their history.
+//!
+//! It must not know what an actor does.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use harness::{Api, Stack, Timeline, history::History};
+use hubspot_sim::{Limits, OAuthConfig, Portal, PortalConfig, Simulator};
+use rand::{RngExt as _, rngs::StdRng};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::figures::Figures;
+
+/// Object types that are synced and changed.
+pub(crate) const TYPES: [&str; 2] = ["contacts", "companies"];
+/// HubSpot's id of the second account.
+const SECOND_PORTAL: u64 = 99;
+/// Workers that are always there, dead or alive.
+pub(crate) const WORKERS: usize = 2;
+
+/// One account with its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    pub(crate) connection: &'static str,
+    pub(crate) portal: Portal,
+    pub(crate) destination: &'static str,
+    pub(crate) settings: serde_json::Value,
+}
+
+/// What all actors share.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) stack: tokio::sync::Mutex<Stack>,
+    pub(crate) simulator: Arc<Simulator>,
+    pub(crate) api: Api,
+    pub(crate) accounts: [Account; 2],
+    pub(crate) histories: [Mutex<History>; 2],
+    pub(crate) figures: Figures,
+    pub(crate) timeline: Timeline,
+    /// Cancelled when the faults are to end.
+    pub(crate) quiet: CancellationToken,
+    /// Spans in which an account must not be asked: from the answer to a stop
+    /// until the next start is sent.
+    pub(crate) stopped: Mutex<Vec<(u64, Instant, Instant)>>,
+}
+
+impl World {
+    /// Starts everything and both connections.
+    pub(crate) async fn start(timeline: Timeline, contacts: u32) -> Self {
+        let credential = json!({
+            "client_id": "app", "client_secret": "app-secret", "refresh_token": "refresh-1",
+        });
+        let mut second = PortalConfig {
+            portal_id: SECOND_PORTAL,
+            tokens: Vec::new(),
+            contacts: contacts / 4,
+            companies: 40,
+            seed: timeline.seed() + 1,
+            limits: Limits::off(),
+            oauth: Some(OAuthConfig {
+                client_id: "app".to_owned(),
+                client_secret: "app-secret".to_owned(),
+                refresh_token: "refresh-1".to_owned(),
+                rotate: true,
+                expires_in_s: 20,
+            }),
+            ..PortalConfig::default()
+        };
+        second.quirks.index_lag_ms = 100;
+        let seed = timeline.seed();
+        let mut stack = Stack::with(contacts, contacts / 10)
+            .own_servers()
+            .portal(|portal| portal.seed = seed)
+            .another_portal(second)
+            .credential("second.json", &credential.to_string())
+            // So that every kind of run happens often.
+            .worker("LATE_INTERVAL", "25s")
+            .worker("LATE_SPAN", "10m")
+            .worker("ARCHIVED_INTERVAL", "20s")
+            .worker("FULL_INTERVAL", "90s")
+            .start()
+            .await;
+        while stack.workers.len() < WORKERS {
+            stack.add_worker();
+        }
+        stack.add_data_streams();
+        let api = Api::new(stack.instances[0].port);
+        let simulator = Arc::clone(&stack.simulator);
+        simulator.set_latency(Duration::from_millis(15));
+        let (main, second) = (
+            simulator.portal(),
+            simulator.portal_by_id(SECOND_PORTAL).expect("the second"),
+        );
+        let histories = [&main, &second].map(|portal| Mutex::new(History::of(portal, &TYPES)));
+        let account = |connection, portal, destination, credential: &str| Account {
+            connection,
+            portal,
+            destination,
+            settings: json!({"interval": "10s", "credential": credential}),
+        };
+        let accounts = [
+            account("default", main, "hubspot", "env:HUBSPOT_ACCESS_TOKEN"),
+            account("second", second, "hubspot_second", "file:second.json"),
+        ];
+        for account in &accounts {
+            api.start(account.connection, account.settings.clone())
+                .await;
+        }
+        Self {
+            stack: tokio::sync::Mutex::new(stack),
+            simulator,
+            api,
+            accounts,
+            histories,
+            figures: Figures::default(),
+            timeline,
+            quiet: CancellationToken::new(),
+            stopped: Mutex::default(),
+        }
+    }
+
+    /// Waits; `false` when the faults are to end.
+    pub(crate) async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = self.quiet.cancelled() => false,
+            () = tokio::time::sleep(time) => true,
+        }
+    }
+
+    /// Waits for a time between two; `false` when the faults are to end.
+    pub(crate) async fn pause_between(&self, choices: &mut StdRng, from: f64, to: f64) -> bool {
+        let time = Duration::from_secs_f64(choices.random_range(from..to));
+        self.pause(time).await
+    }
+}
+
+/// One of a few things.
+pub(crate) fn one_of<'a, T>(choices: &mut StdRng, things: &'a [T]) -> &'a T {
+    &things[choices.random_range(0..things.len())]
+}
