@@ -189,12 +189,7 @@ impl History {
 pub async fn finished_runs(servers: &Shared, topic: &str) -> Vec<Finished> {
     let mut runs: Vec<Finished> = Vec::new();
     let mut cursors: HashMap<String, i64> = HashMap::new();
-    for message in log::read_topic(servers, topic).await {
-        let Some(value) = message.value else { continue };
-        let framed = unframe(&value).unwrap();
-        // The harness reads what it was built with.
-        let checkpoint: Checkpoint =
-            codec::decode(schemas::checkpoint::SCHEMA, framed.datum).unwrap();
+    for (message, checkpoint) in checkpoints(servers, topic).await {
         let (Some(cursor), Some(ended_at)) = (checkpoint.cursor, checkpoint.last_success_at) else {
             continue;
         };
@@ -209,4 +204,18 @@ pub async fn finished_runs(servers: &Shared, topic: &str) -> Vec<Finished> {
         }
     }
     runs
+}
+
+async fn checkpoints(servers: &Shared, topic: &str) -> Vec<(log::Message, Checkpoint)> {
+    let mut checkpoints = Vec::new();
+    for message in log::read_topic(servers, topic).await {
+        let Some(value) = &message.value else {
+            continue;
+        };
+        let framed = unframe(value).unwrap();
+        // The harness reads what it was built with.
+        let checkpoint = codec::decode(schemas::checkpoint::SCHEMA, framed.datum).unwrap();
+        checkpoints.push((message, checkpoint));
+    }
+    checkpoints
 }

@@ -23,6 +23,7 @@ pub mod servers;
 pub mod stack;
 pub mod timeline;
 pub mod truth;
+pub mod wrong_clock;
 
 use std::{future::Future, time::Duration};
 

@@ -3,7 +3,7 @@
 //!
 //! It must not know who wrote them.
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
@@ -189,9 +189,10 @@ fn read_to_end(bootstrap: &str, topic: &str) -> Vec<Message> {
             .unwrap();
     }
     consumer.assign(&assignment).unwrap();
-    let mut open = partitions.len();
+    // A partition's end is told again when more has come.
+    let mut open: HashSet<_> = partitions.into_iter().collect();
     let mut messages = Vec::new();
-    while open > 0 {
+    while !open.is_empty() {
         match consumer
             .poll(std::time::Duration::from_secs(10))
             .expect("an answer within 10 s")
@@ -202,7 +203,9 @@ fn read_to_end(bootstrap: &str, topic: &str) -> Vec<Message> {
                 written_at: message.timestamp().to_millis().unwrap_or_default(),
                 value: message.payload().map(<[u8]>::to_vec),
             }),
-            Err(KafkaError::PartitionEOF(_)) => open -= 1,
+            Err(KafkaError::PartitionEOF(partition)) => {
+                open.remove(&partition);
+            }
             Err(error) => panic!("{error}"),
         }
     }

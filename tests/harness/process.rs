@@ -139,6 +139,16 @@ impl Process {
         self.child.try_wait().expect("its state is known").is_none()
     }
 
+    /// Waits until it has ended by itself; `why` is said when it does not.
+    pub async fn until_ended(&mut self, limit: Duration, why: &str) {
+        let began = Instant::now();
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        while self.is_running() {
+            assert!(began.elapsed() < limit, "{} still runs: {why}", self.name);
+            ticks.tick().await;
+        }
+    }
+
     /// All it has written.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()

@@ -297,6 +297,11 @@ impl Stack {
         self.workers.push(worker);
     }
 
+    /// The worker that was there first.
+    pub fn first_worker(&mut self) -> &mut Process {
+        &mut self.workers[0]
+    }
+
     /// Starts a worker anew at its place, with more variables; one that still
     /// runs there is killed.
     pub fn restart_worker(&mut self, place: usize, more: &[(&str, &str)]) {
@@ -361,6 +366,17 @@ impl Stack {
     /// Where `file:` credentials lie.
     pub fn credentials(&self) -> PathBuf {
         self.folder.path().join("credentials")
+    }
+
+    /// Leaves data and logs where they are when it ends; says where.
+    pub fn keep(&mut self) -> Vec<PathBuf> {
+        self.folder.disable_cleanup(true);
+        let mut kept = vec![self.folder.path().to_owned()];
+        if let Some(own) = &mut self.own {
+            own.folder.disable_cleanup(true);
+            kept.push(own.folder.path().to_owned());
+        }
+        kept
     }
 
     /// A client of the last instance started.

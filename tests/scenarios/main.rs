@@ -3,6 +3,7 @@
 mod api;
 mod changes;
 mod control;
+mod crashes;
 mod credentials;
 mod drift;
 mod failures;

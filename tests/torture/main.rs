@@ -55,6 +55,9 @@ struct Args {
     /// Contacts of the larger portal.
     #[arg(long, default_value_t = 2_000)]
     contacts: u32,
+    /// Leaves data and logs behind.
+    #[arg(long, env = "KEEP")]
+    keep: bool,
 }
 
 fn main() -> ExitCode {
@@ -71,6 +74,10 @@ async fn run(args: Args) -> ExitCode {
         args.kills, args.minutes, args.faults
     ));
     let world = Arc::new(World::start(timeline.clone(), args.contacts).await);
+    if args.keep {
+        let kept = world.stack.lock().await.keep();
+        timeline.note(format!("data and logs stay in {kept:?}"));
+    }
     let has = |name: &str| args.faults.iter().any(|it| it == name);
     let mut actors = JoinSet::new();
     for place in 0..world.accounts.len() {

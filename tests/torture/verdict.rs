@@ -47,6 +47,10 @@ pub(crate) async fn reach(world: World) -> ExitCode {
             account.connection
         ));
     }
+    // From here on the log stands still.
+    for account in &world.accounts {
+        world.api.stop(account.connection).await;
+    }
     let violations = violations(&world, &stack).await;
     print_figures(&world, &stack, &violations).await;
     if violations.is_empty() {

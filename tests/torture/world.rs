@@ -65,7 +65,9 @@ impl World {
                 client_id: "app".to_owned(),
                 client_secret: "app-secret".to_owned(),
                 refresh_token: "refresh-1".to_owned(),
-                rotate: true,
+                // HubSpot gives the same refresh token again. With one that is good
+                // once only, a crash right after the answer would end the grant.
+                rotate: false,
                 expires_in_s: 20,
             }),
             ..PortalConfig::default()

@@ -1,0 +1,160 @@
+//! The worker dies, at every named point and in the middle of everything: it
+//! goes on at the exact page.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
+
+use harness::{RecordLog, Stack, Timeline, truth};
+use hubspot_sim::{Kind, Seen};
+use serde_json::json;
+
+/// Every place at which the worker can be told to die, and at which passage.
+const POINTS: [&str; 8] = [
+    "token-refresh:1",
+    "after-fetch:12",
+    "before-begin:8",
+    "after-begin:9",
+    "mid-produce:10",
+    "before-commit:8",
+    "after-commit:9",
+    "take-over:1",
+];
+
+/// The backfill's pages of contacts: what was asked for, and what the log has.
+#[derive(Debug, Default)]
+struct Pages {
+    /// The ids at which they begin.
+    asked: BTreeSet<u64>,
+    committed: BTreeSet<u64>,
+    /// Where pages end, so that the next one begins there. Any other request
+    /// is a guess where to split a lane, which is no page of one.
+    cursors: BTreeSet<u64>,
+}
+
+impl Pages {
+    /// The ids at which new requests for live contacts begin.
+    fn of(seen: &[Seen]) -> BTreeSet<u64> {
+        let contacts = seen
+            .iter()
+            .filter(|seen| seen.kind == Kind::List && seen.object_type == "contacts");
+        contacts
+            .map(|seen| {
+                let after = seen
+                    .query
+                    .split('&')
+                    .find_map(|it| it.strip_prefix("after="));
+                after.map_or(0, |after| after.parse().unwrap_or(u64::MAX))
+            })
+            .collect()
+    }
+
+    /// Pages among the requests that the log has already.
+    fn in_vain(&self, requests: &BTreeSet<u64>) -> Vec<u64> {
+        let is_page = |after: &&u64| **after == 0 || self.cursors.contains(after);
+        let again = requests.intersection(&self.committed).filter(is_page);
+        again.copied().collect()
+    }
+
+    /// Takes in what was asked for, and what the log has by now.
+    fn add(&mut self, requests: BTreeSet<u64>, ids: &BTreeSet<u64>, log: &RecordLog) {
+        let live = log.records.iter().filter(|it| !it.archived);
+        let written: HashSet<_> = live
+            .filter(|it| it.object_type == "contacts")
+            .map(|it| it.object_id.unsigned_abs())
+            .collect();
+        self.asked.extend(requests);
+        for after in &self.asked {
+            let mut page = ids.range(after..);
+            if page.next().is_some_and(|first| written.contains(first)) {
+                self.committed.insert(*after);
+            }
+            self.cursors.extend(page.nth(99));
+        }
+    }
+}
+
+/// A system whose portal is reached by OAuth, with no worker.
+async fn without_a_worker() -> Stack {
+    let credential = json!({
+        "client_id": "app", "client_secret": "app-secret", "refresh_token": "refresh-1",
+    });
+    let mut stack = Stack::with(12_000, 50)
+        .portal(|portal| {
+            portal.tokens.clear();
+            portal.oauth = Some(hubspot_sim::OAuthConfig {
+                client_id: "app".to_owned(),
+                client_secret: "app-secret".to_owned(),
+                refresh_token: "refresh-1".to_owned(),
+                rotate: false,
+                expires_in_s: 1_800,
+            });
+        })
+        .credential("oauth.json", &credential.to_string())
+        .worker("LANES", "3")
+        .start()
+        .await;
+    stack.first_worker().kill();
+    stack
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_at_every_point_fetches_no_page_again_that_was_committed() {
+    let mut stack = without_a_worker().await;
+    let timeline = Timeline::new(0);
+    let _printed = timeline.guard();
+    stack.simulator.set_latency(Duration::from_millis(120));
+    let settings = json!({"credential": "file:oauth.json"});
+    stack.api().start("default", settings.clone()).await;
+
+    let ids: BTreeSet<_> = stack
+        .simulator
+        .portal()
+        .ids("contacts")
+        .into_iter()
+        .collect();
+    let mut pages = Pages::default();
+    let mut requests = 0;
+    for point in POINTS {
+        stack.restart_worker(0, &[("WORKER_CRASH_AT", point)]);
+        let why = format!("it should die at {point}; was it built with fault-injection?");
+        stack
+            .first_worker()
+            .until_ended(Duration::from_mins(1), &why)
+            .await;
+        // Nothing comes any more, as nobody else is there.
+        let seen = stack.simulator.requests().all().split_off(requests);
+        requests += seen.len();
+        let new = Pages::of(&seen);
+        let in_vain = pages.in_vain(&new);
+        assert!(
+            in_vain.is_empty(),
+            "after {point}, committed before: {in_vain:?}"
+        );
+        let repeated = new.intersection(&pages.asked).count();
+        pages.add(new, &ids, &stack.log().await);
+        timeline.note(format!(
+            "died at {point}: {repeated} asked for again; {} of {} pages are in the log",
+            pages.committed.len(),
+            pages.asked.len(),
+        ));
+    }
+    let (some, all) = (pages.committed.len(), ids.len() / 100);
+    assert!(
+        (10..all).contains(&some),
+        "{some} of {all} pages in between"
+    );
+    stack.simulator.set_latency(Duration::ZERO);
+    stack.restart_worker(0, &[]);
+    stack.first_sync(settings).await;
+    let log = stack.log().await;
+    log.assert_exactly_once();
+    let backfill = log.records.iter().filter(|it| it.reason == "backfill");
+    let runs: HashSet<_> = backfill.map(|it| (&it.object_type, &it.run_id)).collect();
+    assert_eq!(runs.len(), 2, "a crash keeps the run: {runs:?}");
+    for object_type in ["contacts", "companies"] {
+        truth::log_matches(&stack, &log, object_type);
+        stack.matches_truth(object_type).await;
+    }
+}
