@@ -34,7 +34,7 @@ pub use command::{Command, DesiredState, Request, RequestKind, default_destinati
 pub use crm_record::{CrmRecord, record_key, version};
 pub use definitions::{Definitions, Property};
 pub use partition::partition_for;
-pub use property_map::{PropertyMap, PropertyMapBuilder};
+pub use property_map::{PropertyMap, PropertyMapBuilder, PropertyName};
 pub use status::{ConnectionStatus, FullPass, Problem, Status, StreamStatus};
 pub use topics::{Topic, Topics};
 

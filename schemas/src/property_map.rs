@@ -22,7 +22,34 @@ pub struct PropertyMapBuilder {
     entries: Vec<u8>,
 }
 
+/// A property's name in its encoding, with the branch of a value that is set:
+/// for a name that many maps have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PropertyName(Box<[u8]>);
+
+impl PropertyName {
+    /// Encodes a name.
+    pub fn new(name: &str) -> Self {
+        let mut encoded = Vec::with_capacity(name.len() + 2);
+        write_bytes(&mut encoded, name.as_bytes());
+        write_long(&mut encoded, 1);
+        Self(encoded.into_boxed_slice())
+    }
+}
+
 impl PropertyMapBuilder {
+    /// Adds a property by its encoded name. An empty value means unset, and is
+    /// left out.
+    #[inline]
+    pub fn push_named(&mut self, name: &PropertyName, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        self.entries.extend_from_slice(&name.0);
+        write_bytes(&mut self.entries, value.as_bytes());
+        self.count += 1;
+    }
+
     /// Adds a property. An empty value means unset, and is left out.
     pub fn push(&mut self, name: &str, value: &str) {
         if value.is_empty() {

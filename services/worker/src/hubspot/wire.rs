@@ -3,7 +3,9 @@
 //!
 //! It must not know how an answer came, nor what is done with it.
 
+mod names;
 mod object;
+mod scan;
 mod time;
 
 #[cfg(test)]
@@ -12,10 +14,16 @@ mod tests;
 use std::borrow::Cow;
 
 use schemas::{Millis, Property};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
-use self::object::{Id, Objects};
-use crate::sync::{Batch, ListPage, SearchPage};
+use self::{
+    object::Id,
+    scan::{Scanner, Unexpected},
+};
+use crate::sync::{Batch, ListPage, Object, SearchPage};
 
 /// Why an answer could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +79,12 @@ pub(super) struct TokenAnswer {
     pub(super) expires_in: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    results: Objects,
-    #[serde(default)]
+/// An answer that is full of objects.
+#[derive(Default)]
+struct Objects<'a> {
+    results: Vec<Object>,
     paging: Option<Paging>,
+    errors: Vec<ReadError<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -111,13 +120,6 @@ impl<'de> Deserialize<'de> for After {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         object::text(deserializer).map(|text| Self(text.unwrap_or_default().into_owned()))
     }
-}
-
-#[derive(Deserialize)]
-struct Read<'a> {
-    results: Objects,
-    #[serde(borrow, default)]
-    errors: Vec<ReadError<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -172,9 +174,9 @@ struct UsageEntry {
 
 /// A page of the list.
 pub(super) fn list_page(body: &[u8]) -> Result<ListPage, Error> {
-    let page: Page = parse(body)?;
+    let page = objects(body)?;
     Ok(ListPage {
-        objects: page.results.0,
+        objects: page.results,
         next: next_of(page.paging),
     })
 }
@@ -207,14 +209,14 @@ pub(super) fn search_page(
 /// A batch, by the id in the answer: of a merged object it is another one than
 /// was asked for.
 pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<Batch, Error> {
-    let read: Read<'_> = parse(body)?;
+    let read = objects(body)?;
     // Ids missing for any other reason than that they do not exist would be
     // taken for deleted.
     let not_found = |error: &ReadError<'_>| error.category.as_deref() == Some("OBJECT_NOT_FOUND");
     if !read.errors.iter().all(not_found) {
         return Err(Error::Partial);
     }
-    let mut objects = read.results.0;
+    let mut objects = read.results;
     let mut seen = std::collections::HashSet::with_capacity(objects.len());
     objects.retain(|object| seen.insert(object.id));
     let missing = asked
@@ -264,6 +266,43 @@ pub(super) fn token(body: &[u8]) -> Result<TokenAnswer, Error> {
 fn next_of(paging: Option<Paging>) -> Option<String> {
     let after = paging?.next?.after?.0;
     (!after.is_empty()).then_some(after)
+}
+
+/// The one form of answer that is read without serde.
+fn objects(body: &[u8]) -> Result<Objects<'_>, Error> {
+    let text = std::str::from_utf8(body).map_err(Error::NotUtf8)?;
+    let mut scanner = Scanner::new(text);
+    let mut answer = Objects::default();
+    let mut has_results = false;
+    scanner
+        .members(|scanner, name| {
+            match name {
+                "results" => {
+                    answer.results = object::objects(scanner)?;
+                    has_results = true;
+                }
+                "paging" => answer.paging = scanner.value()?,
+                "errors" => answer.errors = scanner.value()?,
+                _ => {
+                    scanner.value::<IgnoredAny>()?;
+                }
+            }
+            Ok(())
+        })
+        .and_then(|()| scanner.end())
+        .and_then(|()| has_results.then_some(()).ok_or(scanner.unexpected()))
+        .map_err(|Unexpected(at)| place(text, at))?;
+    Ok(answer)
+}
+
+/// Line and column of a byte.
+fn place(text: &str, at: usize) -> Error {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |it| it + 1);
+    Error::Json {
+        line: before.matches('\n').count() + 1,
+        column: at - line_start + 1,
+    }
 }
 
 /// Checking the whole body once is faster than checking each string.

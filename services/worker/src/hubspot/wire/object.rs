@@ -1,20 +1,22 @@
-//! Objects: the part of the answers that is large.
+//! Objects: the part of the answers that is large. Property values go from the
+//! text straight into their Avro encoding.
 //!
 //! It must not know which endpoint answered.
 
 use std::{borrow::Cow, fmt};
 
-use schemas::{Millis, PropertyMap, PropertyMapBuilder};
+use schemas::{Millis, PropertyMapBuilder};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, IgnoredAny, Visitor},
 };
 
-use super::time;
+use super::{
+    names::{Names, Role},
+    scan::{Scanner, Unexpected},
+    time,
+};
 use crate::sync::Object;
-
-/// An array of objects, in the order of the answer.
-pub(super) struct Objects(pub(super) Vec<Object>);
 
 /// An id: a string, or a number.
 pub(super) struct Id(pub(super) i64);
@@ -28,80 +30,53 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-impl<'de> Deserialize<'de> for Objects {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ObjectsVisitor).map(Self)
-    }
+/// Reads an array of objects, in the order of the answer.
+pub(super) fn objects(scanner: &mut Scanner<'_>) -> Result<Vec<Object>, Unexpected> {
+    // A page has 100 at most.
+    let mut objects = Vec::with_capacity(100);
+    let mut reader = Reader::default();
+    scanner.elements(|scanner| {
+        objects.push(reader.object(scanner)?);
+        Ok(())
+    })?;
+    Ok(objects)
 }
 
-struct ObjectsVisitor;
-
-impl<'de> Visitor<'de> for ObjectsVisitor {
-    type Value = Vec<Object>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of objects")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-        // A page has 100 at most.
-        let mut objects = Vec::with_capacity(100);
-        let mut builder = PropertyMapBuilder::default();
-        while let Some(object) = sequence.next_element_seed(ObjectSeed(&mut builder))? {
-            objects.push(object);
-        }
-        Ok(objects)
-    }
+/// What the objects of an answer share.
+#[derive(Default)]
+struct Reader {
+    names: Names,
+    builder: PropertyMapBuilder,
 }
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum Field {
-    Id,
-    Properties,
-    CreatedAt,
-    UpdatedAt,
-    Archived,
-    #[serde(other)]
-    Other,
+/// What the properties say, besides themselves.
+#[derive(Default)]
+struct Meaning {
+    merged_ids: Vec<i64>,
+    created_at: Option<Millis>,
+    updated_at: Option<Millis>,
 }
 
-/// Reads an object with a builder that all of the page share.
-struct ObjectSeed<'b>(&'b mut PropertyMapBuilder);
-
-impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
-    type Value = Object;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ObjectSeed<'_> {
-    type Value = Object;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+impl Reader {
+    fn object(&mut self, scanner: &mut Scanner<'_>) -> Result<Object, Unexpected> {
         let mut id = None;
         let mut created_at = None;
         let mut updated_at = None;
         let mut archived = None;
-        let mut properties = Properties::default();
-        while let Some(field) = map.next_key()? {
-            match field {
-                Field::Id => id = Some(map.next_value::<Id>()?.0),
-                Field::Properties => properties = map.next_value_seed(PropertiesSeed(self.0))?,
-                Field::CreatedAt => created_at = map.next_value::<Time>()?.0,
-                Field::UpdatedAt => updated_at = map.next_value::<Time>()?.0,
-                Field::Archived => archived = map.next_value::<Option<bool>>()?,
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
+        let mut properties = Meaning::default();
+        scanner.members(|scanner, name| {
+            match name {
+                "id" => id = Some(scanner.value::<Id>()?.0),
+                "properties" => self.properties(scanner, &mut properties)?,
+                "createdAt" => created_at = time_of(scanner)?,
+                "updatedAt" => updated_at = time_of(scanner)?,
+                "archived" => archived = scanner.value::<Option<bool>>()?,
+                _ => {
+                    scanner.value::<IgnoredAny>()?;
                 }
             }
-        }
+            Ok(())
+        })?;
         // The properties of the same meaning stand in for a time that is
         // missing, and each time for the other.
         let created_at = created_at.or(properties.created_at);
@@ -110,71 +85,48 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
             .or(created_at)
             .unwrap_or(0);
         Ok(Object {
-            id: id.ok_or_else(|| A::Error::missing_field("id"))?,
+            id: id.ok_or_else(|| scanner.unexpected())?,
             created_at: created_at.unwrap_or(updated_at),
             updated_at,
             archived: archived.unwrap_or(false),
             merged_ids: properties.merged_ids,
-            properties: properties.map,
+            properties: self.builder.finish(),
         })
     }
-}
 
-#[derive(Default)]
-struct Properties {
-    map: PropertyMap,
-    merged_ids: Vec<i64>,
-    created_at: Option<Millis>,
-    updated_at: Option<Millis>,
-}
-
-struct PropertiesSeed<'b>(&'b mut PropertyMapBuilder);
-
-impl<'de> DeserializeSeed<'de> for PropertiesSeed<'_> {
-    type Value = Properties;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Properties, D::Error> {
-        deserializer.deserialize_option(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PropertiesSeed<'_> {
-    type Value = Properties;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("properties")
-    }
-
-    fn visit_unit<E>(self) -> Result<Properties, E> {
-        Ok(Properties::default())
-    }
-
-    fn visit_none<E>(self) -> Result<Properties, E> {
-        Ok(Properties::default())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Properties, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
-        let mut properties = Properties::default();
-        while let Some(Text(name)) = map.next_key()? {
-            let Some(value) = map.next_value::<Value<'de>>()?.0 else {
-                continue;
-            };
-            match &*name {
-                "hs_merged_object_ids" => properties.merged_ids = ids_of(&value),
-                "createdate" | "hs_createdate" => properties.created_at = time::parse(&value),
-                "lastmodifieddate" | "hs_lastmodifieddate" => {
-                    properties.updated_at = time::parse(&value);
-                }
-                _ => {}
-            }
-            self.0.push(&name, &value);
+    fn properties(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        meaning: &mut Meaning,
+    ) -> Result<(), Unexpected> {
+        // Of a doubled member the last counts, as everywhere.
+        *meaning = Meaning::default();
+        drop(self.builder.finish());
+        if scanner.peek() == Some(b'n') {
+            return scanner.value::<()>();
         }
-        properties.map = self.0.finish();
-        Ok(properties)
+        scanner.require(b'{')?;
+        if scanner.take(b'}') {
+            return Ok(());
+        }
+        self.names.rewind();
+        loop {
+            let name = self.names.next(scanner)?;
+            if !scanner.take_exactly(b"null")
+                && let Some(value) = scalar(scanner)?
+            {
+                match name.role {
+                    Role::Plain => {}
+                    Role::MergedIds => meaning.merged_ids = ids_of(&value),
+                    Role::CreatedAt => meaning.created_at = time::parse(&value),
+                    Role::UpdatedAt => meaning.updated_at = time::parse(&value),
+                }
+                self.builder.push_named(&name.encoded, &value);
+            }
+            if !scanner.take(b',') {
+                return scanner.require(b'}');
+            }
+        }
     }
 }
 
@@ -184,25 +136,16 @@ fn ids_of(list: &str) -> Vec<i64> {
         .collect()
 }
 
-struct Time(Option<Millis>);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(
-            text(deserializer)?.and_then(|text| time::parse(&text)),
-        ))
-    }
+fn time_of(scanner: &mut Scanner<'_>) -> Result<Option<Millis>, Unexpected> {
+    Ok(scalar(scanner)?.and_then(|text| time::parse(&text)))
 }
 
-/// A string that is borrowed unless it has escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_str(TextVisitor)
-            .map(|text| Self(text.unwrap_or_default()))
+/// A string, a number or a truth value as text, `None` for null.
+fn scalar<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Unexpected> {
+    if scanner.peek() == Some(b'"') {
+        return scanner.string().map(Some);
     }
+    scanner.value::<Value<'a>>().map(|value| value.0)
 }
 
 struct Value<'a>(Option<Cow<'a, str>>);

@@ -153,7 +153,56 @@ fn an_error_does_not_quote_the_answer() {
     assert!(!error.to_string().contains("secret"), "{error}");
 }
 
+/// Set properties of the objects of a page, in their order.
+fn properties_of(page: &ListPage) -> Vec<Vec<(&str, &str)>> {
+    let objects = page.objects.iter();
+    objects.map(|it| it.properties.iter().collect()).collect()
+}
+
+#[test]
+fn names_in_any_order_and_with_any_character_are_told_apart() {
+    // The first name reads, without its escapes, like two of the second object.
+    let body = br#"{"results":[
+        {"id":"1","properties":{"a\":null,\"b":"1","c":"2","d":"3"}},
+        {"id":"2","properties":{"a":null,"b":"4","d" : "5","c":"6"}},
+        {"id":"3","properties":{"c":"7","a\":null,\"b":"8"}},
+        {"id":"4","properties":{}},
+        {"id":"5","properties":null},
+        {"id":"6","properties":{"b":9,"a":true}}
+    ]}"#;
+    let page = list_page(body).unwrap();
+    let odd = "a\":null,\"b";
+    assert_eq!(
+        properties_of(&page),
+        [
+            vec![(odd, "1"), ("c", "2"), ("d", "3")],
+            vec![("b", "4"), ("d", "5"), ("c", "6")],
+            vec![("c", "7"), (odd, "8")],
+            vec![],
+            vec![],
+            vec![("b", "9"), ("a", "true")],
+        ]
+    );
+}
+
 proptest! {
+    #[test]
+    fn objects_of_a_page_do_not_mix(
+        objects in prop::collection::vec(
+            prop::collection::vec(("[a-e\"\\\\]{1,2}", prop::option::of("[a-z\"é]{0,9}")), 0..9), 0..9),
+        indented in any::<bool>(),
+    ) {
+        let objects: Vec<serde_json::Map<_, _>> = objects.into_iter()
+            .map(|it| it.into_iter().map(|(name, value)| (name, json!(value))).collect()).collect();
+        let results: Vec<_> = objects.iter().map(|it| json!({"id": "1", "properties": it})).collect();
+        let body = json!({"results": results});
+        let text = if indented { serde_json::to_string_pretty(&body) } else { serde_json::to_string(&body) };
+        let expected: Vec<Vec<(&str, &str)>> = objects.iter().map(|it| it.iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.as_str().filter(|it| !it.is_empty())?))).collect()).collect();
+        let page = list_page(text.unwrap().as_bytes()).unwrap();
+        prop_assert_eq!(properties_of(&page), expected);
+    }
+
     #[test]
     fn every_set_value_arrives_unchanged(
         id in any::<i64>(),

@@ -1,0 +1,126 @@
+//! The names of properties as one answer has them: nearly every object has
+//! them in the same order, so that the next one is guessed and only compared.
+//!
+//! It must not know what a property's value is.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use schemas::PropertyName;
+
+use super::scan::{Scanner, Unexpected};
+
+/// After a wrong guess, so many followers are compared: properties are left
+/// out more often than they change places.
+const LOOK_AHEAD: usize = 8;
+/// Names that are remembered at most; a portal has about 1,000 of a type.
+const KEPT: usize = 8_192;
+
+/// A property's name.
+#[derive(Debug)]
+pub(super) struct Name {
+    /// As the text has it, with quotes and colon. `None` where that has
+    /// escapes: unescaped, it could pass for something else.
+    text: Option<Vec<u8>>,
+    /// As a record has it.
+    pub(super) encoded: PropertyName,
+    /// What its value says of the object.
+    pub(super) role: Role,
+    /// The place of the one that came after it the last time.
+    follower: usize,
+}
+
+/// What a property's value says of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Nothing.
+    Plain,
+    /// Which objects were merged into it.
+    MergedIds,
+    /// When it was created.
+    CreatedAt,
+    /// When it was last modified.
+    UpdatedAt,
+}
+
+/// Names, each with the one that comes after it.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    known: Vec<Name>,
+    places: HashMap<String, usize>,
+    first: usize,
+    last: Option<usize>,
+}
+
+impl Names {
+    /// Another object begins.
+    pub(super) fn rewind(&mut self) {
+        self.last = None;
+    }
+
+    /// Passes over a name and its colon.
+    #[inline]
+    pub(super) fn next(&mut self, scanner: &mut Scanner<'_>) -> Result<&Name, Unexpected> {
+        let guess = match self.last.and_then(|last| self.known.get(last)) {
+            Some(last) => last.follower,
+            None => self.first,
+        };
+        let place = match self.known.get(guess) {
+            Some(name) if name.is_next(scanner) => guess,
+            _ => self.find(guess, scanner)?,
+        };
+        self.last = Some(place);
+        self.known.get(place).ok_or_else(|| scanner.unexpected())
+    }
+
+    #[cold]
+    fn find(&mut self, guess: usize, scanner: &mut Scanner<'_>) -> Result<usize, Unexpected> {
+        let mut place = guess;
+        for _ in 0..LOOK_AHEAD {
+            let Some(name) = self.known.get(place) else {
+                break;
+            };
+            if name.is_next(scanner) {
+                return Ok(place);
+            }
+            place = name.follower;
+        }
+        let name = scanner.string()?;
+        scanner.require(b':')?;
+        let place = match self.places.get(&*name) {
+            Some(place) => *place,
+            None => self.add(&name, matches!(name, Cow::Borrowed(_))),
+        };
+        match self.last.and_then(|last| self.known.get_mut(last)) {
+            Some(last) => last.follower = place,
+            None => self.first = place,
+        }
+        Ok(place)
+    }
+
+    fn add(&mut self, name: &str, is_plain: bool) -> usize {
+        if self.known.len() >= KEPT {
+            *self = Self::default();
+        }
+        let place = self.known.len();
+        self.known.push(Name {
+            text: is_plain.then(|| format!("\"{name}\":").into_bytes()),
+            encoded: PropertyName::new(name),
+            role: match name {
+                "hs_merged_object_ids" => Role::MergedIds,
+                "createdate" | "hs_createdate" => Role::CreatedAt,
+                "lastmodifieddate" | "hs_lastmodifieddate" => Role::UpdatedAt,
+                _ => Role::Plain,
+            },
+            follower: place + 1,
+        });
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+}
+
+impl Name {
+    fn is_next(&self, scanner: &mut Scanner<'_>) -> bool {
+        let text = self.text.as_deref();
+        text.is_some_and(|text| scanner.take_exactly(text))
+    }
+}
