@@ -75,9 +75,14 @@ pub enum EncodeError {
 /// bytes behind it.
 pub fn frame(schema_id: u32, capacity: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + capacity);
+    write_frame(schema_id, &mut out);
+    out
+}
+
+/// Appends the header for `schema_id`.
+pub(crate) fn write_frame(schema_id: u32, out: &mut Vec<u8>) {
     out.push(0);
     out.extend_from_slice(&schema_id.to_be_bytes());
-    out
 }
 
 /// Cuts a message into schema id and datum.

@@ -4,11 +4,13 @@
 //! millions. The tests hold it against the Avro library, byte for byte. It
 //! must not know who produces or stores it.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 
 use crate::{
     Millis, PropertyMap,
-    codec::{DecodeError, Reader, frame, write_bytes, write_long},
+    codec::{DecodeError, Reader, write_bytes, write_frame, write_long},
     property_map::Properties,
 };
 
@@ -53,7 +55,14 @@ pub struct CrmRecord<'a, P> {
 
 /// Key of a record: `{portal_id}/{object_type}/{object_id}`.
 pub fn record_key(portal_id: i64, object_type: &str, object_id: i64) -> String {
-    format!("{portal_id}/{object_type}/{object_id}")
+    let mut key = String::new();
+    write_record_key(portal_id, object_type, object_id, &mut key);
+    key
+}
+
+fn write_record_key(portal_id: i64, object_type: &str, object_id: i64, out: &mut String) {
+    // Writing to a string cannot fail.
+    write!(out, "{portal_id}/{object_type}/{object_id}").unwrap_or_default();
 }
 
 /// The one rule that says which of two versions of an object is the newer: the
@@ -73,34 +82,46 @@ impl<P> CrmRecord<'_, P> {
     pub fn key(&self) -> String {
         record_key(self.portal_id, self.object_type, self.object_id)
     }
+
+    /// Appends its key.
+    pub fn write_key(&self, out: &mut String) {
+        write_record_key(self.portal_id, self.object_type, self.object_id, out);
+    }
 }
 
 impl CrmRecord<'_, &PropertyMap> {
     /// The message, header included. The current schema only.
     pub fn encode(&self, schema_id: u32) -> Vec<u8> {
-        let mut out = frame(schema_id, self.properties.encoded_len() + 192);
-        write_long(&mut out, self.portal_id);
-        write_bytes(&mut out, self.object_type.as_bytes());
-        write_long(&mut out, self.object_id);
-        write_long(&mut out, self.created_at);
-        write_long(&mut out, self.updated_at);
+        let mut out = Vec::new();
+        self.encode_to(schema_id, &mut out);
+        out
+    }
+
+    /// Appends the message, header included.
+    pub fn encode_to(&self, schema_id: u32, out: &mut Vec<u8>) {
+        out.reserve(self.properties.encoded_len() + 192);
+        write_frame(schema_id, out);
+        write_long(out, self.portal_id);
+        write_bytes(out, self.object_type.as_bytes());
+        write_long(out, self.object_id);
+        write_long(out, self.created_at);
+        write_long(out, self.updated_at);
         out.push(u8::from(self.archived));
         out.push(u8::from(self.deleted));
-        self.properties.write_to(&mut out);
-        write_bytes(&mut out, self.connection.as_bytes());
-        write_bytes(&mut out, self.run_id.as_bytes());
-        write_bytes(&mut out, self.reason.as_bytes());
-        write_long(&mut out, self.fetched_at);
-        write_long(&mut out, self.fetch_sequence);
+        self.properties.write_to(out);
+        write_bytes(out, self.connection.as_bytes());
+        write_bytes(out, self.run_id.as_bytes());
+        write_bytes(out, self.reason.as_bytes());
+        write_long(out, self.fetched_at);
+        write_long(out, self.fetch_sequence);
         match self.merged_into {
             None => out.push(0),
             Some(id) => {
-                write_long(&mut out, 1);
-                write_long(&mut out, id);
+                write_long(out, 1);
+                write_long(out, id);
             }
         }
-        write_long(&mut out, self.definitions_version);
-        out
+        write_long(out, self.definitions_version);
     }
 }
 

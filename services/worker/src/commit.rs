@@ -108,6 +108,7 @@ impl Committer {
             queue,
             closing: Arc::clone(&closing),
             shared: Arc::clone(&shared),
+            room: batch::Scratch::default(),
         };
         std::thread::Builder::new()
             .name(format!("commit-{partition}"))

@@ -2,12 +2,12 @@
 //!
 //! It must not know how it is sent.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use schemas::{
-    CrmRecord, PropertyMap, checkpoint::stream_key, definitions::definitions_key, record_key,
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
+
+use schemas::{CrmRecord, PropertyMap, checkpoint::stream_key, definitions::definitions_key};
 use tokio::sync::oneshot;
 
 use super::{Item, Message, Shared, StreamState, sink::Submitted};
@@ -16,14 +16,30 @@ use crate::{status, sync::Record};
 /// The broker's limit on the records topic, less what a batch adds to a
 /// message.
 const MAX_RECORD_BYTES: usize = 32 * 1024 * 1024 - 1024;
+/// What a record takes beside its properties, at most, key included: two names
+/// of up to 64 bytes twice, an id of a run, and numbers.
+const ENVELOPE_BYTES: usize = 512;
 
-/// One message of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// The message.
-    pub message: Message,
+/// One message of a transaction, as it is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing<'a> {
+    /// Full name of the topic that it is meant for.
+    pub topic: &'a str,
+    /// The partition, where it is not the key that decides.
+    pub partition: Option<i32>,
+    /// Its key.
+    pub key: &'a str,
+    /// Its value; `None` for a tombstone.
+    pub payload: Option<&'a [u8]>,
     /// Why it goes to dead letters, if it does.
-    pub dead: Option<Dead>,
+    pub dead: Option<&'a Dead>,
+}
+
+/// Room in which one record after the other is encoded.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    key: String,
+    payload: Vec<u8>,
 }
 
 /// Why a message goes to dead letters.
@@ -37,15 +53,23 @@ pub struct Dead {
     pub error: String,
 }
 
-/// What goes into one transaction.
+/// What goes into one transaction. Records are encoded as they are sent, so
+/// that a large transaction is not in memory twice.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) messages: Vec<Outgoing>,
+    entries: Vec<Entry>,
+    dead: HashMap<usize, Dead>,
     pub(super) records: usize,
     pub(super) bytes: usize,
     pages: Vec<Submitted>,
     last_page: BTreeMap<(String, String), usize>,
     waiting: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Message(Box<Message>),
+    Record { page: usize, place: usize },
 }
 
 impl Batch {
@@ -78,9 +102,17 @@ impl Batch {
                 payload: Some(payload),
             });
         }
-        for record in &page.records {
-            let message = encode(record, &submitted, shared);
-            self.push(message);
+        let number = self.pages.len();
+        for (place, record) in page.records.iter().enumerate() {
+            let size = record.object.properties.encoded_len() + ENVELOPE_BYTES;
+            self.bytes += size;
+            self.entries.push(Entry::Record {
+                page: number,
+                place,
+            });
+            if size > MAX_RECORD_BYTES {
+                self.bury_too_large(size, &shared.topics.records);
+            }
         }
         self.records += page.records.len();
         let checkpoint = &page.checkpoint;
@@ -92,39 +124,82 @@ impl Batch {
     fn push(&mut self, message: Message) {
         let size = message.payload.as_ref().map_or(0, Vec::len) + message.key.len();
         self.bytes += size;
-        let too_large = size > MAX_RECORD_BYTES;
-        self.messages.push(Outgoing {
-            message,
-            dead: None,
-        });
-        if too_large {
-            self.bury(
-                self.messages.len() - 1,
-                "too_large",
-                format!("{size} bytes"),
-            );
+        let topic = (size > MAX_RECORD_BYTES).then(|| message.topic.clone());
+        self.entries.push(Entry::Message(Box::new(message)));
+        if let Some(topic) = topic {
+            self.bury_too_large(size, &topic);
         }
+    }
+
+    fn bury_too_large(&mut self, size: usize, topic: &str) {
+        let place = self.entries.len() - 1;
+        self.lay_down(place, topic, "too_large", format!("{size} bytes"));
     }
 
     /// Sends the message at that place to dead letters instead. Its topic is
     /// named when it is sent.
-    pub(super) fn bury(&mut self, place: usize, reason: &'static str, error: String) {
-        if let Some(outgoing) = self.messages.get_mut(place)
-            && outgoing.dead.is_none()
-        {
-            let source_topic = outgoing.message.topic.clone();
-            tracing::error!(
-                topic = source_topic,
-                reason,
-                error,
-                "a message cannot be sent"
-            );
-            metrics::counter!(super::DEAD_LETTERS).increment(1);
-            outgoing.dead = Some(Dead {
-                source_topic,
-                reason,
-                error,
-            });
+    pub(super) fn bury(
+        &mut self,
+        place: usize,
+        reason: &'static str,
+        error: String,
+        shared: &Shared,
+    ) {
+        let topic = match self.entries.get(place) {
+            Some(Entry::Message(message)) => message.topic.clone(),
+            Some(Entry::Record { .. }) => shared.topics.records.clone(),
+            None => return,
+        };
+        self.lay_down(place, &topic, reason, error);
+    }
+
+    fn lay_down(&mut self, place: usize, topic: &str, reason: &'static str, error: String) {
+        if self.dead.contains_key(&place) {
+            return;
+        }
+        tracing::error!(topic, reason, error, "a message cannot be sent");
+        metrics::counter!(super::DEAD_LETTERS).increment(1);
+        let dead = Dead {
+            source_topic: topic.to_owned(),
+            reason,
+            error,
+        };
+        self.dead.insert(place, dead);
+    }
+
+    /// How many messages it has.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The message at that place, a record encoded in the room given.
+    pub(super) fn message<'a>(
+        &'a self,
+        place: usize,
+        room: &'a mut Scratch,
+        shared: &'a Shared,
+    ) -> Option<Outgoing<'a>> {
+        let dead = self.dead.get(&place);
+        match self.entries.get(place)? {
+            Entry::Message(message) => Some(Outgoing {
+                topic: &message.topic,
+                partition: message.partition,
+                key: &message.key,
+                payload: message.payload.as_deref(),
+                dead,
+            }),
+            Entry::Record { page, place } => {
+                let submitted = self.pages.get(*page)?;
+                let record = submitted.page.records.get(*place)?;
+                room.encode(record, submitted, shared);
+                Some(Outgoing {
+                    topic: &shared.topics.records,
+                    partition: None,
+                    key: &room.key,
+                    payload: Some(&room.payload),
+                    dead,
+                })
+            }
         }
     }
 
@@ -157,7 +232,7 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.entries.is_empty()
     }
 
     /// The pages of the batch and how many records each has.
@@ -174,44 +249,44 @@ impl Batch {
     }
 }
 
-fn encode(record: &Record, submitted: &Submitted, shared: &Shared) -> Message {
-    let checkpoint = &submitted.page.checkpoint;
-    let state: &Arc<StreamState> = &submitted.state;
-    let run = submitted.run.as_ref();
-    let empty = PropertyMap::default();
-    let object = &record.object;
-    let definitions_version = submitted
-        .page
-        .definitions
-        .as_ref()
-        .map_or(checkpoint.definitions_version, |it| {
-            it.version.max(checkpoint.definitions_version)
-        });
-    let message = CrmRecord {
-        portal_id: checkpoint.portal_id,
-        object_type: state.stream(),
-        object_id: object.id,
-        created_at: object.created_at,
-        updated_at: object.updated_at,
-        archived: object.archived,
-        deleted: record.deleted,
-        properties: if record.deleted {
-            &empty
-        } else {
-            &object.properties
-        },
-        connection: state.connection(),
-        run_id: run.map_or("", |run| run.run_id.as_str()),
-        reason: run.map_or("", |run| run.reason.as_str()),
-        fetched_at: record.fetched_at,
-        fetch_sequence: record.fetch_sequence,
-        merged_into: record.merged_into,
-        definitions_version,
-    };
-    Message {
-        topic: shared.topics.records.clone(),
-        partition: None,
-        key: record_key(checkpoint.portal_id, state.stream(), object.id),
-        payload: Some(message.encode(shared.codec.ids().records)),
+impl Scratch {
+    fn encode(&mut self, record: &Record, submitted: &Submitted, shared: &Shared) {
+        let checkpoint = &submitted.page.checkpoint;
+        let state: &Arc<StreamState> = &submitted.state;
+        let run = submitted.run.as_ref();
+        let empty = PropertyMap::default();
+        let object = &record.object;
+        let definitions_version = submitted
+            .page
+            .definitions
+            .as_ref()
+            .map_or(checkpoint.definitions_version, |it| {
+                it.version.max(checkpoint.definitions_version)
+            });
+        let message = CrmRecord {
+            portal_id: checkpoint.portal_id,
+            object_type: state.stream(),
+            object_id: object.id,
+            created_at: object.created_at,
+            updated_at: object.updated_at,
+            archived: object.archived,
+            deleted: record.deleted,
+            properties: if record.deleted {
+                &empty
+            } else {
+                &object.properties
+            },
+            connection: state.connection(),
+            run_id: run.map_or("", |run| run.run_id.as_str()),
+            reason: run.map_or("", |run| run.reason.as_str()),
+            fetched_at: record.fetched_at,
+            fetch_sequence: record.fetch_sequence,
+            merged_into: record.merged_into,
+            definitions_version,
+        };
+        self.key.clear();
+        message.write_key(&mut self.key);
+        self.payload.clear();
+        message.encode_to(shared.codec.ids().records, &mut self.payload);
     }
 }

@@ -28,7 +28,7 @@ pub trait Log {
     /// Begins a transaction.
     fn begin(&mut self) -> Result<(), Failure>;
     /// Hands over the message at that place in the batch.
-    fn send(&mut self, place: usize, message: &Outgoing) -> Result<(), Failure>;
+    fn send(&mut self, place: usize, message: &Outgoing<'_>) -> Result<(), Failure>;
     /// Waits until all that was handed over is delivered.
     fn drain(&mut self) -> Result<(), Failure>;
     /// Commits.

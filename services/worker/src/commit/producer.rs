@@ -18,7 +18,7 @@ use rdkafka::{
 use schemas::Topics;
 
 use super::{
-    batch::Outgoing,
+    batch::{Dead, Outgoing},
     outcome::{Failure, Log},
 };
 
@@ -26,6 +26,12 @@ use super::{
 const CALL: Duration = Duration::from_secs(5);
 /// Longer than the client gives a message to be delivered.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// Between two looks at the deliveries. The client's own wait spins through
+/// the last millisecond of its timeout, and never ends before it.
+const NAP: Duration = Duration::from_micros(500);
+/// Messages sent between two looks at the deliveries.
+const BETWEEN_POLLS: usize = 64;
 
 /// Remembers which messages were not delivered.
 #[derive(Debug, Default)]
@@ -123,9 +129,8 @@ fn never(code: RDKafkaErrorCode) -> bool {
 }
 
 impl KafkaLog {
-    fn headers(outgoing: &Outgoing) -> Option<OwnedHeaders> {
-        let dead = outgoing.dead.as_ref()?;
-        let headers = OwnedHeaders::new_with_capacity(4)
+    fn headers(dead: &Dead) -> OwnedHeaders {
+        OwnedHeaders::new_with_capacity(4)
             .insert(Header {
                 key: "reason",
                 value: Some(dead.reason),
@@ -141,8 +146,7 @@ impl KafkaLog {
             .insert(Header {
                 key: "writer",
                 value: Some("worker"),
-            });
-        Some(headers)
+            })
     }
 
     /// What the deliveries of the transaction say.
@@ -186,33 +190,37 @@ impl Log for KafkaLog {
             .map_err(|error| failure(&error))
     }
 
-    fn send(&mut self, place: usize, outgoing: &Outgoing) -> Result<(), Failure> {
-        let message = &outgoing.message;
-        let dead = outgoing.dead.is_some();
+    fn send(&mut self, place: usize, message: &Outgoing<'_>) -> Result<(), Failure> {
+        let dead = message.dead.is_some();
         let topic = if dead {
             &self.topics.dead_letters
         } else {
-            &message.topic
+            message.topic
         };
+        if place.is_multiple_of(BETWEEN_POLLS) {
+            // What has been delivered meanwhile gives its memory back.
+            self.producer.poll(Duration::ZERO);
+        }
         let started = Instant::now();
         loop {
             let mut record: BaseRecord<'_, str, [u8], usize> =
-                BaseRecord::with_opaque_to(topic, place).key(message.key.as_str());
-            if let Some(payload) = &message.payload {
-                record = record.payload(payload.as_slice());
+                BaseRecord::with_opaque_to(topic, place).key(message.key);
+            if let Some(payload) = message.payload {
+                record = record.payload(payload);
             }
             if let (Some(partition), false) = (message.partition, dead) {
                 record = record.partition(partition);
             }
-            if let Some(headers) = Self::headers(outgoing) {
-                record = record.headers(headers);
+            if let Some(dead) = message.dead {
+                record = record.headers(Self::headers(dead));
             }
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _))
                     if started.elapsed() < DRAIN =>
                 {
-                    self.producer.poll(Duration::from_millis(1));
+                    self.producer.poll(Duration::ZERO);
+                    crate::pause(NAP);
                 }
                 Err((KafkaError::MessageProduction(code), _)) if never(code) && !dead => {
                     return Err(Failure::Rejected(vec![(place, code.to_string())]));
@@ -231,11 +239,16 @@ impl Log for KafkaLog {
     /// deliveries are awaited first.
     fn drain(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        while self.producer.in_flight_count() > 0 {
+        let mut left = self.producer.in_flight_count();
+        while left > 0 {
             if started.elapsed() > DRAIN {
                 return Err(Failure::Abort("deliveries do not come".to_owned()));
             }
-            self.producer.poll(Duration::from_millis(1));
+            self.producer.poll(Duration::ZERO);
+            let before = std::mem::replace(&mut left, self.producer.in_flight_count());
+            if left == before {
+                crate::pause(NAP);
+            }
         }
         self.delivered()
     }

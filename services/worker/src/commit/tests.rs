@@ -18,7 +18,7 @@ use crate::{
 /// A log in memory.
 #[derive(Debug, Default)]
 struct Memory {
-    open: Vec<(usize, Outgoing)>,
+    open: Vec<Sent>,
     /// What a reader of committed messages sees: topic, key, size.
     committed: Vec<(String, String, usize)>,
     transactions: usize,
@@ -26,6 +26,16 @@ struct Memory {
     faults: HashMap<&'static str, VecDeque<Failure>>,
     /// Key that the broker never takes.
     refused: Option<String>,
+}
+
+/// A message that was handed over.
+#[derive(Debug, Clone)]
+struct Sent {
+    place: usize,
+    topic: String,
+    key: String,
+    size: usize,
+    is_dead: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -67,21 +77,32 @@ impl Log for Scripted {
         self.step("begin")
     }
 
-    fn send(&mut self, place: usize, message: &Outgoing) -> Result<(), Failure> {
+    fn send(&mut self, place: usize, message: &Outgoing<'_>) -> Result<(), Failure> {
         self.step("send")?;
-        self.0.lock().unwrap().open.push((place, message.clone()));
+        let is_dead = message.dead.is_some();
+        let sent = Sent {
+            place,
+            topic: if is_dead {
+                "t.dead-letters".to_owned()
+            } else {
+                message.topic.to_owned()
+            },
+            key: message.key.to_owned(),
+            size: message.payload.map_or(0, <[u8]>::len),
+            is_dead,
+        };
+        self.0.lock().unwrap().open.push(sent);
         Ok(())
     }
 
     fn drain(&mut self) -> Result<(), Failure> {
         self.step("drain")?;
         let memory = self.0.lock().unwrap();
-        let refused = memory.open.iter().filter(|(_, it)| {
-            it.dead.is_none() && memory.refused.as_deref() == Some(it.message.key.as_str())
-        });
-        let refused: Vec<_> = refused
-            .map(|(place, _)| (*place, "refused".to_owned()))
-            .collect();
+        let refused = memory
+            .open
+            .iter()
+            .filter(|it| !it.is_dead && memory.refused.as_ref() == Some(&it.key));
+        let refused: Vec<_> = refused.map(|it| (it.place, "refused".to_owned())).collect();
         if refused.is_empty() {
             Ok(())
         } else {
@@ -94,18 +115,9 @@ impl Log for Scripted {
         let mut memory = self.0.lock().unwrap();
         let open = std::mem::take(&mut memory.open);
         memory.transactions += 1;
-        memory.committed.extend(open.into_iter().map(|(_, it)| {
-            let topic = if it.dead.is_some() {
-                "t.dead-letters".to_owned()
-            } else {
-                it.message.topic
-            };
-            (
-                topic,
-                it.message.key,
-                it.message.payload.map_or(0, |it| it.len()),
-            )
-        }));
+        memory
+            .committed
+            .extend(open.into_iter().map(|it| (it.topic, it.key, it.size)));
         Ok(())
     }
 

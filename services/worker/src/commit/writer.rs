@@ -13,7 +13,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ABORTS, Item, Log, RECORDS, SECONDS, SETTLE_LIMIT, Shared, TRANSACTIONS, batch::Batch,
+    ABORTS, Item, Log, RECORDS, SECONDS, SETTLE_LIMIT, Shared, TRANSACTIONS,
+    batch::{Batch, Scratch},
     outcome::Failure,
 };
 use crate::crash;
@@ -36,6 +37,7 @@ pub(super) struct Writer<L> {
     pub(super) queue: mpsc::UnboundedReceiver<Item>,
     pub(super) closing: Arc<AtomicBool>,
     pub(super) shared: Arc<Shared>,
+    pub(super) room: Scratch,
 }
 
 impl<L: Log> Writer<L> {
@@ -116,7 +118,7 @@ impl<L: Log> Writer<L> {
                 Err(Failure::Fatal(error)) => return Err(End::Lost(error)),
                 Err(Failure::Rejected(places)) => {
                     for (place, error) in places {
-                        batch.bury(place, "rejected", error);
+                        batch.bury(place, "rejected", error, &self.shared);
                     }
                     self.abort()?;
                 }
@@ -138,16 +140,21 @@ impl<L: Log> Writer<L> {
         crash::point(crash::Point::BeforeBegin);
         self.repeat(Log::begin)?;
         crash::point(crash::Point::AfterBegin);
-        let middle = batch.messages.len() / 2;
-        for (place, message) in batch.messages.iter().enumerate() {
+        let middle = batch.len() / 2;
+        let shared = Arc::clone(&self.shared);
+        let mut room = std::mem::take(&mut self.room);
+        for place in 0..batch.len() {
             if place == middle {
                 crash::point(crash::Point::MidProduce);
             }
             if self.closing() {
                 return Err(Failure::Abort("closed".to_owned()));
             }
-            self.repeat(|log| log.send(place, message))?;
+            if let Some(message) = batch.message(place, &mut room, &shared) {
+                self.repeat(|log| log.send(place, &message))?;
+            }
         }
+        self.room = room;
         let sent = Instant::now();
         self.log.drain()?;
         let drained = sent.elapsed();
@@ -155,7 +162,7 @@ impl<L: Log> Writer<L> {
         self.repeat(Log::commit)?;
         tracing::trace!(
             partition = self.partition,
-            messages = batch.messages.len(),
+            messages = batch.len(),
             drained_ms = drained.as_millis(),
             total_ms = sent.elapsed().as_millis(),
             "transaction committed"
