@@ -50,6 +50,17 @@ pub struct KafkaArgs {
     /// Password for SASL.
     #[arg(long, env, hide_env_values = true)]
     pub kafka_password: Option<secrecy::SecretString>,
+
+    /// Settings of librdkafka for producers, key=value, comma-separated, in
+    /// place of the defaults of speed (`compression.type`, `linger.ms`,
+    /// `batch.size`). What a promise rests on cannot be set.
+    #[arg(long, env, value_delimiter = ',', value_parser = setting)]
+    pub kafka_producer_settings: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("key=value is needed")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl KafkaArgs {
@@ -90,12 +101,14 @@ impl KafkaArgs {
     /// as Java's clients key.
     pub fn producer(&self, client_id: &str) -> ClientConfig {
         let mut config = self.client(client_id);
+        config.set("compression.type", "lz4").set("linger.ms", "5");
+        for (key, value) in &self.kafka_producer_settings {
+            config.set(key, value);
+        }
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("partitioner", "murmur2_random")
-            .set("compression.type", "lz4")
-            .set("linger.ms", "5")
             // The broker's limit on the records topic, and the dead letters'.
             .set("message.max.bytes", (40 * 1024 * 1024).to_string())
             .set("queue.buffering.max.kbytes", (16 * 1024).to_string());

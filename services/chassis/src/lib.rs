@@ -89,10 +89,11 @@ where
     F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let context = Context::new(Clock::system(), Health::new(metrics));
+    let context = Context::new(Clock::system(), Health::new(metrics.clone()));
     context
         .health()
         .fails(health::START, "the service has not named yet what it needs");
+    context.spawn_owned(telemetry::tidy(context.clone(), metrics));
     if let Some(address) = args.admin_address {
         let listener = tokio::net::TcpListener::bind(address)
             .await

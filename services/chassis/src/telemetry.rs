@@ -2,9 +2,16 @@
 //!
 //! It must not know what is logged or measured.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::Context;
+
+/// How often measured times are folded into their histograms.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -45,4 +52,14 @@ pub fn install(name: &'static str, format: LogFormat) -> anyhow::Result<Promethe
         .install_recorder()
         .context("a metrics recorder is installed already")?;
     Ok(metrics)
+}
+
+/// Folds measured times into their histograms until the process is to end.
+/// Otherwise each of them is kept until somebody asks for the metrics, which
+/// may be never.
+pub(crate) async fn tidy(context: Context, metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(TIDY);
+    while context.unless_draining(ticks.tick()).await.is_some() {
+        metrics.run_upkeep();
+    }
 }

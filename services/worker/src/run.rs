@@ -12,10 +12,10 @@ use schemas::{Topics, lineage, topics::subject};
 use crate::{
     commit::{self, Shared},
     config::Config,
-    hubspot::{self, HubSpot, HubSpotConfig},
+    hubspot::{self, Http, HubSpot, HubSpotConfig},
     ownership::{self, Decoder, Gate},
     status::{Codec, SchemaIds},
-    supervisor::{self, Sources, Supervisor, World},
+    supervisor::{self, Claims, Sources, Supervisor, World},
     sync::SourceError,
 };
 
@@ -46,13 +46,12 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     };
     let worker = config.worker_name.clone().unwrap_or_else(own_name);
     let world = World {
-        sources: Portals {
-            config: config.hubspot.client(),
-        },
+        sources: Portals::new(config.hubspot.client())?,
         kafka: config.kafka.clone(),
         worker: worker.clone(),
         shared: Arc::new(shared),
         decoder: Arc::new(decoder),
+        claims: Claims::default(),
         settings: config.schedule.settings(),
         context: context.clone(),
     };
@@ -71,6 +70,14 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
 #[derive(Debug)]
 struct Portals {
     config: HubSpotConfig,
+    http: Http,
+}
+
+impl Portals {
+    fn new(config: HubSpotConfig) -> anyhow::Result<Self> {
+        let http = Http::new(&config)?;
+        Ok(Self { config, http })
+    }
 }
 
 impl Sources for Portals {
@@ -83,6 +90,7 @@ impl Sources for Portals {
     ) -> impl Future<Output = Result<HubSpot, SourceError>> + Send {
         std::future::ready(HubSpot::connect(
             &self.config,
+            self.http.clone(),
             credential,
             Arc::new(move || gate.is_open()),
         ))

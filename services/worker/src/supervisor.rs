@@ -29,6 +29,7 @@ use crate::{
     schedule::Settings,
     sync::{Source, SourceError},
 };
+pub use claim::Claims;
 use take_over::TakenOver;
 
 /// Name of the gauge of partitions that this process owns.
@@ -64,6 +65,8 @@ pub struct World<S> {
     pub shared: Arc<Shared>,
     /// Reads what is in the log.
     pub decoder: Arc<Decoder>,
+    /// Reads who has which portal.
+    pub claims: Claims,
     /// When what is fetched.
     pub settings: Settings,
     /// Time, health, and the process's life.
@@ -80,7 +83,7 @@ struct Partition {
 /// What runs once a partition is fenced and read.
 struct Running {
     committer: Committer,
-    restored: Restored,
+    restored: Arc<Restored>,
     connections: HashMap<String, Connection>,
 }
 
@@ -213,6 +216,8 @@ impl<S: Sources> Supervisor<S> {
     }
 
     fn taken_over(&mut self, taken: TakenOver) -> anyhow::Result<()> {
+        // All partitions and connections share what was read.
+        let restored = Arc::new(taken.restored);
         let mut started = Vec::new();
         for (number, log) in taken.logs {
             let Some(partition) = self.partitions.get_mut(&number) else {
@@ -225,7 +230,7 @@ impl<S: Sources> Supervisor<S> {
                 // Nobody listens once the process ends.
                 drop(reports.send(Report::Ended(epoch, number)));
             });
-            let restored = taken.restored.clone();
+            let restored = Arc::clone(&restored);
             partition.running = Some(Running {
                 committer,
                 restored,
@@ -348,7 +353,7 @@ impl<S: Sources> Supervisor<S> {
                 name.to_owned(),
                 running.committer.clone(),
                 partition.gate.clone(),
-                &running.restored,
+                Arc::clone(&running.restored),
             );
             let task = self.world.context.spawn_owned(task.follow(receiver));
             running.connections.insert(

@@ -42,7 +42,7 @@ impl Fake {
         };
         let open = Arc::clone(&self.open);
         let gate: Gate = Arc::new(move || open.load(Ordering::SeqCst));
-        HubSpot::connect(&config, "file:key", gate).unwrap()
+        HubSpot::connect(&config, http(&config), "file:key", gate).unwrap()
     }
 
     async fn answers(&self, on: &str, response: ResponseTemplate) {
@@ -67,6 +67,10 @@ impl Fake {
     async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.unwrap()
     }
+}
+
+fn http(config: &HubSpotConfig) -> Http {
+    Http::new(config).unwrap()
 }
 
 fn definitions(names: &[&str]) -> Definitions {
@@ -400,7 +404,8 @@ fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
         base_url: "ftp://x".to_owned(),
         ..HubSpotConfig::default()
     };
-    let failed = HubSpot::connect(&config, "env:HUBSPOT_X", Arc::clone(&gate)).unwrap_err();
+    let failed =
+        HubSpot::connect(&config, http(&config), "env:HUBSPOT_X", Arc::clone(&gate)).unwrap_err();
     assert_eq!(
         (failed.advice, failed.code),
         (Advice::StopConnection, "base_url_invalid")
@@ -411,7 +416,8 @@ fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
         ("file:../../etc/passwd", "credential_invalid"),
         ("env:HUBSPOT_SURELY_NOT_SET", "credential_missing"),
     ] {
-        let failed = HubSpot::connect(&config, reference, Arc::clone(&gate)).unwrap_err();
+        let failed =
+            HubSpot::connect(&config, http(&config), reference, Arc::clone(&gate)).unwrap_err();
         assert_eq!(
             (failed.advice, failed.code),
             (Advice::StopConnection, code),

@@ -4,7 +4,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use reqwest::{
     RequestBuilder, Response, StatusCode, Url,
     header::{DATE, HeaderMap, RETRY_AFTER},
@@ -13,7 +12,8 @@ use schemas::Millis;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
-    Gate, HubSpotConfig,
+    Gate, Http, HubSpotConfig,
+    bodies::{Bodies, Body},
     clock::{PortalClock, parse_date},
     error::{Fault, read_detail},
 };
@@ -27,6 +27,7 @@ pub(super) struct Transport {
     pub(super) http: reqwest::Client,
     /// HubSpot's time.
     pub(super) clock: PortalClock,
+    bodies: Bodies,
     base: Url,
     gate: Gate,
     headers_timeout: Duration,
@@ -39,27 +40,23 @@ pub(super) struct Opened {
     pub(super) sent_at: Millis,
     deadline: Instant,
     response: Response,
+    bodies: Bodies,
 }
 
 impl Transport {
     /// Connects to nothing yet.
-    pub(super) fn new(config: &HubSpotConfig, gate: Gate) -> Result<Arc<Self>, &'static str> {
+    pub(super) fn new(
+        config: &HubSpotConfig,
+        http: Http,
+        gate: Gate,
+    ) -> Result<Arc<Self>, &'static str> {
         let base = Url::parse(&config.base_url).map_err(|_unparsed| "it cannot be parsed")?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err("it begins with https://");
         }
-        let http = reqwest::Client::builder()
-            .user_agent(config.user_agent.as_str())
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(Duration::from_secs(50))
-            .tcp_keepalive(Duration::from_secs(30))
-            .gzip(true)
-            // A redirect would carry the token to wherever it points.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|_unbuilt| "no client can be made for it")?;
         Ok(Arc::new(Self {
-            http,
+            http: http.client,
+            bodies: http.bodies,
             clock: PortalClock::new(),
             base,
             gate,
@@ -120,6 +117,7 @@ impl Transport {
             sent_at,
             deadline: began + self.body_timeout,
             response,
+            bodies: self.bodies.clone(),
         })
     }
 }
@@ -140,24 +138,25 @@ impl Opened {
     }
 
     /// Reads the body to its end: of a success the body, else what it says.
-    pub(super) async fn body(self) -> Result<Bytes, Fault> {
+    pub(super) async fn body(self) -> Result<Body, Fault> {
         let status = self.response.status();
         let retry_after = retry_after(self.response.headers());
-        let body = timeout_at(self.deadline, self.response.bytes())
+        let mut body = self.bodies.room();
+        let read = timeout_at(self.deadline, body.fill(self.response))
             .await
             .map_err(|_elapsed| Fault::NoAnswer {
                 reason: "no whole body in time",
             })
-            .and_then(|body| {
-                body.map_err(|_cut| Fault::NoAnswer {
+            .and_then(|read| {
+                read.map_err(|_cut| Fault::NoAnswer {
                     reason: "the body was cut",
                 })
             });
         if status.is_success() {
-            return body;
+            return read.map(|()| body);
         }
         // A status is an answer even where its body is cut.
-        let detail = read_detail(&body.unwrap_or_default());
+        let detail = read_detail(&body);
         Err(Fault::Status {
             status: status.as_u16(),
             detail,

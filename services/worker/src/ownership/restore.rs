@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use super::{Decoder, Undecodable};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the log says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Restored {
     /// Positions by connection and stream.
     pub checkpoints: HashMap<(String, String), Checkpoint>,
@@ -33,7 +34,7 @@ pub struct Restored {
     /// Streams as last observed, by connection and stream.
     pub streams: HashMap<(String, String), StreamStatus>,
     /// The newest definitions by portal and object type.
-    pub definitions: HashMap<(i64, String), Definitions>,
+    pub definitions: HashMap<(i64, String), Arc<Definitions>>,
 }
 
 /// Reads checkpoints and status of the partitions, and all definitions.
@@ -151,48 +152,55 @@ impl Restored {
             .get(&key)
             .is_none_or(|known| known.version <= definitions.version);
         if newer {
-            self.definitions.insert(key, definitions);
+            self.definitions.insert(key, Arc::new(definitions));
         }
         Ok(())
     }
 }
 
-/// Claims on a portal, in the order in which the log has them: connections
-/// whose claim `prefix` begins the key of. Waits until `own` is among them, if
-/// it is named. Blocks.
+/// Messages of the status topic whose keys begin so, in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimKeys {
+    /// The partition.
+    pub partition: i32,
+    /// What the keys begin with; the connection's name follows.
+    pub prefix: String,
+}
+
+/// Connections that claim, in the order in which the log has them, for each of
+/// the keys asked for. All partitions are read once. Blocks.
 pub fn claims(
     kafka: &KafkaArgs,
     client_id: &str,
-    partition: i32,
-    prefix: &str,
-    own: Option<&str>,
-) -> anyhow::Result<Vec<String>> {
+    asked: &[ClaimKeys],
+) -> anyhow::Result<Vec<Vec<String>>> {
     let topics = Topics::with_prefix(&kafka.topic_prefix);
-    let reader = Reader::new(kafka, client_id)?;
-    let started = Instant::now();
-    loop {
-        let mut found: Vec<String> = Vec::new();
-        reader.read_to_end(&topics.status, [partition], |message| {
-            let key = String::from_utf8_lossy(message.key().unwrap_or_default());
-            if let Some(connection) = key.strip_prefix(prefix) {
-                // A claim stands where it was last made: an older message of
-                // the same key may be compacted away.
-                found.retain(|it| it != connection);
-                if message.payload().is_some() {
-                    found.push(connection.to_owned());
-                }
-            }
-            Ok(())
-        })?;
-        if own.is_none_or(|own| found.iter().any(|it| it == own)) {
-            return Ok(found);
-        }
-        // Another producer's open transaction hides it still.
-        if started.elapsed() > PATIENCE {
-            bail!("our own claim does not show in {}", topics.status);
-        }
-        crate::pause(Duration::from_millis(50));
+    let mut found: HashMap<i32, HashMap<&str, Vec<String>>> = HashMap::new();
+    for keys in asked {
+        let of_partition = found.entry(keys.partition).or_default();
+        of_partition.insert(&keys.prefix, Vec::new());
     }
+    let partitions: Vec<i32> = found.keys().copied().collect();
+    Reader::new(kafka, client_id)?.read_to_end(&topics.status, partitions, |message| {
+        let key = String::from_utf8_lossy(message.key().unwrap_or_default());
+        if let Some((prefix, connection)) = key.find('/').map(|it| key.split_at(it + 1))
+            && let Some(of_partition) = found.get_mut(&message.partition())
+            && let Some(claims) = of_partition.get_mut(prefix)
+        {
+            // A claim stands where it was last made: an older message of the
+            // same key may be compacted away.
+            claims.retain(|it| it != connection);
+            if message.payload().is_some() {
+                claims.push(connection.to_owned());
+            }
+        }
+        Ok(())
+    })?;
+    let answer = |keys: &ClaimKeys| found.get(&keys.partition)?.get(keys.prefix.as_str());
+    Ok(asked
+        .iter()
+        .map(|it| answer(it).cloned().unwrap_or_default())
+        .collect())
 }
 
 /// Does not take the end of a partition for an error.

@@ -7,16 +7,25 @@
 //! connection is deleted; whoever has written one reads until it shows, and
 //! then sees every claim before it. It must not know what is fetched.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use schemas::{Status, partition_for};
+use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::{Sources, World};
 use crate::{
     commit::{Committer, Message},
-    ownership,
+    ownership::{self, ClaimKeys},
 };
+
+/// A claim that does not show for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Before a claim that does not show is looked for again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Claims a portal for a connection; the name of the connection that has it.
 pub(super) async fn claim<S: Sources>(
@@ -32,7 +41,7 @@ pub(super) async fn claim<S: Sources>(
     committer
         .publish(vec![message(world, connection, portal_id, true)])
         .await?;
-    let after = read(world, portal_id, Some(connection.to_owned())).await?;
+    let after = read(world, portal_id, Some(connection)).await?;
     let holder = after
         .into_iter()
         .next()
@@ -73,23 +82,69 @@ fn message<S>(world: &World<S>, connection: &str, portal_id: i64, made: bool) ->
     }
 }
 
+/// Reads claims for all who ask at once: a thousand connections may start
+/// together, and each read takes a client of its own.
+#[derive(Debug, Default)]
+pub struct Claims {
+    waiting: Mutex<Vec<(ClaimKeys, oneshot::Sender<Vec<String>>)>>,
+    /// Whoever holds it reads for all that wait.
+    turn: Turn<()>,
+}
+
+impl Claims {
+    /// Connections that claim the portal, as the log has them now.
+    async fn read<S: Sources>(
+        &self,
+        world: &Arc<World<S>>,
+        keys: ClaimKeys,
+    ) -> anyhow::Result<Vec<String>> {
+        let (answer, mut answered) = oneshot::channel();
+        self.waiting().push((keys, answer));
+        tokio::select! {
+            biased;
+            claims = &mut answered => return claims.context("reading claims failed"),
+            _turn = self.turn.lock() => {
+                let (asked, answers): (Vec<_>, Vec<_>) = self.waiting().drain(..).unzip();
+                let reader = Arc::clone(world);
+                let read = move || ownership::claims(&reader.kafka, &reader.worker, &asked);
+                let all = tokio::task::spawn_blocking(read)
+                    .await
+                    .context("reading panicked")??;
+                for (claims, answer) in all.into_iter().zip(answers) {
+                    // Whoever asked may have gone.
+                    drop(answer.send(claims));
+                }
+            }
+        }
+        answered.await.context("reading claims failed")
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<(ClaimKeys, oneshot::Sender<Vec<String>>)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Claims on a portal; waits until `own` is among them, if it is named:
+/// another producer's open transaction may hide it still.
 async fn read<S: Sources>(
     world: &Arc<World<S>>,
     portal_id: i64,
-    own: Option<String>,
+    own: Option<&str>,
 ) -> anyhow::Result<Vec<String>> {
-    let world = Arc::clone(world);
-    tokio::task::spawn_blocking(move || {
-        let partition = partition(&world, portal_id);
-        let prefix = prefix(portal_id);
-        ownership::claims(
-            &world.kafka,
-            &world.worker,
-            partition,
-            &prefix,
-            own.as_deref(),
-        )
-    })
-    .await
-    .context("reading panicked")?
+    let started = Instant::now();
+    loop {
+        let keys = ClaimKeys {
+            partition: partition(world, portal_id),
+            prefix: prefix(portal_id),
+        };
+        let found = world.claims.read(world, keys).await?;
+        if own.is_none_or(|own| found.iter().any(|it| it == own)) {
+            return Ok(found);
+        }
+        anyhow::ensure!(
+            started.elapsed() < PATIENCE,
+            "our own claim does not show in the status topic"
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
 }

@@ -47,7 +47,8 @@ pub(super) struct Task<S: Sources> {
     gate: Gate,
     checkpoints: BTreeMap<String, Checkpoint>,
     views: BTreeMap<String, StreamStatus>,
-    definitions: BTreeMap<(i64, String), Arc<Definitions>>,
+    /// What the log says, shared by all connections.
+    restored: Arc<Restored>,
     /// As last written.
     whole: Option<ConnectionStatus>,
     resolved: Option<Resolved<S::Source>>,
@@ -66,7 +67,7 @@ impl<S: Sources> Task<S> {
         name: String,
         committer: Committer,
         gate: Gate,
-        restored: &Restored,
+        restored: Arc<Restored>,
     ) -> Self {
         let own = |key: &(String, String)| key.0 == name;
         let checkpoints: BTreeMap<_, _> = restored
@@ -81,11 +82,6 @@ impl<S: Sources> Task<S> {
             .filter(|(key, _)| own(key))
             .map(|(key, value)| (key.1.clone(), value.clone()))
             .collect();
-        let definitions = restored
-            .definitions
-            .iter()
-            .map(|(key, value)| (key.clone(), Arc::new(value.clone())))
-            .collect();
         let whole = restored.connections.get(&name).cloned();
         let (news, inbox) = mpsc::unbounded_channel();
         Self {
@@ -95,7 +91,7 @@ impl<S: Sources> Task<S> {
             gate,
             checkpoints,
             views,
-            definitions,
+            restored,
             whole,
             resolved: None,
             sinks: BTreeMap::new(),
@@ -174,6 +170,7 @@ impl<S: Sources> Task<S> {
             checkpoint.portal_id = portal_id;
         }
         let definitions = self
+            .restored
             .definitions
             .get(&(portal_id, stream.to_owned()))
             .cloned()

@@ -9,7 +9,7 @@ use wiremock::{
 };
 
 use super::*;
-use crate::hubspot::HubSpotConfig;
+use crate::hubspot::{Http, HubSpotConfig};
 
 struct App {
     server: MockServer,
@@ -33,7 +33,8 @@ impl App {
             base_url: self.server.uri(),
             ..HubSpotConfig::default()
         };
-        let transport = Transport::new(&config, Arc::new(|| true)).unwrap();
+        let transport =
+            Transport::new(&config, Http::new(&config).unwrap(), Arc::new(|| true)).unwrap();
         let folder = self.folder.path().to_owned();
         Arc::new(Auth::resolve(&format!("file:{name}"), folder, transport).unwrap())
     }
