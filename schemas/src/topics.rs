@@ -57,12 +57,11 @@ impl Topics {
         let control = |name: &str| Topic {
             name: name.to_owned(),
             required: vec![("cleanup.policy", "compact".to_owned())],
-            advised: compaction(),
+            advised: compacted(),
             is_control: true,
         };
-        let mut records = compaction();
+        let mut records = compacted();
         records.push(("min.compaction.lag.ms", (7 * DAY_MS).to_string()));
-        records.push(("message.timestamp.type", "LogAppendTime".to_owned()));
         records.push(("max.message.bytes", (32 * MIB).to_string()));
         vec![
             control(&self.commands),
@@ -72,7 +71,7 @@ impl Topics {
                 name: self.definitions.clone(),
                 required: vec![("cleanup.policy", "compact".to_owned())],
                 advised: [
-                    compaction(),
+                    compacted(),
                     vec![("max.message.bytes", (32 * MIB).to_string())],
                 ]
                 .concat(),
@@ -89,7 +88,7 @@ impl Topics {
                 required: vec![("cleanup.policy", "delete".to_owned())],
                 advised: vec![
                     ("retention.ms", (30 * DAY_MS).to_string()),
-                    ("message.timestamp.type", "LogAppendTime".to_owned()),
+                    stamped_by_the_broker(),
                     ("max.message.bytes", (40 * MIB).to_string()),
                 ],
                 is_control: false,
@@ -115,11 +114,32 @@ pub fn subject(topic: &str) -> String {
     format!("{topic}-value")
 }
 
+/// Messages are stamped by the broker: one stamped by a clock that is more than
+/// an hour ahead of the broker's is refused, so that no position could be
+/// written.
+fn stamped_by_the_broker() -> (&'static str, String) {
+    ("message.timestamp.type", "LogAppendTime".to_owned())
+}
+
 /// Without a short segment and a low dirty ratio a compacted topic of small
 /// messages is never compacted: the active segment is exempt.
-fn compaction() -> Vec<(&'static str, String)> {
+fn compacted() -> Vec<(&'static str, String)> {
     vec![
+        stamped_by_the_broker(),
         ("segment.ms", HOUR_MS.to_string()),
         ("min.cleanable.dirty.ratio", "0.1".to_owned()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_is_stamped_by_the_broker_so_that_no_clock_makes_it_unwritable() {
+        for topic in Topics::with_prefix("p.").all() {
+            let stamp = stamped_by_the_broker();
+            assert!(topic.advised.contains(&stamp), "{}", topic.name);
+        }
+    }
 }

@@ -4,10 +4,11 @@
 //! It must not know our services.
 
 use std::{
+    fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{
-        LazyLock,
+        LazyLock, Mutex,
         atomic::{AtomicU16, Ordering},
     },
     time::{Duration, Instant},
@@ -101,15 +102,25 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// A port that was free a moment ago, below the range from which the kernel
-/// takes ports for outgoing connections: a client that asks for one of those
-/// before its server listens can end up connected to itself.
+/// A port that is free, and that no other test process on this machine is
+/// given while this one lives: a server takes seconds until it listens.
+///
+/// Below the range from which the kernel takes ports for outgoing connections:
+/// a client that asks for one of those before its server listens can end up
+/// connected to itself.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let locks = std::env::temp_dir().join("hubspot-streams-ports");
+    std::fs::create_dir_all(&locks).expect("a folder for locks");
     let first = u16::try_from(std::process::id() % 600).expect("below 600") * 20;
     for _ in 0..12_000 {
         let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let Ok(lock) = File::create(locks.join(port.to_string())) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            KEPT.lock().expect("no panic in between").push(lock);
             return port;
         }
     }

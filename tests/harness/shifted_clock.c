@@ -2,10 +2,13 @@
  * one process that is started with this as LD_PRELOAD. The monotonic clock
  * stays as it is. It must not know who asks for the time. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,4 +69,53 @@ time_t time(time_t *out)
     if (out)
         *out = now.tv_sec;
     return now.tv_sec;
+}
+
+static long long since(const struct timespec *at, clockid_t clock, long long shift)
+{
+    struct timespec now;
+    long long ms;
+
+    syscall(SYS_clock_gettime, clock, &now);
+    ms = (at->tv_sec - now.tv_sec) * 1000LL - shift;
+    return ms < 0 ? -ms : ms;
+}
+
+/* The kernel waits by the true clock, so an end that was reckoned by the wrong
+ * one is moved to where it was meant to be. */
+static struct timespec meant(const struct timespec *end)
+{
+    struct timespec moved = *end;
+    long long shift = shift_ms();
+    long long wrong = since(end, CLOCK_REALTIME, shift);
+
+    if (shift && wrong < since(end, CLOCK_REALTIME, 0) && wrong < since(end, CLOCK_MONOTONIC, 0))
+        moved.tv_sec -= shift / 1000;
+    return moved;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict end)
+{
+    typedef int wait(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+    static wait *real;
+    struct timespec moved = meant(end);
+
+    if (!real)
+        real = (wait *)dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (!real)
+        real = (wait *)dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    return real(condition, mutex, &moved);
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex,
+                  const struct timespec *restrict end)
+{
+    typedef int wait(cnd_t *, mtx_t *, const struct timespec *);
+    static wait *real;
+    struct timespec moved = meant(end);
+
+    if (!real)
+        real = (wait *)dlsym(RTLD_NEXT, "cnd_timedwait");
+    return real(condition, mutex, &moved);
 }

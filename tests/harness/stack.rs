@@ -167,6 +167,7 @@ impl StackBuilder {
         let mut stack = Stack {
             simulator,
             workers: Vec::new(),
+            worker_ports: Vec::new(),
             instances: Vec::new(),
             clickhouse,
             prefix,
@@ -231,6 +232,8 @@ pub struct Stack {
     pub simulator: Arc<Simulator>,
     /// The workers; one at the start.
     pub workers: Vec<Process>,
+    /// Of their admin interfaces.
+    worker_ports: Vec<u16>,
     /// The instances of data-streams; one at the start.
     pub instances: Vec<Instance>,
     /// Its ClickHouse.
@@ -293,6 +296,7 @@ impl Stack {
 
     /// Starts one more worker, with more variables.
     pub fn add_worker_with(&mut self, more: &[(&str, &str)]) {
+        self.worker_ports.push(free_port());
         let worker = self.start_worker(self.workers.len(), more);
         self.workers.push(worker);
     }
@@ -316,7 +320,7 @@ impl Stack {
         }
         variables.push((
             "ADMIN_ADDRESS".to_owned(),
-            format!("127.0.0.1:{}", free_port()),
+            format!("127.0.0.1:{}", self.worker_ports[place]),
         ));
         let log = format!("worker-{}.log", place + 1);
         Process::start(

@@ -8,6 +8,8 @@ mod credentials;
 mod drift;
 mod failures;
 mod first_sync;
+mod hostile_hubspot;
+mod ownership;
 mod portals;
 mod readers;
 mod refused_starts;

@@ -20,6 +20,8 @@ use crate::{
 
 /// How long the system may take to converge once nothing is wrong any more.
 const CONVERGE: Duration = Duration::from_mins(6);
+/// How long what is in the log may take into ClickHouse.
+const LOADED: Duration = Duration::from_mins(2);
 /// A request that was sent before a stop was acknowledged may be seen so much
 /// later on a busy machine.
 const SEEN_LATE: Duration = Duration::from_millis(50);

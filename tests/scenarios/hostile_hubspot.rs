@@ -1,0 +1,242 @@
+//! HubSpot at its worst, and a clock that is wrong: a sync is late, and
+//! nothing else.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use harness::{
+    Stack, Timeline, api::stream, check, eventually, history, history::History, stack::SYNC_LIMIT,
+    truth, wrong_clock::WrongClock,
+};
+use hubspot_sim::{Change, Definition, Fault, FaultBody, Kind, Limits, Policy, Portal, Rule};
+use rand::{RngExt as _, rngs::StdRng};
+use serde_json::json;
+
+/// In ms.
+const HOUR: i64 = 3_600_000;
+
+/// Random changes of contacts, such as people make all day.
+fn change(portal: &Portal, choices: &mut StdRng) -> Change {
+    let object_type = "contacts".to_owned();
+    let ids = portal.ids("contacts");
+    let id = ids.get(choices.random_range(0..ids.len())).copied();
+    let id = id.unwrap_or_default();
+    let archived = portal.archived_ids("contacts");
+    match choices.random_range(0..10) {
+        0..5 => Change::Update {
+            object_type,
+            id,
+            properties: [("jobtitle".to_owned(), Some(id.to_string()))].into(),
+        },
+        5 => Change::Create {
+            object_type,
+            id: None,
+            properties: [("jobtitle".to_owned(), Some("new".to_owned()))].into(),
+        },
+        6 => Change::Archive { object_type, id },
+        7 => Change::Restore {
+            object_type,
+            id: archived.first().copied().unwrap_or_default(),
+        },
+        8 => Change::Merge {
+            object_type,
+            primary: id,
+            secondary: ids.first().copied().unwrap_or_default(),
+        },
+        _ => Change::Erase { object_type, id },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenth_of_requests_fails_while_everything_changes_and_nothing_is_lost() {
+    let timeline = Timeline::new(5);
+    let _printed = timeline.guard();
+    let stack = Stack::with(2_000, 30).start().await;
+    let portal = stack.simulator.portal();
+    stack.simulator.set_latency(Duration::from_millis(15));
+    stack.simulator.faults().set_random_percent(10.0);
+    let mut history = History::of(&portal, &["contacts"]);
+    let mut choices = timeline.choices("changes");
+    stack
+        .api()
+        .start("default", json!({"interval": "10s"}))
+        .await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(40));
+    for number in 0..500 {
+        ticks.tick().await;
+        let next = change(&portal, &mut choices);
+        // An object that is not there, say, is another change not made.
+        if history.apply(&portal, &next).is_ok() {
+            timeline.note(format!("{next:?}"));
+        }
+        if number == 250 {
+            let name = "defined_meanwhile";
+            let definition = Definition::new(name, "string", "text");
+            portal.define_property("contacts", definition).unwrap();
+            let id = portal.ids("contacts").last().copied().unwrap();
+            let at = portal.update("contacts", id, &[(name, "value")]).unwrap();
+            history.ended("contacts", id, at);
+            history.began("contacts", id, at);
+        }
+    }
+    stack.simulator.faults().clear();
+    stack.request(json!({"kind": "resync"})).await;
+    stack.api().stop("default").await;
+    let log = stack.log().await;
+    let runs = history::finished_runs(stack.servers(), &stack.topic("checkpoints")).await;
+    let portal_id = portal.id().cast_signed();
+    log.assert_exactly_once();
+    assert!(history.judged(portal_id, &runs) > 1_000, "{}", runs.len());
+    check::assert_none(&history.lost(portal_id, &log, &runs));
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_and_storms_of_429_are_waited_out_and_said() {
+    let stack = Stack::with(3_000, 30).start().await;
+    let faults = stack.simulator.faults();
+    for policy in [Policy::TenSecondlyRolling, Policy::Secondly] {
+        let storm = Fault::RateLimited {
+            policy,
+            retry_after: Some(1),
+        };
+        faults.push(Rule::next(Kind::List, storm).of("contacts").times(3));
+    }
+    let down = Fault::Status {
+        code: 503,
+        body: FaultBody::Html,
+        retry_after: None,
+    };
+    faults.push(
+        Rule::next(Kind::List, down)
+            .of("contacts")
+            .times(u32::MAX)
+            .after(2),
+    );
+    let api = stack.api();
+    api.start("default", json!({})).await;
+    let connection = api
+        .until("the outage is said", "default", SYNC_LIMIT, |it| {
+            let said = stream(it, "contacts")["error"]["message"].as_str();
+            said.is_some_and(|it| it.contains("503"))
+        })
+        .await;
+    assert_eq!(stream(&connection, "contacts")["phase"], "waiting");
+    faults.clear();
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    stack.log().await.assert_exactly_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_revoked_in_a_run_stops_it_and_a_good_one_goes_on_where_it_stood() {
+    let stack = Stack::with(6_000, 10).start().await;
+    stack.simulator.set_latency(Duration::from_millis(80));
+    let portal_id = stack.simulator.portal().id();
+    let api = stack.api();
+    api.start("default", json!({"streams": ["contacts"]})).await;
+    eventually("the backfill runs", Duration::from_mins(1), async || {
+        (stack.simulator.requests().count(Kind::List) > 15).then_some(())
+    })
+    .await;
+    stack.simulator.revoke_token(harness::stack::TOKEN);
+    let failed = api
+        .until("the connection has failed", "default", SYNC_LIMIT, |it| {
+            it["observed"]["state"] == "failed"
+        })
+        .await;
+    assert_eq!(failed["observed"]["error"]["code"], "unauthorized");
+    let run = stream(&failed, "contacts")["run_id"].clone();
+    stack
+        .simulator
+        .assign_token(harness::stack::TOKEN, portal_id);
+    stack.simulator.set_latency(Duration::ZERO);
+    stack.first_sync(json!({"streams": ["contacts"]})).await;
+    let log = stack.log().await;
+    log.assert_exactly_once();
+    let of_the_run = log.records.iter().filter(|it| it.run_id == run);
+    assert!(of_the_run.count() > 5_900, "the run went on under its id");
+    stack.matches_truth("contacts").await;
+}
+
+/// The offset from UTC of a place where it is midnight in 35 to 95 seconds.
+fn offset_of_a_late_evening() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = now.map_or(0, |it| it.as_secs());
+    let minute = i64::try_from((seconds + 35).div_ceil(60) % 1_440).unwrap_or(0);
+    let offset = 1_440 - minute;
+    if offset > 720 { offset - 1_440 } else { offset }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daily_limit_is_waited_out_until_the_accounts_midnight() {
+    let offset = offset_of_a_late_evening();
+    let stack = Stack::with(6_000, 10)
+        .portal(|portal| {
+            portal.utc_offset_minutes = offset;
+            portal.limits = Limits {
+                daily: Some(40),
+                ..Limits::off()
+            };
+        })
+        .worker("HUBSPOT_RATE_LIMIT", "auto")
+        .start()
+        .await;
+    let api = stack.api();
+    api.start("default", json!({"streams": ["contacts"]})).await;
+    let connection = api
+        .until("the stream waits", "default", SYNC_LIMIT, |it| {
+            !stream(it, "contacts")["error"].is_null()
+        })
+        .await;
+    let contacts = stream(&connection, "contacts");
+    assert_eq!(contacts["error"]["code"], "daily_limit", "{contacts}");
+    stack.simulator.portal().set_limits(Limits {
+        daily: Some(5_000),
+        ..Limits::off()
+    });
+    stack.first_sync(json!({"streams": ["contacts"]})).await;
+    stack.matches_truth("contacts").await;
+    stack.log().await.assert_exactly_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_hours_wrong_and_jumps_changes_nothing() {
+    let clock = WrongClock::new();
+    let mut builder = Stack::with(3_000, 30);
+    for (name, value) in clock.variables() {
+        builder = builder.worker(name, &value);
+    }
+    let stack = builder.start().await;
+    stack.simulator.set_latency(Duration::from_millis(40));
+    let portal = stack.simulator.portal();
+    let api = stack.api();
+    api.start("default", json!({"interval": "10s"})).await;
+    for hours in [0, 2, -3, 26] {
+        clock.shift(hours * HOUR);
+        let wanted = stack.simulator.requests().count(Kind::List) + 6;
+        eventually("it goes on", Duration::from_mins(1), async || {
+            (stack.simulator.requests().count(Kind::List) > wanted).then_some(())
+        })
+        .await;
+    }
+    clock.shift(2 * HOUR);
+    stack.first_sync(json!({"interval": "10s"})).await;
+    let ids = portal.ids("contacts");
+    for (number, id) in ids.iter().take(50).enumerate() {
+        if number == 25 {
+            clock.shift(-5 * HOUR);
+        }
+        portal
+            .update("contacts", *id, &[("jobtitle", "x")])
+            .unwrap();
+    }
+    // The schedule brings them, without being asked.
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    api.stop("default").await;
+    let log = stack.log().await;
+    log.assert_exactly_once();
+    truth::log_matches(&stack, &log, "contacts");
+    let letters = api.get("/v1/dead-letters").await;
+    assert_eq!(letters["results"], json!([]));
+}
