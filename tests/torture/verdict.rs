@@ -110,7 +110,7 @@ async fn violations(world: &World, stack: &Stack) -> Vec<Violation> {
             let kind = format!("log of {}: {object_type}", account.connection);
             found.extend(check::same(&in_log, &truth, &kind, Extra::Allowed));
             let stored =
-                truth::differences_last(stack, account.destination, portal, object_type, CONVERGE);
+                truth::differences_last(stack, account.destination, portal, object_type, LOADED);
             found.extend(stored.await);
         }
         found.extend(stored_once(stack, account.destination, id, &log).await);
