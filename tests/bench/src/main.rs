@@ -73,7 +73,10 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     let words: Vec<&str> = args.only.split(',').filter(|it| !it.is_empty()).collect();
     let chosen: Vec<Benchmark> = suite::all()
         .into_iter()
-        .filter(|it| words.is_empty() || words.iter().any(|word| it.name.contains(word)))
+        .filter(|it| {
+            let asked_for = words.iter().any(|word| it.name.contains(word));
+            asked_for || (words.is_empty() && !it.on_request)
+        })
         .collect();
     if args.list {
         for it in &chosen {

@@ -11,6 +11,8 @@ pub(crate) enum Goal {
     AtLeast(f64),
     /// At most that much.
     AtMost(f64),
+    /// At least that many times the baseline of the same run.
+    RatioAtLeast(f64),
     /// At most that many times the baseline of the same run.
     RatioAtMost(f64),
 }

@@ -2,8 +2,13 @@
 //!
 //! It must not know how readings are shown.
 
+mod connections;
 mod end_to_end;
+mod growth;
+mod halves;
+mod knobs;
 mod limits;
+mod million;
 mod properties;
 mod simulator;
 
@@ -22,7 +27,25 @@ pub(crate) struct Benchmark {
     /// What it is chosen by.
     pub(crate) name: &'static str,
     /// One run of it.
-    run: for<'a> fn(&'a Servers, Scale) -> BoxFuture<'a, anyhow::Result<Vec<Reading>>>,
+    run: Run,
+    /// It takes its readings as often as asked by itself, as what comes before
+    /// them takes long.
+    repeats_itself: bool,
+    /// It runs only where its name is asked for.
+    pub(crate) on_request: bool,
+}
+
+type Run = for<'a> fn(&'a Servers, Scale) -> BoxFuture<'a, anyhow::Result<Vec<Reading>>>;
+
+impl Benchmark {
+    fn new(name: &'static str, run: Run) -> Self {
+        Self {
+            name,
+            run,
+            repeats_itself: false,
+            on_request: false,
+        }
+    }
 }
 
 /// How much of it.
@@ -48,22 +71,38 @@ impl Scale {
 /// All benchmarks, in the order of the table.
 pub(crate) fn all() -> Vec<Benchmark> {
     vec![
+        Benchmark::new("end_to_end", |servers, scale| {
+            end_to_end::run(servers, scale).boxed()
+        }),
+        Benchmark::new("limits", |servers, scale| {
+            limits::run(servers, scale).boxed()
+        }),
+        Benchmark::new("halves", |servers, scale| {
+            halves::run(servers, scale).boxed()
+        }),
+        Benchmark::new("properties", |servers, scale| {
+            properties::run(servers, scale).boxed()
+        }),
         Benchmark {
-            name: "end_to_end",
-            run: |servers, scale| end_to_end::run(servers, scale).boxed(),
+            repeats_itself: true,
+            ..Benchmark::new("million", |servers, scale| {
+                million::run(servers, scale).boxed()
+            })
+        },
+        Benchmark::new("growth", |servers, scale| {
+            growth::run(servers, scale).boxed()
+        }),
+        Benchmark {
+            repeats_itself: true,
+            ..Benchmark::new("connections", |servers, scale| {
+                connections::run(servers, scale).boxed()
+            })
         },
         Benchmark {
-            name: "limits",
-            run: |servers, scale| limits::run(servers, scale).boxed(),
+            on_request: true,
+            ..Benchmark::new("knobs", |servers, scale| knobs::run(servers, scale).boxed())
         },
-        Benchmark {
-            name: "properties",
-            run: |servers, scale| properties::run(servers, scale).boxed(),
-        },
-        Benchmark {
-            name: "simulator",
-            run: |_, scale| simulator::run(scale).boxed(),
-        },
+        Benchmark::new("simulator", |_, scale| simulator::run(scale).boxed()),
     ]
 }
 
@@ -75,7 +114,12 @@ pub(crate) async fn run(
     table: &mut Table,
 ) -> bool {
     let mut complete = true;
-    for run in 1..=scale.runs {
+    let runs = if benchmark.repeats_itself {
+        1
+    } else {
+        scale.runs
+    };
+    for run in 1..=runs {
         // The harness fails by panicking; the other benchmarks still run.
         let guarded = std::panic::AssertUnwindSafe((benchmark.run)(servers, scale));
         match guarded.catch_unwind().await {
@@ -84,7 +128,7 @@ pub(crate) async fn run(
                     say(&format!(
                         "{} {run}/{}: {}: {} {}",
                         benchmark.name,
-                        scale.runs,
+                        runs,
                         it.name,
                         number(it.value),
                         it.unit

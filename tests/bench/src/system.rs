@@ -4,77 +4,35 @@
 //! It must not know what is measured.
 
 mod build;
+mod servers;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use harness::{
-    Api, ClickHouse, Process,
-    servers::{Server, Shared},
-};
-use rdkafka::{
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-    config::ClientConfig,
-    consumer::{BaseConsumer, Consumer as _},
-};
+use harness::{Api, ClickHouse, Process, servers::Server};
 use serde_json::Value;
 
 pub(crate) use build::{SystemBuilder, TOKEN};
+pub(crate) use servers::Servers;
 
-use crate::usage::{self, Usage};
-
-/// Kafka and the registry, for all runs.
-#[derive(Debug)]
-pub(crate) struct Servers(Shared);
-
-impl Servers {
-    /// Starts both.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
-        let started = tokio::task::spawn_blocking(Shared::start).await;
-        started.map(Self).context("the servers do not start")
-    }
-
-    /// `host:port` of Kafka.
-    pub(crate) fn bootstrap(&self) -> String {
-        self.0.bootstrap()
-    }
-
-    /// Confluent-compatible address of the registry.
-    pub(crate) fn registry_url(&self) -> String {
-        self.0.registry_url()
-    }
-
-    /// Removes the topics of a run, which would fill the disk.
-    async fn remove_topics(&self, prefix: &str) -> anyhow::Result<()> {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap());
-        let listed: BaseConsumer = config.create()?;
-        let limit = Duration::from_secs(10);
-        let metadata =
-            tokio::task::spawn_blocking(move || listed.fetch_metadata(None, limit)).await??;
-        let names: Vec<&str> = metadata
-            .topics()
-            .iter()
-            .map(rdkafka::metadata::MetadataTopic::name)
-            .filter(|name| name.starts_with(prefix))
-            .collect();
-        let admin: AdminClient<DefaultClientContext> = config.create()?;
-        admin.delete_topics(&names, &AdminOptions::new()).await?;
-        Ok(())
-    }
-}
+use crate::usage::{self, DATA_STREAMS, Usages, WORKER};
 
 /// One running system.
 #[derive(Debug)]
 pub(crate) struct System<'a> {
-    servers: &'a Servers,
-    simulator: Process,
+    /// Kafka and the registry.
+    pub(crate) servers: &'a Servers,
+    /// None where the benchmark has one of its own.
+    simulator: Option<Process>,
     /// The simulator's address.
     pub(crate) simulator_url: String,
     clickhouse: Server,
     worker: Process,
-    data_streams: Process,
+    worker_admin: String,
+    data_streams: Option<Process>,
+    data_streams_variables: build::Variables,
+    /// Warehouses so far.
+    warehouses: u32,
     /// A client of data-streams.
     pub(crate) api: Api,
     /// Queries as the service's user.
@@ -82,7 +40,7 @@ pub(crate) struct System<'a> {
     /// What its topics begin with.
     pub(crate) prefix: String,
     // Last, so that the processes have ended when it is removed.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl System<'_> {
@@ -130,7 +88,13 @@ impl System<'_> {
         self.count_reaches(&sql, objects, until).await
     }
 
-    async fn count_reaches(&self, sql: &str, rows: u32, until: Instant) -> anyhow::Result<()> {
+    /// Waits until a count is that high.
+    pub(crate) async fn count_reaches(
+        &self,
+        sql: &str,
+        rows: u32,
+        until: Instant,
+    ) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         loop {
             ticks.tick().await;
@@ -153,81 +117,92 @@ impl System<'_> {
         requests.context("the simulator's log is no list")
     }
 
+    /// The first value of ClickHouse's answer to a query.
+    pub(crate) async fn query(&self, sql: &str) -> anyhow::Result<String> {
+        let answer = self.sql.try_query(sql).await;
+        answer
+            .map_err(anyhow::Error::msg)
+            .with_context(|| sql.to_owned())
+    }
+
+    /// A number that the worker shows among its metrics; zero where it does
+    /// not show it yet.
+    pub(crate) async fn worker_metric(&self, name: &str) -> anyhow::Result<f64> {
+        let text = reqwest::get(format!("{}/metrics", self.worker_admin)).await?;
+        let text = text.error_for_status()?.text().await?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        // Labels may stand between name and number.
+        let number = line.and_then(|it| it.rsplit(' ').next()?.parse().ok());
+        Ok(number.unwrap_or(0.0))
+    }
+
+    /// Ends data-streams, as a signal does.
+    pub(crate) fn stop_data_streams(&mut self) {
+        if let Some(mut process) = self.data_streams.take() {
+            process.terminate(END_LIMIT);
+        }
+    }
+
+    /// Starts data-streams again and waits until it is ready.
+    pub(crate) async fn start_data_streams(&mut self) -> anyhow::Result<()> {
+        let (variables, folder) = (&self.data_streams_variables, self.folder.path());
+        self.data_streams = Some(build::start(DATA_STREAMS, variables, folder)?);
+        self.api.ready().await;
+        Ok(())
+    }
+
+    /// Replaces ClickHouse by an empty one, and lets the loader's group begin
+    /// anew: the next data-streams loads the log from its start.
+    pub(crate) async fn empty_warehouse(&mut self) -> anyhow::Result<()> {
+        self.stop_data_streams();
+        let group = format!("{}warehouse", self.prefix);
+        self.servers.forget_group(&group).await?;
+        self.clickhouse.process.kill();
+        self.warehouses += 1;
+        let data = format!("clickhouse-{}", self.warehouses);
+        self.clickhouse = build::clickhouse(self.folder.path().join(data)).await?;
+        self.sql = build::writer(&self.clickhouse);
+        build::set_clickhouse(&mut self.data_streams_variables, &self.clickhouse);
+        Ok(())
+    }
+
+    /// Process id of the worker.
+    pub(crate) fn worker_pid(&self) -> u32 {
+        self.worker.pid()
+    }
+
     /// What each process has used.
     pub(crate) fn usages(&self) -> anyhow::Result<Usages> {
-        let usages = self
-            .processes()
-            .map(|(name, pid)| Ok((name, usage::of(pid)?)));
-        usages
-            .into_iter()
-            .collect::<anyhow::Result<_>>()
-            .map(Usages)
+        Usages::of(&self.processes())
     }
 
     /// Lets the peak of each process begin anew.
     pub(crate) fn forget_peaks(&self) -> anyhow::Result<()> {
-        let mut processes = self.processes().into_iter();
-        processes.try_for_each(|(_, pid)| usage::forget_peak(pid))
+        let processes = self.processes();
+        processes
+            .iter()
+            .try_for_each(|(_, pid)| usage::forget_peak(*pid))
     }
 
-    fn processes(&self) -> [(&'static str, u32); 6] {
-        [
-            (WORKER, self.worker.pid()),
-            (DATA_STREAMS, self.data_streams.pid()),
-            ("Kafka", self.servers.0.kafka.process.pid()),
-            ("registry", self.servers.0.registry.process.pid()),
-            ("ClickHouse", self.clickhouse.process.pid()),
-            ("simulator", self.simulator.pid()),
-        ]
+    fn processes(&self) -> Vec<(&'static str, u32)> {
+        let mut processes = vec![(WORKER, self.worker.pid())];
+        processes.extend(self.data_streams.iter().map(|it| (DATA_STREAMS, it.pid())));
+        processes.extend(self.servers.processes());
+        processes.push(("ClickHouse", self.clickhouse.process.pid()));
+        processes.extend(self.simulator.iter().map(|it| ("simulator", it.pid())));
+        processes
     }
 
     /// Ends all and removes what it leaves behind.
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
-        let limit = Duration::from_secs(20);
-        self.worker.terminate(limit);
-        self.data_streams.terminate(limit);
+        self.worker.terminate(END_LIMIT);
+        self.stop_data_streams();
         self.servers.remove_topics(&self.prefix).await
     }
 }
 
-const WORKER: &str = "worker";
-const DATA_STREAMS: &str = "data-streams";
-
-/// What each process has used.
-#[derive(Debug, Clone)]
-pub(crate) struct Usages(Vec<(&'static str, Usage)>);
-
-impl Usages {
-    /// CPU since then; memory as it is.
-    pub(crate) fn since(&self, before: &Self) -> Self {
-        let pairs = self.0.iter().zip(&before.0);
-        let since = pairs.map(|((name, now), (_, then))| {
-            let cpu_seconds = now.cpu_seconds - then.cpu_seconds;
-            (
-                *name,
-                Usage {
-                    cpu_seconds,
-                    ..*now
-                },
-            )
-        });
-        Self(since.collect())
-    }
-
-    /// The sum over our two processes.
-    pub(crate) fn services(&self, part: impl Fn(&Usage) -> f64) -> f64 {
-        let ours = self
-            .0
-            .iter()
-            .filter(|it| [WORKER, DATA_STREAMS].contains(&it.0));
-        ours.map(|(_, usage)| part(usage)).sum()
-    }
-
-    /// Each process.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &(&'static str, Usage)> {
-        self.0.iter()
-    }
-}
+/// How long a process may take to its end.
+const END_LIMIT: Duration = Duration::from_secs(20);
 
 fn count(answer: &str) -> u64 {
     answer.trim().parse().unwrap_or(0)

@@ -123,6 +123,7 @@ fn goal(goal: Goal, unit: &str) -> String {
         Goal::None => String::new(),
         Goal::AtLeast(value) => format!("≥ {} {unit}", number(value)),
         Goal::AtMost(value) => format!("≤ {} {unit}", number(value)),
+        Goal::RatioAtLeast(value) => format!("≥ {value} × baseline"),
         Goal::RatioAtMost(value) => format!("≤ {value} × baseline"),
     }
 }
@@ -132,6 +133,7 @@ fn reached(goal: Goal, value: f64, ratio: f64) -> &'static str {
         Goal::None => return "",
         Goal::AtLeast(goal) => value >= goal,
         Goal::AtMost(goal) => value <= goal,
+        Goal::RatioAtLeast(goal) => ratio >= goal,
         Goal::RatioAtMost(goal) => ratio <= goal,
     };
     if yes { "yes" } else { "no" }

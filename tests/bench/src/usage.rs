@@ -43,6 +43,61 @@ pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
         .with_context(|| format!("cannot reset the peak of process {pid}"))
 }
 
+/// Our worker.
+pub(crate) const WORKER: &str = "worker";
+/// Our loader and API.
+pub(crate) const DATA_STREAMS: &str = "data-streams";
+
+/// What each process has used.
+#[derive(Debug, Clone)]
+pub(crate) struct Usages(Vec<(&'static str, Usage)>);
+
+impl Usages {
+    /// CPU since then; memory as it is.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let pairs = self.0.iter().zip(&before.0);
+        let since = pairs.map(|((name, now), (_, then))| {
+            let cpu_seconds = now.cpu_seconds - then.cpu_seconds;
+            (
+                *name,
+                Usage {
+                    cpu_seconds,
+                    ..*now
+                },
+            )
+        });
+        Self(since.collect())
+    }
+
+    /// The sum over our two processes.
+    pub(crate) fn services(&self, part: impl Fn(&Usage) -> f64) -> f64 {
+        let ours = self
+            .0
+            .iter()
+            .filter(|it| [WORKER, DATA_STREAMS].contains(&it.0));
+        ours.map(|(_, usage)| part(usage)).sum()
+    }
+
+    /// Of data-streams alone.
+    pub(crate) fn data_streams(&self, part: impl Fn(&Usage) -> f64) -> f64 {
+        let ours = self.0.iter().filter(|it| it.0 == DATA_STREAMS);
+        ours.map(|(_, usage)| part(usage)).sum()
+    }
+
+    /// Each process.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &(&'static str, Usage)> {
+        self.0.iter()
+    }
+}
+
+impl Usages {
+    /// Of these processes, by name.
+    pub(crate) fn of(processes: &[(&'static str, u32)]) -> anyhow::Result<Self> {
+        let usages = processes.iter().map(|(name, pid)| Ok((*name, of(*pid)?)));
+        usages.collect::<anyhow::Result<_>>().map(Self)
+    }
+}
+
 fn read(pid: u32, name: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(format!("/proc/{pid}/{name}"))
         .with_context(|| format!("process {pid} is not there"))

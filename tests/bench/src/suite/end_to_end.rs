@@ -10,7 +10,8 @@ use serde_json::json;
 use super::Scale;
 use crate::{
     result::{Goal, Reading},
-    system::{Servers, System, SystemBuilder, Usages},
+    system::{Servers, System, SystemBuilder},
+    usage::Usages,
 };
 
 /// How long it may take at worst.

@@ -58,11 +58,11 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
 
 impl Case {
     async fn measure(self, servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
-        // The first window goes out as one burst; two more show the rate.
+        // The first window goes out as one burst; what follows shows the rate.
         let contacts = if self.lanes == 1 {
             scale.of(1_000, 6_000, 20_000)
         } else {
-            scale.of(1_000, self.limit * 310, self.limit * 610)
+            scale.of(1_000, self.limit * 215, self.limit * 615)
         };
         let limit = if scale.of(true, false, false) {
             // Enough to pass one window with little data.

@@ -15,6 +15,7 @@ use harness::{
 };
 
 use super::{Servers, System};
+use crate::usage::{DATA_STREAMS, WORKER};
 
 /// The token of the simulated portal.
 pub(crate) const TOKEN: &str = "pat-na1-benchmark";
@@ -23,7 +24,8 @@ const WRITER_PASSWORD: &str = "benchmark-writer";
 /// How long a process of ours may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
-type Variables = Vec<(String, String)>;
+/// Variables of a process.
+pub(super) type Variables = Vec<(String, String)>;
 
 /// What a benchmark wants to be different.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct SystemBuilder {
     simulator: Variables,
     worker: Variables,
     data_streams: Variables,
+    /// A simulator that runs already.
+    simulator_url: Option<String>,
 }
 
 impl SystemBuilder {
@@ -41,6 +45,7 @@ impl SystemBuilder {
             simulator: Vec::new(),
             worker: Vec::new(),
             data_streams: Vec::new(),
+            simulator_url: None,
         };
         builder
             .simulator("HUBSPOT_SIM_CONTACTS", &contacts.to_string())
@@ -68,6 +73,20 @@ impl SystemBuilder {
         self
     }
 
+    /// Sets a variable of data-streams.
+    #[must_use]
+    pub(crate) fn data_streams(mut self, name: &str, value: &str) -> Self {
+        self.data_streams.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Takes a simulator that runs already.
+    #[must_use]
+    pub(crate) fn against(mut self, simulator_url: String) -> Self {
+        self.simulator_url = Some(simulator_url);
+        self
+    }
+
     /// Starts everything and waits until all are ready.
     pub(crate) async fn start(self, servers: &Servers) -> anyhow::Result<System<'_>> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
@@ -75,38 +94,46 @@ impl SystemBuilder {
         let prefix = format!("bench{}-{number}.", std::process::id());
         let folder = tempfile::tempdir()?;
         let clickhouse = clickhouse(folder.path().join("clickhouse")).await?;
-        let (simulator, simulator_url) = self.start_simulator(folder.path()).await?;
+        let (simulator, simulator_url) = if let Some(url) = &self.simulator_url {
+            (None, url.clone())
+        } else {
+            let (process, url) = self.start_simulator(folder.path()).await?;
+            (Some(process), url)
+        };
 
         let admin = free_port();
         let mut variables = common(servers, &prefix);
         variables.push(("ADMIN_ADDRESS".to_owned(), format!("127.0.0.1:{admin}")));
         variables.push(("HUBSPOT_BASE_URL".to_owned(), simulator_url.clone()));
         variables.extend(self.worker);
-        let worker = start("worker", &variables, folder.path())?;
+        let worker = start(WORKER, &variables, folder.path())?;
 
         let port = free_port();
         let mut variables = common(servers, &prefix);
         variables.push(("API_ADDRESS".to_owned(), format!("127.0.0.1:{port}")));
-        let url = format!("http://127.0.0.1:{}", clickhouse.port);
-        variables.push(("CLICKHOUSE_URL".to_owned(), url));
         variables.push(("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()));
         variables.extend(self.data_streams);
-        let data_streams = start("data-streams", &variables, folder.path())?;
+        set_clickhouse(&mut variables, &clickhouse);
+        let data_streams = start(DATA_STREAMS, &variables, folder.path())?;
 
         let api = Api::new(port);
         api.ready().await;
-        ready(&format!("http://127.0.0.1:{admin}/health/ready"), &worker).await?;
+        let worker_admin = format!("http://127.0.0.1:{admin}");
+        ready(&format!("{worker_admin}/health/ready"), &worker).await?;
         Ok(System {
             servers,
             simulator,
             simulator_url,
-            sql: ClickHouse::new(clickhouse.port, "writer", WRITER_PASSWORD),
+            sql: writer(&clickhouse),
             clickhouse,
             worker,
-            data_streams,
+            worker_admin,
+            data_streams: Some(data_streams),
+            data_streams_variables: variables,
+            warehouses: 1,
             api,
             prefix,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -131,7 +158,21 @@ impl SystemBuilder {
     }
 }
 
-async fn clickhouse(data: PathBuf) -> anyhow::Result<Server> {
+/// Queries as the service's user.
+pub(super) fn writer(clickhouse: &Server) -> ClickHouse {
+    ClickHouse::new(clickhouse.port, "writer", WRITER_PASSWORD)
+}
+
+/// Tells data-streams where ClickHouse is.
+pub(super) fn set_clickhouse(variables: &mut Variables, clickhouse: &Server) {
+    let name = "CLICKHOUSE_URL";
+    variables.retain(|it| it.0 != name);
+    let url = format!("http://127.0.0.1:{}", clickhouse.port);
+    variables.push((name.to_owned(), url));
+}
+
+/// Starts a ClickHouse.
+pub(super) async fn clickhouse(data: PathBuf) -> anyhow::Result<Server> {
     let server = tokio::task::spawn_blocking(move || {
         let mut server = servers::clickhouse(&data, WRITER_PASSWORD);
         servers::wait_for(&mut server);
@@ -149,7 +190,11 @@ fn common(servers: &Servers, prefix: &str) -> Variables {
 }
 
 /// Starts a binary that was built beside this one.
-fn start(name: &str, variables: &[(String, String)], folder: &Path) -> anyhow::Result<Process> {
+pub(super) fn start(
+    name: &str,
+    variables: &[(String, String)],
+    folder: &Path,
+) -> anyhow::Result<Process> {
     let own = std::env::current_exe()?;
     let program = own.with_file_name(name);
     ensure!(

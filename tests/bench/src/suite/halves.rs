@@ -1,0 +1,150 @@
+//! The two halves of the way, each alone: HubSpot → Kafka against what reading
+//! pages and producing messages take by themselves, and Kafka → ClickHouse
+//! against ClickHouse's own Kafka engine.
+//!
+//! It must not know how the services do it.
+
+mod produce;
+mod stock;
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use serde_json::json;
+
+use super::{Scale, simulator};
+use crate::{
+    result::{Goal, Reading},
+    system::{Servers, System},
+};
+
+/// How long a half may take.
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// The counter of records that the worker has committed.
+const COMMITTED: &str = "worker_records_total";
+
+pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
+    let contacts: u32 = scale.of(1_000, 300_000, 1_000_000);
+    let mut system = System::of(contacts)
+        .simulator("HUBSPOT_SIM_DISTINCT", "50000")
+        .start(servers)
+        .await?;
+    let mut readings = fetch(&mut system, contacts, scale).await?;
+    readings.extend(ingest(&mut system, contacts).await?);
+    system.end().await?;
+    Ok(readings)
+}
+
+/// HubSpot → Kafka, while data-streams is away.
+async fn fetch(
+    system: &mut System<'_>,
+    contacts: u32,
+    scale: Scale,
+) -> anyhow::Result<Vec<Reading>> {
+    let span = scale.of(
+        Duration::from_millis(200),
+        Duration::from_secs(4),
+        Duration::from_secs(10),
+    );
+    let (pages, seconds) = simulator::read_pages(&system.simulator_url, span).await?;
+    let read = f64::from(pages * 100) / seconds;
+
+    let before = system.usages()?;
+    let settings = json!({"streams": ["contacts"], "interval": "1h"});
+    system.begin(settings).await?;
+    let began = Instant::now();
+    system.stop_data_streams();
+    let wanted = f64::from(contacts);
+    while system.worker_metric(COMMITTED).await? < wanted {
+        ensure!(began.elapsed() < LIMIT, "the worker is not done");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let fetched = wanted / began.elapsed().as_secs_f64();
+    let used = system.usages()?.since(&before);
+
+    let most = scale.of(500, 100_000, 300_000);
+    let produced = produce::measure(system.servers, &system.prefix, most).await?;
+    let slower = read.min(produced.transactions);
+    Ok(vec![
+        Reading::new("pages alone, read and thrown away", read, "records/s"),
+        Reading::new(
+            "producer alone, in transactions of 10,000",
+            produced.transactions,
+            "records/s",
+        ),
+        Reading::new(
+            "HubSpot → Kafka, against the slower of both",
+            fetched,
+            "records/s",
+        )
+        .against(slower)
+        .goal(Goal::RatioAtLeast(0.8)),
+        Reading::new(
+            "HubSpot → Kafka: CPU of the worker, for 100,000",
+            used.services(|it| it.cpu_seconds) / wanted * 100_000.0,
+            "s",
+        ),
+        Reading::new(
+            "producer with transactions, against without",
+            produced.transactions,
+            "records/s",
+        )
+        .against(produced.plain)
+        .goal(Goal::RatioAtLeast(0.97)),
+    ])
+}
+
+/// Kafka → ClickHouse, with the history, without it, and by ClickHouse itself.
+async fn ingest(system: &mut System<'_>, contacts: u32) -> anyhow::Result<Vec<Reading>> {
+    system.empty_warehouse().await?;
+    let with = load(system, contacts).await?;
+    system.empty_warehouse().await?;
+    // The history is sent, and thrown away by ClickHouse.
+    stock::forget_history(system).await?;
+    let without = load(system, contacts).await?;
+    system.stop_data_streams();
+    let stock = stock::load(system, contacts, LIMIT).await?;
+    let rate = |it: &Loaded| f64::from(contacts) / it.seconds;
+    let cpu = |it: &Loaded| it.cpu_seconds / f64::from(contacts) * 100_000.0;
+    Ok(vec![
+        Reading::new("Kafka → ClickHouse, with history", rate(&with), "records/s")
+            .goal(Goal::AtLeast(60_000.0)),
+        Reading::new(
+            "Kafka → ClickHouse: CPU of data-streams, for 100,000",
+            cpu(&with),
+            "s",
+        ),
+        Reading::new(
+            "Kafka → ClickHouse, without history",
+            rate(&without),
+            "records/s",
+        )
+        .goal(Goal::AtLeast(80_000.0)),
+        Reading::new("ClickHouse's own Kafka engine", rate(&stock), "records/s"),
+        Reading::new(
+            "Kafka → ClickHouse without history, against ClickHouse's own engine",
+            rate(&without),
+            "records/s",
+        )
+        .against(rate(&stock))
+        .goal(Goal::RatioAtLeast(1.5)),
+    ])
+}
+
+/// What loading took.
+#[derive(Debug, Clone, Copy)]
+struct Loaded {
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+async fn load(system: &mut System<'_>, contacts: u32) -> anyhow::Result<Loaded> {
+    let began = Instant::now();
+    system.start_data_streams().await?;
+    system.visible("contacts", contacts, LIMIT).await?;
+    Ok(Loaded {
+        seconds: began.elapsed().as_secs_f64(),
+        cpu_seconds: system.usages()?.data_streams(|it| it.cpu_seconds),
+    })
+}

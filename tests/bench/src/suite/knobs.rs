@@ -1,0 +1,105 @@
+//! What the settings give that decide how much goes together: the first sync
+//! with one of them changed at a time.
+//!
+//! It must not know how the services use them.
+
+use super::{
+    Scale,
+    end_to_end::{Load, load},
+};
+use crate::{
+    result::Reading,
+    system::{Servers, System, SystemBuilder},
+};
+
+#[derive(Debug, Clone, Copy)]
+enum Knob {
+    Worker(&'static str),
+    DataStreams(&'static str),
+}
+
+/// Each with values around its default, which stands alone in the first row.
+const KNOBS: [(Knob, &[&str]); 6] = [
+    (
+        Knob::DataStreams("BATCH_ROWS"),
+        &["2500", "5000", "20000", "40000"],
+    ),
+    (Knob::DataStreams("BATCH_BYTES"), &["4194304", "67108864"]),
+    (
+        Knob::Worker("TRANSACTION_RECORDS"),
+        &["1000", "3000", "30000"],
+    ),
+    (Knob::Worker("TRANSACTION_BYTES"), &["2097152", "33554432"]),
+    (
+        Knob::Worker("KAFKA_PRODUCER_SETTINGS"),
+        &[
+            "compression.type=none",
+            "compression.type=zstd",
+            "linger.ms=0",
+            "linger.ms=25",
+        ],
+    ),
+    (Knob::Worker("LANES"), &["1", "4", "32"]),
+];
+
+pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
+    let contacts: u32 = scale.of(500, 100_000, 300_000);
+    let usual = measure(servers, System::of(contacts), contacts).await?;
+    let mut readings = rows("defaults", &usual, None);
+    for (knob, values) in KNOBS.iter().take(scale.of(1, 6, 6)) {
+        for value in values.iter().take(scale.of(1, 9, 9)) {
+            let builder = System::of(contacts);
+            let (name, builder) = match knob {
+                Knob::Worker(name) => (name, builder.worker(name, value)),
+                Knob::DataStreams(name) => (name, builder.data_streams(name, value)),
+            };
+            let found = measure(servers, builder, contacts).await?;
+            readings.extend(rows(&format!("{name}={value}"), &found, Some(&usual)));
+        }
+    }
+    Ok(readings)
+}
+
+#[derive(Debug)]
+struct Found {
+    rate: f64,
+    cpu: f64,
+    memory: f64,
+}
+
+async fn measure(
+    servers: &Servers,
+    builder: SystemBuilder,
+    contacts: u32,
+) -> anyhow::Result<Found> {
+    let Load { seconds, used, .. } = load(servers, builder, contacts).await?;
+    Ok(Found {
+        rate: f64::from(contacts) / seconds,
+        cpu: used.each().map(|(_, it)| it.cpu_seconds).sum::<f64>() / f64::from(contacts) * 1e5,
+        memory: used.services(|it| it.peak_mib),
+    })
+}
+
+fn rows(name: &str, found: &Found, usual: Option<&Found>) -> Vec<Reading> {
+    let rows = [
+        ("records", found.rate, "records/s", usual.map(|it| it.rate)),
+        (
+            "CPU of all processes, for 100,000",
+            found.cpu,
+            "s",
+            usual.map(|it| it.cpu),
+        ),
+        (
+            "peak memory of ours",
+            found.memory,
+            "MiB",
+            usual.map(|it| it.memory),
+        ),
+    ];
+    rows.into_iter()
+        .map(|(what, value, unit, baseline)| Reading {
+            baseline,
+            ..Reading::new(format!("{name}: {what}"), value, unit)
+        })
+        .collect()
+}

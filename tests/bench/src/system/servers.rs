@@ -1,0 +1,84 @@
+//! Kafka and the registry, which all runs share.
+//!
+//! It must not know what is measured.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use harness::servers::Shared;
+use rdkafka::{
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    config::ClientConfig,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+/// Kafka and the registry, for all runs.
+#[derive(Debug)]
+pub(crate) struct Servers(Shared);
+
+impl Servers {
+    /// Starts both.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let started = tokio::task::spawn_blocking(Shared::start).await;
+        started.map(Self).context("the servers do not start")
+    }
+
+    /// `host:port` of Kafka.
+    pub(crate) fn bootstrap(&self) -> String {
+        self.0.bootstrap()
+    }
+
+    /// Confluent-compatible address of the registry.
+    pub(crate) fn registry_url(&self) -> String {
+        self.0.registry_url()
+    }
+
+    /// Both, by name.
+    pub(super) fn processes(&self) -> [(&'static str, u32); 2] {
+        [
+            ("Kafka", self.0.kafka.process.pid()),
+            ("registry", self.0.registry.process.pid()),
+        ]
+    }
+
+    /// Settings of a client.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap());
+        config
+    }
+
+    /// Lets a consumer group begin anew. Its members must have left.
+    pub(super) async fn forget_group(&self, group: &str) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let forgotten = admin.delete_groups(&[group], &AdminOptions::new()).await?;
+            let refused: Vec<_> = forgotten.into_iter().filter_map(Result::err).collect();
+            if refused.is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "{group}: {refused:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Removes the topics of a run, which would fill the disk.
+    pub(super) async fn remove_topics(&self, prefix: &str) -> anyhow::Result<()> {
+        let config = self.client();
+        let listed: BaseConsumer = config.create()?;
+        let limit = Duration::from_secs(10);
+        let metadata =
+            tokio::task::spawn_blocking(move || listed.fetch_metadata(None, limit)).await??;
+        let names: Vec<&str> = metadata
+            .topics()
+            .iter()
+            .map(rdkafka::metadata::MetadataTopic::name)
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        let admin: AdminClient<DefaultClientContext> = config.create()?;
+        admin.delete_topics(&names, &AdminOptions::new()).await?;
+        Ok(())
+    }
+}
