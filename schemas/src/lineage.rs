@@ -27,6 +27,19 @@ pub struct Exchanged {
     pub actual: String,
 }
 
+/// The registry has no schema under an id that a message of ours carries.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the registry has no schema {id}, which messages of {topic} carry: it was emptied; restore its \
+     data, or use another TOPIC_PREFIX"
+)]
+pub struct Missing {
+    /// Topic of the message.
+    pub topic: String,
+    /// The schema's id.
+    pub id: u32,
+}
+
 /// What the values of a topic are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -63,11 +76,7 @@ pub fn exchanged(
     let name = record_name(registered);
     let fits =
         name.as_deref() == Some(kind.record_name()) && kind.reads(registered, key, framed.datum);
-    let is_ours = || {
-        let mut released = kind.released().iter();
-        released.any(|schema| kind.reads(schema, key, framed.datum))
-    };
-    (!fits && is_ours()).then(|| Exchanged {
+    (!fits && kind.wrote(key, framed.datum)).then(|| Exchanged {
         topic: topic.to_owned(),
         id: framed.schema_id,
         actual: match name {
@@ -76,6 +85,40 @@ pub fn exchanged(
             None => "no record".to_owned(),
         },
     })
+}
+
+/// Holds a message against a registry that has no schema under its id: what is
+/// missing, if the message is ours.
+pub fn missing(topics: &Topics, topic: &str, key: &[u8], value: &[u8]) -> Option<Missing> {
+    let id = schema_id(value)?;
+    is_ours(topics, topic, key, value).then(|| Missing {
+        topic: topic.to_owned(),
+        id,
+    })
+}
+
+/// What is wrong, in words with the remedy, where a message of ours cannot be
+/// read by what the registry has under its id: another schema, or none.
+pub fn contradiction(
+    topics: &Topics,
+    topic: &str,
+    key: &[u8],
+    value: &[u8],
+    registered: Option<&str>,
+) -> Option<String> {
+    match registered {
+        Some(schema) => exchanged(topics, topic, key, value, schema).map(|it| it.to_string()),
+        None => missing(topics, topic, key, value).map(|it| it.to_string()),
+    }
+}
+
+/// Whether a message is one of ours, whatever the registry says: it reads as a
+/// schema that was released, and its key says the same.
+pub fn is_ours(topics: &Topics, topic: &str, key: &[u8], value: &[u8]) -> bool {
+    let kind = Kind::of(topics, topic);
+    let framed = unframe(value).ok();
+    kind.zip(framed)
+        .is_some_and(|(kind, framed)| kind.wrote(key, framed.datum))
 }
 
 impl Kind {
@@ -110,6 +153,11 @@ impl Kind {
             Self::Definitions => &[include_str!("../avro/released/definitions.1.avsc")],
             Self::Record => &[include_str!("../avro/released/records.1.avsc")],
         }
+    }
+
+    fn wrote(self, key: &[u8], datum: &[u8]) -> bool {
+        let mut released = self.released().iter();
+        released.any(|schema| self.reads(schema, key, datum))
     }
 
     /// Whether a datum reads as that schema, to its last byte, and says what

@@ -95,39 +95,16 @@ async fn every_message_can_be_read(stack: &Stack, registry: &Server) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let ours = folder.path().join("ours");
-    let mut server = registry(&ours, None).await;
-    let port = Some(server.port);
-    let mut stack = Stack::with(300, 10)
-        .worker("REGISTRY_URL", &url(&server))
-        .data_streams("REGISTRY_URL", &url(&server))
-        .start()
-        .await;
-    stack.first_sync(json!({"streams": ["contacts"]})).await;
-    stack.matches_truth("contacts").await;
-
-    // Emptied: the same subjects get the same ids, in their fixed order.
-    server.process.kill();
-    server = registry(&folder.path().join("emptied"), port).await;
-    restart_services(&mut stack);
-    stack.api().ready().await;
-    stack.sync().await;
-    assert_eq!(letters(&stack).await, json!([]));
-
-    server.process.kill();
-    server = registry(&folder.path().join("foreign"), port).await;
-    occupy(&server).await;
+/// Services that start now go no further, and say what to do.
+async fn stops_the_start(stack: &mut Stack) {
     let portal = stack.simulator.portal();
     let id = portal.ids("contacts")[0];
     portal.update("contacts", id, &[("city", "Oslo")]).unwrap();
-    restart_services(&mut stack);
+    restart_services(stack);
     let asked = stack.simulator.requests().counts().total;
     let remedy = "restore its data, or use another TOPIC_PREFIX";
     eventually("both name the remedy", LIMIT, async || {
-        let said = readiness(&stack).await?["failures"]["registry"].to_string();
+        let said = readiness(stack).await?["failures"]["registry"].to_string();
         let worker = stack.workers.last()?.output();
         (said.contains(remedy) && worker.contains(remedy)).then_some(())
     })
@@ -136,15 +113,69 @@ async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again()
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert!(answer.headers.contains_key("retry-after"));
     assert!(stack.workers.last_mut().is_some_and(Process::is_running));
-
     assert_eq!(stack.simulator.requests().counts().total, asked);
+}
+
+/// All is as it should be, and nothing went to the dead letters.
+async fn goes_on(stack: &Stack, registry: &Server) {
+    stack.api().ready().await;
+    stack.sync().await;
+    stack.matches_truth("contacts").await;
+    assert_eq!(letters(stack).await, json!([]));
+    every_message_can_be_read(stack, registry).await;
+}
+
+async fn synced(registry: &Server) -> Stack {
+    let stack = Stack::with(300, 10)
+        .worker("REGISTRY_URL", &url(registry))
+        .data_streams("REGISTRY_URL", &url(registry))
+        .start()
+        .await;
+    stack.first_sync(json!({"streams": ["contacts"]})).await;
+    stack.matches_truth("contacts").await;
+    stack
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = folder.path().join("ours");
+    let mut server = registry(&ours, None).await;
+    let port = Some(server.port);
+    let mut stack = synced(&server).await;
+
+    // Emptied: the same subjects get the same ids, in their fixed order.
+    server.process.kill();
+    server = registry(&folder.path().join("emptied"), port).await;
+    restart_services(&mut stack);
+    goes_on(&stack, &server).await;
+
+    server.process.kill();
+    server = registry(&folder.path().join("foreign"), port).await;
+    occupy(&server).await;
+    stops_the_start(&mut stack).await;
 
     // Its data is restored: both go on by themselves.
     server.process.kill();
     server = registry(&ours, port).await;
-    stack.api().ready().await;
-    stack.sync().await;
-    stack.matches_truth("contacts").await;
-    assert_eq!(letters(&stack).await, json!([]));
-    every_message_can_be_read(&stack, &server).await;
+    goes_on(&stack, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_the_registry_lacks_stop_the_start_until_they_are_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = folder.path().join("ours");
+    let mut server = registry(&ours, None).await;
+    let port = Some(server.port);
+    // Ours come behind these, and so does every id of the log.
+    occupy(&server).await;
+    let mut stack = synced(&server).await;
+
+    server.process.kill();
+    server = registry(&folder.path().join("emptied"), port).await;
+    stops_the_start(&mut stack).await;
+
+    server.process.kill();
+    server = registry(&ours, port).await;
+    goes_on(&stack, &server).await;
 }

@@ -64,8 +64,9 @@ pub struct Contract<'a> {
     /// The schema id that a value is framed with, if it is.
     pub schema_id: fn(&[u8]) -> Option<u32>,
     /// What is wrong, and what to do about it, where the schema that the
-    /// registry has under a message's id is not the one it was written with.
-    pub contradiction: &'a (dyn Fn(&Logged, &str) -> Option<String> + Send + Sync),
+    /// registry has under a message's id, if it has one, is not the one that
+    /// the message was written with.
+    pub contradiction: &'a (dyn Fn(&Logged, Option<&str>) -> Option<String> + Send + Sync),
 }
 
 impl fmt::Debug for Contract<'_> {
@@ -79,8 +80,9 @@ impl fmt::Debug for Contract<'_> {
 /// of the schemas.
 ///
 /// Waits for servers that are away. While an id means another schema than in
-/// the log the start goes no further: it says so, and looks again, as the
-/// registry's data may be restored.
+/// the log, or none, the start goes no further: it says so, and looks again, as
+/// the registry's data may be restored. Whoever went on would write ids that
+/// mean nothing in the registry that comes back.
 pub async fn schemas(
     context: &Context,
     kafka: &KafkaArgs,
@@ -178,9 +180,7 @@ async fn compare(
                     Err(_) => new.insert(None),
                 },
             };
-            let said = schema
-                .as_deref()
-                .and_then(|schema| (contract.contradiction)(&message, schema));
+            let said = (contract.contradiction)(&message, schema.as_deref());
             if let Some(reason) = said {
                 return Ok(Comparison::Contradiction(reason));
             }

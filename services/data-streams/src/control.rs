@@ -45,9 +45,20 @@ pub enum ControlError {
     /// A setting that cannot be.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// Another connection has it.
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// Others wrote the same connection all the time.
+    #[error("connection {0} is being changed by others all the time")]
+    Contended(String),
+}
+
+/// What a connection asks for and another has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InUse {
     /// The database is another connection's.
     #[error("destination {destination} is in use by connection {by}")]
-    DestinationInUse {
+    Destination {
         /// The database.
         destination: String,
         /// Who has it.
@@ -55,15 +66,12 @@ pub enum ControlError {
     },
     /// The account is another connection's.
     #[error("portal {portal_id} of this credential is in use by connection {by}")]
-    PortalInUse {
+    Portal {
         /// `HubSpot`'s id of the account.
         portal_id: i64,
         /// Who has it.
         by: String,
     },
-    /// Others wrote the same connection all the time.
-    #[error("connection {0} is being changed by others all the time")]
-    Contended(String),
 }
 
 /// Where commands go.
@@ -277,20 +285,22 @@ fn prepare(
         && after.state != DesiredState::Deleted
         && desired.is_none_or(|it| it.destination != after.destination)
     {
-        return Err(ControlError::DestinationInUse {
+        return Err(InUse::Destination {
             destination: after.destination,
             by: by.to_owned(),
-        });
+        }
+        .into());
     }
     if matches!(change, Change::Start(_) | Change::Sync { .. })
         && desired.is_some_and(|it| it.credential == after.credential)
         && let Some((by, portal_id)) = state.portal_holder(name)
     {
         let portal_id = portal_id.unwrap_or_default();
-        return Err(ControlError::PortalInUse {
+        return Err(InUse::Portal {
             portal_id,
             by: by.to_owned(),
-        });
+        }
+        .into());
     }
     let unchanged = desired.filter(|it| change::same_content(it, &after));
     if let (Some(same), Change::Replace(_) | Change::Sync { .. }) = (unchanged, change) {

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod ingest;
 pub mod warehouse;
+mod writers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -182,8 +183,7 @@ async fn prepare(
         read: &read,
         schema_id: lineage::schema_id,
         contradiction: &|it, schema| {
-            lineage::exchanged(names, &it.topic, &it.key, &it.value, schema)
-                .map(|it| it.to_string())
+            lineage::contradiction(names, &it.topic, &it.key, &it.value, schema)
         },
     };
     let ids = startup::schemas(context, &config.kafka, registry, contract).await?;

@@ -30,6 +30,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     };
     let decoder = Decoder::new(
         registry,
+        topics.clone(),
         [
             (ids.commands, schemas::command::SCHEMA),
             (ids.checkpoints, schemas::checkpoint::SCHEMA),
@@ -127,8 +128,7 @@ async fn prepare(
         read: &read,
         schema_id: lineage::schema_id,
         contradiction: &|it, schema| {
-            lineage::exchanged(topics, &it.topic, &it.key, &it.value, schema)
-                .map(|it| it.to_string())
+            lineage::contradiction(topics, &it.topic, &it.key, &it.value, schema)
         },
     };
     let ids = startup::schemas(context, &config.kafka, registry, contract).await?;

@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     commit::{Committer, Shared},
     desired::{self, Desired, Wanted},
-    ownership::{Assignment, CommandMessage, Decoder, Event, Events, Gate, Restored, Undecodable},
+    ownership::{Assignment, CommandMessage, Decoder, Event, Events, Gate, Restored},
     schedule::Settings,
     sync::{Source, SourceError},
 };
@@ -284,7 +284,7 @@ impl<S: Sources> Supervisor<S> {
         };
         let decoded = match message.payload {
             None => None,
-            Some(payload) => Some(self.decode(&payload).await),
+            Some(payload) => Some(self.decode(&name, &payload).await),
         };
         let wanted = desired::read(&name, decoded, self.world.context.clock().now_ms());
         let Some(partition) = self.partitions.get_mut(&message.partition) else {
@@ -299,28 +299,31 @@ impl<S: Sources> Supervisor<S> {
         }
     }
 
-    /// Reads a command. One whose schema should be in the registry and is not
-    /// is waited for.
-    async fn decode(&self, payload: &[u8]) -> Result<Command, String> {
+    /// Reads a command. One of ours whose schema should be in the registry, and
+    /// is not or is another, is waited for.
+    async fn decode(&self, name: &str, payload: &[u8]) -> Result<Command, String> {
         let world = &self.world;
         let topic = &world.shared.topics.commands;
         let health = world.context.health();
         loop {
             let decoded =
                 tokio::task::block_in_place(|| world.decoder.decode(topic, "Command", payload));
-            match decoded {
-                Err(Undecodable::UnknownSchema(id)) if id <= world.shared.codec.ids().records => {
-                    health.fails("registry", format!("schema {id} of a command is missing"));
-                    tokio::select! {
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                        () = world.context.draining().cancelled() => {
-                            return Err("schema is missing".to_owned());
-                        }
-                    }
-                }
-                decoded => {
+            let error = match decoded {
+                Ok(command) => {
                     health.holds("registry");
-                    return decoded.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
+                    return Ok(command);
+                }
+                Err(error) => error,
+            };
+            let reason = format!("{:#}", anyhow::Error::new(error));
+            if !world.decoder.is_ours(topic, name.as_bytes(), payload) {
+                return Err(reason);
+            }
+            health.fails("registry", reason);
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = world.context.draining().cancelled() => {
+                    return Err("the process ends".to_owned());
                 }
             }
         }

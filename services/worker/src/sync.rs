@@ -313,8 +313,4 @@ pub trait Sink: Send + Sync + 'static {
 
     /// End offsets of the records topic by partition, after a settle.
     fn end_offsets(&self) -> impl Future<Output = Result<Vec<i64>, SinkClosed>> + Send;
-
-    /// How many pages of this stream are submitted and not yet committed,
-    /// counted at the last commit: for the status.
-    fn committed_records(&self) -> i64;
 }

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::control::{ControlError, Invalid};
+use crate::control::{ControlError, InUse, Invalid};
 
 /// What a caller is told when a request fails, by RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -68,22 +68,9 @@ pub enum ApiError {
     /// Others change the same connection all the time.
     #[error("the connection is being changed by others all the time; try again")]
     Contended,
-    /// The database is another connection's.
-    #[error("destination {destination} is in use by connection {by}")]
-    DestinationInUse {
-        /// The database.
-        destination: String,
-        /// Who has it.
-        by: String,
-    },
-    /// The account is another connection's.
-    #[error("portal {portal_id} of this credential is in use by connection {by}")]
-    PortalInUse {
-        /// `HubSpot`'s id of the account.
-        portal_id: i64,
-        /// Who has it.
-        by: String,
-    },
+    /// Another connection has it.
+    #[error(transparent)]
+    InUse(InUse),
     /// Something of the kind is under way already.
     #[error("{0}")]
     Busy(String),
@@ -166,8 +153,8 @@ impl ApiError {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Superseded => (StatusCode::CONFLICT, "superseded"),
             Self::Contended => (StatusCode::CONFLICT, "contended"),
-            Self::DestinationInUse { .. } => (StatusCode::CONFLICT, "destination_in_use"),
-            Self::PortalInUse { .. } => (StatusCode::CONFLICT, "portal_in_use"),
+            Self::InUse(InUse::Destination { .. }) => (StatusCode::CONFLICT, "destination_in_use"),
+            Self::InUse(InUse::Portal { .. }) => (StatusCode::CONFLICT, "portal_in_use"),
             Self::Busy(_) => (StatusCode::CONFLICT, "busy"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::Overrun => (StatusCode::TOO_MANY_REQUESTS, "overrun"),
@@ -204,10 +191,7 @@ impl From<ControlError> for ApiError {
                 name,
             },
             ControlError::Invalid(invalid) => Self::InvalidValue(invalid),
-            ControlError::DestinationInUse { destination, by } => {
-                Self::DestinationInUse { destination, by }
-            }
-            ControlError::PortalInUse { portal_id, by } => Self::PortalInUse { portal_id, by },
+            ControlError::InUse(taken) => Self::InUse(taken),
             ControlError::Contended(_) => Self::Contended,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,10 +16,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
-use schemas::{Command, Status, codec, unframe};
+use schemas::{Command, Status, Topics, codec, unframe};
 use tokio::runtime::Handle;
 
 use super::View;
+use crate::writers::{Writer, Writers};
 
 /// How long one poll waits, and so how soon a shutdown is seen.
 const POLL: Duration = Duration::from_millis(100);
@@ -64,7 +66,7 @@ struct Follower {
     context: Context,
     consumer: BaseConsumer,
     followed: Followed,
-    registry: Registry,
+    writers: Writers,
     runtime: Handle,
     view: View,
     /// Partitions not yet read to their end.
@@ -100,8 +102,12 @@ pub async fn run(
         let mut follower = Follower {
             context,
             consumer,
+            writers: Writers::new(
+                Arc::new(registry),
+                Topics::with_prefix(&kafka.topic_prefix),
+                followed.schemas.clone(),
+            ),
             followed,
-            registry,
             runtime,
             view,
             behind,
@@ -146,45 +152,38 @@ impl Follower {
         }
     }
 
-    fn take(&self, message: &rdkafka::message::OwnedMessage) {
+    fn take(&mut self, message: &rdkafka::message::OwnedMessage) {
         let is_status = self.followed.kind == Kind::Status;
-        let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+        let key = message.key().unwrap_or_default();
+        let name = String::from_utf8_lossy(key).into_owned();
         let offset = message.offset();
         match message.payload() {
-            None if is_status => self.view.update(|state| state.status_gone(&key)),
-            None => self.view.update(|state| state.command_gone(&key)),
-            Some(payload) => self.decode(offset, payload),
+            None if is_status => self.view.update(|state| state.status_gone(&name)),
+            None => self.view.update(|state| state.command_gone(&name)),
+            Some(payload) => self.decode(offset, key, payload),
         }
         if !is_status {
             self.view.advance(message.partition(), offset + 1);
         }
     }
 
-    /// A message that cannot be read is passed over: the state before it
+    /// A message that can never be read is passed over: the state before it
     /// stands.
-    fn decode(&self, offset: i64, payload: &[u8]) {
-        let topic = self.followed.topic.as_str();
-        let framed = match unframe(payload) {
-            Ok(framed) => framed,
-            Err(error) => {
-                tracing::warn!(topic, offset, %error, "unreadable control message");
+    fn decode(&mut self, offset: i64, key: &[u8], payload: &[u8]) {
+        let topic = self.followed.topic.clone();
+        let schema = match self.writer(key, payload) {
+            Ok(schema) => schema,
+            Err(reason) => {
+                tracing::warn!(topic, offset, reason, "unreadable control message");
                 return;
             }
         };
-        let Some(schema) = self.schema(framed.schema_id) else {
-            tracing::warn!(
-                topic,
-                offset,
-                schema_id = framed.schema_id,
-                "unknown schema id"
-            );
-            return;
-        };
+        let datum = unframe(payload).map_or(payload, |framed| framed.datum);
         let outcome = if self.followed.kind == Kind::Status {
-            codec::decode::<Status>(&schema, framed.datum)
+            codec::decode::<Status>(&schema, datum)
                 .map(|status| self.view.update(|state| state.status(status)))
         } else {
-            codec::decode::<Command>(&schema, framed.datum)
+            codec::decode::<Command>(&schema, datum)
                 .map(|command| self.view.update(|state| state.command(offset, command)))
         };
         if let Err(error) = outcome {
@@ -192,31 +191,36 @@ impl Follower {
         }
     }
 
-    /// The writer's schema; waits for a registry that is away.
-    fn schema(&self, id: u32) -> Option<String> {
-        if let Some(schema) = self.followed.schemas.get(&id) {
-            return Some(schema.clone());
-        }
+    /// The writer's schema, or why there is none; waits for a registry that is
+    /// away or whose data has to be restored, and says so.
+    fn writer(&mut self, key: &[u8], payload: &[u8]) -> Result<String, String> {
+        let condition = self.followed.kind.condition();
+        let mut waited = false;
         loop {
-            match self.runtime.block_on(self.registry.schema(id)) {
-                Ok(schema) => {
-                    self.context.health().holds("registry");
-                    return schema;
-                }
-                Err(error) if error.is_transient() => {
-                    self.context.health().fails("registry", error.to_string());
-                    let draining = self.context.draining().cancelled();
-                    let waited = self
-                        .runtime
-                        .block_on(async { tokio::time::timeout(ASK_AGAIN, draining).await });
-                    if waited.is_ok() {
-                        return None;
+            let topic = &self.followed.topic;
+            let found = self
+                .runtime
+                .block_on(self.writers.find(topic, key, payload));
+            let reason = match found {
+                Writer::Later(reason) => reason,
+                settled => {
+                    if waited && self.behind.is_empty() {
+                        self.context.health().holds(condition);
                     }
+                    return match settled {
+                        Writer::Known(schema) => Ok(schema),
+                        Writer::Poison(reason) | Writer::Later(reason) => Err(reason),
+                    };
                 }
-                Err(error) => {
-                    tracing::warn!(schema_id = id, %error, "the registry refuses a schema");
-                    return None;
-                }
+            };
+            waited = true;
+            self.context.health().fails(condition, reason);
+            let draining = self.context.draining().cancelled();
+            let ended = self
+                .runtime
+                .block_on(async { tokio::time::timeout(ASK_AGAIN, draining).await });
+            if ended.is_ok() {
+                return Err("the process ends".to_owned());
             }
         }
     }

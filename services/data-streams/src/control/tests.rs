@@ -209,7 +209,10 @@ async fn a_connection_that_was_refused_for_its_account_is_refused_while_another_
     });
     let refused = control.submit("twin", start()).await.unwrap_err();
     assert!(
-        matches!(refused, ControlError::PortalInUse { portal_id: 42, .. }),
+        matches!(
+            refused,
+            ControlError::InUse(InUse::Portal { portal_id: 42, .. })
+        ),
         "{refused}"
     );
     let elsewhere = Change::Start(Settings {

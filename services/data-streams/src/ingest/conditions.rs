@@ -12,3 +12,5 @@ pub const WAREHOUSE: &str = "warehouse";
 pub const REGISTRY: &str = "registry";
 /// Dead letters can be written.
 pub const DEAD_LETTERS: &str = "dead_letters";
+/// Every message of the definitions topic can be read.
+pub const DEFINITIONS: &str = "definitions";

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use chassis::Health;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -18,7 +19,8 @@ use schemas::{Definitions, codec};
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::decode::SchemaSource;
+use super::conditions::DEFINITIONS;
+use crate::writers::{Writer, Writers};
 
 /// The newest definitions by portal and object type.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +52,8 @@ impl Known {
 pub(crate) struct Follower {
     pub(crate) consumer: BaseConsumer,
     pub(crate) topic: String,
-    pub(crate) schemas: Arc<dyn SchemaSource>,
+    pub(crate) writers: Writers,
+    pub(crate) health: Health,
     pub(crate) known: watch::Sender<Known>,
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
@@ -58,29 +61,30 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Blocks its thread.
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let mut writers: HashMap<u32, String> = HashMap::new();
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
         self.assign()?;
         while !self.stop.is_cancelled() {
-            match self.consumer.poll(Duration::from_millis(200)) {
-                None | Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => tracing::warn!(%error, "definitions cannot be read"),
-                Some(Ok(message)) => {
-                    let Some(value) = message.payload() else {
-                        continue;
-                    };
-                    let offset = message.offset();
-                    match self.decode(value, &mut writers) {
-                        Some(Ok(definitions)) => {
-                            self.known
-                                .send_if_modified(|known| known.insert(definitions));
-                        }
-                        Some(Err(error)) => {
-                            tracing::error!(offset, error, "definitions are not readable");
-                        }
-                        None => return Ok(()),
-                    }
+            let message = match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => message.detach(),
+                None | Some(Err(KafkaError::PartitionEOF(_))) => continue,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "definitions cannot be read");
+                    continue;
                 }
+            };
+            let Some(value) = message.payload() else {
+                continue;
+            };
+            let offset = message.offset();
+            match self.decode(message.key().unwrap_or_default(), value) {
+                Some(Ok(definitions)) => {
+                    self.known
+                        .send_if_modified(|known| known.insert(definitions));
+                }
+                Some(Err(error)) => {
+                    tracing::error!(offset, error, "definitions are not readable");
+                }
+                None => return Ok(()),
             }
         }
         Ok(())
@@ -114,35 +118,31 @@ impl Follower {
             .block_on(async { tokio::time::sleep(time).await });
     }
 
-    /// `None` where it was told to stop while the registry was away.
-    fn decode(
-        &self,
-        value: &[u8],
-        writers: &mut HashMap<u32, String>,
-    ) -> Option<Result<Definitions, String>> {
-        let framed = match codec::unframe(value) {
-            Ok(framed) => framed,
-            Err(error) => return Some(Err(error.to_string())),
-        };
-        let id = framed.schema_id;
-        while !writers.contains_key(&id) {
-            match self.runtime.block_on(self.schemas.schema(id)) {
-                Ok(Some(schema)) => {
-                    writers.insert(id, schema);
-                }
-                Ok(None) => return Some(Err(format!("the registry has no schema {id}"))),
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(schema_id = id, %error, "definitions wait for the registry");
+    /// `None` where it was told to stop while it waited for the registry.
+    fn decode(&mut self, key: &[u8], value: &[u8]) -> Option<Result<Definitions, String>> {
+        let mut waited = false;
+        let writer = loop {
+            let found = self.writers.find(&self.topic, key, value);
+            match self.runtime.block_on(found) {
+                Writer::Known(schema) => break Ok(schema),
+                Writer::Poison(reason) => break Err(reason),
+                Writer::Later(reason) => {
+                    waited = true;
+                    self.health.fails(DEFINITIONS, reason);
                     if self.stop.is_cancelled() {
                         return None;
                     }
                     self.sleep(Duration::from_secs(1));
                 }
-                Err(error) => return Some(Err(error.to_string())),
             }
+        };
+        if waited {
+            self.health.holds(DEFINITIONS);
         }
-        let writer = writers.get(&id)?;
-        Some(codec::decode(writer, framed.datum).map_err(|error| error.to_string()))
+        Some(writer.and_then(|writer| {
+            let framed = codec::unframe(value).map_err(|error| error.to_string())?;
+            codec::decode(&writer, framed.datum).map_err(|error| error.to_string())
+        }))
     }
 }
 

@@ -33,6 +33,7 @@ use super::{
     rebuild::{Rebuild, RebuildPhase, RebuildState},
     reprocess::Reprocessed,
 };
+use crate::writers::Writers;
 
 /// What the ingest is told.
 #[derive(Debug, Clone)]
@@ -257,7 +258,12 @@ impl Inner {
         Ok(Follower {
             consumer: self.consumer("definitions")?,
             topic: self.topics.definitions.clone(),
-            schemas: Arc::clone(&self.schemas),
+            writers: Writers::new(
+                Arc::clone(&self.schemas),
+                self.topics.clone(),
+                HashMap::new(),
+            ),
+            health: self.context.health().clone(),
             known: self.known.clone(),
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),

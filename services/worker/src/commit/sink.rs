@@ -248,8 +248,4 @@ impl Sink for StreamSink {
     async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
         self.committer.end_offsets().await
     }
-
-    fn committed_records(&self) -> i64 {
-        self.state.records.load(Ordering::Relaxed)
-    }
 }

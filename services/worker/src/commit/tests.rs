@@ -215,7 +215,6 @@ async fn pages_are_committed_in_order_with_their_position() {
         log.transactions(),
         "one position a transaction"
     );
-    assert_eq!(sink.committed_records(), 100);
     assert_eq!(sink.end_offsets().await, Ok(vec![100]));
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 use chassis::registry::Registry;
 use schemas::{
-    DecodeError,
-    lineage::{Exchanged, record_name},
+    DecodeError, Topics,
+    lineage::{self, Exchanged, record_name},
     unframe,
 };
 use serde::de::DeserializeOwned;
@@ -23,7 +23,7 @@ pub enum Undecodable {
     #[error("message is malformed")]
     Poison(#[source] DecodeError),
     /// The registry has no schema under the message's id.
-    #[error("schema registry has no schema {0}")]
+    #[error("the schema registry has no schema {0}: restore its data, or use another TOPIC_PREFIX")]
     UnknownSchema(u32),
     /// The id now means another schema than when the message was written.
     #[error(transparent)]
@@ -36,12 +36,17 @@ pub enum Undecodable {
 pub struct Decoder {
     registry: Registry,
     runtime: tokio::runtime::Handle,
+    topics: Topics,
     schemas: Mutex<HashMap<u32, String>>,
 }
 
 impl Decoder {
     /// A decoder that already knows our own schemas.
-    pub fn new(registry: Registry, own: impl IntoIterator<Item = (u32, &'static str)>) -> Self {
+    pub fn new(
+        registry: Registry,
+        topics: Topics,
+        own: impl IntoIterator<Item = (u32, &'static str)>,
+    ) -> Self {
         let schemas = own
             .into_iter()
             .map(|(id, text)| (id, text.to_owned()))
@@ -50,6 +55,7 @@ impl Decoder {
         Self {
             registry,
             runtime,
+            topics,
             schemas: Mutex::new(schemas),
         }
     }
@@ -65,13 +71,30 @@ impl Decoder {
         let schema = self.schema(framed.schema_id)?;
         let actual = record_name(&schema);
         if actual.as_deref() != Some(name) {
+            self.forget(framed.schema_id);
             return Err(Undecodable::Exchanged(Exchanged {
                 topic: topic.to_owned(),
                 id: framed.schema_id,
                 actual: actual.unwrap_or_else(|| "no record".to_owned()),
             }));
         }
-        schemas::codec::decode(&schema, framed.datum).map_err(Undecodable::Poison)
+        schemas::codec::decode(&schema, framed.datum).map_err(|error| {
+            self.forget(framed.schema_id);
+            Undecodable::Poison(error)
+        })
+    }
+
+    /// Whether a message that cannot be read is ours, and so can be read once
+    /// the registry has its data back. Of another's nothing is expected.
+    pub fn is_ours(&self, topic: &str, key: &[u8], payload: &[u8]) -> bool {
+        lineage::is_ours(&self.topics, topic, key, payload)
+    }
+
+    /// A schema that does not fit is asked for again: the registry's data may
+    /// be restored.
+    fn forget(&self, id: u32) {
+        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        schemas.remove(&id);
     }
 
     fn schema(&self, id: u32) -> Result<String, Undecodable> {

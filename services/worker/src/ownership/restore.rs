@@ -78,15 +78,21 @@ impl Restored {
         } else {
             self.take_definitions(decoder, topic, message.payload())
         };
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(Undecodable::Poison(error)) => {
-                let (partition, offset) = (message.partition(), message.offset());
-                tracing::error!(%error, topic, partition, offset, "a message is passed over");
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+        let Err(error) = outcome else {
+            return Ok(());
+        };
+        let (raw_key, payload) = (message.key(), message.payload());
+        if decoder.is_ours(
+            topic,
+            raw_key.unwrap_or_default(),
+            payload.unwrap_or_default(),
+        ) {
+            // A position that is passed over would be lost.
+            return Err(error.into());
         }
+        let (partition, offset) = (message.partition(), message.offset());
+        tracing::error!(%error, topic, partition, offset, "a message is passed over");
+        Ok(())
     }
 
     fn take_checkpoint(

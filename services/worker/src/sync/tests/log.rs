@@ -138,8 +138,4 @@ impl Sink for Log {
     async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
         Ok(vec![i64::try_from(self.state().pages.len()).unwrap()])
     }
-
-    fn committed_records(&self) -> i64 {
-        0
-    }
 }
