@@ -1,7 +1,10 @@
 -- One row per version of an object of one type; the newest version counts.
 -- A column per property follows, added as the definitions grow. No partitions,
 -- so that one insert is one part; compact parts, as a wide part holds several
--- files open for each column.
+-- files open for each column. A fine granularity makes a page of records cheap,
+-- as a merging read takes whole granules of every part. Many parts of a size are
+-- merged at once, as a merge writes every row anew: with the engine's own base
+-- of 5, merges cost more than the inserts.
 CREATE TABLE IF NOT EXISTS {table}
 (
     _object_id UInt64,
@@ -25,5 +28,7 @@ ENGINE = ReplacingMergeTree(_version)
 ORDER BY _object_id
 SETTINGS non_replicated_deduplication_window = 1000,
          min_bytes_for_wide_part = 536870912,
+         index_granularity = 1024,
+         merge_selector_base = 20,
          min_age_to_force_merge_seconds = 3600,
          min_age_to_force_merge_on_partition_only = 1

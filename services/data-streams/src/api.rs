@@ -26,7 +26,7 @@ use axum::{
 };
 use chassis::Context;
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -85,6 +85,14 @@ impl From<BackendError> for ApiError {
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A page of records; an empty one where nothing is stored yet.
     async fn records(&self, query: &RecordQuery) -> Result<StoredPage, BackendError>;
+
+    /// Hands over all records that match, by ascending id, until nobody takes
+    /// them any more.
+    async fn export(
+        &self,
+        query: &RecordQuery,
+        out: mpsc::Sender<Result<Vec<StoredRecord>, BackendError>>,
+    );
 
     /// The newest dead letters, oldest first.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BackendError>;

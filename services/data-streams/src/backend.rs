@@ -5,6 +5,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::{
     api::{Archived, Backend, BackendError, RecordQuery, StoredPage, StoredRecord},
@@ -27,40 +28,44 @@ pub struct Storage {
 #[async_trait]
 impl Backend for Storage {
     async fn records(&self, query: &RecordQuery) -> Result<StoredPage, BackendError> {
-        let filter = warehouse::Filter {
-            limit: query.limit,
-            after: query.after,
-            ids: query.ids.clone(),
-            updated_since: query.updated_since,
-            updated_before: query.updated_before,
-            archived: match query.archived {
-                Archived::No => warehouse::Archived::No,
-                Archived::Yes => warehouse::Archived::Yes,
-                Archived::Any => warehouse::Archived::Any,
-            },
-            properties: query.properties.clone(),
-        };
+        let filter = filter(query);
         let page = self
             .warehouse
             .records(&query.destination, &query.object_type, &filter);
         let page = within(page).await?;
         // An object type of which nothing was stored yet has no records.
         let page = page.unwrap_or_default();
-        let records = page
-            .records
-            .into_iter()
-            .map(|record| StoredRecord {
-                id: record.id,
-                created_at: record.created_at,
-                updated_at: record.updated_at,
-                archived: record.archived,
-                properties: record.properties,
-            })
-            .collect();
+        let records = page.records.into_iter().map(stored).collect();
         Ok(StoredPage {
             records,
             next: page.next,
         })
+    }
+
+    async fn export(
+        &self,
+        query: &RecordQuery,
+        out: mpsc::Sender<Result<Vec<StoredRecord>, BackendError>>,
+    ) {
+        let (sink, mut records) = mpsc::channel(1);
+        let place = (query.destination.as_str(), query.object_type.as_str());
+        let export = self.warehouse.export(place, filter(query), sink);
+        let forward = async {
+            while let Some(handful) = records.recv().await {
+                let handful = handful
+                    .map(|records| records.into_iter().map(stored).collect())
+                    .map_err(failure);
+                if out.send(handful).await.is_err() {
+                    break;
+                }
+            }
+            // Ends the export, where nobody takes any more.
+            records.close();
+        };
+        let (exported, ()) = tokio::join!(export, forward);
+        if let Err(error) = exported {
+            drop(out.send(Err(failure(error))).await);
+        }
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BackendError> {
@@ -83,6 +88,32 @@ impl Backend for Storage {
 
     fn rebuild(&self) -> Option<RebuildState> {
         self.ingest.rebuild()
+    }
+}
+
+fn filter(query: &RecordQuery) -> warehouse::Filter {
+    warehouse::Filter {
+        limit: query.limit,
+        after: query.after,
+        ids: query.ids.clone(),
+        updated_since: query.updated_since,
+        updated_before: query.updated_before,
+        archived: match query.archived {
+            Archived::No => warehouse::Archived::No,
+            Archived::Yes => warehouse::Archived::Yes,
+            Archived::Any => warehouse::Archived::Any,
+        },
+        properties: query.properties.clone(),
+    }
+}
+
+fn stored(record: warehouse::Record) -> StoredRecord {
+    StoredRecord {
+        id: record.id,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        archived: record.archived,
+        properties: record.properties,
     }
 }
 

@@ -7,7 +7,10 @@
 
 mod block;
 mod error;
+mod export;
+mod finder;
 mod query;
+mod render;
 mod session;
 
 mod layout;
@@ -27,6 +30,7 @@ use std::{
 
 use async_trait::async_trait;
 use schemas::{Definitions, FullPass};
+use tokio::sync::mpsc;
 
 pub use self::{
     error::{Advice, Error},
@@ -34,8 +38,10 @@ pub use self::{
     session::Settings,
 };
 use self::{
+    export::Export,
     layout::Layout,
     names::{CHANGES, DESTINATION, META, OBJECT_TYPE, checked, qualified, quoted, raw_database},
+    query::Spacing,
     session::Session,
 };
 use crate::ingest::{Block, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target};
@@ -50,6 +56,8 @@ pub struct Warehouse {
     session: Session,
     /// By database and table: what blocks are encoded for.
     layouts: Mutex<HashMap<(String, String), Known>>,
+    /// By destination and object type: what the last page has shown.
+    spacings: Mutex<HashMap<(String, String), Arc<Spacing>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +72,7 @@ impl Warehouse {
         Self {
             session: Session::new(settings),
             layouts: Mutex::default(),
+            spacings: Mutex::default(),
         }
     }
 
@@ -91,9 +100,44 @@ impl Warehouse {
         let Some(layout) = self.recent_layout(destination, object_type).await? else {
             return Ok(None);
         };
-        query::page(&self.session, (destination, object_type), &layout, filter)
+        let place = (destination, object_type);
+        let spacing = self.spacing(place);
+        query::page(&self.session, place, (&layout, &spacing), filter)
             .await
             .map(Some)
+    }
+
+    /// Hands over all records that match, by ascending id, until nobody takes
+    /// them any more; nothing where the object type is not stored.
+    pub async fn export(
+        &self,
+        (destination, object_type): (&str, &str),
+        filter: Filter,
+        out: mpsc::Sender<Result<Vec<Record>, Error>>,
+    ) -> Result<(), Error> {
+        checked(DESTINATION, destination)?;
+        if checked(OBJECT_TYPE, object_type).is_err() {
+            return Ok(());
+        }
+        let Some(layout) = self.recent_layout(destination, object_type).await? else {
+            return Ok(());
+        };
+        let export = Export {
+            session: &self.session,
+            destination,
+            object_type,
+            layout,
+            spacing: self.spacing((destination, object_type)),
+            out,
+        };
+        export.run(filter).await;
+        Ok(())
+    }
+
+    fn spacing(&self, (destination, object_type): (&str, &str)) -> Arc<Spacing> {
+        let mut spacings = self.spacings.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (destination.to_owned(), object_type.to_owned());
+        Arc::clone(spacings.entry(key).or_default())
     }
 
     /// One record, archived or not; `None` where there is none.

@@ -15,18 +15,18 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 use schemas::Millis;
 use serde::Serialize;
-use serde_json::{Map, Value};
-use tokio::sync::OwnedSemaphorePermit;
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::ToSchema;
 
 mod query;
 
 pub use query::{Archived, RecordQuery};
-use query::{MAX_LIMIT, query, token};
 pub(super) use query::{limit, unknown_parameter};
+use query::{query, token};
 
 use super::{
-    Api, Backend, BackendError,
+    Api, BackendError,
     body::timestamp,
     error::{ApiError, Missing},
 };
@@ -42,8 +42,8 @@ pub struct StoredRecord {
     pub updated_at: Millis,
     /// In the recycle bin.
     pub archived: bool,
-    /// Each property that is set, as JSON of its type.
-    pub properties: Map<String, Value>,
+    /// Each property that is set, as a JSON object with values of their type.
+    pub properties: String,
 }
 
 /// A page of records, by ascending id.
@@ -69,7 +69,7 @@ pub(super) struct RecordBody {
     archived: bool,
     /// Each property that is set, as JSON of its type.
     #[schema(value_type = Object)]
-    properties: Map<String, Value>,
+    properties: Box<RawValue>,
 }
 
 impl From<StoredRecord> for RecordBody {
@@ -79,7 +79,8 @@ impl From<StoredRecord> for RecordBody {
             created_at: timestamp(record.created_at),
             updated_at: timestamp(record.updated_at),
             archived: record.archived,
-            properties: record.properties,
+            // INVARIANT: it is JSON.
+            properties: RawValue::from_string(record.properties).unwrap_or_default(),
         }
     }
 }
@@ -180,9 +181,16 @@ pub(super) async fn list(
         let permit = Arc::clone(&api.streams)
             .try_acquire_owned()
             .map_err(|_closed_or_full| ApiError::Overrun)?;
-        query.limit = MAX_LIMIT;
-        let first = api.backend.records(&query).await?;
-        let lines = lines(Arc::clone(&api.backend), query, first, permit);
+        let backend = Arc::clone(&api.backend);
+        // One handful is read while the one before is on its way.
+        let (out, mut records) = mpsc::channel(1);
+        drop(
+            api.context
+                .spawn_owned(async move { backend.export(&query, out).await }),
+        );
+        // A failure at once is an answer of its own.
+        let first = records.recv().await.transpose()?;
+        let lines = lines(first.map(Ok), records, permit);
         let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
         return Ok((headers, Body::from_stream(lines)).into_response());
     }
@@ -192,49 +200,56 @@ pub(super) async fn list(
     Ok(Json(RecordsBody { results, paging }).into_response())
 }
 
-/// Where a stream of lines has come to.
-struct Lines {
-    backend: Arc<dyn Backend>,
-    query: RecordQuery,
-    page: Option<StoredPage>,
-    /// Held until the stream ends.
-    _permit: OwnedSemaphorePermit,
-}
-
-/// All that match, page by page, so that memory stays flat however many they
-/// are. A failure in the middle cuts the body off: what is missing shows.
+/// All that match, so that memory stays flat however many they are. A failure
+/// in the middle cuts the body off: what is missing shows.
 fn lines(
-    backend: Arc<dyn Backend>,
-    query: RecordQuery,
-    first: StoredPage,
+    first: Option<Result<Vec<StoredRecord>, BackendError>>,
+    records: mpsc::Receiver<Result<Vec<StoredRecord>, BackendError>>,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Bytes, BackendError>> {
-    let start = Lines {
-        backend,
-        query,
-        page: Some(first),
-        _permit: permit,
-    };
-    stream::try_unfold(start, async |mut at| {
-        let Some(page) = at.page.take() else {
-            return Ok(None);
-        };
-        if page.records.is_empty() {
-            return Ok(None);
-        }
-        let mut text = Vec::with_capacity(page.records.len() * 512);
-        for record in page.records {
-            // A record is plain data, which always has a JSON form.
-            if serde_json::to_writer(&mut text, &RecordBody::from(record)).is_ok() {
-                text.push(b'\n');
-            }
-        }
-        if page.next.is_some() {
-            at.query.after = page.next;
-            at.page = Some(at.backend.records(&at.query).await?);
-        }
-        Ok(Some((Bytes::from(text), at)))
-    })
+    // The permit is held until the stream ends.
+    stream::unfold(
+        (first, records, permit),
+        async |(first, mut records, permit)| {
+            let records_now = match first {
+                Some(first) => first,
+                None => records.recv().await?,
+            };
+            let text = records_now.map(|records| {
+                let room = records.iter().map(|it| it.properties.len() + 160).sum();
+                let mut text = Vec::with_capacity(room);
+                for record in &records {
+                    write_line(&mut text, record);
+                }
+                Bytes::from(text)
+            });
+            Some((text, (None, records, permit)))
+        },
+    )
+}
+
+/// A record as a line: what [`RecordBody`] gives, without reading the
+/// properties once more.
+fn write_line(out: &mut Vec<u8>, record: &StoredRecord) {
+    let times = [record.created_at, record.updated_at].map(timestamp);
+    let id = record.id.to_string();
+    let archived = if record.archived { "true" } else { "false" };
+    let [created_at, updated_at] = &times;
+    for part in [
+        "{\"id\":\"",
+        &id,
+        "\",\"created_at\":\"",
+        created_at,
+        "\",\"updated_at\":\"",
+        updated_at,
+        "\",\"archived\":",
+        archived,
+        ",\"properties\":",
+        &record.properties,
+        "}\n",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// Shows one record.

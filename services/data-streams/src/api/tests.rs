@@ -9,7 +9,7 @@ use axum::{
 };
 use chassis::{Clock, Context, Health};
 use http_body_util::BodyExt as _;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
@@ -49,10 +49,26 @@ impl Backend for Numbered {
                 created_at: 0,
                 updated_at: 1_795_528_800_123,
                 archived: false,
-                properties: Map::from_iter([("age".to_owned(), json!(id))]),
+                properties: json!({ "age": id }).to_string(),
             })
             .collect();
         Ok(StoredPage { records, next })
+    }
+
+    async fn export(
+        &self,
+        query: &RecordQuery,
+        out: mpsc::Sender<Result<Vec<StoredRecord>, BackendError>>,
+    ) {
+        let mut query = query.clone();
+        loop {
+            let page = self.records(&query).await;
+            query.after = page.as_ref().ok().and_then(|page| page.next);
+            let sent = out.send(page.map(|page| page.records)).await;
+            if sent.is_err() || query.after.is_none() {
+                return;
+            }
+        }
     }
 
     async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, BackendError> {

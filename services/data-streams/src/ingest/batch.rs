@@ -159,7 +159,7 @@ mod tests {
         Message {
             partition,
             offset,
-            value: Some(vec![0; size]),
+            value: Some(vec![0; size].into()),
             ..Message::default()
         }
     }

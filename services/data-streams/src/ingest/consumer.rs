@@ -21,7 +21,7 @@ use rdkafka::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +33,8 @@ use super::{
     conditions::{KAFKA, WAREHOUSE},
     gate::Gate,
     insert::REMEDY,
-    loader::Hold,
-    message::Message,
+    loader::{Hold, turn},
+    message::{Arena, Message},
 };
 
 const POLL: Duration = Duration::from_millis(100);
@@ -48,6 +48,8 @@ pub(crate) struct Poller {
     pub(crate) topic: String,
     pub(crate) batcher: Batcher,
     pub(crate) out: mpsc::Sender<Batch>,
+    /// Has a permit while the loader waits for a batch.
+    pub(crate) wanted: Arc<Semaphore>,
     pub(crate) holds: mpsc::UnboundedReceiver<Hold>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) warehouse: watch::Receiver<String>,
@@ -55,6 +57,7 @@ pub(crate) struct Poller {
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
     pub(crate) state: Progress,
+    pub(crate) arena: Arena,
 }
 
 /// What the poller knows of its partitions.
@@ -121,7 +124,8 @@ impl Poller {
             None => self.idle(),
             Some(Ok(message)) => {
                 self.health.holds(KAFKA);
-                self.take_in(Message::detach(&message, self.state.turn));
+                let message = Message::detach(&message, self.state.turn, &mut self.arena);
+                self.take_in(message);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.batcher.end(partition, Instant::now());
@@ -210,6 +214,7 @@ impl Poller {
     /// Gives batches to the loader; waits a little where it is busy, and pauses
     /// where it stays so.
     fn hand_over(&mut self) {
+        let out = self.out.clone();
         while let Some(batch) = self.state.pending.pop_front() {
             let wait = if self.state.paused {
                 POLL
@@ -218,11 +223,11 @@ impl Poller {
             };
             let reserved = self
                 .runtime
-                .block_on(async { tokio::time::timeout(wait, self.out.reserve()).await });
+                .block_on(async { tokio::time::timeout(wait, turn(&out, &self.wanted)).await });
             match reserved {
-                Ok(Ok(permit)) => permit.send(batch),
+                Ok(Some(permit)) => permit.send(batch),
                 // The loader has ended: so does the process.
-                Ok(Err(_)) => {
+                Ok(None) => {
                     self.stop.cancel();
                     return;
                 }

@@ -46,8 +46,8 @@ impl DeadLetter {
             reason: reason.to_owned(),
             error,
             timestamp: message.timestamp,
-            key: message.key.clone(),
-            value: message.value.clone(),
+            key: message.key.as_deref().map(<[u8]>::to_vec),
+            value: message.value.as_deref().map(<[u8]>::to_vec),
         }
     }
 

@@ -245,8 +245,8 @@ pub(crate) fn record_of(offset: i64, schema_id: u32, connection: &str, version: 
     };
     Message {
         offset,
-        key: Some(record.key().into_bytes()),
-        value: Some(record.encode(schema_id)),
+        key: Some(record.key().into_bytes().into()),
+        value: Some(record.encode(schema_id).into()),
         ..Message::default()
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use chassis::Context;
 use metrics::{counter, gauge, histogram};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     batch::Batch,
@@ -54,6 +54,8 @@ pub(crate) struct Loader {
     pub(crate) sorter: Sorter,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) batches: mpsc::Receiver<Batch>,
+    /// Gets a permit for each batch that is waited for.
+    pub(crate) wanted: Arc<Semaphore>,
     pub(crate) holds: mpsc::UnboundedSender<Hold>,
     /// Partitions that are to be read again, and the turn that was held.
     pub(crate) held: HashMap<i32, u64>,
@@ -65,7 +67,11 @@ impl Loader {
         let mut in_flight: Option<tokio::task::JoinHandle<Result<(), Stopped>>> = None;
         let mut refresh = tokio::time::interval(std::time::Duration::from_secs(1));
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut asked = false;
         loop {
+            if !std::mem::replace(&mut asked, true) {
+                self.wanted.add_permits(1);
+            }
             let batch = tokio::select! {
                 batch = self.batches.recv() => batch,
                 _ = refresh.tick() => {
@@ -74,6 +80,7 @@ impl Loader {
                 }
             };
             let Some(batch) = batch else { break };
+            asked = false;
             let work = match self.prepare(batch).await {
                 Ok(Some(work)) => work,
                 Ok(None) => continue,
@@ -210,6 +217,20 @@ impl Loader {
             }
         }
     }
+}
+
+/// Waits until the loader asks for a batch, so that none lies between here and
+/// there: that would be one more batch in memory. `None` where the loader has
+/// ended.
+pub(crate) async fn turn<'o>(
+    out: &'o mpsc::Sender<Batch>,
+    wanted: &Semaphore,
+) -> Option<mpsc::Permit<'o, Batch>> {
+    tokio::select! {
+        () = out.closed() => return None,
+        asked = wanted.acquire() => asked.ok()?.forget(),
+    }
+    out.reserve().await.ok()
 }
 
 impl Delivery {

@@ -2,6 +2,7 @@
 //!
 //! It must not know what its bytes mean.
 
+use bytes::{Bytes, BytesMut};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 /// A message of the records topic, detached from the consumer's buffers.
@@ -16,26 +17,46 @@ pub struct Message {
     /// How often its partition has been read again from a held place.
     pub turn: u64,
     /// Its key.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// Its value.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Bytes>,
 }
 
 impl Message {
     /// Takes a message out of the consumer's buffer.
-    pub(crate) fn detach(message: &BorrowedMessage<'_>, turn: u64) -> Self {
+    pub(crate) fn detach(message: &BorrowedMessage<'_>, turn: u64, arena: &mut Arena) -> Self {
         Self {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
             turn,
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().map(<[u8]>::to_vec),
+            key: message.key().map(|key| arena.keep(key)),
+            value: message.payload().map(|value| arena.keep(value)),
         }
     }
 
     /// Bytes of key and value.
     pub fn size(&self) -> usize {
-        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len)
+        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Room that one allocation makes for the messages that follow each other.
+const ROOM: usize = 256 * 1024;
+
+/// Where the bytes of many messages lie beside each other: they come and go by
+/// the batch, and a small piece of memory for each leaves holes.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    room: BytesMut,
+}
+
+impl Arena {
+    fn keep(&mut self, bytes: &[u8]) -> Bytes {
+        if self.room.capacity() < bytes.len() {
+            self.room = BytesMut::with_capacity(bytes.len().max(ROOM));
+        }
+        self.room.extend_from_slice(bytes);
+        self.room.split().freeze()
     }
 }

@@ -19,7 +19,7 @@ use super::{
     batch::{Batch, Batcher},
     insert::{Inserter, describe},
     intake::{Encoder, Sorter},
-    message::Message,
+    message::{Arena, Message},
     passes::target,
     replay::{Replay, Step},
 };
@@ -63,6 +63,7 @@ pub(super) struct Rebuild {
     inner: Arc<Inner>,
     replay: Replay,
     batcher: Batcher,
+    arena: Arena,
     sorter: Sorter,
     inserter: Inserter,
 }
@@ -98,6 +99,7 @@ impl Rebuild {
         ));
         Ok(Self {
             batcher: Batcher::new(inner.settings.limits),
+            arena: Arena::default(),
             sorter: inner.sorter(Tables::Shadow),
             inserter: inner.inserter(encoder),
             replay,
@@ -116,7 +118,10 @@ impl Rebuild {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
         });
         loop {
-            let step = self.replay.step(|message| Message::detach(message, 0));
+            let arena = &mut self.arena;
+            let step = self
+                .replay
+                .step(|message| Message::detach(message, 0, arena));
             if self.stopped() {
                 anyhow::bail!("the process was stopped");
             }
@@ -156,8 +161,11 @@ impl Rebuild {
         let ends = self.replay.ends()?;
         let mut quiet_since = Instant::now();
         while !self.replay.has_reached(&ends, quiet_since) {
-            if let Step::Message(message) = self.replay.step(|message| Message::detach(message, 0))
-            {
+            let arena = &mut self.arena;
+            let step = self
+                .replay
+                .step(|message| Message::detach(message, 0, arena));
+            if let Step::Message(message) = step {
                 quiet_since = Instant::now();
                 self.take_in(message)?;
             }

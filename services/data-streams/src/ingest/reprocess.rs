@@ -62,8 +62,8 @@ impl Inner {
                     offset: letter.place.offset,
                     timestamp: letter.timestamp,
                     turn: 0,
-                    key: letter.key,
-                    value: letter.value,
+                    key: letter.key.map(Into::into),
+                    value: letter.value.map(Into::into),
                 };
                 bytes += message.size();
                 waiting.entry(letter.place.topic).or_default().push(message);

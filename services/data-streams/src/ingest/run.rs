@@ -14,7 +14,7 @@ use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
 use schemas::Topics;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
 };
 
 use super::{
@@ -29,6 +29,7 @@ use super::{
     insert::{Backoff, Inserter},
     intake::{Encoder, Patience, Sorter},
     loader::{Delivery, Hold, Loader},
+    message::Arena,
     passes::Passes,
     rebuild::{Rebuild, RebuildPhase, RebuildState},
     reprocess::Reprocessed,
@@ -129,6 +130,7 @@ impl Ingest {
         }
         let gate = Arc::new(Gate::default());
         let (batches, received) = mpsc::channel(1);
+        let wanted = Arc::new(Semaphore::new(0));
         let (holds, held) = mpsc::unbounded_channel();
         let consumer = Arc::new(inner.group_consumer(&gate)?);
         let commits: Arc<dyn Commits> = Arc::new(GroupCommits {
@@ -139,7 +141,7 @@ impl Ingest {
         // Set once: an ingest runs once.
         drop(inner.commits.set(Arc::clone(&commits)));
         let follower = inner.follower()?;
-        let poller = inner.poller(&consumer, &gate, batches, held);
+        let poller = inner.poller(&consumer, &gate, (batches, Arc::clone(&wanted)), held);
         let delivery = Delivery {
             inserter: inner.inserter(Arc::clone(&inner.encoder)),
             letters: Arc::new(inner.letter_box()?),
@@ -152,6 +154,7 @@ impl Ingest {
             sorter: inner.sorter(Tables::Live),
             delivery: Arc::new(delivery),
             batches: received,
+            wanted: Arc::clone(&wanted),
             holds,
             held: HashMap::new(),
         };
@@ -274,7 +277,7 @@ impl Inner {
         &self,
         consumer: &Arc<BaseConsumer<GroupContext>>,
         gate: &Arc<Gate>,
-        out: mpsc::Sender<Batch>,
+        (out, wanted): (mpsc::Sender<Batch>, Arc<Semaphore>),
         holds: mpsc::UnboundedReceiver<Hold>,
     ) -> Poller {
         Poller {
@@ -282,6 +285,7 @@ impl Inner {
             topic: self.topics.records.clone(),
             batcher: Batcher::new(self.settings.limits),
             out,
+            wanted,
             holds,
             gate: Arc::clone(gate),
             warehouse: self.warehouse.subscribe(),
@@ -289,6 +293,7 @@ impl Inner {
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),
             state: Progress::default(),
+            arena: Arena::default(),
         }
     }
 

@@ -4,14 +4,19 @@
 //! their properties come from `changes` as one string each, which is cheaper
 //! than hundreds of columns. It must not know of HTTP.
 
-use std::{collections::HashMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use schemas::Millis;
 
 use super::{
     error::Error,
-    layout::{ColumnType, Layout},
+    layout::Layout,
     names::{CHANGES, literal, qualified, raw_database},
+    render::Renderer,
     session::Session,
 };
 
@@ -20,6 +25,9 @@ const ATTEMPTS: usize = 20;
 
 /// Time between two of these attempts.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Threads of a page's query: there is little to read, and many are asked.
+const PAGE_THREADS: &str = "1";
 
 /// Which records are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +46,16 @@ pub struct Filter {
     pub archived: Archived,
     /// Only these properties; all that are set where it is `None`.
     pub properties: Option<Vec<String>>,
+}
+
+impl Filter {
+    /// Whether nearly every id has a record that matches.
+    pub(crate) fn takes_nearly_all(&self) -> bool {
+        self.ids.is_none()
+            && self.updated_since.is_none()
+            && self.updated_before.is_none()
+            && self.archived != Archived::Yes
+    }
 }
 
 /// Whether archived records are meant.
@@ -63,8 +81,8 @@ pub struct Record {
     pub updated_at: Millis,
     /// In the recycle bin.
     pub archived: bool,
-    /// Each property that is set, as JSON of its type.
-    pub properties: serde_json::Map<String, serde_json::Value>,
+    /// Each property that is set, as a JSON object of its type.
+    pub properties: String,
 }
 
 /// A page of records, by ascending id.
@@ -81,83 +99,144 @@ pub struct Page {
 pub(crate) async fn page(
     session: &Session,
     place: (&str, &str),
-    layout: &Layout,
+    (layout, spacing): (&Layout, &Spacing),
     filter: &Filter,
 ) -> Result<Page, Error> {
     let (destination, object_type) = place;
     let raw = raw_database(destination);
-    let query = session
-        .client()
-        .query(&heads_statement(&qualified(&raw, object_type), filter))
-        .fetch_all::<Head>();
-    let mut heads = session.within("read a page of records", query).await?;
+    let mut heads = heads(session, &qualified(&raw, object_type), filter, spacing).await?;
     let more = heads.len() > filter.limit;
     heads.truncate(filter.limit);
     let next = heads.last().map(|head| head.0).filter(|_| more);
     let texts = texts(session, &qualified(&raw, CHANGES), object_type, &heads).await?;
+    let mut renderer = Renderer::new(layout, filter.properties.as_deref());
     let records = heads
         .into_iter()
-        .map(|(id, created_at, updated_at, archived, _)| Record {
-            id,
-            created_at,
-            updated_at,
-            archived,
-            properties: texts
-                .get(&id)
-                .map(|text| typed(text, layout, filter.properties.as_deref()))
-                .unwrap_or_default(),
-        })
+        .map(|head| record(head, texts.get(&head.0).map(String::as_str), &mut renderer))
         .collect();
     Ok(Page { records, next })
 }
 
-/// Every table alias is `t`, so that a filter means the stored column.
-fn heads_statement(table: &str, filter: &Filter) -> String {
-    let mut statement = format!(
-        "SELECT t._object_id, toUnixTimestamp64Milli(t._created_at), \
-         toUnixTimestamp64Milli(t._updated_at), t._archived, t._version FROM {table} AS t FINAL \
-         WHERE NOT t._deleted"
-    );
-    let mut and = |condition: std::fmt::Arguments<'_>| {
-        // Writing into a String cannot fail.
-        let written = write!(statement, " AND {condition}");
-        debug_assert!(written.is_ok());
+/// A record from what both tables say of it.
+pub(crate) fn record(head: Head, text: Option<&str>, renderer: &mut Renderer<'_>) -> Record {
+    let (id, created_at, updated_at, archived, _version) = head;
+    Record {
+        id,
+        created_at,
+        updated_at,
+        archived,
+        properties: renderer.render(text.unwrap_or("{}")),
+    }
+}
+
+/// How far apart the ids of a table's neighbours were on the page read last;
+/// zero before the first.
+#[derive(Debug, Default)]
+pub(crate) struct Spacing(AtomicU64);
+
+impl Spacing {
+    fn learn(&self, heads: &[Head]) {
+        let neighbours = u64::try_from(heads.len()).unwrap_or_default();
+        if let (Some(first), Some(last)) = (heads.first(), heads.last())
+            && neighbours > 10
+        {
+            let apart = last.0.saturating_sub(first.0) / (neighbours - 1);
+            self.0.store(apart.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Up to which id a page after `after` probably reaches.
+    fn reach(&self, after: u64, limit: usize) -> Option<u64> {
+        let apart = self.0.load(Ordering::Relaxed);
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        let width = apart.saturating_mul(limit).saturating_mul(2);
+        (apart > 0).then(|| after.saturating_add(width))
+    }
+}
+
+/// The heads of a page, and one more.
+///
+/// A merging read costs as much as the rows that it begins with, whatever the
+/// limit: so only as many ids are read as probably suffice, and the rest only
+/// where they did not.
+pub(crate) async fn heads(
+    session: &Session,
+    table: &str,
+    filter: &Filter,
+    spacing: &Spacing,
+) -> Result<Vec<Head>, Error> {
+    let fetch = async |up_to: Option<u64>| {
+        let mut statement = heads_statement(table, filter, up_to);
+        statement.push_str(" LIMIT ");
+        // One more than asked for tells whether there is a next page.
+        statement.push_str(&(filter.limit + 1).to_string());
+        let query = session
+            .client()
+            .query_raw(&statement)
+            .with_setting("max_threads", PAGE_THREADS)
+            .fetch_all::<Head>();
+        session.within("read a page of records", query).await
     };
+    if !filter.takes_nearly_all() {
+        return fetch(None).await;
+    }
+    let up_to = spacing.reach(filter.after.unwrap_or(0), filter.limit + 1);
+    if up_to.is_some() {
+        let heads = fetch(up_to).await?;
+        if heads.len() > filter.limit {
+            spacing.learn(&heads);
+            return Ok(heads);
+        }
+    }
+    let heads = fetch(None).await?;
+    spacing.learn(&heads);
+    Ok(heads)
+}
+
+/// All heads that match, up to an id where there is one. Every table alias is
+/// `t`, so that a filter means the stored column.
+pub(crate) fn heads_statement(table: &str, filter: &Filter, up_to: Option<u64>) -> String {
+    let mut conditions = vec!["NOT t._deleted".to_owned()];
     match filter.archived {
-        Archived::No => and(format_args!("NOT t._archived")),
-        Archived::Yes => and(format_args!("t._archived")),
+        Archived::No => conditions.push("NOT t._archived".to_owned()),
+        Archived::Yes => conditions.push("t._archived".to_owned()),
         Archived::Any => {}
     }
     if let Some(after) = filter.after {
-        and(format_args!("t._object_id > {after}"));
+        conditions.push(format!("t._object_id > {after}"));
+    }
+    if let Some(up_to) = up_to {
+        conditions.push(format!("t._object_id <= {up_to}"));
     }
     if let Some(since) = filter.updated_since {
-        and(format_args!(
+        conditions.push(format!(
             "t._updated_at >= fromUnixTimestamp64Milli({since}, 'UTC')"
         ));
     }
     if let Some(before) = filter.updated_before {
-        and(format_args!(
+        conditions.push(format!(
             "t._updated_at < fromUnixTimestamp64Milli({before}, 'UTC')"
         ));
     }
     if let Some(ids) = &filter.ids {
-        and(format_args!(
-            "t._object_id IN ({})",
-            list(ids.iter().copied())
-        ));
+        conditions.push(format!("t._object_id IN ({})", list(ids.iter().copied())));
     }
-    // One more than asked for tells whether there is a next page.
-    statement + &format!(" ORDER BY t._object_id LIMIT {}", filter.limit + 1)
+    format!(
+        "SELECT t._object_id, toUnixTimestamp64Milli(t._created_at), \
+         toUnixTimestamp64Milli(t._updated_at), t._archived, t._version FROM {table} AS t FINAL \
+         WHERE {} ORDER BY t._object_id",
+        conditions.join(" AND ")
+    )
 }
 
-type Head = (u64, i64, i64, bool, u128);
+/// Id, created and updated in ms, archived, version.
+pub(crate) type Head = (u64, i64, i64, bool, u128);
 
 /// The properties of exactly these versions, by object.
 ///
 /// The two tables are filled at the same time, each in an insert of its own,
 /// so the one may be a moment behind the other: then it is asked again.
-async fn texts(
+pub(crate) async fn texts(
     session: &Session,
     table: &str,
     object_type: &str,
@@ -175,6 +254,7 @@ async fn texts(
         let query = session
             .client()
             .query_raw(&statement)
+            .with_setting("max_threads", PAGE_THREADS)
             .fetch_all::<(u64, u128, String)>();
         let rows = session.within("read properties", query).await?;
         let versions: HashMap<_, _> = missing.iter().map(|head| (head.0, head.4)).collect();
@@ -198,23 +278,40 @@ async fn texts(
 
 /// The versions with these fetch sequences, which are nearly always the ones
 /// wanted; a list of the versions themselves takes longer to parse than to
-/// answer. `None` for no version at all.
+/// answer. Where ids lie far apart they are named too. `None` for no version.
 fn texts_statement(table: &str, object_type: &str, heads: &[Head]) -> Option<String> {
-    let (first, last) = (heads.first()?, heads.last()?);
+    let (first, last) = (heads.first()?.0, heads.last()?.0);
     let object_type = literal(object_type);
-    let ids = list(heads.iter().map(|head| head.0));
     // A version ends in its fetch sequence.
-    let sequences = list(
-        heads
-            .iter()
-            .filter_map(|head| u64::try_from(head.4 & u128::from(u64::MAX)).ok()),
-    );
+    let mut sequences: Vec<u64> = heads
+        .iter()
+        .filter_map(|head| u64::try_from(head.4 & u128::from(u64::MAX)).ok())
+        .collect();
+    sequences.sort_unstable();
+    sequences.dedup();
+    let sequences = list(sequences.into_iter());
+    let ids = if are_far_apart(heads) {
+        format!(
+            " AND object_id IN ({})",
+            list(heads.iter().map(|head| head.0))
+        )
+    } else {
+        String::new()
+    };
     Some(format!(
         "SELECT object_id, version, properties FROM {table} PREWHERE object_type = {object_type} \
-         AND object_id >= {} AND object_id <= {} AND object_id IN ({ids}) \
-         AND fetch_sequence IN ({sequences})",
-        first.0, last.0
+         AND object_id >= {first} AND object_id <= {last}{ids} \
+         AND fetch_sequence IN ({sequences})"
     ))
+}
+
+/// Whether reading the whole range of ids would be a waste.
+pub(crate) fn are_far_apart(heads: &[Head]) -> bool {
+    let (Some(first), Some(last)) = (heads.first(), heads.last()) else {
+        return false;
+    };
+    let count = u64::try_from(heads.len()).unwrap_or(u64::MAX);
+    last.0.saturating_sub(first.0) / 256 > count
 }
 
 /// Numbers for an `IN`. An empty one matches nothing.
@@ -227,65 +324,12 @@ fn list(ids: impl Iterator<Item = u64>) -> String {
     }
 }
 
-/// HubSpot's texts as JSON of their type.
-fn typed(
-    text: &str,
-    layout: &Layout,
-    wanted: Option<&[String]>,
-) -> serde_json::Map<String, serde_json::Value> {
-    // INVARIANT: we wrote it as a flat object of texts.
-    let stored: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).unwrap_or_default();
-    let mut properties = serde_json::Map::new();
-    for (name, value) in stored {
-        if wanted.is_some_and(|wanted| !wanted.contains(&name)) {
-            continue;
-        }
-        let kind = layout.current(&name).map(|(_, column)| column.kind);
-        let value = match (kind, &value) {
-            (Some(kind), serde_json::Value::String(text)) => json(kind, text).unwrap_or(value),
-            _ => value,
-        };
-        properties.insert(name, value);
-    }
-    properties
-}
-
-/// Where JSON has the type and loses nothing; else it stays a text.
-fn json(kind: ColumnType, text: &str) -> Option<serde_json::Value> {
-    use super::value::{Parsed, boolean, integer, number};
-    match kind {
-        ColumnType::Number => match number(text) {
-            Parsed::Same(value) | Parsed::Other(value) => {
-                match integer(text) {
-                    // `5` and not `5.0`.
-                    Parsed::Same(whole) => Some(whole.into()),
-                    _ => serde_json::Number::from_f64(value).map(Into::into),
-                }
-            }
-            Parsed::Text => match integer(text) {
-                Parsed::Same(whole) => Some(whole.into()),
-                Parsed::Other(_) | Parsed::Text => None,
-            },
-        },
-        ColumnType::Boolean => match boolean(text) {
-            Parsed::Same(value) | Parsed::Other(value) => Some(value.into()),
-            Parsed::Text => None,
-        },
-        ColumnType::Identifier => match integer(text) {
-            Parsed::Same(whole) | Parsed::Other(whole) => Some(whole.into()),
-            Parsed::Text => None,
-        },
-        ColumnType::Text | ColumnType::Date | ColumnType::Time => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_page_goes_on_from_an_id_and_asks_for_one_more() {
+    fn a_page_goes_on_from_an_id() {
         let filter = Filter {
             limit: 100,
             after: Some(7),
@@ -294,39 +338,13 @@ mod tests {
             ids: Some(vec![]),
             ..Filter::default()
         };
-        let statement = heads_statement("`r`.`contacts`", &filter);
+        let statement = heads_statement("`r`.`contacts`", &filter, Some(900));
         assert!(statement.contains("t._object_id > 7"));
         assert!(
             statement.contains("IN (NULL)"),
             "no ids match nothing: {statement}"
         );
         assert!(!statement.contains("_archived\""));
-        assert!(statement.ends_with("LIMIT 101"));
-    }
-
-    #[test]
-    fn values_are_json_of_their_type() {
-        use serde_json::json;
-        let row = |kind: ColumnType, text: &str| json(kind, text);
-        assert_eq!(row(ColumnType::Number, "5"), Some(json!(5)));
-        assert_eq!(row(ColumnType::Number, "1500.50"), Some(json!(1500.5)));
-        assert_eq!(
-            row(ColumnType::Number, "9007199254740993"),
-            Some(json!(9_007_199_254_740_993_i64))
-        );
-        assert_eq!(row(ColumnType::Number, "1;2"), None);
-        assert_eq!(row(ColumnType::Boolean, "true"), Some(json!(true)));
-        assert_eq!(row(ColumnType::Identifier, "12"), Some(json!(12)));
-        assert_eq!(row(ColumnType::Identifier, "none"), None);
-    }
-
-    #[test]
-    fn only_the_properties_asked_for_are_given() {
-        let wanted = vec!["a".to_owned(), "missing".to_owned()];
-        let found = typed(r#"{"a":"1","b":"2"}"#, &Layout::default(), Some(&wanted));
-        assert_eq!(
-            serde_json::Value::Object(found),
-            serde_json::json!({"a": "1"})
-        );
+        assert!(statement.contains("t._object_id <= 900"));
     }
 }

@@ -83,6 +83,7 @@ impl Bench {
                 context,
             }),
             batches: receiver,
+            wanted: Arc::new(Semaphore::new(0)),
             holds,
             held: HashMap::new(),
         };
@@ -165,8 +166,8 @@ async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_st
         .insert(9, SCHEMA.replace("CrmRecord", "Other"));
     let garbage = |offset, value: Option<&[u8]>| Message {
         offset,
-        key: Some(b"key".to_vec()),
-        value: value.map(<[u8]>::to_vec),
+        key: Some(b"key".to_vec().into()),
+        value: value.map(|value| value.to_vec().into()),
         ..Message::default()
     };
     let messages = vec![

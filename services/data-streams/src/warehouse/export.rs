@@ -1,0 +1,192 @@
+//! All records that match, handed over as they are read, with flat memory.
+//!
+//! Stride by stride: who matches comes from the wide table, the properties in
+//! one read of `changes` in the same order. It must not know of HTTP.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{
+    error::{During as _, Error},
+    layout::Layout,
+    names::{CHANGES, literal, qualified, raw_database},
+    query::{Filter, Head, Record, Spacing, are_far_apart, heads, record, texts},
+    render::Renderer,
+    session::Session,
+};
+
+/// Records of one stride; of each only some 60 bytes are in memory at once.
+const STRIDE: usize = 16_384;
+
+/// Records that are handed over together.
+const HANDFUL: usize = 256;
+
+/// Records whose properties are asked for one by one.
+const NAMED: usize = 1_000;
+
+/// How long ClickHouse waits for a reader that takes nothing, in seconds.
+const SLOW_READER_SECONDS: &str = "600";
+
+const ACTION: &str = "export records";
+
+/// Where records go. An export ends when nobody takes them any more.
+pub(crate) type Sink = mpsc::Sender<Result<Vec<Record>, Error>>;
+
+/// What is exported.
+pub(crate) struct Export<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) destination: &'a str,
+    pub(crate) object_type: &'a str,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) spacing: Arc<Spacing>,
+    pub(crate) out: Sink,
+}
+
+/// Why an export ends before its end.
+enum Stop {
+    Failed(Error),
+    /// Nobody reads any more.
+    Closed,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Export<'_> {
+    /// Hands over every record that matches, in ascending order of ids.
+    pub(crate) async fn run(self, mut filter: Filter) {
+        filter.limit = STRIDE;
+        if let Err(Stop::Failed(error)) = self.go(filter).await {
+            // Where nobody reads any more, nobody misses it.
+            drop(self.out.send(Err(error)).await);
+        }
+    }
+
+    async fn go(&self, mut filter: Filter) -> Result<(), Stop> {
+        let table = qualified(&raw_database(self.destination), self.object_type);
+        let properties = filter.properties.take();
+        let mut renderer = Renderer::new(&self.layout, properties.as_deref());
+        loop {
+            let mut found = heads(self.session, &table, &filter, &self.spacing).await?;
+            let more = found.len() > filter.limit;
+            found.truncate(filter.limit);
+            if are_far_apart(&found) {
+                self.name(&found, &mut renderer).await?;
+            } else {
+                self.join(&table, &found, &mut renderer).await?;
+            }
+            let last = found.last().map(|head| head.0);
+            if !more || last.is_none() {
+                return Ok(());
+            }
+            filter.after = last;
+        }
+    }
+
+    fn changes(&self) -> String {
+        qualified(&raw_database(self.destination), CHANGES)
+    }
+
+    /// The records of heads that are few among many.
+    async fn name(&self, found: &[Head], renderer: &mut Renderer<'_>) -> Result<(), Stop> {
+        for some in found.chunks(NAMED) {
+            let texts = texts(self.session, &self.changes(), self.object_type, some).await?;
+            let records = some
+                .iter()
+                .map(|head| record(*head, texts.get(&head.0).map(String::as_str), renderer));
+            self.send(records.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// The records of heads that are nearly all of their range of ids.
+    async fn join(
+        &self,
+        table: &str,
+        found: &[Head],
+        renderer: &mut Renderer<'_>,
+    ) -> Result<(), Stop> {
+        let (Some(first), Some(last)) = (found.first(), found.last()) else {
+            return Ok(());
+        };
+        let (first, last) = (first.0, last.0);
+        // Older versions, of which there may be many, are not sent.
+        let statement = format!(
+            "SELECT object_id, version, properties FROM {} PREWHERE object_type = {} AND \
+             object_id >= {first} AND object_id <= {last} AND (object_id, version) IN \
+             (SELECT t._object_id, t._version FROM {table} AS t FINAL WHERE t._object_id >= {first} \
+             AND t._object_id <= {last}) ORDER BY object_type, object_id",
+            self.changes(),
+            literal(self.object_type),
+        );
+        let mut cursor = self
+            .session
+            .client()
+            .query_raw(&statement)
+            .with_setting("max_threads", "1")
+            .with_setting("http_send_timeout", SLOW_READER_SECONDS)
+            .fetch::<Stored<'_>>()
+            .during(ACTION)?;
+        let mut handful = Vec::with_capacity(HANDFUL);
+        let mut open = found.iter().peekable();
+        while let Some(row) = self.session.within(ACTION, cursor.next()).await? {
+            // What is passed over here was not in `changes` yet.
+            while let Some(head) = open.next_if(|head| head.0 < row.object_id) {
+                let late = self.late(head, renderer).await?;
+                self.hand_over(&mut handful, late).await?;
+            }
+            if let Some(head) = open.next_if(|head| is_version(head, &row)) {
+                let record = record(*head, Some(row.properties), renderer);
+                self.hand_over(&mut handful, record).await?;
+            }
+        }
+        for head in open {
+            let late = self.late(head, renderer).await?;
+            self.hand_over(&mut handful, late).await?;
+        }
+        self.send(handful).await
+    }
+
+    /// A record that has changed meanwhile, or whose properties came a moment
+    /// later than the rest of it.
+    async fn late(&self, head: &Head, renderer: &mut Renderer<'_>) -> Result<Record, Error> {
+        let found = texts(self.session, &self.changes(), self.object_type, &[*head]).await?;
+        let text = found.get(&head.0).map(String::as_str);
+        Ok(record(*head, text, renderer))
+    }
+
+    async fn hand_over(&self, handful: &mut Vec<Record>, record: Record) -> Result<(), Stop> {
+        handful.push(record);
+        if handful.len() < HANDFUL {
+            return Ok(());
+        }
+        self.send(std::mem::replace(handful, Vec::with_capacity(HANDFUL)))
+            .await
+    }
+
+    async fn send(&self, records: Vec<Record>) -> Result<(), Stop> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.out
+            .send(Ok(records))
+            .await
+            .map_err(|_closed| Stop::Closed)
+    }
+}
+
+/// A row of `changes`.
+#[derive(clickhouse::Row, serde::Deserialize)]
+struct Stored<'a> {
+    object_id: u64,
+    version: u128,
+    properties: &'a str,
+}
+
+fn is_version(head: &Head, row: &Stored<'_>) -> bool {
+    head.0 == row.object_id && head.4 == row.version
+}
