@@ -4,6 +4,7 @@
 //! It must not know HubSpot's HTTP, nor how membership is kept.
 
 mod claim;
+mod commands;
 mod connection;
 mod stream;
 mod take_over;
@@ -16,7 +17,6 @@ use std::{
 };
 
 use chassis::kafka::KafkaArgs;
-use schemas::Command;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -24,8 +24,8 @@ use tokio::{
 
 use crate::{
     commit::{Committer, Shared},
-    desired::{self, Desired, Wanted},
-    ownership::{Assignment, CommandMessage, Decoder, Event, Events, Gate, Restored},
+    desired::{Desired, Wanted},
+    ownership::{Assignment, Decoder, Event, Events, Gate, Restored},
     schedule::Settings,
     sync::{Source, SourceError},
 };
@@ -269,64 +269,6 @@ impl<S: Sources> Supervisor<S> {
             .health()
             .fails("ownership", "a partition is taken over again");
         self.take_over(vec![assignment], Some(Instant::now()));
-    }
-
-    async fn command(&mut self, message: CommandMessage) {
-        let Some(name) = String::from_utf8(message.key)
-            .ok()
-            .filter(|it| !it.is_empty())
-        else {
-            tracing::error!(
-                offset = message.offset,
-                "a command without a name is passed over"
-            );
-            return;
-        };
-        let decoded = match message.payload {
-            None => None,
-            Some(payload) => Some(self.decode(&name, &payload).await),
-        };
-        let wanted = desired::read(&name, decoded, self.world.context.clock().now_ms());
-        let Some(partition) = self.partitions.get_mut(&message.partition) else {
-            return;
-        };
-        if partition
-            .desired
-            .apply(message.offset, name, wanted)
-            .is_some()
-        {
-            self.reconcile(message.partition);
-        }
-    }
-
-    /// Reads a command. One of ours whose schema should be in the registry, and
-    /// is not or is another, is waited for.
-    async fn decode(&self, name: &str, payload: &[u8]) -> Result<Command, String> {
-        let world = &self.world;
-        let topic = &world.shared.topics.commands;
-        let health = world.context.health();
-        loop {
-            let decoded =
-                tokio::task::block_in_place(|| world.decoder.decode(topic, "Command", payload));
-            let error = match decoded {
-                Ok(command) => {
-                    health.holds("registry");
-                    return Ok(command);
-                }
-                Err(error) => error,
-            };
-            let reason = format!("{:#}", anyhow::Error::new(error));
-            if !world.decoder.is_ours(topic, name.as_bytes(), payload) {
-                return Err(reason);
-            }
-            health.fails("registry", reason);
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                () = world.context.draining().cancelled() => {
-                    return Err("the process ends".to_owned());
-                }
-            }
-        }
     }
 
     /// Tells each connection what is wanted of it, and starts those that are

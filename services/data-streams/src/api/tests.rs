@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod access;
+mod connections;
 mod records;
 
 /// Records with the ids 1 to `count`.
@@ -310,100 +311,6 @@ async fn every_refusal_has_its_status_and_code() {
         );
         assert_eq!(answer["status"], status, "{method} {path}");
     }
-}
-
-#[tokio::test]
-async fn a_connection_is_created_shown_replaced_and_deleted() {
-    let api = Fixture::new();
-    let (status, made) = api.send("PUT", "/v1/connections/default", "{}").await;
-    assert_eq!((status, &made["state"]), (201, &json!("stopped")));
-    assert_eq!(made["credential"], "env:HUBSPOT_ACCESS_TOKEN");
-    assert_eq!(made["interval"], "5m");
-    assert_eq!(made["destination"], "hubspot");
-    assert_eq!(made["streams"][1]["name"], "companies");
-    assert_eq!(made["observed"], Value::Null);
-    let (status, _) = api
-        .send("PUT", "/v1/connections/default", r#"{"interval":"1h"}"#)
-        .await;
-    assert_eq!(status, 200);
-    let (_, shown) = api.send("GET", "/v1/connections/default", "").await;
-    assert_eq!(shown["interval"], "1h");
-    let (_, all) = api.send("GET", "/v1/connections", "").await;
-    assert_eq!(all["connections"], json!([shown]));
-    assert_eq!(
-        api.send("DELETE", "/v1/connections/default", "").await.0,
-        202
-    );
-    assert_eq!(api.send("GET", "/v1/connections/default", "").await.0, 404);
-}
-
-#[tokio::test]
-async fn a_stop_without_a_worker_is_accepted_with_a_link() {
-    let api = Fixture::new();
-    api.send("POST", "/v1/connections/default/start", "").await;
-    let request = Request::post("/v1/connections/default/stop")
-        .body(Body::empty())
-        .unwrap();
-    let response = api.raw(request).await;
-    assert_eq!(response.status(), 202);
-    assert_eq!(
-        response.headers().get(header::LOCATION).unwrap(),
-        "/v1/connections/default"
-    );
-}
-
-#[tokio::test]
-async fn a_stop_is_answered_when_the_worker_has_acknowledged_it() {
-    let api = Fixture::with(
-        |settings| settings.stop_wait = Duration::from_secs(10),
-        Numbered {
-            count: 0,
-            away: false,
-        },
-    );
-    api.send("POST", "/v1/connections/default/start", "").await;
-    let acknowledged = async {
-        loop {
-            tokio::task::yield_now().await;
-            let (_, it) = api.send("GET", "/v1/connections/default", "").await;
-            if it["state"] == "stopped" {
-                let id = it["command_id"].as_str().unwrap();
-                acknowledge(&api.log, "default", id, "stopped");
-                return;
-            }
-        }
-    };
-    let stop = api.send("POST", "/v1/connections/default/stop", "");
-    let ((status, body), ()) = tokio::join!(stop, acknowledged);
-    assert_eq!(status, 200);
-    assert_eq!(body["observed"]["state"], "stopped");
-}
-
-#[tokio::test]
-async fn a_sync_answers_with_the_id_that_its_run_carries() {
-    let api = Fixture::new();
-    api.send("PUT", "/v1/connections/default", "").await;
-    let (status, first) = api.send("POST", "/v1/connections/default/sync", "").await;
-    assert_eq!(status, 202);
-    assert_eq!(first["requests"].as_array().unwrap().len(), 2);
-    let (_, second) = api
-        .send(
-            "POST",
-            "/v1/connections/default/sync",
-            r#"{"streams":["contacts"]}"#,
-        )
-        .await;
-    assert_eq!(second["request_id"], first["request_id"]);
-    let (_, full) = api
-        .send(
-            "POST",
-            "/v1/connections/default/sync",
-            r#"{"kind":"resync"}"#,
-        )
-        .await;
-    assert_ne!(full["request_id"], first["request_id"]);
-    let (_, shown) = api.send("GET", "/v1/connections/default", "").await;
-    assert_eq!(shown["streams"][0]["pending_request"]["kind"], "resync");
 }
 
 #[tokio::test]

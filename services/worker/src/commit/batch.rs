@@ -235,12 +235,10 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// The pages of the batch and how many records each has.
+    /// Tells the streams which of their pages are in the log, and whoever waits.
     pub(super) fn committed(self) {
         for submitted in &self.pages {
-            submitted
-                .state
-                .committed(submitted.sequence, submitted.page.records.len());
+            submitted.state.committed(submitted.sequence);
         }
         for done in self.waiting {
             // Whoever asked may have gone.

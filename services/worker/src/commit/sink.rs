@@ -3,10 +3,7 @@
 //! It must not know Kafka.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -28,7 +25,6 @@ pub struct StreamState {
     connection: String,
     stream: String,
     known: Mutex<Known>,
-    records: AtomicI64,
     committed: watch::Sender<u64>,
 }
 
@@ -108,11 +104,7 @@ impl StreamState {
         Some(known.view.clone())
     }
 
-    pub(super) fn committed(&self, sequence: u64, records: usize) {
-        self.records.fetch_add(
-            i64::try_from(records).unwrap_or(i64::MAX),
-            Ordering::Relaxed,
-        );
+    pub(super) fn committed(&self, sequence: u64) {
         self.committed.send_if_modified(|committed| {
             let grew = sequence > *committed;
             *committed = sequence.max(*committed);
@@ -146,7 +138,6 @@ impl StreamSink {
         let state = StreamState {
             connection: checkpoint.connection.clone(),
             stream: checkpoint.stream.clone(),
-            records: AtomicI64::new(0),
             committed: watch::channel(0).0,
             known: Mutex::new(Known {
                 sequence: 0,

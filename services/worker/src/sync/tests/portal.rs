@@ -7,12 +7,13 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use schemas::{Definitions, Millis, Property, PropertyMapBuilder};
+use schemas::Millis;
 use tokio::task::yield_now;
 
-use super::super::{
-    Batch, Fetched, ListPage, Object, Portal as Account, Search, SearchPage, Source, SourceError,
-};
+use super::super::{Fetched, Object, SourceError};
+use source::read;
+
+mod source;
 
 const START: Millis = 1_800_000_000_000;
 
@@ -315,143 +316,4 @@ impl State {
 
 fn property_name(number: u32) -> String {
     format!("p{number}")
-}
-
-fn read(id: i64, entry: &Entry, names: &[String]) -> Object {
-    let mut properties = PropertyMapBuilder::default();
-    for name in names {
-        properties.push(name, &entry.value.to_string());
-    }
-    Object {
-        id,
-        created_at: entry.created,
-        updated_at: entry.updated,
-        archived: entry.archived,
-        merged_ids: entry.merged_ids.clone(),
-        properties: properties.finish(),
-    }
-}
-
-fn names(definitions: &Definitions) -> Vec<String> {
-    definitions
-        .properties
-        .iter()
-        .map(|property| property.name.clone())
-        .collect()
-}
-
-impl Source for Portal {
-    fn now(&self) -> Millis {
-        self.state().now
-    }
-
-    async fn portal(&self) -> Result<Account, SourceError> {
-        Ok(Account {
-            portal_id: 7,
-            now: self.now(),
-        })
-    }
-
-    async fn definitions(&self, _: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
-        let property = |number| Property {
-            name: property_name(number),
-            ..Property::default()
-        };
-        self.answer(|_, state| (0..state.properties).map(property).collect())
-            .await
-    }
-
-    async fn list(
-        &self,
-        _: &str,
-        archived: bool,
-        after: Option<&str>,
-        properties: &Definitions,
-    ) -> Result<Fetched<ListPage>, SourceError> {
-        let from: i64 = match after.map(|after| after.trim_start_matches('x').parse()) {
-            Some(Ok(from)) => from,
-            Some(Err(error)) => panic!("cursor: {error}"),
-            None => 0,
-        };
-        let names = names(properties);
-        self.answer(|portal, state| {
-            let mut rest = state
-                .objects
-                .range(from..)
-                .filter(|(_, o)| o.archived == archived);
-            let objects = rest
-                .by_ref()
-                .take(portal.page_size)
-                .map(|(id, o)| read(*id, o, &names))
-                .collect();
-            let next = rest.next().map(|(id, _)| {
-                if portal.opaque {
-                    format!("x{id}")
-                } else {
-                    id.to_string()
-                }
-            });
-            ListPage { objects, next }
-        })
-        .await
-    }
-
-    async fn search(&self, _: &str, search: Search) -> Result<Fetched<SearchPage>, SourceError> {
-        self.answer(|portal, state| {
-            let shown = |entries: &[(Millis, Option<Millis>)]| {
-                entries
-                    .iter()
-                    .rev()
-                    .find(|(from, _)| *from <= state.now)
-                    .and_then(|(_, at)| *at)
-            };
-            let mut ids: Vec<i64> = state
-                .index
-                .range(search.after_id + 1..)
-                .filter(|(_, entries)| {
-                    shown(entries)
-                        .is_some_and(|at| at >= search.from && search.to.is_none_or(|to| at < to))
-                })
-                .map(|(id, _)| *id)
-                .collect();
-            let total = i64::try_from(ids.len()).unwrap();
-            let more = ids.len() > portal.search_size;
-            ids.truncate(portal.search_size);
-            SearchPage { ids, total, more }
-        })
-        .await
-    }
-
-    async fn batch_read(
-        &self,
-        _: &str,
-        ids: &[i64],
-        archived: bool,
-        properties: &Definitions,
-    ) -> Result<Fetched<Batch>, SourceError> {
-        assert!(ids.len() <= 100);
-        let names = names(properties);
-        self.answer(|_, state| {
-            let mut found = BTreeMap::new();
-            for id in ids {
-                let mut id = *id;
-                while let Some(winner) = state.merged.get(&id) {
-                    id = *winner;
-                }
-                if let Some(entry) = state.objects.get(&id).filter(|o| o.archived == archived) {
-                    found.insert(id, read(id, entry, &names));
-                }
-            }
-            let missing = ids
-                .iter()
-                .copied()
-                .filter(|id| !found.contains_key(id))
-                .collect();
-            Batch {
-                objects: found.into_values().rev().collect(),
-                missing,
-            }
-        })
-        .await
-    }
 }

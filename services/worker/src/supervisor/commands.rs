@@ -1,0 +1,70 @@
+//! Commands as they come: read, and taken into what is wanted.
+//!
+//! It must not know what is done about them.
+
+use std::time::Duration;
+
+use schemas::Command;
+
+use super::{Sources, Supervisor};
+use crate::{desired, ownership::CommandMessage};
+
+impl<S: Sources> Supervisor<S> {
+    pub(super) async fn command(&mut self, message: CommandMessage) {
+        let Some(name) = String::from_utf8(message.key)
+            .ok()
+            .filter(|it| !it.is_empty())
+        else {
+            tracing::error!(
+                offset = message.offset,
+                "a command without a name is passed over"
+            );
+            return;
+        };
+        let decoded = match message.payload {
+            None => None,
+            Some(payload) => Some(self.decode(&name, &payload).await),
+        };
+        let wanted = desired::read(&name, decoded, self.world.context.clock().now_ms());
+        let Some(partition) = self.partitions.get_mut(&message.partition) else {
+            return;
+        };
+        if partition
+            .desired
+            .apply(message.offset, name, wanted)
+            .is_some()
+        {
+            self.reconcile(message.partition);
+        }
+    }
+
+    /// Reads a command. One of ours whose schema should be in the registry, and
+    /// is not or is another, is waited for.
+    async fn decode(&self, name: &str, payload: &[u8]) -> Result<Command, String> {
+        let world = &self.world;
+        let topic = &world.shared.topics.commands;
+        let health = world.context.health();
+        loop {
+            let decoded =
+                tokio::task::block_in_place(|| world.decoder.decode(topic, "Command", payload));
+            let error = match decoded {
+                Ok(command) => {
+                    health.holds("registry");
+                    return Ok(command);
+                }
+                Err(error) => error,
+            };
+            let reason = format!("{:#}", anyhow::Error::new(error));
+            if !world.decoder.is_ours(topic, name.as_bytes(), payload) {
+                return Err(reason);
+            }
+            health.fails("registry", reason);
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = world.context.draining().cancelled() => {
+                    return Err("the process ends".to_owned());
+                }
+            }
+        }
+    }
+}
