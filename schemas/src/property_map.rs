@@ -4,9 +4,13 @@
 //!
 //! It must not know what a property means.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::codec::{DecodeError, Reader, write_bytes, write_long};
+
+/// Bytes that maps share at most: below what an allocator asks the system for
+/// each time.
+const LARGEST_ROOM: usize = 64 * 1024;
 
 /// Encoded entries of a `map<[null,string]>`, without the block framing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,11 +19,15 @@ pub struct PropertyMap {
     entries: Bytes,
 }
 
-/// Builds a [`PropertyMap`] entry by entry.
+/// Builds one [`PropertyMap`] after the other, entry by entry. Maps made by one
+/// builder lie side by side, and their room is free when the last is dropped.
 #[derive(Debug, Default)]
 pub struct PropertyMapBuilder {
     count: u32,
     entries: Vec<u8>,
+    /// Maps that are done were split off from its front.
+    room: BytesMut,
+    room_size: usize,
 }
 
 /// A property's name in its encoding, with the branch of a value that is set:
@@ -38,6 +46,14 @@ impl PropertyName {
 }
 
 impl PropertyMapBuilder {
+    /// A builder of maps that take about that many bytes together.
+    pub fn for_bytes(bytes: usize) -> Self {
+        Self {
+            room_size: bytes.min(LARGEST_ROOM),
+            ..Self::default()
+        }
+    }
+
     /// Adds a property by its encoded name. An empty value means unset, and is
     /// left out.
     #[inline]
@@ -63,9 +79,16 @@ impl PropertyMapBuilder {
 
     /// Ends the map and leaves the builder empty for the next one.
     pub fn finish(&mut self) -> PropertyMap {
-        // A copy of the right size is cheaper than growing a buffer anew for
-        // each map, and holds no room that stays empty.
-        let entries = Bytes::copy_from_slice(&self.entries);
+        if self.entries.is_empty() {
+            return PropertyMap::default();
+        }
+        // Its own buffer for each map would cost more than the copy.
+        let left = self.room.capacity() - self.room.len();
+        if left < self.entries.len() {
+            self.room = BytesMut::with_capacity(self.room_size.max(self.entries.len()));
+        }
+        self.room.extend_from_slice(&self.entries);
+        let entries = self.room.split().freeze();
         self.entries.clear();
         PropertyMap {
             count: std::mem::take(&mut self.count),
@@ -185,5 +208,39 @@ impl<'a> Properties<'a> {
             };
             Some((name, value))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn maps_of_one_builder_do_not_mix(
+            room in 0_usize..200,
+            maps in prop::collection::vec(prop::collection::vec(("[a-z]{1,9}", "\\PC{0,40}"), 0..6), 0..12),
+        ) {
+            let mut builder = PropertyMapBuilder::for_bytes(room);
+            let mut built = Vec::new();
+            for (number, map) in maps.iter().enumerate() {
+                for (name, value) in map {
+                    if number % 2 == 0 {
+                        builder.push(name, value);
+                    } else {
+                        builder.push_named(&PropertyName::new(name), value);
+                    }
+                }
+                built.push(builder.finish());
+            }
+            for (map, built) in maps.iter().zip(&built) {
+                let set: Vec<_> = map.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+                    .filter(|(_, value)| !value.is_empty()).collect();
+                prop_assert_eq!(built.len(), set.len());
+                prop_assert_eq!(built.iter().collect::<Vec<_>>(), set);
+            }
+        }
     }
 }

@@ -74,3 +74,32 @@ impl Drop for Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_used_again_and_is_empty_then() {
+        let bodies = Bodies::default();
+        let mut body = bodies.room();
+        body.bytes.extend_from_slice(&[7; 1_000]);
+        drop(body);
+        let again = bodies.room();
+        assert!(again.is_empty());
+        assert!(again.bytes.capacity() >= 1_000);
+        assert_eq!(bodies.room().bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn little_room_is_kept() {
+        let bodies = Bodies::default();
+        let mut large = bodies.room();
+        large.bytes.reserve_exact(LARGEST_KEPT + 1);
+        drop(large);
+        assert_eq!(bodies.room().bytes.capacity(), 0);
+        let many: Vec<_> = (0..KEPT + 3).map(|_| bodies.room()).collect();
+        drop(many);
+        assert_eq!(bodies.free.lock().unwrap().len(), KEPT);
+    }
+}

@@ -34,7 +34,10 @@ impl<'de> Deserialize<'de> for Id {
 pub(super) fn objects(scanner: &mut Scanner<'_>) -> Result<Vec<Object>, Unexpected> {
     // A page has 100 at most.
     let mut objects = Vec::with_capacity(100);
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        names: Names::default(),
+        builder: PropertyMapBuilder::for_bytes(scanner.left()),
+    };
     scanner.elements(|scanner| {
         objects.push(reader.object(scanner)?);
         Ok(())
@@ -43,7 +46,6 @@ pub(super) fn objects(scanner: &mut Scanner<'_>) -> Result<Vec<Object>, Unexpect
 }
 
 /// What the objects of an answer share.
-#[derive(Default)]
 struct Reader {
     names: Names,
     builder: PropertyMapBuilder,

@@ -30,6 +30,11 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
+    /// Bytes to the end of the text.
+    pub(super) fn left(&self) -> usize {
+        self.rest().len()
+    }
+
     /// The next byte that is no space, left where it is.
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
