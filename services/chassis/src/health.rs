@@ -8,13 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::Context;
+use crate::{Context, http};
 
 /// Holds once a service has named all that it needs: before that, a process
 /// that waits for nothing yet would seem to be ready.
@@ -133,8 +132,6 @@ async fn metrics(State(context): State<Context>) -> impl IntoResponse {
 /// Serves the admin routes until the process has drained.
 pub(crate) async fn serve(context: Context, listener: TcpListener) -> anyhow::Result<()> {
     let draining = context.draining().clone();
-    axum::serve(listener, router(context))
-        .with_graceful_shutdown(draining.cancelled_owned())
-        .await
-        .context("admin server")
+    http::serve(listener, router(context), http::Limits::default(), draining).await;
+    Ok(())
 }

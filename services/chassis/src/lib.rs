@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod health;
+pub mod http;
 pub mod kafka;
 pub mod registry;
 pub mod shutdown;

@@ -44,6 +44,9 @@ use crate::{
 /// Bytes of a body at most.
 const MAX_BODY: usize = 64 * 1024;
 
+/// Time for a whole body to come in: who drips it holds a place of others.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
+
 /// Time until the head of an answer, at most.
 const REQUEST_LIMIT: Duration = Duration::from_mins(1);
 

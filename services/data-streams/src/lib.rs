@@ -4,12 +4,14 @@
 //! [`control`] the desired and the observed state of every connection,
 //! [`ingest`] the way of a record from the log into a store, [`warehouse`]
 //! that store, [`api`] what people script against, [`backend`] what the API
-//! sees of the two before it. They meet in [`run`] only.
+//! sees of the two before it, [`crash`] where fault tests end it. They meet in
+//! [`run`] only.
 
 pub mod api;
 pub mod backend;
 pub mod config;
 pub mod control;
+pub mod crash;
 pub mod ingest;
 pub mod warehouse;
 mod writers;
@@ -51,8 +53,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     // Health tells from the first moment what is waited for.
     let front = Front::new(context.clone());
     let draining = context.draining().clone();
-    let serving = axum::serve(listener, front.clone().router())
-        .with_graceful_shutdown(draining.cancelled_owned());
+    let limits = chassis::http::Limits::default();
+    let serving = chassis::http::serve(listener, front.clone().router(), limits, draining);
     let starting = async {
         let started = context.unless_draining(start(&config, &context, registry, &names));
         if let Some(router) = started.await.transpose()? {
@@ -61,7 +63,10 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     };
-    let serving = async { serving.await.context("API") };
+    let serving = async {
+        serving.await;
+        anyhow::Ok(())
+    };
     futures::future::try_join(starting, serving).await?;
     Ok(())
 }

@@ -80,6 +80,12 @@ pub enum ApiError {
         /// What is allowed.
         limit: usize,
     },
+    /// A body that drips in.
+    #[error("the body was not here within {seconds} s")]
+    SlowBody {
+        /// What is allowed.
+        seconds: u64,
+    },
     /// The API itself is overrun.
     #[error("too many requests are under way")]
     Overrun,
@@ -157,6 +163,7 @@ impl ApiError {
             Self::InUse(InUse::Portal { .. }) => (StatusCode::CONFLICT, "portal_in_use"),
             Self::Busy(_) => (StatusCode::CONFLICT, "busy"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::SlowBody { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Overrun => (StatusCode::TOO_MANY_REQUESTS, "overrun"),
             Self::KafkaUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "kafka_unavailable"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Api, MAX_BODY, REQUEST_LIMIT, error::ApiError};
+use super::{Api, BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, error::ApiError};
 
 /// Requests answered, by route, method and status.
 const REQUESTS: &str = "api_requests_total";
@@ -90,12 +90,16 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     };
     let bounded = async {
         let (parts, body) = request.into_parts();
-        match axum::body::to_bytes(body, MAX_BODY).await {
-            Ok(bytes) => {
+        match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, MAX_BODY)).await {
+            Ok(Ok(bytes)) => {
                 next.run(Request::from_parts(parts, Body::from(bytes)))
                     .await
             }
-            Err(_too_large_or_cut) => ApiError::TooLarge { limit: MAX_BODY }.into_response(),
+            Ok(Err(_too_large_or_cut)) => ApiError::TooLarge { limit: MAX_BODY }.into_response(),
+            Err(_elapsed) => ApiError::SlowBody {
+                seconds: BODY_LIMIT.as_secs(),
+            }
+            .into_response(),
         }
     };
     tokio::time::timeout(REQUEST_LIMIT, bounded)

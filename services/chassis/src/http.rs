@@ -1,0 +1,199 @@
+//! Serves HTTP to callers who may be slow, many or hostile: time for a
+//! request's head, size of it, and connections are bounded.
+//!
+//! It must not know any route.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What a caller may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// From when a head could be sent to its last byte: also how long a
+    /// connection may be idle.
+    pub head: Duration,
+    /// Bytes of a head, about.
+    pub head_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            head: Duration::from_secs(20),
+            head_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// Serves until `stop`; what has begun by then is answered.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = async {
+            // Never closed.
+            let place = Arc::clone(&room).acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accepted => accepted,
+            Some(_ended) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let served = connection(stream, router.clone(), limits, stop.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Mostly too many open files: some will be closed.
+                tracing::warn!(%error, "a connection is not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+    // Without it a small answer waits for a delayed acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended as it began");
+        return;
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn server(limits: Limits) -> (u16, CancellationToken, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let router = Router::new().route("/", get(async || "hello"));
+        let stop = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener, router, limits, stop.clone()));
+        (port, stop, task)
+    }
+
+    /// What is answered until the server closes.
+    async fn answer(port: u16, pieces: &[&str], pause: Duration) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        for piece in pieces {
+            if stream.write_all(piece.as_bytes()).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        let mut bytes = Vec::new();
+        // A reset after the answer is an end as well.
+        let _end = stream.read_to_end(&mut bytes).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_and_an_end_waits_for_it() {
+        let (port, stop, mut task) = server(Limits::default()).await;
+        let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let text = answer(port, &[request], Duration::ZERO).await;
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.ends_with("hello"),
+            "{text}"
+        );
+        stop.cancel();
+        task.join_next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_head_that_drips_in_is_cut_off() {
+        let limits = Limits {
+            head: Duration::from_millis(300),
+            ..Limits::default()
+        };
+        let (port, _stop, _task) = server(limits).await;
+        let began = tokio::time::Instant::now();
+        let drips = [
+            "GET / HTTP/1.1\r\n",
+            "a: b\r\n",
+            "c: d\r\n",
+            "e: f\r\n",
+            "g: h\r\n",
+        ];
+        let text = answer(port, &drips, Duration::from_millis(150)).await;
+        assert!(!text.contains("200 OK"), "{text}");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_large_is_refused() {
+        let limits = Limits {
+            head_bytes: 8 * 1024,
+            ..Limits::default()
+        };
+        let (port, _stop, _task) = server(limits).await;
+        let head = format!(
+            "GET / HTTP/1.1\r\nhost: localhost\r\na: {}\r\n\r\n",
+            "x".repeat(20_000)
+        );
+        let text = answer(port, &[&head], Duration::ZERO).await;
+        assert!(
+            text.is_empty() || text.starts_with("HTTP/1.1 431"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_house_serves_the_next_once_one_has_left() {
+        let limits = Limits {
+            connections: 1,
+            head: Duration::from_millis(500),
+            ..Limits::default()
+        };
+        let (port, _stop, _task) = server(limits).await;
+        // Says nothing, and is asked to leave for it.
+        let idle = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let text = answer(port, &[request], Duration::ZERO).await;
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        drop(idle);
+    }
+}

@@ -1,0 +1,74 @@
+//! Named places at which a fault test makes the process die at once.
+//!
+//! Compiled to nothing without the feature `fault-injection`. It must not know
+//! what is done at those places.
+
+/// Places at which the process can be told to die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// A batch is encoded, nothing of it is stored.
+    BeforeInsert,
+    /// One table has its block of a batch, another may not.
+    AfterInsert,
+    /// A batch is stored and its dead letters are acknowledged, no offset is
+    /// committed.
+    BeforeCommit,
+    /// Offsets are committed, nobody knows it yet.
+    AfterCommit,
+    /// Columns were added, the views do not show them yet.
+    InAlter,
+    /// Some statements of a migration are done, it is not noted yet.
+    InMigration,
+    /// A rebuild has exchanged one table, and not the next.
+    InExchange,
+}
+
+impl Point {
+    /// Its name in `DATA_STREAMS_CRASH_AT`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BeforeInsert => "before-insert",
+            Self::AfterInsert => "after-insert",
+            Self::BeforeCommit => "before-commit",
+            Self::AfterCommit => "after-commit",
+            Self::InAlter => "in-alter",
+            Self::InMigration => "in-migration",
+            Self::InExchange => "in-exchange",
+        }
+    }
+}
+
+/// Dies here if `DATA_STREAMS_CRASH_AT` names this place (`NAME`, or `NAME:N`
+/// for the nth time that it is passed).
+#[cfg(feature = "fault-injection")]
+pub fn point(point: Point) {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    static TARGET: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    let target = TARGET.get_or_init(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "for fault tests only, so no setting of the product"
+        )]
+        let text = std::env::var("DATA_STREAMS_CRASH_AT").ok()?;
+        let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
+        Some((name.to_owned(), count.parse().ok()?))
+    });
+    if let Some((name, count)) = target
+        && name == point.name()
+        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count
+    {
+        tracing::error!(point = name, "crash point reached");
+        std::process::abort();
+    }
+}
+
+/// Nothing: crash points are not compiled in.
+#[cfg(not(feature = "fault-injection"))]
+#[inline]
+pub fn point(_: Point) {}
