@@ -17,7 +17,7 @@ $(error STACK is auto, compose or native)
 endif
 
 # Named places at which a fault test lets a service die.
-INJECTION := --features worker/fault-injection
+INJECTION := --features worker/fault-injection,data-streams/fault-injection
 
 .PHONY: help
 help: ## Shows this list

@@ -181,8 +181,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Exchanges every live table with its shadow, which has been applied
     /// before, and drops what was live. Live tables without a shadow are
-    /// emptied: the log no longer has their rows.
+    /// emptied: the log no longer has their rows. From its first exchange on
+    /// the rebuild is unfinished, until it is closed.
     async fn finish_rebuild(&self) -> Result<(), StoreError>;
+
+    /// What was loaded into the old tables meanwhile is in the new ones.
+    async fn close_rebuild(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether a rebuild was cut off between its first exchange and its close:
+    /// the tables may lack what was loaded meanwhile.
+    async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Places whose dead letters have been stored since.
     async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {

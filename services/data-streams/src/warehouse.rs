@@ -289,6 +289,14 @@ impl Store for Warehouse {
         Ok(outcome?)
     }
 
+    async fn close_rebuild(&self) -> Result<(), StoreError> {
+        Ok(rebuild::note(&self.session, false).await?)
+    }
+
+    async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError> {
+        Ok(rebuild::is_unfinished(&self.session).await?)
+    }
+
     async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
         let query = self
             .session

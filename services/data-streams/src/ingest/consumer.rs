@@ -272,6 +272,9 @@ impl Poller {
             if let Event::Assigned(partitions) = event {
                 tracing::info!(?partitions, "assigned");
                 self.state.assigned = partitions;
+                // What was paused before is paused still, though it went away in
+                // between: librdkafka keeps that with the partition.
+                self.resume();
                 if !self.offsets_are_ours() {
                     self.pause(&self.state.assigned.clone());
                     self.state.suspended = Some(Instant::now() + Duration::from_secs(2));

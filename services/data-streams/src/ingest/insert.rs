@@ -17,6 +17,7 @@ use super::{
     intake::{Encoder, Group, Source},
     metrics as names,
 };
+use crate::crash;
 
 /// What to do where the warehouse is not the one that the offsets belong to.
 pub(crate) const REMEDY: &str = "the committed offsets belong to another warehouse: loading has \
@@ -130,6 +131,7 @@ impl Inserter {
             let began = Instant::now();
             let error = match self.store.insert(block, token).await {
                 Ok(()) => {
+                    crash::point(crash::Point::AfterInsert);
                     self.health.holds(CLICKHOUSE);
                     let table = block.table.clone();
                     histogram!(names::INSERT_SECONDS, "table" => table.clone())

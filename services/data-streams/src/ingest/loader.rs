@@ -19,6 +19,7 @@ use super::{
     intake::{Group, Held, Inserts, Sorted, Sorter, Source},
     metrics as names,
 };
+use crate::crash;
 
 /// A partition has to be read again from here, later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,6 +248,9 @@ impl Delivery {
             ..
         } = work;
         let rows: usize = groups.iter().map(|(group, _)| group.rows.len()).sum();
+        if rows > 0 {
+            crash::point(crash::Point::BeforeInsert);
+        }
         // Letters first on their way, so that neither waits for the other.
         let poison = self.post_all(&source, poison);
         let stored = self.store_all(&source, groups);
@@ -260,8 +264,12 @@ impl Delivery {
         if !pass.may_commit() {
             return Ok(());
         }
+        if rows > 0 {
+            crash::point(crash::Point::BeforeCommit);
+        }
         self.commit(&next).await;
         if rows > 0 {
+            crash::point(crash::Point::AfterCommit);
             counter!(names::BATCHES).increment(1);
             #[expect(
                 clippy::cast_precision_loss,

@@ -34,7 +34,8 @@ pub enum RebuildPhase {
     Exchanging,
     /// Done.
     Done,
-    /// Given up; the live tables are as they were.
+    /// Given up. Where it had begun to exchange tables, the next start begins
+    /// one anew; else the live tables are as they were.
     Failed,
 }
 
@@ -151,6 +152,9 @@ impl Rebuild {
         inner.forget_tables();
         self.inserter.encoder.forget();
         self.catch_up()?;
+        runtime
+            .block_on(inner.store.close_rebuild())
+            .context("cannot note the end of the exchange")?;
         inner.epoch.fetch_add(1, Ordering::AcqRel);
         runtime.block_on(self.sign())
     }

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -16,6 +17,9 @@ use super::{
     message::Message,
     replay::{Replay, Step},
 };
+
+/// Kafka is away where it says nothing for so long.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What reprocessing did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -135,12 +139,17 @@ impl Inner {
         let topic = &self.topics.dead_letters;
         let mut replay = Replay::new(self.consumer("dead-letters")?, topic)?;
         let mut seen = HashSet::new();
+        let mut heard_at = Instant::now();
         loop {
             match replay.step(DeadLetter::read) {
                 Step::Message(letter) => {
+                    heard_at = Instant::now();
                     if !recovered.contains(&letter.place) && seen.insert(letter.place.clone()) {
                         take(letter);
                     }
+                }
+                Step::Nothing if heard_at.elapsed() > SILENCE => {
+                    anyhow::bail!("no answer within {} s", SILENCE.as_secs());
                 }
                 Step::Nothing => {}
                 Step::End => return Ok(()),

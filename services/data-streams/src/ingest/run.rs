@@ -124,10 +124,10 @@ impl Ingest {
     /// Loads until the process drains; returns once what was begun is stored
     /// and committed.
     pub async fn run(self) -> anyhow::Result<()> {
-        let inner = self.inner;
-        if !inner.find_warehouse().await {
+        let Some(was_cut_off) = self.inner.find_warehouse().await else {
             return Ok(());
-        }
+        };
+        let inner = Arc::clone(&self.inner);
         let gate = Arc::new(Gate::default());
         let (batches, received) = mpsc::channel(1);
         let wanted = Arc::new(Semaphore::new(0));
@@ -140,6 +140,10 @@ impl Ingest {
         });
         // Set once: an ingest runs once.
         drop(inner.commits.set(Arc::clone(&commits)));
+        if was_cut_off {
+            tracing::warn!("a rebuild was cut off while it exchanged tables: it begins anew");
+            self.start_rebuild();
+        }
         let follower = inner.follower()?;
         let poller = inner.poller(&consumer, &gate, (batches, Arc::clone(&wanted)), held);
         let delivery = Delivery {
@@ -365,25 +369,29 @@ impl Inner {
         })
     }
 
-    /// Waits for the store and asks it who it is; `false` where the process is
-    /// told to stop first.
-    async fn find_warehouse(&self) -> bool {
+    /// Waits for the store and asks it who it is, and whether a rebuild of it
+    /// was cut off; `None` where the process is told to stop first.
+    async fn find_warehouse(&self) -> Option<bool> {
         let mut backoff = Backoff::default();
         loop {
-            match self.store.warehouse_id().await {
-                Ok(id) => {
+            let found = async {
+                let id = self.store.warehouse_id().await?;
+                Ok((id, self.store.rebuild_is_unfinished().await?))
+            };
+            match found.await {
+                Ok((id, was_cut_off)) => {
                     self.context.health().holds(CLICKHOUSE);
                     self.warehouse.send_replace(id);
-                    return true;
+                    return Some(was_cut_off);
                 }
-                Err(error) => {
+                Err::<_, super::StoreError>(error) => {
                     self.context
                         .health()
                         .fails(CLICKHOUSE, super::insert::describe(&error));
                 }
             }
             tokio::select! {
-                () = self.context.draining().cancelled() => return false,
+                () = self.context.draining().cancelled() => return None,
                 () = tokio::time::sleep(backoff.next()) => {}
             }
         }

@@ -8,12 +8,19 @@ use super::{
     names::{META, literal, quoted},
     session::Session,
 };
+use crate::crash;
 
 /// In the order in which they are applied. An applied one never changes.
-const MIGRATIONS: [(u32, &str); 1] = [(
-    1,
-    include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
-)];
+const MIGRATIONS: [(u32, &str); 2] = [
+    (
+        1,
+        include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
+    ),
+    (
+        2,
+        include_str!("../../../../schemas/clickhouse/0002_exchanges.sql"),
+    ),
+];
 
 /// Applies what is missing. Two processes may do it at once: each statement
 /// can be repeated.
@@ -49,6 +56,7 @@ pub(crate) async fn apply(session: &Session) -> Result<(), Error> {
         }
         for statement in statements(text) {
             session.execute("apply a migration", statement).await?;
+            crash::point(crash::Point::InMigration);
         }
         let insert = format!(
             "INSERT INTO {meta}.migrations (version, digest) VALUES ({version}, {})",

@@ -2,12 +2,23 @@
 //!
 //! It must not know how they were filled.
 
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
+
 use super::{
-    error::Error,
-    names::{REBUILD_SUFFIX, qualified, raw_database},
+    error::{Advice, Error},
+    names::{META, REBUILD_SUFFIX, qualified, quoted, raw_database},
     session::Session,
     tables, views,
 };
+use crate::crash;
+
+/// How long an exchange is tried, where ClickHouse does not answer.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Drops the shadows of an earlier rebuild.
 pub(crate) async fn begin(session: &Session) -> Result<(), Error> {
@@ -21,44 +32,142 @@ pub(crate) async fn begin(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts every shadow in the place of its live table. Each exchange is atomic;
-/// stopped half-way, the rest is exchanged by the next call.
+/// Notes that exchanges have begun, or that nothing is missing after them.
+pub(crate) async fn note(session: &Session, is_open: bool) -> Result<(), Error> {
+    let statement = format!(
+        "INSERT INTO {}.exchanges (is_open) VALUES ({is_open})",
+        quoted(META)
+    );
+    session
+        .execute("note a rebuild's exchange", &statement)
+        .await
+}
+
+/// Whether exchanges have begun and were not followed by the note of their end.
+pub(crate) async fn is_unfinished(session: &Session) -> Result<bool, Error> {
+    let newest = session
+        .client()
+        .query("SELECT is_open FROM `_hubspot_streams`.exchanges ORDER BY at DESC LIMIT 1")
+        .fetch_optional::<bool>();
+    let newest = session.within("read whether a rebuild was cut off", newest);
+    Ok(newest.await?.unwrap_or(false))
+}
+
+/// Puts every shadow in the place of its live table, each at once. Goes on
+/// where ClickHouse does not answer, or its answer is lost, for a while.
 pub(crate) async fn finish(session: &Session) -> Result<(), Error> {
+    let began = Instant::now();
+    // A shadow keeps its id under its new name: that tells what was exchanged.
+    let mut filled = None;
+    loop {
+        let Err(error) = exchange_all(session, &mut filled).await else {
+            return Ok(());
+        };
+        if error.advice() != Advice::Retry || began.elapsed() > PATIENCE {
+            return Err(error);
+        }
+        tracing::warn!(%error, "tables are not exchanged: trying again");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// By destination and name of the live table, the id of what was filled.
+type Filled = HashMap<(String, String), String>;
+
+async fn exchange_all(session: &Session, filled: &mut Option<Filled>) -> Result<(), Error> {
+    let filled = match filled {
+        Some(filled) => filled,
+        None => filled.insert(shadows(session).await?),
+    };
+    note(session, true).await?;
     for destination in tables::destinations(session).await? {
-        let raw = raw_database(&destination);
         let names = tables::wide_tables(session, &destination).await?;
         for live in names.iter().filter(|name| !name.ends_with(REBUILD_SUFFIX)) {
-            let shadow = format!("{live}{REBUILD_SUFFIX}");
-            if !names.contains(&shadow) {
-                let statement = format!("TRUNCATE TABLE {}", qualified(&raw, live));
-                session.execute("empty a table", &statement).await?;
+            if let Some(id) = filled.get(&(destination.clone(), live.clone())) {
+                exchange(session, &destination, live, id).await?;
                 continue;
             }
-            let statement = format!(
-                "EXCHANGE TABLES {} AND {}",
-                qualified(&raw, live),
-                qualified(&raw, &shadow)
-            );
-            session.execute("exchange tables", &statement).await?;
-            drop_table(session, &destination, &shadow).await?;
-            make_views(session, &destination, live).await?;
+            let table = qualified(&raw_database(&destination), live);
+            let statement = format!("TRUNCATE TABLE {table}");
+            session.execute("empty a table", &statement).await?;
         }
         for shadow in names.iter().filter(|name| name.ends_with(REBUILD_SUFFIX)) {
-            let Some(live) = shadow.strip_suffix(REBUILD_SUFFIX) else {
-                continue;
-            };
+            let live = shadow.strip_suffix(REBUILD_SUFFIX).unwrap_or_default();
             if !names.iter().any(|name| name == live) {
-                let statement = format!(
-                    "RENAME TABLE {} TO {}",
-                    qualified(&raw, shadow),
-                    qualified(&raw, live)
-                );
-                session.execute("rename a table", &statement).await?;
-                make_views(session, &destination, live).await?;
+                rename(session, &destination, shadow, live).await?;
             }
         }
     }
     Ok(())
+}
+
+/// All shadows there are.
+async fn shadows(session: &Session) -> Result<Filled, Error> {
+    let mut filled = Filled::new();
+    for destination in tables::destinations(session).await? {
+        for table in tables::wide_tables(session, &destination).await? {
+            let Some(live) = table.strip_suffix(REBUILD_SUFFIX) else {
+                continue;
+            };
+            if let Some(id) = table_id(session, &destination, &table).await? {
+                filled.insert((destination.clone(), live.to_owned()), id);
+            }
+        }
+    }
+    Ok(filled)
+}
+
+/// Doing it twice is doing it once.
+async fn exchange(
+    session: &Session,
+    destination: &str,
+    live: &str,
+    filled: &str,
+) -> Result<(), Error> {
+    let raw = raw_database(destination);
+    let shadow = format!("{live}{REBUILD_SUFFIX}");
+    if table_id(session, destination, live).await?.as_deref() != Some(filled) {
+        let statement = format!(
+            "EXCHANGE TABLES {} AND {}",
+            qualified(&raw, live),
+            qualified(&raw, &shadow)
+        );
+        session.execute("exchange tables", &statement).await?;
+        crash::point(crash::Point::InExchange);
+    }
+    drop_table(session, destination, &shadow).await?;
+    make_views(session, destination, live).await
+}
+
+/// A rename that was done is not asked for again: the shadow is no more.
+async fn rename(
+    session: &Session,
+    destination: &str,
+    shadow: &str,
+    live: &str,
+) -> Result<(), Error> {
+    let raw = raw_database(destination);
+    let statement = format!(
+        "RENAME TABLE {} TO {}",
+        qualified(&raw, shadow),
+        qualified(&raw, live)
+    );
+    session.execute("rename a table", &statement).await?;
+    make_views(session, destination, live).await
+}
+
+async fn table_id(
+    session: &Session,
+    destination: &str,
+    table: &str,
+) -> Result<Option<String>, Error> {
+    let id = session
+        .client()
+        .query("SELECT toString(uuid) FROM system.tables WHERE database = ? AND name = ?")
+        .bind(raw_database(destination))
+        .bind(table)
+        .fetch_optional::<String>();
+    session.within("read a table's id", id).await
 }
 
 async fn make_views(session: &Session, destination: &str, table: &str) -> Result<(), Error> {

@@ -16,7 +16,10 @@ use super::{
     session::Session,
     views,
 };
-use crate::ingest::{Tables, Target};
+use crate::{
+    crash,
+    ingest::{Tables, Target},
+};
 
 const WIDE: &str = include_str!("../../../../schemas/clickhouse/storage_wide.sql");
 const CHANGES_TABLE: &str = include_str!("../../../../schemas/clickhouse/storage_changes.sql");
@@ -84,6 +87,7 @@ async fn settle(
             .execute("add columns", &alter(raw, table, &changes, definitions))
             .await?;
         if columns > 0 {
+            crash::point(crash::Point::InAlter);
             tracing::info!(table = qualified(raw, table), columns, "columns changed");
         }
         layout = self::layout(session, raw, table).await?.unwrap_or_default();

@@ -16,7 +16,7 @@ use schemas::crm_record::SCHEMA;
 use super::*;
 use crate::ingest::{
     conditions::WAREHOUSE,
-    fakes::{FakeControl, FakeRegistry, FakeStore, OWN, record},
+    fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, record},
     message::Message,
 };
 
@@ -186,6 +186,35 @@ async fn a_restart_goes_on_where_the_last_one_committed() {
     let rows = bench.store.rows.lock().unwrap();
     let distinct: HashSet<_> = rows.iter().collect();
     assert_eq!((rows.len(), distinct.len()), (60, 60));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_taken_away_while_paused_are_read_when_they_come_back() {
+    let bench = Bench::new();
+    // Some seconds, as the pauses between the attempts double.
+    bench.store.faults.lock().unwrap().extend([Fault::Away; 9]);
+    let first = bench.start();
+    // More batches than there is room for: the consumer pauses.
+    for id in 0..8 {
+        bench.produce(records(id..id + 1)).await;
+        tokio::time::sleep(Limits::default().quiet * 3).await;
+    }
+    eventually("the store is away for long", || {
+        bench.store.faults.lock().unwrap().len() <= 2
+    })
+    .await;
+    let second = bench.start();
+    eventually("it has gone on", || bench.stored() > 0).await;
+    bench.produce(records(8..40)).await;
+    let distinct = || {
+        let rows = bench.store.rows.lock().unwrap();
+        rows.iter().collect::<HashSet<_>>().len()
+    };
+    eventually("all rows", || distinct() == 40).await;
+    second.stop().await;
+    bench.produce(records(40..50)).await;
+    eventually("the rest", || distinct() == 50).await;
+    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
