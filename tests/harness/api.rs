@@ -203,7 +203,7 @@ pub fn stream<'a>(connection: &'a Value, name: &str) -> &'a Value {
 }
 
 /// An HTTP client for tests.
-pub(crate) fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .timeout(Duration::from_mins(1))
         .build()

@@ -19,6 +19,7 @@ pub mod links;
 pub mod log;
 pub mod process;
 pub mod proxy;
+mod secrets;
 pub mod servers;
 pub mod stack;
 pub mod timeline;

@@ -14,6 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    producer::{FutureProducer, FutureRecord},
+};
+
 use crate::Process;
 
 /// How long a server may take until it answers, on a busy machine.
@@ -91,6 +98,59 @@ impl Shared {
     /// Confluent-compatible address of the registry.
     pub fn registry_url(&self) -> String {
         format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry.port)
+    }
+}
+
+impl Shared {
+    /// Registers a schema as the next version of a subject; its id.
+    pub async fn register(&self, subject: &str, schema: &str) -> u32 {
+        let url = format!("{}/subjects/{subject}/versions", self.registry_url());
+        let answer = crate::api::client()
+            .post(url)
+            .json(&serde_json::json!({ "schema": schema }))
+            .send()
+            .await
+            .expect("the registry answers");
+        let text = answer.text().await.expect("an answer");
+        let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let id = answer["id"].as_u64().unwrap_or_else(|| panic!("{answer}"));
+        u32::try_from(id).expect("an id")
+    }
+
+    /// Writes messages to the first partition of a topic, one after the other,
+    /// and returns once all are acknowledged. Key and value of each.
+    pub async fn produce(&self, topic: &str, messages: Vec<(String, Option<Vec<u8>>)>) {
+        let producer: FutureProducer = self
+            .client()
+            .set("message.max.bytes", (40 * 1024 * 1024).to_string())
+            .set("linger.ms", "20")
+            .create()
+            .expect("a producer");
+        let sent = messages.iter().map(|(key, value)| {
+            let mut record: FutureRecord<'_, String, Vec<u8>> =
+                FutureRecord::to(topic).partition(0).key(key);
+            record.payload = value.as_ref();
+            producer.send(record, Duration::from_secs(30))
+        });
+        for outcome in futures::future::join_all(sent).await {
+            outcome.expect("a message is acknowledged");
+        }
+    }
+
+    /// Deletes topics.
+    pub async fn delete(&self, topics: &[&str]) {
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
+        let outcomes = admin.delete_topics(topics, &AdminOptions::new()).await;
+        for outcome in outcomes.expect("Kafka answers") {
+            outcome.expect("a topic is deleted");
+        }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap());
+        config
     }
 }
 

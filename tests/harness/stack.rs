@@ -18,7 +18,7 @@ use hubspot_sim::{Config, PortalConfig, Simulator};
 use serde_json::{Value, json};
 
 use crate::{
-    Api, ClickHouse, Links, Process, RecordLog,
+    Api, ClickHouse, Links, Process, RecordLog, secrets,
     servers::{self, Server, Shared, free_port},
 };
 
@@ -120,6 +120,8 @@ impl StackBuilder {
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let (own, clickhouse, folder) = self.servers().await;
+        let mut secrets = vec![TOKEN.to_owned(), WRITER_PASSWORD.to_owned()];
+        secrets.extend(secrets::of(&self.credentials));
         let shared = own.as_ref().unwrap_or_else(|| Shared::get());
         let simulator = Arc::new(Simulator::start(self.simulator).await.unwrap());
         let mut common = vec![
@@ -174,6 +176,7 @@ impl StackBuilder {
             own,
             links,
             folder,
+            secrets,
             worker_variables: worker,
             data_streams_variables: common,
         };
@@ -244,6 +247,8 @@ pub struct Stack {
     pub own: Option<Shared>,
     links: Option<Links>,
     folder: tempfile::TempDir,
+    /// Texts that no log may have.
+    secrets: Vec<String>,
     worker_variables: Vec<(String, String)>,
     data_streams_variables: Vec<(String, String)>,
 }
@@ -310,10 +315,11 @@ impl Stack {
     /// runs there is killed.
     pub fn restart_worker(&mut self, place: usize, more: &[(&str, &str)]) {
         self.workers[place].kill();
-        self.workers[place] = self.start_worker(place, more);
+        let worker = self.start_worker(place, more);
+        self.workers[place] = worker;
     }
 
-    fn start_worker(&self, place: usize, more: &[(&str, &str)]) -> Process {
+    fn start_worker(&mut self, place: usize, more: &[(&str, &str)]) -> Process {
         let mut variables = self.worker_variables.clone();
         for (name, value) in more {
             variables.push(((*name).to_owned(), (*value).to_owned()));
@@ -469,6 +475,15 @@ impl Stack {
     /// Waits until ClickHouse holds what the simulator holds, by digest.
     pub async fn matches_truth(&self, object_type: &str) {
         crate::truth::warehouse_matches(self, object_type).await;
+    }
+}
+
+/// Whatever a scenario was about, no secret of its is in a log at its end.
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            secrets::assert_absent(self.folder.path(), &self.secrets);
+        }
     }
 }
 

@@ -1,0 +1,111 @@
+//! Starts against a world that is half there: ClickHouse emptied, the registry
+//! empty, topics gone.
+
+use std::time::Duration;
+
+use harness::{Stack, eventually, servers::wait_for};
+use serde_json::{Value, json};
+
+use crate::load::{self, Load};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// ClickHouse comes back with nothing in it.
+fn empty_clickhouse(stack: &mut Stack) {
+    stack.clickhouse.kill();
+    std::fs::remove_dir_all(stack.folder().join("clickhouse/store")).expect("it had data");
+    stack.clickhouse.restart();
+    tokio::task::block_in_place(|| wait_for(&mut stack.clickhouse));
+}
+
+async fn says_how_to_rebuild(stack: &Stack) {
+    let api = stack.api();
+    eventually("data-streams names the remedy", LIMIT, async || {
+        let answer = api.try_send("GET", "/health/ready", None).await.ok()?;
+        let said = answer.body.to_string().contains("/v1/warehouse/rebuild");
+        (answer.status == 503 && said).then_some(())
+    })
+    .await;
+}
+
+async fn rebuilds(stack: &Stack) -> Value {
+    let api = stack.api();
+    let answer = api.send("POST", "/v1/warehouse/rebuild", None).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let path = answer.body["status"].as_str().expect("a link").to_owned();
+    let last = eventually("the rebuild has ended", LIMIT, async || {
+        let state = api.get(&path).await;
+        (!state["ended_at"].is_null()).then_some(state)
+    })
+    .await;
+    assert_eq!(last["state"], "done", "{last}");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_clickhouse_is_noticed_and_refilled_with_no_request_to_hubspot() {
+    let mut stack = Stack::with(800, 40).start().await;
+    let mut load = Load::after_first_sync(&stack).await;
+    stack.matches_truth("contacts").await;
+    let before = stack.simulator.requests().counts().total;
+
+    // At the start, with offsets committed.
+    stack.instances[0]
+        .process
+        .terminate(Duration::from_secs(10));
+    empty_clickhouse(&mut stack);
+    stack.add_data_streams();
+    says_how_to_rebuild(&stack).await;
+    rebuilds(&stack).await;
+    stack.api().ready().await;
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    assert_eq!(stack.simulator.requests().counts().total, before);
+
+    // While it runs: what comes then waits, and comes after the rebuild.
+    empty_clickhouse(&mut stack);
+    load.change(&stack, "while it is empty").await;
+    load::ask(&stack, "contacts").await;
+    says_how_to_rebuild(&stack).await;
+    rebuilds(&stack).await;
+    stack.api().ready().await;
+    load.change(&stack, "after it was refilled").await;
+    load::carried_out(&stack).await;
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    load::nothing_is_doubled(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_registry_and_missing_topics_are_made_anew_over_a_full_log() {
+    let mut stack = Stack::with(300, 20).own_servers().start().await;
+    let mut load = Load::after_first_sync(&stack).await;
+    stack.instances[0]
+        .process
+        .terminate(Duration::from_secs(10));
+    stack.workers[0].terminate(Duration::from_secs(10));
+    let topics = [stack.topic("dead-letters"), stack.topic("status")];
+    stack
+        .servers()
+        .delete(&[topics[0].as_str(), topics[1].as_str()])
+        .await;
+    let servers = stack.own_servers();
+    servers.registry.kill();
+    for entry in std::fs::read_dir(servers.folder.path().join("registry")).expect("its folder") {
+        let path = entry.expect("a file").path();
+        if path.file_name().is_some_and(|name| name != "server.log") {
+            std::fs::remove_file(path).expect("a file goes");
+        }
+    }
+    servers.registry.restart();
+    tokio::task::block_in_place(|| wait_for(&mut servers.registry));
+    stack.add_worker();
+    stack.add_data_streams();
+    stack.api().ready().await;
+    load.change(&stack, "after all was made anew").await;
+    load::carried_out(&stack).await;
+    stack.matches_truth("contacts").await;
+    let letters = stack.api().get("/v1/dead-letters").await;
+    assert_eq!(letters["results"], json!([]));
+    load::nothing_is_doubled(&stack).await;
+}

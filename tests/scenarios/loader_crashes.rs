@@ -1,0 +1,147 @@
+//! data-streams dies at each of its named points, and nothing is lost nor
+//! doubled.
+
+use std::time::Duration;
+
+use harness::{Stack, eventually};
+use hubspot_sim::Definition;
+use serde_json::{Value, json};
+
+use crate::load::{self, Load};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Starts an instance that dies at a point, in place of those before it.
+fn dies_at(stack: &mut Stack, point: &str) {
+    for instance in &mut stack.instances {
+        if instance.process.is_running() {
+            instance.process.terminate(Duration::from_secs(10));
+        }
+    }
+    stack.add_data_streams_with(&[("DATA_STREAMS_CRASH_AT", point)]);
+}
+
+fn is_dead(stack: &mut Stack, point: &str) {
+    let last = stack.instances.last_mut().expect("an instance");
+    let output = last.process.fails(LIMIT);
+    let name = point.split(':').next().unwrap_or_default();
+    assert!(
+        output.contains("crash point reached") && output.contains(name),
+        "it died of something else than {name}:\n{output}"
+    );
+}
+
+/// Asks for a run of an instance that may die before it answers.
+async fn sync(stack: &Stack) {
+    let path = "/v1/connections/default/sync";
+    let answer = stack.api().try_send("POST", path, Some(json!({}))).await;
+    assert!(answer.is_err() || answer.is_ok_and(|it| it.status < 300));
+}
+
+async fn lives_again(stack: &mut Stack) {
+    stack.add_data_streams();
+    stack.api().ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_was_cut_off_is_finished_by_the_next_start() {
+    let mut stack = Stack::with(300, 10).without_services().start().await;
+    stack.add_worker();
+    for point in ["in-migration:2", "in-migration:1", "in-alter:1"] {
+        dies_at(&mut stack, point);
+        if point.starts_with("in-alter") {
+            stack.api().ready().await;
+            stack.api().start("default", json!({})).await;
+        }
+        is_dead(&mut stack, point);
+    }
+    lives_again(&mut stack).await;
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    let twice = "SELECT count() - uniqExact(version) FROM _hubspot_streams.migrations FINAL";
+    assert_eq!(stack.sql().number(twice).await, 0);
+    let ids = "SELECT count() FROM _hubspot_streams.warehouse";
+    assert_eq!(stack.sql().number(ids).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_each_step_of_a_batch_it_loses_and_doubles_nothing() {
+    let mut stack = Stack::with(1_000, 20).start().await;
+    let mut load = Load::after_first_sync(&stack).await;
+    for point in [
+        "before-insert",
+        "after-insert:1",
+        "before-commit",
+        "after-commit",
+    ] {
+        dies_at(&mut stack, point);
+        stack.api().ready().await;
+        load.change(&stack, point).await;
+        sync(&stack).await;
+        is_dead(&mut stack, point);
+        lives_again(&mut stack).await;
+        load::carried_out(&stack).await;
+        stack.matches_truth("contacts").await;
+    }
+    load::nothing_is_doubled(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_new_columns_and_their_view_it_shows_them_after_the_next_start() {
+    let mut stack = Stack::with(200, 10).start().await;
+    stack.first_sync(json!({})).await;
+    dies_at(&mut stack, "in-alter");
+    stack.api().ready().await;
+    let portal = stack.simulator.portal();
+    portal
+        .define_property("contacts", Definition::new("shoe_size", "number", "number"))
+        .unwrap();
+    let ids = portal.ids("contacts");
+    portal
+        .bulk("contacts", &ids, &[("shoe_size", "43")])
+        .unwrap();
+    tokio::time::sleep(load::INDEX_LAG).await;
+    sync(&stack).await;
+    is_dead(&mut stack, "in-alter");
+    lives_again(&mut stack).await;
+    load::carried_out(&stack).await;
+    stack.matches_truth("contacts").await;
+    let sized = "SELECT countIf(shoe_size = 43) FROM hubspot.contacts";
+    let sized = stack.sql_as_reader().number(sized).await;
+    assert_eq!(usize::try_from(sized).unwrap(), ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_was_cut_off_in_its_exchange_is_begun_anew_by_the_next_start() {
+    let mut stack = Stack::with(400, 40).start().await;
+    let mut load = Load::after_first_sync(&stack).await;
+    dies_at(&mut stack, "in-exchange");
+    stack.api().ready().await;
+    let answer = stack
+        .api()
+        .send("POST", "/v1/warehouse/rebuild", None)
+        .await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    is_dead(&mut stack, "in-exchange");
+    let requests = stack.simulator.requests().counts().total;
+    lives_again(&mut stack).await;
+    rebuilt(&stack).await;
+    assert_eq!(stack.simulator.requests().counts().total, requests);
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    load.change(&stack, "after the rebuild").await;
+    load::carried_out(&stack).await;
+    stack.matches_truth("contacts").await;
+    load::nothing_is_doubled(&stack).await;
+}
+
+async fn rebuilt(stack: &Stack) {
+    let api = stack.api();
+    let last: Value = eventually("the rebuild has ended", LIMIT, async || {
+        let answer = api.send("GET", "/v1/warehouse/rebuild", None).await;
+        (answer.status == 200 && !answer.body["ended_at"].is_null()).then_some(answer.body)
+    })
+    .await;
+    assert_eq!(last["state"], "done", "{last}");
+}

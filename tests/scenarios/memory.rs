@@ -1,0 +1,91 @@
+//! Memory stays bounded, whatever piles up.
+
+use std::time::{Duration, Instant};
+
+use harness::{Mode, Stack, eventually};
+use serde_json::json;
+
+/// Of worker and data-streams together, in MiB.
+const BOUND_MIB: u64 = 250;
+
+/// How long ClickHouse is away: `MEMORY_SECONDS`, for a longer look.
+fn away() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "no setting of the product")]
+    let seconds = std::env::var("MEMORY_SECONDS").ok();
+    let seconds = seconds.and_then(|it| it.parse().ok()).unwrap_or(15);
+    Duration::from_secs(seconds)
+}
+
+/// The highest resident memory of a process since it started, in MiB.
+fn peak_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse::<u64>().unwrap() / 1024
+}
+
+fn assert_bounded(stack: &Stack) {
+    let peaks: Vec<u64> = stack
+        .workers
+        .iter()
+        .chain(stack.instances.iter().map(|it| &it.process))
+        .map(|process| peak_mib(process.pid()))
+        .collect();
+    assert!(peaks.iter().sum::<u64>() <= BOUND_MIB, "{peaks:?} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_while_clickhouse_is_away_under_full_input() {
+    let stack = Stack::with(30_000, 10)
+        .portal(|portal| portal.changes_per_second = 500.0)
+        .links()
+        .start()
+        .await;
+    stack.links().data_streams_clickhouse.set(Mode::Stall);
+    let began = Instant::now();
+    stack
+        .api()
+        .start("default", json!({"interval": "10s"}))
+        .await;
+    // The whole portal is in the log, and more comes every ten seconds.
+    let api = stack.api();
+    api.until(
+        "the backfill is done",
+        "default",
+        Duration::from_mins(5),
+        |it| {
+            it["streams"].as_array().is_some_and(|streams| {
+                !streams.is_empty() && streams.iter().all(|it| !it["last_success"].is_null())
+            })
+        },
+    )
+    .await;
+    tokio::time::sleep(away().saturating_sub(began.elapsed())).await;
+    assert_bounded(&stack);
+    api.stop("default").await;
+    stack.links().data_streams_clickhouse.heal();
+    let log = stack.log().await;
+    log.assert_exactly_once();
+    let records = i64::try_from(log.records.len()).unwrap();
+    let sql = stack.sql();
+    let count = "SELECT uniqExact(topic, partition, offset) FROM hubspot_raw.changes";
+    eventually("all of it is stored", Duration::from_mins(3), async || {
+        let stored = sql.try_query(count).await.ok()?;
+        (stored.trim().parse() == Ok(records)).then_some(())
+    })
+    .await;
+    assert_bounded(&stack);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_when_hubspot_answers_with_pages_of_ten_megabytes() {
+    let stack = Stack::with(2_000, 10).start().await;
+    let portal = stack.simulator.portal();
+    let large = "z".repeat(100 * 1024);
+    portal
+        .bulk("contacts", &portal.ids("contacts"), &[("jobtitle", &large)])
+        .unwrap();
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    assert_bounded(&stack);
+}

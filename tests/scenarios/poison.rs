@@ -1,0 +1,254 @@
+//! Messages and values that nothing can be done with: they are set aside with
+//! their reason, and hold up nobody.
+
+use std::time::{Duration, Instant};
+
+use harness::{Stack, api::stream, eventually};
+use hubspot_sim::Definition;
+use schemas::{CrmRecord, PropertyMapBuilder, crm_record::SCHEMA, frame};
+use serde_json::{Value, json};
+
+/// A good record of an object that HubSpot has not; key and value.
+fn record(stack: &Stack, schema_id: u32, id: i64, text: &str) -> (String, Vec<u8>) {
+    let mut properties = PropertyMapBuilder::default();
+    properties.push("jobtitle", text);
+    let record = CrmRecord {
+        portal_id: stack.simulator.portal().id().cast_signed(),
+        object_type: "contacts",
+        object_id: id,
+        created_at: 1_700_000_000_000,
+        updated_at: 1_700_000_000_000,
+        archived: false,
+        deleted: false,
+        properties: &properties.finish(),
+        connection: "default",
+        run_id: "written-by-a-test",
+        reason: "backfill",
+        fetched_at: 1_700_000_000_000,
+        fetch_sequence: 1,
+        merged_into: None,
+        definitions_version: 0,
+    };
+    (record.key(), record.encode(schema_id))
+}
+
+/// The record's schema as a later version of us may have it, and a record of
+/// that version.
+fn of_the_future(stack: &Stack, schema_id: u32, id: i64) -> (String, (String, Vec<u8>)) {
+    let mut schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
+    let field = json!({"name": "origin", "type": "string", "default": ""});
+    schema["fields"]
+        .as_array_mut()
+        .expect("fields")
+        .insert(0, field);
+    let (key, value) = record(stack, schema_id, id, "of the future");
+    let mut message = frame(schema_id, value.len());
+    message.extend([14]);
+    message.extend(b"replica");
+    message.extend(&value[5..]);
+    (schema.to_string(), (key, message))
+}
+
+async fn letters(stack: &Stack) -> Vec<(i64, String)> {
+    let answer = stack.api().get("/v1/dead-letters").await;
+    let letters = answer["results"].as_array().expect("a list");
+    letters
+        .iter()
+        .map(|it| {
+            let reason = it["reason"].as_str().expect("a reason").to_owned();
+            (it["offset"].as_i64().expect("an offset"), reason)
+        })
+        .collect()
+}
+
+async fn reprocess(stack: &Stack) -> (Value, Value) {
+    let path = "/v1/dead-letters/reprocess";
+    let answer = stack.api().send("POST", path, None).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    (answer.body["stored"].clone(), answer.body["left"].clone())
+}
+
+/// The test's own records in the change history, each once.
+async fn stored(stack: &Stack) -> i64 {
+    let sql = "SELECT count() FROM hubspot_raw.changes FINAL WHERE run_id = 'written-by-a-test'";
+    stack.sql().number(sql).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_is_set_aside_and_good_rows_of_its_batch_arrive_at_once() {
+    let stack = Stack::with(100, 5).own_servers().start().await;
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    let topic = stack.topic("records");
+    let servers = stack.servers();
+    let id = servers.register(&format!("{topic}-value"), SCHEMA).await;
+    let command_id = servers
+        .register(
+            &format!("{}-value", stack.topic("commands")),
+            schemas::command::SCHEMA,
+        )
+        .await;
+    // The next that the registry will give.
+    let unknown = 1 + [id, command_id].into_iter().max().unwrap_or_default() + 100;
+
+    let good = |number: i64| record(&stack, id, 9_000_000 + number, "good");
+    let (key, value) = good(1);
+    let (huge_key, huge) = record(&stack, id, 9_000_100, &"x".repeat(4 * 1024 * 1024));
+    let (_, (future_key, future)) = of_the_future(&stack, unknown, 9_000_200);
+    let mut cut = good(50).1;
+    cut.truncate(40);
+    let mut other = good(51).1;
+    other[1..5].copy_from_slice(&command_id.to_be_bytes());
+    let poison: Vec<(&str, String, Option<Vec<u8>>)> = vec![
+        (
+            "not_framed",
+            "a".to_owned(),
+            Some(b"no avro at all".to_vec()),
+        ),
+        ("not_framed", "b".to_owned(), Some(vec![7; 4 * 1024 * 1024])),
+        ("not_framed", "c".to_owned(), Some(Vec::new())),
+        ("no_value", "d".to_owned(), None),
+        ("undecodable", "e".to_owned(), Some(cut)),
+        ("other_schema", "f".to_owned(), Some(other)),
+        ("unknown_schema", future_key, Some(future)),
+    ];
+    let mut messages = vec![(key, Some(value)), (huge_key, Some(huge))];
+    let mut reasons = Vec::new();
+    for (number, (reason, key, value)) in poison.into_iter().enumerate() {
+        reasons.push(reason.to_owned());
+        messages.push((key, value));
+        let (key, value) = good(10 + i64::try_from(number).expect("few"));
+        messages.push((key, Some(value)));
+    }
+    let count = i64::try_from(2 + reasons.len()).expect("few");
+    servers.produce(&topic, messages).await;
+    let written = Instant::now();
+    eventually("good rows", Duration::from_secs(20), async || {
+        (stored(&stack).await == count).then_some(())
+    })
+    .await;
+    let took = written.elapsed();
+    assert!(took < Duration::from_secs(2), "good rows took {took:?}");
+    let listed = eventually("letters", Duration::from_secs(20), async || {
+        let letters = letters(&stack).await;
+        (letters.len() == reasons.len()).then_some(letters)
+    })
+    .await;
+    let listed: Vec<String> = listed.into_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(listed, reasons);
+    let left = json!(reasons.len());
+    assert_eq!(reprocess(&stack).await, (json!(0), left));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_read_later_is_put_back_once() {
+    let stack = Stack::with(100, 5).own_servers().start().await;
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    let topic = stack.topic("records");
+    let servers = stack.servers();
+    // The registry counts up: the id of what is registered next.
+    let probe = servers.register("probe-value", r#""string""#).await;
+    let (schema, message) = of_the_future(&stack, probe + 1, 9_000_200);
+    let (key, value) = message;
+    servers
+        .produce(&topic, vec![(key.clone(), Some(value.clone()))])
+        .await;
+    eventually("a letter", Duration::from_secs(20), async || {
+        (letters(&stack).await.len() == 1).then_some(())
+    })
+    .await;
+    let id = servers.register(&format!("{topic}-value"), &schema).await;
+    assert_eq!(id, probe + 1, "the registry gives ids in order");
+    assert_eq!(reprocess(&stack).await, (json!(1), json!(0)));
+    assert_eq!(reprocess(&stack).await, (json!(0), json!(0)));
+    assert!(letters(&stack).await.is_empty());
+    assert_eq!(stored(&stack).await, 1);
+    // The same schema in the log is no poison any more.
+    servers.produce(&topic, vec![(key, Some(value))]).await;
+    eventually(
+        "the next of its kind",
+        Duration::from_secs(20),
+        async || (stored(&stack).await == 2).then_some(()),
+    )
+    .await;
+    assert!(letters(&stack).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_names_and_values_arrive_as_they_are() {
+    let names = [
+        "quote's",
+        "back`tick",
+        "back\\slash",
+        "new\nline",
+        "tab\tand\u{1}control",
+        "名前_ünïcode",
+        "x); DROP TABLE hubspot_raw.contacts; --",
+        "?",
+        "{x:String}",
+        "_object_id",
+    ];
+    let stack = Stack::with(120, 5).start().await;
+    let portal = stack.simulator.portal();
+    for name in names {
+        portal
+            .define_property("contacts", Definition::new(name, "string", "text"))
+            .expect("a property");
+    }
+    for (name, kind) in [
+        ("size", "number"),
+        ("born", "date"),
+        ("met", "datetime"),
+        ("sure", "bool"),
+    ] {
+        portal
+            .define_property("contacts", Definition::new(name, kind, kind))
+            .expect("a property");
+    }
+    let ids = portal.ids("contacts");
+    let all: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (*name, "'; -- `\u{0}\n\\"))
+        .collect();
+    portal.update("contacts", ids[0], &all).expect("an update");
+    portal
+        .update(
+            "contacts",
+            ids[1],
+            &[
+                ("size", "1e999"),
+                ("born", "2024-13-45"),
+                ("met", "soon"),
+                ("sure", "maybe"),
+            ],
+        )
+        .expect("an update");
+    let huge = "y".repeat(4 * 1024 * 1024);
+    portal
+        .update("contacts", ids[2], &[("jobtitle", huge.as_str())])
+        .expect("an update");
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    let connection = stack.api().connection("default").await;
+    assert!(
+        stream(&connection, "contacts")["error"].is_null(),
+        "{connection}"
+    );
+    assert!(letters(&stack).await.is_empty());
+    let path = format!("/v1/connections/default/records/contacts/{}", ids[0]);
+    let one = stack.api().get(&path).await;
+    for name in names {
+        if name != "_object_id" {
+            assert_eq!(one["properties"][name], "'; -- `\u{0}\n\\", "{name}");
+        }
+    }
+    let sql = format!(
+        "SELECT toString(_extra) FROM hubspot.contacts WHERE _object_id = {}",
+        ids[1]
+    );
+    let extra = stack.sql_as_reader().query(&sql).await;
+    for text in ["1e999", "2024-13-45", "soon", "maybe"] {
+        assert!(extra.contains(text), "{text} in {extra}");
+    }
+}

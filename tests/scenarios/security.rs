@@ -1,0 +1,546 @@
+//! No secret and no value of a record is where it must not be; no text of a
+//! request becomes SQL; the reader can only read.
+
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    net::TcpListener,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use harness::{
+    ClickHouse, Stack, eventually,
+    log::read_topic,
+    stack::{self, SYNC_LIMIT, TOKEN},
+};
+use hubspot_sim::{Definition, Fault, FaultBody, Kind, Rule};
+use serde_json::json;
+
+use crate::load;
+
+/// Planted in properties; a value of a record belongs to its owner.
+const CANARY: &str = "canary-7f3a9c51";
+const CLIENT_SECRET: &str = "client-secret-51fe0b77";
+const REFRESH_TOKEN: &str = "refresh-token-93ab2c10";
+const API_TOKEN: &str = "api-token-2d44e0aa";
+const SECRETS: [&str; 4] = [TOKEN, CLIENT_SECRET, REFRESH_TOKEN, API_TOKEN];
+
+/// Where a text of a running system was found.
+type Places = BTreeMap<String, Vec<u8>>;
+
+fn found(places: &Places, needle: &str) -> Vec<String> {
+    let holds = |text: &[u8]| text.windows(needle.len()).any(|it| it == needle.as_bytes());
+    places
+        .iter()
+        .filter(|(_, text)| holds(text))
+        .map(|(place, _)| place.clone())
+        .collect()
+}
+
+fn logs(stack: &Stack, places: &mut Places) {
+    let shared = stack.servers().folder.path();
+    let mut files = vec![
+        shared.join("kafka/server.log"),
+        shared.join("registry/server.log"),
+        stack.folder().join("clickhouse/server.log"),
+    ];
+    for entry in std::fs::read_dir(stack.folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|it| it == "log") {
+            files.push(path);
+        }
+    }
+    for file in files {
+        let mut text = Vec::new();
+        let mut open = std::fs::File::open(&file).unwrap();
+        open.read_to_end(&mut text).unwrap();
+        places.insert(format!("log {}", file.display()), text);
+    }
+}
+
+/// Every topic: `values` of records where they belong, and all else.
+async fn topics(stack: &Stack, of_records: &mut Places, others: &mut Places) {
+    for name in [
+        "commands",
+        "records",
+        "checkpoints",
+        "status",
+        "definitions",
+        "dead-letters",
+    ] {
+        let mut bytes = Vec::new();
+        for message in read_topic(stack.servers(), &stack.topic(name)).await {
+            bytes.extend(message.key.as_bytes());
+            bytes.extend(message.value.unwrap_or_default());
+        }
+        let places = if matches!(name, "records" | "dead-letters") {
+            &mut *of_records
+        } else {
+            &mut *others
+        };
+        places.insert(format!("topic {name}"), bytes);
+    }
+}
+
+async fn tables(stack: &Stack, of_records: &mut Places, others: &mut Places) {
+    let sql = stack.sql();
+    let list = "SELECT database, name FROM system.tables WHERE database NOT IN \
+                ('system', 'INFORMATION_SCHEMA', 'information_schema') FORMAT TSV";
+    for line in sql.query(list).await.lines() {
+        let (database, table) = line.split_once('\t').unwrap();
+        let rows = sql
+            .query(&format!("SELECT * FROM `{database}`.`{table}` FORMAT TSV"))
+            .await;
+        let places = if database.starts_with("hubspot") {
+            &mut *of_records
+        } else {
+            &mut *others
+        };
+        places.insert(format!("table {database}.{table}"), rows.into_bytes());
+    }
+    for table in [
+        "errors",
+        "warnings",
+        "settings",
+        "server_settings",
+        "metrics",
+        "events",
+    ] {
+        if let Ok(rows) = sql
+            .try_query(&format!("SELECT * FROM system.{table} FORMAT TSV"))
+            .await
+        {
+            others.insert(format!("table system.{table}"), rows.into_bytes());
+        }
+    }
+}
+
+async fn answers(stack: &Stack, of_records: &mut Places, others: &mut Places) {
+    let http = harness::api::client();
+    let api = stack.api();
+    let requests = [
+        ("GET", "/v1/connections", ""),
+        ("GET", "/v1/connections/default", ""),
+        ("GET", "/v1/connections/app", ""),
+        ("GET", "/v1/connections/nobody", ""),
+        (
+            "PUT",
+            "/v1/connections/x",
+            r#"{"credential":"pat-na1-pasted-by-mistake"}"#,
+        ),
+        ("PUT", "/v1/connections/x", "{"),
+        ("GET", "/v1/warehouse/rebuild", ""),
+        ("GET", "/openapi.json", ""),
+        ("GET", "/", ""),
+        ("GET", "/metrics", ""),
+        ("GET", "/health/ready", ""),
+        ("GET", "/nowhere", ""),
+        (
+            "GET",
+            "/v1/connections/default/records/contacts?limit=1000",
+            "",
+        ),
+        ("GET", "/v1/dead-letters", ""),
+    ];
+    for (method, path, body) in requests {
+        let answer = http
+            .request(method.parse().unwrap(), format!("{}{path}", api.url()))
+            .header("authorization", format!("Bearer {API_TOKEN}"))
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        let text = format!(
+            "{:?}{}",
+            answer.headers().clone(),
+            answer.text().await.unwrap()
+        );
+        assert!(
+            !text.contains("pasted-by-mistake"),
+            "{method} {path}: {text}"
+        );
+        let places = if path.contains("/records/") {
+            &mut *of_records
+        } else {
+            &mut *others
+        };
+        places.insert(format!("answer {method} {path} {body}"), text.into_bytes());
+    }
+    for port in &stack.worker_ports {
+        for path in ["metrics", "health/ready"] {
+            let url = format!("http://127.0.0.1:{port}/{path}");
+            let text = http.get(&url).send().await.unwrap().text().await.unwrap();
+            others.insert(format!("answer {url}"), text.into_bytes());
+        }
+    }
+}
+
+/// Values that are refused, that do not fit, that are retried and that fail.
+async fn things_go_wrong(stack: &Stack) {
+    let portal = stack.simulator.portal();
+    portal
+        .define_property("contacts", Definition::new("age", "number", "number"))
+        .unwrap();
+    let ids = portal.ids("contacts");
+    let planted = [("jobtitle", CANARY), ("age", CANARY), ("city", CANARY)];
+    portal.bulk("contacts", &ids[..20], &planted).unwrap();
+    let faults = stack.simulator.faults();
+    for fault in [
+        Fault::Reset,
+        Fault::CutBody { after: 3_000 },
+        Fault::NotJson,
+        Fault::Status {
+            code: 500,
+            body: FaultBody::Html,
+            retry_after: None,
+        },
+    ] {
+        faults.push(Rule::next(Kind::List, fault));
+    }
+    let poison = format!("poison with {CANARY} in it").into_bytes();
+    stack
+        .servers()
+        .produce(
+            &stack.topic("records"),
+            vec![("1/contacts/1".to_owned(), Some(poison))],
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_anywhere_and_no_value_where_it_does_not_belong() {
+    let credential = json!({
+        "client_id": "app", "client_secret": CLIENT_SECRET, "refresh_token": REFRESH_TOKEN,
+    });
+    let mut stack = Stack::with(300, 20)
+        .another_portal(hubspot_sim::PortalConfig {
+            portal_id: 4_711_002,
+            tokens: Vec::new(),
+            oauth: Some(hubspot_sim::OAuthConfig {
+                client_id: "app".to_owned(),
+                client_secret: CLIENT_SECRET.to_owned(),
+                refresh_token: REFRESH_TOKEN.to_owned(),
+                rotate: false,
+                expires_in_s: 1_800,
+            }),
+            ..hubspot_sim::PortalConfig::default()
+        })
+        .credential("app.json", &credential.to_string())
+        .data_streams("RUST_LOG", "debug")
+        .worker("RUST_LOG", "debug")
+        .start()
+        .await;
+    things_go_wrong(&stack).await;
+    stack.first_sync(json!({})).await;
+    let api = stack.api();
+    api.start(
+        "app",
+        json!({"credential": "file:app.json", "streams": ["contacts"]}),
+    )
+    .await;
+    api.until("the app's portal is read", "app", SYNC_LIMIT, |it| {
+        !harness::api::stream(it, "contacts")["last_success"].is_null()
+    })
+    .await;
+    api.start("lost", json!({"credential": "file:missing.json"}))
+        .await;
+    api.until("a credential is missed", "lost", SYNC_LIMIT, |it| {
+        it["observed"]["state"] == "failed"
+    })
+    .await;
+    stack.matches_truth("contacts").await;
+    stack.clickhouse.restart();
+    tokio::task::block_in_place(|| harness::servers::wait_for(&mut stack.clickhouse));
+    load::carried_out(&stack).await;
+    stack.simulator.revoke_token(TOKEN);
+    api.sync("default").await;
+    api.until("the connection has failed", "default", SYNC_LIMIT, |it| {
+        it["observed"]["state"] == "failed"
+    })
+    .await;
+    stack.add_data_streams_with(&[("API_TOKEN", API_TOKEN)]);
+    stack.api().ready().await;
+
+    let (mut of_records, mut others) = (Places::new(), Places::new());
+    logs(&stack, &mut others);
+    topics(&stack, &mut of_records, &mut others).await;
+    tables(&stack, &mut of_records, &mut others).await;
+    answers(&stack, &mut of_records, &mut others).await;
+    // The scan sees what there is to see.
+    assert!(
+        found(&of_records, CANARY).len() >= 4,
+        "{:?}",
+        found(&of_records, CANARY)
+    );
+    assert_eq!(found(&others, CANARY), Vec::<String>::new());
+    for secret in SECRETS {
+        assert_eq!(found(&others, secret), Vec::<String>::new(), "{secret}");
+        assert_eq!(found(&of_records, secret), Vec::<String>::new(), "{secret}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_others_can_reach_needs_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("data-streams.log");
+    let variables = [("API_ADDRESS".to_owned(), "0.0.0.0:0".to_owned())];
+    let mut process = stack::service("data-streams", &variables, &log);
+    let said = process.fails(Duration::from_secs(20));
+    assert!(said.contains("API_TOKEN"), "{said}");
+}
+
+/// Texts that mean something to someone: SQL, paths, templates, control.
+const HOSTILE: [&str; 22] = [
+    "'",
+    "''",
+    "\"",
+    "`",
+    "\\",
+    "\\'",
+    "'; DROP TABLE hubspot_raw.contacts; --",
+    "contacts`; SELECT 1; --",
+    "contacts__rebuild",
+    "changes",
+    "../../etc/passwd",
+    "%",
+    "?",
+    "{x:String}",
+    "$1",
+    "a\nb",
+    "a\0b",
+    "\u{202e}",
+    "名前",
+    "1 OR 1=1",
+    "(SELECT 1)",
+    "system.tables",
+];
+
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::new(), |out, byte| format!("{out}%{byte:02X}"))
+}
+
+/// Random texts of what breaks quoting, from a seed.
+fn random(seed: u64) -> String {
+    const PIECES: [&str; 14] = [
+        "'", "`", "\\", ";", "--", "/*", "*/", "\n", "\0", " ", "UNION", "contacts", ")", "é",
+    ];
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..8)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            PIECES[usize::try_from(state % 14).unwrap()]
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_text_of_a_request_becomes_sql() {
+    let stack = Stack::with(50, 5).start().await;
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    let http = harness::api::client();
+    let texts: Vec<String> = HOSTILE
+        .iter()
+        .map(|text| (*text).to_owned())
+        .chain((1..=60).map(random))
+        .collect();
+    for text in &texts {
+        let text = encoded(text);
+        let records = "/v1/connections/default/records";
+        for path in [
+            format!("/v1/connections/{text}"),
+            format!("/v1/connections/{text}/records/contacts"),
+            format!("{records}/{text}"),
+            format!("{records}/contacts/{text}"),
+            format!("{records}/contacts?properties={text}"),
+            format!("{records}/contacts?properties=email,{text}"),
+            format!("{records}/contacts?after={text}"),
+            format!("{records}/contacts?ids={text}"),
+            format!("{records}/contacts?limit={text}"),
+            format!("{records}/contacts?archived={text}"),
+            format!("{records}/contacts?updated_since={text}"),
+            format!("{records}/contacts?{text}=1"),
+            format!("/v1/dead-letters?limit={text}"),
+            format!("/v1/warehouse/rebuild/{text}"),
+        ] {
+            let url = format!("{}{path}", stack.api().url());
+            let answer = http.get(&url).send().await.unwrap();
+            let status = answer.status().as_u16();
+            let body = answer.text().await.unwrap();
+            assert!(
+                (400..500).contains(&status) || (status == 200 && path.contains("properties=")),
+                "GET {path}: {status} {body}"
+            );
+            assert!(!body.contains("DB::Exception"), "GET {path}: {body}");
+        }
+    }
+    // Names that reach storage by a command instead.
+    for text in &texts {
+        for body in [
+            json!({"destination": text}),
+            json!({"streams": [text]}),
+            json!({"credential": text}),
+        ] {
+            let path = "/v1/connections/fuzzed";
+            let answer = stack.api().send("PUT", path, Some(body.clone())).await;
+            let allowed = body == json!({"streams": ["changes"]}) && answer.status == 201;
+            assert!(
+                matches!(answer.status, 400 | 422) || allowed,
+                "{body}: {} {}",
+                answer.status,
+                answer.body
+            );
+        }
+    }
+    stack.matches_truth("contacts").await;
+    assert!(!stack.instances[0].process.output().contains("panicked"));
+}
+
+async fn is_refused(user: &ClickHouse, statement: &str) {
+    let answer = user.try_query(statement).await;
+    let error = answer.expect_err(statement);
+    assert!(error.contains("DB::Exception"), "{statement}: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reader_cannot_write_nor_read_files_nor_reach_the_network() {
+    let stack = Stack::with(50, 5).start().await;
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    let reader = stack.sql_as_reader();
+    assert!(reader.number("SELECT count() FROM hubspot.contacts").await > 0);
+
+    // Whatever connects to it was let out.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let secret = stack
+        .folder()
+        .join("clickhouse/users.xml")
+        .display()
+        .to_string();
+    let outside = [
+        format!("SELECT * FROM url('http://127.0.0.1:{port}/', 'LineAsString', 'l String')"),
+        format!("SELECT * FROM s3('http://127.0.0.1:{port}/b/k', 'LineAsString', 'l String')"),
+        format!("SELECT * FROM remote('127.0.0.1:{port}', 'system', 'one')"),
+        format!("SELECT * FROM remoteSecure('127.0.0.1:{port}', 'system', 'one')"),
+        format!("SELECT * FROM mysql('127.0.0.1:{port}', 'd', 't', 'u', 'p')"),
+        format!("SELECT * FROM postgresql('127.0.0.1:{port}', 'd', 't', 'u', 'p')"),
+        format!("SELECT * FROM mongodb('127.0.0.1:{port}', 'd', 't', 'u', 'p', 'x Int8')"),
+        format!("SELECT * FROM redis('127.0.0.1:{port}', 'k', 'k String')"),
+        format!("SELECT * FROM hdfs('hdfs://127.0.0.1:{port}/f', 'TSV', 'x Int8')"),
+        format!("SELECT * FROM iceberg('http://127.0.0.1:{port}/b/k')"),
+        format!("SELECT * FROM azureBlobStorage('http://127.0.0.1:{port}/a', 'c', 'b')"),
+        format!("INSERT INTO FUNCTION url('http://127.0.0.1:{port}/', 'TSV', 'x Int8') VALUES (1)"),
+        format!("SELECT * FROM file('{secret}', 'LineAsString', 'l String')"),
+        "SELECT * FROM file('/etc/passwd', 'LineAsString', 'l String')".to_owned(),
+        "SELECT * FROM fileCluster('c', '/etc/passwd', 'LineAsString', 'l String')".to_owned(),
+        "SELECT * FROM executable('id', 'TSV', 'x String')".to_owned(),
+        "SELECT * FROM sqlite('/tmp/x.db', 't')".to_owned(),
+        "SELECT file('/etc/passwd')".to_owned(),
+        "SELECT catboostEvaluate('/etc/passwd', 1)".to_owned(),
+        "SELECT dictGet('d', 'a', 1)".to_owned(),
+        "SELECT * FROM merge('hubspot_raw', '.*')".to_owned(),
+        "SELECT count() FROM hubspot_raw.contacts".to_owned(),
+        "SELECT count() FROM hubspot_raw.changes".to_owned(),
+        "SELECT count() FROM `_hubspot_streams`.warehouse".to_owned(),
+    ];
+    let writes = [
+        "INSERT INTO hubspot_raw.contacts (_object_id) VALUES (1)",
+        "INSERT INTO hubspot.contacts (_object_id) VALUES (1)",
+        "CREATE TABLE hubspot.t (x Int8) ENGINE = Memory",
+        "CREATE TEMPORARY TABLE t (x Int8)",
+        "CREATE DATABASE hubspot_x",
+        "CREATE VIEW hubspot.v AS SELECT 1",
+        "DROP VIEW hubspot.contacts",
+        "DROP TABLE hubspot_raw.contacts",
+        "TRUNCATE TABLE hubspot_raw.contacts",
+        "ALTER TABLE hubspot_raw.contacts DELETE WHERE 1",
+        "ALTER TABLE hubspot_raw.contacts ADD COLUMN x Int8",
+        "OPTIMIZE TABLE hubspot_raw.contacts",
+        "RENAME TABLE hubspot_raw.contacts TO hubspot_raw.c",
+        "CREATE FUNCTION f AS x -> x",
+        "CREATE USER u",
+        "ALTER USER reader IDENTIFIED BY 'x'",
+        "GRANT ALL ON *.* TO reader",
+        "SYSTEM SHUTDOWN",
+        "SYSTEM STOP MERGES",
+        "SYSTEM FLUSH LOGS",
+        "KILL QUERY WHERE 1 SYNC",
+        "SET readonly = 0",
+        "SET max_execution_time = 100000",
+        "SET max_memory_usage = 0",
+        "SELECT 1 SETTINGS readonly = 0",
+        "BACKUP DATABASE hubspot TO Disk('d', 'b')",
+        "ATTACH TABLE hubspot.t (x Int8) ENGINE = File(TSV)",
+    ];
+    for statement in outside.iter().map(String::as_str).chain(writes) {
+        is_refused(&reader, statement).await;
+    }
+    let connected = listener.accept();
+    assert!(connected.is_err(), "somebody connected: {connected:?}");
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_that_opens_the_listeners_reads_no_table_and_writes_nothing() {
+    let stack = Stack::with(50, 5).start().await;
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    for (user, password) in [("reader", ""), ("writer", ""), ("writer", "reader")] {
+        let stranger = ClickHouse::new(stack.clickhouse.port, user, password);
+        is_refused(&stranger, "SELECT 1").await;
+    }
+    let default = ClickHouse::new(stack.clickhouse.port, "default", "");
+    for statement in [
+        "SELECT count() FROM hubspot.contacts",
+        "SELECT count() FROM hubspot_raw.contacts",
+        "SELECT count() FROM `_hubspot_streams`.warehouse",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString', 'l String')",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString', 'l String')",
+        "INSERT INTO FUNCTION file('x', 'TSV', 'x Int8') VALUES (1)",
+        "CREATE DATABASE x",
+        "DROP TABLE hubspot_raw.contacts",
+        "GRANT ALL ON *.* TO default",
+    ] {
+        is_refused(&default, statement).await;
+    }
+}
+
+/// A caller who sends slowly is cut off, and others are served meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_drips_in_is_refused_and_holds_up_nobody() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let stack = Stack::with(10, 1)
+        .data_streams("API_MAX_REQUESTS", "2")
+        .start()
+        .await;
+    let port = stack.instances[0].port;
+    let answered = AtomicUsize::new(0);
+    let drip = async {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .unwrap();
+        let head =
+            "PUT /v1/connections/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        answered.fetch_add(1, Ordering::Relaxed);
+        String::from_utf8(answer).unwrap()
+    };
+    let (answer, ()) = tokio::join!(drip, async {
+        let api = stack.api();
+        eventually("others are answered", Duration::from_secs(5), async || {
+            (api.send("GET", "/v1/connections", None).await.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(answered.load(Ordering::Relaxed), 0, "it still drips");
+    });
+    assert_eq!(answer, "HTTP/1.1 408");
+}
