@@ -236,7 +236,7 @@ pub struct Stack {
     /// The workers; one at the start.
     pub workers: Vec<Process>,
     /// Of their admin interfaces.
-    worker_ports: Vec<u16>,
+    pub worker_ports: Vec<u16>,
     /// The instances of data-streams; one at the start.
     pub instances: Vec<Instance>,
     /// Its ClickHouse.
@@ -319,7 +319,7 @@ impl Stack {
         self.workers[place] = worker;
     }
 
-    fn start_worker(&mut self, place: usize, more: &[(&str, &str)]) -> Process {
+    fn start_worker(&self, place: usize, more: &[(&str, &str)]) -> Process {
         let mut variables = self.worker_variables.clone();
         for (name, value) in more {
             variables.push(((*name).to_owned(), (*value).to_owned()));

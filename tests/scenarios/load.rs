@@ -21,8 +21,14 @@ pub(crate) struct Load {
 impl Load {
     /// Everything is stored once before anything breaks.
     pub(crate) async fn after_first_sync(stack: &Stack) -> Self {
-        stack.first_sync(json!({})).await;
+        let load = Self::during_first_sync(stack).await;
         stack.matches_truth("contacts").await;
+        load
+    }
+
+    /// Everything is in the log once, and mostly not stored yet.
+    pub(crate) async fn during_first_sync(stack: &Stack) -> Self {
+        stack.first_sync(json!({})).await;
         Self {
             ids: stack.simulator.portal().ids("contacts"),
             round: 0,

@@ -36,7 +36,7 @@ fn assert_bounded(stack: &Stack) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_bounded_while_clickhouse_is_away_under_full_input() {
-    let stack = Stack::with(30_000, 10)
+    let stack = Stack::with(10_000, 10)
         .portal(|portal| portal.changes_per_second = 500.0)
         .links()
         .start()
@@ -79,7 +79,7 @@ async fn memory_is_bounded_while_clickhouse_is_away_under_full_input() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_bounded_when_hubspot_answers_with_pages_of_ten_megabytes() {
-    let stack = Stack::with(2_000, 10).start().await;
+    let stack = Stack::with(600, 10).start().await;
     let portal = stack.simulator.portal();
     let large = "z".repeat(100 * 1024);
     portal

@@ -387,7 +387,9 @@ async fn no_text_of_a_request_becomes_sql() {
         ] {
             let path = "/v1/connections/fuzzed";
             let answer = stack.api().send("PUT", path, Some(body.clone())).await;
-            let allowed = body == json!({"streams": ["changes"]}) && answer.status == 201;
+            // Some are names as good as any.
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            let allowed = text.chars().all(plain) && matches!(answer.status, 200 | 201);
             assert!(
                 matches!(answer.status, 400 | 422) || allowed,
                 "{body}: {} {}",
@@ -403,7 +405,7 @@ async fn no_text_of_a_request_becomes_sql() {
 async fn is_refused(user: &ClickHouse, statement: &str) {
     let answer = user.try_query(statement).await;
     let error = answer.expect_err(statement);
-    assert!(error.contains("DB::Exception"), "{statement}: {error}");
+    assert!(error.contains("Exception: "), "{statement}: {error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

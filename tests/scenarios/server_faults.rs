@@ -33,7 +33,7 @@ async fn stands_still(server: &Server) {
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_may_die_and_stand_still() {
     let mut stack = Stack::with(900, 20).own_servers().start().await;
-    let mut load = Load::after_first_sync(&stack).await;
+    let mut load = Load::during_first_sync(&stack).await;
     stack.simulator.set_latency(Duration::from_millis(30));
     load.through(&mut stack, "kafka dies", async |stack: &mut Stack| {
         dies(&mut stack.own_servers().kafka).await;
