@@ -70,6 +70,7 @@ bench: ## The benchmarks, as a table (ONLY=name,name RUNS=3 SIZE=tiny|default|fu
 	@$(NATIVE) install
 	cargo build --release -p worker -p data-streams -p hubspot-sim -p bench
 	@cargo run --quiet --release -p bench
+	@[ -n "$(ONLY)" ] || cargo bench --quiet -p schemas -p worker -p data-streams --benches
 
 .PHONY: ci
 ci: check test ## What CI runs

@@ -1,0 +1,63 @@
+//! How long one record takes to its Avro message and back. Without `--bench`
+//! each runs once, which shows that it works.
+//!
+//! It must not know Kafka.
+#![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
+
+use divan::{Bencher, black_box, counter::ItemsCount};
+use schemas::{CrmRecord, PropertyMap, PropertyMapBuilder, unframe};
+
+/// Properties that are set: the portal of 49 has about so many.
+const SET: [usize; 2] = [35, 210];
+
+fn main() {
+    divan::main();
+}
+
+fn properties(set: usize) -> PropertyMap {
+    let mut properties = PropertyMapBuilder::default();
+    for number in 0..set {
+        let value = format!("value {number} of about thirty bytes");
+        properties.push(&format!("property_{number}"), &value);
+    }
+    properties.finish()
+}
+
+fn record(properties: &PropertyMap) -> CrmRecord<'_, &PropertyMap> {
+    CrmRecord {
+        portal_id: 4_711_001,
+        object_type: "contacts",
+        object_id: 20_000_000_123,
+        created_at: 1_700_000_000_000,
+        updated_at: 1_700_000_000_001,
+        archived: false,
+        deleted: false,
+        properties,
+        connection: "default",
+        run_id: "0190a8b1-0000-7000-8000-000000000000",
+        reason: "backfill",
+        fetched_at: 1_700_000_000_002,
+        fetch_sequence: 1_700_000_000_003,
+        merged_into: None,
+        definitions_version: 1,
+    }
+}
+
+#[divan::bench(args = SET)]
+fn encode(bencher: Bencher<'_, '_>, set: usize) {
+    let properties = properties(set);
+    bencher
+        .counter(ItemsCount::new(1_usize))
+        .bench(|| record(black_box(&properties)).encode(1));
+}
+
+#[divan::bench(args = SET)]
+fn decode(bencher: Bencher<'_, '_>, set: usize) {
+    let properties = properties(set);
+    let message = record(&properties).encode(1);
+    bencher.counter(ItemsCount::new(1_usize)).bench(|| {
+        let framed = unframe(black_box(&message)).expect("a framed message");
+        let record = CrmRecord::decode(framed.datum).expect("a record");
+        record.properties.iter().count()
+    });
+}

@@ -1,0 +1,54 @@
+//! How long a page of the list takes from HubSpot's JSON to objects. Without
+//! `--bench` it runs once, which shows that it works.
+//!
+//! It must not know how a page is fetched.
+#![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
+
+use divan::{Bencher, black_box, counter::ItemsCount};
+use hubspot_sim::{Config, PortalConfig, Simulator};
+
+fn main() {
+    divan::main();
+}
+
+/// Properties of the portal, and those that an object has set.
+const PORTALS: [(u16, u16); 3] = [(49, 35), (300, 210), (1_000, 40)];
+
+#[divan::bench(args = PORTALS)]
+fn page_of_100(bencher: Bencher<'_, '_>, portal: (u16, u16)) {
+    let page = page(portal);
+    bencher.counter(ItemsCount::new(100_usize)).bench(|| {
+        let page = worker::hubspot::parse_list_page(black_box(&page));
+        page.expect("a page of the list").objects
+    });
+}
+
+/// A page as the simulator writes it, with all properties.
+fn page((properties, set_properties): (u16, u16)) -> Vec<u8> {
+    let config = Config {
+        portals: vec![PortalConfig {
+            contacts: 200,
+            companies: 0,
+            properties,
+            set_properties,
+            limits: hubspot_sim::Limits::off(),
+            ..PortalConfig::default()
+        }],
+        ..Config::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let simulator = Simulator::start(config).await.expect("a simulator");
+        let names = simulator.portal().property_names("contacts").join(",");
+        let url = format!(
+            "{}/crm/objects/2026-09/contacts?limit=100&properties={names}",
+            simulator.base_url()
+        );
+        let http = reqwest::Client::builder().build().expect("a client");
+        let request = http.get(url).bearer_auth("demo-token");
+        let answer = request.send().await.expect("an answer");
+        let page = answer.bytes().await.expect("a page");
+        simulator.shutdown().await;
+        page.to_vec()
+    })
+}
