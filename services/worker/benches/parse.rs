@@ -5,7 +5,7 @@
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use divan::{Bencher, black_box, counter::ItemsCount};
-use hubspot_sim::{Config, PortalConfig, Simulator};
+use hubspot_sim::{Config, PortalConfig, Quirks, Simulator};
 
 fn main() {
     divan::main();
@@ -32,6 +32,11 @@ fn page((properties, set_properties): (u16, u16)) -> Vec<u8> {
             properties,
             set_properties,
             limits: hubspot_sim::Limits::off(),
+            // All properties in one request, which a real URL has no room for.
+            quirks: Quirks {
+                max_url: 100_000,
+                ..Quirks::default()
+            },
             ..PortalConfig::default()
         }],
         ..Config::default()
