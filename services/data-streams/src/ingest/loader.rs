@@ -227,11 +227,13 @@ pub(crate) async fn turn<'o>(
     out: &'o mpsc::Sender<Batch>,
     wanted: &Semaphore,
 ) -> Option<mpsc::Permit<'o, Batch>> {
+    // In this order nothing is lost where the wait is given up.
+    let room = out.reserve().await.ok()?;
     tokio::select! {
         () = out.closed() => return None,
         asked = wanted.acquire() => asked.ok()?.forget(),
     }
-    out.reserve().await.ok()
+    Some(room)
 }
 
 impl Delivery {
