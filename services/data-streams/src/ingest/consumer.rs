@@ -5,9 +5,9 @@
 //! It must not know how a batch is stored.
 
 mod group;
+mod progress;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use group::Event;
 pub(crate) use group::{GroupCommits, GroupContext};
+pub(crate) use progress::Progress;
 
 use super::{
     batch::{Batch, Batcher},
@@ -58,24 +59,6 @@ pub(crate) struct Poller {
     pub(crate) stop: CancellationToken,
     pub(crate) state: Progress,
     pub(crate) arena: Arena,
-}
-
-/// What the poller knows of its partitions.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    assigned: Vec<i32>,
-    /// By partition, where to go on reading.
-    positions: HashMap<i32, i64>,
-    /// Partitions that are read again from an offset, at a time.
-    holding: HashMap<i32, (i64, Instant)>,
-    turn: u64,
-    /// While the offsets are not known to be this warehouse's: the next look.
-    suspended: Option<Instant>,
-    pending: VecDeque<Batch>,
-    blocked_since: Option<Instant>,
-    paused: bool,
-    /// Ends that were reported before the queue was last seen empty.
-    ripe: HashMap<i32, i64>,
 }
 
 impl Poller {
@@ -128,6 +111,7 @@ impl Poller {
                 self.take_in(message);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.state.reach(partition);
                 self.batcher.end(partition, Instant::now());
             }
             Some(Err(error)) => {
@@ -148,6 +132,7 @@ impl Poller {
 
     fn take_in(&mut self, message: Message) {
         let partition = message.partition;
+        self.state.leave(partition);
         if self.state.suspended.is_some() || self.state.holding.contains_key(&partition) {
             return;
         }
@@ -179,28 +164,10 @@ impl Poller {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let ripe = std::mem::replace(&mut self.state.ripe, ends);
-        if self.state.suspended.is_some()
-            || !self.batcher.is_empty()
-            || !self.state.pending.is_empty()
-        {
+        if !self.batcher.is_empty() {
             return;
         }
-        let mut next = BTreeMap::new();
-        for (partition, end) in ripe {
-            let known = self.state.assigned.contains(&partition)
-                && !self.state.holding.contains_key(&partition);
-            let position = self
-                .state
-                .positions
-                .get(&partition)
-                .copied()
-                .unwrap_or_default();
-            if known && end > position {
-                self.state.positions.insert(partition, end);
-                next.insert(partition, end);
-            }
-        }
+        let next = self.state.move_over_marks(ends);
         if !next.is_empty() {
             let generation = self.gate.generation();
             self.state.pending.push_back(Batch {
@@ -260,10 +227,7 @@ impl Poller {
         for event in events {
             self.batcher.reset();
             let turn = self.state.turn + 1;
-            self.state = Progress {
-                turn,
-                ..Progress::default()
-            };
+            self.state = Progress::of_turn(turn);
             context
                 .ends
                 .lock()
@@ -351,7 +315,6 @@ impl Poller {
             self.state.turn += 1;
             self.state.holding.remove(&partition);
             self.state.positions.insert(partition, offset);
-            self.state.ripe.remove(&partition);
             if let Err(error) = self.consumer.resume(&self.list(&[partition])) {
                 tracing::warn!(partition, %error, "cannot resume");
             }
@@ -360,6 +323,7 @@ impl Poller {
     }
 
     fn seek(&mut self, partition: i32, offset: Offset) {
+        self.state.leave(partition);
         let context = Arc::clone(self.consumer.client().context());
         context
             .ends
@@ -377,7 +341,11 @@ impl Poller {
         }
     }
 
-    fn pause(&self, partitions: &[i32]) {
+    fn pause(&mut self, partitions: &[i32]) {
+        // What was fetched ahead is thrown away.
+        for partition in partitions {
+            self.state.leave(*partition);
+        }
         if let Err(error) = self.consumer.pause(&self.list(partitions)) {
             tracing::warn!(%error, "cannot pause");
         }
