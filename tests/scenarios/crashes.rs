@@ -65,13 +65,22 @@ impl Pages {
             .map(|it| it.object_id.unsigned_abs())
             .collect();
         self.asked.extend(requests);
-        for after in &self.asked {
-            let mut page = ids.range(after..);
-            if page.next().is_some_and(|first| written.contains(first)) {
-                self.committed.insert(*after);
-            }
-            self.cursors.extend(page.nth(99));
-        }
+        let page = |after: &u64| ids.range(*after..);
+        self.cursors
+            .extend(self.asked.iter().filter_map(|it| page(it).nth(100)));
+        // The page of a guess overlaps that of the lane that it split: a record
+        // that both hold does not tell which of them was committed.
+        let guessed: HashSet<_> = self
+            .asked
+            .iter()
+            .filter(|it| **it != 0 && !self.cursors.contains(it))
+            .flat_map(|it| page(it).take(100))
+            .collect();
+        let committed = self.asked.iter().filter(|after| {
+            let first = page(after).next();
+            first.is_some_and(|it| written.contains(it) && !guessed.contains(it))
+        });
+        self.committed.extend(committed);
     }
 }
 
@@ -142,7 +151,7 @@ async fn a_worker_killed_at_every_point_fetches_no_page_again_that_was_committed
     }
     let (some, all) = (pages.committed.len(), ids.len() / 100);
     assert!(
-        (10..all).contains(&some),
+        (3..all).contains(&some),
         "{some} of {all} pages in between"
     );
     stack.simulator.set_latency(Duration::ZERO);

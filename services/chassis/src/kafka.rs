@@ -141,8 +141,8 @@ impl KafkaArgs {
             // Compressed, so that one answer of the broker is several times as
             // much in memory; it comes on top of what is queued. A message
             // larger than these is fetched all the same.
-            .set("fetch.message.max.bytes", (1024 * 1024).to_string())
-            .set("fetch.max.bytes", (4 * 1024 * 1024).to_string())
+            .set("fetch.message.max.bytes", (512 * 1024).to_string())
+            .set("fetch.max.bytes", (2 * 1024 * 1024).to_string())
             .set("receive.message.max.bytes", (100 * 1024 * 1024).to_string())
             .set("queued.max.messages.kbytes", (8 * 1024).to_string())
             // Once the queue is full, librdkafka fetches no more for a second,

@@ -4,11 +4,6 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use data_streams::config::Config;
-use mimalloc::MiMalloc;
-
-/// Gives memory back when a batch is done, and costs less than the system's.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let config = Config::parse();
