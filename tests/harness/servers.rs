@@ -99,9 +99,7 @@ impl Shared {
     pub fn registry_url(&self) -> String {
         format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry.port)
     }
-}
 
-impl Shared {
     /// Registers a schema as the next version of a subject; its id.
     pub async fn register(&self, subject: &str, schema: &str) -> u32 {
         let url = format!("{}/subjects/{subject}/versions", self.registry_url());
@@ -147,7 +145,8 @@ impl Shared {
         }
     }
 
-    fn client(&self) -> ClientConfig {
+    /// Settings of a client of Kafka.
+    pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.bootstrap());
         config

@@ -31,6 +31,25 @@ async fn until_sevens(stack: &Stack, expected: usize) {
     .await;
 }
 
+/// Once a run is in the middle of its batch reads, makes the property a number
+/// and changes values; then one more run.
+async fn sync_while_it_becomes_a_number(stack: &Stack, change_values: impl FnOnce()) {
+    stack.simulator.set_latency(Duration::from_millis(100));
+    let read = stack.simulator.requests().count(Kind::BatchRead);
+    let change = async {
+        until_read(stack, Kind::BatchRead, read + 5).await;
+        stack
+            .simulator
+            .portal()
+            .define_property("contacts", Definition::new(NUMBER, "number", "number"))
+            .unwrap();
+        change_values();
+        stack.simulator.set_latency(Duration::ZERO);
+    };
+    tokio::join!(stack.sync(), change);
+    stack.sync().await;
+}
+
 fn nothing_was_restarted(stack: &mut Stack) {
     assert!(stack.workers.iter_mut().all(Process::is_running));
     assert!(stack.instances.iter_mut().all(|it| it.process.is_running()));
@@ -72,20 +91,12 @@ async fn a_property_created_during_an_incremental_run_loses_no_value() {
     portal
         .bulk("contacts", &ids[..2_000], &[("jobtitle", "changed")])
         .unwrap();
-    stack.simulator.set_latency(Duration::from_millis(100));
-    let read = stack.simulator.requests().count(Kind::BatchRead);
-    let change = async {
-        until_read(&stack, Kind::BatchRead, read + 5).await;
-        portal
-            .define_property("contacts", Definition::new(NUMBER, "number", "number"))
-            .unwrap();
+    sync_while_it_becomes_a_number(&stack, || {
         for id in ids.iter().step_by(50) {
             portal.update("contacts", *id, &[(NUMBER, "7")]).unwrap();
         }
-        stack.simulator.set_latency(Duration::ZERO);
-    };
-    tokio::join!(stack.sync(), change);
-    stack.sync().await;
+    })
+    .await;
     until_sevens(&stack, ids.len().div_ceil(50)).await;
     stack.matches_truth("contacts").await;
     nothing_was_restarted(&mut stack);
@@ -115,20 +126,12 @@ async fn a_property_whose_type_changes_keeps_every_value() {
     portal
         .bulk("contacts", &ids[100..2_100], &[("jobtitle", "changed")])
         .unwrap();
-    stack.simulator.set_latency(Duration::from_millis(100));
-    let read = stack.simulator.requests().count(Kind::BatchRead);
-    let change = async {
-        until_read(&stack, Kind::BatchRead, read + 5).await;
-        portal
-            .define_property("contacts", Definition::new(NUMBER, "number", "number"))
-            .unwrap();
+    sync_while_it_becomes_a_number(&stack, || {
         portal
             .update("contacts", ids[2], &[(NUMBER, "43")])
             .unwrap();
-        stack.simulator.set_latency(Duration::ZERO);
-    };
-    tokio::join!(stack.sync(), change);
-    stack.sync().await;
+    })
+    .await;
     stack.matches_truth("contacts").await;
     eventually("the new type shows", Duration::from_mins(1), async || {
         (stack.sql().query(kind).await.trim() == "Nullable(Float64)").then_some(())

@@ -4,6 +4,7 @@
 //! It must not know what the process does.
 
 pub mod clock;
+pub mod crash;
 pub mod health;
 pub mod http;
 pub mod kafka;

@@ -1,6 +1,6 @@
 //! Named places at which a fault test makes the process die at once.
 //!
-//! Compiled to nothing without the feature `fault-injection`. It must not know
+//! Nothing happens there without the feature `fault-injection`. It must not know
 //! what is done at those places.
 
 /// Places at which the process can be told to die.
@@ -38,37 +38,9 @@ impl Point {
     }
 }
 
-/// Dies here if `DATA_STREAMS_CRASH_AT` names this place (`NAME`, or `NAME:N`
-/// for the nth time that it is passed).
-#[cfg(feature = "fault-injection")]
-pub fn point(point: Point) {
-    use std::sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    };
-
-    static TARGET: OnceLock<Option<(String, u64)>> = OnceLock::new();
-    static PASSED: AtomicU64 = AtomicU64::new(0);
-
-    let target = TARGET.get_or_init(|| {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "for fault tests only, so no setting of the product"
-        )]
-        let text = std::env::var("DATA_STREAMS_CRASH_AT").ok()?;
-        let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
-        Some((name.to_owned(), count.parse().ok()?))
-    });
-    if let Some((name, count)) = target
-        && name == point.name()
-        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count
-    {
-        tracing::error!(point = name, "crash point reached");
-        std::process::abort();
-    }
-}
-
-/// Nothing: crash points are not compiled in.
-#[cfg(not(feature = "fault-injection"))]
+/// Dies here if `DATA_STREAMS_CRASH_AT` names this place (`NAME`, or `NAME:N` for the nth
+/// time that it is passed).
 #[inline]
-pub fn point(_: Point) {}
+pub fn point(point: Point) {
+    chassis::crash::point("DATA_STREAMS_CRASH_AT", point.name());
+}

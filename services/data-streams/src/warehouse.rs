@@ -32,6 +32,8 @@ use async_trait::async_trait;
 use schemas::{Definitions, FullPass};
 use tokio::sync::mpsc;
 
+#[doc(hidden)]
+pub use self::block::Encoder;
 pub use self::{
     error::{Advice, Error},
     query::{Archived, Filter, Page, Record},
@@ -49,30 +51,6 @@ use crate::ingest::{Block, Encoded, Place, Row, Store, StoreError, StoreErrorKin
 /// For how long the types of a table's columns are believed when records are
 /// read; another process may have changed them.
 const LAYOUT_AGE: Duration = Duration::from_secs(5);
-
-/// Encodes blocks for a table of its own. For who measures that by itself.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Encoder(Layout);
-
-impl Encoder {
-    /// For a table with these property columns: name and type.
-    pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let columns: Vec<_> = columns
-            .into_iter()
-            .map(|(name, kind)| (name, kind, format!("{{\"property\":\"{name}\"}}")))
-            .collect();
-        let columns = columns.iter().map(|it| (it.0, it.1, it.2.as_str()));
-        Self(Layout::read(columns, 0))
-    }
-
-    /// Bytes of both blocks.
-    pub fn encoded_len(&self, rows: &[Row<'_>]) -> usize {
-        let blocks = block::encode(&self.0, rows);
-        let parts = blocks.wide.parts.iter().chain(&blocks.changes.parts);
-        parts.map(bytes::Bytes::len).sum()
-    }
-}
 
 /// The warehouse.
 #[derive(Debug)]

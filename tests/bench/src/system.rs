@@ -51,8 +51,13 @@ impl System<'_> {
 
     /// Starts the default connection with settings.
     pub(crate) async fn begin(&self, settings: Value) -> anyhow::Result<()> {
-        let path = "/v1/connections/default/start";
-        let answer = self.api.send("POST", path, Some(settings)).await;
+        self.begin_as("default", settings).await
+    }
+
+    /// Starts a connection with settings.
+    pub(crate) async fn begin_as(&self, name: &str, settings: Value) -> anyhow::Result<()> {
+        let path = format!("/v1/connections/{name}/start");
+        let answer = self.api.send("POST", &path, Some(settings)).await;
         ensure!(
             answer.status < 300,
             "start: {} {}",

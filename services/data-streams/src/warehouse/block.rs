@@ -23,6 +23,30 @@ pub(crate) struct Native {
     pub parts: Vec<Bytes>,
 }
 
+/// Encodes blocks for a table of its own. For who measures that by itself.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Encoder(Layout);
+
+impl Encoder {
+    /// For a table with these property columns: name and type.
+    pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let columns: Vec<_> = columns
+            .into_iter()
+            .map(|(name, kind)| (name, kind, format!("{{\"property\":\"{name}\"}}")))
+            .collect();
+        let columns = columns.iter().map(|it| (it.0, it.1, it.2.as_str()));
+        Self(Layout::read(columns, 0))
+    }
+
+    /// Bytes of both blocks.
+    pub fn encoded_len(&self, rows: &[Row<'_>]) -> usize {
+        let blocks = encode(&self.0, rows);
+        let parts = blocks.wide.parts.iter().chain(&blocks.changes.parts);
+        parts.map(Bytes::len).sum()
+    }
+}
+
 /// Both blocks of one batch.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {

@@ -45,10 +45,11 @@ pub(crate) async fn note(session: &Session, is_open: bool) -> Result<(), Error> 
 
 /// Whether exchanges have begun and were not followed by the note of their end.
 pub(crate) async fn is_unfinished(session: &Session) -> Result<bool, Error> {
-    let newest = session
-        .client()
-        .query("SELECT is_open FROM `_hubspot_streams`.exchanges ORDER BY at DESC LIMIT 1")
-        .fetch_optional::<bool>();
+    let statement = format!(
+        "SELECT is_open FROM {}.exchanges ORDER BY at DESC LIMIT 1",
+        quoted(META)
+    );
+    let newest = session.client().query(&statement).fetch_optional::<bool>();
     let newest = session.within("read whether a rebuild was cut off", newest);
     Ok(newest.await?.unwrap_or(false))
 }

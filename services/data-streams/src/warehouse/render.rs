@@ -34,6 +34,10 @@ impl<'l> Renderer<'l> {
         }
     }
 
+    fn wants(&self, name: &str) -> bool {
+        self.wanted.as_ref().is_none_or(|it| it.contains(name))
+    }
+
     /// The object with typed values.
     pub(crate) fn render(&mut self, stored: &str) -> String {
         let mut out = String::with_capacity(stored.len());
@@ -51,11 +55,7 @@ impl<'l> Renderer<'l> {
             let ((key, value), behind) = member(rest)?;
             rest = behind;
             let name = unquoted(key)?;
-            if self
-                .wanted
-                .as_ref()
-                .is_some_and(|wanted| !wanted.contains(name))
-            {
+            if !self.wants(name) {
                 continue;
             }
             let kind = self
@@ -84,8 +84,7 @@ impl<'l> Renderer<'l> {
         let stored: Map<String, Value> = serde_json::from_str(stored).unwrap_or_default();
         let mut properties = Map::new();
         for (name, value) in stored {
-            let wanted = self.wanted.as_ref();
-            if wanted.is_some_and(|wanted| !wanted.contains(name.as_str())) {
+            if !self.wants(&name) {
                 continue;
             }
             let kind = self.layout.current(&name).map(|(_, column)| column.kind);

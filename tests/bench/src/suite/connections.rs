@@ -77,15 +77,7 @@ async fn system<'a>(
 async fn connect(system: &System<'_>, number: u32, interval: &str) -> anyhow::Result<()> {
     let settings = json!({"credential": format!("env:HUBSPOT_T{number}"),
                           "streams": ["contacts"], "interval": interval});
-    let path = format!("/v1/connections/c{number}/start");
-    let answer = system.api.send("POST", &path, Some(settings)).await;
-    ensure!(
-        answer.status < 300,
-        "start: {} {}",
-        answer.status,
-        answer.body
-    );
-    Ok(())
+    system.begin_as(&format!("c{number}"), settings).await
 }
 
 /// Memory of connections that have nothing to do, and the wait for others.

@@ -44,9 +44,7 @@ impl Servers {
 
     /// Settings of a client.
     pub(crate) fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap());
-        config
+        self.0.client()
     }
 
     /// Lets a consumer group begin anew. Its members must have left.

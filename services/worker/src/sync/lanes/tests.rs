@@ -1,3 +1,5 @@
+//! Lanes over lists that keep what they rest on, and over some that do not.
+
 use proptest::prelude::*;
 use schemas::PropertyMap;
 
