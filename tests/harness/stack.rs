@@ -4,22 +4,22 @@
 //!
 //! It must not know what a scenario asserts.
 
+mod builder;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use hubspot_sim::{Config, PortalConfig, Simulator};
+use hubspot_sim::Simulator;
 use serde_json::{Value, json};
 
+pub use self::builder::StackBuilder;
 use crate::{
     Api, ClickHouse, Links, Process, RecordLog, secrets,
-    servers::{self, Server, Shared, free_port},
+    servers::{Server, Shared, free_port},
 };
 
 /// The token of the simulated portal.
@@ -30,194 +30,6 @@ const WRITER_PASSWORD: &str = "scenario-writer";
 
 /// How long a first sync of a small portal may take on a busy machine.
 pub const SYNC_LIMIT: Duration = Duration::from_mins(3);
-
-/// What a scenario wants to be different.
-#[derive(Debug)]
-pub struct StackBuilder {
-    simulator: Config,
-    worker: Vec<(String, String)>,
-    data_streams: Vec<(String, String)>,
-    credentials: Vec<(String, String)>,
-    own_servers: bool,
-    links: bool,
-    parts: bool,
-    clickhouse_data: Option<PathBuf>,
-}
-
-impl StackBuilder {
-    /// Starts a Kafka and a registry of its own, which the scenario may stop.
-    #[must_use]
-    pub fn own_servers(mut self) -> Self {
-        self.own_servers = true;
-        self
-    }
-
-    /// Puts a proxy into every connection between two parts, with a Kafka and
-    /// a registry of its own.
-    #[must_use]
-    pub fn links(mut self) -> Self {
-        self.links = true;
-        self.own_servers()
-    }
-
-    /// Starts neither a worker nor an instance of data-streams.
-    #[must_use]
-    pub fn without_services(mut self) -> Self {
-        self.parts = false;
-        self
-    }
-
-    /// Has ClickHouse keep its data in a folder that is there already.
-    #[must_use]
-    pub fn clickhouse_in(mut self, folder: &Path) -> Self {
-        self.clickhouse_data = Some(folder.to_owned());
-        self
-    }
-
-    /// Changes the simulated portal.
-    #[must_use]
-    pub fn portal(mut self, change: impl FnOnce(&mut PortalConfig)) -> Self {
-        if let Some(portal) = self.simulator.portals.first_mut() {
-            change(portal);
-        }
-        self
-    }
-
-    /// Adds another portal behind the same address.
-    #[must_use]
-    pub fn another_portal(mut self, portal: PortalConfig) -> Self {
-        self.simulator.portals.push(portal);
-        self
-    }
-
-    /// Sets a variable of the worker.
-    #[must_use]
-    pub fn worker(mut self, name: &str, value: &str) -> Self {
-        self.worker.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Sets a variable of data-streams.
-    #[must_use]
-    pub fn data_streams(mut self, name: &str, value: &str) -> Self {
-        self.data_streams.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Puts a credential into the folder that `file:` references name.
-    #[must_use]
-    pub fn credential(mut self, name: &str, content: &str) -> Self {
-        self.credentials.push((name.to_owned(), content.to_owned()));
-        self
-    }
-
-    /// Starts everything and waits until the API is ready.
-    pub async fn start(self) -> Stack {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let prefix = format!(
-            "t{}-{}.",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        );
-        let (own, clickhouse, folder) = self.servers().await;
-        let mut secrets = vec![TOKEN.to_owned(), WRITER_PASSWORD.to_owned()];
-        secrets.extend(secrets::of(&self.credentials));
-        let shared = own.as_ref().unwrap_or_else(|| Shared::get());
-        let simulator = Arc::new(Simulator::start(self.simulator).await.unwrap());
-        let mut common = vec![
-            ("KAFKA_BOOTSTRAP".to_owned(), shared.bootstrap()),
-            ("REGISTRY_URL".to_owned(), shared.registry_url()),
-            ("TOPIC_PREFIX".to_owned(), prefix.clone()),
-            ("CONTROL_PARTITIONS".to_owned(), "2".to_owned()),
-            ("RECORD_PARTITIONS".to_owned(), "4".to_owned()),
-        ];
-        let mut worker = common.clone();
-        worker.extend([
-            ("HUBSPOT_BASE_URL".to_owned(), simulator.base_url()),
-            ("HUBSPOT_ACCESS_TOKEN".to_owned(), TOKEN.to_owned()),
-            (
-                "CREDENTIALS_DIR".to_owned(),
-                folder.path().join("credentials").display().to_string(),
-            ),
-            // The simulator's search lags by little, so that a scenario does
-            // not wait for HubSpot's fifteen seconds.
-            ("INDEX_LAG".to_owned(), "500ms".to_owned()),
-        ]);
-        common.extend([
-            (
-                "CLICKHOUSE_URL".to_owned(),
-                format!("http://127.0.0.1:{}", clickhouse.port),
-            ),
-            ("CLICKHOUSE_USER".to_owned(), "writer".to_owned()),
-            ("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()),
-        ]);
-        let links = match &own {
-            Some(own) if self.links => {
-                let hubspot = simulator.base_url();
-                let (_, hubspot) = hubspot.rsplit_once(':').expect("a port");
-                Some(Links::new(own, hubspot.parse().unwrap(), clickhouse.port).await)
-            }
-            _ => None,
-        };
-        if let Some(links) = &links {
-            worker.extend(links.of_worker());
-            common.extend(links.of_data_streams());
-        }
-        // What a scenario says counts.
-        worker.extend(self.worker);
-        common.extend(self.data_streams);
-        let mut stack = Stack {
-            simulator,
-            workers: Vec::new(),
-            worker_ports: Vec::new(),
-            instances: Vec::new(),
-            clickhouse,
-            prefix,
-            own,
-            links,
-            folder,
-            secrets,
-            worker_variables: worker,
-            data_streams_variables: common,
-        };
-        if self.parts {
-            stack.add_worker();
-            stack.add_data_streams();
-            stack.api().ready().await;
-        }
-        stack
-    }
-
-    /// Kafka and registry where they are its own, ClickHouse, and the folder
-    /// of all else.
-    async fn servers(&self) -> (Option<Shared>, Server, tempfile::TempDir) {
-        let own_servers = self.own_servers;
-        let folder = tempfile::tempdir().unwrap();
-        let credentials = folder.path().join("credentials");
-        std::fs::create_dir_all(&credentials).unwrap();
-        for (name, content) in &self.credentials {
-            std::fs::write(credentials.join(name), content).unwrap();
-        }
-        let clickhouse_data = self
-            .clickhouse_data
-            .clone()
-            .unwrap_or_else(|| folder.path().join("clickhouse"));
-        let (own, clickhouse) = tokio::task::spawn_blocking(move || {
-            let own = if own_servers {
-                Some(Shared::start())
-            } else {
-                Shared::get();
-                None
-            };
-            let mut clickhouse = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
-            servers::wait_for(&mut clickhouse);
-            (own, clickhouse)
-        })
-        .await
-        .unwrap();
-        (own, clickhouse, folder)
-    }
-}
 
 /// An instance of data-streams.
 #[derive(Debug)]
@@ -256,22 +68,7 @@ pub struct Stack {
 impl Stack {
     /// A system over a portal of `contacts` and `companies` without limits.
     pub fn with(contacts: u32, companies: u32) -> StackBuilder {
-        let mut simulator = Config::with_sizes(contacts, companies);
-        for portal in &mut simulator.portals {
-            portal.tokens = vec![TOKEN.to_owned()];
-            portal.limits = hubspot_sim::Limits::off();
-            portal.quirks.index_lag_ms = 100;
-        }
-        StackBuilder {
-            simulator,
-            worker: Vec::new(),
-            data_streams: Vec::new(),
-            credentials: Vec::new(),
-            own_servers: false,
-            links: false,
-            parts: true,
-            clickhouse_data: None,
-        }
+        StackBuilder::new(contacts, companies)
     }
 
     /// Kafka and registry.

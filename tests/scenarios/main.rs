@@ -32,4 +32,5 @@ mod restarts;
 mod sdks;
 mod security;
 mod server_faults;
+mod sql;
 mod users;

@@ -10,6 +10,7 @@ mod consumer;
 pub mod dead_letter;
 pub mod decode;
 pub mod definitions;
+mod encoder;
 #[cfg(test)]
 mod fakes;
 pub mod gate;

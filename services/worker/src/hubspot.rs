@@ -5,11 +5,13 @@
 
 mod auth;
 mod bodies;
+mod body;
 mod call;
 mod client;
 mod clock;
 mod config;
 mod error;
+mod http;
 mod limits;
 mod selection;
 mod transport;
@@ -18,21 +20,25 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use anyhow::Context as _;
 use reqwest::Url;
 use schemas::{Definitions, Millis, Property};
 
-pub use self::config::{HubSpotConfig, Limit};
 use self::{
     auth::Auth,
+    body::{read_body, search_body},
     call::{Call, Endpoint},
     client::{Client, Failed},
     error::Fault,
     limits::Limits,
     selection::{Selection, Selections, encode, last_modified},
     transport::Transport,
+};
+pub use self::{
+    config::{HubSpotConfig, Limit},
+    http::Http,
+    transport::Gate,
 };
 use crate::sync::{
     Advice, Batch, Fetched, ListPage, Portal, Search, SearchPage, Source, SourceError,
@@ -42,10 +48,6 @@ use crate::sync::{
 const FALLBACK_VERSION: &str = "2026-03";
 /// The list's largest page, and the largest batch.
 const PAGE: usize = 100;
-/// The search's largest page.
-const SEARCH_PAGE: usize = 200;
-/// A search from 1970 on is answered with an error; a second later is not.
-const EARLIEST_SEARCH: Millis = 1_000;
 /// A batch that HubSpot fails on is split after this many attempts.
 const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
 /// Passes over whole lists leave this much of the day's allowance to all else.
@@ -56,18 +58,6 @@ const KEPT_FROM_PASSES_PERCENT: i64 = 50;
 #[doc(hidden)]
 pub fn parse_list_page(body: &[u8]) -> Option<ListPage> {
     wire::list_page(body).ok()
-}
-
-/// Whether requests may start now: whether the connection is still ours.
-pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// The connections to HubSpot that all portals of a process share: each client
-/// has a pool and the certificates of all authorities to itself, many times
-/// what a portal takes otherwise. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Http {
-    client: reqwest::Client,
-    bodies: bodies::Bodies,
 }
 
 /// An account of HubSpot, behind one credential.
@@ -82,26 +72,6 @@ pub struct HubSpot {
 pub fn describe_metrics() {
     client::describe_metrics();
     limits::describe_metrics();
-}
-
-impl Http {
-    /// Connects to nothing yet.
-    pub fn new(config: &HubSpotConfig) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder()
-            .user_agent(config.user_agent.as_str())
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(Duration::from_secs(50))
-            .tcp_keepalive(Duration::from_secs(30))
-            .gzip(true)
-            // A redirect would carry the token to wherever it points.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .context("no HTTP client can be made")?;
-        Ok(Self {
-            client,
-            bodies: bodies::Bodies::default(),
-        })
-    }
 }
 
 impl HubSpot {
@@ -428,43 +398,4 @@ impl Failed {
             Fault::NoAnswer { .. } => false,
         }
     }
-}
-
-fn read_body(ids: &[i64], selection: &Selection) -> String {
-    let mut body = String::with_capacity(ids.len() * 24 + selection.json.len() + 32);
-    body.push_str(r#"{"inputs":["#);
-    for (index, id) in ids.iter().enumerate() {
-        body.push_str(if index == 0 {
-            r#"{"id":""#
-        } else {
-            r#",{"id":""#
-        });
-        body.push_str(&id.to_string());
-        body.push_str(r#""}"#);
-    }
-    body.push_str(r#"],"properties":"#);
-    body.push_str(&selection.json);
-    body.push('}');
-    body
-}
-
-/// Only ids are asked for: what the index knows of an object can be old.
-fn search_body(object_type: &str, search: Search, after: Option<&str>) -> String {
-    let property = last_modified(object_type);
-    let filter = |name: &str, operator: &str, value: i64| serde_json::json!({"propertyName": name, "operator": operator, "value": value.to_string()});
-    let mut filters = vec![filter(property, "GTE", search.from.max(EARLIEST_SEARCH))];
-    filters.extend(search.to.map(|to| filter(property, "LT", to)));
-    if search.after_id > 0 {
-        filters.push(filter("hs_object_id", "GT", search.after_id));
-    }
-    let mut body = serde_json::json!({
-        "filterGroups": [{"filters": filters}],
-        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
-        "properties": ["hs_object_id"],
-        "limit": SEARCH_PAGE,
-    });
-    if let (Some(after), Some(body)) = (after, body.as_object_mut()) {
-        body.insert("after".to_owned(), after.into());
-    }
-    body.to_string()
 }

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Block, Store, StoreError, StoreErrorKind,
     conditions::{CLICKHOUSE, WAREHOUSE},
-    intake::{Encoder, Group, Source},
+    encoder::{Encoder, Inserts},
+    intake::{Group, Source},
     metrics as names,
 };
 use crate::crash;
@@ -66,7 +67,7 @@ impl Inserter {
         &self,
         source: &Source,
         group: &Group,
-        encoded: Option<super::intake::Inserts>,
+        encoded: Option<Inserts>,
     ) -> Result<Refused, Stopped> {
         let mut refused = Refused::new();
         let mut encoded = encoded;

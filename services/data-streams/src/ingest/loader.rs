@@ -14,9 +14,10 @@ use super::{
     batch::Batch,
     conditions::{DEAD_LETTERS, REGISTRY},
     dead_letter::{DeadLetter, LetterBox},
+    encoder::Inserts,
     gate::{Commits, Gate},
     insert::{Backoff, Inserter, Stopped},
-    intake::{Group, Held, Inserts, Sorted, Sorter, Source},
+    intake::{Group, Held, Sorted, Sorter, Source},
     metrics as names,
 };
 use crate::crash;

@@ -20,7 +20,7 @@ use schemas::{FullPass, default_destination};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Control, Store, Tables, Target, insert::describe, intake::Encoder};
+use super::{Control, Store, Tables, Target, encoder::Encoder, insert::describe};
 
 /// Applies full passes as they are loaded.
 pub(crate) struct Passes {

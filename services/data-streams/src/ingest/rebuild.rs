@@ -17,8 +17,9 @@ use serde::Serialize;
 use super::{
     Inner, Tables,
     batch::{Batch, Batcher},
+    encoder::Encoder,
     insert::{Inserter, describe},
-    intake::{Encoder, Sorter},
+    intake::Sorter,
     message::{Arena, Message},
     passes::target,
     replay::{Replay, Step},
@@ -149,7 +150,7 @@ impl Rebuild {
         runtime
             .block_on(inner.store.finish_rebuild())
             .context("cannot exchange the tables")?;
-        inner.forget_tables();
+        inner.encoder.forget();
         self.inserter.encoder.forget();
         self.catch_up()?;
         runtime

@@ -12,8 +12,8 @@ use std::{
 use super::{
     Inner, Place, ReplayError, Tables,
     dead_letter::DeadLetter,
+    encoder::Encoder,
     insert::Stopped,
-    intake::Encoder,
     message::Message,
     replay::{Replay, Step},
 };

@@ -2,6 +2,8 @@
 //!
 //! It must not know HTTP, nor which store it fills.
 
+mod thread;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -14,8 +16,10 @@ use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
 use schemas::Topics;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, watch},
 };
+
+use thread::on_thread;
 
 use super::{
     Control, Store, Tables,
@@ -25,9 +29,10 @@ use super::{
     dead_letter::{DeadLetter, KafkaLetterBox},
     decode::{Decoders, SchemaSource},
     definitions::{Follower, Known},
+    encoder::Encoder,
     gate::{Commits, Gate},
     insert::{Backoff, Inserter},
-    intake::{Encoder, Patience, Sorter},
+    intake::{Patience, Sorter},
     loader::{Delivery, Hold, Loader},
     message::Arena,
     passes::Passes,
@@ -351,11 +356,6 @@ impl Inner {
         }
     }
 
-    /// The live tables are others now.
-    pub(super) fn forget_tables(&self) {
-        self.encoder.forget();
-    }
-
     fn letter_box(&self) -> anyhow::Result<KafkaLetterBox> {
         let producer: FutureProducer = self
             .settings
@@ -396,27 +396,6 @@ impl Inner {
             }
         }
     }
-}
-
-/// Runs something that blocks on a thread of its own; the future is its end.
-fn on_thread(
-    name: &'static str,
-    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
-    let (end, ended) = oneshot::channel();
-    std::thread::Builder::new()
-        .name(format!("ingest-{name}"))
-        .spawn(move || {
-            // Nobody waits where the process is being cut off.
-            drop(end.send(run()));
-        })
-        .with_context(|| format!("thread {name} cannot be started"))?;
-    Ok(async move {
-        ended
-            .await
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")))
-            .with_context(|| format!("ingest thread {name}"))
-    })
 }
 
 #[cfg(test)]

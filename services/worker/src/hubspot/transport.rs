@@ -12,11 +12,14 @@ use schemas::Millis;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
-    Gate, Http, HubSpotConfig,
+    Http, HubSpotConfig,
     bodies::{Bodies, Body},
     clock::{PortalClock, parse_date},
     error::{Fault, read_detail},
 };
+
+/// Whether requests may start now: whether the connection is still ours.
+pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A closed gate is asked again this often.
 const GATE_POLL: Duration = Duration::from_millis(50);

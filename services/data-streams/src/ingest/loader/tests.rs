@@ -14,8 +14,9 @@ use crate::ingest::{
     Store, Tables,
     decode::Decoders,
     definitions::Known,
+    encoder::Encoder,
     fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
-    intake::{Encoder, Patience},
+    intake::Patience,
     message::Message,
 };
 

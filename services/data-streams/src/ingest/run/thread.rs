@@ -1,0 +1,29 @@
+//! Threads for what blocks, awaited as tasks are.
+//!
+//! It must not know what runs on them.
+
+use std::future::Future;
+
+use anyhow::Context as _;
+use tokio::sync::oneshot;
+
+/// Runs something that blocks on a thread of its own; the future is its end.
+pub(super) fn on_thread(
+    name: &'static str,
+    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
+    let (end, ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(format!("ingest-{name}"))
+        .spawn(move || {
+            // Nobody waits where the process is being cut off.
+            drop(end.send(run()));
+        })
+        .with_context(|| format!("thread {name} cannot be started"))?;
+    Ok(async move {
+        ended
+            .await
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")))
+            .with_context(|| format!("ingest thread {name}"))
+    })
+}

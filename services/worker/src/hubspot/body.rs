@@ -1,0 +1,53 @@
+//! Bodies of the requests that have one.
+//!
+//! It must not know how a request is sent.
+
+use schemas::Millis;
+
+use super::selection::{Selection, last_modified};
+use crate::sync::Search;
+
+/// The search's largest page.
+const SEARCH_PAGE: usize = 200;
+/// A search from 1970 on is answered with an error; a second later is not.
+const EARLIEST_SEARCH: Millis = 1_000;
+
+/// Of a batch read.
+pub(super) fn read_body(ids: &[i64], selection: &Selection) -> String {
+    let mut body = String::with_capacity(ids.len() * 24 + selection.json.len() + 32);
+    body.push_str(r#"{"inputs":["#);
+    for (index, id) in ids.iter().enumerate() {
+        body.push_str(if index == 0 {
+            r#"{"id":""#
+        } else {
+            r#",{"id":""#
+        });
+        body.push_str(&id.to_string());
+        body.push_str(r#""}"#);
+    }
+    body.push_str(r#"],"properties":"#);
+    body.push_str(&selection.json);
+    body.push('}');
+    body
+}
+
+/// Only ids are asked for: what the index knows of an object can be old.
+pub(super) fn search_body(object_type: &str, search: Search, after: Option<&str>) -> String {
+    let property = last_modified(object_type);
+    let filter = |name: &str, operator: &str, value: i64| serde_json::json!({"propertyName": name, "operator": operator, "value": value.to_string()});
+    let mut filters = vec![filter(property, "GTE", search.from.max(EARLIEST_SEARCH))];
+    filters.extend(search.to.map(|to| filter(property, "LT", to)));
+    if search.after_id > 0 {
+        filters.push(filter("hs_object_id", "GT", search.after_id));
+    }
+    let mut body = serde_json::json!({
+        "filterGroups": [{"filters": filters}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+        "properties": ["hs_object_id"],
+        "limit": SEARCH_PAGE,
+    });
+    if let (Some(after), Some(body)) = (after, body.as_object_mut()) {
+        body.insert("after".to_owned(), after.into());
+    }
+    body.to_string()
+}
