@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 pub use self::builder::StackBuilder;
 use crate::{
-    Api, ClickHouse, Links, Process, RecordLog, secrets,
+    Api, ClickHouse, Links, Process, RecordLog, eventually, secrets,
     servers::{Server, Shared, free_port},
 };
 
@@ -241,8 +241,15 @@ impl Stack {
     }
 
     /// Asks for a run of a connection with a body and waits until it has been
-    /// carried out.
+    /// carried out. Search shows a change some time after it was made, so the
+    /// run is asked for once it shows all that were made before.
     pub async fn request_of(&self, name: &str, body: Value, limit: Duration) {
+        let portal = self.simulator.portal();
+        let changed_by = portal.now_ms();
+        eventually("search shows what has changed", limit, async || {
+            portal.search_shows(changed_by).then_some(())
+        })
+        .await;
         let api = self.api();
         let path = format!("/v1/connections/{name}/sync");
         let answer = api.send("POST", &path, Some(body)).await;

@@ -8,7 +8,11 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_and_new_records_arrive_at_the_next_run() {
-    let stack = Stack::with(600, 60).start().await;
+    // Longer than a run takes: what search does not show yet is the next run's.
+    let stack = Stack::with(600, 60)
+        .portal(|portal| portal.quirks.index_lag_ms = 1_000)
+        .start()
+        .await;
     stack.first_sync(json!({})).await;
     let portal = stack.simulator.portal();
     let ids = portal.ids("contacts");

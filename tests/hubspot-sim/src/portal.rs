@@ -349,6 +349,15 @@ impl Portal {
         !self.rules().missing_scopes.contains(object_type)
     }
 
+    /// Whether search shows every change that was made by a time.
+    pub fn search_shows(&self, time_ms: i64) -> bool {
+        let now_ms = self.now_ms();
+        let lag = |table: &crate::table::Table| table.index_lag_ms;
+        let data = self.data();
+        let lag = data.state.tables.iter().map(lag).max().unwrap_or(0);
+        now_ms >= time_ms + lag
+    }
+
     /// Changes the rate limits.
     pub fn set_limits(&self, limits: Limits) {
         self.rules().limits = limits;
