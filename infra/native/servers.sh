@@ -28,9 +28,16 @@ become() {
 }
 
 run_kafka() {
-    options data port controller-port proxied -- "$@"
-    local data=${option[data]} port=${option[port]} controller
+    options data port controller-port proxied join -- "$@"
+    local data=${option[data]} port=${option[port]} controller cluster=""
     controller=${option["controller-port"]:-$((port + 1))}
+    local node=1 roles="broker,controller" quorum=",CONTROLLER://127.0.0.1:$controller"
+    # A second broker of the Kafka whose data lies there.
+    if [ -n "${option[join]:-}" ]; then
+        node=2 roles=broker quorum=""
+        cluster=$(sed -n 's/^cluster.id=//p' "${option[join]}/log/meta.properties")
+        controller=$(sed -n 's/^controller.quorum.voters=.*://p' "${option[join]}/server.properties")
+    fi
     local java config="$data/server.properties" lib
     java=$(newest_java)
     install_once "$(kafka_home)" install_kafka
@@ -47,10 +54,10 @@ run_kafka() {
     # Offsets are kept for a year: a stack that was down for some weeks goes on
     # where it was.
     cat >"$config" <<END
-process.roles=broker,controller
-node.id=1
+process.roles=$roles
+node.id=$node
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$listeners
+listeners=PLAINTEXT://127.0.0.1:$port$quorum$listeners
 advertised.listeners=PLAINTEXT://127.0.0.1:$port$advertised
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$protocols
@@ -70,7 +77,7 @@ log.cleaner.dedupe.buffer.size=16777216
 END
     if [ ! -f "$data/log/meta.properties" ]; then
         "$java" -cp "$lib" kafka.tools.StorageTool format -c "$config" \
-            -t "$("$java" -cp "$lib" kafka.tools.StorageTool random-uuid)" >/dev/null
+            -t "${cluster:-$("$java" -cp "$lib" kafka.tools.StorageTool random-uuid)}" >/dev/null
     fi
     become "$java" -Xms256m -Xmx256m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$lib" kafka.Kafka "$config"

@@ -18,6 +18,8 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    metadata::MetadataPartition,
     producer::{FutureProducer, FutureRecord},
 };
 
@@ -52,12 +54,31 @@ impl Server {
     }
 }
 
+/// What a ClickHouse's settings begin with where they say how much of its disk
+/// stays free.
+const KEEP_FREE: &str = "<keep_free_space_bytes>";
+
+impl Server {
+    /// Changes how much of its disk a ClickHouse leaves free, in bytes: more
+    /// than there is makes it full. It reads its settings again by itself.
+    pub fn keep_free(&self, bytes: u64) {
+        let path = self.data.join("config.xml");
+        let settings = std::fs::read_to_string(&path).expect("its settings");
+        let (before, rest) = settings.split_once(KEEP_FREE).expect("the setting");
+        let (_, after) = rest.split_once('<').expect("its end");
+        let settings = format!("{before}{KEEP_FREE}{bytes}<{after}");
+        std::fs::write(&path, settings).expect("its settings are changed");
+    }
+}
+
 /// A Kafka and a registry: those that all scenarios share, or a scenario's own,
 /// for those that stop them.
 #[derive(Debug)]
 pub struct Shared {
     /// Kafka.
     pub kafka: Server,
+    /// Another broker of the same Kafka, where there is one.
+    pub second_broker: Option<Server>,
     /// The schema registry.
     pub registry: Server,
     /// Further listeners of Kafka, for clients that come by a proxy: the port
@@ -84,10 +105,43 @@ impl Shared {
         wait_for(&mut registry);
         Self {
             kafka,
+            second_broker: None,
             registry,
             proxied,
             folder,
         }
+    }
+
+    /// Adds a broker, and waits until Kafka gives it partitions of new topics.
+    /// Blocks.
+    pub fn add_broker(&mut self) {
+        let first = self.folder.path().join("kafka");
+        let data = self.folder.path().join("kafka-2");
+        let joins = ["--join".to_owned(), first.display().to_string()];
+        let broker = start("kafka", &data, free_port(), &joins);
+        let broker = self.second_broker.insert(broker);
+        wait_for(broker);
+        wait_until("Kafka has two brokers", || self.brokers() == 2);
+    }
+
+    /// How many brokers Kafka names to a client.
+    fn brokers(&self) -> usize {
+        let client: BaseConsumer = self.client().create().expect("a client");
+        let answer = client.fetch_metadata(None, Duration::from_secs(10));
+        answer.map_or(0, |cluster| cluster.brokers().len())
+    }
+
+    /// Partitions of a topic that have no leader now. Blocks.
+    pub fn leaderless(&self, topic: &str) -> Vec<i32> {
+        let client: BaseConsumer = self.client().create().expect("a client");
+        let cluster = client
+            .fetch_metadata(Some(topic), Duration::from_secs(10))
+            .expect("Kafka answers");
+        let partitions = cluster.topics().iter().flat_map(|it| it.partitions());
+        partitions
+            .filter(|partition| partition.leader() < 0)
+            .map(MetadataPartition::id)
+            .collect()
     }
 
     /// `host:port` of Kafka.
@@ -250,6 +304,19 @@ pub fn start(kind: &str, data: &Path, port: u16, more: &[String]) -> Server {
         kind: kind.to_owned(),
         data: data.to_owned(),
         more: more.to_vec(),
+    }
+}
+
+/// Asks again, every 50 ms, until something holds that takes as long as a
+/// server's start at most. Blocks.
+pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(
+            began.elapsed() < START_LIMIT,
+            "not within {START_LIMIT:?}: {what}"
+        );
+        std::thread::park_timeout(Duration::from_millis(50));
     }
 }
 

@@ -15,6 +15,7 @@ mod credentials;
 mod drift;
 mod failures;
 mod first_sync;
+mod full_disk;
 mod half_made;
 mod hostile_hubspot;
 mod instances;

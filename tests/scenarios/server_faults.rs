@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use harness::{
     Stack,
-    servers::{Server, wait_for},
+    servers::{Server, wait_for, wait_until},
 };
 
 use crate::load::{self, Load};
+
+/// Longer than what a producer waits before it looks for a new leader.
+const LEADERLESS: Duration = Duration::from_secs(6);
 
 /// How long a server stands still. Longer than its clients wait for an answer
 /// where that is of consequence: the group's session ends after 6 s.
@@ -46,6 +49,30 @@ async fn kafka_may_die_and_stand_still() {
             stands_still(&stack.own_servers().kafka).await;
         },
     )
+    .await;
+    load::nothing_is_doubled(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_may_be_without_a_leader() {
+    let mut stack = Stack::with(900, 20).two_brokers().start().await;
+    let mut load = Load::during_first_sync(&stack).await;
+    stack.simulator.set_latency(Duration::from_millis(30));
+    load.through(&mut stack, "no leader", async |stack: &mut Stack| {
+        let topic = stack.topic("records");
+        let servers = stack.own_servers();
+        let broker = servers.second_broker.as_mut().expect("two brokers");
+        broker.kill();
+        tokio::task::block_in_place(|| {
+            wait_until("a partition has no leader", || {
+                !servers.leaderless(&topic).is_empty()
+            });
+        });
+        tokio::time::sleep(LEADERLESS).await;
+        let broker = servers.second_broker.as_mut().expect("two brokers");
+        broker.restart();
+        tokio::task::block_in_place(|| wait_for(broker));
+    })
     .await;
     load::nothing_is_doubled(&stack).await;
 }

@@ -14,6 +14,8 @@ mod changes;
 mod commands;
 mod figures;
 mod kills;
+mod network;
+mod races;
 mod servers;
 mod storms;
 mod verdict;
@@ -44,14 +46,18 @@ struct Args {
     /// How long the faults go on, at least.
     #[arg(long, env = "MINUTES", default_value_t = 8)]
     minutes: u64,
-    /// Which faults there are: `workers`, `servers`, `hubspot`, `commands`.
+    /// Which faults there are: `workers`, `servers`, `network`, `hubspot`,
+    /// `commands`.
     #[arg(
         long,
         env = "FAULTS",
         value_delimiter = ',',
-        default_value = "workers,servers,hubspot,commands"
+        default_value = "workers,servers,network,hubspot,commands"
     )]
     faults: Vec<String>,
+    /// Stops that race with requests, once the faults are over.
+    #[arg(long, env = "RACES", default_value_t = 1_000)]
+    races: u64,
     /// Contacts of the larger portal.
     #[arg(long, default_value_t = 2_000)]
     contacts: u32,
@@ -90,6 +96,9 @@ async fn run(args: Args) -> ExitCode {
     if has("servers") {
         actors.spawn(servers::go_on(Arc::clone(&world)));
     }
+    if has("network") {
+        actors.spawn(network::go_on(Arc::clone(&world)));
+    }
     if has("hubspot") {
         actors.spawn(storms::go_on(Arc::clone(&world)));
     }
@@ -119,5 +128,5 @@ async fn run(args: Args) -> ExitCode {
     }
     timeline.note("quiet");
     let world = Arc::into_inner(world).expect("the actors have ended");
-    verdict::reach(world).await
+    verdict::reach(world, args.races).await
 }

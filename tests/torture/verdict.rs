@@ -14,6 +14,7 @@ use hubspot_sim::{Kind, Seen};
 use serde_json::json;
 
 use crate::{
+    races,
     storms::LATENCY,
     world::{TYPES, WORKERS, World},
 };
@@ -29,10 +30,12 @@ const SEEN_LATE: Duration = Duration::from_millis(50);
 const BEFORE_KILL: Duration = Duration::from_secs(3);
 const AFTER_KILL: Duration = Duration::from_secs(15);
 
-/// Heals, waits and checks.
-pub(crate) async fn reach(world: World) -> ExitCode {
+/// Heals, lets stops race, waits and checks.
+pub(crate) async fn reach(world: World, races: u64) -> ExitCode {
     let timeline = world.timeline.clone();
     heal(&world).await;
+    races::run(&world, races).await;
+    timeline.note(format!("{races} races of stop and requests are over"));
     let stack = world.stack.lock().await;
     for account in &world.accounts {
         let path = format!("/v1/connections/{}/start", account.connection);
@@ -67,6 +70,9 @@ async fn heal(world: &World) {
     world.simulator.faults().clear();
     world.simulator.set_latency(LATENCY);
     let mut stack = world.stack.lock().await;
+    for (_, link) in stack.links().all() {
+        link.heal();
+    }
     tokio::task::block_in_place(|| {
         let own = stack.own.as_mut().expect("own servers");
         for server in [&mut own.kafka, &mut own.registry] {

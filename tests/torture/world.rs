@@ -75,7 +75,7 @@ impl World {
         second.quirks.index_lag_ms = 100;
         let seed = timeline.seed();
         let mut stack = Stack::with(contacts, contacts / 10)
-            .own_servers()
+            .links()
             .portal(|portal| portal.seed = seed)
             .another_portal(second)
             .credential("second.json", &credential.to_string())

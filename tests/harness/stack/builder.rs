@@ -26,6 +26,7 @@ pub struct StackBuilder {
     data_streams: Vec<(String, String)>,
     credentials: Vec<(String, String)>,
     own_servers: bool,
+    two_brokers: bool,
     links: bool,
     parts: bool,
     clickhouse_data: Option<PathBuf>,
@@ -46,6 +47,7 @@ impl StackBuilder {
             data_streams: Vec::new(),
             credentials: Vec::new(),
             own_servers: false,
+            two_brokers: false,
             links: false,
             parts: true,
             clickhouse_data: None,
@@ -57,6 +59,13 @@ impl StackBuilder {
     pub fn own_servers(mut self) -> Self {
         self.own_servers = true;
         self
+    }
+
+    /// Has a Kafka of its own with two brokers, which share the partitions.
+    #[must_use]
+    pub fn two_brokers(mut self) -> Self {
+        self.two_brokers = true;
+        self.own_servers()
     }
 
     /// Puts a proxy into every connection between two parts, with a Kafka and
@@ -198,7 +207,7 @@ impl StackBuilder {
     /// Kafka and registry where they are its own, ClickHouse, and the folder
     /// of all else.
     async fn servers(&self) -> (Option<Shared>, Server, tempfile::TempDir) {
-        let own_servers = self.own_servers;
+        let (own_servers, two_brokers) = (self.own_servers, self.two_brokers);
         let folder = tempfile::tempdir().unwrap();
         let credentials = folder.path().join("credentials");
         std::fs::create_dir_all(&credentials).unwrap();
@@ -211,7 +220,11 @@ impl StackBuilder {
             .unwrap_or_else(|| folder.path().join("clickhouse"));
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
             let own = if own_servers {
-                Some(Shared::start())
+                let mut own = Shared::start();
+                if two_brokers {
+                    own.add_broker();
+                }
+                Some(own)
             } else {
                 Shared::get();
                 None
