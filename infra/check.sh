@@ -24,6 +24,8 @@ forbidden worker clickhouse
 echo "layering: ok"
 
 deny() { infra/native/stack tool cargo-deny --log-level error --config infra/deny.toml "$@"; }
+# The policy covers every platform; a build has fetched those of this one.
+cargo fetch --quiet --locked
 deny --offline check bans licenses sources
 # The database of advisories is not on every network.
 if fetched=$(timeout 60 infra/native/stack tool cargo-deny --config infra/deny.toml fetch db 2>&1); then

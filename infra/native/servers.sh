@@ -102,7 +102,7 @@ run_registry() {
 }
 
 run_clickhouse() {
-    options data port tcp-port writer-password reader-password -- "$@"
+    options data port tcp-port writer-password reader-password keep-free -- "$@"
     local data=${option[data]} home grants
     home=$(clickhouse_home)
     install_once "$home" install_clickhouse
@@ -110,7 +110,8 @@ run_clickhouse() {
     data=$(cd "$data" && pwd)
     touch "$data/users.xml"
     chmod 600 "$data/users.xml"
-    sed -e "s,@DATA@,$data,g" "$NATIVE/clickhouse/config.xml" >"$data/config.xml"
+    sed -e "s,@DATA@,$data,g" -e "s,@KEEP_FREE@,${option["keep-free"]:-16777216},g" \
+        "$NATIVE/clickhouse/config.xml" >"$data/config.xml"
     grants=$(reader_grants "$data/store" | tr -d '\n')
     clickhouse_users "${option["writer-password"]}" "${option["reader-password"]:-reader}" \
         "$grants" >"$data/users.xml"

@@ -52,22 +52,14 @@ impl Server {
         self.process.kill();
         *self = start(&self.kind, &self.data, self.port, &self.more);
     }
-}
 
-/// What a ClickHouse's settings begin with where they say how much of its disk
-/// stays free.
-const KEEP_FREE: &str = "<keep_free_space_bytes>";
-
-impl Server {
-    /// Changes how much of its disk a ClickHouse leaves free, in bytes: more
-    /// than there is makes it full. It reads its settings again by itself.
-    pub fn keep_free(&self, bytes: u64) {
-        let path = self.data.join("config.xml");
-        let settings = std::fs::read_to_string(&path).expect("its settings");
-        let (before, rest) = settings.split_once(KEEP_FREE).expect("the setting");
-        let (_, after) = rest.split_once('<').expect("its end");
-        let settings = format!("{before}{KEEP_FREE}{bytes}<{after}");
-        std::fs::write(&path, settings).expect("its settings are changed");
+    /// As [`Server::restart`], with one of its options set anew.
+    pub fn restart_with(&mut self, option: &str, value: &str) {
+        if let Some(place) = self.more.iter().position(|it| it == option) {
+            self.more.drain(place..place + 2);
+        }
+        self.more.extend([option.to_owned(), value.to_owned()]);
+        self.restart();
     }
 }
 
