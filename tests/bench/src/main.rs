@@ -87,12 +87,13 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     anyhow::ensure!(!chosen.is_empty(), "no benchmark is named like {words:?}");
     let servers = Servers::start().await?;
     let mut table = Table::default();
+    let scale = Scale {
+        size: args.size,
+        runs: args.runs.max(1),
+    };
+    suite::warm_up(&servers, scale).await?;
     let mut complete = true;
     for benchmark in chosen {
-        let scale = Scale {
-            size: args.size,
-            runs: args.runs.max(1),
-        };
         complete &= suite::run(&benchmark, &servers, scale, &mut table).await;
     }
     table.print();

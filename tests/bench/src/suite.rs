@@ -106,6 +106,12 @@ pub(crate) fn all() -> Vec<Benchmark> {
     ]
 }
 
+/// Lets the servers run for a while before anything is measured.
+pub(crate) async fn warm_up(servers: &Servers, scale: Scale) -> anyhow::Result<()> {
+    say("first syncs that do not count, until Kafka is warm");
+    end_to_end::warm_up(servers, scale).await
+}
+
 /// Runs a benchmark as often as asked; false when a run failed.
 pub(crate) async fn run(
     benchmark: &Benchmark,
