@@ -44,12 +44,14 @@ logs: ## Follows all logs
 	@$(RUN) logs
 
 .PHONY: test
-test: ## Every test, over real servers on free ports
+test: ## Every test, over real servers on free ports; each benchmark once, on little
 	@$(NATIVE) install
 	@$(NATIVE) python -c ''
 	@$(NATIVE) install-sdk
 	cargo build --workspace --bins $(INJECTION)
-	cargo test --workspace $(INJECTION)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --workspace $(INJECTION)
+	@# Each benchmark once, on little: that it works, not how fast.
+	$${CARGO_TARGET_DIR:-target}/debug/bench --size tiny --runs 1
 
 .PHONY: torture
 torture: ## Faults of all kinds at random, then the checks: SEED=1 KILLS=40 MINUTES=8

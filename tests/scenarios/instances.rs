@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use harness::{Api, Stack, eventually};
+use harness::{Api, Mode, Stack, eventually};
 use hubspot_sim::Kind;
 use serde_json::{Value, json};
 
-use crate::load;
+use crate::load::{self, Load};
+
+/// The group gives up a member that is silent for six seconds.
+const SESSION: Duration = Duration::from_secs(20);
 
 /// Both answer the same to the same question, once both have read all there is.
 async fn answer_alike(a: &Api, b: &Api, path: &str) -> Value {
@@ -57,6 +60,50 @@ async fn partitions_move_in_the_middle_of_batches_and_both_answer_alike() {
     ] {
         answer_alike(&first, &last, path).await;
     }
+}
+
+/// A partition that is taken away while it is paused for back pressure is still
+/// paused when it comes back, for all that the client says.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_left_while_loading_was_held_up_are_read_on_when_they_return() {
+    let mut stack = Stack::with(3_000, 20)
+        .data_streams("BATCH_ROWS", "50")
+        .links()
+        .start()
+        .await;
+    let mut load = Load::after_first_sync(&stack).await;
+    stack.links().data_streams_clickhouse.set(Mode::Stall);
+    for round in 0..4 {
+        load.change(&stack, &format!("held up {round}")).await;
+        stack.sync().await;
+    }
+    // What does not fit in between has waited for a second: it is paused.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The other one reaches ClickHouse, and is gone before long.
+    let clickhouse = format!("http://127.0.0.1:{}", stack.clickhouse.port);
+    stack.add_data_streams_with(&[("CLICKHOUSE_URL", &clickhouse)]);
+    until_assigned(&stack, 1, 1).await;
+    let before = assignments(&stack, 0);
+    stack.instances[1].process.kill();
+    until_assigned(&stack, 0, before + 1).await;
+    stack.instances.truncate(1);
+    stack.links().data_streams_clickhouse.heal();
+    load.through(&mut stack, "they are back", async |_: &mut Stack| {})
+        .await;
+    load::nothing_is_doubled(&stack).await;
+}
+
+/// How often an instance was given partitions so far.
+fn assignments(stack: &Stack, place: usize) -> usize {
+    let log = stack.instances[place].process.output();
+    log.matches("ingest::consumer: assigned").count()
+}
+
+async fn until_assigned(stack: &Stack, place: usize, times: usize) {
+    eventually("partitions are assigned", SESSION, async || {
+        (assignments(stack, place) >= times).then_some(())
+    })
+    .await;
 }
 
 /// Waits until so many pages of a list were read.

@@ -60,5 +60,5 @@ async fn steady(servers: &Servers, contacts: u32) -> anyhow::Result<(f64, f64)> 
     system.visible("contacts", contacts, LIMIT).await?;
     system.end().await?;
     let there: f64 = there.trim().parse()?;
-    Ok(((f64::from(contacts) - there) / seconds, memory))
+    Ok(((f64::from(contacts) - there).max(0.0) / seconds, memory))
 }
