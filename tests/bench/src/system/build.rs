@@ -12,6 +12,7 @@ use anyhow::{Context as _, ensure};
 use harness::{
     Api, ClickHouse, Process,
     servers::{self, Server, free_port},
+    stack::allocator,
 };
 
 use super::{Servers, System};
@@ -23,13 +24,6 @@ const WRITER_PASSWORD: &str = "benchmark-writer";
 
 /// How long a process of ours may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_mins(1);
-
-/// What the launchers set for both services (`infra/`).
-const ALLOCATOR: [(&str, &str); 3] = [
-    ("MALLOC_ARENA_MAX", "2"),
-    ("MALLOC_MMAP_THRESHOLD_", "65536"),
-    ("MALLOC_TRIM_THRESHOLD_", "65536"),
-];
 
 /// Variables of a process.
 pub(super) type Variables = Vec<(String, String)>;
@@ -189,8 +183,7 @@ pub(super) async fn clickhouse(data: PathBuf) -> anyhow::Result<Server> {
 }
 
 fn common(servers: &Servers, prefix: &str) -> Variables {
-    let allocator = ALLOCATOR.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut variables = Variables::from(allocator);
+    let mut variables = allocator();
     variables.extend([
         ("KAFKA_BOOTSTRAP".to_owned(), servers.bootstrap()),
         ("REGISTRY_URL".to_owned(), servers.registry_url()),
