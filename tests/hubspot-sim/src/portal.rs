@@ -309,9 +309,8 @@ impl Portal {
     /// The ids of the live objects of a type, in order.
     pub fn ids(&self, object_type: &str) -> Vec<u64> {
         let data = self.data();
-        data.state
-            .table(object_type)
-            .map_or_else(Vec::new, |it| it.live.keys().copied().collect())
+        let ids = |table: &crate::table::Table| table.live.keys().copied().collect();
+        data.state.table(object_type).map_or_else(Vec::new, ids)
     }
 
     /// The ids of the archived objects of a type, in order.
@@ -351,11 +350,7 @@ impl Portal {
 
     /// Whether search shows every change that was made by a time.
     pub fn search_shows(&self, time_ms: i64) -> bool {
-        let now_ms = self.now_ms();
-        let lag = |table: &crate::table::Table| table.index_lag_ms;
-        let data = self.data();
-        let lag = data.state.tables.iter().map(lag).max().unwrap_or(0);
-        now_ms >= time_ms + lag
+        self.now_ms() >= time_ms + self.data().state.index_lag_ms()
     }
 
     /// Changes the rate limits.

@@ -61,6 +61,12 @@ impl State {
         state
     }
 
+    /// How far the search of the slowest type lags behind.
+    pub(crate) fn index_lag_ms(&self) -> i64 {
+        let lags = self.tables.iter().map(|table| table.index_lag_ms);
+        lags.max().unwrap_or(0)
+    }
+
     /// The type of that name or id: `contacts`, `contact`, `0-1`, `p_cars`.
     pub(crate) fn table(&self, name: &str) -> Option<&Table> {
         self.tables.get(self.place(name)?)

@@ -60,6 +60,21 @@ pub struct RebuildState {
     pub error: Option<String>,
 }
 
+impl RebuildState {
+    /// Of a rebuild that begins now, in ms.
+    pub(super) fn begun_at(now: i64) -> Self {
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            phase: RebuildPhase::Reading,
+            records: 0,
+            expected: 0,
+            started_at: now,
+            ended_at: None,
+            error: None,
+        }
+    }
+}
+
 /// One rebuild under way.
 pub(super) struct Rebuild {
     inner: Arc<Inner>,

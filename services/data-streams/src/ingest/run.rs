@@ -36,7 +36,7 @@ use super::{
     loader::{Delivery, Hold, Loader},
     message::Arena,
     passes::Passes,
-    rebuild::{Rebuild, RebuildPhase, RebuildState},
+    rebuild::{Rebuild, RebuildState},
     reprocess::Reprocessed,
 };
 use crate::writers::Writers;
@@ -202,15 +202,7 @@ impl Ingest {
             let under_way = slot.as_ref().is_some_and(|state| state.ended_at.is_none());
             begun = !under_way;
             if begun {
-                *slot = Some(RebuildState {
-                    id: uuid::Uuid::new_v4().to_string(),
-                    phase: RebuildPhase::Reading,
-                    records: 0,
-                    expected: 0,
-                    started_at: now,
-                    ended_at: None,
-                    error: None,
-                });
+                *slot = Some(RebuildState::begun_at(now));
             }
             current.clone_from(slot);
         });
@@ -223,15 +215,7 @@ impl Ingest {
             );
         }
         // INVARIANT: the slot was filled above.
-        current.unwrap_or_else(|| RebuildState {
-            id: String::new(),
-            phase: RebuildPhase::Failed,
-            records: 0,
-            expected: 0,
-            started_at: now,
-            ended_at: Some(now),
-            error: None,
-        })
+        current.unwrap_or_else(|| RebuildState::begun_at(now))
     }
 
     /// The last rebuild of this process.

@@ -18,6 +18,7 @@ use crate::ingest::{
     conditions::WAREHOUSE,
     fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, record},
     message::Message,
+    rebuild::RebuildPhase,
 };
 
 #[derive(Debug, clap::Parser)]
