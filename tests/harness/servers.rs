@@ -19,7 +19,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
-    metadata::MetadataPartition,
+    metadata::{MetadataPartition, MetadataTopic},
     producer::{FutureProducer, FutureRecord},
 };
 
@@ -129,7 +129,7 @@ impl Shared {
         let cluster = client
             .fetch_metadata(Some(topic), Duration::from_secs(10))
             .expect("Kafka answers");
-        let partitions = cluster.topics().iter().flat_map(|it| it.partitions());
+        let partitions = cluster.topics().iter().flat_map(MetadataTopic::partitions);
         partitions
             .filter(|partition| partition.leader() < 0)
             .map(MetadataPartition::id)

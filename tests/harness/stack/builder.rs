@@ -25,8 +25,8 @@ pub struct StackBuilder {
     worker: Vec<(String, String)>,
     data_streams: Vec<(String, String)>,
     credentials: Vec<(String, String)>,
-    own_servers: bool,
-    two_brokers: bool,
+    /// Of a Kafka of its own; none where it shares that of all scenarios.
+    brokers: u32,
     links: bool,
     parts: bool,
     clickhouse_data: Option<PathBuf>,
@@ -46,8 +46,7 @@ impl StackBuilder {
             worker: Vec::new(),
             data_streams: Vec::new(),
             credentials: Vec::new(),
-            own_servers: false,
-            two_brokers: false,
+            brokers: 0,
             links: false,
             parts: true,
             clickhouse_data: None,
@@ -57,15 +56,15 @@ impl StackBuilder {
     /// Starts a Kafka and a registry of its own, which the scenario may stop.
     #[must_use]
     pub fn own_servers(mut self) -> Self {
-        self.own_servers = true;
+        self.brokers = self.brokers.max(1);
         self
     }
 
     /// Has a Kafka of its own with two brokers, which share the partitions.
     #[must_use]
     pub fn two_brokers(mut self) -> Self {
-        self.two_brokers = true;
-        self.own_servers()
+        self.brokers = 2;
+        self
     }
 
     /// Puts a proxy into every connection between two parts, with a Kafka and
@@ -208,7 +207,7 @@ impl StackBuilder {
     /// Kafka and registry where they are its own, ClickHouse, and the folder
     /// of all else.
     async fn servers(&self) -> (Option<Shared>, Server, tempfile::TempDir) {
-        let (own_servers, two_brokers) = (self.own_servers, self.two_brokers);
+        let brokers = self.brokers;
         let folder = tempfile::tempdir().unwrap();
         let credentials = folder.path().join("credentials");
         std::fs::create_dir_all(&credentials).unwrap();
@@ -220,9 +219,9 @@ impl StackBuilder {
             .clone()
             .unwrap_or_else(|| folder.path().join("clickhouse"));
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
-            let own = if own_servers {
+            let own = if brokers > 0 {
                 let mut own = Shared::start();
-                if two_brokers {
+                if brokers > 1 {
                     own.add_broker();
                 }
                 Some(own)
