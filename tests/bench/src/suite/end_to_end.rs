@@ -41,7 +41,7 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
 /// it takes three times the CPU time of the fourth.
 pub(super) async fn warm_up(servers: &Servers, scale: Scale) -> anyhow::Result<()> {
     let contacts: u32 = scale.of(500, 100_000, 100_000);
-    for _ in 0..scale.of(1, 3, 3) {
+    for _ in 0..scale.of(1, 5, 5) {
         load(servers, System::of(contacts), contacts).await?;
     }
     Ok(())
