@@ -55,6 +55,11 @@ impl Links {
             link.set(mode);
         }
         tokio::time::sleep(time).await;
+        self.heal_all();
+    }
+
+    /// Bytes flow again on all of them.
+    pub fn heal_all(&self) {
         for (_, link) in self.all() {
             link.heal();
         }

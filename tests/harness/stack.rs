@@ -240,16 +240,21 @@ impl Stack {
         self.request_of("default", body, SYNC_LIMIT).await;
     }
 
+    /// Waits until search shows every change that was made so far.
+    pub async fn search_shows_changes(&self) {
+        let portal = self.simulator.portal();
+        let changed_by = portal.now_ms();
+        eventually("search shows what has changed", SYNC_LIMIT, async || {
+            portal.search_shows(changed_by).then_some(())
+        })
+        .await;
+    }
+
     /// Asks for a run of a connection with a body and waits until it has been
     /// carried out. Search shows a change some time after it was made, so the
     /// run is asked for once it shows all that were made before.
     pub async fn request_of(&self, name: &str, body: Value, limit: Duration) {
-        let portal = self.simulator.portal();
-        let changed_by = portal.now_ms();
-        eventually("search shows what has changed", limit, async || {
-            portal.search_shows(changed_by).then_some(())
-        })
-        .await;
+        self.search_shows_changes().await;
         let api = self.api();
         let path = format!("/v1/connections/{name}/sync");
         let answer = api.send("POST", &path, Some(body)).await;

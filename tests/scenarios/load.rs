@@ -9,9 +9,6 @@ use serde_json::{Value, json};
 /// How many records change at a time.
 const SLICE: usize = 150;
 
-/// Twice that of a stack's simulator, by its clock.
-pub(crate) const INDEX_LAG: Duration = Duration::from_millis(200);
-
 /// Contacts and companies that are changed again and again.
 pub(crate) struct Load {
     ids: Vec<u64>,
@@ -48,7 +45,7 @@ impl Load {
             .bulk("contacts", slice, &[("jobtitle", &value)])
             .expect("contacts change");
         self.round += 1;
-        tokio::time::sleep(INDEX_LAG).await;
+        stack.search_shows_changes().await;
     }
 
     /// Changes records and asks for a run, then more of them as the fault goes

@@ -101,7 +101,7 @@ async fn killed_between_new_columns_and_their_view_it_shows_them_after_the_next_
     portal
         .bulk("contacts", &ids, &[("shoe_size", "43")])
         .unwrap();
-    tokio::time::sleep(load::INDEX_LAG).await;
+    stack.search_shows_changes().await;
     sync(&stack).await;
     is_dead(&mut stack, "in-alter");
     lives_again(&mut stack).await;

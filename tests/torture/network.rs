@@ -1,5 +1,5 @@
 //! What the network does: connections between two parts are cut, stand still,
-//! drip, lose their other end, or lose one answer.
+//! drip, or lose their other end.
 //!
 //! It must not know what flows through them.
 

@@ -70,9 +70,7 @@ async fn heal(world: &World) {
     world.simulator.faults().clear();
     world.simulator.set_latency(LATENCY);
     let mut stack = world.stack.lock().await;
-    for (_, link) in stack.links().all() {
-        link.heal();
-    }
+    stack.links().heal_all();
     tokio::task::block_in_place(|| {
         let own = stack.own.as_mut().expect("own servers");
         for server in [&mut own.kafka, &mut own.registry] {

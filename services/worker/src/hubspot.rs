@@ -53,7 +53,7 @@ const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
 /// Passes over whole lists leave this much of the day's allowance to all else.
 const KEPT_FROM_PASSES_PERCENT: i64 = 50;
 
-/// A page of the list as its objects, for who measures the parser by itself.
+/// The objects of a list's page, if it is one, for who measures the parser.
 #[doc(hidden)]
 pub fn parse_list_page(body: &[u8]) -> Option<ListPage> {
     wire::list_page(body).ok()

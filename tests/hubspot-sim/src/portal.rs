@@ -17,7 +17,7 @@ use crate::{
     journal::{Journal, Origin},
     limits::{Allowance, Bucket, Buckets, Policy},
     state::State,
-    table::Truth,
+    table::{Table, Truth},
 };
 
 /// A handle to one portal; clones share it.
@@ -92,7 +92,7 @@ impl Portal {
             last_ms = last_ms.max(entry.at);
         }
         if config.prerender {
-            state.tables.iter().for_each(crate::table::Table::prerender);
+            state.tables.iter().for_each(Table::prerender);
         }
         // A clock that was moved forward does not fall back over a restart.
         let behind = u64::try_from(last_ms - clock.now_ms()).unwrap_or(0);
@@ -294,30 +294,28 @@ impl Portal {
 
     /// The names of the properties that are not archived.
     pub fn property_names(&self, object_type: &str) -> Vec<String> {
-        let data = self.data();
-        data.state
-            .table(object_type)
-            .map_or_else(Vec::new, |table| {
-                table
-                    .definitions
-                    .all_active()
-                    .map(|(_, it)| it.name.clone())
-                    .collect()
-            })
+        self.list(object_type, |table| {
+            let names = table.definitions.all_active();
+            names.map(|(_, it)| it.name.clone()).collect()
+        })
     }
 
     /// The ids of the live objects of a type, in order.
     pub fn ids(&self, object_type: &str) -> Vec<u64> {
-        let data = self.data();
-        let ids = |table: &crate::table::Table| table.live.keys().copied().collect();
-        data.state.table(object_type).map_or_else(Vec::new, ids)
+        self.list(object_type, |table| table.live.keys().copied().collect())
     }
 
     /// The ids of the archived objects of a type, in order.
     pub fn archived_ids(&self, object_type: &str) -> Vec<u64> {
+        self.list(object_type, |table| {
+            table.archived.keys().copied().collect()
+        })
+    }
+
+    /// Something of a type; nothing where there is no such type.
+    fn list<T>(&self, object_type: &str, of: impl FnOnce(&Table) -> Vec<T>) -> Vec<T> {
         let data = self.data();
-        let ids = |table: &crate::table::Table| table.archived.keys().copied().collect();
-        data.state.table(object_type).map_or_else(Vec::new, ids)
+        data.state.table(object_type).map(of).unwrap_or_default()
     }
 
     /// What a type truly holds, object by object.

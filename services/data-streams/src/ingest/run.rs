@@ -197,14 +197,13 @@ impl Ingest {
     pub fn start_rebuild(&self) -> RebuildState {
         let now = self.inner.context.clock().now_ms();
         let mut begun = false;
-        let mut current = None;
-        self.inner.rebuild.send_modify(|slot| {
-            let under_way = slot.as_ref().is_some_and(|state| state.ended_at.is_none());
-            begun = !under_way;
-            if begun {
-                *slot = Some(RebuildState::begun_at(now));
+        let mut current = RebuildState::begun_at(now);
+        self.inner.rebuild.send_modify(|slot| match slot {
+            Some(under_way) if under_way.ended_at.is_none() => current.clone_from(under_way),
+            _ => {
+                begun = true;
+                *slot = Some(current.clone());
             }
-            current.clone_from(slot);
         });
         if begun {
             let inner = Arc::clone(&self.inner);
@@ -214,8 +213,7 @@ impl Ingest {
                     .spawn_blocking(move || Rebuild::run(&inner)),
             );
         }
-        // INVARIANT: the slot was filled above.
-        current.unwrap_or_else(|| RebuildState::begun_at(now))
+        current
     }
 
     /// The last rebuild of this process.
