@@ -26,4 +26,4 @@ ORDER BY (object_type, object_id, topic, partition, offset)
 SETTINGS non_replicated_deduplication_window = 1000,
          min_bytes_for_wide_part = 536870912,
          merge_selector_base = 20,
-         index_granularity = 512
+         index_granularity = 128

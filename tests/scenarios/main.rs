@@ -22,6 +22,7 @@ mod instances;
 mod load;
 mod loader_crashes;
 mod memory;
+mod merges;
 mod network;
 mod ownership;
 mod poison;

@@ -40,6 +40,9 @@ use crate::{
 /// the schemas by itself.
 const REGISTRATION: Duration = Duration::from_secs(2);
 
+/// How often tables are looked at whose parts should be merged.
+const MERGE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Runs the process: waits for its servers, then follows, loads and answers.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     config.check()?;
@@ -137,6 +140,10 @@ async fn start(
         .health()
         .fails(ingest::conditions::CLICKHOUSE, "not asked yet");
     context.spawn("ingest", ingest.clone().run());
+    context.spawn(
+        "merges",
+        keep_merged(context.clone(), Arc::clone(&warehouse)),
+    );
 
     let settings = api::Settings {
         token: config.api_token.clone(),
@@ -146,6 +153,19 @@ async fn start(
     };
     let storage = Storage { warehouse, ingest };
     Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
+}
+
+/// Merges what has come to rest, now and then. Only speed depends on it, so a
+/// failure waits for the next time.
+async fn keep_merged(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Result<()> {
+    let again = async || {
+        tokio::time::sleep(MERGE_INTERVAL).await;
+        if let Err(error) = warehouse.merge_at_rest().await {
+            tracing::debug!(%error, "no merge");
+        }
+    };
+    while context.unless_draining(again()).await.is_some() {}
+    Ok(())
 }
 
 impl ingest::Control for Control {

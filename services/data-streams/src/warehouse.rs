@@ -14,6 +14,7 @@ mod render;
 mod session;
 
 mod layout;
+mod merges;
 mod migrations;
 mod names;
 mod rebuild;
@@ -134,6 +135,12 @@ impl Warehouse {
         };
         export.run(filter).await;
         Ok(())
+    }
+
+    /// Merges the parts of tables that nothing fills any more, so that reads need
+    /// not; returns how many tables.
+    pub async fn merge_at_rest(&self) -> Result<usize, Error> {
+        merges::merge(&self.session).await
     }
 
     fn spacing(&self, (destination, object_type): (&str, &str)) -> Arc<Spacing> {

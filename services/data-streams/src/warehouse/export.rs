@@ -11,16 +11,18 @@ use super::{
     error::{During as _, Error},
     layout::Layout,
     names::{CHANGES, literal, qualified, raw_database},
-    query::{Filter, Head, Record, Spacing, are_far_apart, heads, record, texts},
+    query::{Filter, Head, Record, Spacing, heads, record, texts},
     render::Renderer,
     session::Session,
 };
 
-/// Records of one stride; of each only some 60 bytes are in memory at once.
+/// Records of one stride; of each of two strides some 60 bytes are in memory at
+/// once.
 const STRIDE: usize = 16_384;
 
-/// Records that are handed over together.
-const HANDFUL: usize = 256;
+/// Records that are handed over together: about as many as the allocator has at
+/// hand, as more than 64 KiB come fresh from the system each time.
+const HANDFUL: usize = 40;
 
 /// Records whose properties are asked for one by one.
 const NAMED: usize = 1_000;
@@ -70,20 +72,29 @@ impl Export<'_> {
         let table = qualified(&raw_database(self.destination), self.object_type);
         let properties = filter.properties.take();
         let mut renderer = Renderer::new(&self.layout, properties.as_deref());
+        let mut found = heads(self.session, &table, &filter, &self.spacing).await?;
         loop {
-            let mut found = heads(self.session, &table, &filter, &self.spacing).await?;
             let more = found.len() > filter.limit;
             found.truncate(filter.limit);
-            if are_far_apart(&found) {
-                self.name(&found, &mut renderer).await?;
-            } else {
-                self.join(&table, &found, &mut renderer).await?;
-            }
-            let last = found.last().map(|head| head.0);
-            if !more || last.is_none() {
+            let Some(last) = found.last() else {
                 return Ok(());
+            };
+            filter.after = Some(last.0);
+            let handing = async {
+                if self.spacing.are_few(&found, &filter) {
+                    self.name(&found, &mut renderer).await
+                } else {
+                    self.join(&table, &found, &mut renderer).await
+                }
+            };
+            if !more {
+                return handing.await;
             }
-            filter.after = last;
+            // The next heads are there when these have been handed over.
+            let next = heads(self.session, &table, &filter, &self.spacing);
+            let (handed, next) = tokio::join!(handing, next);
+            handed?;
+            found = next?;
         }
     }
 
@@ -93,8 +104,9 @@ impl Export<'_> {
 
     /// The records of heads that are few among many.
     async fn name(&self, found: &[Head], renderer: &mut Renderer<'_>) -> Result<(), Stop> {
+        let changes = self.changes();
         for some in found.chunks(NAMED) {
-            let texts = texts(self.session, &self.changes(), self.object_type, some).await?;
+            let texts = texts(self.session, (&changes, self.object_type), some, true).await?;
             let records = some
                 .iter()
                 .map(|head| record(*head, texts.get(&head.0).map(String::as_str), renderer));
@@ -125,9 +137,7 @@ impl Export<'_> {
         );
         let mut cursor = self
             .session
-            .client()
-            .query_raw(&statement)
-            .with_setting("max_threads", "1")
+            .records(&statement)
             .with_setting("http_send_timeout", SLOW_READER_SECONDS)
             .fetch::<Stored<'_>>()
             .during(ACTION)?;
@@ -154,7 +164,13 @@ impl Export<'_> {
     /// A record that has changed meanwhile, or whose properties came a moment
     /// later than the rest of it.
     async fn late(&self, head: &Head, renderer: &mut Renderer<'_>) -> Result<Record, Error> {
-        let found = texts(self.session, &self.changes(), self.object_type, &[*head]).await?;
+        let found = texts(
+            self.session,
+            (&self.changes(), self.object_type),
+            &[*head],
+            false,
+        )
+        .await?;
         let text = found.get(&head.0).map(String::as_str);
         Ok(record(*head, text, renderer))
     }

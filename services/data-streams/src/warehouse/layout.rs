@@ -58,6 +58,11 @@ impl ColumnType {
         }
     }
 
+    /// Whether JSON has no type for it, so that its values are texts there.
+    pub(crate) fn is_text_in_json(self) -> bool {
+        matches!(self, Self::Text | Self::Date | Self::Time)
+    }
+
     fn from_sql(text: &str) -> Option<Self> {
         [
             Self::Text,

@@ -17,8 +17,15 @@ const NAME_LIMIT: usize = 120;
 
 /// Where the storage of a destination lives.
 pub(crate) fn raw_database(destination: &str) -> String {
-    format!("{destination}_raw")
+    format!("{destination}{RAW_SUFFIX}")
 }
+
+/// The same for the destination that an expression gives.
+pub(crate) fn raw_database_of(expression: &str) -> String {
+    format!("concat({expression}, '{RAW_SUFFIX}')")
+}
+
+const RAW_SUFFIX: &str = "_raw";
 
 /// Refuses what cannot be a database or a table: names reach us over Kafka.
 pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, Error> {

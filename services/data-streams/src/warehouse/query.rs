@@ -26,8 +26,9 @@ const ATTEMPTS: usize = 20;
 /// Time between two of these attempts.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Threads of a page's query: there is little to read, and many are asked.
-const PAGE_THREADS: &str = "1";
+/// Of so many objects in a range of ids, at least one has to be wanted for the
+/// whole range to be read.
+const FEW: u64 = 4;
 
 /// Which records are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,7 +109,9 @@ pub(crate) async fn page(
     let more = heads.len() > filter.limit;
     heads.truncate(filter.limit);
     let next = heads.last().map(|head| head.0).filter(|_| more);
-    let texts = texts(session, &qualified(&raw, CHANGES), object_type, &heads).await?;
+    let few = spacing.are_few(&heads, filter);
+    let changes = qualified(&raw, CHANGES);
+    let texts = texts(session, (&changes, object_type), &heads, few).await?;
     let mut renderer = Renderer::new(layout, filter.properties.as_deref());
     let records = heads
         .into_iter()
@@ -145,6 +148,18 @@ impl Spacing {
         }
     }
 
+    /// Whether these, of those that match, are few of the objects in their range
+    /// of ids, so that reading all of it would be a waste.
+    pub(crate) fn are_few(&self, heads: &[Head], filter: &Filter) -> bool {
+        let (Some(first), Some(last)) = (heads.first(), heads.last()) else {
+            return false;
+        };
+        let range = last.0.saturating_sub(first.0);
+        let heads = u64::try_from(heads.len()).unwrap_or(u64::MAX);
+        let apart = self.0.load(Ordering::Relaxed).max(1);
+        !filter.takes_nearly_all() && range / apart > heads.saturating_mul(FEW)
+    }
+
     /// Up to which id a page after `after` probably reaches.
     fn reach(&self, after: u64, limit: usize) -> Option<u64> {
         let apart = self.0.load(Ordering::Relaxed);
@@ -170,11 +185,7 @@ pub(crate) async fn heads(
         statement.push_str(" LIMIT ");
         // One more than asked for tells whether there is a next page.
         statement.push_str(&(filter.limit + 1).to_string());
-        let query = session
-            .client()
-            .query_raw(&statement)
-            .with_setting("max_threads", PAGE_THREADS)
-            .fetch_all::<Head>();
+        let query = session.records(&statement).fetch_all::<Head>();
         session.within("read a page of records", query).await
     };
     if !filter.takes_nearly_all() {
@@ -238,23 +249,22 @@ pub(crate) type Head = (u64, i64, i64, bool, u128);
 /// so the one may be a moment behind the other: then it is asked again.
 pub(crate) async fn texts(
     session: &Session,
-    table: &str,
-    object_type: &str,
+    (table, object_type): (&str, &str),
     heads: &[Head],
+    few: bool,
 ) -> Result<HashMap<u64, String>, Error> {
     let mut found = HashMap::with_capacity(heads.len());
     let mut missing = heads.to_vec();
     for attempt in 0..ATTEMPTS {
-        let Some(statement) = texts_statement(table, object_type, &missing) else {
+        let Some(statement) = texts_statement((table, object_type), &missing, few || attempt > 0)
+        else {
             break;
         };
         if attempt > 0 {
             tokio::time::sleep(ASK_AGAIN).await;
         }
         let query = session
-            .client()
-            .query_raw(&statement)
-            .with_setting("max_threads", PAGE_THREADS)
+            .records(&statement)
             .fetch_all::<(u64, u128, String)>();
         let rows = session.within("read properties", query).await?;
         let versions: HashMap<_, _> = missing.iter().map(|head| (head.0, head.4)).collect();
@@ -278,8 +288,13 @@ pub(crate) async fn texts(
 
 /// The versions with these fetch sequences, which are nearly always the ones
 /// wanted; a list of the versions themselves takes longer to parse than to
-/// answer. Where ids lie far apart they are named too. `None` for no version.
-fn texts_statement(table: &str, object_type: &str, heads: &[Head]) -> Option<String> {
+/// answer. Where they are few of their range, the ids are named too. `None` for
+/// no version.
+fn texts_statement(
+    (table, object_type): (&str, &str),
+    heads: &[Head],
+    few: bool,
+) -> Option<String> {
     let (first, last) = (heads.first()?.0, heads.last()?.0);
     let object_type = literal(object_type);
     // A version ends in its fetch sequence.
@@ -290,7 +305,7 @@ fn texts_statement(table: &str, object_type: &str, heads: &[Head]) -> Option<Str
     sequences.sort_unstable();
     sequences.dedup();
     let sequences = list(sequences.into_iter());
-    let ids = if are_far_apart(heads) {
+    let ids = if few {
         format!(
             " AND object_id IN ({})",
             list(heads.iter().map(|head| head.0))
@@ -303,15 +318,6 @@ fn texts_statement(table: &str, object_type: &str, heads: &[Head]) -> Option<Str
          AND object_id >= {first} AND object_id <= {last}{ids} \
          AND fetch_sequence IN ({sequences})"
     ))
-}
-
-/// Whether reading the whole range of ids would be a waste.
-pub(crate) fn are_far_apart(heads: &[Head]) -> bool {
-    let (Some(first), Some(last)) = (heads.first(), heads.last()) else {
-        return false;
-    };
-    let count = u64::try_from(heads.len()).unwrap_or(u64::MAX);
-    last.0.saturating_sub(first.0) / 256 > count
 }
 
 /// Numbers for an `IN`. An empty one matches nothing.

@@ -22,9 +22,6 @@ pub(crate) struct Renderer<'l> {
     wanted: Option<HashSet<&'l str>>,
 }
 
-/// A member of an object: key and value with their quotation marks.
-type Member<'a> = (&'a str, &'a str);
-
 impl<'l> Renderer<'l> {
     pub(crate) fn new(layout: &'l Layout, wanted: Option<&'l [String]>) -> Self {
         Self {
@@ -47,35 +44,45 @@ impl<'l> Renderer<'l> {
         }
     }
 
-    /// `None` where it meets what only a JSON parser reads.
+    /// Copies what stays as it is in runs of members; `None` where it meets
+    /// what only a JSON parser reads.
     fn copy(&mut self, stored: &str, out: &mut String) -> Option<()> {
         self.finder.start_row();
-        let mut rest = stored.strip_prefix('{')?;
-        while rest != "}" {
-            let ((key, value), behind) = member(rest)?;
-            rest = behind;
-            let name = unquoted(key)?;
+        // Not copied yet. As if a member had ended before the brace.
+        let mut run = 0..0;
+        let mut at = stored.strip_prefix('{').map(|_| 1)?;
+        while stored.get(at..)? != "}" {
+            let Member { key, value } = Member::at(stored, at)?;
+            at = value.end;
+            // An escaped name is not looked for.
+            let name = key.plain(stored)?;
             if !self.wants(name) {
                 continue;
             }
-            let kind = self
-                .finder
-                .place(name.as_bytes())
-                .and_then(|place| self.layout.columns.get(place))
-                .map(|column| column.kind);
-            out.push(if out.is_empty() { '{' } else { ',' });
-            out.push_str(key);
-            out.push(':');
-            match kind.map(|kind| (kind, unquoted(value))) {
-                Some((kind, Some(text))) => write(kind, text, value, out),
-                _ => out.push_str(value),
+            if run.end + 1 != key.start {
+                out.push_str(stored.get(run)?);
+                out.push(if out.is_empty() { '{' } else { ',' });
+                run = key.start..key.start;
+            }
+            run.end = value.end;
+            let kind = self.kind(name).filter(|kind| !kind.is_text_in_json());
+            if let (Some(kind), Some(text)) = (kind, value.plain(stored)) {
+                out.push_str(stored.get(run.start..value.start)?);
+                write(kind, text, value.quoted(stored)?, out);
+                run = at..at;
             }
         }
+        out.push_str(stored.get(run)?);
         if out.is_empty() {
             out.push('{');
         }
         out.push('}');
         Some(())
+    }
+
+    fn kind(&mut self, name: &str) -> Option<ColumnType> {
+        let place = self.finder.place(name.as_bytes())?;
+        Some(self.layout.columns.get(place)?.kind)
     }
 
     /// The same by a JSON parser.
@@ -98,37 +105,63 @@ impl<'l> Renderer<'l> {
     }
 }
 
-/// The first member of what follows an object's brace or a member, and what is
-/// behind it.
-fn member(text: &str) -> Option<(Member<'_>, &str)> {
-    let text = text.strip_prefix(',').unwrap_or(text);
-    let (key, rest) = string(text)?;
-    let (value, rest) = string(rest.strip_prefix(':')?)?;
-    Some(((key, value), rest))
+/// A member of an object.
+struct Member {
+    key: Text,
+    value: Text,
 }
 
-/// A JSON string at the front, with its quotation marks, and what is behind.
-fn string(text: &str) -> Option<(&str, &str)> {
-    let bytes = text.as_bytes();
-    if bytes.first() != Some(&b'"') {
-        return None;
-    }
-    let mut from = 1;
-    loop {
-        let at = from + memchr::memchr2(b'"', b'\\', bytes.get(from..)?)?;
-        if bytes.get(at) == Some(&b'"') {
-            return text.split_at_checked(at + 1);
+impl Member {
+    /// The one that begins there, or behind the comma that is there.
+    fn at(object: &str, at: usize) -> Option<Self> {
+        let bytes = object.as_bytes();
+        let key = Text::at(bytes, at + usize::from(bytes.get(at) == Some(&b',')))?;
+        if bytes.get(key.end) != Some(&b':') {
+            return None;
         }
-        from = at + 2;
+        let value = Text::at(bytes, key.end + 1)?;
+        Some(Self { key, value })
     }
 }
 
-/// What is between the quotation marks; `None` where something is escaped.
-fn unquoted(text: &str) -> Option<&str> {
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    memchr::memchr(b'\\', inner.as_bytes())
-        .is_none()
-        .then_some(inner)
+/// A JSON string: where it is, with its quotation marks.
+struct Text {
+    start: usize,
+    end: usize,
+    is_escaped: bool,
+}
+
+impl Text {
+    fn at(bytes: &[u8], start: usize) -> Option<Self> {
+        if bytes.get(start) != Some(&b'"') {
+            return None;
+        }
+        let mut is_escaped = false;
+        let mut from = start + 1;
+        loop {
+            let at = from + memchr::memchr2(b'"', b'\\', bytes.get(from..)?)?;
+            if bytes.get(at) == Some(&b'"') {
+                let end = at + 1;
+                return Some(Self {
+                    start,
+                    end,
+                    is_escaped,
+                });
+            }
+            is_escaped = true;
+            from = at + 2;
+        }
+    }
+
+    /// What is between the quotation marks; `None` where something is escaped.
+    fn plain<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let inner = text.get(self.start + 1..self.end - 1)?;
+        (!self.is_escaped).then_some(inner)
+    }
+
+    fn quoted<'a>(&self, text: &'a str) -> Option<&'a str> {
+        text.get(self.start..self.end)
+    }
 }
 
 /// Writes a value as JSON of its type; `quoted` is the text as JSON.
@@ -138,10 +171,7 @@ fn write(kind: ColumnType, text: &str, quoted: &str, out: &mut String) {
         ColumnType::Number => matches!(number(text), Parsed::Same(_)),
         ColumnType::Identifier => matches!(integer(text), Parsed::Same(_)),
         ColumnType::Boolean => matches!(boolean(text), Parsed::Same(_)),
-        ColumnType::Text | ColumnType::Date | ColumnType::Time => {
-            out.push_str(quoted);
-            return;
-        }
+        ColumnType::Text | ColumnType::Date | ColumnType::Time => false,
     };
     if is_plain {
         out.push_str(text);

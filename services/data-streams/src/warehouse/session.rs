@@ -6,7 +6,7 @@
 use std::{fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
-use clickhouse::{Client, Compression, insert_formatted::CompressedData};
+use clickhouse::{Client, Compression, insert_formatted::CompressedData, query::Query};
 use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
@@ -84,10 +84,31 @@ impl Session {
         &self.client
     }
 
+    /// A query of records, of which many may run at once: on one thread each,
+    /// answered while it is read instead of when it has been written to a file,
+    /// and planned in the old way, which takes a millisecond less.
+    pub(crate) fn records(&self, statement: &str) -> Query {
+        self.client
+            .query_raw(statement)
+            .with_setting("max_threads", "1")
+            .with_setting("wait_end_of_query", "0")
+            .with_setting("enable_analyzer", "0")
+    }
+
     /// Runs a statement without rows. Question marks in it are themselves.
     pub(crate) async fn execute(&self, action: &'static str, statement: &str) -> Result<(), Error> {
-        self.within(action, self.client.query_raw(statement).execute())
+        self.execute_within(action, statement, STATEMENT_LIMIT)
             .await
+    }
+
+    /// The same for a statement that may take longer.
+    pub(crate) async fn execute_within(
+        &self,
+        action: &'static str,
+        statement: &str,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        bounded(action, limit, self.client.query_raw(statement).execute()).await
     }
 
     /// Bounds a request in time and says what it was for.
@@ -96,13 +117,7 @@ impl Session {
         action: &'static str,
         request: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(STATEMENT_LIMIT, request).await {
-            Ok(outcome) => outcome.during(action),
-            Err(_) => Err(Error::TimedOut {
-                action,
-                seconds: STATEMENT_LIMIT.as_secs(),
-            }),
-        }
+        bounded(action, STATEMENT_LIMIT, request).await
     }
 
     /// Inserts one block of Native bytes, given in pieces; the same token
@@ -139,6 +154,20 @@ impl Session {
             insert.end().await
         })
         .await
+    }
+}
+
+async fn bounded<T>(
+    action: &'static str,
+    limit: Duration,
+    request: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, request).await {
+        Ok(outcome) => outcome.during(action),
+        Err(_) => Err(Error::TimedOut {
+            action,
+            seconds: limit.as_secs(),
+        }),
     }
 }
 
