@@ -12,6 +12,7 @@ mod finder;
 mod query;
 mod render;
 mod session;
+mod spacing;
 
 mod layout;
 mod merges;
@@ -31,7 +32,7 @@ use std::{
 
 use async_trait::async_trait;
 use schemas::{Definitions, FullPass};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 #[doc(hidden)]
 pub use self::block::Encoder;
@@ -44,8 +45,8 @@ use self::{
     export::Export,
     layout::Layout,
     names::{CHANGES, DESTINATION, META, OBJECT_TYPE, checked, qualified, quoted, raw_database},
-    query::Spacing,
     session::Session,
+    spacing::Spacing,
 };
 use crate::ingest::{Block, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target};
 
@@ -59,6 +60,8 @@ pub struct Warehouse {
     session: Session,
     /// By database and table: what blocks are encoded for.
     layouts: Mutex<HashMap<(String, String), Known>>,
+    /// For each page that is read at once: 32 clients get a third more so.
+    pages: Semaphore,
     /// By destination and object type: what the last page has shown.
     spacings: Mutex<HashMap<(String, String), Arc<Spacing>>>,
 }
@@ -75,6 +78,7 @@ impl Warehouse {
         Self {
             session: Session::new(settings),
             layouts: Mutex::default(),
+            pages: Semaphore::new(query::pages_at_once()),
             spacings: Mutex::default(),
         }
     }
@@ -105,6 +109,8 @@ impl Warehouse {
         };
         let place = (destination, object_type);
         let spacing = self.spacing(place);
+        // INVARIANT: it is never closed.
+        let _turn = self.pages.acquire().await.ok();
         query::page(&self.session, place, (&layout, &spacing), filter)
             .await
             .map(Some)

@@ -11,9 +11,10 @@ use super::{
     error::{During as _, Error},
     layout::Layout,
     names::{CHANGES, literal, qualified, raw_database},
-    query::{Filter, Head, Record, Spacing, heads, record, texts},
+    query::{Filter, Head, Record, heads, record, texts},
     render::Renderer,
     session::Session,
+    spacing::Spacing,
 };
 
 /// Records of one stride; of each of two strides some 60 bytes are in memory at
