@@ -1,6 +1,6 @@
 //! The REST API: what it refuses, and how it says so.
 
-use harness::Stack;
+use harness::{Api, Stack};
 use serde_json::{Value, json};
 
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
@@ -104,28 +104,46 @@ async fn bad_input_is_refused_with_its_reason() {
     assert_eq!(api.get("/v1/connections").await["connections"], json!([]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
-    let stack = Stack::with(450, 10).start().await;
-    stack.first_sync(json!({})).await;
-    stack.matches_truth("contacts").await;
-    let api = stack.api();
+/// Ids on all pages of a query, with whether they are archived.
+async fn paged(api: &Api, query: &str) -> Vec<(u64, bool)> {
+    let route = format!("/v1/connections/default/records/contacts?{query}");
     let mut ids = Vec::new();
-    let mut path = "/v1/connections/default/records/contacts?limit=100&properties=email".to_owned();
+    let mut path = route.clone();
     loop {
         let page = api.get(&path).await;
         for record in page["results"].as_array().unwrap() {
-            assert_eq!(record["archived"], false);
-            ids.push(record["id"].as_str().unwrap().parse::<u64>().unwrap());
+            let id = record["id"].as_str().unwrap().parse().unwrap();
+            ids.push((id, record["archived"].as_bool().unwrap()));
         }
         let Some(after) = page["paging"]["next"]["after"].as_str() else {
-            break;
+            return ids;
         };
-        path = format!(
-            "/v1/connections/default/records/contacts?limit=100&properties=email&after={after}"
-        );
+        path = format!("{route}&after={after}");
     }
-    assert_eq!(ids, stack.simulator.portal().ids("contacts"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
+    let stack = Stack::with(450, 10).start().await;
+    // More in a row than a small page reads at once.
+    let portal = stack.simulator.portal();
+    for id in portal.ids("contacts").iter().skip(100).take(40) {
+        portal.archive("contacts", *id).unwrap();
+    }
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    let api = stack.api();
+    let ids = portal.ids("contacts");
+    for limit in [100, 7] {
+        let live = paged(api, &format!("limit={limit}&properties=email")).await;
+        assert!(live.iter().all(|(_, archived)| !archived));
+        assert_eq!(live.iter().map(|it| it.0).collect::<Vec<_>>(), ids);
+    }
+    let all = paged(api, "limit=100&archived=any").await;
+    assert_eq!(all.len(), 450);
+    let archived: Vec<_> = all.into_iter().filter(|it| it.1).collect();
+    assert!(archived.len() >= 40);
+    assert_eq!(paged(api, "limit=7&archived=true").await, archived);
 
     let first = ids[0];
     let record = api
