@@ -135,15 +135,15 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
     let api = stack.api();
     let ids = portal.ids("contacts");
     for limit in [100, 7] {
-        let live = paged(api, &format!("limit={limit}&properties=email")).await;
+        let live = paged(&api, &format!("limit={limit}&properties=email")).await;
         assert!(live.iter().all(|(_, archived)| !archived));
         assert_eq!(live.iter().map(|it| it.0).collect::<Vec<_>>(), ids);
     }
-    let all = paged(api, "limit=100&archived=any").await;
+    let all = paged(&api, "limit=100&archived=any").await;
     assert_eq!(all.len(), 450);
     let archived: Vec<_> = all.into_iter().filter(|it| it.1).collect();
     assert!(archived.len() >= 40);
-    assert_eq!(paged(api, "limit=7&archived=true").await, archived);
+    assert_eq!(paged(&api, "limit=7&archived=true").await, archived);
 
     let first = ids[0];
     let record = api

@@ -56,6 +56,11 @@ pub struct KafkaArgs {
     /// `batch.size`). What a promise rests on cannot be set.
     #[arg(long, env, value_delimiter = ',', value_parser = setting)]
     pub kafka_producer_settings: Vec<(String, String)>,
+
+    /// The same for consumers (`fetch.message.max.bytes`, `fetch.max.bytes`,
+    /// `queued.max.messages.kbytes`).
+    #[arg(long, env, value_delimiter = ',', value_parser = setting)]
+    pub kafka_consumer_settings: Vec<(String, String)>,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -131,23 +136,27 @@ impl KafkaArgs {
     pub fn consumer(&self, client_id: &str, group: &str) -> ClientConfig {
         let mut config = self.client(client_id);
         config
-            .set("group.id", group)
-            .set("isolation.level", "read_committed")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "50")
             // Compressed, so that one answer of the broker is several times as
             // much in memory; it comes on top of what is queued. A message
             // larger than these is fetched all the same.
             .set("fetch.message.max.bytes", (512 * 1024).to_string())
             .set("fetch.max.bytes", (2 * 1024 * 1024).to_string())
-            .set("receive.message.max.bytes", (100 * 1024 * 1024).to_string())
             .set("queued.max.messages.kbytes", (8 * 1024).to_string())
             // Once the queue is full, librdkafka fetches no more for a second,
             // however soon it is empty: 18,000 records/s instead of 60,000.
             .set("fetch.queue.backoff.ms", "5");
+        for (key, value) in &self.kafka_consumer_settings {
+            config.set(key, value);
+        }
+        config
+            .set("group.id", group)
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("receive.message.max.bytes", (100 * 1024 * 1024).to_string());
         config
     }
 }

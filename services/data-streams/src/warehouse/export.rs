@@ -21,9 +21,8 @@ use super::{
 /// once.
 const STRIDE: usize = 16_384;
 
-/// Records that are handed over together: about as many as the allocator has at
-/// hand, as more than 64 KiB come fresh from the system each time.
-const HANDFUL: usize = 40;
+/// Records that are handed over together.
+const HANDFUL: usize = 256;
 
 /// Records whose properties are asked for one by one.
 const NAMED: usize = 1_000;

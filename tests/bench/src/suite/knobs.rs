@@ -19,7 +19,7 @@ enum Knob {
 }
 
 /// Each with values around its default, which stands alone in the first row.
-const KNOBS: [(Knob, &[&str]); 6] = [
+const KNOBS: [(Knob, &[&str]); 7] = [
     (
         Knob::DataStreams("BATCH_ROWS"),
         &["2500", "5000", "20000", "40000"],
@@ -39,6 +39,13 @@ const KNOBS: [(Knob, &[&str]); 6] = [
             "linger.ms=25",
         ],
     ),
+    (
+        Knob::DataStreams("KAFKA_CONSUMER_SETTINGS"),
+        &[
+            "fetch.message.max.bytes=262144,fetch.max.bytes=1048576",
+            "fetch.message.max.bytes=1048576,fetch.max.bytes=4194304",
+        ],
+    ),
     (Knob::Worker("LANES"), &["1", "4", "32"]),
 ];
 
@@ -46,7 +53,7 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
     let contacts: u32 = scale.of(500, 100_000, 300_000);
     let usual = measure(servers, System::of(contacts), contacts).await?;
     let mut readings = rows("defaults", &usual, None);
-    for (knob, values) in KNOBS.iter().take(scale.of(1, 6, 6)) {
+    for (knob, values) in KNOBS.iter().take(scale.of(1, 7, 7)) {
         for value in values.iter().take(scale.of(1, 9, 9)) {
             let builder = System::of(contacts);
             let (name, builder) = match knob {
