@@ -54,6 +54,9 @@ use crate::ingest::{Block, Encoded, Place, Row, Store, StoreError, StoreErrorKin
 /// read; another process may have changed them.
 const LAYOUT_AGE: Duration = Duration::from_secs(5);
 
+/// For how long a page waits for others that are read.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
+
 /// The warehouse.
 #[derive(Debug)]
 pub struct Warehouse {
@@ -109,8 +112,11 @@ impl Warehouse {
         };
         let place = (destination, object_type);
         let spacing = self.spacing(place);
-        // INVARIANT: it is never closed.
-        let _turn = self.pages.acquire().await.ok();
+        let turn = tokio::time::timeout(TURN_LIMIT, self.pages.acquire()).await;
+        let _turn = turn.map_err(|_elapsed| Error::TimedOut {
+            action: "wait for other pages",
+            seconds: TURN_LIMIT.as_secs(),
+        })?;
         query::page(&self.session, place, (&layout, &spacing), filter)
             .await
             .map(Some)
