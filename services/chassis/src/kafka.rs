@@ -107,9 +107,7 @@ impl KafkaArgs {
     pub fn producer(&self, client_id: &str) -> ClientConfig {
         let mut config = self.client(client_id);
         config.set("compression.type", "lz4").set("linger.ms", "5");
-        for (key, value) in &self.kafka_producer_settings {
-            config.set(key, value);
-        }
+        config.extend(self.kafka_producer_settings.iter().cloned());
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -146,9 +144,7 @@ impl KafkaArgs {
             // Once the queue is full, librdkafka fetches no more for a second,
             // however soon it is empty: 18,000 records/s instead of 60,000.
             .set("fetch.queue.backoff.ms", "5");
-        for (key, value) in &self.kafka_consumer_settings {
-            config.set(key, value);
-        }
+        config.extend(self.kafka_consumer_settings.iter().cloned());
         config
             .set("group.id", group)
             .set("isolation.level", "read_committed")

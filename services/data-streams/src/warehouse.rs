@@ -150,8 +150,8 @@ impl Warehouse {
     }
 
     /// Merges the parts of tables that nothing fills any more, so that reads need
-    /// not; returns how many tables.
-    pub async fn merge_at_rest(&self) -> Result<usize, Error> {
+    /// not.
+    pub async fn merge_at_rest(&self) -> Result<(), Error> {
         merges::merge(&self.session).await
     }
 

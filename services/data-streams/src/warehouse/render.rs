@@ -107,31 +107,31 @@ impl<'l> Renderer<'l> {
 
 /// A member of an object.
 struct Member {
-    key: Text,
-    value: Text,
+    key: JsonString,
+    value: JsonString,
 }
 
 impl Member {
     /// The one that begins there, or behind the comma that is there.
     fn at(object: &str, at: usize) -> Option<Self> {
         let bytes = object.as_bytes();
-        let key = Text::at(bytes, at + usize::from(bytes.get(at) == Some(&b',')))?;
+        let key = JsonString::at(bytes, at + usize::from(bytes.get(at) == Some(&b',')))?;
         if bytes.get(key.end) != Some(&b':') {
             return None;
         }
-        let value = Text::at(bytes, key.end + 1)?;
+        let value = JsonString::at(bytes, key.end + 1)?;
         Some(Self { key, value })
     }
 }
 
 /// A JSON string: where it is, with its quotation marks.
-struct Text {
+struct JsonString {
     start: usize,
     end: usize,
     is_escaped: bool,
 }
 
-impl Text {
+impl JsonString {
     fn at(bytes: &[u8], start: usize) -> Option<Self> {
         if bytes.get(start) != Some(&b'"') {
             return None;

@@ -19,7 +19,7 @@ enum Knob {
 }
 
 /// Each with values around its default, which stands alone in the first row.
-const KNOBS: [(Knob, &[&str]); 7] = [
+const KNOBS: &[(Knob, &[&str])] = &[
     (
         Knob::DataStreams("BATCH_ROWS"),
         &["2500", "5000", "20000", "40000"],
@@ -53,8 +53,8 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
     let contacts: u32 = scale.of(500, 100_000, 300_000);
     let usual = measure(servers, System::of(contacts), contacts).await?;
     let mut readings = rows("defaults", &usual, None);
-    for (knob, values) in KNOBS.iter().take(scale.of(1, 7, 7)) {
-        for value in values.iter().take(scale.of(1, 9, 9)) {
+    for (knob, values) in KNOBS.iter().take(scale.of(1, KNOBS.len(), KNOBS.len())) {
+        for value in values.iter().take(scale.of(1, values.len(), values.len())) {
             let builder = System::of(contacts);
             let (name, builder) = match knob {
                 Knob::Worker(name) => (name, builder.worker(name, value)),
