@@ -49,7 +49,7 @@ test: ## Every test, over real servers on free ports; each benchmark once, on li
 	@$(NATIVE) python -c ''
 	@$(NATIVE) install-sdk
 	cargo build --workspace --bins $(INJECTION)
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --workspace $(INJECTION)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --workspace $(INJECTION)
 	@# Each benchmark once, on little: that it works, not how fast.
 	$${CARGO_TARGET_DIR:-target}/debug/bench --size tiny --runs 1
 

@@ -24,7 +24,34 @@ settings() {
     [ -n "$HUBSPOT_ACCESS_TOKEN" ] || DEMO=yes
 }
 
-http_ok() { curl -fsS --max-time 2 -o /dev/null "$1"; }
+# One request: prints the answer's body, and is 22 where its status is a failure.
+# By curl where it is there, else by Node, which the native stack needs anyway.
+request() { # seconds method url body header...
+    local seconds=$1 method=$2 url=$3 body=$4
+    shift 4
+    if command -v curl >/dev/null; then
+        curl -sS --fail-with-body --max-time "$seconds" -X "$method" "$url" \
+            ${body:+--data-raw "$body"} "${@/#/-H}"
+        return
+    fi
+    node -e '
+        const [seconds, method, url, body, ...lines] = process.argv.slice(1);
+        const headers = lines.map((line) => line.split(": "));
+        const signal = AbortSignal.timeout(1000 * seconds);
+        fetch(url, { method, headers, body: body || undefined, signal }).then(
+            async (answer) => {
+                process.stdout.write(await answer.text());
+                process.exitCode = answer.ok ? 0 : 22;
+            },
+            (error) => {
+                console.error(String(error.cause ?? error));
+                process.exitCode = 7;
+            },
+        );
+    ' "$seconds" "$method" "$url" "$body" "$@"
+}
+
+http_ok() { request 2 GET "$1" "" >/dev/null; }
 
 # The same password at every start, readable by this user only.
 writer_password() {
@@ -58,14 +85,14 @@ reader_grants() { # folder of the store
 }
 
 api() { # method path [body]
-    local arguments=(-sS --max-time 30 -X "$1" "$API$2" -H 'content-type: application/json')
-    [ -z "${API_TOKEN:-}" ] || arguments+=(-H "authorization: Bearer $API_TOKEN")
-    [ $# -lt 3 ] || arguments+=(-d "$3")
-    curl "${arguments[@]}"
+    local headers=('content-type: application/json')
+    [ -z "${API_TOKEN:-}" ] || headers+=("authorization: Bearer $API_TOKEN")
+    # A refusal is an answer, too.
+    request 30 "$1" "$API$2" "${3:-}" "${headers[@]}" || [ $? = 22 ]
 }
 
 sql_as_reader() { # query
-    curl -fsS --max-time 10 "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader" -d "$1"
+    request 10 POST "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader" "$1"
 }
 
 # A connection that exists is left as its user wants it: started or stopped.
@@ -87,7 +114,7 @@ show_progress() {
         sleep 1
     done
     for _ in $(seq 60); do
-        rows=$(sql_as_reader "SELECT (SELECT count() FROM $destination.contacts_all), (SELECT count() FROM $destination.companies_all)" 2>/dev/null || true)
+        rows=$(sql_as_reader "SELECT (SELECT count() FROM $destination.contacts_all), (SELECT count() FROM $destination.companies_all)" 2>/dev/null) || rows=""
         [ "$rows" = "$last" ] && [ -n "$rows" ] && break
         last=$rows
         [ -z "$rows" ] || say "stored so far: contacts and companies: $(echo "$rows" | tr '\t' ' ')"

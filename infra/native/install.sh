@@ -120,7 +120,6 @@ check_prerequisites() {
     command -v mvn >/dev/null || missing+=("mvn: install Maven")
     command -v node >/dev/null || missing+=("node: install Node.js")
     command -v npm >/dev/null || missing+=("npm: install npm")
-    command -v curl >/dev/null || missing+=("curl: install curl")
     newest_java >/dev/null 2>&1 || missing+=("java: install Java 21 or newer, or set JAVA_HOME to one")
     [ ${#missing[@]} -eq 0 ] && return
     printf 'missing: %s\n' "${missing[@]}" >&2
@@ -132,4 +131,6 @@ install_servers() {
     install_once "$(kafka_home)" install_kafka
     install_once "$(registry_home)" install_registry
     install_once "$(clickhouse_home)" install_clickhouse
+    run_once kafka "$(kafka_home)"
+    run_once registry "$(registry_home)"
 }

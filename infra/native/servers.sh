@@ -27,6 +27,31 @@ become() {
     exec env -i PATH="$PATH" HOME="$HOME" LANG=C.UTF-8 "$@"
 }
 
+# Lets a server run once for a moment. As it ends, its Java writes down the
+# classes that it has loaded, beside the installation, and later ones start in
+# half the time; another Java makes that file anew. Nothing depends on it.
+run_once() { # kind home
+    [ -f "$2.jsa" ] && return
+    local data port pid tries=0
+    say "running $1 for a moment (once), so that it starts faster"
+    data=$(mktemp -d)
+    port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => {
+        console.log(s.address().port); s.close(); })')
+    "run_$1" --data "$data" --port "$port" >"$data/server.log" 2>&1 &
+    pid=$!
+    until (echo >"/dev/tcp/127.0.0.1/$port") 2>/dev/null || ! kill -0 "$pid" 2>/dev/null ||
+        [ $((tries += 1)) -gt 600 ]; do
+        sleep 0.1
+    done
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    rm -rf "$data"
+}
+
+# As Kafka's own command makes one, which needs a Java of its own for it: 16
+# bytes in the letters of URLs.
+random_uuid() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '='; }
+
 run_kafka() {
     options data port controller-port proxied join -- "$@"
     local data=${option[data]} port=${option[port]} controller cluster=""
@@ -38,9 +63,10 @@ run_kafka() {
         cluster=$(sed -n 's/^cluster.id=//p' "${option[join]}/log/meta.properties")
         controller=$(sed -n 's/^controller.quorum.voters=.*://p' "${option[join]}/server.properties")
     fi
-    local java config="$data/server.properties" lib
+    local java config="$data/server.properties" lib archive
     java=$(newest_java)
     install_once "$(kafka_home)" install_kafka
+    archive="-XX:SharedArchiveFile=$(kafka_home).jsa"
     lib="$(kafka_home)/lib/*"
     mkdir -p "$data/log"
     # Further listeners, LISTEN:ADVERTISED, for clients that come by a proxy.
@@ -76,10 +102,11 @@ offsets.retention.minutes=525600
 log.cleaner.dedupe.buffer.size=16777216
 END
     if [ ! -f "$data/log/meta.properties" ]; then
-        "$java" -cp "$lib" kafka.tools.StorageTool format -c "$config" \
-            -t "${cluster:-$("$java" -cp "$lib" kafka.tools.StorageTool random-uuid)}" >/dev/null
+        "$java" "$archive" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$lib" \
+            kafka.tools.StorageTool format -c "$config" -t "${cluster:-$(random_uuid)}" >/dev/null
     fi
-    become "$java" -Xms256m -Xmx256m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC \
+    become "$java" "$archive" -XX:+AutoCreateSharedArchive \
+        -Xms256m -Xmx256m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$lib" kafka.Kafka "$config"
 }
 
@@ -91,7 +118,8 @@ run_registry() {
     install_once "$home" install_registry
     mkdir -p "$data"
     # No write delay: an id that a client has been given outlives a crash.
-    become "$java" -Xmx192m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
+    become "$java" "-XX:SharedArchiveFile=$home.jsa" -XX:+AutoCreateSharedArchive \
+        -Xmx192m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
         -Dapicurio.storage.kind=sql \
         "-Dapicurio.datasource.url=jdbc:h2:file:$(cd "$data" && pwd)/registry;WRITE_DELAY=0" \
         -Dapicurio.datasource.jdbc.initial-size=1 -Dapicurio.datasource.jdbc.min-size=1 \
@@ -102,22 +130,24 @@ run_registry() {
 }
 
 run_clickhouse() {
-    options data port tcp-port writer-password reader-password keep-free -- "$@"
-    local data=${option[data]} home grants
+    options data port tcp-port writer-password reader-password disk-size -- "$@"
+    local data=${option[data]} home grants disk=()
     home=$(clickhouse_home)
     install_once "$home" install_clickhouse
     mkdir -p "$data/store"
     data=$(cd "$data" && pwd)
     touch "$data/users.xml"
     chmod 600 "$data/users.xml"
-    sed -e "s,@DATA@,$data,g" -e "s,@KEEP_FREE@,${option["keep-free"]:-16777216},g" \
-        "$NATIVE/clickhouse/config.xml" >"$data/config.xml"
+    sed "s,@DATA@,$data,g" "$NATIVE/clickhouse/config.xml" >"$data/config.xml"
     grants=$(reader_grants "$data/store" | tr -d '\n')
     clickhouse_users "${option["writer-password"]}" "${option["reader-password"]:-reader}" \
         "$grants" >"$data/users.xml"
+    # A disk in memory that nobody else sees, and that ends with the process.
+    [ -z "${option["disk-size"]:-}" ] || disk=(unshare --user --map-root-user --mount
+        sh -c 'mount -t tmpfs -o "size=$0" tmpfs store && exec "$@"' "${option["disk-size"]}")
     # The launcher lets the server open files of this folder only.
     cd "$data"
-    become CHDB_LIB="$home/libchdb.so" "$home/launcher" --path "$data/store" \
+    become CHDB_LIB="$home/libchdb.so" "${disk[@]}" "$home/launcher" --path "$data/store" \
         --config-file "$data/config.xml" --listen_host 127.0.0.1 \
         --http_port "${option[port]}" --tcp_port "${option["tcp-port"]:-$((option[port] + 1))}"
 }

@@ -174,7 +174,7 @@ status() {
     for name in kafka registry clickhouse hubspot-sim worker data-streams; do
         [ "$name$DEMO" = hubspot-sim ] && continue
         if pid=$(pid_of "$name"); then
-            echo "$name: running, pid $pid, since $(ps -o lstart= -p "$pid")"
+            echo "$name: running, pid $pid, since $(date -r "$PIDS/$name")"
         elif [ -f "$PIDS/$name" ]; then
             echo "$name: died; the end of $LOGS/$name.log:"
             tail -n 5 "$LOGS/$name.log" | sed 's/^/    /'

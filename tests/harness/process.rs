@@ -12,6 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Sends a signal, by the shell's own command; whether the process took it.
+fn send(signal: &str, pid: u32) -> bool {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid.to_string()])
+        .status();
+    sent.expect("a shell runs").success()
+}
+
 /// A running process.
 #[derive(Debug)]
 pub struct Process {
@@ -82,11 +90,11 @@ impl Process {
 
     /// Sends a signal by name (`TERM`, `STOP`, `CONT`).
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", signal, &self.child.id().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success(), "{} takes SIG{signal}", self.name);
+        assert!(
+            send(signal, self.child.id()),
+            "{} takes SIG{signal}",
+            self.name
+        );
     }
 
     /// SIGKILL, and waits for the end.
@@ -108,7 +116,7 @@ impl Process {
                 let _unheard = ended.send(child.wait());
             });
             let Ok(status) = end.recv_timeout(limit) else {
-                let _ended = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                send("KILL", pid);
                 panic!("{} has not ended {limit:?} after SIGTERM", self.name);
             };
             let status = status.expect("the end is seen");

@@ -52,15 +52,6 @@ impl Server {
         self.process.kill();
         *self = start(&self.kind, &self.data, self.port, &self.more);
     }
-
-    /// As [`Server::restart`], with one of its options set anew.
-    pub fn restart_with(&mut self, option: &str, value: &str) {
-        if let Some(place) = self.more.iter().position(|it| it == option) {
-            self.more.drain(place..place + 2);
-        }
-        self.more.extend([option.to_owned(), value.to_owned()]);
-        self.restart();
-    }
 }
 
 /// A Kafka and a registry: those that all scenarios share, or a scenario's own,
@@ -257,19 +248,19 @@ pub fn registry(data: &Path) -> Server {
     start("registry", data, free_port(), &[])
 }
 
-/// Starts a ClickHouse of its own, whose user `writer` has that password.
-pub fn clickhouse(data: &Path, writer_password: &str) -> Server {
-    start(
-        "clickhouse",
-        data,
-        free_port(),
-        &[
-            "--tcp-port".to_owned(),
-            free_port().to_string(),
-            "--writer-password".to_owned(),
-            writer_password.to_owned(),
-        ],
-    )
+/// Starts a ClickHouse of its own, whose user `writer` has that password; on a
+/// disk of so many bytes where one is asked for.
+pub fn clickhouse(data: &Path, writer_password: &str, disk: Option<u64>) -> Server {
+    let mut options = vec![
+        "--tcp-port".to_owned(),
+        free_port().to_string(),
+        "--writer-password".to_owned(),
+        writer_password.to_owned(),
+    ];
+    if let Some(bytes) = disk {
+        options.extend(["--disk-size".to_owned(), bytes.to_string()]);
+    }
+    start("clickhouse", data, free_port(), &options)
 }
 
 /// Starts a server on a port and data folder that it had before, or anew.

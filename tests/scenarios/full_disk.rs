@@ -1,32 +1,51 @@
 //! ClickHouse's disk is full for a time: nothing is lost, nothing is called
 //! poison, and what is stored already is served.
 
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{ErrorKind, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
 
-use harness::{Stack, eventually, servers::wait_for};
+use harness::{Stack, eventually};
 
 use crate::load::{self, Load};
 
-/// More than any disk has, in bytes.
-const ALL_OF_IT: &str = "1152921504606846976";
+/// Room for the first sync, and for what ClickHouse keeps free.
+const SIZE: u64 = 96 << 20;
 /// How long it may take until the store's refusal is said.
 const SAID: Duration = Duration::from_secs(30);
 
-/// Has ClickHouse leave so much of its disk free, in bytes.
-fn keeps_free(stack: &mut Stack, bytes: &str) {
-    tokio::task::block_in_place(|| {
-        stack.clickhouse.restart_with("--keep-free", bytes);
-        wait_for(&mut stack.clickhouse);
-    });
+/// A file on ClickHouse's disk, which is mounted for its process alone.
+fn filler(stack: &Stack) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", stack.clickhouse.process.pid()));
+    let store = stack.folder().join("clickhouse/store/filler");
+    root.join(store.strip_prefix("/").expect("an absolute path"))
+}
+
+/// Leaves room for nothing at all.
+fn fill(stack: &Stack) {
+    let mut file = File::create(filler(stack)).expect("a file");
+    // The last bytes take a smaller piece than those before.
+    for size in [1 << 16, 1 << 12, 1] {
+        let piece = vec![0; size];
+        let full = loop {
+            if let Err(error) = file.write(&piece) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_holds_up_loading_and_nothing_else() {
-    let mut stack = Stack::with(900, 20).start().await;
+    let mut stack = Stack::with(900, 20).small_disk(SIZE).start().await;
     let mut load = Load::after_first_sync(&stack).await;
     let newest = "SELECT max(_updated_at) FROM hubspot.contacts";
     load.through(&mut stack, "full disk", async |stack: &mut Stack| {
-        keeps_free(stack, ALL_OF_IT);
+        fill(stack);
         let (api, sql) = (stack.api(), stack.sql());
         // The store is asked again and again, and says why it takes nothing.
         eventually("the full disk is said", SAID, async || {
@@ -38,7 +57,7 @@ async fn a_full_disk_holds_up_loading_and_nothing_else() {
         api.get("/v1/connections/default/records/contacts?limit=5")
             .await;
         assert_eq!(sql.query(newest).await, stored, "nothing is added");
-        keeps_free(stack, "0");
+        std::fs::remove_file(filler(stack)).expect("it is there");
     })
     .await;
     load::nothing_is_doubled(&stack).await;

@@ -1,13 +1,15 @@
 //! HubSpot at its worst, and a clock that is wrong: a sync is late, and
 //! nothing else.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use harness::{
     Stack, Timeline, api::stream, check, eventually, history, history::History, stack::SYNC_LIMIT,
     truth, wrong_clock::WrongClock,
 };
-use hubspot_sim::{Change, Definition, Fault, FaultBody, Kind, Limits, Policy, Portal, Rule};
+use hubspot_sim::{
+    Change, Definition, Fault, FaultBody, Kind, Limits, Policy, Portal, Rule, Simulator,
+};
 use rand::{RngExt as _, rngs::StdRng};
 use serde_json::json;
 
@@ -158,21 +160,26 @@ async fn a_token_revoked_in_a_run_stops_it_and_a_good_one_goes_on_where_it_stood
     stack.matches_truth("contacts").await;
 }
 
-/// The offset from UTC of a place where it is midnight in 35 to 95 seconds.
-fn offset_of_a_late_evening() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = now.map_or(0, |it| it.as_secs());
-    let minute = i64::try_from((seconds + 35).div_ceil(60) % 1_440).unwrap_or(0);
-    let offset = 1_440 - minute;
-    if offset > 720 { offset - 1_440 } else { offset }
+/// How far the portal is from UTC, and how long before its midnight the sync
+/// begins: long enough to spend the day's allowance.
+const FROM_UTC: Duration = Duration::from_hours(5);
+const LATE_EVENING: Duration = Duration::from_secs(20);
+
+/// Moves HubSpot's clock to a late evening of the portal.
+fn until_late_evening(simulator: &Simulator) {
+    let day = Duration::from_hours(24).as_millis();
+    let now = u128::try_from(simulator.clock().now_ms()).unwrap();
+    // Of a place in the west, where midnight comes later.
+    let evening = FROM_UTC.as_millis() + day - LATE_EVENING.as_millis();
+    let left = (evening - now % day) % day;
+    simulator.advance(Duration::from_millis(u64::try_from(left).unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daily_limit_is_waited_out_until_the_accounts_midnight() {
-    let offset = offset_of_a_late_evening();
     let stack = Stack::with(6_000, 10)
         .portal(|portal| {
-            portal.utc_offset_minutes = offset;
+            portal.utc_offset_minutes = -i64::try_from(FROM_UTC.as_secs() / 60).unwrap();
             portal.limits = Limits {
                 daily: Some(40),
                 ..Limits::off()
@@ -181,6 +188,7 @@ async fn the_daily_limit_is_waited_out_until_the_accounts_midnight() {
         .worker("HUBSPOT_RATE_LIMIT", "auto")
         .start()
         .await;
+    until_late_evening(&stack.simulator);
     let api = stack.api();
     api.start("default", json!({"streams": ["contacts"]})).await;
     let connection = api

@@ -81,6 +81,9 @@ async fn killed_at_each_step_of_a_batch_it_loses_and_doubles_nothing() {
         sync(&stack).await;
         is_dead(&mut stack, point);
         lives_again(&mut stack).await;
+        // What comes now is stored by an instance that has the partitions: the
+        // next one, which is to die, finds nothing to do until it is told.
+        load.change(&stack, "alive again").await;
         load::carried_out(&stack).await;
         stack.matches_truth("contacts").await;
     }

@@ -2,12 +2,9 @@
 //!
 //! It must not know what a scenario asserts.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 
 use hubspot_sim::{Config, PortalConfig, Simulator};
@@ -29,7 +26,8 @@ pub struct StackBuilder {
     brokers: u32,
     links: bool,
     parts: bool,
-    clickhouse_data: Option<PathBuf>,
+    /// Size of ClickHouse's disk in bytes; else it writes where all others do.
+    disk: Option<u64>,
 }
 
 impl StackBuilder {
@@ -49,7 +47,7 @@ impl StackBuilder {
             brokers: 0,
             links: false,
             parts: true,
-            clickhouse_data: None,
+            disk: None,
         }
     }
 
@@ -82,10 +80,10 @@ impl StackBuilder {
         self
     }
 
-    /// Has ClickHouse keep its data in a folder that is there already.
+    /// Gives ClickHouse a disk of so many bytes, which the scenario may fill.
     #[must_use]
-    pub fn clickhouse_in(mut self, folder: &Path) -> Self {
-        self.clickhouse_data = Some(folder.to_owned());
+    pub fn small_disk(mut self, bytes: u64) -> Self {
+        self.disk = Some(bytes);
         self
     }
 
@@ -214,10 +212,8 @@ impl StackBuilder {
         for (name, content) in &self.credentials {
             std::fs::write(credentials.join(name), content).unwrap();
         }
-        let clickhouse_data = self
-            .clickhouse_data
-            .clone()
-            .unwrap_or_else(|| folder.path().join("clickhouse"));
+        let data = folder.path().join("clickhouse");
+        let disk = self.disk;
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
             let own = if brokers > 0 {
                 let mut own = Shared::start();
@@ -229,7 +225,7 @@ impl StackBuilder {
                 Shared::get();
                 None
             };
-            let mut clickhouse = servers::clickhouse(&clickhouse_data, WRITER_PASSWORD);
+            let mut clickhouse = servers::clickhouse(&data, WRITER_PASSWORD, disk);
             servers::wait_for(&mut clickhouse);
             (own, clickhouse)
         })
