@@ -137,7 +137,8 @@ impl Api {
         self.get(&format!("/v1/connections/{name}")).await
     }
 
-    /// Waits until `found` says yes of a connection, and returns it.
+    /// Waits until `found` says yes of a connection, and returns it. An instance
+    /// that cannot answer now is asked again.
     pub async fn until(
         &self,
         what: &str,
@@ -149,10 +150,10 @@ impl Api {
         let answer = tokio::time::timeout(
             limit + Duration::from_secs(5),
             eventually(what, limit, async || {
-                let connection = self.connection(name).await;
-                let yes = found(&connection);
-                last.lock().unwrap().clone_from(&connection);
-                yes.then_some(connection)
+                let path = format!("/v1/connections/{name}");
+                let Answer { status, body, .. } = self.send("GET", &path, None).await;
+                last.lock().unwrap().clone_from(&body);
+                (status == 200 && found(&body)).then_some(body)
             }),
         );
         // The last state seen is what a failed wait is understood by.

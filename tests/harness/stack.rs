@@ -287,10 +287,17 @@ impl Stack {
     }
 }
 
-/// Whatever a scenario was about, no secret of its is in a log at its end.
+/// Whatever a scenario was about, no secret of its is in a log at its end. One
+/// that has failed leaves its data and logs where they are.
 impl Drop for Stack {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            let kept = self.keep();
+            #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
+            {
+                eprintln!("--- data and logs are kept in {kept:?}");
+            }
+        } else {
             secrets::assert_absent(self.folder.path(), &self.secrets);
         }
     }

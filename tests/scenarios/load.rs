@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use harness::{Stack, eventually, stack::SYNC_LIMIT};
+use harness::{Stack, api::stream, eventually, stack::SYNC_LIMIT};
 use serde_json::{Value, json};
 
 /// How many records change at a time.
@@ -84,13 +84,9 @@ pub(crate) async fn ask(stack: &Stack, stream: &str) -> Value {
 pub(crate) async fn carried_out(stack: &Stack) {
     for _ in 0..2 {
         let id = ask(stack, "contacts").await;
-        let api = stack.api();
-        eventually("the request is carried out", SYNC_LIMIT, async || {
-            let answer = api.send("GET", "/v1/connections/default", None).await;
-            let stream = harness::api::stream(&answer.body, "contacts");
-            (stream["request_done"] == id).then_some(())
-        })
-        .await;
+        let what = format!("request {id} is carried out");
+        let done = |it: &Value| stream(it, "contacts")["request_done"] == id;
+        stack.api().until(&what, "default", SYNC_LIMIT, done).await;
     }
 }
 

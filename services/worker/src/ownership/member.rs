@@ -127,7 +127,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
     consumer.subscribe(&[&topics.commands])?;
     let leaving = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&leaving);
-    let confirmed = lease.clone();
+    let (confirmed, confirmed_by) = (lease.clone(), lease.clone());
     let thread = std::thread::Builder::new()
         .name("membership".to_owned())
         .spawn(move || {
@@ -140,7 +140,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
                 drop(events.send(Event::Failed(error.to_string())));
                 return;
             }
-            follow(&consumer, &events, &stop);
+            follow(&consumer, &events, &stop, Watch::new(confirmed_by));
             // Dropping the last reference leaves the group.
         })?;
     Ok((
@@ -153,8 +153,42 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
     ))
 }
 
-fn follow(consumer: &Consumer, events: &mpsc::UnboundedSender<Event>, leaving: &AtomicBool) {
+/// Says when membership is no longer certain, and when it is again: no request
+/// starts in between, and nothing else would tell why.
+struct Watch {
+    lease: Lease,
+    is_certain: bool,
+}
+
+impl Watch {
+    fn new(lease: Lease) -> Self {
+        Self {
+            lease,
+            is_certain: false,
+        }
+    }
+
+    fn look(&mut self, consumer: &Consumer) {
+        if self.lease.is_fresh() == self.is_certain {
+            return;
+        }
+        self.is_certain = !self.is_certain;
+        if self.is_certain {
+            tracing::info!("membership is certain");
+        } else if consumer.assignment().is_ok_and(|it| it.count() > 0) {
+            tracing::warn!("membership is uncertain: no request to HubSpot starts");
+        }
+    }
+}
+
+fn follow(
+    consumer: &Consumer,
+    events: &mpsc::UnboundedSender<Event>,
+    leaving: &AtomicBool,
+    mut watch: Watch,
+) {
     while !leaving.load(Ordering::SeqCst) {
+        watch.look(consumer);
         let event = match consumer.poll(Duration::from_millis(100)) {
             None => continue,
             Some(Ok(message)) => Event::Command(CommandMessage {

@@ -138,7 +138,18 @@ impl<S: Source> Task<S> {
         end: RunEnd,
         orders: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
-        let last = self.sink.state().last_run();
+        let state = self.sink.state();
+        let last = state.last_run();
+        tracing::info!(
+            connection = state.connection(),
+            stream = state.stream(),
+            reason = end.reason.as_str(),
+            run_id = end.run_id,
+            request_id = end.request_id,
+            records = last.as_ref().map(|it| it.records),
+            outcome = outcome(&end.outcome),
+            "a run ended"
+        );
         let record = |view: &mut StreamStatus, outcome: &str| {
             view.outcome = Some(outcome.to_owned());
             view.reason = Some(end.reason.as_str().to_owned());
@@ -234,6 +245,16 @@ impl<S: Source> Task<S> {
         let message =
             status::stream_message(shared, committer.partition, state.connection(), view, at);
         committer.post(vec![message])
+    }
+}
+
+/// As it stands in the log.
+fn outcome(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Restarted => "restarted",
+        Outcome::Failed(_) => "failed",
+        Outcome::Closed => "closed",
     }
 }
 
