@@ -41,25 +41,27 @@ fn fill(stack: &Stack) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_holds_up_loading_and_nothing_else() {
-    let mut stack = Stack::with(900, 20).small_disk(SIZE).start().await;
+    let stack = Stack::with(900, 20).small_disk(SIZE).start().await;
     let mut load = Load::after_first_sync(&stack).await;
     let newest = "SELECT max(_updated_at) FROM hubspot.contacts";
-    load.through(&mut stack, "full disk", async |stack: &mut Stack| {
-        fill(stack);
-        let (api, sql) = (stack.api(), stack.sql());
-        // The store is asked again and again, and says why it takes nothing.
-        eventually("the full disk is said", SAID, async || {
-            let answer = api.try_send("GET", "/health/ready", None).await.ok()?;
-            answer.body.to_string().contains("space").then_some(())
-        })
-        .await;
-        let stored = sql.query(newest).await;
-        api.get("/v1/connections/default/records/contacts?limit=5")
-            .await;
-        assert_eq!(sql.query(newest).await, stored, "nothing is added");
-        std::fs::remove_file(filler(stack)).expect("it is there");
+    fill(&stack);
+    load.change(&stack, "full disk").await;
+    load::ask(&stack, "contacts").await;
+    let (api, sql) = (stack.api(), stack.sql());
+    // The store is asked again and again, and says why it takes nothing.
+    eventually("the full disk is said", SAID, async || {
+        let answer = api.try_send("GET", "/health/ready", None).await.ok()?;
+        answer.body.to_string().contains("space").then_some(())
     })
     .await;
+    let stored = sql.query(newest).await;
+    api.get("/v1/connections/default/records/contacts?limit=5")
+        .await;
+    assert_eq!(sql.query(newest).await, stored, "nothing is added");
+    std::fs::remove_file(filler(&stack)).expect("it is there");
+    load.change(&stack, "room again").await;
+    load::carried_out(&stack).await;
+    stack.matches_truth("contacts").await;
     load::nothing_is_doubled(&stack).await;
     let letters = stack.api().get("/v1/dead-letters").await;
     assert_eq!(letters["results"], serde_json::json!([]));
