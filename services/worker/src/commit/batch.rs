@@ -219,7 +219,8 @@ impl Batch {
                 key: stream_key(&checkpoint.connection, &checkpoint.stream),
                 payload: Some(shared.codec.checkpoint(checkpoint)),
             });
-            if let Some(view) = submitted.state.progress(checkpoint, submitted.run.as_ref()) {
+            let (sequence, run) = (submitted.sequence, submitted.run.as_ref());
+            if let Some(view) = submitted.state.progress(sequence, checkpoint, run) {
                 let connection = &checkpoint.connection;
                 messages.push(status::stream_message(
                     shared, partition, connection, view, now,

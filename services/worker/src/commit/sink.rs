@@ -35,6 +35,9 @@ struct Known {
     definitions: Arc<Definitions>,
     run: Option<Run>,
     view: StreamStatus,
+    /// The page that was submitted last when the stream itself changed its
+    /// status, which says no less than that page.
+    shown: u64,
     written_at: Option<Instant>,
 }
 
@@ -79,17 +82,24 @@ impl StreamState {
     pub fn view(&self, change: impl FnOnce(&mut StreamStatus)) -> StreamStatus {
         let mut known = self.known();
         change(&mut known.view);
+        known.shown = known.sequence;
         known.written_at = Some(Instant::now());
         known.view.clone()
     }
 
-    /// The status after a page, if one is due to be written with it.
+    /// The status after a page, if one is due to be written with it. A page is
+    /// written later than it is submitted: what the stream has said since then
+    /// is not taken back.
     pub(super) fn progress(
         &self,
+        sequence: u64,
         checkpoint: &Checkpoint,
         run: Option<&Run>,
     ) -> Option<StreamStatus> {
         let mut known = self.known();
+        if sequence <= known.shown {
+            return None;
+        }
         status::follow(&mut known.view, checkpoint);
         if let Some(run) = run {
             known.view.run_records = run.records;
@@ -145,6 +155,7 @@ impl StreamSink {
                 checkpoint,
                 definitions,
                 view,
+                shown: 0,
                 written_at: None,
             }),
         };

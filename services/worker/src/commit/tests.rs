@@ -273,6 +273,24 @@ async fn after_a_fatal_error_the_sink_is_closed_and_nothing_is_half_written() {
 }
 
 #[tokio::test]
+async fn an_earlier_page_takes_back_no_status() {
+    let (_committer, sink) = start(&Scripted::default());
+    let (first, mut last) = (page("contacts", 0, 5), page("contacts", 0, 0));
+    last.checkpoint.request_done = Some("r2".to_owned());
+    let (before, after) = (first.checkpoint.clone(), last.checkpoint.clone());
+    sink.submit(first).await.unwrap();
+    sink.submit(last).await.unwrap();
+    sink.settle().await.unwrap();
+    // The run has ended, and the stream says so.
+    let state = sink.state();
+    state.view(|view| crate::status::follow(view, &after));
+    // The thread that writes comes to its first page only now.
+    assert_eq!(state.progress(1, &before, None), None);
+    let shown = state.view(|_| {});
+    assert_eq!(shown.request_done.as_deref(), Some("r2"));
+}
+
+#[tokio::test]
 async fn a_closed_committer_takes_nothing_more() {
     let log = Scripted::default();
     let (committer, sink) = start(&log);
