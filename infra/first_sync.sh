@@ -30,9 +30,11 @@ request() { # seconds method url body header...
     local seconds=$1 method=$2 url=$3 body=$4
     shift 4
     if command -v curl >/dev/null; then
-        curl -sS --fail-with-body --max-time "$seconds" -X "$method" "$url" \
-            ${body:+--data-raw "$body"} "${@/#/-H}"
-        return
+        local code=0
+        curl -s --fail-with-body --max-time "$seconds" -X "$method" "$url" \
+            ${body:+--data-raw "$body"} "${@/#/-H}" || code=$?
+        [ $code = 0 ] || [ $code = 22 ] || say "no answer from $url (curl ends with $code)"
+        return $code
     fi
     node -e '
         const [seconds, method, url, body, ...lines] = process.argv.slice(1);
@@ -44,14 +46,14 @@ request() { # seconds method url body header...
                 process.exitCode = answer.ok ? 0 : 22;
             },
             (error) => {
-                console.error(String(error.cause ?? error));
+                console.error(`no answer from ${url} (${error.cause ?? error})`);
                 process.exitCode = 7;
             },
         );
     ' "$seconds" "$method" "$url" "$body" "$@"
 }
 
-http_ok() { request 2 GET "$1" "" >/dev/null; }
+http_ok() { request 2 GET "$1" "" >/dev/null 2>&1; }
 
 # The same password at every start, readable by this user only.
 writer_password() {
