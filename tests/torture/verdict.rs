@@ -8,7 +8,7 @@ use std::{collections::HashSet, process::ExitCode, time::Duration};
 use harness::{
     Stack, Timeline,
     check::{self, Extra, Rule, Violation},
-    history, servers, truth,
+    eventually, history, servers, truth,
 };
 use hubspot_sim::{Kind, Seen};
 use serde_json::json;
@@ -21,6 +21,9 @@ use crate::{
 
 /// How long the system may take to converge once nothing is wrong any more.
 const CONVERGE: Duration = Duration::from_mins(6);
+/// Until each connection has an owner again; the API itself waits for a part of
+/// it each time.
+const OWNED: Duration = Duration::from_mins(1);
 /// How long what is in the log may take into ClickHouse.
 const LOADED: Duration = Duration::from_mins(2);
 /// A request that was sent before a stop was acknowledged may be seen so much
@@ -96,6 +99,16 @@ async fn heal(world: &World) {
     }
     drop(stack);
     world.api.ready().await;
+    // Workers that were killed while they joined leave a group of the dead, and
+    // the last kill may have been a moment ago.
+    for account in &world.accounts {
+        let stop = format!("/v1/connections/{}/stop", account.connection);
+        eventually("a worker obeys", OWNED, async || {
+            let answer = world.api.send("POST", &stop, None).await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
     world.timeline.note("healed");
 }
 

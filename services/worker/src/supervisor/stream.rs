@@ -139,7 +139,9 @@ impl<S: Source> Task<S> {
         orders: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let state = self.sink.state();
-        let last = state.last_run();
+        // A run that was restarted has left the position to the next one.
+        let last = state.last_run().filter(|it| it.run_id == end.run_id);
+        let outcome = outcome(&end.outcome);
         tracing::info!(
             connection = state.connection(),
             stream = state.stream(),
@@ -147,44 +149,42 @@ impl<S: Source> Task<S> {
             run_id = end.run_id,
             request_id = end.request_id,
             records = last.as_ref().map(|it| it.records),
-            outcome = outcome(&end.outcome),
+            outcome,
             "a run ended"
         );
-        let record = |view: &mut StreamStatus, outcome: &str| {
-            view.outcome = Some(outcome.to_owned());
+        let record = |view: &mut StreamStatus| {
             view.reason = Some(end.reason.as_str().to_owned());
             view.request_id.clone_from(&end.request_id);
             view.expected_total = end.expected_total.or(view.expected_total);
             status::follow(view, &end.checkpoint);
-            // A run that was restarted has left the position to the next one.
             view.run_id = Some(end.run_id.clone());
-            if let Some(run) = last.as_ref().filter(|it| it.run_id == end.run_id) {
+            if let Some(run) = &last {
                 view.run_records = run.records;
             }
             view.outcome = Some(outcome.to_owned());
         };
         match &end.outcome {
             Outcome::Succeeded => self.show(|view| {
-                record(view, "succeeded");
+                record(view);
                 rest(view, "idle");
                 view.error = None;
             }),
-            Outcome::Restarted => self.show(|view| record(view, "restarted")),
+            Outcome::Restarted => self.show(record),
             Outcome::Closed => Err(SinkClosed),
             Outcome::Failed(error) => {
-                let (phase, outcome) = match error.advice {
-                    Advice::WaitUntil(_) => ("waiting", None),
-                    Advice::EndRun => ("waiting", Some("failed")),
-                    Advice::SkipStream => ("skipped", Some("failed")),
-                    Advice::StopConnection => ("failed", Some("failed")),
+                let phase = match error.advice {
+                    Advice::WaitUntil(_) | Advice::EndRun => "waiting",
+                    Advice::SkipStream => "skipped",
+                    Advice::StopConnection => "failed",
                 };
                 let problem = status::problem(error, self.clock.now_ms());
                 self.show(|view| {
-                    record(view, "failed");
-                    view.outcome = outcome.map(ToOwned::to_owned);
+                    record(view);
                     rest(view, phase);
                     view.error = Some(problem);
                     if let Advice::WaitUntil(at) = error.advice {
+                        // The run goes on then.
+                        view.outcome = None;
                         view.next_run_at = Some(at);
                     }
                 })?;

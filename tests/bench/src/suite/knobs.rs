@@ -18,7 +18,7 @@ enum Knob {
     DataStreams(&'static str),
 }
 
-/// Each with values around its default, which stands alone in the first row.
+/// Each with values around its default.
 const KNOBS: &[(Knob, &[&str])] = &[
     (
         Knob::DataStreams("BATCH_ROWS"),
@@ -49,10 +49,12 @@ const KNOBS: &[(Knob, &[&str])] = &[
     (Knob::Worker("LANES"), &["1", "4", "32"]),
 ];
 
+/// A machine's speed drifts, so that each value is measured between two syncs
+/// with all defaults, and held against their middle.
 pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     let contacts: u32 = scale.of(500, 100_000, 300_000);
-    let usual = measure(servers, System::of(contacts), contacts).await?;
-    let mut readings = rows("defaults", &usual, None);
+    let mut before = measure(servers, System::of(contacts), contacts).await?;
+    let mut readings = rows("defaults, at first", &before, None);
     for (knob, values) in KNOBS.iter().take(scale.of(1, KNOBS.len(), KNOBS.len())) {
         for value in values.iter().take(scale.of(1, values.len(), values.len())) {
             let builder = System::of(contacts);
@@ -61,7 +63,10 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
                 Knob::DataStreams(name) => (name, builder.data_streams(name, value)),
             };
             let found = measure(servers, builder, contacts).await?;
+            let after = measure(servers, System::of(contacts), contacts).await?;
+            let usual = before.middle(&after);
             readings.extend(rows(&format!("{name}={value}"), &found, Some(&usual)));
+            before = after;
         }
     }
     Ok(readings)
@@ -72,6 +77,16 @@ struct Found {
     rate: f64,
     cpu: f64,
     memory: f64,
+}
+
+impl Found {
+    fn middle(&self, other: &Self) -> Self {
+        Self {
+            rate: f64::midpoint(self.rate, other.rate),
+            cpu: f64::midpoint(self.cpu, other.cpu),
+            memory: f64::midpoint(self.memory, other.memory),
+        }
+    }
 }
 
 async fn measure(
