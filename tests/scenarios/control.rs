@@ -93,6 +93,42 @@ async fn services_end_within_ten_seconds_of_sigterm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_end_in_time_while_kafka_stands_still() {
+    let mut stack = Stack::with(300, 10).own_servers().start().await;
+    stack.first_sync(json!({})).await;
+    stack.add_worker();
+    let joined = &stack.workers[1];
+    eventually("it takes over", Duration::from_mins(1), async || {
+        joined
+            .output()
+            .contains("partitions assigned")
+            .then_some(())
+    })
+    .await;
+    // In the middle of reading what it takes over.
+    stack.own_servers().kafka.process.signal("STOP");
+    for worker in &mut stack.workers {
+        worker.terminate(Duration::from_secs(10));
+    }
+    stack.own_servers().kafka.process.signal("CONT");
+    stack.restart_worker(0, &[]);
+    let portal = stack.simulator.portal();
+    portal
+        .create("contacts", &[("email", "new@example.com")])
+        .unwrap();
+    let api = stack.api();
+    eventually("a worker obeys", Duration::from_mins(1), async || {
+        let start = "/v1/connections/default/start";
+        let answer = api.send("POST", start, Some(json!({}))).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    stack.sync().await;
+    stack.matches_truth("contacts").await;
+    stack.log().await.assert_exactly_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_instances_show_the_same_state() {
     let mut stack = Stack::with(100, 10).start().await;
     let first = stack.api();

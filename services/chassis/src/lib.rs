@@ -21,6 +21,11 @@ pub use clock::Clock;
 pub use health::Health;
 pub use shutdown::Context;
 
+/// How long tasks that did not drain in time, and after them threads that
+/// block, may still take. With the default limit of the drain it leaves a second
+/// of the ten that a process has from SIGTERM to its end.
+const CUT_OFF: Duration = Duration::from_millis(500);
+
 /// What every process is told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -67,7 +72,7 @@ where
         .and_then(|runtime| {
             let outcome = runtime.block_on(supervise(args.clone(), metrics, service));
             // Threads that librdkafka blocks must not hold up the exit.
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            runtime.shutdown_timeout(CUT_OFF);
             outcome
         });
     match outcome {

@@ -132,7 +132,7 @@ pub(crate) async fn until_signal_and_drained(
         () = tokio::time::sleep(limit) => tracing::warn!("drain limit reached: stopping at once"),
     }
     context.hard.cancel();
-    drop(tokio::time::timeout(Duration::from_secs(1), context.tasks.wait()).await);
+    drop(tokio::time::timeout(crate::CUT_OFF, context.tasks.wait()).await);
     match context.failure.get() {
         None => Ok(()),
         Some(error) => Err(anyhow::anyhow!("{error:#}")),

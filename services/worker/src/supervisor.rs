@@ -191,7 +191,12 @@ impl<S: Sources> Supervisor<S> {
     fn take_over(&self, assignments: Vec<Assignment>, failed_at: Option<Instant>) {
         let (world, reports, epoch) = (Arc::clone(&self.world), self.reports.clone(), self.epoch);
         self.world.context.spawn_owned(async move {
-            let report = match take_over::take_over(&world, &assignments, failed_at).await {
+            let taking = take_over::take_over(&world, &assignments, failed_at);
+            // Where Kafka is away, the end does not wait for it.
+            let Some(outcome) = world.context.unless_draining(taking).await else {
+                return;
+            };
+            let report = match outcome {
                 Ok(taken) => Report::TakenOver(epoch, taken),
                 Err(error) => Report::Failed(epoch, assignments, error),
             };
