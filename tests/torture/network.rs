@@ -3,7 +3,10 @@
 //!
 //! It must not know what flows through them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use harness::Mode;
 use rand::{RngExt as _, rngs::StdRng};
@@ -26,6 +29,7 @@ async fn bad_moment(world: &World, choices: &mut StdRng) {
     };
     let mode = *one_of(choices, &[Mode::Cut, Mode::Stall, Mode::HalfOpen, slow]);
     let reset = choices.random_ratio(1, 4);
+    let began = Instant::now();
     let name = {
         let stack = world.stack.lock().await;
         let (name, link) = stack.links().all()[place];
@@ -45,4 +49,8 @@ async fn bad_moment(world: &World, choices: &mut StdRng) {
         .note(format!("{name}: {mode:?} for {seconds} s"));
     let _quiet = world.pause(Duration::from_secs_f64(seconds)).await;
     world.stack.lock().await.links().all()[place].1.heal();
+    if name == "worker-hubspot" && matches!(mode, Mode::Stall | Mode::Slow { .. }) {
+        let span = (began, Instant::now());
+        world.held_back.lock().unwrap().push(span);
+    }
 }

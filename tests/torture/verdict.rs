@@ -173,10 +173,14 @@ async fn dead_letters(world: &World) -> Option<Violation> {
 fn asked_while_stopped(world: &World) -> Vec<Violation> {
     let requests = world.simulator.requests().all();
     let stopped = world.stopped.lock().unwrap();
+    let held_back = world.held_back.lock().unwrap();
     let mut violations = Vec::new();
     for (portal_id, from, to) in stopped.iter() {
+        // What the network held back then had been sent before.
+        let held = held_back.iter().filter(|it| it.0 < *from && *from < it.1);
+        let arrived = held.map(|it| it.1).max().unwrap_or(*from);
         let asked = requests.iter().filter(|seen| {
-            seen.portal_id == *portal_id && seen.at > *from + SEEN_LATE && seen.at < *to
+            seen.portal_id == *portal_id && seen.at > arrived + SEEN_LATE && seen.at < *to
         });
         violations.extend(asked.map(|seen| Violation {
             rule: Rule::Order,

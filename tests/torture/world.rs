@@ -46,6 +46,9 @@ pub(crate) struct World {
     /// Spans in which an account must not be asked: from the answer to a stop
     /// until the next start is sent.
     pub(crate) stopped: Mutex<Vec<(u64, Instant, Instant)>>,
+    /// Spans in which the network held back what a worker had sent to HubSpot,
+    /// and let it through at their end.
+    pub(crate) held_back: Mutex<Vec<(Instant, Instant)>>,
 }
 
 impl World {
@@ -122,6 +125,7 @@ impl World {
             timeline,
             quiet: CancellationToken::new(),
             stopped: Mutex::default(),
+            held_back: Mutex::default(),
         }
     }
 
