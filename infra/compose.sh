@@ -40,6 +40,8 @@ prepare() {
 prepare
 case "${1:-}" in
     up)
+        command -v curl >/dev/null || command -v node >/dev/null ||
+            die "neither curl nor node is on the PATH: install one of them"
         announce_demo
         compose up --build --detach
         for _ in $(seq 450); do

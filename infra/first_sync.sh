@@ -36,7 +36,6 @@ request() { # seconds method url body header...
         [ $code = 0 ] || [ $code = 22 ] || say "no answer from $url (curl ends with $code)"
         return $code
     fi
-    command -v node >/dev/null || die "neither curl nor node is on the PATH: install one of them"
     node -e '
         const [seconds, method, url, body, ...lines] = process.argv.slice(1);
         const headers = lines.map((line) => line.split(": "));

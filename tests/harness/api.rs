@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 
 use crate::eventually;
 
+/// Until a connection has an owner that obeys; the API itself waits for a part
+/// of it each time.
+const OBEYED: Duration = Duration::from_mins(1);
+
 /// An instance of data-streams.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -112,6 +116,17 @@ impl Api {
             .send("POST", &format!("/v1/connections/{name}/stop"), None)
             .await;
         assert_eq!(answer.status, 200, "stop: {}", answer.body);
+    }
+
+    /// Gives an order (`start`, `stop`) until a worker has obeyed: for a while
+    /// nobody may own the connection.
+    pub async fn until_obeyed(&self, name: &str, order: &str, body: Option<Value>) {
+        let path = format!("/v1/connections/{name}/{order}");
+        eventually("a worker obeys", OBEYED, async || {
+            let answer = self.send("POST", &path, body.clone()).await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
     }
 
     /// Asks for one run of all streams and returns the answer.

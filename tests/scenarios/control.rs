@@ -116,13 +116,8 @@ async fn workers_end_in_time_while_kafka_stands_still() {
     portal
         .create("contacts", &[("email", "new@example.com")])
         .unwrap();
-    let api = stack.api();
-    eventually("a worker obeys", Duration::from_mins(1), async || {
-        let start = "/v1/connections/default/start";
-        let answer = api.send("POST", start, Some(json!({}))).await;
-        (answer.status == 200).then_some(())
-    })
-    .await;
+    let settings = Some(json!({}));
+    stack.api().until_obeyed("default", "start", settings).await;
     stack.sync().await;
     stack.matches_truth("contacts").await;
     stack.log().await.assert_exactly_once();

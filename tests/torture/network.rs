@@ -29,16 +29,16 @@ async fn bad_moment(world: &World, choices: &mut StdRng) {
     };
     let mode = *one_of(choices, &[Mode::Cut, Mode::Stall, Mode::HalfOpen, slow]);
     let reset = choices.random_ratio(1, 4);
-    let began = Instant::now();
-    let name = {
+    let (name, began) = {
         let stack = world.stack.lock().await;
         let (name, link) = stack.links().all()[place];
+        let began = Instant::now();
         if reset {
             link.reset();
         } else {
             link.set(mode);
         }
-        name
+        (name, began)
     };
     world.figures.count("broken connections");
     if reset {

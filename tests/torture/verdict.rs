@@ -8,7 +8,7 @@ use std::{collections::HashSet, process::ExitCode, time::Duration};
 use harness::{
     Stack, Timeline,
     check::{self, Extra, Rule, Violation},
-    eventually, history, servers, truth,
+    history, servers, truth,
 };
 use hubspot_sim::{Kind, Seen};
 use serde_json::json;
@@ -21,9 +21,6 @@ use crate::{
 
 /// How long the system may take to converge once nothing is wrong any more.
 const CONVERGE: Duration = Duration::from_mins(6);
-/// Until each connection has an owner again; the API itself waits for a part of
-/// it each time.
-const OWNED: Duration = Duration::from_mins(1);
 /// How long what is in the log may take into ClickHouse.
 const LOADED: Duration = Duration::from_mins(2);
 /// A request that was sent before a stop was acknowledged may be seen so much
@@ -102,12 +99,8 @@ async fn heal(world: &World) {
     // Workers that were killed while they joined leave a group of the dead, and
     // the last kill may have been a moment ago.
     for account in &world.accounts {
-        let stop = format!("/v1/connections/{}/stop", account.connection);
-        eventually("a worker obeys", OWNED, async || {
-            let answer = world.api.send("POST", &stop, None).await;
-            (answer.status == 200).then_some(())
-        })
-        .await;
+        let api = &world.api;
+        api.until_obeyed(account.connection, "stop", None).await;
     }
     world.timeline.note("healed");
 }
