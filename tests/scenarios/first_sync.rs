@@ -1,7 +1,7 @@
 //! The first sync: everything arrives, once, and is what HubSpot has.
 
 use harness::{RecordLog, Stack, stack::SYNC_LIMIT, truth};
-use hubspot_sim::CursorMode;
+use hubspot_sim::{CursorMode, Definition};
 use serde_json::json;
 
 async fn arrives_whole(stack: &Stack) -> RecordLog {
@@ -77,6 +77,22 @@ async fn a_portal_with_more_properties_than_a_url_holds_arrives_whole() {
         })
         .start()
         .await;
+    stack.first_sync(json!({})).await;
+    arrives_whole(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_whose_names_fill_more_than_a_url_arrive_whole() {
+    let stack = Stack::with(300, 10).start().await;
+    // As long as HubSpot lets them be.
+    for number in 0..700 {
+        let name = format!("{}_{number:03}", "x".repeat(96));
+        stack
+            .simulator
+            .portal()
+            .define_property("contacts", Definition::new(&name, "string", "text"))
+            .unwrap();
+    }
     stack.first_sync(json!({})).await;
     arrives_whole(&stack).await;
 }

@@ -10,7 +10,6 @@ mod consumer;
 pub mod dead_letter;
 pub mod decode;
 pub mod definitions;
-mod encoder;
 #[cfg(test)]
 mod fakes;
 pub mod gate;
@@ -20,17 +19,19 @@ mod loader;
 pub mod message;
 pub mod metrics;
 mod passes;
+mod preparer;
 pub mod rebuild;
 mod replay;
 mod reprocess;
+mod rows;
 mod run;
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use schemas::{CrmRecord, Definitions, FullPass, property_map::Properties};
 
+pub use rows::Rows;
 use run::Inner;
 pub use run::{Ingest, ReplayError, Settings};
 
@@ -80,34 +81,35 @@ pub struct Target {
     pub tables: Tables,
 }
 
-/// One insert into one table, encoded; sent again byte by byte on a retry.
+/// What was inserted into one table.
 #[derive(Debug, Clone)]
-pub struct Block {
-    /// Full name of the table, for the token, logs and metrics.
+pub struct Inserted {
+    /// Full name of the table, for logs and metrics.
     pub table: String,
-    /// The insert with its list of columns; only the store reads it.
-    pub statement: String,
-    /// The encoded rows, in pieces that follow each other; only the store
-    /// reads them.
-    pub parts: Vec<Bytes>,
-    /// How many rows they are.
+    /// How many rows.
     pub rows: usize,
-}
-
-impl Block {
     /// Size of the encoded rows.
-    pub fn size(&self) -> usize {
-        self.parts.iter().map(Bytes::len).sum()
-    }
+    pub bytes: usize,
+    /// From its first byte to the answer.
+    pub took: Duration,
 }
 
-/// What became of the rows given to [`Store::encode`].
+/// What became of the rows given to [`Inserts::insert`].
 #[derive(Debug, Default)]
-pub struct Encoded {
-    /// At most one a table; all of them have to be inserted.
-    pub blocks: Vec<Block>,
-    /// Index of each row that no column can take, and why.
+pub struct Stored {
+    /// By table.
+    pub tables: Vec<Inserted>,
+    /// Place among the rows of each that no column can take, and why.
     pub refused: Vec<(usize, String)>,
+}
+
+/// Inserts into the tables of one target, with the columns that they had when
+/// it was made.
+#[async_trait]
+pub trait Inserts: Send + Sync {
+    /// Inserts rows as a whole. The same rows through the same inserts are
+    /// inserted once, however often.
+    async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError>;
 }
 
 /// What to do about a [`StoreError`].
@@ -115,9 +117,9 @@ pub struct Encoded {
 pub enum StoreErrorKind {
     /// Send the same again until it succeeds.
     Unavailable,
-    /// The table is not what the block was encoded for: prepare, encode anew.
+    /// The tables are not what the rows were encoded for: apply, begin anew.
     SchemaChanged,
-    /// The rows of the block are refused for what is in them.
+    /// The rows are refused for what is in them.
     Poison,
     /// No retry helps until somebody changes something (a wrong password, a
     /// full disk); it is tried again all the same, as data is never dropped.
@@ -165,12 +167,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         definitions: Option<&Definitions>,
     ) -> Result<(), StoreError>;
 
-    /// Encodes rows for the tables of a target, which has been applied before.
-    /// The same rows give the same bytes while the tables stay as they are.
-    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError>;
-
-    /// Inserts a block as a whole. The same token inserts once.
-    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError>;
+    /// Inserts into the tables of a target, which has been applied before.
+    fn inserts(&self, target: &Target) -> Result<Box<dyn Inserts + '_>, StoreError>;
 
     /// Marks the rows of a target as deleted whose fetch sequence is below the
     /// pass's and that are not marked yet; returns how many. Doing it twice is

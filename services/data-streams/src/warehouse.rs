@@ -9,6 +9,7 @@ mod block;
 mod error;
 mod export;
 mod finder;
+mod inserts;
 mod query;
 mod render;
 mod session;
@@ -43,12 +44,13 @@ pub use self::{
 };
 use self::{
     export::Export,
+    inserts::Tables,
     layout::Layout,
     names::{CHANGES, DESTINATION, META, OBJECT_TYPE, checked, qualified, quoted, raw_database},
     session::Session,
     spacing::Spacing,
 };
-use crate::ingest::{Block, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target};
+use crate::ingest::{Inserts, Place, Store, StoreError, StoreErrorKind, Target};
 
 /// For how long the types of a table's columns are believed when records are
 /// read; another process may have changed them.
@@ -256,7 +258,7 @@ impl Store for Warehouse {
         Ok(())
     }
 
-    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError> {
+    fn inserts(&self, target: &Target) -> Result<Box<dyn Inserts + '_>, StoreError> {
         let raw = raw_database(&target.destination);
         let table = tables::wide_name(target);
         let Some(known) = self.known(&raw, &table) else {
@@ -265,31 +267,8 @@ impl Store for Warehouse {
                 format!("columns of {} are not known", qualified(&raw, &table)),
             ));
         };
-        let encoded = block::encode(&known.layout, rows);
-        let refused = encoded
-            .refused
-            .into_iter()
-            .map(|(row, why)| (row, why.to_owned()))
-            .collect();
-        if encoded.rows == 0 {
-            return Ok(Encoded {
-                blocks: Vec::new(),
-                refused,
-            });
-        }
-        let rows = encoded.rows;
-        // `changes` only grows, so that a rebuild adds to it as well.
-        let blocks = [(CHANGES, encoded.changes), (table.as_str(), encoded.wide)]
-            .map(|(table, native)| block_for(&raw, table, native, rows))
-            .into();
-        Ok(Encoded { blocks, refused })
-    }
-
-    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
-        Ok(self
-            .session
-            .insert(&block.statement, &block.parts, token)
-            .await?)
+        let tables = Tables::new(&self.session, &raw, (&table, CHANGES), known.layout);
+        Ok(Box::new(tables))
     }
 
     async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError> {
@@ -368,17 +347,6 @@ impl Warehouse {
     fn forget_shadows(&self) {
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         layouts.retain(|(_, table), _| !table.ends_with(names::REBUILD_SUFFIX));
-    }
-}
-
-fn block_for(raw: &str, table: &str, native: block::Native, rows: usize) -> Block {
-    let table = qualified(raw, table);
-    let columns: Vec<_> = native.columns.iter().map(|name| quoted(name)).collect();
-    Block {
-        statement: format!("INSERT INTO {table} ({}) FORMAT Native", columns.join(", ")),
-        table,
-        parts: native.parts,
-        rows,
     }
 }
 

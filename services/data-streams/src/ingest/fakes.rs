@@ -6,12 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chassis::registry::RegistryError;
 use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
 
 use super::{
-    Block, Control, Encoded, Place, Row, Store, StoreError, StoreErrorKind, Target,
+    Control, Inserts, Place, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
     dead_letter::{DeadLetter, LetterBox},
     decode::SchemaSource,
     gate::Commits,
@@ -74,53 +73,9 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    fn encode(&self, target: &Target, rows: &[Row<'_>]) -> Result<Encoded, StoreError> {
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|row| format!("{} {}", row.partition, row.offset))
-            .collect();
-        let block = Block {
-            table: format!("{}.{}", target.destination, target.object_type),
-            statement: String::new(),
-            parts: vec![Bytes::from(lines.join("\n"))],
-            rows: rows.len(),
-        };
-        Ok(Encoded {
-            blocks: vec![block],
-            refused: Vec::new(),
-        })
-    }
-
-    async fn insert(&self, block: &Block, token: &str) -> Result<(), StoreError> {
-        *self.inserts.lock().unwrap() += 1;
-        let fault = self.faults.lock().unwrap().pop_front();
-        match fault {
-            Some(Fault::Away) => return Err(StoreError::new(StoreErrorKind::Unavailable, "away")),
-            Some(Fault::Changed) => {
-                return Err(StoreError::new(StoreErrorKind::SchemaChanged, "changed"));
-            }
-            Some(Fault::AwayAfterWrite) | None => {}
-        }
-        let text = String::from_utf8(block.parts.concat()).unwrap();
-        let rows: Vec<(i32, i64)> = text
-            .lines()
-            .map(|line| {
-                let (partition, offset) = line.split_once(' ').unwrap();
-                (partition.parse().unwrap(), offset.parse().unwrap())
-            })
-            .collect();
-        let poison = self.poison.lock().unwrap();
-        if rows.iter().any(|(_, offset)| poison.contains(offset)) {
-            return Err(StoreError::new(StoreErrorKind::Poison, "cannot parse"));
-        }
-        if self.tokens.lock().unwrap().insert(token.to_owned()) {
-            let mut all = self.rows.lock().unwrap();
-            all.extend(rows.into_iter().map(|(p, o)| (block.table.clone(), p, o)));
-        }
-        match fault {
-            Some(_) => Err(StoreError::new(StoreErrorKind::Unavailable, "cut off")),
-            None => Ok(()),
-        }
+    fn inserts(&self, target: &Target) -> Result<Box<dyn Inserts + '_>, StoreError> {
+        let table = format!("{}.{}", target.destination, target.object_type);
+        Ok(Box::new(FakeInserts { store: self, table }))
     }
 
     async fn mark_deleted(&self, _: &Target, _: &FullPass) -> Result<u64, StoreError> {
@@ -146,6 +101,44 @@ impl Store for FakeStore {
             .unwrap()
             .extend(places.iter().cloned());
         Ok(())
+    }
+}
+
+struct FakeInserts<'s> {
+    store: &'s FakeStore,
+    table: String,
+}
+
+#[async_trait]
+impl Inserts for FakeInserts<'_> {
+    async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
+        let store = self.store;
+        *store.inserts.lock().unwrap() += 1;
+        let fault = store.faults.lock().unwrap().pop_front();
+        match fault {
+            Some(Fault::Away) => return Err(StoreError::new(StoreErrorKind::Unavailable, "away")),
+            Some(Fault::Changed) => {
+                return Err(StoreError::new(StoreErrorKind::SchemaChanged, "changed"));
+            }
+            Some(Fault::AwayAfterWrite) | None => {}
+        }
+        let places: Vec<(i32, i64)> = rows
+            .read()?
+            .iter()
+            .map(|row| (row.partition, row.offset))
+            .collect();
+        let poison = store.poison.lock().unwrap();
+        if places.iter().any(|(_, offset)| poison.contains(offset)) {
+            return Err(StoreError::new(StoreErrorKind::Poison, "cannot parse"));
+        }
+        if store.tokens.lock().unwrap().insert(rows.token()) {
+            let mut all = store.rows.lock().unwrap();
+            all.extend(places.into_iter().map(|(p, o)| (self.table.clone(), p, o)));
+        }
+        match fault {
+            Some(_) => Err(StoreError::new(StoreErrorKind::Unavailable, "cut off")),
+            None => Ok(Stored::default()),
+        }
     }
 }
 

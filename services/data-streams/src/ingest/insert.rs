@@ -6,19 +6,17 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use chassis::Health;
-use futures::future::join_all;
 use metrics::{counter, histogram};
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Block, Store, StoreError, StoreErrorKind,
+    Inserted, Inserts, Rows, Store, StoreError, StoreErrorKind,
     conditions::{CLICKHOUSE, WAREHOUSE},
-    encoder::{Encoder, Inserts},
     intake::{Group, Source},
     metrics as names,
+    preparer::Preparer,
 };
-use crate::crash;
 
 /// What to do where the warehouse is not the one that the offsets belong to.
 pub(crate) const REMEDY: &str = "the committed offsets belong to another warehouse: loading has \
@@ -34,7 +32,7 @@ pub(crate) type Refused = Vec<(usize, String)>;
 /// Inserts groups.
 pub(crate) struct Inserter {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) encoder: Arc<Encoder>,
+    pub(crate) preparer: Arc<Preparer>,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
     /// Id of the warehouse that the offsets belong to.
@@ -42,8 +40,9 @@ pub(crate) struct Inserter {
 }
 
 enum Outcome {
-    Stored,
-    EncodeAnew,
+    /// All but the rows at these places.
+    Stored(Vec<(usize, String)>),
+    BeginAnew(StoreError),
     Refused(String),
 }
 
@@ -52,7 +51,7 @@ impl Inserter {
     pub(crate) async fn ready(&self, group: &Group) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         loop {
-            match self.encoder.ready(group).await {
+            match self.preparer.ready(group).await {
                 Ok(()) => {
                     self.health.holds(CLICKHOUSE);
                     return Ok(());
@@ -63,60 +62,43 @@ impl Inserter {
     }
 
     /// Stores rows of a group: all but those refused are stored on return.
-    pub(crate) async fn store(
-        &self,
-        source: &Source,
-        group: &Group,
-        encoded: Option<Inserts>,
-    ) -> Result<Refused, Stopped> {
+    pub(crate) async fn store(&self, source: &Source, group: &Group) -> Result<Refused, Stopped> {
         let mut refused = Refused::new();
-        let mut encoded = encoded;
         let mut backoff = Backoff::default();
-        let mut work = vec![group.rows.clone()];
+        let mut work: Vec<&[usize]> = vec![&group.rows];
+        // The same for all attempts, so that what was stored without our
+        // knowledge is known by its token, until the tables change.
+        let mut inserts: Option<Box<dyn Inserts + '_>> = None;
         while let Some(rows) = work.pop() {
-            let inserts = match encoded.take() {
-                Some(inserts) => inserts,
-                None => match self.encoder.encode(source, &group.target, &rows) {
-                    Ok(inserts) => inserts,
-                    Err(error) => {
-                        self.recover(group, &error, &mut backoff).await?;
+            let outcome = match &inserts {
+                Some(inserts) => self.insert(&**inserts, Rows::new(source, rows)).await?,
+                None => match self.store.inserts(&group.target) {
+                    Ok(new) => {
+                        inserts = Some(new);
                         work.push(rows);
                         continue;
                     }
+                    Err(error) => Outcome::BeginAnew(error),
                 },
             };
-            let outcomes = join_all(
-                inserts
-                    .blocks
-                    .iter()
-                    .map(|(block, token)| self.insert(block, token)),
-            )
-            .await;
-            let mut outcome = Outcome::Stored;
-            for one in outcomes {
-                match one? {
-                    Outcome::Stored => {}
-                    worse => outcome = worse,
-                }
-            }
             match outcome {
-                Outcome::Stored => refused.extend(inserts.refused),
-                Outcome::EncodeAnew => {
-                    let error = StoreError::new(
-                        StoreErrorKind::SchemaChanged,
-                        "the table has changed since the block was encoded",
-                    );
+                Outcome::Stored(stored) => {
+                    let places = stored.into_iter();
+                    refused.extend(places.filter_map(|(at, why)| Some((*rows.get(at)?, why))));
+                }
+                Outcome::BeginAnew(error) => {
+                    inserts = None;
                     self.recover(group, &error, &mut backoff).await?;
                     work.push(rows);
                 }
                 // Halved until the row is alone that poisons its block.
-                Outcome::Refused(why) => match rows.as_slice() {
+                Outcome::Refused(why) => match rows {
                     [] => {}
                     [row] => refused.push((*row, why)),
                     _ => {
                         let (left, right) = rows.split_at(rows.len() / 2);
-                        work.push(right.to_vec());
-                        work.push(left.to_vec());
+                        work.push(right);
+                        work.push(left);
                     }
                 },
             }
@@ -124,29 +106,20 @@ impl Inserter {
         Ok(refused)
     }
 
-    /// Sends a block until there is an answer to it: the same bytes, under the
-    /// same token.
-    async fn insert(&self, block: &Block, token: &str) -> Result<Outcome, Stopped> {
+    /// Sends rows until there is an answer to them.
+    async fn insert(&self, inserts: &dyn Inserts, rows: Rows<'_>) -> Result<Outcome, Stopped> {
         let mut backoff = Backoff::default();
         loop {
-            let began = Instant::now();
-            let error = match self.store.insert(block, token).await {
-                Ok(()) => {
-                    crash::point(crash::Point::AfterInsert);
+            let error = match inserts.insert(rows).await {
+                Ok(stored) => {
                     self.health.holds(CLICKHOUSE);
-                    let table = block.table.clone();
-                    histogram!(names::INSERT_SECONDS, "table" => table.clone())
-                        .record(began.elapsed());
-                    counter!(names::ROWS, "table" => table.clone())
-                        .increment(u64::try_from(block.rows).unwrap_or_default());
-                    counter!(names::BYTES, "table" => table)
-                        .increment(u64::try_from(block.size()).unwrap_or_default());
-                    return Ok(Outcome::Stored);
+                    stored.tables.into_iter().for_each(count);
+                    return Ok(Outcome::Stored(stored.refused));
                 }
                 Err(error) => error,
             };
             match error.kind {
-                StoreErrorKind::SchemaChanged => return Ok(Outcome::EncodeAnew),
+                StoreErrorKind::SchemaChanged => return Ok(Outcome::BeginAnew(error)),
                 StoreErrorKind::Poison => return Ok(Outcome::Refused(describe(&error))),
                 StoreErrorKind::Unavailable | StoreErrorKind::Fatal => {
                     self.wait(&error, &mut backoff).await?;
@@ -155,7 +128,7 @@ impl Inserter {
         }
     }
 
-    /// Before the same rows are encoded anew.
+    /// Before the same rows are encoded for other columns.
     async fn recover(
         &self,
         group: &Group,
@@ -164,7 +137,7 @@ impl Inserter {
     ) -> Result<(), Stopped> {
         self.wait(error, backoff).await?;
         loop {
-            match self.encoder.apply(&group.target, group.portal_id).await {
+            match self.preparer.apply(&group.target, group.portal_id).await {
                 Ok(()) => return Ok(()),
                 Err(error) => self.wait(&error, backoff).await?,
             }
@@ -216,6 +189,19 @@ impl fmt::Debug for Inserter {
             .field("store", &self.store)
             .finish_non_exhaustive()
     }
+}
+
+fn count(inserted: Inserted) {
+    let Inserted {
+        table,
+        rows,
+        bytes,
+        took,
+    } = inserted;
+    let number = |count: usize| u64::try_from(count).unwrap_or_default();
+    histogram!(names::INSERT_SECONDS, "table" => table.clone()).record(took);
+    counter!(names::ROWS, "table" => table.clone()).increment(number(rows));
+    counter!(names::BYTES, "table" => table).increment(number(bytes));
 }
 
 /// Growing pauses: 50 ms, doubled up to 5 s.

@@ -44,6 +44,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Bytes of a message by its index.
+    pub(crate) fn size(&self, index: usize) -> usize {
+        self.messages.get(index).map_or(0, Message::size)
+    }
+
     /// A row by its index; `None` where it is not a record. `read` is the
     /// reader of its datum.
     pub(crate) fn row<'s>(
@@ -141,7 +146,7 @@ impl Sorter {
         };
         let mut poison = Vec::new();
         let mut held: BTreeMap<i32, Held> = BTreeMap::new();
-        let mut rows = Rows::new();
+        let mut rows = Found::new();
         let mut last: Option<(Key, Indexes)> = None;
         for (index, (message, datum)) in source.messages.iter().zip(&source.data).enumerate() {
             if held.contains_key(&message.partition) {
@@ -244,9 +249,9 @@ impl Sorter {
 type Key = (String, String, i64);
 /// The highest version of definitions, and the rows.
 type Indexes = (i64, Vec<usize>);
-type Rows = BTreeMap<Key, Indexes>;
+type Found = BTreeMap<Key, Indexes>;
 
-fn flush(rows: &mut Rows, last: Option<(Key, Indexes)>) {
+fn flush(rows: &mut Found, last: Option<(Key, Indexes)>) {
     let Some((key, (version, indexes))) = last else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Batches into the store, one in flight while the next is encoded.
+//! Batches into the store, one after the other, while the next is read.
 //!
 //! An offset is committed only after the store has answered for every row
 //! before it and every dead letter before it is acknowledged. It must not know
@@ -14,7 +14,6 @@ use super::{
     batch::Batch,
     conditions::{DEAD_LETTERS, REGISTRY},
     dead_letter::{DeadLetter, LetterBox},
-    encoder::Inserts,
     gate::{Commits, Gate},
     insert::{Backoff, Inserter, Stopped},
     intake::{Group, Held, Sorted, Sorter, Source},
@@ -39,13 +38,13 @@ pub(crate) struct Delivery {
     pub(crate) context: Context,
 }
 
-/// A batch, encoded.
+/// A batch, decoded and sorted.
 #[derive(Debug)]
 struct Work {
     generation: u64,
     next: std::collections::BTreeMap<i32, i64>,
     source: Source,
-    groups: Vec<(Group, Option<Inserts>)>,
+    groups: Vec<Group>,
     poison: Vec<(usize, &'static str, String)>,
 }
 
@@ -66,7 +65,6 @@ pub(crate) struct Loader {
 impl Loader {
     /// Until the channel is closed and all of it is delivered.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
-        let mut in_flight: Option<tokio::task::JoinHandle<Result<(), Stopped>>> = None;
         let mut refresh = tokio::time::interval(std::time::Duration::from_secs(1));
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asked = false;
@@ -81,45 +79,31 @@ impl Loader {
                     continue;
                 }
             };
-            let Some(batch) = batch else { break };
+            let Some(batch) = batch else { return Ok(()) };
             asked = false;
-            let work = match self.prepare(batch).await {
-                Ok(Some(work)) => work,
-                Ok(None) => continue,
-                Err(Stopped) => break,
+            let delivered = match self.prepare(batch).await {
+                Ok(Some(work)) => self.delivery.deliver(work).await,
+                Ok(None) => Ok(()),
+                Err(Stopped) => Err(Stopped),
             };
-            // One in flight, in the order of the log.
-            if let Some(before) = in_flight.take()
-                && before.await? == Err(Stopped)
-            {
+            if delivered == Err(Stopped) {
                 return Ok(());
             }
-            let delivery = Arc::clone(&self.delivery);
-            in_flight = Some(
-                self.delivery
-                    .context
-                    .spawn_owned(async move { delivery.deliver(work).await }),
-            );
         }
-        if let Some(last) = in_flight.take() {
-            // Stopped or not, it is the end.
-            let _outcome = last.await?;
-        }
-        Ok(())
     }
 
     /// Tables get new columns when definitions grow, without waiting for the
     /// first record that fills one.
     async fn follow_definitions(&self) {
-        let encoder = &self.delivery.inserter.encoder;
-        for (target, portal_id) in encoder.behind() {
-            if let Err(error) = encoder.apply(&target, portal_id).await {
+        let preparer = &self.delivery.inserter.preparer;
+        for (target, portal_id) in preparer.behind() {
+            if let Err(error) = preparer.apply(&target, portal_id).await {
                 tracing::debug!(%error, "definitions are applied later");
             }
         }
     }
 
-    /// Decodes, sorts and encodes a batch, while the one before is in flight.
+    /// Decodes and sorts a batch, and makes its tables ready.
     async fn prepare(&mut self, mut batch: Batch) -> Result<Option<Work>, Stopped> {
         if batch.generation != self.delivery.gate.generation() {
             self.held.clear();
@@ -136,13 +120,8 @@ impl Loader {
             .sort(&self.topic, std::mem::take(&mut batch.messages))
             .await;
         self.hold(&mut batch, held);
-        let mut encoded = Vec::with_capacity(groups.len());
-        for group in groups {
-            self.delivery.inserter.ready(&group).await?;
-            let encoder = &self.delivery.inserter.encoder;
-            // What fails here is tried again by the delivery.
-            let inserts = encoder.encode(&source, &group.target, &group.rows).ok();
-            encoded.push((group, inserts));
+        for group in &groups {
+            self.delivery.inserter.ready(group).await?;
         }
         let Batch {
             generation, next, ..
@@ -151,7 +130,7 @@ impl Loader {
             generation,
             next,
             source,
-            groups: encoded,
+            groups,
             poison,
         }))
     }
@@ -250,7 +229,7 @@ impl Delivery {
             poison,
             ..
         } = work;
-        let rows: usize = groups.iter().map(|(group, _)| group.rows.len()).sum();
+        let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
         if rows > 0 {
             crash::point(crash::Point::BeforeInsert);
         }
@@ -297,11 +276,11 @@ impl Delivery {
     async fn store_all(
         &self,
         source: &Source,
-        groups: Vec<(Group, Option<Inserts>)>,
+        groups: Vec<Group>,
     ) -> Result<Vec<(usize, String)>, Stopped> {
         let mut refused = Vec::new();
-        for (group, inserts) in groups {
-            refused.extend(self.inserter.store(source, &group, inserts).await?);
+        for group in groups {
+            refused.extend(self.inserter.store(source, &group).await?);
         }
         Ok(refused)
     }

@@ -20,13 +20,13 @@ use schemas::{FullPass, default_destination};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Control, Store, Tables, Target, encoder::Encoder, insert::describe};
+use super::{Control, Store, Tables, Target, insert::describe, preparer::Preparer};
 
 /// Applies full passes as they are loaded.
 pub(crate) struct Passes {
     pub(crate) control: Arc<dyn Control>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) encoder: Arc<Encoder>,
+    pub(crate) preparer: Arc<Preparer>,
     /// Reads the group's offsets; it is no member.
     pub(crate) group: Arc<BaseConsumer>,
     pub(crate) topic: String,
@@ -73,7 +73,7 @@ impl Passes {
 
     async fn apply(&self, connection: &str, object_type: &str, pass: &FullPass) -> bool {
         let target = target(self.control.as_ref(), connection, object_type, Tables::Live);
-        let marked = match self.encoder.apply(&target, pass.portal_id).await {
+        let marked = match self.preparer.apply(&target, pass.portal_id).await {
             Ok(()) => self.store.mark_deleted(&target, pass).await,
             Err(error) => Err(error),
         };

@@ -17,11 +17,11 @@ use serde::Serialize;
 use super::{
     Inner, Tables,
     batch::{Batch, Batcher},
-    encoder::Encoder,
     insert::{Inserter, describe},
     intake::Sorter,
     message::{Arena, Message},
     passes::target,
+    preparer::Preparer,
     replay::{Replay, Step},
 };
 
@@ -109,7 +109,7 @@ impl Rebuild {
 
     fn new(inner: Arc<Inner>) -> anyhow::Result<Self> {
         let replay = Replay::new(inner.consumer("rebuild")?, &inner.topics.records)?;
-        let encoder = Arc::new(Encoder::new(
+        let preparer = Arc::new(Preparer::new(
             Arc::clone(&inner.store),
             inner.known.subscribe(),
             inner.settings.patience,
@@ -118,7 +118,7 @@ impl Rebuild {
             batcher: Batcher::new(inner.settings.limits),
             arena: Arena::default(),
             sorter: inner.sorter(Tables::Shadow),
-            inserter: inner.inserter(encoder),
+            inserter: inner.inserter(preparer),
             replay,
             inner,
         })
@@ -157,7 +157,10 @@ impl Rebuild {
                 Tables::Shadow,
             );
             runtime.block_on(async {
-                self.inserter.encoder.apply(&target, pass.portal_id).await?;
+                self.inserter
+                    .preparer
+                    .apply(&target, pass.portal_id)
+                    .await?;
                 inner.store.mark_deleted(&target, &pass).await
             })?;
         }
@@ -165,8 +168,8 @@ impl Rebuild {
         runtime
             .block_on(inner.store.finish_rebuild())
             .context("cannot exchange the tables")?;
-        inner.encoder.forget();
-        self.inserter.encoder.forget();
+        inner.preparer.forget();
+        self.inserter.preparer.forget();
         self.catch_up()?;
         runtime
             .block_on(inner.store.close_rebuild())
@@ -251,7 +254,7 @@ impl Rebuild {
                 let stored = async {
                     self.inserter.ready(group).await?;
                     // What the store refuses is in the dead letters already.
-                    self.inserter.store(&sorted.source, group, None).await
+                    self.inserter.store(&sorted.source, group).await
                 };
                 if stored.await.is_err() {
                     anyhow::bail!("the process was stopped");

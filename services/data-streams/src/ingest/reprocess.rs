@@ -12,9 +12,9 @@ use std::{
 use super::{
     Inner, Place, ReplayError, Tables,
     dead_letter::DeadLetter,
-    encoder::Encoder,
     insert::Stopped,
     message::Message,
+    preparer::Preparer,
     replay::{Replay, Step},
 };
 
@@ -96,18 +96,18 @@ impl Inner {
     }
 
     async fn store_topic(&self, topic: &str, messages: Vec<Message>) -> Result<u64, ReplayError> {
-        let encoder = Arc::new(Encoder::new(
+        let preparer = Arc::new(Preparer::new(
             Arc::clone(&self.store),
             self.known.subscribe(),
             self.settings.patience,
         ));
-        let inserter = self.inserter(encoder);
+        let inserter = self.inserter(preparer);
         let sorted = self.sorter(Tables::Live).sort(topic, messages).await;
         let mut stored = Vec::new();
         for group in &sorted.groups {
             let refused = async {
                 inserter.ready(group).await?;
-                inserter.store(&sorted.source, group, None).await
+                inserter.store(&sorted.source, group).await
             };
             let refused: HashSet<usize> = refused
                 .await

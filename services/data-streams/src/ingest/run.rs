@@ -29,13 +29,13 @@ use super::{
     dead_letter::{DeadLetter, KafkaLetterBox},
     decode::{Decoders, SchemaSource},
     definitions::{Follower, Known},
-    encoder::Encoder,
     gate::{Commits, Gate},
     insert::{Backoff, Inserter},
     intake::{Patience, Sorter},
     loader::{Delivery, Hold, Loader},
     message::Arena,
     passes::Passes,
+    preparer::Preparer,
     rebuild::{Rebuild, RebuildState},
     reprocess::Reprocessed,
 };
@@ -80,7 +80,7 @@ pub(super) struct Inner {
     /// Id of the warehouse that offsets are committed for.
     pub(super) warehouse: watch::Sender<String>,
     pub(super) commits: OnceLock<Arc<dyn Commits>>,
-    pub(super) encoder: Arc<Encoder>,
+    pub(super) preparer: Arc<Preparer>,
     pub(super) rebuild: watch::Sender<Option<RebuildState>>,
     pub(super) epoch: Arc<AtomicU64>,
 }
@@ -101,7 +101,7 @@ impl Ingest {
         context: Context,
     ) -> Self {
         let known = watch::Sender::new(Known::default());
-        let encoder = Arc::new(Encoder::new(
+        let preparer = Arc::new(Preparer::new(
             Arc::clone(&store),
             known.subscribe(),
             settings.patience,
@@ -117,7 +117,7 @@ impl Ingest {
             known,
             warehouse: watch::Sender::new(String::new()),
             commits: OnceLock::new(),
-            encoder,
+            preparer,
             rebuild: watch::Sender::new(None),
             epoch: Arc::default(),
         };
@@ -152,7 +152,7 @@ impl Ingest {
         let follower = inner.follower()?;
         let poller = inner.poller(&consumer, &gate, (batches, Arc::clone(&wanted)), held);
         let delivery = Delivery {
-            inserter: inner.inserter(Arc::clone(&inner.encoder)),
+            inserter: inner.inserter(Arc::clone(&inner.preparer)),
             letters: Arc::new(inner.letter_box()?),
             commits,
             gate,
@@ -298,7 +298,7 @@ impl Inner {
         Ok(Passes {
             control: Arc::clone(&self.control),
             store: Arc::clone(&self.store),
-            encoder: Arc::clone(&self.encoder),
+            preparer: Arc::clone(&self.preparer),
             group: Arc::new(group),
             topic: self.topics.records.clone(),
             warehouse: self.warehouse.subscribe(),
@@ -328,10 +328,10 @@ impl Inner {
         )
     }
 
-    pub(super) fn inserter(&self, encoder: Arc<Encoder>) -> Inserter {
+    pub(super) fn inserter(&self, preparer: Arc<Preparer>) -> Inserter {
         Inserter {
             store: Arc::clone(&self.store),
-            encoder,
+            preparer,
             health: self.context.health().clone(),
             stop: self.context.draining().clone(),
             expected: self.warehouse.subscribe(),

@@ -13,11 +13,10 @@ use super::{layout::Layout, value::TIME_RANGE_MS};
 use crate::ingest::Row;
 use properties::{Cells, PropertyColumns};
 
-/// A block and the columns that it names.
+/// A block. A column without a value in all of it is left out, and takes its
+/// default.
 #[derive(Debug, Default)]
 pub(crate) struct Native {
-    /// Names in backticks come later; these are as they are.
-    pub columns: Vec<String>,
     /// The block, in pieces as they were made: putting them together would
     /// copy all of it.
     pub parts: Vec<Bytes>,
@@ -60,6 +59,22 @@ pub(crate) struct Blocks {
     pub refused: Vec<(usize, &'static str)>,
 }
 
+/// Columns that a block for a wide table of this layout may have.
+pub(crate) fn wide_columns(layout: &Layout) -> Vec<String> {
+    let own = LINEAGE.iter().map(|it| format!("_{it}"));
+    let properties = layout.columns.iter().map(|it| it.name.clone());
+    own.chain(["_object_id".to_owned(), "_extra".to_owned()])
+        .chain(properties)
+        .collect()
+}
+
+/// Columns that a block for `changes` may have.
+pub(crate) fn changes_columns() -> Vec<String> {
+    let names = ["object_id", "object_type", "reason", "properties"];
+    let names = LINEAGE.into_iter().chain(names);
+    names.map(str::to_owned).collect()
+}
+
 /// Encodes rows for a table of this layout.
 pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     let mut refused = Vec::new();
@@ -83,7 +98,6 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
         row.record.object_id.to_le_bytes()
     });
     for (column, cells) in layout.columns.iter().zip(properties.cells) {
-        // A column without a value in the whole block takes its default.
         if cells.used {
             wide.column(&column.name, column.kind.sql(), [cells.nulls, cells.values]);
         }
@@ -130,7 +144,25 @@ fn refusal<P>(record: &CrmRecord<'_, P>) -> Option<&'static str> {
 
 const TIME: &str = "DateTime64(3, 'UTC')";
 
-/// The columns that both tables have, in `changes` without the underscore.
+/// The columns that both tables have, in `changes` without an underscore.
+const LINEAGE: [&str; 14] = [
+    "portal_id",
+    "created_at",
+    "updated_at",
+    "synced_at",
+    "archived",
+    "deleted",
+    "run_id",
+    "connection",
+    "version",
+    "fetch_sequence",
+    "topic",
+    "partition",
+    "offset",
+    "merged_into",
+];
+
+/// What is in [`LINEAGE`].
 fn lineage(out: &mut Writer, rows: &[&Row<'_>], prefix: &str) {
     let name = |name: &str| format!("{prefix}{name}");
     out.fixed(&name("portal_id"), "UInt64", rows, |row| {
@@ -189,7 +221,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// A block under construction.
 struct Writer {
     rows: usize,
-    columns: Vec<String>,
+    columns: usize,
     /// Pieces that are complete.
     parts: Vec<Bytes>,
     /// The piece that grows.
@@ -200,7 +232,7 @@ impl Writer {
     fn new(rows: usize) -> Self {
         Self {
             rows,
-            columns: Vec::new(),
+            columns: 0,
             parts: Vec::new(),
             open: Vec::new(),
         }
@@ -209,7 +241,7 @@ impl Writer {
     fn head(&mut self, name: &str, kind: &str) {
         write_string(&mut self.open, name);
         write_string(&mut self.open, kind);
-        self.columns.push(name.to_owned());
+        self.columns += 1;
     }
 
     fn column<const N: usize>(&mut self, name: &str, kind: &str, parts: [Vec<u8>; N]) {
@@ -259,13 +291,10 @@ impl Writer {
     fn finish(mut self) -> Native {
         self.close();
         let mut head = Vec::new();
-        write_varint(&mut head, self.columns.len());
+        write_varint(&mut head, self.columns);
         write_varint(&mut head, self.rows);
         self.parts.insert(0, head.into());
-        Native {
-            columns: self.columns,
-            parts: self.parts,
-        }
+        Native { parts: self.parts }
     }
 }
 

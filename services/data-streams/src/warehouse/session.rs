@@ -6,7 +6,7 @@
 use std::{fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
-use clickhouse::{Client, Compression, insert_formatted::CompressedData, query::Query};
+use clickhouse::{Client, Compression, insert_formatted::InsertFormatted, query::Query};
 use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
@@ -40,7 +40,6 @@ pub struct Settings {
 #[derive(Clone)]
 pub(crate) struct Session {
     client: Client,
-    compress: bool,
 }
 
 impl fmt::Debug for Session {
@@ -72,11 +71,11 @@ impl Session {
             .with_product_info("data-streams", env!("CARGO_PKG_VERSION"))
             // On by default; it would answer before the rows are stored.
             .with_setting("async_insert", "0")
+            // By default 256 KiB, which the columns of a large portal exceed
+            // with their comments.
+            .with_setting("max_query_size", "16777216")
             .with_setting("wait_end_of_query", "1");
-        Self {
-            client,
-            compress: settings.compress,
-        }
+        Self { client }
     }
 
     /// For queries with rows.
@@ -122,40 +121,47 @@ impl Session {
         bounded(action, STATEMENT_LIMIT, request).await
     }
 
-    /// Inserts one block of Native bytes, given in pieces; the same token
-    /// inserts once.
-    pub(crate) async fn insert(
-        &self,
-        statement: &str,
-        parts: &[Bytes],
-        token: &str,
-    ) -> Result<(), Error> {
-        let mut insert = self
+    /// An insert of Native blocks; the same token inserts once.
+    pub(crate) fn insertion(&self, statement: &str, token: &str) -> Insertion {
+        let insert = self
             .client
-            .insert_formatted_with(statement)
+            // It would be put into the URL, whose 64 KiB are too few for the
+            // columns of some portals; it goes ahead of the data instead.
+            .insert_formatted_with("")
             .with_setting("insert_deduplicate", "1")
+            // So much is looked through for the statement's end; 800 columns
+            // take less.
+            .with_setting("max_query_size", "1048576")
             // The engine would put each block through a merge of its own, for
             // rows of one key within it. A read or a merge drops those too.
             .with_setting("optimize_on_insert", "0")
             .with_setting("insert_deduplication_token", token);
-        if self.compress {
-            let compressed = compressed(parts.to_vec()).await?;
-            return self
-                .within(INSERT, async {
-                    for part in compressed {
-                        insert.send_compressed(part).await?;
-                    }
-                    insert.end().await
-                })
-                .await;
+        Insertion {
+            insert,
+            statement: Some(format!("{statement}\n").into()),
         }
-        self.within(INSERT, async {
-            for part in parts {
-                insert.send(part.clone()).await?;
-            }
-            insert.end().await
-        })
-        .await
+    }
+}
+
+/// An insert under way. Dropped before its end, it inserts nothing.
+pub(crate) struct Insertion {
+    insert: InsertFormatted,
+    /// Until it has been sent.
+    statement: Option<Bytes>,
+}
+
+impl Insertion {
+    /// Sends bytes of a block, compressed where that is asked for.
+    pub(crate) async fn send(&mut self, part: Bytes) -> Result<(), Error> {
+        for part in self.statement.take().into_iter().chain([part]) {
+            bounded(INSERT, STATEMENT_LIMIT, self.insert.send(part)).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer.
+    pub(crate) async fn end(self) -> Result<(), Error> {
+        bounded(INSERT, STATEMENT_LIMIT, self.insert.end()).await
     }
 }
 
@@ -174,20 +180,3 @@ async fn bounded<T>(
 }
 
 const INSERT: &str = "insert a block";
-
-/// Compressing 16 MB takes long enough to hold up other tasks.
-async fn compressed(parts: Vec<Bytes>) -> Result<Vec<CompressedData>, Error> {
-    let compress = move || {
-        parts
-            .iter()
-            .map(|part| CompressedData::new(part, Compression::Lz4))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    tokio::task::spawn_blocking(compress)
-        .await
-        .map_err(|error| Error::Answer {
-            action: INSERT,
-            reason: error.to_string(),
-        })?
-        .during(INSERT)
-}

@@ -14,10 +14,10 @@ use crate::ingest::{
     Store, Tables,
     decode::Decoders,
     definitions::Known,
-    encoder::Encoder,
     fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
     intake::Patience,
     message::Message,
+    preparer::Preparer,
 };
 
 fn batch(messages: Vec<Message>) -> Batch {
@@ -57,14 +57,14 @@ impl Bench {
         let context = Context::new(Clock::from_fn(|| 0), Health::without_metrics());
         let patience = Patience::default();
         let store: Arc<dyn Store> = Arc::<FakeStore>::clone(&self.store);
-        let encoder = Arc::new(Encoder::new(
+        let preparer = Arc::new(Preparer::new(
             Arc::clone(&store),
             self.known.subscribe(),
             patience,
         ));
         let inserter = Inserter {
             store,
-            encoder,
+            preparer,
             health: context.health().clone(),
             stop: context.draining().clone(),
             expected: watch::Sender::new("this one".to_owned()).subscribe(),

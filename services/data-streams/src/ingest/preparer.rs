@@ -1,35 +1,23 @@
-//! Rows of one target to blocks with their tokens, for tables that have the
-//! columns which the rows may fill.
+//! Tables that have the columns which rows may fill, before the rows come.
 //!
-//! It must not know where messages come from, nor when an offset is committed.
+//! It must not know how a row is stored.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use schemas::CrmRecord;
 use tokio::sync::watch;
-use twox_hash::XxHash3_128;
 
 use super::{
-    Block, Row, Store, StoreError, StoreErrorKind, Target,
+    Store, StoreError, Target,
     definitions::Known,
-    intake::{Group, Patience, Source},
+    intake::{Group, Patience},
 };
 
-/// A group, encoded.
-#[derive(Debug)]
-pub(crate) struct Inserts {
-    /// Blocks with their tokens.
-    pub(crate) blocks: Vec<(Block, String)>,
-    /// Index into the source and reason of each row that no column can take.
-    pub(crate) refused: Vec<(usize, String)>,
-}
-
-/// Brings tables up to the definitions and encodes rows for them.
-pub(crate) struct Encoder {
+/// Brings tables up to the definitions.
+pub(crate) struct Preparer {
     store: Arc<dyn Store>,
     definitions: watch::Receiver<Known>,
     patience: Patience,
@@ -39,7 +27,7 @@ pub(crate) struct Encoder {
     missed: Mutex<HashSet<(i64, String, i64)>>,
 }
 
-impl Encoder {
+impl Preparer {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         definitions: watch::Receiver<Known>,
@@ -108,40 +96,6 @@ impl Encoder {
             .clear();
     }
 
-    /// Encodes some rows of a group.
-    pub(crate) fn encode(
-        &self,
-        source: &Source,
-        target: &Target,
-        rows: &[usize],
-    ) -> Result<Inserts, StoreError> {
-        let decoded: Vec<Row<'_>> = rows
-            .iter()
-            .filter_map(|index| source.row(*index, CrmRecord::decode_again)?.ok())
-            .collect();
-        if decoded.len() != rows.len() {
-            // INVARIANT: a group holds only rows that were decoded before.
-            let context = "a row that was decoded before is not decodable";
-            return Err(StoreError::new(StoreErrorKind::Fatal, context));
-        }
-        let encoded = self.store.encode(target, &decoded)?;
-        let ranges = ranges(&decoded);
-        let blocks = encoded
-            .blocks
-            .into_iter()
-            .map(|block| {
-                let token = token(&block, &source.topic, &ranges);
-                (block, token)
-            })
-            .collect();
-        let refused = encoded
-            .refused
-            .into_iter()
-            .filter_map(|(index, why)| Some((*rows.get(index)?, why)))
-            .collect();
-        Ok(Inserts { blocks, refused })
-    }
-
     fn version(&self, portal_id: i64, object_type: &str) -> i64 {
         self.definitions
             .borrow()
@@ -188,42 +142,10 @@ impl Encoder {
     }
 }
 
-impl fmt::Debug for Encoder {
+impl fmt::Debug for Preparer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Encoder")
+        f.debug_struct("Preparer")
             .field("applied", &self.applied)
             .finish_non_exhaustive()
     }
-}
-
-/// First and last offset by partition.
-fn ranges(rows: &[Row<'_>]) -> BTreeMap<i32, (i64, i64)> {
-    let mut ranges = BTreeMap::new();
-    for row in rows {
-        let range = ranges
-            .entry(row.partition)
-            .or_insert((row.offset, row.offset));
-        range.0 = range.0.min(row.offset);
-        range.1 = range.1.max(row.offset);
-    }
-    ranges
-}
-
-/// The same rows in the same encoding from the same place in the log, and
-/// nothing else, have the same token.
-fn token(block: &Block, topic: &str, ranges: &BTreeMap<i32, (i64, i64)>) -> String {
-    let mut hash = XxHash3_128::new();
-    for part in [&block.table, topic] {
-        hash.write(&part.len().to_le_bytes());
-        hash.write(part.as_bytes());
-    }
-    for (partition, (first, last)) in ranges {
-        hash.write(&partition.to_le_bytes());
-        hash.write(&first.to_le_bytes());
-        hash.write(&last.to_le_bytes());
-    }
-    for part in &block.parts {
-        hash.write(part);
-    }
-    format!("{:032x}", hash.finish_128())
 }

@@ -1,0 +1,172 @@
+//! Rows that are stored together, read from their messages as often as asked.
+//!
+//! Only messages stay in memory for long: decoded rows and their encoding are
+//! several times as large, and made for a piece at a time. It must not know how
+//! a row is encoded.
+
+use std::collections::BTreeMap;
+
+use schemas::CrmRecord;
+use twox_hash::XxHash3_128;
+
+use super::{Row, StoreError, StoreErrorKind, intake::Source};
+
+/// Rows of one target.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'s> {
+    source: &'s Source,
+    /// Indexes into the source.
+    indexes: &'s [usize],
+}
+
+impl<'s> Rows<'s> {
+    pub(crate) fn new(source: &'s Source, indexes: &'s [usize]) -> Self {
+        Self { source, indexes }
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.indexes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indexes.is_empty()
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// When a row is not what was decoded before.
+    pub fn read(&self) -> Result<Vec<Row<'s>>, StoreError> {
+        let rows: Vec<Row<'s>> = self
+            .indexes
+            .iter()
+            .filter_map(|index| self.source.row(*index, CrmRecord::decode_again)?.ok())
+            .collect();
+        if rows.len() != self.indexes.len() {
+            // INVARIANT: only rows that were decoded before are put together.
+            let context = "a row that was decoded before is not decodable";
+            return Err(StoreError::new(StoreErrorKind::Fatal, context));
+        }
+        Ok(rows)
+    }
+
+    /// The same rows in pieces of about so many bytes of messages; the same
+    /// rows give the same pieces.
+    pub fn pieces(self, bytes: usize) -> impl Iterator<Item = Rows<'s>> {
+        let mut left = self.indexes;
+        std::iter::from_fn(move || {
+            let mut size = 0;
+            let sizes = left.iter().map(|index| self.source.size(*index));
+            let whole = sizes
+                .take_while(|more| {
+                    let fits = size < bytes;
+                    size += more;
+                    fits
+                })
+                .count();
+            let (indexes, rest) = left.split_at_checked(whole)?;
+            left = rest;
+            (!indexes.is_empty()).then_some(Self { indexes, ..self })
+        })
+    }
+
+    /// What the same rows from the same place in the log, and no others, have.
+    pub fn token(&self) -> String {
+        let mut ranges: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+        let mut hash = XxHash3_128::new();
+        hash.write(&self.source.topic.len().to_le_bytes());
+        hash.write(self.source.topic.as_bytes());
+        for message in self
+            .indexes
+            .iter()
+            .filter_map(|it| self.source.messages.get(*it))
+        {
+            let (first, last) = ranges
+                .entry(message.partition)
+                .or_insert((message.offset, message.offset));
+            *first = message.offset.min(*first);
+            *last = message.offset.max(*last);
+            let value = message.value.as_deref().unwrap_or_default();
+            hash.write(&value.len().to_le_bytes());
+            hash.write(value);
+        }
+        for (partition, (first, last)) in ranges {
+            hash.write(&partition.to_le_bytes());
+            hash.write(&first.to_le_bytes());
+            hash.write(&last.to_le_bytes());
+        }
+        format!("{:032x}", hash.finish_128())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ingest::{
+        Tables,
+        decode::Decoders,
+        fakes::{FakeControl, FakeRegistry, OWN, record},
+        intake::{Patience, Sorter},
+        message::Message,
+    };
+
+    fn source(messages: Vec<Message>) -> Source {
+        let decoders = Decoders::new(std::sync::Arc::new(FakeRegistry::default()), OWN);
+        let control = std::sync::Arc::new(FakeControl);
+        let mut sorter = Sorter::new(decoders, control, Tables::Live, Patience::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let sorted = runtime.unwrap().block_on(sorter.sort("records", messages));
+        sorted.source
+    }
+
+    fn records(count: usize) -> Vec<Message> {
+        (0..count)
+            .map(|at| record(i64::try_from(at).unwrap(), OWN))
+            .collect()
+    }
+
+    #[test]
+    fn only_the_same_rows_from_the_same_place_have_the_same_token() {
+        let source = source(records(3));
+        let token = |indexes: &[usize]| Rows::new(&source, indexes).token();
+        assert_eq!(token(&[0, 1]), token(&[0, 1]));
+        assert_ne!(token(&[0, 1]), token(&[0, 2]));
+        assert_ne!(token(&[0, 1]), token(&[0]));
+        let mut moved = records(2);
+        for message in &mut moved {
+            message.partition = 1;
+        }
+        let moved = self::source(moved);
+        assert_ne!(token(&[0, 1]), Rows::new(&moved, &[0, 1]).token());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_pieces_are_the_rows_each_of_them_once_and_none_too_large(
+            count in 0..40usize,
+            bytes in 1..2_000usize,
+        ) {
+            let source = source(records(count));
+            let indexes: Vec<usize> = (0..count).collect();
+            let rows = Rows::new(&source, &indexes);
+            let pieces: Vec<_> = rows.pieces(bytes).collect();
+            let together: Vec<usize> =
+                pieces.iter().flat_map(|it| it.indexes.iter().copied()).collect();
+            prop_assert_eq!(&together, &indexes);
+            for piece in pieces {
+                prop_assert!(!piece.is_empty());
+                // A piece ends with the message that fills it.
+                let (_, before) = piece.indexes.split_last().unwrap();
+                let size: usize = before.iter().map(|it| source.size(*it)).sum();
+                prop_assert!(size < bytes);
+                prop_assert_eq!(piece.read().unwrap().len(), piece.len());
+            }
+        }
+    }
+}

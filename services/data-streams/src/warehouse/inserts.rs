@@ -1,0 +1,166 @@
+//! Rows into the tables of a target: encoded a piece at a time, while what came
+//! before is on its way, so that no more than a piece is in memory encoded.
+//!
+//! It must not know when rows are given up or tried again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures::future::{join, try_join};
+use twox_hash::XxHash3_128;
+
+use super::{
+    block::{self, Native},
+    error::Error,
+    layout::Layout,
+    names::{qualified, quoted},
+    session::{Insertion, Session},
+};
+use crate::crash;
+use crate::ingest::{Inserted, Inserts, Rows, StoreError, Stored};
+
+/// Bytes of messages that are encoded at a time; both tables' blocks together
+/// are about twice as large.
+const PIECE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Inserts into the wide table of a target and into its `changes`.
+pub(super) struct Tables<'s> {
+    session: &'s Session,
+    layout: Arc<Layout>,
+    wide: Table,
+    /// It only grows, so that a rebuild adds to it as well.
+    changes: Table,
+    /// Tells one layout's encoding from another's.
+    encoding: u128,
+}
+
+struct Table {
+    name: String,
+    statement: String,
+}
+
+impl Table {
+    fn new(raw: &str, name: &str, columns: &[String]) -> Self {
+        let name = qualified(raw, name);
+        let columns: Vec<_> = columns.iter().map(|it| quoted(it)).collect();
+        Self {
+            statement: format!("INSERT INTO {name} ({}) FORMAT Native", columns.join(", ")),
+            name,
+        }
+    }
+
+    fn open(&self, session: &Session, token: &str) -> Open {
+        Open {
+            insertion: session.insertion(&self.statement, token),
+            inserted: Inserted {
+                table: self.name.clone(),
+                rows: 0,
+                bytes: 0,
+                took: Duration::ZERO,
+            },
+            began: Instant::now(),
+        }
+    }
+}
+
+/// A table that rows are on their way to.
+struct Open {
+    insertion: Insertion,
+    inserted: Inserted,
+    began: Instant,
+}
+
+impl Open {
+    async fn send(&mut self, block: Native, rows: usize) -> Result<(), Error> {
+        self.inserted.rows += rows;
+        for part in block.parts {
+            self.inserted.bytes += part.len();
+            self.insertion.send(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(self) -> Result<Inserted, Error> {
+        self.insertion.end().await?;
+        crash::point(crash::Point::AfterInsert);
+        Ok(Inserted {
+            took: self.began.elapsed(),
+            ..self.inserted
+        })
+    }
+}
+
+impl<'s> Tables<'s> {
+    pub(super) fn new(
+        session: &'s Session,
+        raw: &str,
+        names: (&str, &str),
+        layout: Arc<Layout>,
+    ) -> Self {
+        let columns = block::wide_columns(&layout);
+        let mut hash = XxHash3_128::new();
+        for column in &layout.columns {
+            for part in [&column.name, column.kind.sql()] {
+                hash.write(&part.len().to_le_bytes());
+                hash.write(part.as_bytes());
+            }
+        }
+        Self {
+            session,
+            wide: Table::new(raw, names.0, &columns),
+            changes: Table::new(raw, names.1, &block::changes_columns()),
+            encoding: hash.finish_128(),
+            layout,
+        }
+    }
+
+    /// Sends all rows; the statements have no end yet.
+    async fn send(
+        &self,
+        rows: Rows<'_>,
+        wide: &mut Open,
+        changes: &mut Open,
+    ) -> Result<Vec<(usize, String)>, StoreError> {
+        let mut refused = Vec::new();
+        let mut before = 0;
+        for piece in rows.pieces(PIECE_BYTES) {
+            let blocks = block::encode(&self.layout, &piece.read()?);
+            let places = blocks.refused.into_iter();
+            refused.extend(places.map(|(place, why)| (before + place, why.to_owned())));
+            before += piece.len();
+            if blocks.rows > 0 {
+                try_join(
+                    changes.send(blocks.changes, blocks.rows),
+                    wide.send(blocks.wide, blocks.rows),
+                )
+                .await?;
+            }
+        }
+        Ok(refused)
+    }
+}
+
+#[async_trait]
+impl Inserts for Tables<'_> {
+    async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
+        let token = format!("{}-{:032x}", rows.token(), self.encoding);
+        let mut wide = self.wide.open(self.session, &token);
+        let mut changes = self.changes.open(self.session, &token);
+        let refused = self.send(rows, &mut wide, &mut changes).await?;
+        if wide.inserted.rows == 0 {
+            return Ok(Stored {
+                tables: Vec::new(),
+                refused,
+            });
+        }
+        // Both are waited for: what one of them stores is not sent again.
+        let (wide, changes) = join(wide.end(), changes.end()).await;
+        Ok(Stored {
+            tables: vec![changes?, wide?],
+            refused,
+        })
+    }
+}
