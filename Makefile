@@ -4,8 +4,9 @@ SHELL := /bin/bash
 
 NATIVE := infra/native/stack
 COMPOSE := infra/compose.sh
-# auto: Docker Compose where an engine answers, else processes of this user.
-STACK ?= auto
+# auto: Docker Compose where an engine answers, else processes of this user. As
+# with all settings, the environment wins over .env.
+STACK ?= $(or $(shell sed -n 's/^STACK=//p' .env 2>/dev/null | tail -n 1),auto)
 ifeq ($(STACK),auto)
 RUN = $$(docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 && echo $(COMPOSE) || echo $(NATIVE))
 else ifeq ($(STACK),compose)
@@ -48,7 +49,9 @@ test: ## Every test, over real servers on free ports; each benchmark once, on li
 	@$(NATIVE) install
 	@$(NATIVE) python -c ''
 	@$(NATIVE) install-sdk
-	cargo build --workspace --bins $(INJECTION)
+	@# With the tests, whose libraries have further features: alone, the binaries
+	@# would be built from libraries of their own.
+	cargo build --workspace --bins --tests $(INJECTION)
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --workspace $(INJECTION)
 	@# Each benchmark once, on little: that it works, not how fast.
 	$${CARGO_TARGET_DIR:-target}/debug/bench --size tiny --runs 1

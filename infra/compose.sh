@@ -23,9 +23,12 @@ prepare() {
     settings
     mkdir -p "$DATA_DIR"/{kafka,registry,clickhouse/store,sim,credentials}
     CLICKHOUSE_WRITER_PASSWORD=$(writer_password)
-    # The server notices by itself that the file has changed.
+    # The server notices by itself that the file has changed. What comes through
+    # its ports, which are this machine's own, comes from the bridge's address and
+    # not from a loopback: writer and reader may come from anywhere.
     clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" reader \
-        "$(reader_grants "$DATA_DIR/clickhouse/store" | tr -d '\n')" >"$DATA_DIR/clickhouse/users.xml"
+        "$(reader_grants "$DATA_DIR/clickhouse/store" | tr -d '\n')" |
+        sed '/<writer>/,/<\/reader>/ s|<ip>::1</ip>|<ip>::/0</ip>|' >"$DATA_DIR/clickhouse/users.xml"
     if [ -n "$DEMO" ]; then
         HUBSPOT_ACCESS_TOKEN=demo-token
         HUBSPOT_BASE_URL="http://127.0.0.1:$SIM_PORT"
@@ -37,6 +40,14 @@ prepare() {
     [ -z "${HUBSPOT_BASE_URL:-}" ] || export HUBSPOT_BASE_URL
 }
 
+await() { # name url
+    for _ in $(seq 450); do
+        if http_ok "$2/health/ready"; then return; fi
+        sleep 0.2
+    done
+    die "$1 is not ready; see: make status, make logs"
+}
+
 prepare
 case "${1:-}" in
     up)
@@ -44,10 +55,8 @@ case "${1:-}" in
             die "neither curl nor node is on the PATH: install one of them"
         announce_demo
         compose up --build --detach
-        for _ in $(seq 450); do
-            if http_ok "$API/health/ready"; then break; fi
-            sleep 0.2
-        done
+        await data-streams "$API"
+        await worker "http://127.0.0.1:$WORKER_ADMIN_PORT"
         first_sync
         ;;
     down) compose down ;;

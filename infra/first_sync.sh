@@ -93,6 +93,12 @@ api() { # method path [body]
     request 30 "$1" "$API$2" "${3:-}" "${headers[@]}" || [ $? = 22 ]
 }
 
+# What an example needs where the API asks for a token: its name, not its value.
+token_header() {
+    # shellcheck disable=SC2016
+    [ -z "${API_TOKEN:-}" ] || echo ' -H "Authorization: Bearer $API_TOKEN"'
+}
+
 sql_as_reader() { # query
     request 10 POST "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader" "$1"
 }
@@ -109,7 +115,7 @@ show_progress() {
     [ "$CONNECTION" = default ] || destination="hubspot_$CONNECTION"
     until rows=$(sql_as_reader "SELECT count() FROM $destination.contacts" 2>/dev/null) && [ "${rows:-0}" -gt 0 ]; do
         if api GET "/v1/connections/$CONNECTION" 2>/dev/null | grep -q '"state":"stopped"'; then
-            say "connection $CONNECTION is stopped; start it with: curl -X POST $API/v1/connections/$CONNECTION/start"
+            say "connection $CONNECTION is stopped; start it with: curl$(token_header) -X POST $API/v1/connections/$CONNECTION/start"
             return
         fi
         [ $SECONDS -lt $deadline ] || die "no rows yet; see: make status, make logs"
@@ -130,9 +136,9 @@ where_to_look() {
     cat <<END
 
 Dashboard      $API/
-API            curl $API/v1/connections/$CONNECTION
+API            curl$(token_header) $API/v1/connections/$CONNECTION
 API's docs     $API/docs
-Records        curl '$API/v1/connections/$CONNECTION/records/contacts?limit=2&properties=email'
+Records        curl$(token_header) '$API/v1/connections/$CONNECTION/records/contacts?limit=2&properties=email'
 SQL page       http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/play   (user reader, password reader)
 SQL            curl 'http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader' -d 'SELECT count() FROM $destination.contacts'
 Kafka          127.0.0.1:$KAFKA_PORT, topic hubspot.records, registry $REGISTRY

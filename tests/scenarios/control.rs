@@ -35,6 +35,23 @@ async fn no_request_starts_after_the_answer_to_a_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_a_stop_fetches_at_once() {
+    let stack = Stack::with(50, 5)
+        .portal(|portal| portal.changes_per_second = 0.0)
+        .start()
+        .await;
+    stack.first_sync(json!({"interval": "1h"})).await;
+    stack.api().stop("default").await;
+    let portal = stack.simulator.portal();
+    portal
+        .create("contacts", &[("email", "made@while.stopped")])
+        .unwrap();
+    stack.search_shows_changes().await;
+    stack.api().start("default", json!({})).await;
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_goes_on_where_it_stood() {
     let mut stack = Stack::with(6_000, 60).start().await;
     stack.simulator.set_latency(Duration::from_millis(60));

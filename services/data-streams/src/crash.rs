@@ -6,9 +6,9 @@
 /// Places at which the process can be told to die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
-    /// A batch is encoded, nothing of it is stored.
+    /// A batch is decoded and sorted, nothing of it is stored.
     BeforeInsert,
-    /// One table has its block of a batch, another may not.
+    /// One table has its rows of a batch, another may not.
     AfterInsert,
     /// A batch is stored and its dead letters are acknowledged, no offset is
     /// committed.

@@ -26,7 +26,7 @@ mod reprocess;
 mod rows;
 mod run;
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{collections::HashSet, fmt, ops::AddAssign, time::Duration};
 
 use async_trait::async_trait;
 use schemas::{CrmRecord, Definitions, FullPass, property_map::Properties};
@@ -90,8 +90,24 @@ pub struct Inserted {
     pub rows: usize,
     /// Size of the encoded rows.
     pub bytes: usize,
-    /// From its first byte to the answer.
+    /// From the encoding of its first row to the answer.
     pub took: Duration,
+}
+
+/// How many values are kept as their text, beside or instead of their columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeptAsText {
+    /// They do not fit the type of their column.
+    pub text: u64,
+    /// The column alone does not give their text back.
+    pub form: u64,
+}
+
+impl AddAssign for KeptAsText {
+    fn add_assign(&mut self, other: Self) {
+        self.text += other.text;
+        self.form += other.form;
+    }
 }
 
 /// What became of the rows given to [`Inserts::insert`].
@@ -101,6 +117,8 @@ pub struct Stored {
     pub tables: Vec<Inserted>,
     /// Place among the rows of each that no column can take, and why.
     pub refused: Vec<(usize, String)>,
+    /// Of the values stored.
+    pub kept_as_text: KeptAsText,
 }
 
 /// Inserts into the tables of one target, with the columns that they had when

@@ -184,15 +184,17 @@ pub fn due(checkpoint: &Checkpoint, wanted: &Wanted<'_>, settings: &Settings, no
     scheduled(checkpoint, wanted, settings, now)
 }
 
-/// Ends the run under way because the connection was stopped: its position is
-/// kept, and the next start goes on under the new id. To be written when a
-/// stop is carried out, so that a restart in between does not bring the old
-/// id back.
-pub fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) {
-    if let Some(run) = &mut checkpoint.run {
-        run.run_id = new_run_id;
-        run.records = 0;
-    }
+/// What a stop leaves: the position of the run under way, which the next start
+/// goes on with under the new id, or else that a run is due at the next start.
+/// To be written when a stop is carried out, so that a restart in between does
+/// not bring the old id back; false where there is nothing to write.
+pub fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) -> bool {
+    let Some(run) = &mut checkpoint.run else {
+        return checkpoint.last_started_at.take().is_some();
+    };
+    run.run_id = new_run_id;
+    run.records = 0;
+    true
 }
 
 fn anew(reason: Reason, request_id: Option<String>) -> Due {

@@ -29,7 +29,10 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 pub(crate) struct FakeStore {
     pub(crate) faults: Mutex<VecDeque<Fault>>,
+    /// Offsets of rows that poison their block.
     pub(crate) poison: Mutex<HashSet<i64>>,
+    /// Offsets of rows that no column takes.
+    pub(crate) unfit: Mutex<HashSet<i64>>,
     tokens: Mutex<HashSet<String>>,
     /// Another warehouse has another.
     pub(crate) id: Mutex<Option<&'static str>>,
@@ -131,13 +134,23 @@ impl Inserts for FakeInserts<'_> {
         if places.iter().any(|(_, offset)| poison.contains(offset)) {
             return Err(StoreError::new(StoreErrorKind::Poison, "cannot parse"));
         }
+        let unfit = store.unfit.lock().unwrap();
+        let (refused, kept): (Vec<_>, Vec<_>) = (0..)
+            .zip(places)
+            .partition(|(_, (_, offset))| unfit.contains(offset));
+        let refused = refused.into_iter().map(|(at, _)| (at, "unfit".to_owned()));
+        let refused = refused.collect();
         if store.tokens.lock().unwrap().insert(rows.token()) {
             let mut all = store.rows.lock().unwrap();
-            all.extend(places.into_iter().map(|(p, o)| (self.table.clone(), p, o)));
+            let kept = kept.into_iter();
+            all.extend(kept.map(|(_, (p, o))| (self.table.clone(), p, o)));
         }
         match fault {
             Some(_) => Err(StoreError::new(StoreErrorKind::Unavailable, "cut off")),
-            None => Ok(Stored::default()),
+            None => Ok(Stored {
+                refused,
+                ..Stored::default()
+            }),
         }
     }
 }

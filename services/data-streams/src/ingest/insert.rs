@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Inserted, Inserts, Rows, Store, StoreError, StoreErrorKind,
+    Inserted, Inserts, KeptAsText, Rows, Store, StoreError, StoreErrorKind,
     conditions::{CLICKHOUSE, WAREHOUSE},
     intake::{Group, Source},
     metrics as names,
@@ -113,6 +113,9 @@ impl Inserter {
             let error = match inserts.insert(rows).await {
                 Ok(stored) => {
                     self.health.holds(CLICKHOUSE);
+                    let KeptAsText { text, form } = stored.kept_as_text;
+                    counter!(names::VALUES_KEPT_AS_TEXT, "kind" => "text").increment(text);
+                    counter!(names::VALUES_KEPT_AS_TEXT, "kind" => "form").increment(form);
                     stored.tables.into_iter().for_each(count);
                     return Ok(Outcome::Stored(stored.refused));
                 }

@@ -53,7 +53,7 @@ struct Work {
 pub(crate) struct Loader {
     pub(crate) topic: String,
     pub(crate) sorter: Sorter,
-    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) delivery: Delivery,
     pub(crate) batches: mpsc::Receiver<Batch>,
     /// Gets a permit for each batch that is waited for.
     pub(crate) wanted: Arc<Semaphore>,

@@ -10,9 +10,13 @@ pub const ROWS: &str = "data_streams_ingest_rows_total";
 pub const BYTES: &str = "data_streams_ingest_bytes_total";
 /// Counter: batches committed.
 pub const BATCHES: &str = "data_streams_ingest_batches_total";
+/// Values that did not fit the type of their column, or whose text the column
+/// alone does not give back; label `kind`: `text` or `form`.
+pub const VALUES_KEPT_AS_TEXT: &str = "data_streams_values_kept_as_text_total";
 /// Gauge: rows in the last batch.
 pub const BATCH_ROWS: &str = "data_streams_ingest_batch_rows";
-/// Histogram by table: seconds from an insert to its answer.
+/// Histogram by table: seconds from the encoding of the first row of
+/// an insert to its answer.
 pub const INSERT_SECONDS: &str = "data_streams_ingest_insert_seconds";
 /// Histogram: seconds from the oldest message of a batch to its commit, by the
 /// broker's clock at one end and ours at the other.

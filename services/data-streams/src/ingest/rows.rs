@@ -4,8 +4,6 @@
 //! several times as large, and made for a piece at a time. It must not know how
 //! a row is encoded.
 
-use std::collections::BTreeMap;
-
 use schemas::CrmRecord;
 use twox_hash::XxHash3_128;
 
@@ -53,17 +51,17 @@ impl<'s> Rows<'s> {
         Ok(rows)
     }
 
-    /// The same rows in pieces of about so many bytes of messages; the same
-    /// rows give the same pieces.
-    pub fn pieces(self, bytes: usize) -> impl Iterator<Item = Rows<'s>> {
+    /// The same rows in pieces of about so many bytes, each row as large as its
+    /// message and so many more; the same rows give the same pieces.
+    pub fn pieces(self, bytes: usize, more: usize) -> impl Iterator<Item = Rows<'s>> {
         let mut left = self.indexes;
         std::iter::from_fn(move || {
             let mut size = 0;
-            let sizes = left.iter().map(|index| self.source.size(*index));
+            let sizes = left.iter().map(|index| self.source.size(*index) + more);
             let whole = sizes
-                .take_while(|more| {
+                .take_while(|row| {
                     let fits = size < bytes;
-                    size += more;
+                    size += row;
                     fits
                 })
                 .count();
@@ -73,9 +71,8 @@ impl<'s> Rows<'s> {
         })
     }
 
-    /// What the same rows from the same place in the log, and no others, have.
+    /// What the same rows from the same places in the log, and no others, have.
     pub fn token(&self) -> String {
-        let mut ranges: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
         let mut hash = XxHash3_128::new();
         hash.write(&self.source.topic.len().to_le_bytes());
         hash.write(self.source.topic.as_bytes());
@@ -84,19 +81,11 @@ impl<'s> Rows<'s> {
             .iter()
             .filter_map(|it| self.source.messages.get(*it))
         {
-            let (first, last) = ranges
-                .entry(message.partition)
-                .or_insert((message.offset, message.offset));
-            *first = message.offset.min(*first);
-            *last = message.offset.max(*last);
             let value = message.value.as_deref().unwrap_or_default();
+            hash.write(&message.partition.to_le_bytes());
+            hash.write(&message.offset.to_le_bytes());
             hash.write(&value.len().to_le_bytes());
             hash.write(value);
-        }
-        for (partition, (first, last)) in ranges {
-            hash.write(&partition.to_le_bytes());
-            hash.write(&first.to_le_bytes());
-            hash.write(&last.to_le_bytes());
         }
         format!("{:032x}", hash.finish_128())
     }
@@ -143,6 +132,11 @@ mod tests {
         }
         let moved = self::source(moved);
         assert_ne!(token(&[0, 1]), Rows::new(&moved, &[0, 1]).token());
+        let mut later = records(3);
+        later[1].value = later[2].value.clone();
+        let later = self::source(later);
+        let token = |indexes: &[usize]| Rows::new(&later, indexes).token();
+        assert_ne!(token(&[0, 1]), token(&[0, 2]));
     }
 
     proptest! {
@@ -151,11 +145,12 @@ mod tests {
         fn the_pieces_are_the_rows_each_of_them_once_and_none_too_large(
             count in 0..40usize,
             bytes in 1..2_000usize,
+            more in 0..500usize,
         ) {
             let source = source(records(count));
             let indexes: Vec<usize> = (0..count).collect();
             let rows = Rows::new(&source, &indexes);
-            let pieces: Vec<_> = rows.pieces(bytes).collect();
+            let pieces: Vec<_> = rows.pieces(bytes, more).collect();
             let together: Vec<usize> =
                 pieces.iter().flat_map(|it| it.indexes.iter().copied()).collect();
             prop_assert_eq!(&together, &indexes);
@@ -163,7 +158,7 @@ mod tests {
                 prop_assert!(!piece.is_empty());
                 // A piece ends with the message that fills it.
                 let (_, before) = piece.indexes.split_last().unwrap();
-                let size: usize = before.iter().map(|it| source.size(*it)).sum();
+                let size: usize = before.iter().map(|it| source.size(*it) + more).sum();
                 prop_assert!(size < bytes);
                 prop_assert_eq!(piece.read().unwrap().len(), piece.len());
             }

@@ -161,7 +161,7 @@ impl Ingest {
         let loader = Loader {
             topic: inner.topics.records.clone(),
             sorter: inner.sorter(Tables::Live),
-            delivery: Arc::new(delivery),
+            delivery,
             batches: received,
             wanted: Arc::clone(&wanted),
             holds,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use schemas::CrmRecord;
 
 use super::{layout::Layout, value::TIME_RANGE_MS};
-use crate::ingest::Row;
+use crate::ingest::{KeptAsText, Row};
 use properties::{Cells, PropertyColumns};
 
 /// A block. A column without a value in all of it is left out, and takes its
@@ -46,7 +46,7 @@ impl Encoder {
     }
 }
 
-/// Both blocks of one batch.
+/// Both blocks of one piece of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     /// For the wide table.
@@ -57,6 +57,8 @@ pub(crate) struct Blocks {
     pub rows: usize,
     /// Rows that no column can take, and why.
     pub refused: Vec<(usize, &'static str)>,
+    /// Values of the kept rows whose text was kept, too.
+    pub kept_as_text: KeptAsText,
 }
 
 /// Columns that a block for a wide table of this layout may have.
@@ -92,6 +94,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
         };
     }
     let properties = PropertyColumns::encode(layout, &kept);
+    let kept_as_text = properties.kept;
     let mut wide = Writer::new(kept.len());
     lineage(&mut wide, &kept, "_");
     wide.fixed("_object_id", "UInt64", &kept, |row| {
@@ -118,6 +121,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
         changes: changes.finish(),
         rows: kept.len(),
         refused,
+        kept_as_text,
     }
 }
 

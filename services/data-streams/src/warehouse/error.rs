@@ -22,14 +22,6 @@ pub enum Error {
         /// The limit.
         seconds: u64,
     },
-    /// ClickHouse answered something that we cannot read.
-    #[error("ClickHouse: {action}: unexpected answer: {reason}")]
-    Answer {
-        /// What was being done.
-        action: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// A name that no database, table or object type can have.
     #[error("`{name}` cannot be a {what}")]
     Name {
@@ -37,12 +29,6 @@ pub enum Error {
         name: String,
         /// What it was meant for.
         what: &'static str,
-    },
-    /// A row that no table can hold: reading it again will not help.
-    #[error("row cannot be stored: {reason}")]
-    Row {
-        /// Which field, without its value.
-        reason: &'static str,
     },
     /// The destination's tables were made for another connection.
     #[error("database `{database}` belongs to connection `{owner}`")]
@@ -78,11 +64,7 @@ impl Error {
     pub fn advice(&self) -> Advice {
         match self {
             Self::TimedOut { .. } => Advice::Retry,
-            Self::Row { .. } => Advice::Poison,
-            Self::Answer { .. }
-            | Self::Name { .. }
-            | Self::Taken { .. }
-            | Self::Migration { .. } => Advice::Fatal,
+            Self::Name { .. } | Self::Taken { .. } | Self::Migration { .. } => Advice::Fatal,
             Self::ClickHouse { source, .. } => match code(source) {
                 Some(code) => advice_for(code),
                 None => without_code(source),
@@ -95,9 +77,7 @@ impl Error {
         match self {
             Self::ClickHouse { source, .. } => code(source),
             Self::TimedOut { .. }
-            | Self::Answer { .. }
             | Self::Name { .. }
-            | Self::Row { .. }
             | Self::Taken { .. }
             | Self::Migration { .. } => None,
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::{join, try_join};
 use twox_hash::XxHash3_128;
 
@@ -22,9 +23,17 @@ use super::{
 use crate::crash;
 use crate::ingest::{Inserted, Inserts, Rows, StoreError, Stored};
 
-/// Bytes of messages that are encoded at a time; both tables' blocks together
-/// are about twice as large.
+/// Bytes of rows that are encoded at a time; both tables' blocks together are
+/// about twice as large.
 const PIECE_BYTES: usize = 2 * 1024 * 1024;
+
+/// What a column takes for a row without a value, where another of the block has
+/// one: 2 to 9 bytes.
+const EMPTY_CELL_BYTES: usize = 4;
+
+/// Raised when the same rows are encoded otherwise, so that those of a rebuild
+/// are not taken for what the program before has stored.
+const ENCODING: u32 = 1;
 
 /// Inserts into the wide table of a target and into its `changes`.
 pub(super) struct Tables<'s> {
@@ -33,21 +42,23 @@ pub(super) struct Tables<'s> {
     wide: Table,
     /// It only grows, so that a rebuild adds to it as well.
     changes: Table,
-    /// Tells one layout's encoding from another's.
-    encoding: u128,
+    /// Tells one layout of the wide table from another.
+    columns: u128,
 }
 
 struct Table {
     name: String,
-    statement: String,
+    /// With the end of its line, behind which the rows begin.
+    statement: Bytes,
 }
 
 impl Table {
     fn new(raw: &str, name: &str, columns: &[String]) -> Self {
         let name = qualified(raw, name);
         let columns: Vec<_> = columns.iter().map(|it| quoted(it)).collect();
+        let columns = columns.join(", ");
         Self {
-            statement: format!("INSERT INTO {name} ({}) FORMAT Native", columns.join(", ")),
+            statement: format!("INSERT INTO {name} ({columns}) FORMAT Native\n").into(),
             name,
         }
     }
@@ -112,7 +123,7 @@ impl<'s> Tables<'s> {
             session,
             wide: Table::new(raw, names.0, &columns),
             changes: Table::new(raw, names.1, &block::changes_columns()),
-            encoding: hash.finish_128(),
+            columns: hash.finish_128(),
             layout,
         }
     }
@@ -123,13 +134,16 @@ impl<'s> Tables<'s> {
         rows: Rows<'_>,
         wide: &mut Open,
         changes: &mut Open,
-    ) -> Result<Vec<(usize, String)>, StoreError> {
-        let mut refused = Vec::new();
+    ) -> Result<Stored, StoreError> {
+        let mut stored = Stored::default();
         let mut before = 0;
-        for piece in rows.pieces(PIECE_BYTES) {
+        let empty = self.layout.columns.len() * EMPTY_CELL_BYTES;
+        for piece in rows.pieces(PIECE_BYTES, empty) {
             let blocks = block::encode(&self.layout, &piece.read()?);
-            let places = blocks.refused.into_iter();
-            refused.extend(places.map(|(place, why)| (before + place, why.to_owned())));
+            let refused = blocks.refused.into_iter();
+            let refused = refused.map(|(place, why)| (before + place, why.to_owned()));
+            stored.refused.extend(refused);
+            stored.kept_as_text += blocks.kept_as_text;
             before += piece.len();
             if blocks.rows > 0 {
                 try_join(
@@ -139,28 +153,25 @@ impl<'s> Tables<'s> {
                 .await?;
             }
         }
-        Ok(refused)
+        Ok(stored)
     }
 }
 
 #[async_trait]
 impl Inserts for Tables<'_> {
     async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
-        let token = format!("{}-{:032x}", rows.token(), self.encoding);
-        let mut wide = self.wide.open(self.session, &token);
+        // Rows of `changes` are the same whatever columns the wide table has.
+        let token = format!("{}-{ENCODING}", rows.token());
         let mut changes = self.changes.open(self.session, &token);
-        let refused = self.send(rows, &mut wide, &mut changes).await?;
-        if wide.inserted.rows == 0 {
-            return Ok(Stored {
-                tables: Vec::new(),
-                refused,
-            });
+        let token = format!("{token}-{:032x}", self.columns);
+        let mut wide = self.wide.open(self.session, &token);
+        let mut stored = self.send(rows, &mut wide, &mut changes).await?;
+        if wide.inserted.rows > 0 {
+            // Both are waited for: what is given up may be stored all the same,
+            // while it is sent again.
+            let (wide, changes) = join(wide.end(), changes.end()).await;
+            stored.tables = vec![changes?, wide?];
         }
-        // Both are waited for: what one of them stores is not sent again.
-        let (wide, changes) = join(wide.end(), changes.end()).await;
-        Ok(Stored {
-            tables: vec![changes?, wide?],
-            refused,
-        })
+        Ok(stored)
     }
 }

@@ -12,6 +12,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 
 use super::error::{During as _, Error};
 
@@ -109,7 +110,8 @@ impl Session {
         statement: &str,
         limit: Duration,
     ) -> Result<(), Error> {
-        bounded(action, limit, self.client.query_raw(statement).execute()).await
+        let request = self.client.query_raw(statement).execute();
+        bounded(action, Instant::now(), limit, request).await
     }
 
     /// Bounds a request in time and says what it was for.
@@ -118,11 +120,11 @@ impl Session {
         action: &'static str,
         request: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, Error> {
-        bounded(action, STATEMENT_LIMIT, request).await
+        bounded(action, Instant::now(), STATEMENT_LIMIT, request).await
     }
 
     /// An insert of Native blocks; the same token inserts once.
-    pub(crate) fn insertion(&self, statement: &str, token: &str) -> Insertion {
+    pub(crate) fn insertion(&self, statement: &Bytes, token: &str) -> Insertion {
         let insert = self
             .client
             // It would be put into the URL, whose 64 KiB are too few for the
@@ -132,13 +134,19 @@ impl Session {
             // So much is looked through for the statement's end; 800 columns
             // take less.
             .with_setting("max_query_size", "1048576")
+            // All blocks become one part: a server that writes one when it has
+            // 256 MiB, or a share of its memory, would keep the first of an
+            // insert that is cut off.
+            .with_setting("min_insert_block_size_bytes", "0")
+            .with_setting("min_insert_block_size_rows", "1000000000")
             // The engine would put each block through a merge of its own, for
             // rows of one key within it. A read or a merge drops those too.
             .with_setting("optimize_on_insert", "0")
             .with_setting("insert_deduplication_token", token);
         Insertion {
             insert,
-            statement: Some(format!("{statement}\n").into()),
+            statement: Some(statement.clone()),
+            began: Instant::now(),
         }
     }
 }
@@ -148,29 +156,33 @@ pub(crate) struct Insertion {
     insert: InsertFormatted,
     /// Until it has been sent.
     statement: Option<Bytes>,
+    began: Instant,
 }
 
 impl Insertion {
     /// Sends bytes of a block, compressed where that is asked for.
     pub(crate) async fn send(&mut self, part: Bytes) -> Result<(), Error> {
         for part in self.statement.take().into_iter().chain([part]) {
-            bounded(INSERT, STATEMENT_LIMIT, self.insert.send(part)).await?;
+            let sent = self.insert.send(part);
+            bounded(INSERT, self.began, STATEMENT_LIMIT, sent).await?;
         }
         Ok(())
     }
 
     /// Waits for the answer.
     pub(crate) async fn end(self) -> Result<(), Error> {
-        bounded(INSERT, STATEMENT_LIMIT, self.insert.end()).await
+        bounded(INSERT, self.began, STATEMENT_LIMIT, self.insert.end()).await
     }
 }
 
+/// Bounds what began then in time.
 async fn bounded<T>(
     action: &'static str,
+    began: Instant,
     limit: Duration,
     request: impl Future<Output = Result<T, clickhouse::error::Error>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(limit, request).await {
+    match tokio::time::timeout_at(began + limit, request).await {
         Ok(outcome) => outcome.during(action),
         Err(_) => Err(Error::TimedOut {
             action,
@@ -179,4 +191,4 @@ async fn bounded<T>(
     }
 }
 
-const INSERT: &str = "insert a block";
+const INSERT: &str = "insert rows";

@@ -135,8 +135,17 @@ fn an_unfinished_run_comes_first_and_keeps_its_id_but_after_a_stop() {
         check(&checkpoint, &stopped, Reason::Late).start,
         Start::GoOn
     );
-    end_by_stop(&mut checkpoint, "b".to_owned());
+    assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
     assert_eq!(checkpoint.run.map(|run| run.run_id).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_start_after_a_stop_is_due_at_once() {
+    let mut checkpoint = idle();
+    assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
+    check(&checkpoint, &running(), Reason::Incremental);
+    // Nothing is written for one more stop.
+    assert!(!end_by_stop(&mut checkpoint, "c".to_owned()));
 }
 
 #[test]

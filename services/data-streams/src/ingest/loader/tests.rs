@@ -76,13 +76,13 @@ impl Bench {
         let loader = Loader {
             topic: "records".to_owned(),
             sorter: Sorter::new(decoders, Arc::new(FakeControl), Tables::Live, patience),
-            delivery: Arc::new(Delivery {
+            delivery: Delivery {
                 inserter,
                 letters: Arc::<Recorder>::clone(&self.recorder),
                 commits: Arc::<Recorder>::clone(&self.recorder),
                 gate: Arc::clone(&self.gate),
                 context,
-            }),
+            },
             batches: receiver,
             wanted: Arc::new(Semaphore::new(0)),
             holds,
@@ -203,18 +203,20 @@ async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_st
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_poison_their_block_are_found_and_the_others_stored() {
+async fn rows_that_poison_their_block_or_fit_no_column_are_found_and_the_others_stored() {
     let mut bench = Bench::new();
     bench.store.poison.lock().unwrap().extend([3, 17]);
+    bench.store.unfit.lock().unwrap().extend([4, 18]);
     bench
         .load(vec![batch(
             (0..20).map(|offset| record(offset, OWN)).collect(),
         )])
         .await;
     let stored: HashSet<i64> = bench.store.offsets().into_iter().collect();
+    let refused = HashSet::from([3, 4, 17, 18]);
     assert_eq!(
         stored,
-        (0..20).filter(|offset| ![3, 17].contains(offset)).collect()
+        (0..20).filter(|offset| !refused.contains(offset)).collect()
     );
     let letters = bench.recorder.letters.lock().unwrap();
     assert!(
@@ -222,7 +224,8 @@ async fn rows_that_poison_their_block_are_found_and_the_others_stored() {
             .iter()
             .all(|letter| letter.reason == "refused_by_store")
     );
-    assert_eq!(letters.len(), 2);
+    let offsets: HashSet<i64> = letters.iter().map(|letter| letter.place.offset).collect();
+    assert_eq!((letters.len(), offsets), (4, refused));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,17 +6,13 @@ use std::collections::HashSet;
 
 use super::write_bytes;
 use crate::{
-    ingest::Row,
+    ingest::{KeptAsText, Row},
     warehouse::{
         finder::Finder,
         layout::{ColumnType, Layout},
         value::{self, Parsed},
     },
 };
-
-/// Values that did not fit the type of their column, or whose text the column
-/// alone does not give back; label `kind`: `text` or `form`.
-pub(crate) const VALUES_KEPT_AS_TEXT: &str = "data_streams_values_kept_as_text_total";
 
 /// The cells of one nullable column, filled up lazily: most properties of most
 /// records are not set.
@@ -69,6 +65,7 @@ pub(super) struct PropertyColumns {
     pub(super) extra: Extra,
     /// All properties as encoded strings, for `changes`.
     pub(super) json: Vec<u8>,
+    pub(super) kept: KeptAsText,
 }
 
 /// Rows after which the room that the others will take is known well enough.
@@ -80,9 +77,9 @@ impl PropertyColumns {
             cells: layout.columns.iter().map(|_| Cells::default()).collect(),
             extra: Extra::default(),
             json: Vec::new(),
+            kept: KeptAsText::default(),
         };
         let mut finder = Finder::new(layout);
-        let mut kept = Kept::default();
         let mut json = Object::default();
         let mut extra = Object::default();
         let mut unknown = HashSet::new();
@@ -113,7 +110,7 @@ impl PropertyColumns {
                     continue; // A name twice in one record: the first counts.
                 }
                 json.push_known(&column.json_key, value);
-                if !kept.store(cells, column.kind, at, value) {
+                if !out.kept.store(cells, column.kind, at, value) {
                     extra.push(name, value);
                 }
             }
@@ -126,7 +123,6 @@ impl PropertyColumns {
             }
         }
         out.extra.pad(rows.len());
-        kept.report();
         out
     }
 
@@ -180,14 +176,7 @@ impl Extra {
     }
 }
 
-/// Counts the values whose text has to be kept.
-#[derive(Default)]
-struct Kept {
-    text: u64,
-    form: u64,
-}
-
-impl Kept {
+impl KeptAsText {
     /// Puts a value into its column; false where its text has to be kept too.
     fn store(&mut self, cells: &mut Cells, kind: ColumnType, row: usize, bytes: &[u8]) -> bool {
         let width = Cells::width(kind);
@@ -234,11 +223,6 @@ impl Kept {
                 false
             }
         }
-    }
-
-    fn report(&self) {
-        metrics::counter!(VALUES_KEPT_AS_TEXT, "kind" => "text").increment(self.text);
-        metrics::counter!(VALUES_KEPT_AS_TEXT, "kind" => "form").increment(self.form);
     }
 }
 

@@ -107,6 +107,10 @@ fn layout(properties: &[(&str, &str)]) -> Layout {
 }
 
 fn message(id: i64, properties: &[(&str, &str)]) -> Vec<u8> {
+    merged(id, None, properties)
+}
+
+fn merged(id: i64, merged_into: Option<i64>, properties: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = PropertyMapBuilder::default();
     for (name, value) in properties {
         builder.push(name, value);
@@ -126,7 +130,7 @@ fn message(id: i64, properties: &[(&str, &str)]) -> Vec<u8> {
         reason: "backfill",
         fetched_at: 3_000,
         fetch_sequence: 7,
-        merged_into: None,
+        merged_into,
         definitions_version: 1,
     }
     .encode(1)
@@ -198,6 +202,25 @@ fn values_have_their_types_and_lost_texts_are_kept() {
         Some(r#"{"name":"x","amount":"1;2","new":"a\"b","ok":"Yes"}"#)
     );
     assert_eq!(cell(&changes, "offset", 2).as_deref(), Some("2"));
+}
+
+#[test]
+fn a_block_has_the_columns_that_its_statement_names() {
+    let layout = layout(&[("a", "string"), ("b", "number")]);
+    let messages = [merged(1, Some(2), &[("a", "x"), ("b", "1"), ("c", "y")])];
+    let blocks = encoded(&layout, &messages);
+    let names = |block: Native| -> std::collections::BTreeSet<String> {
+        let read = Reader::block(&block.parts.concat());
+        read.into_iter().map(|(name, ..)| name).collect()
+    };
+    assert_eq!(
+        names(blocks.wide),
+        wide_columns(&layout).into_iter().collect()
+    );
+    assert_eq!(
+        names(blocks.changes),
+        changes_columns().into_iter().collect()
+    );
 }
 
 #[test]

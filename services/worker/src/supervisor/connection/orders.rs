@@ -112,23 +112,25 @@ impl<S: Sources> Task<S> {
     /// A stop ends the run under way: its position is kept, its id is not.
     async fn end_run(&mut self, stream: &str) -> Result<(), SinkClosed> {
         let mut checkpoint = self.checkpoint(stream);
-        let Some(run) = checkpoint.run.clone() else {
+        let ended = checkpoint.run.clone();
+        if !schedule::end_by_stop(&mut checkpoint, uuid::Uuid::new_v4().to_string()) {
             return Ok(());
-        };
+        }
         let sink = self.sink(stream, checkpoint.portal_id);
-        schedule::end_by_stop(&mut checkpoint, uuid::Uuid::new_v4().to_string());
         let page = Page {
             checkpoint,
             ..Page::default()
         };
         sink.submit(page).await?;
         sink.settle().await?;
-        // The position already names the run that the next start makes.
-        sink.state().view(|view| {
-            view.outcome = Some("stopped".to_owned());
-            view.run_id = Some(run.run_id);
-            view.run_records = run.records;
-        });
+        if let Some(run) = ended {
+            // The position already names the run that the next start makes.
+            sink.state().view(|view| {
+                view.outcome = Some("stopped".to_owned());
+                view.run_id = Some(run.run_id);
+                view.run_records = run.records;
+            });
+        }
         Ok(())
     }
 
