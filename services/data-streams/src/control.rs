@@ -33,7 +33,8 @@ const ATTEMPTS: usize = 8;
 /// Why a command was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The commands have not been read to their end yet, or not lately.
+    /// The commands have not been read to their end yet, or what was written is
+    /// not read back.
     #[error("the state of the connections is not known yet")]
     NotReady,
     /// Kafka did not acknowledge the command.

@@ -75,7 +75,7 @@ async fn run(args: Args) -> anyhow::Result<bool> {
         .into_iter()
         .filter(|it| {
             let asked_for = words.iter().any(|word| it.name.contains(word));
-            asked_for || (words.is_empty() && !it.on_request)
+            asked_for || (words.is_empty() && (args.list || !it.on_request))
         })
         .collect();
     if args.list {

@@ -96,7 +96,7 @@ fn answer(api: &Api, name: &str, accepted: &Accepted) -> Result<Response, ApiErr
         (status = 200, description = "Settings replaced", body = ConnectionBody),
         (status = 201, description = "Created, stopped", body = ConnectionBody),
         (status = 400, description = "Not JSON", body = super::error::Problem),
-        (status = 409, description = "Destination or portal in use", body = super::error::Problem),
+        (status = 409, description = "Destination in use", body = super::error::Problem),
         (status = 422, description = "A field that cannot be", body = super::error::Problem),
         (status = 503, description = "Kafka does not answer", body = super::error::Problem),
     )
@@ -152,8 +152,10 @@ pub(super) async fn start(
     responses(
         (status = 200, description = "The worker has acknowledged: no HubSpot call after this answer", body = ConnectionBody),
         (status = 202, description = "Accepted, not acknowledged yet", body = PendingBody),
+        (status = 400, description = "Not JSON", body = super::error::Problem),
         (status = 404, description = "There is no such connection", body = super::error::Problem),
         (status = 409, description = "A later command won", body = super::error::Problem),
+        (status = 422, description = "A name that cannot be, or a body with fields", body = super::error::Problem),
         (status = 503, description = "Kafka does not answer", body = super::error::Problem),
     )
 )]
@@ -198,6 +200,7 @@ fn pending(name: &str, command_id: String) -> Response {
         (status = 202, description = "Accepted, not acknowledged yet", body = PendingBody),
         (status = 404, description = "There is no such connection", body = super::error::Problem),
         (status = 409, description = "A later command won", body = super::error::Problem),
+        (status = 422, description = "A name that cannot be", body = super::error::Problem),
         (status = 503, description = "Kafka does not answer", body = super::error::Problem),
     )
 )]
@@ -234,6 +237,7 @@ pub(super) async fn delete(
         (status = 202, description = "Accepted", body = SyncBody),
         (status = 400, description = "Not JSON", body = super::error::Problem),
         (status = 404, description = "There is no such connection", body = super::error::Problem),
+        (status = 409, description = "Portal in use, or changed by others all the time", body = super::error::Problem),
         (status = 422, description = "A field that cannot be", body = super::error::Problem),
         (status = 503, description = "Kafka does not answer", body = super::error::Problem),
     )

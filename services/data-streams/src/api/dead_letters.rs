@@ -110,6 +110,8 @@ pub(super) async fn list(
     tag = "dead letters",
     responses(
         (status = 200, description = "What became of them", body = ReprocessedBody),
+        (status = 400, description = "Not JSON", body = super::error::Problem),
+        (status = 422, description = "A body with fields", body = super::error::Problem),
         (status = 503, description = "Kafka or ClickHouse does not answer", body = super::error::Problem),
     )
 )]

@@ -71,9 +71,6 @@ pub enum ApiError {
     /// Another connection has it.
     #[error(transparent)]
     InUse(InUse),
-    /// Something of the kind is under way already.
-    #[error("{0}")]
-    Busy(String),
     /// More bytes than a request may have.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
@@ -161,7 +158,6 @@ impl ApiError {
             Self::Contended => (StatusCode::CONFLICT, "contended"),
             Self::InUse(InUse::Destination { .. }) => (StatusCode::CONFLICT, "destination_in_use"),
             Self::InUse(InUse::Portal { .. }) => (StatusCode::CONFLICT, "portal_in_use"),
-            Self::Busy(_) => (StatusCode::CONFLICT, "busy"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::SlowBody { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Overrun => (StatusCode::TOO_MANY_REQUESTS, "overrun"),

@@ -23,7 +23,7 @@ use super::{Api, BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, error::ApiError};
 
 /// Requests answered, by route, method and status.
 const REQUESTS: &str = "api_requests_total";
-/// Seconds from a request to the head of its answer, by route.
+/// Seconds from a request to the head of its answer, by route and method.
 const SECONDS: &str = "api_request_duration_seconds";
 
 const REQUEST_ID: &str = "x-request-id";

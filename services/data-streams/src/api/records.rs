@@ -286,6 +286,7 @@ fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
     ),
     responses(
         (status = 200, description = "The record, archived or not", body = RecordBody),
+        (status = 400, description = "A parameter that cannot be", body = super::error::Problem),
         (status = 404, description = "There is none", body = super::error::Problem),
         (status = 503, description = "ClickHouse does not answer", body = super::error::Problem),
     )

@@ -28,7 +28,8 @@ pub(super) struct RebuildBody {
     state: RebuildPhase,
     /// Messages of the log read so far.
     records: u64,
-    /// Messages to read.
+    /// Offsets to pass, those of transactions' marks and of compacted messages
+    /// among them: `records` stays below it. `state` says when it is done.
     expected: u64,
     /// When it began.
     started_at: String,
@@ -62,6 +63,9 @@ impl From<RebuildState> for RebuildBody {
     tag = "warehouse",
     responses(
         (status = 202, description = "Begun, or under way already", body = RebuildBody),
+        (status = 400, description = "Not JSON", body = super::error::Problem),
+        (status = 422, description = "A body with fields", body = super::error::Problem),
+        (status = 503, description = "ClickHouse does not answer", body = super::error::Problem),
     )
 )]
 pub(super) async fn rebuild(State(api): State<Api>, body: RawBody) -> Result<Response, ApiError> {
