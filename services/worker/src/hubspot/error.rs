@@ -167,7 +167,7 @@ fn status_action(
         (414, _) => verdict(
             End::Stream,
             "uri_too_long",
-            "something between the worker and HubSpot takes shorter URLs than HubSpot: it has to let 16 KB pass",
+            "something between the worker and HubSpot takes shorter URLs than HubSpot: it has to let 12 kB pass",
         ),
         (423, _) => Action::Retry(LOCKED),
         (429, _) if detail.policy == Some(Policy::Daily) => Action::WaitForReset,
