@@ -59,7 +59,7 @@ test: ## Every test, over real servers on free ports; each benchmark once, on li
 .PHONY: torture
 torture: ## Faults of all kinds at random, then the checks: SEED=1 KILLS=40 MINUTES=8
 	@$(NATIVE) install
-	cargo build --workspace --bins $(INJECTION)
+	cargo build --workspace --bins --tests $(INJECTION)
 	$${CARGO_TARGET_DIR:-target}/debug/torture
 
 .PHONY: check

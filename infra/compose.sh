@@ -41,11 +41,7 @@ prepare() {
 }
 
 await() { # name url
-    for _ in $(seq 450); do
-        if http_ok "$2/health/ready"; then return; fi
-        sleep 0.2
-    done
-    die "$1 is not ready; see: make status, make logs"
+    answers true http_ok "$2/health/ready" || die "$1 is not ready; see: make status, make logs"
 }
 
 prepare

@@ -55,6 +55,18 @@ request() { # seconds method url body header...
 
 http_ok() { request 2 GET "$1" "" >/dev/null 2>&1; }
 
+# Tries a command until it succeeds: is 2 once another fails, which says that it
+# may still come to that, and 1 after 90 s.
+answers() { # other what-to-run...
+    local other=$1 deadline=$((SECONDS + 90))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        $other >/dev/null || return 2
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.2
+    done
+}
+
 # The same password at every start, readable by this user only.
 writer_password() {
     local file="$DATA_DIR/clickhouse-writer-password"

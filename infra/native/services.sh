@@ -76,16 +76,17 @@ launch() { # name command...
 }
 
 await() { # name what-to-run...
-    local name=$1 deadline=$((SECONDS + 90))
+    local name=$1 code=0
     shift
-    until "$@" >/dev/null 2>&1; do
-        if ! pid_of "$name" >/dev/null; then
+    answers "pid_of $name" "$@" || code=$?
+    case $code in
+        0) ;;
+        2)
             tail -n 20 "$LOGS/$name.log" >&2
             die "$name has ended while it started; its log: $LOGS/$name.log"
-        fi
-        [ $SECONDS -lt $deadline ] || die "$name does not answer within 90 s; its log: $LOGS/$name.log"
-        sleep 0.2
-    done
+            ;;
+        *) die "$name does not answer within 90 s; its log: $LOGS/$name.log" ;;
+    esac
 }
 
 start_servers() {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Stack, eventually};
+use harness::{Stack, api::stream, eventually};
 use serde_json::json;
 
 use crate::load;
@@ -42,13 +42,54 @@ async fn a_start_after_a_stop_fetches_at_once() {
         .await;
     stack.first_sync(json!({"interval": "1h"})).await;
     stack.api().stop("default").await;
+    made_while_stopped(&stack).await;
+    stack.api().start("default", json!({})).await;
+    stack.matches_truth("contacts").await;
+
+    // A one-time run in between is none of the schedule.
+    stack.api().stop("default").await;
+    stack.sync().await;
+    made_while_stopped(&stack).await;
+    stack.api().start("default", json!({})).await;
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_fetches_what_changed_behind_a_run_that_was_stopped() {
+    let stack = Stack::with(6_000, 5)
+        .portal(|portal| portal.changes_per_second = 0.0)
+        .start()
+        .await;
+    stack.simulator.set_latency(Duration::from_millis(100));
+    stack
+        .api()
+        .start("default", json!({"interval": "1h"}))
+        .await;
+    let api = stack.api();
+    let committed = "some pages are committed";
+    api.until(committed, "default", Duration::from_mins(1), |connection| {
+        stream(connection, "contacts")["records_total"].as_u64() > Some(0)
+    })
+    .await;
+    api.stop("default").await;
+    stack.simulator.set_latency(Duration::ZERO);
+    // Among them are some of the pages that the run has read.
+    let portal = stack.simulator.portal();
+    for id in portal.ids("contacts") {
+        let changed = [("jobtitle", "changed while stopped")];
+        portal.update("contacts", id, &changed).unwrap();
+    }
+    stack.search_shows_changes().await;
+    api.start("default", json!({})).await;
+    stack.matches_truth("contacts").await;
+}
+
+async fn made_while_stopped(stack: &Stack) {
     let portal = stack.simulator.portal();
     portal
         .create("contacts", &[("email", "made@while.stopped")])
         .unwrap();
     stack.search_shows_changes().await;
-    stack.api().start("default", json!({})).await;
-    stack.matches_truth("contacts").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

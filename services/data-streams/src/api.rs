@@ -11,6 +11,7 @@ pub mod error;
 pub mod front;
 mod guard;
 mod records;
+mod specification;
 mod warehouse;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -27,15 +28,15 @@ use axum::{
 use chassis::Context;
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, mpsc};
-use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
-};
+use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use self::error::{ApiError, Missing};
 pub use self::records::{Archived, RecordQuery, StoredPage, StoredRecord};
+use self::{
+    error::{ApiError, Missing},
+    specification::Specification,
+};
 use crate::{
     control::Control,
     ingest::{dead_letter::DeadLetter, rebuild::RebuildState},
@@ -184,7 +185,7 @@ impl Api {
 
 /// The routes that the specification describes.
 fn described() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Specification::openapi())
+    let mut described = OpenApiRouter::with_openapi(Specification::openapi())
         .routes(routes!(connections::list))
         .routes(routes!(
             connections::get,
@@ -199,45 +200,14 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::reprocess))
         .routes(routes!(warehouse::rebuild, warehouse::last))
-        .routes(routes!(warehouse::status))
+        .routes(routes!(warehouse::status));
+    specification::complete(described.get_openapi_mut());
+    described
 }
 
 /// The specification as `/openapi.json` serves it.
 pub fn specification() -> utoipa::openapi::OpenApi {
     described().into_openapi()
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "data-streams",
-        description = "Syncs HubSpot records over Kafka into ClickHouse: connections are started \
-                       and stopped here, and stored records are read. Errors are \
-                       application/problem+json with a stable code.",
-    ),
-    tags(
-        (name = "connections", description = "HubSpot accounts to sync"),
-        (name = "records", description = "Stored records"),
-        (name = "dead letters", description = "What could not be stored"),
-        (name = "warehouse", description = "ClickHouse as a whole"),
-    ),
-    components(schemas(error::Problem)),
-    modifiers(&Secured),
-)]
-struct Specification;
-
-struct Secured;
-
-impl Modify for Secured {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let components = openapi.components.get_or_insert_default();
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        components.add_security_scheme("token", scheme);
-        let none = utoipa::openapi::SecurityRequirement::default();
-        let token =
-            utoipa::openapi::SecurityRequirement::new("token", std::iter::empty::<String>());
-        openapi.security = Some(vec![none, token]);
-    }
 }
 
 async fn dashboard() -> Response {

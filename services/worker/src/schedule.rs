@@ -184,13 +184,15 @@ pub fn due(checkpoint: &Checkpoint, wanted: &Wanted<'_>, settings: &Settings, no
     scheduled(checkpoint, wanted, settings, now)
 }
 
-/// What a stop leaves: the position of the run under way, which the next start
-/// goes on with under the new id, or else that a run is due at the next start.
-/// To be written when a stop is carried out, so that a restart in between does
-/// not bring the old id back; false where there is nothing to write.
+/// What a stop leaves: that a run is due at the next start, and the position of
+/// the run under way. That one goes on first, under the new id, and the other
+/// follows it, as its window may end before the stop. To be written when a stop
+/// is carried out, so that a restart in between does not bring the old id back;
+/// false where there is nothing to write.
 pub fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) -> bool {
+    let has_started = checkpoint.last_started_at.take().is_some();
     let Some(run) = &mut checkpoint.run else {
-        return checkpoint.last_started_at.take().is_some();
+        return has_started;
     };
     run.run_id = new_run_id;
     run.records = 0;

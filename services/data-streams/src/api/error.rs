@@ -135,7 +135,7 @@ impl std::fmt::Display for Missing {
 
 impl ApiError {
     /// The table: status and stable code of each failure.
-    fn entry(&self) -> (StatusCode, &'static str) {
+    pub(super) fn entry(&self) -> (StatusCode, &'static str) {
         match self {
             Self::MalformedJson(_) => (StatusCode::BAD_REQUEST, "malformed_json"),
             Self::InvalidParameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),

@@ -153,7 +153,14 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
         ("ids" = Option<String>, Query, description = "Ids, comma-separated"),
     ),
     responses(
-        (status = 200, description = "A page; with Accept: application/x-ndjson all that match, one a line", body = RecordsBody),
+        (
+            status = 200,
+            description = "A page; with Accept: application/x-ndjson all that match, one a line",
+            content(
+                (RecordsBody = "application/json"),
+                (RecordBody = "application/x-ndjson"),
+            ),
+        ),
         (status = 400, description = "A parameter that cannot be", body = super::error::Problem),
         (status = 404, description = "There is no such connection or stream", body = super::error::Problem),
         (status = 503, description = "ClickHouse does not answer", body = super::error::Problem),

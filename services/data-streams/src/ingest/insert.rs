@@ -68,27 +68,16 @@ impl Inserter {
         let mut work: Vec<&[usize]> = vec![&group.rows];
         // The same for all attempts, so that what was stored without our
         // knowledge is known by its token, until the tables change.
-        let mut inserts: Option<Box<dyn Inserts + '_>> = None;
+        let mut inserts = self.inserts(group, &mut backoff).await?;
         while let Some(rows) = work.pop() {
-            let outcome = match &inserts {
-                Some(inserts) => self.insert(&**inserts, Rows::new(source, rows)).await?,
-                None => match self.store.inserts(&group.target) {
-                    Ok(new) => {
-                        inserts = Some(new);
-                        work.push(rows);
-                        continue;
-                    }
-                    Err(error) => Outcome::BeginAnew(error),
-                },
-            };
-            match outcome {
+            match self.insert(&*inserts, Rows::new(source, rows)).await? {
                 Outcome::Stored(stored) => {
                     let places = stored.into_iter();
                     refused.extend(places.filter_map(|(at, why)| Some((*rows.get(at)?, why))));
                 }
                 Outcome::BeginAnew(error) => {
-                    inserts = None;
                     self.recover(group, &error, &mut backoff).await?;
+                    inserts = self.inserts(group, &mut backoff).await?;
                     work.push(rows);
                 }
                 // Halved until the row is alone that poisons its block.
@@ -104,6 +93,20 @@ impl Inserter {
             }
         }
         Ok(refused)
+    }
+
+    /// Inserts for the columns that a group's tables have now.
+    async fn inserts(
+        &self,
+        group: &Group,
+        backoff: &mut Backoff,
+    ) -> Result<Box<dyn Inserts + '_>, Stopped> {
+        loop {
+            match self.store.inserts(&group.target) {
+                Ok(inserts) => return Ok(inserts),
+                Err(error) => self.recover(group, &error, backoff).await?,
+            }
+        }
     }
 
     /// Sends rows until there is an answer to them.

@@ -3,10 +3,7 @@
 //!
 //! It must not know when rows are given up or tried again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -72,7 +69,6 @@ impl Table {
                 bytes: 0,
                 took: Duration::ZERO,
             },
-            began: Instant::now(),
         }
     }
 }
@@ -81,7 +77,6 @@ impl Table {
 struct Open {
     insertion: Insertion,
     inserted: Inserted,
-    began: Instant,
 }
 
 impl Open {
@@ -95,10 +90,10 @@ impl Open {
     }
 
     async fn end(self) -> Result<Inserted, Error> {
-        self.insertion.end().await?;
+        let took = self.insertion.end().await?;
         crash::point(crash::Point::AfterInsert);
         Ok(Inserted {
-            took: self.began.elapsed(),
+            took,
             ..self.inserted
         })
     }

@@ -169,9 +169,10 @@ impl Insertion {
         Ok(())
     }
 
-    /// Waits for the answer.
-    pub(crate) async fn end(self) -> Result<(), Error> {
-        bounded(INSERT, self.began, STATEMENT_LIMIT, self.insert.end()).await
+    /// Waits for the answer, and tells the time that all of it took.
+    pub(crate) async fn end(self) -> Result<Duration, Error> {
+        bounded(INSERT, self.began, STATEMENT_LIMIT, self.insert.end()).await?;
+        Ok(self.began.elapsed())
     }
 }
 

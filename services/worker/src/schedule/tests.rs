@@ -146,6 +146,19 @@ fn a_start_after_a_stop_is_due_at_once() {
     check(&checkpoint, &running(), Reason::Incremental);
     // Nothing is written for one more stop.
     assert!(!end_by_stop(&mut checkpoint, "c".to_owned()));
+
+    // The run that was under way may see nothing of what came after the stop.
+    let mut checkpoint = Checkpoint {
+        run: Some(Run {
+            reason: "archived".to_owned(),
+            ..Run::default()
+        }),
+        ..idle()
+    };
+    assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
+    check(&checkpoint, &running(), Reason::Archived);
+    checkpoint.run = None;
+    check(&checkpoint, &running(), Reason::Incremental);
 }
 
 #[test]

@@ -1,0 +1,129 @@
+//! What the specification says beside the routes: what they belong to, who may,
+//! and what the guard and the layers may answer to any of them.
+//!
+//! It must not know any route.
+
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        PathItem, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement,
+        content::ContentBuilder,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+use super::{
+    BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, body,
+    error::{self, ApiError},
+};
+
+/// How errors are told: by RFC 9457.
+const PROBLEM: &str = "application/problem+json";
+
+/// What any route may answer, unless it says of the status itself what it means
+/// there.
+fn any_route() -> [ApiError; 8] {
+    [
+        body::parameter("path", "cannot be read"),
+        ApiError::Unauthorized,
+        ApiError::ForeignOrigin,
+        ApiError::SlowBody {
+            seconds: BODY_LIMIT.as_secs(),
+        },
+        ApiError::TooLarge { limit: MAX_BODY },
+        ApiError::Overrun,
+        ApiError::Internal,
+        ApiError::TimedOut {
+            seconds: REQUEST_LIMIT.as_secs(),
+        },
+    ]
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "data-streams",
+        description = "Syncs HubSpot records over Kafka into ClickHouse: connections are started \
+                       and stopped here, and stored records are read. Errors are \
+                       application/problem+json with a stable code.",
+    ),
+    tags(
+        (name = "connections", description = "HubSpot accounts to sync"),
+        (name = "records", description = "Stored records"),
+        (name = "dead letters", description = "What could not be stored"),
+        (name = "warehouse", description = "ClickHouse as a whole"),
+    ),
+    components(schemas(error::Problem)),
+    modifiers(&Secured),
+)]
+pub(super) struct Specification;
+
+struct Secured;
+
+impl Modify for Secured {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", scheme);
+        let none = SecurityRequirement::default();
+        let token = SecurityRequirement::new("token", std::iter::empty::<String>());
+        openapi.security = Some(vec![none, token]);
+    }
+}
+
+/// Adds to every route what the layers around it may answer, and tells errors
+/// as what they are sent as.
+pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+    let answers = any_route().map(|error| (error.entry(), error.to_string()));
+    for operation in openapi.paths.paths.values_mut().flat_map(operations) {
+        let responses = &mut operation.responses.responses;
+        for response in responses.values_mut() {
+            if let RefOr::T(response) = response {
+                tell_as_problem(response);
+            }
+        }
+        for ((status, code), _) in &answers {
+            let any = || Ref::from_response_name(*code).into();
+            responses
+                .entry(status.as_str().to_owned())
+                .or_insert_with(any);
+        }
+    }
+    let components = openapi.components.get_or_insert_default();
+    for ((_, code), detail) in answers {
+        let content = ContentBuilder::new().schema(Some(problem())).build();
+        let response = ResponseBuilder::new()
+            .description(detail)
+            .content(PROBLEM, content)
+            .build();
+        components
+            .responses
+            .insert(code.to_owned(), response.into());
+    }
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let methods = [
+        &mut path.get,
+        &mut path.put,
+        &mut path.post,
+        &mut path.delete,
+    ];
+    methods.into_iter().flatten()
+}
+
+fn problem() -> Ref {
+    Ref::from_schema_name("Problem")
+}
+
+fn tell_as_problem(response: &mut Response) {
+    let is_problem = |content: &RefOr<utoipa::openapi::Content>| match content {
+        RefOr::T(content) => content.schema == Some(RefOr::Ref(problem())),
+        RefOr::Ref(_) => false,
+    };
+    if response.content.values().any(is_problem) {
+        let content = response.content.drain(..);
+        response.content = content.map(|(_, it)| (PROBLEM.to_owned(), it)).collect();
+    }
+}
