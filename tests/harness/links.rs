@@ -29,10 +29,10 @@ impl Links {
         let [(worker, by_worker), (data_streams, by_data_streams)] = servers.proxied;
         Self {
             worker_kafka: Proxy::between(by_worker, worker).await,
-            worker_registry: Proxy::to(servers.registry.port).await,
+            worker_registry: Proxy::to(servers.registry_port).await,
             worker_hubspot: Proxy::to(hubspot).await,
             data_streams_kafka: Proxy::between(by_data_streams, data_streams).await,
-            data_streams_registry: Proxy::to(servers.registry.port).await,
+            data_streams_registry: Proxy::to(servers.registry_port).await,
             data_streams_clickhouse: Proxy::to(clickhouse).await,
         }
     }

@@ -55,15 +55,17 @@ impl Server {
 }
 
 /// A Kafka and a registry: those that all scenarios share, or a scenario's own,
-/// for those that stop them.
+/// for those that stop them or reach them by a proxy.
 #[derive(Debug)]
 pub struct Shared {
     /// Kafka.
     pub kafka: Server,
     /// Another broker of the same Kafka, where there is one.
     pub second_broker: Option<Server>,
-    /// The schema registry.
-    pub registry: Server,
+    /// The schema registry; none where it is that of all scenarios.
+    pub registry: Option<Server>,
+    /// Port of the registry on 127.0.0.1, whosever it is.
+    pub registry_port: u16,
     /// Further listeners of Kafka, for clients that come by a proxy: the port
     /// of each, and the port where its proxy has to be.
     pub proxied: [(u16, u16); 2],
@@ -78,21 +80,42 @@ impl Shared {
         &SHARED
     }
 
-    /// Starts servers of one's own. Blocks.
+    /// Starts a Kafka and a registry of one's own. Blocks.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the servers");
+        let registry = registry(&folder.path().join("registry"));
+        let port = registry.port;
+        Self::start_kafka(folder, Some(registry), port)
+    }
+
+    /// Starts a Kafka of one's own beside the registry of all scenarios. Blocks.
+    pub fn own_kafka() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the servers");
+        Self::start_kafka(folder, None, Self::get().registry_port)
+    }
+
+    fn start_kafka(
+        folder: tempfile::TempDir,
+        mut registry: Option<Server>,
+        registry_port: u16,
+    ) -> Self {
         let proxied = [(); 2].map(|()| (free_port(), free_port()));
         let mut kafka = kafka(&folder.path().join("kafka"), &proxied);
-        let mut registry = registry(&folder.path().join("registry"));
         wait_for(&mut kafka);
-        wait_for(&mut registry);
+        registry.iter_mut().for_each(wait_for);
         Self {
             kafka,
             second_broker: None,
             registry,
+            registry_port,
             proxied,
             folder,
         }
+    }
+
+    /// The registry of its own, to be stopped.
+    pub fn own_registry(&mut self) -> &mut Server {
+        self.registry.as_mut().expect("a registry of its own")
     }
 
     /// Adds a broker, and waits until Kafka gives it partitions of new topics.
@@ -134,7 +157,7 @@ impl Shared {
 
     /// Confluent-compatible address of the registry.
     pub fn registry_url(&self) -> String {
-        format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry.port)
+        format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry_port)
     }
 
     /// Registers a schema as the next version of a subject; its id.

@@ -55,7 +55,7 @@ pub struct Stack {
     pub clickhouse: Server,
     /// What its topics begin with.
     pub prefix: String,
-    /// Kafka and registry, where they are its own.
+    /// Kafka and registry, where that or both are its own.
     pub own: Option<Shared>,
     links: Option<Links>,
     folder: tempfile::TempDir,
@@ -81,7 +81,7 @@ impl Stack {
         self.links.as_ref().expect("a scenario with links")
     }
 
-    /// Kafka and registry of its own, to be stopped.
+    /// Its own Kafka, and registry where that is its own, to be stopped.
     pub fn own_servers(&mut self) -> &mut Shared {
         self.own.as_mut().expect("a scenario with its own servers")
     }

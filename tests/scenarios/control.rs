@@ -152,7 +152,7 @@ async fn services_end_within_ten_seconds_of_sigterm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_end_in_time_while_kafka_stands_still() {
-    let mut stack = Stack::with(300, 10).own_servers().start().await;
+    let mut stack = Stack::with(300, 10).own_kafka().start().await;
     stack.first_sync(json!({})).await;
     stack.add_worker();
     let joined = &stack.workers[1];

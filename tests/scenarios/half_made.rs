@@ -90,15 +90,15 @@ async fn an_empty_registry_and_missing_topics_are_made_anew_over_a_full_log() {
         .delete(&[topics[0].as_str(), topics[1].as_str()])
         .await;
     let servers = stack.own_servers();
-    servers.registry.kill();
+    servers.own_registry().kill();
     for entry in std::fs::read_dir(servers.folder.path().join("registry")).expect("its folder") {
         let path = entry.expect("a file").path();
         if path.file_name().is_some_and(|name| name != "server.log") {
             std::fs::remove_file(path).expect("a file goes");
         }
     }
-    servers.registry.restart();
-    tokio::task::block_in_place(|| wait_for(&mut servers.registry));
+    servers.own_registry().restart();
+    tokio::task::block_in_place(|| wait_for(servers.own_registry()));
     stack.add_worker();
     stack.add_data_streams();
     stack.api().ready().await;

@@ -35,7 +35,7 @@ async fn stands_still(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_may_die_and_stand_still() {
-    let mut stack = Stack::with(900, 20).own_servers().start().await;
+    let mut stack = Stack::with(900, 20).own_kafka().start().await;
     let mut load = Load::during_first_sync(&stack).await;
     stack.simulator.set_latency(Duration::from_millis(30));
     load.through(&mut stack, "kafka dies", async |stack: &mut Stack| {
@@ -94,14 +94,14 @@ async fn clickhouse_and_the_registry_may_die_and_stand_still() {
     )
     .await;
     load.through(&mut stack, "registry dies", async |stack: &mut Stack| {
-        dies(&mut stack.own_servers().registry).await;
+        dies(stack.own_servers().own_registry()).await;
     })
     .await;
     load.through(
         &mut stack,
         "registry stands still",
         async |stack: &mut Stack| {
-            stands_still(&stack.own_servers().registry).await;
+            stands_still(stack.own_servers().own_registry()).await;
         },
     )
     .await;

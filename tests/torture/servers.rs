@@ -48,8 +48,8 @@ async fn kill(world: &World, victim: &str, place: usize, choices: &mut StdRng) {
 fn restart(stack: &mut Stack, victim: &str, place: usize) {
     let server = match victim {
         "data-streams" => return stack.restart_data_streams(place),
-        "kafka" => &mut stack.own.as_mut().expect("own servers").kafka,
-        "registry" => &mut stack.own.as_mut().expect("own servers").registry,
+        "kafka" => &mut stack.own_servers().kafka,
+        "registry" => stack.own_servers().own_registry(),
         _ => &mut stack.clickhouse,
     };
     tokio::task::block_in_place(|| {
@@ -72,8 +72,8 @@ async fn stall(world: &World, victim: &str, place: usize, choices: &mut StdRng) 
 fn process<'a>(stack: &'a mut Stack, victim: &str, place: usize) -> &'a mut harness::Process {
     match victim {
         "data-streams" => &mut stack.instances[place].process,
-        "kafka" => &mut stack.own.as_mut().expect("own servers").kafka.process,
-        "registry" => &mut stack.own.as_mut().expect("own servers").registry.process,
+        "kafka" => &mut stack.own_servers().kafka.process,
+        "registry" => &mut stack.own_servers().own_registry().process,
         _ => &mut stack.clickhouse.process,
     }
 }

@@ -72,10 +72,9 @@ async fn heal(world: &World) {
     let mut stack = world.stack.lock().await;
     stack.links().heal_all();
     tokio::task::block_in_place(|| {
-        let own = stack.own.as_mut().expect("own servers");
-        for server in [&mut own.kafka, &mut own.registry] {
-            servers::wait_for(server);
-        }
+        let own = stack.own_servers();
+        servers::wait_for(&mut own.kafka);
+        servers::wait_for(own.own_registry());
         servers::wait_for(&mut stack.clickhouse);
     });
     for place in 0..WORKERS {

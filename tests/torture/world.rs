@@ -79,6 +79,7 @@ impl World {
         let seed = timeline.seed();
         let mut stack = Stack::with(contacts, contacts / 10)
             .links()
+            .own_servers()
             .portal(|portal| portal.seed = seed)
             .another_portal(second)
             .credential("second.json", &credential.to_string())

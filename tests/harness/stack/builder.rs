@@ -24,6 +24,8 @@ pub struct StackBuilder {
     credentials: Vec<(String, String)>,
     /// Of a Kafka of its own; none where it shares that of all scenarios.
     brokers: u32,
+    /// Whether its registry is its own, too.
+    own_registry: bool,
     links: bool,
     parts: bool,
     /// Size of ClickHouse's disk in bytes; else it writes where all others do.
@@ -45,17 +47,25 @@ impl StackBuilder {
             data_streams: Vec::new(),
             credentials: Vec::new(),
             brokers: 0,
+            own_registry: false,
             links: false,
             parts: true,
             disk: None,
         }
     }
 
+    /// Starts a Kafka of its own, which the scenario may stop.
+    #[must_use]
+    pub fn own_kafka(mut self) -> Self {
+        self.brokers = self.brokers.max(1);
+        self
+    }
+
     /// Starts a Kafka and a registry of its own, which the scenario may stop.
     #[must_use]
     pub fn own_servers(mut self) -> Self {
-        self.brokers = self.brokers.max(1);
-        self
+        self.own_registry = true;
+        self.own_kafka()
     }
 
     /// Has a Kafka of its own with two brokers, which share the partitions.
@@ -65,12 +75,12 @@ impl StackBuilder {
         self
     }
 
-    /// Puts a proxy into every connection between two parts, with a Kafka and
-    /// a registry of its own.
+    /// Puts a proxy into every connection between two parts, with a Kafka of its
+    /// own.
     #[must_use]
     pub fn links(mut self) -> Self {
         self.links = true;
-        self.own_servers()
+        self.own_kafka()
     }
 
     /// Starts neither a worker nor an instance of data-streams.
@@ -202,10 +212,10 @@ impl StackBuilder {
         stack
     }
 
-    /// Kafka and registry where they are its own, ClickHouse, and the folder
-    /// of all else.
+    /// Kafka and registry where that or both are its own, ClickHouse, and the
+    /// folder of all else.
     async fn servers(&self) -> (Option<Shared>, Server, tempfile::TempDir) {
-        let brokers = self.brokers;
+        let (brokers, own_registry) = (self.brokers, self.own_registry);
         let folder = tempfile::tempdir().unwrap();
         let credentials = folder.path().join("credentials");
         std::fs::create_dir_all(&credentials).unwrap();
@@ -216,7 +226,11 @@ impl StackBuilder {
         let disk = self.disk;
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
             let own = if brokers > 0 {
-                let mut own = Shared::start();
+                let mut own = if own_registry {
+                    Shared::start()
+                } else {
+                    Shared::own_kafka()
+                };
                 if brokers > 1 {
                     own.add_broker();
                 }

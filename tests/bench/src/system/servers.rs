@@ -35,11 +35,12 @@ impl Servers {
     }
 
     /// Both, by name.
-    pub(super) fn processes(&self) -> [(&'static str, u32); 2] {
-        [
-            ("Kafka", self.0.kafka.process.pid()),
-            ("registry", self.0.registry.process.pid()),
-        ]
+    pub(super) fn processes(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let kafka = ("Kafka", &self.0.kafka);
+        let registry = self.0.registry.iter().map(|it| ("registry", it));
+        std::iter::once(kafka)
+            .chain(registry)
+            .map(|(name, server)| (name, server.process.pid()))
     }
 
     /// Settings of a client.
