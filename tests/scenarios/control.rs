@@ -61,11 +61,8 @@ async fn a_start_fetches_what_changed_behind_a_run_that_was_stopped() {
         .start()
         .await;
     stack.simulator.set_latency(Duration::from_millis(100));
-    stack
-        .api()
-        .start("default", json!({"interval": "1h"}))
-        .await;
     let api = stack.api();
+    api.start("default", json!({"interval": "1h"})).await;
     let committed = "some pages are committed";
     api.until(committed, "default", Duration::from_mins(1), |connection| {
         stream(connection, "contacts")["records_total"].as_u64() > Some(0)

@@ -34,7 +34,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 pub use self::records::{Archived, RecordQuery, StoredPage, StoredRecord};
 use self::{
-    error::{ApiError, Missing},
+    error::{ApiError, Missing, PROBLEM_JSON},
     specification::Specification,
 };
 use crate::{
@@ -242,7 +242,7 @@ async fn bodiless_errors(request: Request, next: middleware::Next) -> Response {
     let is_problem = response
         .headers()
         .get(header::CONTENT_TYPE)
-        .is_some_and(|it| it.as_bytes().starts_with(b"application/problem+json"));
+        .is_some_and(|it| it.as_bytes().starts_with(PROBLEM_JSON.as_bytes()));
     if is_problem || !response.status().is_client_error() {
         return response;
     }

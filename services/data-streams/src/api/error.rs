@@ -13,6 +13,9 @@ use utoipa::ToSchema;
 
 use crate::control::{ControlError, InUse, Invalid};
 
+/// The content type of a [`Problem`].
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// What a caller is told when a request fails, by RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
@@ -212,10 +215,7 @@ impl IntoResponse for ApiError {
         };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if matches!(
             status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS

@@ -15,11 +15,8 @@ use utoipa::{
 
 use super::{
     BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, body,
-    error::{self, ApiError},
+    error::{self, ApiError, PROBLEM_JSON},
 };
-
-/// How errors are told: by RFC 9457.
-const PROBLEM: &str = "application/problem+json";
 
 /// What any route may answer, unless it says of the status itself what it means
 /// there.
@@ -95,7 +92,7 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
         let content = ContentBuilder::new().schema(Some(problem())).build();
         let response = ResponseBuilder::new()
             .description(detail)
-            .content(PROBLEM, content)
+            .content(PROBLEM_JSON, content)
             .build();
         components
             .responses
@@ -124,6 +121,8 @@ fn tell_as_problem(response: &mut Response) {
     };
     if response.content.values().any(is_problem) {
         let content = response.content.drain(..);
-        response.content = content.map(|(_, it)| (PROBLEM.to_owned(), it)).collect();
+        response.content = content
+            .map(|(_, it)| (PROBLEM_JSON.to_owned(), it))
+            .collect();
     }
 }
