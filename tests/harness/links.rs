@@ -24,9 +24,9 @@ pub struct Links {
 }
 
 impl Links {
-    /// Proxies to a Kafka and a registry of one's own, and to these ports.
+    /// Proxies to Kafka and the registry, and to these ports.
     pub(crate) async fn new(servers: &Shared, hubspot: u16, clickhouse: u16) -> Self {
-        let [(worker, by_worker), (data_streams, by_data_streams)] = servers.proxied;
+        let [(worker, by_worker), (data_streams, by_data_streams)] = servers.proxied();
         Self {
             worker_kafka: Proxy::between(by_worker, worker).await,
             worker_registry: Proxy::to(servers.registry_port).await,

@@ -54,21 +54,30 @@ impl Server {
     }
 }
 
+/// Ports of one system's two proxies to Kafka, the worker's and that of
+/// data-streams: where Kafka listens, and where the proxy has to be that it names
+/// to its clients.
+pub type Proxied = [(u16, u16); 2];
+
+/// How many scenarios at most reach the Kafka of all by proxies.
+const PROXIED_SCENARIOS: usize = 8;
+
 /// A Kafka and a registry: those that all scenarios share, or a scenario's own,
-/// for those that stop them or reach them by a proxy.
+/// for those that stop them.
 #[derive(Debug)]
 pub struct Shared {
-    /// Kafka.
-    pub kafka: Server,
+    /// Kafka; none where it is that of all scenarios.
+    pub kafka: Option<Server>,
+    /// Port of Kafka on 127.0.0.1, whosever it is.
+    pub kafka_port: u16,
     /// Another broker of the same Kafka, where there is one.
     pub second_broker: Option<Server>,
     /// The schema registry; none where it is that of all scenarios.
     pub registry: Option<Server>,
     /// Port of the registry on 127.0.0.1, whosever it is.
     pub registry_port: u16,
-    /// Further listeners of Kafka, for clients that come by a proxy: the port
-    /// of each, and the port where its proxy has to be.
-    pub proxied: [(u16, u16); 2],
+    /// Further listeners of its Kafka that no system has been given.
+    proxied: Mutex<Vec<Proxied>>,
     /// Where their data and logs lie; removed at the end.
     pub folder: tempfile::TempDir,
 }
@@ -76,41 +85,53 @@ pub struct Shared {
 impl Shared {
     /// The servers, started by the first scenario that asks.
     pub fn get() -> &'static Self {
-        static SHARED: LazyLock<Shared> = LazyLock::new(Shared::start);
+        static SHARED: LazyLock<Shared> =
+            LazyLock::new(|| Shared::start(true, true, PROXIED_SCENARIOS));
         &SHARED
     }
 
-    /// Starts a Kafka and a registry of one's own. Blocks.
-    pub fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the servers");
-        let registry = registry(&folder.path().join("registry"));
-        let port = registry.port;
-        Self::start_kafka(folder, Some(registry), port)
+    /// Starts a Kafka, a registry or both of one's own; what is not is that of
+    /// all scenarios. Blocks.
+    pub fn own(kafka: bool, registry: bool) -> Self {
+        Self::start(kafka, registry, 1)
     }
 
-    /// Starts a Kafka of one's own beside the registry of all scenarios. Blocks.
-    pub fn own_kafka() -> Self {
+    fn start(own_kafka: bool, own_registry: bool, systems: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the servers");
-        Self::start_kafka(folder, None, Self::get().registry_port)
-    }
-
-    fn start_kafka(
-        folder: tempfile::TempDir,
-        mut registry: Option<Server>,
-        registry_port: u16,
-    ) -> Self {
-        let proxied = [(); 2].map(|()| (free_port(), free_port()));
-        let mut kafka = kafka(&folder.path().join("kafka"), &proxied);
-        wait_for(&mut kafka);
-        registry.iter_mut().for_each(wait_for);
+        let proxied: Vec<Proxied> = (0..systems)
+            .map(|_| [(); 2].map(|()| (free_port(), free_port())))
+            .collect();
+        // Both at once, then for both it is waited.
+        let mut registry = own_registry.then(|| registry(&folder.path().join("registry")));
+        let mut kafka = own_kafka.then(|| kafka(&folder.path().join("kafka"), &proxied));
+        kafka.iter_mut().chain(&mut registry).for_each(wait_for);
+        let port = |server: &Option<Server>, of_all: fn(&Self) -> u16| {
+            let own = server.as_ref().map(|server| server.port);
+            own.unwrap_or_else(|| of_all(Self::get()))
+        };
         Self {
+            kafka_port: port(&kafka, |all| all.kafka_port),
+            registry_port: port(&registry, |all| all.registry_port),
             kafka,
             second_broker: None,
             registry,
-            registry_port,
-            proxied,
+            proxied: Mutex::new(proxied),
             folder,
         }
+    }
+
+    /// Listeners of Kafka for one system that reaches it by proxies.
+    pub(crate) fn proxied(&self) -> Proxied {
+        if self.kafka.is_none() {
+            return Self::get().proxied();
+        }
+        let left = self.proxied.lock().expect("no panic in between").pop();
+        left.expect("PROXIED_SCENARIOS is the number of scenarios with links")
+    }
+
+    /// The Kafka of its own, to be stopped.
+    pub fn own_kafka(&mut self) -> &mut Server {
+        self.kafka.as_mut().expect("a Kafka of its own")
     }
 
     /// The registry of its own, to be stopped.
@@ -152,7 +173,7 @@ impl Shared {
 
     /// `host:port` of Kafka.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.kafka.port)
+        format!("127.0.0.1:{}", self.kafka_port)
     }
 
     /// Confluent-compatible address of the registry.
@@ -248,9 +269,10 @@ pub fn free_port() -> u16 {
 
 /// Starts a Kafka of its own, with further listeners: a port on which each
 /// listens, and the port of the proxy that it names to its clients.
-pub fn kafka(data: &Path, proxied: &[(u16, u16)]) -> Server {
+pub fn kafka(data: &Path, proxied: &[Proxied]) -> Server {
     let pairs: Vec<_> = proxied
         .iter()
+        .flatten()
         .map(|(listens, advertised)| format!("{listens}:{advertised}"))
         .collect();
     start(

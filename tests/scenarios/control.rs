@@ -161,11 +161,11 @@ async fn workers_end_in_time_while_kafka_stands_still() {
     })
     .await;
     // In the middle of reading what it takes over.
-    stack.own_servers().kafka.process.signal("STOP");
+    stack.own_servers().own_kafka().process.signal("STOP");
     for worker in &mut stack.workers {
         worker.terminate(Duration::from_secs(10));
     }
-    stack.own_servers().kafka.process.signal("CONT");
+    stack.own_servers().own_kafka().process.signal("CONT");
     stack.restart_worker(0, &[]);
     let portal = stack.simulator.portal();
     portal

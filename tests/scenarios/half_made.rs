@@ -78,7 +78,7 @@ async fn an_emptied_clickhouse_is_noticed_and_refilled_with_no_request_to_hubspo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_registry_and_missing_topics_are_made_anew_over_a_full_log() {
-    let mut stack = Stack::with(300, 20).own_servers().start().await;
+    let mut stack = Stack::with(300, 20).own_registry().start().await;
     let mut load = Load::after_first_sync(&stack).await;
     stack.instances[0]
         .process

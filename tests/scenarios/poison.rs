@@ -170,7 +170,7 @@ async fn poison_is_set_aside_and_good_rows_of_its_batch_arrive_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_read_later_is_put_back_once() {
-    let stack = Stack::with(100, 5).own_servers().start().await;
+    let stack = Stack::with(100, 5).own_registry().start().await;
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     let topic = stack.topic("records");

@@ -39,14 +39,14 @@ async fn kafka_may_die_and_stand_still() {
     let mut load = Load::during_first_sync(&stack).await;
     stack.simulator.set_latency(Duration::from_millis(30));
     load.through(&mut stack, "kafka dies", async |stack: &mut Stack| {
-        dies(&mut stack.own_servers().kafka).await;
+        dies(stack.own_servers().own_kafka()).await;
     })
     .await;
     load.through(
         &mut stack,
         "kafka stands still",
         async |stack: &mut Stack| {
-            stands_still(&stack.own_servers().kafka).await;
+            stands_still(stack.own_servers().own_kafka()).await;
         },
     )
     .await;
@@ -79,7 +79,7 @@ async fn partitions_may_be_without_a_leader() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clickhouse_and_the_registry_may_die_and_stand_still() {
-    let mut stack = Stack::with(900, 20).own_servers().start().await;
+    let mut stack = Stack::with(900, 20).own_registry().start().await;
     let mut load = Load::after_first_sync(&stack).await;
     load.through(&mut stack, "clickhouse dies", async |stack: &mut Stack| {
         dies(&mut stack.clickhouse).await;

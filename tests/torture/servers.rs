@@ -48,7 +48,7 @@ async fn kill(world: &World, victim: &str, place: usize, choices: &mut StdRng) {
 fn restart(stack: &mut Stack, victim: &str, place: usize) {
     let server = match victim {
         "data-streams" => return stack.restart_data_streams(place),
-        "kafka" => &mut stack.own_servers().kafka,
+        "kafka" => stack.own_servers().own_kafka(),
         "registry" => stack.own_servers().own_registry(),
         _ => &mut stack.clickhouse,
     };
@@ -72,7 +72,7 @@ async fn stall(world: &World, victim: &str, place: usize, choices: &mut StdRng) 
 fn process<'a>(stack: &'a mut Stack, victim: &str, place: usize) -> &'a mut harness::Process {
     match victim {
         "data-streams" => &mut stack.instances[place].process,
-        "kafka" => &mut stack.own_servers().kafka.process,
+        "kafka" => &mut stack.own_servers().own_kafka().process,
         "registry" => &mut stack.own_servers().own_registry().process,
         _ => &mut stack.clickhouse.process,
     }

@@ -73,7 +73,7 @@ async fn heal(world: &World) {
     stack.links().heal_all();
     tokio::task::block_in_place(|| {
         let own = stack.own_servers();
-        servers::wait_for(&mut own.kafka);
+        servers::wait_for(own.own_kafka());
         servers::wait_for(own.own_registry());
         servers::wait_for(&mut stack.clickhouse);
     });

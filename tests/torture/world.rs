@@ -79,7 +79,8 @@ impl World {
         let seed = timeline.seed();
         let mut stack = Stack::with(contacts, contacts / 10)
             .links()
-            .own_servers()
+            .own_kafka()
+            .own_registry()
             .portal(|portal| portal.seed = seed)
             .another_portal(second)
             .credential("second.json", &credential.to_string())

@@ -24,7 +24,7 @@ pub struct StackBuilder {
     credentials: Vec<(String, String)>,
     /// Of a Kafka of its own; none where it shares that of all scenarios.
     brokers: u32,
-    /// Whether its registry is its own, too.
+    /// Whether its registry is its own.
     own_registry: bool,
     links: bool,
     parts: bool,
@@ -61,11 +61,11 @@ impl StackBuilder {
         self
     }
 
-    /// Starts a Kafka and a registry of its own, which the scenario may stop.
+    /// Starts a registry of its own, which the scenario may stop.
     #[must_use]
-    pub fn own_servers(mut self) -> Self {
+    pub fn own_registry(mut self) -> Self {
         self.own_registry = true;
-        self.own_kafka()
+        self
     }
 
     /// Has a Kafka of its own with two brokers, which share the partitions.
@@ -75,12 +75,11 @@ impl StackBuilder {
         self
     }
 
-    /// Puts a proxy into every connection between two parts, with a Kafka of its
-    /// own.
+    /// Puts a proxy into every connection between two parts.
     #[must_use]
     pub fn links(mut self) -> Self {
         self.links = true;
-        self.own_kafka()
+        self
     }
 
     /// Starts neither a worker nor an instance of data-streams.
@@ -175,13 +174,12 @@ impl StackBuilder {
             ("CLICKHOUSE_USER".to_owned(), "writer".to_owned()),
             ("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()),
         ]);
-        let links = match &own {
-            Some(own) if self.links => {
-                let hubspot = simulator.base_url();
-                let (_, hubspot) = hubspot.rsplit_once(':').expect("a port");
-                Some(Links::new(own, hubspot.parse().unwrap(), clickhouse.port).await)
-            }
-            _ => None,
+        let links = if self.links {
+            let hubspot = simulator.base_url();
+            let (_, hubspot) = hubspot.rsplit_once(':').expect("a port");
+            Some(Links::new(shared, hubspot.parse().unwrap(), clickhouse.port).await)
+        } else {
+            None
         };
         if let Some(links) = &links {
             worker.extend(links.of_worker());
@@ -225,12 +223,8 @@ impl StackBuilder {
         let data = folder.path().join("clickhouse");
         let disk = self.disk;
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
-            let own = if brokers > 0 {
-                let mut own = if own_registry {
-                    Shared::start()
-                } else {
-                    Shared::own_kafka()
-                };
+            let own = if brokers > 0 || own_registry {
+                let mut own = Shared::own(brokers > 0, own_registry);
                 if brokers > 1 {
                     own.add_broker();
                 }

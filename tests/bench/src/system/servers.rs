@@ -20,7 +20,7 @@ pub(crate) struct Servers(Shared);
 impl Servers {
     /// Starts both.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let started = tokio::task::spawn_blocking(Shared::start).await;
+        let started = tokio::task::spawn_blocking(|| Shared::own(true, true)).await;
         started.map(Self).context("the servers do not start")
     }
 
@@ -36,9 +36,9 @@ impl Servers {
 
     /// Both, by name.
     pub(super) fn processes(&self) -> impl Iterator<Item = (&'static str, u32)> {
-        let kafka = ("Kafka", &self.0.kafka);
+        let kafka = self.0.kafka.iter().map(|it| ("Kafka", it));
         let registry = self.0.registry.iter().map(|it| ("registry", it));
-        std::iter::once(kafka)
+        kafka
             .chain(registry)
             .map(|(name, server)| (name, server.process.pid()))
     }
