@@ -59,7 +59,8 @@ impl Server {
 /// to its clients.
 pub type Proxied = [(u16, u16); 2];
 
-/// How many scenarios at most reach the Kafka of all by proxies.
+/// How many scenarios at most reach the Kafka of all by proxies; each is given
+/// listeners of its own.
 const PROXIED_SCENARIOS: usize = 8;
 
 /// A Kafka and a registry: those that all scenarios share, or a scenario's own,

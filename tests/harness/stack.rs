@@ -81,7 +81,7 @@ impl Stack {
         self.links.as_ref().expect("a scenario with links")
     }
 
-    /// Its own Kafka, and registry where that is its own, to be stopped.
+    /// Its own Kafka, registry or both, to be stopped.
     pub fn own_servers(&mut self) -> &mut Shared {
         self.own.as_mut().expect("a scenario with its own servers")
     }
