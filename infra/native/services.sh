@@ -105,8 +105,6 @@ start_servers() {
 start_services() {
     local common=(
         KAFKA_BOOTSTRAP="127.0.0.1:$KAFKA_PORT" REGISTRY_URL="$REGISTRY"
-        # What is freed goes back to the system: half of the memory when idle.
-        MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=65536 MALLOC_TRIM_THRESHOLD_=65536
     )
     if [ -n "$DEMO" ]; then
         HUBSPOT_ACCESS_TOKEN=demo-token

@@ -303,17 +303,6 @@ impl Drop for Stack {
     }
 }
 
-/// What the launchers in `infra/` tell glibc's allocator, for both services.
-pub fn allocator() -> Vec<(String, String)> {
-    [
-        ("MALLOC_ARENA_MAX", "2"),
-        ("MALLOC_MMAP_THRESHOLD_", "65536"),
-        ("MALLOC_TRIM_THRESHOLD_", "65536"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec()
-}
-
 /// Starts a service by itself, with these variables and nothing else set.
 pub fn service(name: &str, variables: &[(String, String)], log: &Path) -> Process {
     Process::start(name, &binary(name), &[], variables, log)

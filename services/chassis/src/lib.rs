@@ -3,6 +3,7 @@
 //!
 //! It must not know what the process does.
 
+mod allocator;
 pub mod clock;
 pub mod crash;
 pub mod health;

@@ -9,7 +9,7 @@ use std::sync::{
 
 use hubspot_sim::{Config, PortalConfig, Simulator};
 
-use super::{Stack, TOKEN, WRITER_PASSWORD, allocator};
+use super::{Stack, TOKEN, WRITER_PASSWORD};
 use crate::{
     Links, secrets,
     servers::{self, Server, Shared},
@@ -146,14 +146,13 @@ impl StackBuilder {
         secrets.extend(secrets::of(&self.credentials));
         let shared = own.as_ref().unwrap_or_else(|| Shared::get());
         let simulator = Arc::new(Simulator::start(self.simulator).await.unwrap());
-        let mut common = allocator();
-        common.extend([
+        let mut common = vec![
             ("KAFKA_BOOTSTRAP".to_owned(), shared.bootstrap()),
             ("REGISTRY_URL".to_owned(), shared.registry_url()),
             ("TOPIC_PREFIX".to_owned(), prefix.clone()),
             ("CONTROL_PARTITIONS".to_owned(), "2".to_owned()),
             ("RECORD_PARTITIONS".to_owned(), "4".to_owned()),
-        ]);
+        ];
         let mut worker = common.clone();
         worker.extend([
             ("HUBSPOT_BASE_URL".to_owned(), simulator.base_url()),

@@ -12,7 +12,6 @@ use anyhow::{Context as _, ensure};
 use harness::{
     Api, ClickHouse, Process,
     servers::{self, Server, free_port},
-    stack::allocator,
 };
 
 use super::{Servers, System};
@@ -183,13 +182,11 @@ pub(super) async fn clickhouse(data: PathBuf) -> anyhow::Result<Server> {
 }
 
 fn common(servers: &Servers, prefix: &str) -> Variables {
-    let mut variables = allocator();
-    variables.extend([
+    vec![
         ("KAFKA_BOOTSTRAP".to_owned(), servers.bootstrap()),
         ("REGISTRY_URL".to_owned(), servers.registry_url()),
         ("TOPIC_PREFIX".to_owned(), prefix.to_owned()),
-    ]);
-    variables
+    ]
 }
 
 /// Starts a binary that was built beside this one.
