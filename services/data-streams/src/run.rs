@@ -1,0 +1,205 @@
+//! The process's life: bind the API's port, wait for Kafka and the registry,
+//! then run the control readers, the loader and the API until the process
+//! ends. The parts meet here.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
+use schemas::{FullPass, Topics, lineage, topics::subject};
+use tokio::net::TcpListener;
+
+use crate::{
+    api::{Api, front::Front},
+    backend::Storage,
+    config::Config,
+    control::{
+        Control, View,
+        follow::{self, Followed, Kind},
+        log::KafkaLog,
+    },
+    ingest::Ingest,
+    warehouse::Warehouse,
+};
+
+/// How long the worker, which may start at the same moment, is left to register
+/// the schemas by itself.
+const REGISTRATION: Duration = Duration::from_secs(2);
+
+/// How often tables are looked at whose parts should be merged.
+const MERGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Runs the process: waits for its servers, then follows, loads and answers.
+pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+    config.check()?;
+    tracing::info!(?config, "starting");
+    let address = config.api_address;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (--api-address)"))?;
+    let registry = Registry::new(&config.registry)?;
+    let names = Topics::with_prefix(&config.kafka.topic_prefix);
+    // Health tells from the first moment what is waited for.
+    let front = Front::new(context.clone());
+    let draining = context.draining().clone();
+    let limits = chassis::http::Limits::default();
+    let serving = chassis::http::serve(listener, front.clone().router(), limits, draining);
+    let starting = async {
+        let started = context.unless_draining(start(&config, &context, registry, &names));
+        if let Some(router) = started.await.transpose()? {
+            front.open(router);
+            context.health().holds(chassis::health::START);
+        }
+        anyhow::Ok(())
+    };
+    let serving = async {
+        serving.await;
+        anyhow::Ok(())
+    };
+    futures::future::try_join(starting, serving).await?;
+    Ok(())
+}
+
+/// Prepares topics and schemas, then starts every part; returns the API.
+async fn start(
+    config: &Config,
+    context: &Context,
+    registry: Registry,
+    names: &Topics,
+) -> anyhow::Result<axum::Router> {
+    let ids = prepare(config, context, &registry, names).await?;
+    let id = |topic: &str| ids.get(topic).map_or(0, |(id, _)| *id);
+
+    let view = View::new();
+    for (topic, kind) in [
+        (&names.commands, Kind::Commands),
+        (&names.status, Kind::Status),
+    ] {
+        let followed = Followed {
+            topic: topic.clone(),
+            kind,
+            partitions: config.kafka.control_partitions,
+            schemas: ids
+                .values()
+                .map(|(id, schema)| (*id, (*schema).to_owned()))
+                .collect(),
+        };
+        let kafka = config.kafka.clone();
+        let following = follow::run(
+            context.clone(),
+            kafka,
+            registry.clone(),
+            followed,
+            view.clone(),
+        );
+        // Not ready from now on, rather than from the task's first moment.
+        context.health().fails(kind.condition(), "being read");
+        context.spawn(kind.condition(), following);
+    }
+    let log = KafkaLog::new(&config.kafka, &names.commands, id(&names.commands))?;
+    let control = Control::new(view, Arc::new(log), context.clock().clone());
+
+    let warehouse = Arc::new(Warehouse::new(&warehouse::Settings {
+        url: config.clickhouse_url.clone(),
+        user: config.clickhouse_user.clone(),
+        password: config.clickhouse_password.clone().unwrap_or_default(),
+        compress: config.compresses(),
+    }));
+    let ingest = Ingest::new(
+        ingest::Settings {
+            kafka: config.kafka.clone(),
+            limits: ingest::batch::Limits {
+                rows: config.batch_rows,
+                bytes: config.batch_bytes,
+                age: config.batch_age,
+                ..ingest::batch::Limits::default()
+            },
+            patience: ingest::intake::Patience::default(),
+            record_schema_id: id(&names.records),
+        },
+        Arc::<Warehouse>::clone(&warehouse),
+        Arc::new(control.clone()),
+        Arc::new(registry),
+        context.clone(),
+    );
+    context
+        .health()
+        .fails(ingest::conditions::CLICKHOUSE, "not asked yet");
+    context.spawn("ingest", ingest.clone().run());
+    context.spawn(
+        "merges",
+        keep_merged(context.clone(), Arc::clone(&warehouse)),
+    );
+
+    let settings = api::Settings {
+        token: config.api_token.clone(),
+        max_requests: config.api_max_requests,
+        max_streams: config.api_max_streams,
+        stop_wait: config.stop_wait,
+    };
+    let storage = Storage { warehouse, ingest };
+    Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
+}
+
+/// Merges what has come to rest, now and then. Only speed depends on it, so a
+/// failure waits for the next time.
+async fn keep_merged(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Result<()> {
+    let again = async || {
+        tokio::time::sleep(MERGE_INTERVAL).await;
+        if let Err(error) = warehouse.merge_at_rest().await {
+            tracing::debug!(%error, "no merge");
+        }
+    };
+    while context.unless_draining(again()).await.is_some() {}
+    Ok(())
+}
+
+impl ingest::Control for Control {
+    fn destination(&self, connection: &str) -> Option<String> {
+        self.destination(connection)
+    }
+
+    fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+        self.full_passes()
+    }
+}
+
+/// Waits for Kafka and the registry, with our topics and schemas in them; id
+/// and schema by topic.
+async fn prepare(
+    config: &Config,
+    context: &Context,
+    registry: &Registry,
+    names: &Topics,
+) -> anyhow::Result<HashMap<String, (u32, &'static str)>> {
+    let specs: Vec<_> = names
+        .all()
+        .into_iter()
+        .map(|topic| TopicSpec {
+            name: topic.name,
+            is_control: topic.is_control,
+            required: topic.required,
+            advised: topic.advised,
+        })
+        .collect();
+    startup::topics(context, &config.kafka, &specs).await?;
+    let schemas = names.schemas();
+    let subjects = schemas.map(|(topic, schema)| (subject(topic), schema));
+    // Only the worker reads checkpoints, and letters have no schema of theirs.
+    let mut read = specs;
+    read.retain(|it| it.name != names.checkpoints && it.name != names.dead_letters);
+    let contract = startup::Contract {
+        schemas: &subjects,
+        patience: REGISTRATION,
+        read: &read,
+        schema_id: lineage::schema_id,
+        contradiction: &|it, schema| {
+            lineage::contradiction(names, &it.topic, &it.key, &it.value, schema)
+        },
+    };
+    let ids = startup::schemas(context, &config.kafka, registry, contract).await?;
+    let with_ids = schemas.into_iter().zip(ids);
+    Ok(with_ids
+        .map(|((topic, schema), id)| (topic.to_owned(), (id, schema)))
+        .collect())
+}
