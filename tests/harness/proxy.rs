@@ -4,8 +4,8 @@
 //! [`Ambush`] waits for one request and falls on its answer. It must not know
 //! what flows through it, beyond the frames of Kafka where an ambush names one.
 
-mod ambush;
 mod connection;
+mod lost_answer;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-pub use ambush::{Ambush, Request};
+pub use lost_answer::{Ambush, Request};
 
 use crate::{eventually, servers::free_port};
 

@@ -10,7 +10,7 @@ use std::{
 
 use harness::{Stack, eventually};
 
-use crate::load::{self, Load};
+use crate::changing_records::{self, Load};
 
 /// Room for the first sync, and for what ClickHouse keeps free.
 const SIZE: u64 = 96 << 20;
@@ -46,7 +46,7 @@ async fn a_full_disk_holds_up_loading_and_nothing_else() {
     let newest = "SELECT max(_updated_at) FROM hubspot.contacts";
     fill(&stack);
     load.change(&stack, "full disk").await;
-    load::ask(&stack, "contacts").await;
+    changing_records::ask(&stack, "contacts").await;
     let (api, sql) = (stack.api(), stack.sql());
     // The store is asked again and again, and says why it takes nothing.
     eventually("the full disk is said", SAID, async || {
@@ -60,9 +60,9 @@ async fn a_full_disk_holds_up_loading_and_nothing_else() {
     assert_eq!(sql.query(newest).await, stored, "nothing is added");
     std::fs::remove_file(filler(&stack)).expect("it is there");
     load.change(&stack, "room again").await;
-    load::carried_out(&stack).await;
+    changing_records::carried_out(&stack).await;
     stack.matches_truth("contacts").await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
     let letters = stack.api().get("/v1/dead-letters").await;
     assert_eq!(letters["results"], serde_json::json!([]));
 }

@@ -8,7 +8,7 @@ use harness::{
     servers::{Server, wait_for, wait_until},
 };
 
-use crate::load::{self, Load};
+use crate::changing_records::{self, Load};
 
 /// Longer than what a producer waits before it looks for a new leader.
 const LEADERLESS: Duration = Duration::from_secs(6);
@@ -50,7 +50,7 @@ async fn kafka_may_die_and_stand_still() {
         },
     )
     .await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +74,7 @@ async fn partitions_may_be_without_a_leader() {
         tokio::task::block_in_place(|| wait_for(broker));
     })
     .await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,5 +105,5 @@ async fn clickhouse_and_the_registry_may_die_and_stand_still() {
         },
     )
     .await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }

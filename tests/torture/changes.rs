@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hubspot_sim::{Change, ChangeError, Definition, Portal};
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::world::{TYPES, World, one_of};
+use crate::system::{TYPES, World, one_of};
 
 /// Properties that come, change and go.
 const EXTRA: [&str; 4] = ["torture_a", "torture_b", "torture_c", "torture_d"];

@@ -8,7 +8,7 @@ use harness::api::Answer;
 use rand::{RngExt as _, rngs::StdRng};
 use serde_json::{Value, json};
 
-use crate::world::{Account, World};
+use crate::system::{Account, World};
 
 /// Gives commands until the faults are to end.
 pub(crate) async fn go_on(world: Arc<World>, place: usize) {

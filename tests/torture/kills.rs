@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::world::{WORKERS, World, one_of};
+use crate::system::{WORKERS, World, one_of};
 
 /// Names of the worker's crash points.
 const POINTS: [&str; 8] = [

@@ -18,8 +18,8 @@ mod network;
 mod races;
 mod servers;
 mod storms;
+mod system;
 mod verdict;
-mod world;
 
 use std::{
     process::ExitCode,
@@ -31,7 +31,7 @@ use clap::Parser;
 use harness::Timeline;
 use tokio::task::JoinSet;
 
-use world::World;
+use system::World;
 
 /// Kills, stalls and lies to the system, then checks that nothing was lost and
 /// nothing doubled.

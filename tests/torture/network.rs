@@ -11,7 +11,7 @@ use std::{
 use harness::Mode;
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::world::{World, one_of};
+use crate::system::{World, one_of};
 
 /// Breaks one connection after the other until the faults are to end.
 pub(crate) async fn go_on(world: Arc<World>) {

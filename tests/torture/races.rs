@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
-use crate::world::{Account, World};
+use crate::system::{Account, World};
 
 /// From a start to its stop, at most, in ms: from a connection that was not
 /// even taken up to one in the middle of its requests.

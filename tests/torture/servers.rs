@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use harness::{Stack, servers};
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::world::{World, one_of};
+use crate::system::{World, one_of};
 
 /// How often each is chosen.
 const VICTIMS: [&str; 8] = [

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use hubspot_sim::{Fault, FaultBody, Policy, Rule};
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::world::{World, one_of};
+use crate::system::{World, one_of};
 
 /// Latency of an answer when nothing else is wrong.
 pub(crate) const LATENCY: Duration = Duration::from_millis(15);

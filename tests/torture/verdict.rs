@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     races,
     storms::LATENCY,
-    world::{TYPES, WORKERS, World},
+    system::{TYPES, WORKERS, World},
 };
 
 /// How long the system may take to converge once nothing is wrong any more.

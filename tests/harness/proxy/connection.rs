@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Mode, Shared,
-    ambush::{Armed, Scanner},
+    lost_answer::{Armed, Scanner},
 };
 
 /// Slow bytes go out so often.

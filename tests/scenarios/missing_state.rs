@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::{Stack, eventually, servers::wait_for};
 use serde_json::{Value, json};
 
-use crate::load::{self, Load};
+use crate::changing_records::{self, Load};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -65,15 +65,15 @@ async fn an_emptied_clickhouse_is_noticed_and_refilled_with_no_request_to_hubspo
     // While it runs: what comes then waits, and comes after the rebuild.
     empty_clickhouse(&mut stack);
     load.change(&stack, "while it is empty").await;
-    load::ask(&stack, "contacts").await;
+    changing_records::ask(&stack, "contacts").await;
     says_how_to_rebuild(&stack).await;
     rebuilds(&stack).await;
     stack.api().ready().await;
     load.change(&stack, "after it was refilled").await;
-    load::carried_out(&stack).await;
+    changing_records::carried_out(&stack).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,9 +103,9 @@ async fn an_empty_registry_and_missing_topics_are_made_anew_over_a_full_log() {
     stack.add_data_streams();
     stack.api().ready().await;
     load.change(&stack, "after all was made anew").await;
-    load::carried_out(&stack).await;
+    changing_records::carried_out(&stack).await;
     stack.matches_truth("contacts").await;
     let letters = stack.api().get("/v1/dead-letters").await;
     assert_eq!(letters["results"], json!([]));
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{Ambush, Links, Mode, Proxy, Request, Stack};
 
-use crate::load::{self, Load};
+use crate::changing_records::{self, Load};
 
 /// Modes one after the other, each for a time, as a connection would have them
 /// on a bad day.
@@ -41,7 +41,7 @@ async fn each_has_a_bad_day(links: &[(&str, Pick)]) {
         })
         .await;
     }
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,5 +139,5 @@ async fn an_answer_that_is_lost_after_its_request_was_done_loses_and_doubles_not
         .await;
         link(stack.links()).clear();
     }
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use harness::{Stack, api::stream, eventually};
 use serde_json::json;
 
-use crate::load;
+use crate::changing_records;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_starts_after_the_answer_to_a_stop() {
@@ -122,7 +122,7 @@ async fn a_killed_data_streams_loses_and_doubles_nothing() {
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use harness::{Stack, eventually};
 use hubspot_sim::Definition;
 use serde_json::{Value, json};
 
-use crate::load::{self, Load};
+use crate::changing_records::{self, Load};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -84,10 +84,10 @@ async fn killed_at_each_step_of_a_batch_it_loses_and_doubles_nothing() {
         // What comes now is stored by an instance that has the partitions: the
         // next one, which is to die, finds nothing to do until it is told.
         load.change(&stack, "alive again").await;
-        load::carried_out(&stack).await;
+        changing_records::carried_out(&stack).await;
         stack.matches_truth("contacts").await;
     }
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +108,7 @@ async fn killed_between_new_columns_and_their_view_it_shows_them_after_the_next_
     sync(&stack).await;
     is_dead(&mut stack, "in-alter");
     lives_again(&mut stack).await;
-    load::carried_out(&stack).await;
+    changing_records::carried_out(&stack).await;
     stack.matches_truth("contacts").await;
     let sized = "SELECT countIf(shoe_size = 43) FROM hubspot.contacts";
     let sized = stack.sql_as_reader().number(sized).await;
@@ -134,9 +134,9 @@ async fn a_rebuild_that_was_cut_off_in_its_exchange_is_begun_anew_by_the_next_st
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
     load.change(&stack, "after the rebuild").await;
-    load::carried_out(&stack).await;
+    changing_records::carried_out(&stack).await;
     stack.matches_truth("contacts").await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 async fn rebuilt(stack: &Stack) {

@@ -7,7 +7,7 @@ use harness::{Api, Mode, Stack, eventually};
 use hubspot_sim::Kind;
 use serde_json::{Value, json};
 
-use crate::load::{self, Load};
+use crate::changing_records::{self, Load};
 
 /// The group gives up a member that is silent for six seconds.
 const SESSION: Duration = Duration::from_secs(20);
@@ -45,7 +45,7 @@ async fn partitions_move_in_the_middle_of_batches_and_both_answer_alike() {
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 
     let (first, last) = (
         Api::new(stack.instances[0].port),
@@ -90,7 +90,7 @@ async fn partitions_that_left_while_loading_was_held_up_are_read_on_when_they_re
     stack.links().data_streams_clickhouse.heal();
     load.through(&mut stack, "they are back", async |_: &mut Stack| {})
         .await;
-    load::nothing_is_doubled(&stack).await;
+    changing_records::nothing_is_doubled(&stack).await;
 }
 
 /// How often an instance was given partitions so far.

@@ -16,7 +16,7 @@ use harness::{
 use hubspot_sim::{Definition, Fault, FaultBody, Kind, Rule};
 use serde_json::json;
 
-use crate::load;
+use crate::changing_records;
 
 /// Planted in properties; a value of a record belongs to its owner.
 const CANARY: &str = "canary-7f3a9c51";
@@ -251,7 +251,7 @@ async fn no_secret_is_anywhere_and_no_value_where_it_does_not_belong() {
     stack.matches_truth("contacts").await;
     stack.clickhouse.restart();
     tokio::task::block_in_place(|| harness::servers::wait_for(&mut stack.clickhouse));
-    load::carried_out(&stack).await;
+    changing_records::carried_out(&stack).await;
     stack.simulator.revoke_token(TOKEN);
     api.sync("default").await;
     api.until("the connection has failed", "default", SYNC_LIMIT, |it| {
