@@ -11,8 +11,10 @@ mod client;
 mod clock;
 mod config;
 mod error;
+mod failure;
 mod http;
 mod limits;
+mod objects;
 mod selection;
 mod transport;
 mod wire;
@@ -27,12 +29,11 @@ use schemas::{Definitions, Millis, Property};
 
 use self::{
     auth::Auth,
-    body::{read_body, search_body},
+    body::search_body,
     call::{Call, Endpoint},
-    client::{Client, Failed},
-    error::Fault,
+    client::Client,
     limits::Limits,
-    selection::{Selection, Selections, encode, last_modified},
+    selection::{Selections, encode},
     transport::Transport,
 };
 pub use self::{
@@ -48,8 +49,6 @@ use crate::sync::{
 const FALLBACK_VERSION: &str = "2026-03";
 /// The list's largest page, and the largest batch.
 const PAGE: usize = 100;
-/// A batch that HubSpot fails on is split after this many attempts.
-const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
 /// Passes over whole lists leave this much of the day's allowance to all else.
 const KEPT_FROM_PASSES_PERCENT: i64 = 50;
 
@@ -169,116 +168,6 @@ impl HubSpot {
             }
         }
     }
-
-    /// The list with all properties in the URL; `None` where that is too long.
-    async fn list_whole(
-        &self,
-        object_type: &str,
-        query: &str,
-        selection: &Selection,
-    ) -> Result<Option<Fetched<ListPage>>, SourceError> {
-        let mut url = self.objects(object_type, &[]);
-        if url.as_str().len() + query.len() + selection.query.len() + 12 > self.longest_url {
-            return Ok(None);
-        }
-        url.set_query(Some(&format!("{query}&properties={}", selection.query)));
-        match self
-            .client
-            .call(&Call::get(Endpoint::List, url), wire::list_page)
-            .await
-        {
-            Ok(page) => Ok(Some(page)),
-            Err(failed) if failed.has_status(414) => Ok(None),
-            Err(failed) => Err(failed.error),
-        }
-    }
-
-    /// The documented way round long URLs: ids by the list, properties by a
-    /// batch read. What has gone between the two is left out: it was changed
-    /// then, and comes with what looks for changes.
-    async fn list_ids_then_read(
-        &self,
-        object_type: &str,
-        archived: bool,
-        query: &str,
-        selection: &Selection,
-    ) -> Result<Fetched<ListPage>, SourceError> {
-        let mut url = self.objects(object_type, &[]);
-        url.set_query(Some(&format!(
-            "{query}&properties={}",
-            last_modified(object_type)
-        )));
-        let call = Call::get(Endpoint::List, url);
-        let listed = self
-            .client
-            .call(&call, wire::list_page)
-            .await
-            .map_err(|failed| failed.error)?;
-        let ids: Vec<i64> = listed
-            .value
-            .objects
-            .iter()
-            .map(|object| object.id)
-            .collect();
-        if ids.is_empty() {
-            return Ok(listed);
-        }
-        let read = self.read(object_type, &ids, archived, selection).await?;
-        Ok(Fetched {
-            sent_at: read.sent_at,
-            value: ListPage {
-                objects: read.value.objects,
-                next: listed.value.next,
-            },
-        })
-    }
-
-    /// Reads by id. Where HubSpot fails on a batch again and again, one of its
-    /// objects may be why, so it is halved.
-    async fn read(
-        &self,
-        object_type: &str,
-        ids: &[i64],
-        archived: bool,
-        selection: &Selection,
-    ) -> Result<Fetched<Batch>, SourceError> {
-        let mut url = self.objects(object_type, &["batch", "read"]);
-        url.set_query(Some(if archived {
-            "archived=true"
-        } else {
-            "archived=false"
-        }));
-        let mut parts = vec![ids];
-        let mut whole = Fetched {
-            sent_at: Millis::MAX,
-            value: Batch::default(),
-        };
-        while let Some(part) = parts.pop() {
-            let body = read_body(part, selection);
-            let mut call = Call::post(Endpoint::BatchRead, url.clone(), body);
-            if part.len() > 1 {
-                call.attempts = ATTEMPTS_BEFORE_SPLIT;
-            }
-            match self
-                .client
-                .call(&call, |body| wire::batch(body, part))
-                .await
-            {
-                Ok(read) => {
-                    whole.sent_at = whole.sent_at.min(read.sent_at);
-                    whole.value.objects.extend(read.value.objects);
-                    whole.value.missing.extend(read.value.missing);
-                }
-                Err(failed) if part.len() > 1 && failed.is_of_hubspot() => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
-                Err(failed) => return Err(failed.error),
-            }
-        }
-        whole.sent_at = whole.sent_at.min(self.now());
-        Ok(whole)
-    }
 }
 
 impl Source for HubSpot {
@@ -381,20 +270,5 @@ impl Source for HubSpot {
         }
         let selection = self.selections.of(object_type, properties).await;
         self.read(object_type, ids, archived, &selection).await
-    }
-}
-
-impl Failed {
-    fn has_status(&self, expected: u16) -> bool {
-        matches!(*self.fault, Fault::Status { status, .. } if status == expected)
-    }
-
-    /// HubSpot itself failed on what it was asked.
-    fn is_of_hubspot(&self) -> bool {
-        match &*self.fault {
-            Fault::Status { status, .. } => (500..=599).contains(status) && *status != 530,
-            Fault::Unreadable { .. } => true,
-            Fault::NoAnswer { .. } => false,
-        }
     }
 }

@@ -13,19 +13,19 @@ use std::{
 
 use rand::RngExt;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use schemas::Millis;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
 
 use super::{
     auth::{Auth, Token},
     call::{Call, Endpoint},
-    error::{Action, End, Fault, UNAUTHORIZED, Verdict, action},
+    error::{Action, Fault, UNAUTHORIZED, action},
+    failure::{Failed, day_is_over, given_up, rest},
     limits::Limits,
     transport::Transport,
     wire,
 };
-use crate::sync::{Advice, Fetched, SourceError};
+use crate::sync::Fetched;
 
 const REQUESTS_TOTAL: &str = "worker_hubspot_requests_total";
 const REQUEST_SECONDS: &str = "worker_hubspot_request_seconds";
@@ -36,15 +36,6 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const REST_MS: i64 = 60_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Why a call failed for good, and what that asks for.
-#[derive(Debug)]
-pub(super) struct Failed {
-    /// The last fault.
-    pub(super) fault: Box<Fault>,
-    /// What the run has to do.
-    pub(super) error: SourceError,
-}
 
 /// A portal's HTTP.
 #[derive(Debug)]
@@ -286,25 +277,6 @@ impl Client {
     }
 }
 
-/// It may pass, but not soon.
-fn rest(call: &Call, fault: Fault, until: Millis) -> Failed {
-    tracing::warn!(endpoint = call.endpoint.label(), %fault, "hubspot is left alone for a while");
-    let code = match &fault {
-        Fault::Status { status: 429, .. } => "rate_limited",
-        _ => "hubspot_unavailable",
-    };
-    let error = SourceError {
-        advice: Advice::WaitUntil(until),
-        code,
-        problem: problem(call, &fault),
-        remedy: "none needed: it is tried again; see status.hubspot.com if it lasts".to_owned(),
-    };
-    Failed {
-        fault: Box::new(fault),
-        error,
-    }
-}
-
 impl Attempts {
     fn are_spent(&self, call: &Call) -> bool {
         self.count >= call.attempts || self.began.elapsed() >= PATIENCE
@@ -317,45 +289,6 @@ impl Attempts {
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         pause.mul_f64(rand::rng().random_range(0.5..1.0))
     }
-}
-
-fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> Failed {
-    tracing::warn!(endpoint = call.endpoint.label(), code = verdict.code, %fault,
-        "hubspot refuses a request");
-    let advice = match verdict.end {
-        End::Run => Advice::EndRun,
-        End::Stream => Advice::SkipStream,
-        End::Connection => Advice::StopConnection,
-    };
-    let error = SourceError {
-        advice,
-        code: verdict.code,
-        problem: problem(call, &fault),
-        remedy: verdict.remedy.to_owned(),
-    };
-    Failed {
-        fault: Box::new(fault),
-        error,
-    }
-}
-
-fn day_is_over(until: Millis, problem: &str) -> SourceError {
-    SourceError {
-        advice: Advice::WaitUntil(until),
-        code: "daily_limit",
-        problem: problem.to_owned(),
-        remedy: "none needed: it goes on when HubSpot's counters start anew; raise the \
-                 account's limit, or lower the reserve, if it comes back daily"
-            .to_owned(),
-    }
-}
-
-fn problem(call: &Call, fault: &Fault) -> String {
-    format!(
-        "HubSpot, {} ({}): {fault}",
-        call.endpoint.label(),
-        call.url.path()
-    )
 }
 
 fn count(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {

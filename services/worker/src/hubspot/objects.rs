@@ -1,0 +1,127 @@
+//! The two ways to read a page of the list, and reading by id.
+
+use schemas::Millis;
+
+use super::{
+    HubSpot,
+    body::read_body,
+    call::{Call, Endpoint},
+    selection::{Selection, last_modified},
+    wire,
+};
+use crate::sync::{Batch, Fetched, ListPage, Source as _, SourceError};
+
+/// A batch that HubSpot fails on is split after this many attempts.
+const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
+
+impl HubSpot {
+    /// The list with all properties in the URL; `None` where that is too long.
+    pub(super) async fn list_whole(
+        &self,
+        object_type: &str,
+        query: &str,
+        selection: &Selection,
+    ) -> Result<Option<Fetched<ListPage>>, SourceError> {
+        let mut url = self.objects(object_type, &[]);
+        if url.as_str().len() + query.len() + selection.query.len() + 12 > self.longest_url {
+            return Ok(None);
+        }
+        url.set_query(Some(&format!("{query}&properties={}", selection.query)));
+        match self
+            .client
+            .call(&Call::get(Endpoint::List, url), wire::list_page)
+            .await
+        {
+            Ok(page) => Ok(Some(page)),
+            Err(failed) if failed.has_status(414) => Ok(None),
+            Err(failed) => Err(failed.error),
+        }
+    }
+
+    /// The documented way round long URLs: ids by the list, properties by a
+    /// batch read. What has gone between the two is left out: it was changed
+    /// then, and comes with what looks for changes.
+    pub(super) async fn list_ids_then_read(
+        &self,
+        object_type: &str,
+        archived: bool,
+        query: &str,
+        selection: &Selection,
+    ) -> Result<Fetched<ListPage>, SourceError> {
+        let mut url = self.objects(object_type, &[]);
+        url.set_query(Some(&format!(
+            "{query}&properties={}",
+            last_modified(object_type)
+        )));
+        let call = Call::get(Endpoint::List, url);
+        let listed = self
+            .client
+            .call(&call, wire::list_page)
+            .await
+            .map_err(|failed| failed.error)?;
+        let ids: Vec<i64> = listed
+            .value
+            .objects
+            .iter()
+            .map(|object| object.id)
+            .collect();
+        if ids.is_empty() {
+            return Ok(listed);
+        }
+        let read = self.read(object_type, &ids, archived, selection).await?;
+        Ok(Fetched {
+            sent_at: read.sent_at,
+            value: ListPage {
+                objects: read.value.objects,
+                next: listed.value.next,
+            },
+        })
+    }
+
+    /// Reads by id. Where HubSpot fails on a batch again and again, one of its
+    /// objects may be why, so it is halved.
+    pub(super) async fn read(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        selection: &Selection,
+    ) -> Result<Fetched<Batch>, SourceError> {
+        let mut url = self.objects(object_type, &["batch", "read"]);
+        url.set_query(Some(if archived {
+            "archived=true"
+        } else {
+            "archived=false"
+        }));
+        let mut parts = vec![ids];
+        let mut whole = Fetched {
+            sent_at: Millis::MAX,
+            value: Batch::default(),
+        };
+        while let Some(part) = parts.pop() {
+            let body = read_body(part, selection);
+            let mut call = Call::post(Endpoint::BatchRead, url.clone(), body);
+            if part.len() > 1 {
+                call.attempts = ATTEMPTS_BEFORE_SPLIT;
+            }
+            match self
+                .client
+                .call(&call, |body| wire::batch(body, part))
+                .await
+            {
+                Ok(read) => {
+                    whole.sent_at = whole.sent_at.min(read.sent_at);
+                    whole.value.objects.extend(read.value.objects);
+                    whole.value.missing.extend(read.value.missing);
+                }
+                Err(failed) if part.len() > 1 && failed.is_of_hubspot() => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(failed) => return Err(failed.error),
+            }
+        }
+        whole.sent_at = whole.sent_at.min(self.now());
+        Ok(whole)
+    }
+}

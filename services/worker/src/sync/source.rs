@@ -1,0 +1,163 @@
+//! Where pages come from: [`Source`], its answers and its failures.
+
+use std::future::Future;
+
+use schemas::{Definitions, Millis, Property, PropertyMap};
+
+/// One object as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// HubSpot's id.
+    pub id: i64,
+    /// HubSpot's `createdAt`.
+    pub created_at: Millis,
+    /// HubSpot's `updatedAt`.
+    pub updated_at: Millis,
+    /// In the recycle bin.
+    pub archived: bool,
+    /// Ids that were merged into this one (`hs_merged_object_ids`).
+    pub merged_ids: Vec<i64>,
+    /// Every property that is set.
+    pub properties: PropertyMap,
+}
+
+/// An answer of the source, with the times that order it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched<T> {
+    /// HubSpot's time when the request was sent, by its last `Date` and the
+    /// time measured since.
+    pub sent_at: Millis,
+    /// What was answered.
+    pub value: T,
+}
+
+/// A page of the list endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// In the order of the answer.
+    pub objects: Vec<Object>,
+    /// Cursor of the next page; `None` at the end of the list.
+    pub next: Option<String>,
+}
+
+/// A page of a search: ids only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchPage {
+    /// In the order of the answer, which should be ascending.
+    pub ids: Vec<i64>,
+    /// How many objects match in all.
+    pub total: i64,
+    /// Whether the answer names a next page; a short page can. An empty page
+    /// that names one is followed by the source itself, as without an id the
+    /// search cannot be carried on.
+    pub more: bool,
+}
+
+/// A batch read by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Objects by the id in the answer, without doubles.
+    pub objects: Vec<Object>,
+    /// Ids asked for that the answer does not have.
+    pub missing: Vec<i64>,
+}
+
+/// A search for ids: last-modified in `[from, to)`, id above `after_id`,
+/// ascending by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Search {
+    /// Inclusive.
+    pub from: Millis,
+    /// Exclusive; `None` for no end.
+    pub to: Option<Millis>,
+    /// Only ids above it; 0 for all.
+    pub after_id: i64,
+}
+
+/// The account behind a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portal {
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
+    /// HubSpot's time now.
+    pub now: Millis,
+}
+
+/// What a failure of the source asks for, decided in one table at the edge.
+/// Failures that pass by themselves never come here: the source has retried
+/// them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct SourceError {
+    /// What to do.
+    pub advice: Advice,
+    /// Stable code, `snake_case`, for the status.
+    pub code: &'static str,
+    /// What went wrong and where, for people.
+    pub problem: String,
+    /// What the user can do about it.
+    pub remedy: String,
+}
+
+/// What to do about a failure of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Try again at the given HubSpot time; the position is kept.
+    WaitUntil(Millis),
+    /// Leave this stream out until the next command or start; others go on.
+    SkipStream,
+    /// Stop the connection until the next command.
+    StopConnection,
+    /// The answer contradicts the protocol (a cursor that is refused, say):
+    /// end the run, the next one starts anew.
+    EndRun,
+}
+
+/// A portal to read from; one for each connection, shared by its streams.
+/// Every method waits for the rate limits, retries what passes, and may be
+/// dropped at any await: dropping it cancels the request.
+pub trait Source: Send + Sync + 'static {
+    /// HubSpot's time now: its last `Date` plus the time measured since.
+    fn now(&self) -> Millis;
+
+    /// Before when no `late`, `archived` or `full` run may start, as their
+    /// share of the daily budget is spent.
+    fn passes_from(&self) -> Option<Millis> {
+        None
+    }
+
+    /// The account, asked anew.
+    fn portal(&self) -> impl Future<Output = Result<Portal, SourceError>> + Send;
+
+    /// The properties that the portal defines for an object type.
+    fn definitions(
+        &self,
+        object_type: &str,
+    ) -> impl Future<Output = Result<Fetched<Vec<Property>>, SourceError>> + Send;
+
+    /// A page of up to 100 of the list, live or archived, with the properties
+    /// named.
+    fn list(
+        &self,
+        object_type: &str,
+        archived: bool,
+        after: Option<&str>,
+        properties: &Definitions,
+    ) -> impl Future<Output = Result<Fetched<ListPage>, SourceError>> + Send;
+
+    /// A page of up to 200 ids.
+    fn search(
+        &self,
+        object_type: &str,
+        search: Search,
+    ) -> impl Future<Output = Result<Fetched<SearchPage>, SourceError>> + Send;
+
+    /// Up to 100 objects by id.
+    fn batch_read(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        properties: &Definitions,
+    ) -> impl Future<Output = Result<Fetched<Batch>, SourceError>> + Send;
+}
