@@ -26,24 +26,31 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks at what only a person can put right.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Creates the topics that are missing, waiting for a Kafka that is away.
+/// Creates the topics that are missing and checks all, waiting for a Kafka that
+/// is away, and for brokers that do not know a new topic yet.
 pub async fn topics(
     context: &Context,
     kafka: &KafkaArgs,
     specs: &[TopicSpec],
 ) -> Result<(), TopicsError> {
+    let mut failing_since = None;
     loop {
-        match topics::ensure(kafka, specs).await {
+        let error = match topics::ensure(kafka, specs).await {
             Ok(()) => break,
-            Err(error) if error.is_transient() => {
-                let cause = error
-                    .source()
-                    .map(|it| format!(": {it}"))
-                    .unwrap_or_default();
-                context.health().fails("kafka", format!("{error}{cause}"));
+            Err(error) => error,
+        };
+        match error.patience() {
+            Duration::MAX => failing_since = None,
+            patience => {
+                let since: &mut Instant = failing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= patience {
+                    return Err(error);
+                }
             }
-            Err(error) => return Err(error),
         }
+        let cause = error.source().map(|it| format!(": {it}"));
+        let reason = format!("{error}{}", cause.unwrap_or_default());
+        context.health().fails("kafka", reason);
         tokio::time::sleep(RETRY).await;
     }
     context.health().holds("kafka");

@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, ConfigResourceResult, NewTopic, ResourceSpecifier,
+        TopicReplication,
+    },
     client::DefaultClientContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
@@ -14,6 +17,11 @@ use super::KafkaArgs;
 
 /// How long one request to the cluster may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a broker may take to learn of a topic that another one created.
+const PROPAGATION: Duration = Duration::from_secs(30);
+/// The same for the rest of its partitions. Shorter, as a topic with too few is
+/// a common mistake; KRaft publishes all partitions of a topic at once.
+const PARTITIONS_PROPAGATION: Duration = Duration::from_secs(5);
 
 /// One topic as it has to be.
 #[derive(Debug, Clone)]
@@ -62,6 +70,17 @@ pub enum TopicsError {
         /// Kafka's reason.
         code: RDKafkaErrorCode,
     },
+    /// A broker does not report what was asked: it may not know the topic yet.
+    #[error(
+        "kafka does not report the {what} of topic {topic}: the broker that was asked does not \
+         know the topic yet, or KAFKA_USERNAME lacks the ACLs Describe and DescribeConfigs on it"
+    )]
+    NotReported {
+        /// Name of the topic.
+        topic: String,
+        /// Name of the setting, or `partitions`.
+        what: &'static str,
+    },
     /// One has another number of partitions.
     #[error(
         "topic {topic} has {actual} partitions, {configured} are configured: set \
@@ -95,11 +114,17 @@ pub enum TopicsError {
 }
 
 impl TopicsError {
-    /// Whether trying again can help.
-    pub fn is_transient(&self) -> bool {
+    /// How long trying again can help, from the first such error on.
+    pub(crate) fn patience(&self) -> Duration {
         match self {
-            Self::Unavailable(_) => true,
-            Self::Refused { .. } | Self::Partitions { .. } | Self::Setting { .. } => false,
+            Self::Unavailable(_) => Duration::MAX,
+            Self::NotReported { .. } => PROPAGATION,
+            Self::Partitions {
+                actual, configured, ..
+            } if usize::try_from(*configured).is_ok_and(|it| *actual < it) => {
+                PARTITIONS_PROPAGATION
+            }
+            Self::Refused { .. } | Self::Partitions { .. } | Self::Setting { .. } => Duration::ZERO,
         }
     }
 }
@@ -137,72 +162,162 @@ pub async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), Topic
         }
     }
     for topic in topics {
-        check_partitions(&admin, kafka, topic).await?;
-    }
-    check_settings(&admin, &options, topics).await
-}
-
-async fn check_partitions(
-    admin: &AdminClient<DefaultClientContext>,
-    kafka: &KafkaArgs,
-    topic: &TopicSpec,
-) -> Result<(), TopicsError> {
-    // A topic that was created a moment ago may not have its leaders yet.
-    for _ in 0..50 {
         let metadata = admin
             .inner()
             .fetch_metadata(Some(&topic.name), TIMEOUT)
             .map_err(TopicsError::Unavailable)?;
-        let actual = metadata
-            .topics()
-            .first()
-            .map_or(0, |it| it.partitions().len());
-        if actual == 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        }
-        let configured = topic.partitions(kafka);
-        if usize::try_from(configured) == Ok(actual) {
-            return Ok(());
-        }
-        return Err(TopicsError::Partitions {
+        let partitions = metadata.topics().first().map(|it| it.partitions().len());
+        check_partitions(topic, topic.partitions(kafka), partitions)?;
+        let described = admin
+            .describe_configs(&[ResourceSpecifier::Topic(&topic.name)], &options)
+            .await
+            .map_err(TopicsError::Unavailable)?;
+        check_settings(topic, described.first())?;
+    }
+    Ok(())
+}
+
+/// Compares the number of partitions with what a broker answered.
+fn check_partitions(
+    topic: &TopicSpec,
+    configured: i32,
+    reported: Option<usize>,
+) -> Result<(), TopicsError> {
+    match reported {
+        // How a broker answers that does not know the topic, or no leader yet.
+        None | Some(0) => Err(TopicsError::NotReported {
+            topic: topic.name.clone(),
+            what: "partitions",
+        }),
+        Some(actual) if usize::try_from(configured) == Ok(actual) => Ok(()),
+        Some(actual) => Err(TopicsError::Partitions {
             topic: topic.name.clone(),
             actual,
             configured,
             variable: topic.partitions_variable(),
-        });
+        }),
     }
-    Err(TopicsError::Unavailable(KafkaError::MetadataFetch(
-        RDKafkaErrorCode::UnknownTopicOrPartition,
-    )))
 }
 
-async fn check_settings(
-    admin: &AdminClient<DefaultClientContext>,
-    options: &AdminOptions,
-    topics: &[TopicSpec],
+/// Compares the required settings with what a broker answered.
+fn check_settings(
+    topic: &TopicSpec,
+    described: Option<&ConfigResourceResult>,
 ) -> Result<(), TopicsError> {
-    for topic in topics {
-        let described = admin
-            .describe_configs(&[ResourceSpecifier::Topic(&topic.name)], options)
-            .await
-            .map_err(TopicsError::Unavailable)?;
-        let Some(Ok(resource)) = described.into_iter().next() else {
-            return Err(TopicsError::Unavailable(KafkaError::AdminOp(
-                RDKafkaErrorCode::InvalidConfig,
-            )));
-        };
-        for (key, expected) in &topic.required {
-            let actual = resource.get(key).and_then(|entry| entry.value.clone());
-            if actual.as_deref() != Some(expected) {
+    for (key, expected) in &topic.required {
+        // A broker that does not know the topic describes it without settings;
+        // the client drops the error that comes with them.
+        let reported = described
+            .and_then(|it| it.as_ref().ok())
+            .and_then(|it| it.get(key)?.value.as_ref());
+        match reported {
+            None => {
+                return Err(TopicsError::NotReported {
+                    topic: topic.name.clone(),
+                    what: key,
+                });
+            }
+            Some(actual) if actual == expected => {}
+            Some(actual) => {
                 return Err(TopicsError::Setting {
                     topic: topic.name.clone(),
                     key,
-                    actual: actual.unwrap_or_else(|| "nothing".to_owned()),
+                    actual: actual.clone(),
                     expected: expected.clone(),
                 });
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::admin::{ConfigEntry, ConfigResource, ConfigSource, OwnedResourceSpecifier};
+
+    use super::*;
+
+    fn spec() -> TopicSpec {
+        TopicSpec {
+            name: "x.commands".to_owned(),
+            is_control: true,
+            required: vec![("cleanup.policy", "compact".to_owned())],
+            advised: Vec::new(),
+        }
+    }
+
+    fn described(entries: &[(&str, &str)]) -> ConfigResourceResult {
+        let entry = |(name, value): &(&str, &str)| ConfigEntry {
+            name: (*name).to_owned(),
+            value: Some((*value).to_owned()),
+            source: ConfigSource::DynamicTopic,
+            is_read_only: false,
+            is_default: false,
+            is_sensitive: false,
+        };
+        Ok(ConfigResource {
+            specifier: OwnedResourceSpecifier::Topic("x.commands".to_owned()),
+            entries: entries.iter().map(entry).collect(),
+        })
+    }
+
+    #[test]
+    fn a_setting_that_a_broker_does_not_report_yet_is_asked_for_again() {
+        for answer in [
+            None,
+            // How a broker that does not know the topic yet comes through.
+            Some(described(&[])),
+            Some(described(&[("retention.ms", "-1")])),
+            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)),
+            Some(Err(RDKafkaErrorCode::LeaderNotAvailable)),
+        ] {
+            let error = check_settings(&spec(), answer.as_ref()).unwrap_err();
+            assert_eq!(error.patience(), PROPAGATION, "{answer:?}: {error}");
+            assert!(
+                !error.to_string().contains("--alter"),
+                "{answer:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_setting_with_another_value_is_refused_with_the_remedy() {
+        let answer = described(&[("cleanup.policy", "delete")]);
+        let error = check_settings(&spec(), Some(&answer)).unwrap_err();
+        assert_eq!(error.patience(), Duration::ZERO);
+        assert!(
+            error
+                .to_string()
+                .contains("--alter --add-config cleanup.policy=compact"),
+            "{error}"
+        );
+        let answer = described(&[("cleanup.policy", "compact")]);
+        assert!(check_settings(&spec(), Some(&answer)).is_ok());
+    }
+
+    #[test]
+    fn partitions_that_a_broker_does_not_report_yet_are_asked_for_again() {
+        for reported in [None, Some(0)] {
+            let error = check_partitions(&spec(), 8, reported).unwrap_err();
+            assert_eq!(error.patience(), PROPAGATION, "{reported:?}: {error}");
+            assert!(!error.to_string().contains("CONTROL_PARTITIONS"), "{error}");
+        }
+        let fewer = check_partitions(&spec(), 8, Some(3)).unwrap_err();
+        assert_eq!(fewer.patience(), PARTITIONS_PROPAGATION);
+        assert!(
+            fewer.to_string().contains("CONTROL_PARTITIONS=3"),
+            "{fewer}"
+        );
+        assert!(check_partitions(&spec(), 8, Some(8)).is_ok());
+    }
+
+    #[test]
+    fn more_partitions_than_configured_are_refused_with_the_remedy() {
+        let error = check_partitions(&spec(), 8, Some(9)).unwrap_err();
+        assert_eq!(error.patience(), Duration::ZERO);
+        assert!(
+            error.to_string().contains("CONTROL_PARTITIONS=9"),
+            "{error}"
+        );
+    }
 }
