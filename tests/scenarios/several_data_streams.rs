@@ -96,7 +96,7 @@ async fn partitions_that_left_while_loading_was_held_up_are_read_on_when_they_re
 /// How often an instance was given partitions so far.
 fn assignments(stack: &Stack, place: usize) -> usize {
     let log = stack.instances[place].process.output();
-    log.matches("ingest::consumer: assigned").count()
+    log.matches("ingest::poll::poller: assigned").count()
 }
 
 async fn until_assigned(stack: &Stack, place: usize, times: usize) {

@@ -4,36 +4,28 @@
 //! store has answered for everything before it, and what cannot be stored is
 //! in the dead letters by then. It must not know `ClickHouse`, nor HTTP.
 
-pub mod batch;
 pub mod conditions;
-mod consumer;
-pub mod dead_letter;
 pub mod decode;
 pub mod definitions;
 #[cfg(test)]
 mod fakes;
-pub mod gate;
-mod insert;
-pub mod intake;
-mod loader;
-pub mod message;
+pub mod jobs;
 pub mod metrics;
-mod passes;
-mod preparer;
-pub mod rebuild;
+pub mod poll;
 mod replay;
-mod reprocess;
-mod rows;
 mod run;
+pub mod store;
 
 use std::{collections::HashSet, fmt, ops::AddAssign, time::Duration};
 
 use async_trait::async_trait;
 use schemas::{CrmRecord, Definitions, FullPass, property_map::Properties};
 
-pub use rows::Rows;
 use run::Inner;
 pub use run::{Ingest, ReplayError, Settings};
+pub use store::rows::Rows;
+// The paths that the crate's other modules use.
+pub use {decode::router as intake, jobs::rebuild, poll::batch, store::dead_letter};
 
 /// Where a record came from: its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

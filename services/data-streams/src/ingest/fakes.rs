@@ -11,10 +11,9 @@ use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
 
 use super::{
     Control, Inserts, Place, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
-    dead_letter::{DeadLetter, LetterBox},
-    decode::SchemaSource,
-    gate::Commits,
-    message::Message,
+    decode::decoders::SchemaSource,
+    poll::{guard::Commits, message::Message},
+    store::dead_letter::{DeadLetter, LetterBox},
 };
 
 pub(crate) const OWN: u32 = 7;

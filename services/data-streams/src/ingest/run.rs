@@ -22,22 +22,31 @@ use tokio::{
 use thread::on_thread;
 
 use super::{
-    Control, Store, Tables,
-    batch::{Batch, Batcher, Limits},
+    Control, Store, StoreError, Tables,
     conditions::CLICKHOUSE,
-    consumer::{GroupCommits, GroupContext, Poller, Progress},
-    dead_letter::{DeadLetter, KafkaLetterBox},
-    decode::{Decoders, SchemaSource},
+    decode::{
+        decoders::{Decoders, SchemaSource},
+        router::{Patience, Sorter},
+    },
     definitions::{Follower, Known},
-    gate::{Commits, Gate},
-    insert::{Backoff, Inserter},
-    intake::{Patience, Sorter},
-    loader::{Delivery, Hold, Loader},
-    message::Arena,
-    passes::Passes,
-    preparer::Preparer,
-    rebuild::{Rebuild, RebuildState},
-    reprocess::Reprocessed,
+    jobs::{
+        full_passes::Passes,
+        rebuild::{Rebuild, RebuildState},
+        reprocess::Reprocessed,
+    },
+    poll::{
+        GroupCommits, GroupContext, Progress,
+        batch::{Batch, Batcher, Limits},
+        guard::{Commits, Gate},
+        message::Arena,
+        poller::Poller,
+    },
+    store::{
+        dead_letter::{DeadLetter, KafkaLetterBox},
+        inserter::{Backoff, Inserter, describe},
+        loader::{Delivery, Hold, Loader},
+        preparer::Preparer,
+    },
 };
 use crate::writers::Writers;
 
@@ -366,10 +375,8 @@ impl Inner {
                     self.warehouse.send_replace(id);
                     return Some(was_cut_off);
                 }
-                Err::<_, super::StoreError>(error) => {
-                    self.context
-                        .health()
-                        .fails(CLICKHOUSE, super::insert::describe(&error));
+                Err::<_, StoreError>(error) => {
+                    self.context.health().fails(CLICKHOUSE, describe(&error));
                 }
             }
             tokio::select! {

@@ -17,8 +17,8 @@ use super::*;
 use crate::ingest::{
     conditions::WAREHOUSE,
     fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, record},
-    message::Message,
-    rebuild::RebuildPhase,
+    jobs::rebuild::RebuildPhase,
+    poll::message::Message,
 };
 
 #[derive(Debug, clap::Parser)]

@@ -7,7 +7,7 @@
 use schemas::CrmRecord;
 use twox_hash::XxHash3_128;
 
-use super::{Row, StoreError, StoreErrorKind, intake::Source};
+use crate::ingest::{Row, StoreError, StoreErrorKind, decode::router::Source};
 
 /// Rows of one target.
 #[derive(Debug, Clone, Copy)]
@@ -98,10 +98,12 @@ mod tests {
     use super::*;
     use crate::ingest::{
         Tables,
-        decode::Decoders,
+        decode::{
+            decoders::Decoders,
+            router::{Patience, Sorter},
+        },
         fakes::{FakeControl, FakeRegistry, OWN, record},
-        intake::{Patience, Sorter},
-        message::Message,
+        poll::message::Message,
     };
 
     fn source(messages: Vec<Message>) -> Source {

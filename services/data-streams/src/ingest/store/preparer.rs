@@ -10,10 +10,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{
+use crate::ingest::{
     Store, StoreError, Target,
+    decode::router::{Group, Patience},
     definitions::Known,
-    intake::{Group, Patience},
 };
 
 /// Brings tables up to the definitions.

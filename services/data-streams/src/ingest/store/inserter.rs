@@ -10,12 +10,12 @@ use metrics::{counter, histogram};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use super::preparer::Preparer;
+use crate::ingest::{
     Inserted, Inserts, KeptAsText, Rows, Store, StoreError, StoreErrorKind,
     conditions::{CLICKHOUSE, WAREHOUSE},
-    intake::{Group, Source},
+    decode::router::{Group, Source},
     metrics as names,
-    preparer::Preparer,
 };
 
 /// What to do where the warehouse is not the one that the offsets belong to.

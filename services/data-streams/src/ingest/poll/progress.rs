@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use crate::ingest::batch::Batch;
+use super::batch::Batch;
 
 /// What the poller knows of its partitions; made anew with each assignment.
 #[derive(Debug, Default)]

@@ -11,11 +11,8 @@ use std::{
 
 use schemas::{CrmRecord, codec, default_destination, property_map::Properties};
 
-use super::{
-    Control, Row, Tables, Target,
-    decode::{Datum, Decoders},
-    message::Message,
-};
+use super::decoders::{Datum, Decoders};
+use crate::ingest::{Control, Row, Tables, Target, poll::message::Message};
 
 /// How long a batch waits for what should be on its way.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,7 @@ use rdkafka::{
     util::Timeout,
 };
 
-use super::{Place, message::Message};
+use crate::ingest::{Place, poll::message::Message};
 
 /// A message that could not be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

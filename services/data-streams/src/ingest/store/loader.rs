@@ -11,15 +11,21 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    batch::Batch,
-    conditions::{DEAD_LETTERS, REGISTRY},
     dead_letter::{DeadLetter, LetterBox},
-    gate::{Commits, Gate},
-    insert::{Backoff, Inserter, Stopped},
-    intake::{Group, Held, Sorted, Sorter, Source},
-    metrics as names,
+    inserter::{Backoff, Inserter, Stopped},
 };
-use crate::crash;
+use crate::{
+    crash,
+    ingest::{
+        conditions::{DEAD_LETTERS, REGISTRY},
+        decode::router::{Group, Held, Sorted, Sorter, Source},
+        metrics as names,
+        poll::{
+            batch::Batch,
+            guard::{Commits, Gate},
+        },
+    },
+};
 
 /// A partition has to be read again from here, later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,11 @@ use schemas::{FullPass, default_destination};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Control, Store, Tables, Target, insert::describe, preparer::Preparer};
+use crate::ingest::{
+    Control, Store, Tables, Target,
+    definitions::partitions,
+    store::{inserter::describe, preparer::Preparer},
+};
 
 /// Applies full passes as they are loaded.
 pub(crate) struct Passes {
@@ -103,7 +107,7 @@ impl Passes {
         let topic = self.topic.clone();
         let id = self.warehouse.borrow().clone();
         let read = tokio::task::spawn_blocking(move || {
-            let partitions = super::definitions::partitions(&group, &topic)?;
+            let partitions = partitions(&group, &topic)?;
             let mut list = TopicPartitionList::new();
             for partition in 0..partitions {
                 list.add_partition(&topic, partition);

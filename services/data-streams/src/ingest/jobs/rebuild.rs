@@ -14,15 +14,20 @@ use std::{
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{
-    Inner, Tables,
-    batch::{Batch, Batcher},
-    insert::{Inserter, describe},
-    intake::Sorter,
-    message::{Arena, Message},
-    passes::target,
-    preparer::Preparer,
+use super::full_passes::target;
+use crate::ingest::{
+    Inner, ReplayError, StoreError, Tables,
+    conditions::WAREHOUSE,
+    decode::router::Sorter,
+    poll::{
+        batch::{Batch, Batcher},
+        message::{Arena, Message},
+    },
     replay::{Replay, Step},
+    store::{
+        inserter::{Inserter, describe},
+        preparer::Preparer,
+    },
 };
 
 /// What a rebuild is doing.
@@ -62,7 +67,7 @@ pub struct RebuildState {
 
 impl RebuildState {
     /// Of a rebuild that begins now, in ms.
-    pub(super) fn begun_at(now: i64) -> Self {
+    pub(crate) fn begun_at(now: i64) -> Self {
         Self {
             id: uuid::Uuid::new_v4().to_string(),
             phase: RebuildPhase::Reading,
@@ -76,7 +81,7 @@ impl RebuildState {
 }
 
 /// One rebuild under way.
-pub(super) struct Rebuild {
+pub(crate) struct Rebuild {
     inner: Arc<Inner>,
     replay: Replay,
     batcher: Batcher,
@@ -87,7 +92,7 @@ pub(super) struct Rebuild {
 
 impl Rebuild {
     /// Blocks its thread until the rebuild has ended.
-    pub(super) fn run(inner: &Arc<Inner>) {
+    pub(crate) fn run(inner: &Arc<Inner>) {
         let outcome = Self::new(Arc::clone(inner)).and_then(Self::go);
         let now = inner.context.clock().now_ms();
         inner.rebuild.send_modify(|state| {
@@ -206,16 +211,13 @@ impl Rebuild {
             .health()
             .failures()
             .iter()
-            .any(|(condition, _)| *condition == super::conditions::WAREHOUSE);
+            .any(|(condition, _)| *condition == WAREHOUSE);
         self.inner.warehouse.send_replace(id);
         if other && let Some(commits) = self.inner.commits.get() {
             commits.commit(&self.replay.next).await.map_err(|error| {
                 anyhow::anyhow!("offsets cannot be committed for this warehouse: {error}")
             })?;
-            self.inner
-                .context
-                .health()
-                .holds(super::conditions::WAREHOUSE);
+            self.inner.context.health().holds(WAREHOUSE);
         }
         Ok(())
     }
@@ -281,8 +283,8 @@ impl Inner {
     }
 }
 
-impl From<super::StoreError> for super::ReplayError {
-    fn from(error: super::StoreError) -> Self {
+impl From<StoreError> for ReplayError {
+    fn from(error: StoreError) -> Self {
         Self::Store(describe(&error))
     }
 }

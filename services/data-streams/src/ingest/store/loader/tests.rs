@@ -12,12 +12,11 @@ use tokio::sync::watch;
 use super::*;
 use crate::ingest::{
     Store, Tables,
-    decode::Decoders,
+    decode::{decoders::Decoders, router::Patience},
     definitions::Known,
     fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
-    intake::Patience,
-    message::Message,
-    preparer::Preparer,
+    poll::message::Message,
+    store::preparer::Preparer,
 };
 
 fn batch(messages: Vec<Message>) -> Batch {

@@ -4,9 +4,6 @@
 //! back pressure, and whether the committed offsets belong to this warehouse.
 //! It must not know how a batch is stored.
 
-mod group;
-mod progress;
-
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
@@ -25,17 +22,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use group::Event;
-pub(crate) use group::{GroupCommits, GroupContext};
-pub(crate) use progress::Progress;
-
 use super::{
     batch::{Batch, Batcher},
-    conditions::{KAFKA, WAREHOUSE},
-    gate::Gate,
-    insert::REMEDY,
-    loader::{Hold, turn},
+    group::{Event, GroupContext},
+    guard::Gate,
     message::{Arena, Message},
+    progress::Progress,
+};
+use crate::ingest::{
+    conditions::{KAFKA, WAREHOUSE},
+    store::{
+        inserter::REMEDY,
+        loader::{Hold, turn},
+    },
 };
 
 const POLL: Duration = Duration::from_millis(100);

@@ -9,13 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use crate::ingest::{
     Inner, Place, ReplayError, Tables,
-    dead_letter::DeadLetter,
-    insert::Stopped,
-    message::Message,
-    preparer::Preparer,
+    poll::message::Message,
     replay::{Replay, Step},
+    store::{dead_letter::DeadLetter, inserter::Stopped, preparer::Preparer},
 };
 
 /// Kafka is away where it says nothing for so long.
@@ -32,7 +30,7 @@ pub struct Reprocessed {
 
 impl Inner {
     /// The newest letters that are not stored yet, oldest first.
-    pub(super) async fn letters(
+    pub(crate) async fn letters(
         self: Arc<Self>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, ReplayError> {
@@ -52,7 +50,7 @@ impl Inner {
     }
 
     /// Stores the letters that can be stored now.
-    pub(super) async fn reprocess(self: Arc<Self>) -> Result<Reprocessed, ReplayError> {
+    pub(crate) async fn reprocess(self: Arc<Self>) -> Result<Reprocessed, ReplayError> {
         let recovered = self.store.recovered().await?;
         let inner = Arc::clone(&self);
         let read = tokio::task::spawn_blocking(move || {

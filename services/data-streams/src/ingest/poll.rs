@@ -1,0 +1,11 @@
+//! From the log: messages of the assigned partitions, in batches.
+
+pub mod batch;
+mod group;
+pub(crate) mod guard;
+pub mod message;
+pub(crate) mod poller;
+mod progress;
+
+pub(crate) use group::{GroupCommits, GroupContext};
+pub(crate) use progress::Progress;
