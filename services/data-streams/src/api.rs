@@ -32,7 +32,6 @@ use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-pub use self::records::{Archived, RecordQuery, StoredPage, StoredRecord};
 use self::{
     error::{ApiError, Missing, PROBLEM_JSON},
     specification::Specification,
@@ -40,6 +39,7 @@ use self::{
 use crate::{
     control::Control,
     ingest::{dead_letter::DeadLetter, rebuild::RebuildState},
+    records::{RecordPage, RecordQuery, StoredRecord},
 };
 
 /// Bytes of a body at most.
@@ -51,61 +51,28 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Time until the head of an answer, at most.
 const REQUEST_LIMIT: Duration = Duration::from_mins(1);
 
-/// Why the backend did not do as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum BackendError {
-    /// `ClickHouse` does not answer.
-    #[error("clickhouse does not answer: {0}")]
-    ClickHouse(String),
-    /// Kafka does not answer.
-    #[error("kafka does not answer: {0}")]
-    Kafka(String),
-    /// A defect, or something that someone has to mend.
-    #[error("{0}")]
-    Defect(String),
-}
-
-impl From<BackendError> for ApiError {
-    fn from(error: BackendError) -> Self {
-        match error {
-            BackendError::ClickHouse(reason) => {
-                tracing::warn!(reason, "clickhouse did not answer a request");
-                Self::ClickHouseUnavailable
-            }
-            BackendError::Kafka(reason) => {
-                tracing::warn!(reason, "kafka did not answer a request");
-                Self::KafkaUnavailable
-            }
-            BackendError::Defect(reason) => {
-                tracing::error!(reason, "a request failed");
-                Self::Internal
-            }
-        }
-    }
-}
-
 /// What the API asks of storage and of its loader.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A page of records; an empty one where nothing is stored yet.
-    async fn records(&self, query: &RecordQuery) -> Result<StoredPage, BackendError>;
+    async fn records(&self, query: &RecordQuery) -> Result<RecordPage, ApiError>;
 
     /// Hands over all records that match, by ascending id, until nobody takes
     /// them any more.
     async fn export(
         &self,
         query: &RecordQuery,
-        out: mpsc::Sender<Result<Vec<StoredRecord>, BackendError>>,
+        out: mpsc::Sender<Result<Vec<StoredRecord>, ApiError>>,
     );
 
     /// The newest dead letters, oldest first.
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BackendError>;
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ApiError>;
 
     /// Stores the dead letters that can be; how many were, how many are left.
-    async fn reprocess(&self) -> Result<(u64, u64), BackendError>;
+    async fn reprocess(&self) -> Result<(u64, u64), ApiError>;
 
     /// Begins a rebuild, or names the one under way.
-    async fn start_rebuild(&self) -> Result<RebuildState, BackendError>;
+    async fn start_rebuild(&self) -> Result<RebuildState, ApiError>;
 
     /// The last rebuild.
     fn rebuild(&self) -> Option<RebuildState>;

@@ -1,6 +1,5 @@
-//! The warehouse and its loader as the API sees them.
-//!
-//! It must not know HTTP.
+//! Connects the API to the warehouse and its loader: forwards its requests, and
+//! maps their errors to the API's.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -8,80 +7,54 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::{
-    api::{Archived, Backend, BackendError, RecordQuery, StoredPage, StoredRecord},
-    ingest::{Ingest, ReplayError, dead_letter::DeadLetter, rebuild::RebuildState},
+    api::{Backend, error::ApiError},
+    ingest::{Ingest, ReplayError, StoreErrorKind, dead_letter::DeadLetter, rebuild::RebuildState},
+    records::{RecordPage, RecordQuery, StoredRecord},
     warehouse::{self, Warehouse},
 };
 
-/// How long one question to the warehouse may take.
+/// Maximum time for one request to the warehouse.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
-/// Joins storage and loader.
+/// The warehouse and its loader.
 #[derive(Debug)]
 pub struct Storage {
-    /// Where records are.
+    /// Stores the records.
     pub warehouse: Arc<Warehouse>,
-    /// What fills it.
+    /// Loads records into the warehouse.
     pub ingest: Ingest,
 }
 
 #[async_trait]
 impl Backend for Storage {
-    async fn records(&self, query: &RecordQuery) -> Result<StoredPage, BackendError> {
-        let filter = filter(query);
-        let page = self
-            .warehouse
-            .records(&query.destination, &query.object_type, &filter);
-        let page = within(page).await?;
-        // An object type of which nothing was stored yet has no records.
-        let page = page.unwrap_or_default();
-        let records = page.records.into_iter().map(stored).collect();
-        Ok(StoredPage {
-            records,
-            next: page.next,
-        })
+    async fn records(&self, query: &RecordQuery) -> Result<RecordPage, ApiError> {
+        within(self.warehouse.records(query)).await
     }
 
     async fn export(
         &self,
         query: &RecordQuery,
-        out: mpsc::Sender<Result<Vec<StoredRecord>, BackendError>>,
+        out: mpsc::Sender<Result<Vec<StoredRecord>, ApiError>>,
     ) {
-        let (sink, mut records) = mpsc::channel(1);
-        let place = (query.destination.as_str(), query.object_type.as_str());
-        let export = self.warehouse.export(place, filter(query), sink);
-        let forward = async {
-            while let Some(handful) = records.recv().await {
-                let handful = handful
-                    .map(|records| records.into_iter().map(stored).collect())
-                    .map_err(failure);
-                if out.send(handful).await.is_err() {
-                    break;
-                }
-            }
-            // Ends the export, where nobody takes any more.
-            records.close();
-        };
-        let (exported, ()) = tokio::join!(export, forward);
-        if let Err(error) = exported {
-            drop(out.send(Err(failure(error))).await);
+        if let Err(error) = self.warehouse.export(query, &out).await {
+            // Fails only when the reader is gone.
+            drop(out.send(Err(warehouse_failure(&error))).await);
         }
     }
 
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BackendError> {
-        self.ingest
-            .dead_letters(limit)
-            .await
-            .map_err(replay_failure)
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ApiError> {
+        let letters = self.ingest.dead_letters(limit).await;
+        letters.map_err(replay_failure)
     }
 
-    async fn reprocess(&self) -> Result<(u64, u64), BackendError> {
+    async fn reprocess(&self) -> Result<(u64, u64), ApiError> {
         let outcome = self.ingest.reprocess().await.map_err(replay_failure)?;
         Ok((outcome.stored, outcome.left))
     }
 
-    async fn start_rebuild(&self) -> Result<RebuildState, BackendError> {
-        // A rebuild that cannot reach the warehouse would fail at once, unseen.
+    async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
+        // Without this check, a rebuild that cannot reach the warehouse would fail
+        // after the caller has been told that it started.
         within(self.warehouse.ping()).await?;
         Ok(self.ingest.start_rebuild())
     }
@@ -91,69 +64,49 @@ impl Backend for Storage {
     }
 }
 
-fn filter(query: &RecordQuery) -> warehouse::Filter {
-    warehouse::Filter {
-        limit: query.limit,
-        after: query.after,
-        ids: query.ids.clone(),
-        updated_since: query.updated_since,
-        updated_before: query.updated_before,
-        archived: match query.archived {
-            Archived::No => warehouse::Archived::No,
-            Archived::Yes => warehouse::Archived::Yes,
-            Archived::Any => warehouse::Archived::Any,
-        },
-        properties: query.properties.clone(),
-    }
-}
-
-fn stored(record: warehouse::Record) -> StoredRecord {
-    StoredRecord {
-        id: record.id,
-        created_at: record.created_at,
-        updated_at: record.updated_at,
-        archived: record.archived,
-        properties: record.properties,
-    }
-}
-
-/// Whoever waits for an answer is told soon that there is none.
+/// Fails after `ANSWER_LIMIT` instead of hanging.
 async fn within<T>(
     answer: impl Future<Output = Result<T, warehouse::Error>>,
-) -> Result<T, BackendError> {
+) -> Result<T, ApiError> {
     match tokio::time::timeout(ANSWER_LIMIT, answer).await {
-        Ok(answer) => answer.map_err(failure),
-        Err(_elapsed) => Err(BackendError::ClickHouse(format!(
-            "no answer within {} s",
-            ANSWER_LIMIT.as_secs()
-        ))),
-    }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it is given to map_err, by value"
-)]
-fn failure(error: warehouse::Error) -> BackendError {
-    use std::error::Error as _;
-
-    let cause = error
-        .source()
-        .map(|source| format!(": {source}"))
-        .unwrap_or_default();
-    let reason = format!("{error}{cause}");
-    match error.advice() {
-        warehouse::Advice::Retry => BackendError::ClickHouse(reason),
-        warehouse::Advice::SchemaChanged | warehouse::Advice::Poison | warehouse::Advice::Fatal => {
-            BackendError::Defect(reason)
+        Ok(answer) => answer.map_err(|error| warehouse_failure(&error)),
+        Err(_elapsed) => {
+            let seconds = ANSWER_LIMIT.as_secs();
+            tracing::warn!(seconds, "clickhouse did not answer a request in time");
+            Err(ApiError::ClickHouseUnavailable)
         }
     }
 }
 
-fn replay_failure(error: ReplayError) -> BackendError {
+fn warehouse_failure(error: &warehouse::Error) -> ApiError {
+    use std::error::Error as _;
+
+    let cause = error.source().map(ToString::to_string);
+    match error.kind() {
+        StoreErrorKind::Unavailable => {
+            tracing::warn!(%error, cause, "clickhouse did not answer a request");
+            ApiError::ClickHouseUnavailable
+        }
+        StoreErrorKind::SchemaChanged | StoreErrorKind::Poison | StoreErrorKind::Fatal => {
+            tracing::error!(%error, cause, "a request failed");
+            ApiError::Internal
+        }
+    }
+}
+
+fn replay_failure(error: ReplayError) -> ApiError {
     match error {
-        ReplayError::Kafka(reason) => BackendError::Kafka(reason),
-        ReplayError::Store(reason) => BackendError::ClickHouse(reason),
-        ReplayError::Stopped => BackendError::Kafka("shutting down".to_owned()),
+        ReplayError::Kafka(reason) => {
+            tracing::warn!(reason, "kafka did not answer a request");
+            ApiError::KafkaUnavailable
+        }
+        ReplayError::Store(reason) => {
+            tracing::warn!(reason, "clickhouse did not answer a request");
+            ApiError::ClickHouseUnavailable
+        }
+        ReplayError::Stopped => {
+            tracing::warn!("a request failed because the process is shutting down");
+            ApiError::KafkaUnavailable
+        }
     }
 }

@@ -10,7 +10,7 @@ use schemas::{FullPass, Topics, lineage, topics::subject};
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{Api, front::Front},
+    api::{self, Api, front::Front},
     backend::Storage,
     config::Config,
     control::{
@@ -18,8 +18,8 @@ use crate::{
         follow::{self, Followed, Kind},
         log::KafkaLog,
     },
-    ingest::Ingest,
-    warehouse::Warehouse,
+    ingest::{self, Ingest},
+    warehouse::{self, Warehouse},
 };
 
 /// How long the worker, which may start at the same moment, is left to register

@@ -37,11 +37,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 #[doc(hidden)]
 pub use self::block::Encoder;
-pub use self::{
-    error::{Advice, Error},
-    query::{Archived, Filter, Page, Record},
-    session::Settings,
-};
+pub use self::{error::Error, session::Settings};
 use self::{
     export::Export,
     inserts::Tables,
@@ -51,13 +47,14 @@ use self::{
     spacing::Spacing,
 };
 use crate::ingest::{Inserts, Place, Store, StoreError, StoreErrorKind, Target};
+use crate::records::{RecordPage, RecordQuery, StoredRecord};
 
 /// For how long the types of a table's columns are believed when records are
 /// read; another process may have changed them.
 const LAYOUT_AGE: Duration = Duration::from_secs(5);
 
-/// For how long a page waits for others that are read.
-const TURN_LIMIT: Duration = Duration::from_secs(10);
+/// Maximum time that a page waits for other pages being read.
+const PAGE_WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The warehouse.
 #[derive(Debug)]
@@ -65,8 +62,9 @@ pub struct Warehouse {
     session: Session,
     /// By database and table: what blocks are encoded for.
     layouts: Mutex<HashMap<(String, String), Known>>,
-    /// For each page that is read at once: 32 clients get a third more so.
-    pages: Semaphore,
+    /// One for each page being read. This limit gives 32 clients a third more
+    /// pages per second.
+    page_permits: Semaphore,
     /// By destination and object type: what the last page has shown.
     spacings: Mutex<HashMap<(String, String), Arc<Spacing>>>,
 }
@@ -83,7 +81,7 @@ impl Warehouse {
         Self {
             session: Session::new(settings),
             layouts: Mutex::default(),
-            pages: Semaphore::new(query::pages_at_once()),
+            page_permits: Semaphore::new(query::pages_at_once()),
             spacings: Mutex::default(),
         }
     }
@@ -98,57 +96,52 @@ impl Warehouse {
         migrations::apply(&self.session).await
     }
 
-    /// A page of records; `None` where the object type is not stored.
-    pub async fn records(
-        &self,
-        destination: &str,
-        object_type: &str,
-        filter: &Filter,
-    ) -> Result<Option<Page>, Error> {
-        checked(DESTINATION, destination)?;
-        if checked(OBJECT_TYPE, object_type).is_err() {
-            return Ok(None);
-        }
-        let Some(layout) = self.recent_layout(destination, object_type).await? else {
-            return Ok(None);
+    /// Reads a page of records; an empty one for an object type that is not
+    /// stored.
+    ///
+    /// # Errors
+    ///
+    /// When ClickHouse fails, when the page waits longer than
+    /// [`PAGE_WAIT_LIMIT`] for other pages, or when the destination cannot be a
+    /// database.
+    pub async fn records(&self, query: &RecordQuery) -> Result<RecordPage, Error> {
+        let Some(layout) = self.recent_layout(query).await? else {
+            return Ok(RecordPage::default());
         };
-        let place = (destination, object_type);
+        let place = (query.destination.as_str(), query.object_type.as_str());
         let spacing = self.spacing(place);
-        let turn = tokio::time::timeout(TURN_LIMIT, self.pages.acquire()).await;
-        let _turn = turn.map_err(|_elapsed| Error::TimedOut {
+        let permit = tokio::time::timeout(PAGE_WAIT_LIMIT, self.page_permits.acquire()).await;
+        let _permit = permit.map_err(|_elapsed| Error::TimedOut {
             action: "wait for other pages",
-            seconds: TURN_LIMIT.as_secs(),
+            seconds: PAGE_WAIT_LIMIT.as_secs(),
         })?;
-        query::page(&self.session, place, (&layout, &spacing), filter)
-            .await
-            .map(Some)
+        query::page(&self.session, place, (&layout, &spacing), query).await
     }
 
-    /// Hands over all records that match, by ascending id, until nobody takes
-    /// them any more; nothing where the object type is not stored.
-    pub async fn export(
+    /// Sends all matching records by ascending id, until the end or until the
+    /// receiver is dropped; nothing for an object type that is not stored.
+    /// Ignores [`RecordQuery::limit`], and sends no errors: it returns them.
+    ///
+    /// # Errors
+    ///
+    /// When ClickHouse fails, or when the destination cannot be a database.
+    pub async fn export<E: Send>(
         &self,
-        (destination, object_type): (&str, &str),
-        filter: Filter,
-        out: mpsc::Sender<Result<Vec<Record>, Error>>,
+        query: &RecordQuery,
+        out: &mpsc::Sender<Result<Vec<StoredRecord>, E>>,
     ) -> Result<(), Error> {
-        checked(DESTINATION, destination)?;
-        if checked(OBJECT_TYPE, object_type).is_err() {
-            return Ok(());
-        }
-        let Some(layout) = self.recent_layout(destination, object_type).await? else {
+        let Some(layout) = self.recent_layout(query).await? else {
             return Ok(());
         };
         let export = Export {
             session: &self.session,
-            destination,
-            object_type,
+            destination: &query.destination,
+            object_type: &query.object_type,
             layout,
-            spacing: self.spacing((destination, object_type)),
+            spacing: self.spacing((&query.destination, &query.object_type)),
             out,
         };
-        export.run(filter).await;
-        Ok(())
+        export.run(query.clone()).await
     }
 
     /// Merges the parts of tables that nothing fills any more, so that reads need
@@ -163,29 +156,14 @@ impl Warehouse {
         Arc::clone(spacings.entry(key).or_default())
     }
 
-    /// One record, archived or not; `None` where there is none.
-    pub async fn record(
-        &self,
-        destination: &str,
-        object_type: &str,
-        id: u64,
-    ) -> Result<Option<Record>, Error> {
-        let filter = Filter {
-            limit: 1,
-            ids: Some(vec![id]),
-            archived: Archived::Any,
-            ..Filter::default()
-        };
-        let page = self.records(destination, object_type, &filter).await?;
-        Ok(page.and_then(|page| page.records.into_iter().next()))
-    }
-
-    async fn recent_layout(
-        &self,
-        destination: &str,
-        object_type: &str,
-    ) -> Result<Option<Arc<Layout>>, Error> {
-        let raw = raw_database(destination);
+    /// Columns of the queried table; `None` for an object type that is not stored.
+    async fn recent_layout(&self, query: &RecordQuery) -> Result<Option<Arc<Layout>>, Error> {
+        checked(DESTINATION, &query.destination)?;
+        let object_type = query.object_type.as_str();
+        if checked(OBJECT_TYPE, object_type).is_err() {
+            return Ok(None);
+        }
+        let raw = raw_database(&query.destination);
         if let Some(known) = self.known(&raw, object_type)
             && known.read_at.elapsed() < LAYOUT_AGE
         {
@@ -352,14 +330,8 @@ impl Warehouse {
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        let kind = match error.advice() {
-            Advice::Retry => StoreErrorKind::Unavailable,
-            Advice::SchemaChanged => StoreErrorKind::SchemaChanged,
-            Advice::Poison => StoreErrorKind::Poison,
-            Advice::Fatal => StoreErrorKind::Fatal,
-        };
         Self {
-            kind,
+            kind: error.kind(),
             context: error.to_string(),
             source: Some(Box::new(error)),
         }

@@ -13,7 +13,6 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
-use schemas::Millis;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -21,39 +20,15 @@ use utoipa::ToSchema;
 
 mod query;
 
-pub use query::{Archived, RecordQuery};
 pub(super) use query::{limit, unknown_parameter};
 use query::{query, token};
 
 use super::{
-    Api, BackendError,
+    Api,
     body::timestamp,
     error::{ApiError, Missing},
 };
-
-/// A stored record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredRecord {
-    /// Its id.
-    pub id: u64,
-    /// `HubSpot`'s `createdAt`.
-    pub created_at: Millis,
-    /// `HubSpot`'s `updatedAt`.
-    pub updated_at: Millis,
-    /// In the recycle bin.
-    pub archived: bool,
-    /// Each property that is set, as a JSON object with values of their type.
-    pub properties: String,
-}
-
-/// A page of records, by ascending id.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct StoredPage {
-    /// At most as many as asked for.
-    pub records: Vec<StoredRecord>,
-    /// Id after which the next page begins; `None` on the last.
-    pub next: Option<u64>,
-}
+use crate::records::{ArchivedFilter, RecordPage, StoredRecord};
 
 /// One record.
 #[derive(Debug, Serialize, ToSchema)]
@@ -174,7 +149,6 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let mut query = query(pairs)?;
     query.destination = destination(&api, &name, &object_type)?;
-    query.connection = name;
     query.object_type = object_type;
     let wants_lines = headers
         .get(header::ACCEPT)
@@ -203,7 +177,7 @@ pub(super) async fn list(
 }
 
 /// A page as JSON.
-fn write_page(page: &StoredPage) -> Vec<u8> {
+fn write_page(page: &RecordPage) -> Vec<u8> {
     let mut out = Vec::with_capacity(room(&page.records) + 64);
     out.extend_from_slice(b"{\"results\":[");
     for (place, record) in page.records.iter().enumerate() {
@@ -231,10 +205,10 @@ fn room(records: &[StoredRecord]) -> usize {
 /// All that match, so that memory stays flat however many they are. A failure
 /// in the middle cuts the body off: what is missing shows.
 fn lines(
-    first: Option<Result<Vec<StoredRecord>, BackendError>>,
-    records: mpsc::Receiver<Result<Vec<StoredRecord>, BackendError>>,
+    first: Option<Result<Vec<StoredRecord>, ApiError>>,
+    records: mpsc::Receiver<Result<Vec<StoredRecord>, ApiError>>,
     permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<Bytes, BackendError>> {
+) -> impl Stream<Item = Result<Bytes, ApiError>> {
     // The permit is held until the stream ends.
     stream::unfold(
         (first, records, permit),
@@ -308,7 +282,6 @@ pub(super) async fn one(
     }
     let mut query = query(pairs)?;
     query.destination = destination(&api, &name, &object_type)?;
-    query.connection = name;
     query.object_type = object_type;
     let missing = || ApiError::NotFound {
         what: Missing::Record,
@@ -316,7 +289,7 @@ pub(super) async fn one(
     };
     query.ids = Some(vec![id.parse().map_err(|_error| missing())?]);
     query.limit = 1;
-    query.archived = Archived::Any;
+    query.archived = ArchivedFilter::Include;
     let found = api
         .backend
         .records(&query)
@@ -346,7 +319,7 @@ mod tests {
     #[test]
     fn a_page_is_what_its_records_are_one_by_one() {
         for (ids, next) in [(vec![], None), (vec![1], None), (vec![1, 2], Some(2))] {
-            let page = StoredPage {
+            let page = RecordPage {
                 records: ids.iter().copied().map(record).collect(),
                 next,
             };

@@ -31,9 +31,9 @@ struct Numbered {
 
 #[async_trait]
 impl Backend for Numbered {
-    async fn records(&self, query: &RecordQuery) -> Result<StoredPage, BackendError> {
+    async fn records(&self, query: &RecordQuery) -> Result<RecordPage, ApiError> {
         if self.away {
-            return Err(BackendError::ClickHouse("refused".to_owned()));
+            return Err(ApiError::ClickHouseUnavailable);
         }
         let after = query.after.unwrap_or(0);
         let mut ids: Vec<_> = (after + 1..=self.count)
@@ -53,13 +53,13 @@ impl Backend for Numbered {
                 properties: json!({ "age": id }).to_string(),
             })
             .collect();
-        Ok(StoredPage { records, next })
+        Ok(RecordPage { records, next })
     }
 
     async fn export(
         &self,
         query: &RecordQuery,
-        out: mpsc::Sender<Result<Vec<StoredRecord>, BackendError>>,
+        out: mpsc::Sender<Result<Vec<StoredRecord>, ApiError>>,
     ) {
         let mut query = query.clone();
         loop {
@@ -72,7 +72,7 @@ impl Backend for Numbered {
         }
     }
 
-    async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, BackendError> {
+    async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, ApiError> {
         Ok(vec![DeadLetter {
             place: Place {
                 topic: "hubspot.records".to_owned(),
@@ -88,11 +88,11 @@ impl Backend for Numbered {
         }])
     }
 
-    async fn reprocess(&self) -> Result<(u64, u64), BackendError> {
+    async fn reprocess(&self) -> Result<(u64, u64), ApiError> {
         Ok((1, 2))
     }
 
-    async fn start_rebuild(&self) -> Result<RebuildState, BackendError> {
+    async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
         Ok(self.rebuild().unwrap())
     }
 

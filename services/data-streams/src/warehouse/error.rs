@@ -2,6 +2,8 @@
 //!
 //! It must not know which statement failed or who sent it.
 
+use crate::ingest::StoreErrorKind;
+
 /// A failure of the warehouse.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,27 +48,16 @@ pub enum Error {
     },
 }
 
-/// What to do after a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Advice {
-    /// The same statement again, later.
-    Retry,
-    /// Read the tables' columns again, then encode again.
-    SchemaChanged,
-    /// The rows themselves are refused; they go to the dead letters.
-    Poison,
-    /// Nothing will help before someone acts.
-    Fatal,
-}
-
 impl Error {
     /// What to do about it: the one table of this module.
-    pub fn advice(&self) -> Advice {
+    pub fn kind(&self) -> StoreErrorKind {
         match self {
-            Self::TimedOut { .. } => Advice::Retry,
-            Self::Name { .. } | Self::Taken { .. } | Self::Migration { .. } => Advice::Fatal,
+            Self::TimedOut { .. } => StoreErrorKind::Unavailable,
+            Self::Name { .. } | Self::Taken { .. } | Self::Migration { .. } => {
+                StoreErrorKind::Fatal
+            }
             Self::ClickHouse { source, .. } => match code(source) {
-                Some(code) => advice_for(code),
+                Some(code) => kind_of_code(code),
                 None => without_code(source),
             },
         }
@@ -87,25 +78,25 @@ impl Error {
 /// By ClickHouse's own code, as the HTTP status says too little. Codes not
 /// named here are retried: a row is never given up for a failure that nobody
 /// has thought of.
-fn advice_for(code: u32) -> Advice {
+fn kind_of_code(code: u32) -> StoreErrorKind {
     match code {
         // NOT_FOUND_COLUMN_IN_BLOCK, NO_SUCH_COLUMN_IN_TABLE,
         // UNKNOWN_IDENTIFIER, TYPE_MISMATCH, UNKNOWN_TABLE, UNKNOWN_DATABASE.
-        10 | 16 | 47 | 53 | 60 | 81 => Advice::SchemaChanged,
+        10 | 16 | 47 | 53 | 60 | 81 => StoreErrorKind::SchemaChanged,
         // CANNOT_PARSE_TEXT, CANNOT_PARSE_QUOTED_STRING,
         // CANNOT_READ_ALL_DATA, INCORRECT_DATA, TOO_LARGE_STRING_SIZE,
         // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE.
-        6 | 26 | 33 | 117 | 131 | 321 => Advice::Poison,
+        6 | 26 | 33 | 117 | 131 | 321 => StoreErrorKind::Poison,
         // SYNTAX_ERROR, READONLY, ACCESS_DENIED, AUTHENTICATION_FAILED,
         // UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD,
         // UNKNOWN_SETTING, SUPPORT_IS_DISABLED.
-        62 | 115 | 164 | 192 | 193 | 194 | 344 | 497 | 516 => Advice::Fatal,
-        _ => Advice::Retry,
+        62 | 115 | 164 | 192 | 193 | 194 | 344 | 497 | 516 => StoreErrorKind::Fatal,
+        _ => StoreErrorKind::Unavailable,
     }
 }
 
 /// A failure before ClickHouse had a say: the network, or our own decoding.
-fn without_code(error: &clickhouse::error::Error) -> Advice {
+fn without_code(error: &clickhouse::error::Error) -> StoreErrorKind {
     use clickhouse::error::Error as Client;
     match error {
         Client::Network(_)
@@ -113,10 +104,12 @@ fn without_code(error: &clickhouse::error::Error) -> Advice {
         | Client::BadResponse(_)
         | Client::Decompression(_)
         | Client::NotEnoughData
-        | Client::Other(_) => Advice::Retry,
-        Client::SchemaMismatch(_) | Client::InvalidColumnsHeader(_) => Advice::SchemaChanged,
+        | Client::Other(_) => StoreErrorKind::Unavailable,
+        Client::SchemaMismatch(_) | Client::InvalidColumnsHeader(_) => {
+            StoreErrorKind::SchemaChanged
+        }
         // The client's list is open; the rest are defects of a statement.
-        _ => Advice::Fatal,
+        _ => StoreErrorKind::Fatal,
     }
 }
 
@@ -157,32 +150,38 @@ mod tests {
 
     #[test]
     fn the_code_decides_what_to_do() {
-        for (text, advice) in [
+        for (text, kind) in [
             (
                 "Code: 16. DB::Exception: No such column x",
-                Advice::SchemaChanged,
+                StoreErrorKind::SchemaChanged,
             ),
             (
                 "Code: 60. DB::Exception: Unknown table",
-                Advice::SchemaChanged,
+                StoreErrorKind::SchemaChanged,
             ),
             (
                 "Code: 117. DB::Exception: Cannot parse JSON",
-                Advice::Poison,
+                StoreErrorKind::Poison,
             ),
             (
                 "Code: 516. DB::Exception: Authentication failed",
-                Advice::Fatal,
+                StoreErrorKind::Fatal,
             ),
-            ("Code: 241. DB::Exception: Memory limit", Advice::Retry),
-            ("Code: 252. DB::Exception: Too many parts", Advice::Retry),
+            (
+                "Code: 241. DB::Exception: Memory limit",
+                StoreErrorKind::Unavailable,
+            ),
+            (
+                "Code: 252. DB::Exception: Too many parts",
+                StoreErrorKind::Unavailable,
+            ),
             (
                 "Code: 99999. DB::Exception: new in a later version",
-                Advice::Retry,
+                StoreErrorKind::Unavailable,
             ),
-            ("502 Bad Gateway", Advice::Retry),
+            ("502 Bad Gateway", StoreErrorKind::Unavailable),
         ] {
-            assert_eq!(answered(text).advice(), advice, "{text}");
+            assert_eq!(answered(text).kind(), kind, "{text}");
         }
     }
 
@@ -192,7 +191,7 @@ mod tests {
             action: "test",
             source: clickhouse::error::Error::Network("refused".into()),
         };
-        assert_eq!(error.advice(), Advice::Retry);
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert_eq!(error.code(), None);
     }
 }

@@ -11,11 +11,12 @@ use super::{
     error::{During as _, Error},
     layout::Layout,
     names::{CHANGES, literal, qualified, raw_database},
-    query::{Filter, Head, Record, heads, record, texts},
+    query::{Head, heads, record, texts},
     render::Renderer,
     session::Session,
     spacing::Spacing,
 };
+use crate::records::{RecordQuery, StoredRecord};
 
 /// Records of one stride; of each of two strides some 60 bytes are in memory at
 /// once.
@@ -32,17 +33,15 @@ const SLOW_READER_SECONDS: &str = "600";
 
 const ACTION: &str = "export records";
 
-/// Where records go. An export ends when nobody takes them any more.
-pub(crate) type Sink = mpsc::Sender<Result<Vec<Record>, Error>>;
-
 /// What is exported.
-pub(crate) struct Export<'a> {
+pub(crate) struct Export<'a, E> {
     pub(crate) session: &'a Session,
     pub(crate) destination: &'a str,
     pub(crate) object_type: &'a str,
     pub(crate) layout: Arc<Layout>,
     pub(crate) spacing: Arc<Spacing>,
-    pub(crate) out: Sink,
+    /// An export ends when the receiver is dropped.
+    pub(crate) out: &'a mpsc::Sender<Result<Vec<StoredRecord>, E>>,
 }
 
 /// Why an export ends before its end.
@@ -58,17 +57,17 @@ impl From<Error> for Stop {
     }
 }
 
-impl Export<'_> {
-    /// Hands over every record that matches, in ascending order of ids.
-    pub(crate) async fn run(self, mut filter: Filter) {
+impl<E: Send> Export<'_, E> {
+    /// Sends every matching record, in ascending order of ids.
+    pub(crate) async fn run(self, mut filter: RecordQuery) -> Result<(), Error> {
         filter.limit = STRIDE;
-        if let Err(Stop::Failed(error)) = self.go(filter).await {
-            // Where nobody reads any more, nobody misses it.
-            drop(self.out.send(Err(error)).await);
+        match self.go(filter).await {
+            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Closed) | Ok(()) => Ok(()),
         }
     }
 
-    async fn go(&self, mut filter: Filter) -> Result<(), Stop> {
+    async fn go(&self, mut filter: RecordQuery) -> Result<(), Stop> {
         let table = qualified(&raw_database(self.destination), self.object_type);
         let properties = filter.properties.take();
         let mut renderer = Renderer::new(&self.layout, properties.as_deref());
@@ -163,7 +162,7 @@ impl Export<'_> {
 
     /// A record that has changed meanwhile, or whose properties came a moment
     /// later than the rest of it.
-    async fn late(&self, head: &Head, renderer: &mut Renderer<'_>) -> Result<Record, Error> {
+    async fn late(&self, head: &Head, renderer: &mut Renderer<'_>) -> Result<StoredRecord, Error> {
         let found = texts(
             self.session,
             (&self.changes(), self.object_type),
@@ -175,7 +174,11 @@ impl Export<'_> {
         Ok(record(*head, text, renderer))
     }
 
-    async fn hand_over(&self, handful: &mut Vec<Record>, record: Record) -> Result<(), Stop> {
+    async fn hand_over(
+        &self,
+        handful: &mut Vec<StoredRecord>,
+        record: StoredRecord,
+    ) -> Result<(), Stop> {
         handful.push(record);
         if handful.len() < HANDFUL {
             return Ok(());
@@ -184,7 +187,7 @@ impl Export<'_> {
             .await
     }
 
-    async fn send(&self, records: Vec<Record>) -> Result<(), Stop> {
+    async fn send(&self, records: Vec<StoredRecord>) -> Result<(), Stop> {
         if records.is_empty() {
             return Ok(());
         }

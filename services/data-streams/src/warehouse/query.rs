@@ -6,8 +6,6 @@
 
 use std::{collections::HashMap, thread, time::Duration};
 
-use schemas::Millis;
-
 use super::{
     error::Error,
     layout::Layout,
@@ -16,6 +14,7 @@ use super::{
     session::Session,
     spacing::Spacing,
 };
+use crate::records::{ArchivedFilter, RecordPage, RecordQuery, StoredRecord};
 
 /// How often properties are asked for that are not there yet.
 const ATTEMPTS: usize = 20;
@@ -36,89 +35,14 @@ pub(crate) fn pages_at_once() -> usize {
     thread::available_parallelism().map_or(4, |cores| cores.get().max(2) * 2)
 }
 
-/// Which records are meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Records of a page, at least 1.
-    pub limit: usize,
-    /// Only objects with a larger id.
-    pub after: Option<u64>,
-    /// Only these objects.
-    pub ids: Option<Vec<u64>>,
-    /// Last changed then or later.
-    pub updated_since: Option<Millis>,
-    /// Last changed before.
-    pub updated_before: Option<Millis>,
-    /// Archived ones or not.
-    pub archived: Archived,
-    /// Only these properties; all that are set where it is `None`.
-    pub properties: Option<Vec<String>>,
-}
-
-impl Filter {
-    /// Whether nearly every id has a record that matches.
-    pub(crate) fn takes_nearly_all(&self) -> bool {
-        self.ids.is_none()
-            && self.updated_since.is_none()
-            && self.updated_before.is_none()
-            && self.archived != Archived::Yes
-    }
-}
-
-/// Whether archived records are meant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Archived {
-    /// Only those that are not.
-    #[default]
-    No,
-    /// Only those.
-    Yes,
-    /// Both.
-    Any,
-}
-
-impl Archived {
-    fn takes(self, is_archived: bool) -> bool {
-        match self {
-            Self::No => !is_archived,
-            Self::Yes => is_archived,
-            Self::Any => true,
-        }
-    }
-}
-
-/// One stored record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    /// HubSpot's id of the object.
-    pub id: u64,
-    /// HubSpot's `createdAt`.
-    pub created_at: Millis,
-    /// HubSpot's `updatedAt`.
-    pub updated_at: Millis,
-    /// In the recycle bin.
-    pub archived: bool,
-    /// Each property that is set, as a JSON object of its type.
-    pub properties: String,
-}
-
-/// A page of records, by ascending id.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Page {
-    /// At most [`Filter::limit`].
-    pub records: Vec<Record>,
-    /// `after` of the next page; `None` on the last.
-    pub next: Option<u64>,
-}
-
 /// Reads a page. As it goes on from an id, which never changes, a record that
 /// matches throughout is on exactly one page, whatever changes meanwhile.
 pub(crate) async fn page(
     session: &Session,
     place: (&str, &str),
     (layout, spacing): (&Layout, &Spacing),
-    filter: &Filter,
-) -> Result<Page, Error> {
+    filter: &RecordQuery,
+) -> Result<RecordPage, Error> {
     let (destination, object_type) = place;
     let raw = raw_database(destination);
     let mut heads = heads(session, &qualified(&raw, object_type), filter, spacing).await?;
@@ -133,13 +57,13 @@ pub(crate) async fn page(
         .into_iter()
         .map(|head| record(head, texts.get(&head.0).map(String::as_str), &mut renderer))
         .collect();
-    Ok(Page { records, next })
+    Ok(RecordPage { records, next })
 }
 
 /// A record from what both tables say of it.
-pub(crate) fn record(head: Head, text: Option<&str>, renderer: &mut Renderer<'_>) -> Record {
+pub(crate) fn record(head: Head, text: Option<&str>, renderer: &mut Renderer<'_>) -> StoredRecord {
     let (id, created_at, updated_at, archived, _version) = head;
-    Record {
+    StoredRecord {
         id,
         created_at,
         updated_at,
@@ -155,10 +79,10 @@ pub(crate) fn record(head: Head, text: Option<&str>, renderer: &mut Renderer<'_>
 pub(crate) async fn heads(
     session: &Session,
     table: &str,
-    filter: &Filter,
+    filter: &RecordQuery,
     spacing: &Spacing,
 ) -> Result<Vec<Head>, Error> {
-    let nearly_all = filter.takes_nearly_all();
+    let nearly_all = filter.matches_nearly_all();
     let mut found: Vec<Head> = Vec::new();
     let mut after = filter.after;
     loop {
@@ -182,7 +106,7 @@ pub(crate) async fn heads(
         let is_last = rows.len() < ask;
         let matching = rows
             .into_iter()
-            .filter(|row| !row.5 && filter.archived.takes(row.3))
+            .filter(|row| !row.5 && filter.archived.matches(row.3))
             .map(|(id, created_at, updated_at, archived, version, _)| {
                 (id, created_at, updated_at, archived, version)
             });
@@ -201,14 +125,14 @@ pub(crate) async fn heads(
 /// are left out only where they are many: the filter costs a page of 100 a
 /// millisecond. Every table alias is `t`, so that a filter means the stored
 /// column.
-fn heads_statement(table: &str, filter: &Filter, after: Option<u64>) -> String {
+fn heads_statement(table: &str, filter: &RecordQuery, after: Option<u64>) -> String {
     let mut conditions = Vec::new();
-    if !filter.takes_nearly_all() {
+    if !filter.matches_nearly_all() {
         conditions.push("NOT t._deleted".to_owned());
         match filter.archived {
-            Archived::No => conditions.push("NOT t._archived".to_owned()),
-            Archived::Yes => conditions.push("t._archived".to_owned()),
-            Archived::Any => {}
+            ArchivedFilter::Exclude => conditions.push("NOT t._archived".to_owned()),
+            ArchivedFilter::Only => conditions.push("t._archived".to_owned()),
+            ArchivedFilter::Include => {}
         }
     }
     if let Some(after) = after {
@@ -337,13 +261,13 @@ mod tests {
 
     #[test]
     fn a_page_goes_on_from_an_id() {
-        let filter = Filter {
+        let filter = RecordQuery {
             limit: 100,
             after: Some(7),
             updated_since: Some(5),
-            archived: Archived::Any,
+            archived: ArchivedFilter::Include,
             ids: Some(vec![]),
-            ..Filter::default()
+            ..RecordQuery::default()
         };
         let statement = heads_statement("`r`.`contacts`", &filter, filter.after);
         assert!(statement.contains("t._object_id > 7"));
@@ -355,7 +279,7 @@ mod tests {
             statement.contains("NOT t._deleted"),
             "few match: {statement}"
         );
-        let all = heads_statement("`r`.`contacts`", &Filter::default(), None);
+        let all = heads_statement("`r`.`contacts`", &RecordQuery::default(), None);
         assert!(!all.contains("WHERE"), "nearly all match: {all}");
     }
 }

@@ -7,12 +7,12 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    error::{Advice, Error},
+    error::Error,
     names::{META, REBUILD_SUFFIX, qualified, quoted, raw_database},
     session::Session,
     tables, views,
 };
-use crate::crash;
+use crate::{crash, ingest::StoreErrorKind};
 
 /// How long an exchange is tried, where ClickHouse does not answer.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -64,7 +64,7 @@ pub(crate) async fn finish(session: &Session) -> Result<(), Error> {
         let Err(error) = exchange_all(session, &mut filled).await else {
             return Ok(());
         };
-        if error.advice() != Advice::Retry || began.elapsed() > PATIENCE {
+        if error.kind() != StoreErrorKind::Unavailable || began.elapsed() > PATIENCE {
             return Err(error);
         }
         tracing::warn!(%error, "tables are not exchanged: trying again");

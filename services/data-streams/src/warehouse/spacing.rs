@@ -4,7 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::query::{Filter, Head};
+use super::query::Head;
+use crate::records::RecordQuery;
 
 /// Of so many objects in a range of ids, at least one has to be wanted for the
 /// whole range to be read.
@@ -28,13 +29,13 @@ impl Spacing {
 
     /// Whether these, of those that match, are few of the objects in their range
     /// of ids, so that reading all of it would be a waste.
-    pub(crate) fn are_few(&self, heads: &[Head], filter: &Filter) -> bool {
+    pub(crate) fn are_few(&self, heads: &[Head], filter: &RecordQuery) -> bool {
         let (Some(first), Some(last)) = (heads.first(), heads.last()) else {
             return false;
         };
         let range = last.0.saturating_sub(first.0);
         let heads = u64::try_from(heads.len()).unwrap_or(u64::MAX);
         let apart = self.0.load(Ordering::Relaxed).max(1);
-        !filter.takes_nearly_all() && range / apart > heads.saturating_mul(FEW)
+        !filter.matches_nearly_all() && range / apart > heads.saturating_mul(FEW)
     }
 }

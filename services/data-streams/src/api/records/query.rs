@@ -3,54 +3,17 @@
 //!
 //! It must not know where records are stored.
 
-use schemas::Millis;
-
 use super::super::{
     body::{parameter, time},
     error::ApiError,
 };
+use crate::records::{ArchivedFilter, RecordQuery};
 
 /// Records of one page at most, and of one step of a stream.
 pub(super) const MAX_LIMIT: usize = 1_000;
 const DEFAULT_LIMIT: usize = 100;
 /// Ids that one request may name.
 const MAX_IDS: usize = 1_000;
-
-/// Which records by their place in the recycle bin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Archived {
-    /// Those that are not archived.
-    No,
-    /// Only those that are.
-    Yes,
-    /// Both.
-    Any,
-}
-
-/// Which records are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordQuery {
-    /// The connection.
-    pub connection: String,
-    /// Its database.
-    pub destination: String,
-    /// Object type.
-    pub object_type: String,
-    /// Only ids above it.
-    pub after: Option<u64>,
-    /// So many at most.
-    pub limit: usize,
-    /// Only these properties; all when `None`.
-    pub properties: Option<Vec<String>>,
-    /// Last-modified at or after it.
-    pub updated_since: Option<Millis>,
-    /// Last-modified before it.
-    pub updated_before: Option<Millis>,
-    /// Archived ones or not.
-    pub archived: Archived,
-    /// Only these ids.
-    pub ids: Option<Vec<u64>>,
-}
 
 /// A place between two pages, so that a later form can be told apart.
 pub(super) fn token(id: u64) -> String {
@@ -65,16 +28,8 @@ fn parse_token(text: &str) -> Option<u64> {
 /// Reads the parameters of a records request.
 pub(super) fn query(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiError> {
     let mut query = RecordQuery {
-        connection: String::new(),
-        destination: String::new(),
-        object_type: String::new(),
-        after: None,
         limit: DEFAULT_LIMIT,
-        properties: None,
-        updated_since: None,
-        updated_before: None,
-        archived: Archived::No,
-        ids: None,
+        ..RecordQuery::default()
     };
     let mut seen = Vec::new();
     for (name, value) in pairs {
@@ -94,9 +49,9 @@ pub(super) fn query(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiErro
             "updated_before" => query.updated_before = Some(time("updated_before", &value)?),
             "archived" => {
                 query.archived = match value.as_str() {
-                    "false" => Archived::No,
-                    "true" => Archived::Yes,
-                    "any" => Archived::Any,
+                    "false" => ArchivedFilter::Exclude,
+                    "true" => ArchivedFilter::Only,
+                    "any" => ArchivedFilter::Include,
                     _ => return Err(parameter("archived", "must be false, true or any")),
                 }
             }
@@ -209,7 +164,7 @@ mod tests {
         let read = query(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()).unwrap();
         assert_eq!(read.limit, 1_000);
         assert_eq!(read.properties.unwrap(), ["email", "firstname"]);
-        assert_eq!(read.archived, Archived::Any);
+        assert_eq!(read.archived, ArchivedFilter::Include);
         assert_eq!(read.ids.unwrap(), [1, 3]);
         assert_eq!(read.updated_since, Some(1_000));
     }
