@@ -20,14 +20,18 @@ use std::{
     time::Duration,
 };
 
-use schemas::{Checkpoint, Definitions, Topics};
+use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use outcome::{Failure, Log};
 pub use producer::{KafkaLog, fence};
 pub use sink::{StreamSink, StreamState};
 
-use crate::{config::CommitArgs, status::Codec, sync::SinkClosed};
+use crate::{
+    config::CommitArgs,
+    messages::{Message, Messages},
+    sync::SinkClosed,
+};
 
 /// Name of the counter of committed transactions.
 pub const TRANSACTIONS: &str = "worker_transactions_total";
@@ -40,32 +44,15 @@ pub const DEAD_LETTERS: &str = "worker_dead_letters_total";
 /// Name of the histogram of seconds from begin to committed.
 pub const SECONDS: &str = "worker_transaction_seconds";
 
-/// What every partition's commits share.
+/// What the commits of all partitions share.
 #[derive(Debug)]
-pub struct Shared {
-    /// Names of the topics.
-    pub topics: Topics,
-    /// Encodes what is small.
-    pub codec: Codec,
-    /// Partitions of the records topic.
-    pub record_partitions: i32,
+pub struct CommitContext {
+    /// Makes the messages that are not records.
+    pub messages: Messages,
     /// Limits of one transaction.
     pub limits: CommitArgs,
     /// The time of day.
     pub clock: chassis::Clock,
-}
-
-/// One message that is not a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Full name of the topic.
-    pub topic: String,
-    /// The partition, where it is not the key that decides.
-    pub partition: Option<i32>,
-    /// Its key.
-    pub key: String,
-    /// Its value; `None` for a tombstone.
-    pub payload: Option<Vec<u8>>,
 }
 
 /// What the thread takes.
@@ -88,7 +75,7 @@ pub struct Committer {
     capacity: usize,
     closing: Arc<AtomicBool>,
     ended: watch::Receiver<bool>,
-    shared: Arc<Shared>,
+    context: Arc<CommitContext>,
 }
 
 impl Committer {
@@ -96,10 +83,10 @@ impl Committer {
     pub fn start<L: Log + Send + 'static>(
         partition: i32,
         log: L,
-        shared: Arc<Shared>,
+        context: Arc<CommitContext>,
     ) -> std::io::Result<Self> {
         let (items, queue) = mpsc::unbounded_channel();
-        let capacity = shared.limits.pending_bytes.max(1);
+        let capacity = context.limits.pending_bytes.max(1);
         let closing = Arc::new(AtomicBool::new(false));
         let (ended_tx, ended) = watch::channel(false);
         let writer = writer::Writer {
@@ -107,7 +94,7 @@ impl Committer {
             log,
             queue,
             closing: Arc::clone(&closing),
-            shared: Arc::clone(&shared),
+            context: Arc::clone(&context),
             room: batch::Scratch::default(),
         };
         std::thread::Builder::new()
@@ -124,7 +111,7 @@ impl Committer {
             capacity,
             closing,
             ended,
-            shared,
+            context,
         })
     }
 
@@ -180,9 +167,9 @@ impl Committer {
         offsets.await.or(Err(SinkClosed))
     }
 
-    /// What every partition's commits share.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    /// What the commits of all partitions share.
+    pub fn context(&self) -> &Arc<CommitContext> {
+        &self.context
     }
 }
 

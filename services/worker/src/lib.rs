@@ -8,6 +8,7 @@ pub mod config;
 pub mod crash;
 pub mod desired;
 pub mod hubspot;
+pub mod messages;
 pub mod ownership;
 pub mod schedule;
 pub mod status;

@@ -10,11 +10,11 @@ use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
 use schemas::{Topics, lineage, topics::subject};
 
 use crate::{
-    commit::{self, Shared},
+    commit::{self, CommitContext},
     config::Config,
     hubspot::{self, Http, HubSpot, HubSpotConfig},
+    messages::{Messages, SchemaIds},
     ownership::{self, Decoder, Gate},
-    status::{Codec, SchemaIds},
     supervisor::{self, Claims, Sources, Supervisor, World},
     sync::SourceError,
 };
@@ -38,10 +38,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
             (ids.definitions, schemas::definitions::SCHEMA),
         ],
     );
-    let shared = Shared {
-        topics,
-        codec: Codec::new(ids)?,
-        record_partitions: config.kafka.record_partitions,
+    let commits = CommitContext {
+        messages: Messages::new(topics, ids)?,
         limits: config.commit,
         clock: context.clock().clone(),
     };
@@ -50,7 +48,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         sources: Portals::new(config.hubspot.client())?,
         kafka: config.kafka.clone(),
         worker: worker.clone(),
-        shared: Arc::new(shared),
+        commits: Arc::new(commits),
         decoder: Arc::new(decoder),
         claims: Claims::default(),
         settings: config.schedule.settings(),

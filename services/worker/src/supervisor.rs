@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    commit::{Committer, Shared},
+    commit::{CommitContext, Committer},
     desired::{Desired, Wanted},
     ownership::{Assignment, Decoder, Event, Events, Gate, Restored},
     schedule::Settings,
@@ -61,8 +61,8 @@ pub struct World<S> {
     pub kafka: KafkaArgs,
     /// Name of this process, in the status and to Kafka.
     pub worker: String,
-    /// What every partition's commits share.
-    pub shared: Arc<Shared>,
+    /// What the commits of all partitions share.
+    pub commits: Arc<CommitContext>,
     /// Reads what is in the log.
     pub decoder: Arc<Decoder>,
     /// Reads who has which portal.
@@ -228,7 +228,7 @@ impl<S: Sources> Supervisor<S> {
             let Some(partition) = self.partitions.get_mut(&number) else {
                 continue;
             };
-            let committer = Committer::start(number, log, Arc::clone(&self.world.shared))?;
+            let committer = Committer::start(number, log, Arc::clone(&self.world.commits))?;
             let (watched, reports, epoch) = (committer.clone(), self.reports.clone(), self.epoch);
             self.world.context.spawn_owned(async move {
                 watched.ended().await;

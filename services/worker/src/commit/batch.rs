@@ -7,11 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use schemas::{CrmRecord, PropertyMap, checkpoint::stream_key, definitions::definitions_key};
+use schemas::{CrmRecord, PropertyMap};
 use tokio::sync::oneshot;
 
-use super::{Item, Message, Shared, StreamState, sink::Submitted};
-use crate::{status, sync::Record};
+use super::{CommitContext, Item, StreamState, sink::Submitted};
+use crate::{messages::Message, sync::Record};
 
 /// The broker's limit on the records topic, less what a batch adds to a
 /// message.
@@ -74,9 +74,13 @@ enum Entry {
 
 impl Batch {
     /// Takes an item in; an item that is a question is given back.
-    pub(super) fn add(&mut self, item: Item, shared: &Shared) -> Option<oneshot::Sender<Vec<i64>>> {
+    pub(super) fn add(
+        &mut self,
+        item: Item,
+        context: &CommitContext,
+    ) -> Option<oneshot::Sender<Vec<i64>>> {
         match item {
-            Item::Page(submitted) => self.add_page(*submitted, shared),
+            Item::Page(submitted) => self.add_page(*submitted, context),
             Item::Messages(messages, done) => {
                 for message in messages {
                     self.push(message);
@@ -89,18 +93,10 @@ impl Batch {
         None
     }
 
-    fn add_page(&mut self, submitted: Submitted, shared: &Shared) {
+    fn add_page(&mut self, submitted: Submitted, context: &CommitContext) {
         let page = &submitted.page;
         if let Some(definitions) = &page.definitions {
-            let key = definitions_key(definitions.portal_id, &definitions.object_type);
-            let payload = shared.codec.definitions(definitions);
-            let topic = shared.topics.definitions.clone();
-            self.push(Message {
-                topic,
-                partition: None,
-                key,
-                payload: Some(payload),
-            });
+            self.push(context.messages.definitions(definitions));
         }
         let number = self.pages.len();
         for (place, record) in page.records.iter().enumerate() {
@@ -111,7 +107,7 @@ impl Batch {
                 place,
             });
             if size > MAX_RECORD_BYTES {
-                self.bury_too_large(size, &shared.topics.records);
+                self.bury_too_large(size, &context.messages.topics.records);
             }
         }
         self.records += page.records.len();
@@ -143,11 +139,11 @@ impl Batch {
         place: usize,
         reason: &'static str,
         error: String,
-        shared: &Shared,
+        context: &CommitContext,
     ) {
         let topic = match self.entries.get(place) {
             Some(Entry::Message(message)) => message.topic.clone(),
-            Some(Entry::Record { .. }) => shared.topics.records.clone(),
+            Some(Entry::Record { .. }) => context.messages.topics.records.clone(),
             None => return,
         };
         self.lay_down(place, &topic, reason, error);
@@ -177,7 +173,7 @@ impl Batch {
         &'a self,
         place: usize,
         room: &'a mut Scratch,
-        shared: &'a Shared,
+        context: &'a CommitContext,
     ) -> Option<Outgoing<'a>> {
         let dead = self.dead.get(&place);
         match self.entries.get(place)? {
@@ -191,9 +187,9 @@ impl Batch {
             Entry::Record { page, place } => {
                 let submitted = self.pages.get(*page)?;
                 let record = submitted.page.records.get(*place)?;
-                room.encode(record, submitted, shared);
+                room.encode(record, submitted, context);
                 Some(Outgoing {
-                    topic: &shared.topics.records,
+                    topic: &context.messages.topics.records,
                     partition: None,
                     key: &room.key,
                     payload: Some(&room.payload),
@@ -205,26 +201,22 @@ impl Batch {
 
     /// Adds the positions: of each stream only the last, and what its status
     /// then says.
-    pub(super) fn seal(&mut self, partition: i32, shared: &Shared) {
-        let now = shared.clock.now_ms();
+    pub(super) fn seal(&mut self, partition: i32, context: &CommitContext) {
+        let now = context.clock.now_ms();
         let mut messages = Vec::new();
         for place in self.last_page.values() {
             let Some(submitted) = self.pages.get(*place) else {
                 continue;
             };
             let checkpoint = &submitted.page.checkpoint;
-            messages.push(Message {
-                topic: shared.topics.checkpoints.clone(),
-                partition: Some(partition),
-                key: stream_key(&checkpoint.connection, &checkpoint.stream),
-                payload: Some(shared.codec.checkpoint(checkpoint)),
-            });
+            messages.push(context.messages.checkpoint(partition, checkpoint));
             let (sequence, run) = (submitted.sequence, submitted.run.as_ref());
             if let Some(view) = submitted.state.progress(sequence, checkpoint, run) {
                 let connection = &checkpoint.connection;
-                messages.push(status::stream_message(
-                    shared, partition, connection, view, now,
-                ));
+                let message = context
+                    .messages
+                    .stream_status(partition, connection, view, now);
+                messages.push(message);
             }
         }
         for message in messages {
@@ -249,7 +241,7 @@ impl Batch {
 }
 
 impl Scratch {
-    fn encode(&mut self, record: &Record, submitted: &Submitted, shared: &Shared) {
+    fn encode(&mut self, record: &Record, submitted: &Submitted, context: &CommitContext) {
         let checkpoint = &submitted.page.checkpoint;
         let state: &Arc<StreamState> = &submitted.state;
         let run = submitted.run.as_ref();
@@ -286,6 +278,6 @@ impl Scratch {
         self.key.clear();
         message.write_key(&mut self.key);
         self.payload.clear();
-        message.encode_to(shared.codec.ids().records, &mut self.payload);
+        message.encode_to(context.messages.ids.records, &mut self.payload);
     }
 }

@@ -100,7 +100,7 @@ impl StreamState {
         if sequence <= known.shown {
             return None;
         }
-        status::follow(&mut known.view, checkpoint);
+        status::track(&mut known.view, checkpoint);
         if let Some(run) = run {
             known.view.run_records = run.records;
         }
@@ -144,7 +144,7 @@ impl StreamSink {
             name: checkpoint.stream.clone(),
             ..StreamStatus::default()
         };
-        status::follow(&mut view, &checkpoint);
+        status::track(&mut view, &checkpoint);
         let state = StreamState {
             connection: checkpoint.connection.clone(),
             stream: checkpoint.stream.clone(),

@@ -8,10 +8,10 @@ use std::{
 use proptest::prelude::*;
 use schemas::{Checkpoint, Definitions, Topics};
 
-use super::{Committer, Failure, Log, Shared, batch::Outgoing};
+use super::{CommitContext, Committer, Failure, Log, batch::Outgoing};
 use crate::{
     config::CommitArgs,
-    status::{Codec, SchemaIds},
+    messages::{Messages, SchemaIds},
     sync::{Object, Page, Record, Sink as _, SinkClosed},
 };
 
@@ -133,7 +133,7 @@ impl Log for Scripted {
     }
 }
 
-fn shared() -> Arc<Shared> {
+fn context() -> Arc<CommitContext> {
     let ids = SchemaIds {
         commands: 1,
         checkpoints: 2,
@@ -141,10 +141,8 @@ fn shared() -> Arc<Shared> {
         definitions: 4,
         records: 5,
     };
-    Arc::new(Shared {
-        topics: Topics::with_prefix("t."),
-        codec: Codec::new(ids).unwrap(),
-        record_partitions: 1,
+    Arc::new(CommitContext {
+        messages: Messages::new(Topics::with_prefix("t."), ids).unwrap(),
         limits: CommitArgs {
             transaction_records: 1_000,
             transaction_bytes: 1_000_000,
@@ -183,7 +181,7 @@ fn page(stream: &str, first_id: i64, count: i64) -> Page {
 }
 
 fn start(log: &Scripted) -> (Committer, super::StreamSink) {
-    let committer = Committer::start(0, log.clone(), shared()).unwrap();
+    let committer = Committer::start(0, log.clone(), context()).unwrap();
     let definitions = Definitions {
         portal_id: 1,
         object_type: "contacts".to_owned(),
@@ -283,7 +281,7 @@ async fn an_earlier_page_takes_back_no_status() {
     sink.settle().await.unwrap();
     // The run has ended, and the stream says so.
     let state = sink.state();
-    state.view(|view| crate::status::follow(view, &after));
+    state.view(|view| crate::status::track(view, &after));
     // The thread that writes comes to its first page only now.
     assert_eq!(state.progress(1, &before, None), None);
     let shown = state.view(|_| {});
@@ -304,7 +302,7 @@ async fn a_closed_committer_takes_nothing_more() {
 async fn submission_waits_for_room() {
     let log = Scripted::default();
     let gate = log.0.lock().unwrap();
-    let committer = Committer::start(0, log.clone(), shared()).unwrap();
+    let committer = Committer::start(0, log.clone(), context()).unwrap();
     let definitions = Definitions {
         portal_id: 1,
         object_type: "contacts".to_owned(),

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ABORTS, Item, Log, RECORDS, SECONDS, SETTLE_LIMIT, Shared, TRANSACTIONS,
+    ABORTS, CommitContext, Item, Log, RECORDS, SECONDS, SETTLE_LIMIT, TRANSACTIONS,
     batch::{Batch, Scratch},
     outcome::Failure,
 };
@@ -36,7 +36,7 @@ pub(super) struct Writer<L> {
     pub(super) log: L,
     pub(super) queue: mpsc::UnboundedReceiver<Item>,
     pub(super) closing: Arc<AtomicBool>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) context: Arc<CommitContext>,
     pub(super) room: Scratch,
 }
 
@@ -58,16 +58,16 @@ impl<L: Log> Writer<L> {
             };
             let mut batch = Batch::default();
             let mut questions = Vec::new();
-            questions.extend(batch.add(first, &self.shared));
-            let limits = self.shared.limits;
+            questions.extend(batch.add(first, &self.context));
+            let limits = self.context.limits;
             while questions.is_empty()
                 && batch.records < limits.transaction_records
                 && batch.bytes < limits.transaction_bytes
                 && let Ok(item) = self.queue.try_recv()
             {
-                questions.extend(batch.add(item, &self.shared));
+                questions.extend(batch.add(item, &self.context));
             }
-            batch.seal(self.partition, &self.shared);
+            batch.seal(self.partition, &self.context);
             if let Err(end) = self.commit(batch) {
                 return end;
             }
@@ -118,7 +118,7 @@ impl<L: Log> Writer<L> {
                 Err(Failure::Fatal(error)) => return Err(End::Lost(error)),
                 Err(Failure::Rejected(places)) => {
                     for (place, error) in places {
-                        batch.bury(place, "rejected", error, &self.shared);
+                        batch.bury(place, "rejected", error, &self.context);
                     }
                     self.abort()?;
                 }
@@ -141,7 +141,7 @@ impl<L: Log> Writer<L> {
         self.repeat(Log::begin)?;
         crash::point(crash::Point::AfterBegin);
         let middle = batch.len() / 2;
-        let shared = Arc::clone(&self.shared);
+        let context = Arc::clone(&self.context);
         let mut room = std::mem::take(&mut self.room);
         for place in 0..batch.len() {
             if place == middle {
@@ -150,7 +150,7 @@ impl<L: Log> Writer<L> {
             if self.closing() {
                 return Err(Failure::Abort("closed".to_owned()));
             }
-            if let Some(message) = batch.message(place, &mut room, &shared) {
+            if let Some(message) = batch.message(place, &mut room, &context) {
                 self.repeat(|log| log.send(place, &message))?;
             }
         }

@@ -18,7 +18,8 @@ use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::{Sources, World};
 use crate::{
-    commit::{Committer, Message},
+    commit::Committer,
+    messages::Message,
     ownership::{self, ClaimKeys},
 };
 
@@ -74,12 +75,13 @@ fn message<S>(world: &World<S>, connection: &str, portal_id: i64, made: bool) ->
         whole: None,
         stream: None,
     };
-    Message {
-        topic: world.shared.topics.status.clone(),
-        partition: Some(partition(world, portal_id)),
-        key: format!("{}{connection}", prefix(portal_id)),
-        payload: made.then(|| world.shared.codec.status(&status)),
+    let key = format!("{}{connection}", prefix(portal_id));
+    let messages = &world.commits.messages;
+    let mut message = messages.status(partition(world, portal_id), key, &status);
+    if !made {
+        message.payload = None;
     }
+    message
 }
 
 /// Reads claims for all who ask at once: a thousand connections may start

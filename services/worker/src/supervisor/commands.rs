@@ -42,7 +42,7 @@ impl<S: Sources> Supervisor<S> {
     /// is not or is another, is waited for.
     async fn decode(&self, name: &str, payload: &[u8]) -> Result<Command, String> {
         let world = &self.world;
-        let topic = &world.shared.topics.commands;
+        let topic = &world.commits.messages.topics.commands;
         let health = world.context.health();
         loop {
             let decoded =

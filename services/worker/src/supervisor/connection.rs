@@ -22,6 +22,7 @@ use super::{Sources, World, stream};
 use crate::{
     commit::{Committer, StreamSink},
     desired::Wanted,
+    messages::Message,
     ownership::{Gate, Restored},
     sync::SinkClosed,
 };
@@ -187,7 +188,7 @@ impl<S: Sources> Task<S> {
         if let Some(view) = self.views.get(stream) {
             sink.state().view(|known| {
                 known.clone_from(view);
-                crate::status::follow(known, &checkpoint);
+                crate::status::track(known, &checkpoint);
             });
         }
         self.sinks.insert(stream.to_owned(), sink.clone());
@@ -257,9 +258,13 @@ impl<S: Sources> Task<S> {
         Ok(())
     }
 
-    fn whole_message(&self, whole: &ConnectionStatus) -> crate::commit::Message {
-        let (shared, partition) = (self.committer.shared(), self.committer.partition);
-        crate::status::connection_message(shared, partition, &self.name, whole.clone())
+    fn whole_message(&self, whole: &ConnectionStatus) -> Message {
+        self.committer.context().messages.connection_status(
+            self.committer.partition,
+            &self.name,
+            whole.clone(),
+            self.world.context.clock().now_ms(),
+        )
     }
 
     /// A status of that state, of the portal that is known.

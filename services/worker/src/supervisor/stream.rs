@@ -156,7 +156,7 @@ impl<S: Source> Task<S> {
             view.reason = Some(end.reason.as_str().to_owned());
             view.request_id.clone_from(&end.request_id);
             view.expected_total = end.expected_total.or(view.expected_total);
-            status::follow(view, &end.checkpoint);
+            status::track(view, &end.checkpoint);
             view.run_id = Some(end.run_id.clone());
             if let Some(run) = &last {
                 view.run_records = run.records;
@@ -241,9 +241,12 @@ impl<S: Source> Task<S> {
     fn show(&self, change: impl FnOnce(&mut StreamStatus)) -> Result<(), SinkClosed> {
         let (state, committer) = (self.sink.state(), self.sink.committer());
         let view = state.view(change);
-        let (shared, at) = (committer.shared(), self.clock.now_ms());
-        let message =
-            status::stream_message(shared, committer.partition, state.connection(), view, at);
+        let message = committer.context().messages.stream_status(
+            committer.partition,
+            state.connection(),
+            view,
+            self.clock.now_ms(),
+        );
         committer.post(vec![message])
     }
 }

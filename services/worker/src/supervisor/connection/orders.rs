@@ -4,11 +4,11 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{Command, DesiredState, Problem, checkpoint::stream_key};
+use schemas::{Command, DesiredState, Problem};
 
 use super::{Resolved, Task};
 use crate::{
-    commit::Message,
+    messages::Message,
     schedule, status,
     supervisor::{Sources, claim, stream::News},
     sync::{Advice, Page, Portal, Sink as _, SinkClosed, Source as _, SourceError},
@@ -148,10 +148,11 @@ impl<S: Sources> Task<S> {
             "stopped".clone_into(&mut view.phase);
             view.next_run_at = None;
         });
-        let (shared, partition) = (self.committer.shared(), self.committer.partition);
-        let now = self.world.context.clock().now_ms();
-        Some(status::stream_message(
-            shared, partition, &self.name, view, now,
+        Some(self.committer.context().messages.stream_status(
+            self.committer.partition,
+            &self.name,
+            view,
+            self.world.context.clock().now_ms(),
         ))
     }
 
@@ -170,20 +171,11 @@ impl<S: Sources> Task<S> {
         let mut streams: BTreeSet<_> = self.checkpoints.keys().cloned().collect();
         streams.extend(self.views.keys().cloned());
         streams.extend(self.sinks.keys().cloned());
-        let (shared, partition) = (
-            Arc::clone(self.committer.shared()),
-            self.committer.partition,
-        );
         let mut messages = Vec::new();
         for stream in streams {
-            for topic in [&shared.topics.checkpoints, &shared.topics.status] {
-                messages.push(Message {
-                    topic: topic.clone(),
-                    partition: Some(partition),
-                    key: stream_key(&self.name, &stream),
-                    payload: None,
-                });
-            }
+            let partition = self.committer.partition;
+            let small = &self.committer.context().messages;
+            messages.extend(small.forget_stream(partition, &self.name, &stream));
         }
         if let Some(portal_id) = portal_id {
             messages.push(claim::release(&self.world, &self.name, portal_id));
