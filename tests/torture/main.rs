@@ -10,16 +10,16 @@
     reason = "a run that fails ends by panicking, which prints seed and timeline"
 )]
 
-mod changes;
 mod commands;
-mod figures;
-mod kills;
-mod network;
-mod races;
-mod servers;
-mod storms;
+mod counters;
+mod final_checks;
+mod hubspot_faults;
+mod network_faults;
+mod record_changes;
+mod server_faults;
+mod stop_races;
 mod system;
-mod verdict;
+mod worker_faults;
 
 use std::{
     process::ExitCode,
@@ -87,20 +87,20 @@ async fn run(args: Args) -> ExitCode {
     let has = |name: &str| args.faults.iter().any(|it| it == name);
     let mut actors = JoinSet::new();
     for place in 0..world.accounts.len() {
-        actors.spawn(changes::go_on(Arc::clone(&world), place));
+        actors.spawn(record_changes::go_on(Arc::clone(&world), place));
     }
     if has("workers") {
-        actors.spawn(kills::go_on(Arc::clone(&world)));
-        actors.spawn(kills::come_and_go(Arc::clone(&world)));
+        actors.spawn(worker_faults::go_on(Arc::clone(&world)));
+        actors.spawn(worker_faults::come_and_go(Arc::clone(&world)));
     }
     if has("servers") {
-        actors.spawn(servers::go_on(Arc::clone(&world)));
+        actors.spawn(server_faults::go_on(Arc::clone(&world)));
     }
     if has("network") {
-        actors.spawn(network::go_on(Arc::clone(&world)));
+        actors.spawn(network_faults::go_on(Arc::clone(&world)));
     }
     if has("hubspot") {
-        actors.spawn(storms::go_on(Arc::clone(&world)));
+        actors.spawn(hubspot_faults::go_on(Arc::clone(&world)));
     }
     if has("commands") {
         for place in 0..world.accounts.len() {
@@ -128,5 +128,5 @@ async fn run(args: Args) -> ExitCode {
     }
     timeline.note("quiet");
     let world = Arc::into_inner(world).expect("the actors have ended");
-    verdict::reach(world, args.races).await
+    final_checks::reach(world, args.races).await
 }

@@ -13,7 +13,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::figures::Figures;
+use crate::counters::Figures;
 
 /// Object types that are synced and changed.
 pub(crate) const TYPES: [&str; 2] = ["contacts", "companies"];

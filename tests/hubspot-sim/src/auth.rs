@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     answer::{Answer, correlation_id},
     config::{OAuthConfig, PortalConfig},
-    json, stamp,
+    json, timestamps,
 };
 
 /// Who may ask for which portal.
@@ -65,7 +65,7 @@ impl Tokens {
         match self.lock().access.get(token) {
             None => Err(Answer::unknown_token()),
             Some((_, Some(expiry))) if *expiry <= now_ms => {
-                Err(Answer::expired_token(&stamp::iso(*expiry)))
+                Err(Answer::expired_token(&timestamps::iso(*expiry)))
             }
             Some((portal_id, _)) => Ok(*portal_id),
         }

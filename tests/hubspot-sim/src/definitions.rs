@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::stamp;
+use crate::timestamps;
 
 /// One property of an object type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ impl Definition {
             "hasUniqueValue": self.source == Source::Id, "hidden": self.hidden,
             "hubspotDefined": self.hubspot_defined, "formField": !self.hidden,
             "archived": self.archived_at.is_some(), "dataSensitivity": "non_sensitive",
-            "createdAt": stamp::iso(self.created_at), "updatedAt": stamp::iso(self.updated_at),
+            "createdAt": timestamps::iso(self.created_at), "updatedAt": timestamps::iso(self.updated_at),
             "createdUserId": "2345678", "updatedUserId": "2345678",
             "modificationMetadata": {
                 "archivable": !self.hubspot_defined, "readOnlyDefinition": self.hubspot_defined,
@@ -118,7 +118,7 @@ impl Definition {
                 fields.insert("referencedObjectType".into(), json!(references));
             }
             if let Some(at) = self.archived_at {
-                fields.insert("archivedAt".into(), json!(stamp::iso(at)));
+                fields.insert("archivedAt".into(), json!(timestamps::iso(at)));
             }
             if self.calculated {
                 fields.insert("calculationFormula".into(), json!("1 + 1"));

@@ -17,7 +17,7 @@ use crate::{
     portal::Portal,
     record::Record,
     route::{self, Kind, Route},
-    select::Selection,
+    selection::Selection,
     table::Table,
 };
 

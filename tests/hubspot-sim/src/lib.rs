@@ -12,7 +12,6 @@ mod clock;
 mod config;
 mod definitions;
 mod digest;
-mod drift;
 mod endpoints;
 mod faults;
 mod index;
@@ -21,16 +20,17 @@ mod json;
 mod limits;
 mod portal;
 mod query;
+mod random_changes;
 mod record;
 mod rendering;
 mod requests;
 mod route;
 mod seed;
-mod select;
+mod selection;
 mod serve;
-mod stamp;
 mod state;
 mod table;
+mod timestamps;
 mod values;
 mod wire;
 mod words;
@@ -59,8 +59,8 @@ pub use limits::Policy;
 pub use portal::Portal;
 pub use requests::{Counts, Requests, Seen};
 pub use route::Kind;
-pub use stamp::iso;
 pub use table::{TrueObject, Truth};
+pub use timestamps::iso;
 
 use answer::Answer;
 use auth::Tokens;
@@ -141,7 +141,11 @@ impl Simulator {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         for (portal, per_second) in shared.portals.iter().zip(drifts) {
             if per_second > 0.0 {
-                tasks.spawn(drift::run(portal.clone(), per_second, stop.clone()));
+                tasks.spawn(random_changes::run(
+                    portal.clone(),
+                    per_second,
+                    stop.clone(),
+                ));
             }
         }
         tasks.spawn(accept(

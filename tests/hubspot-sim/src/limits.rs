@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Limits, stamp::DAY_MS};
+use crate::{config::Limits, timestamps::DAY_MS};
 
 /// The limit that a request ran into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,7 +41,7 @@ pub(crate) struct Data {
     pub(crate) state: State,
     /// Property lists that were asked for, resolved; emptied by each change
     /// of definitions.
-    pub(crate) selections: HashMap<String, crate::select::Selection>,
+    pub(crate) selections: HashMap<String, crate::selection::Selection>,
     /// Searches so far, for the quirk of short pages.
     pub(crate) searches: u32,
     journal: Option<Journal>,

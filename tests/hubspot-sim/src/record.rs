@@ -8,8 +8,8 @@ use crate::{
     definitions::{Definitions, Source},
     json::quote,
     rendering::{Hole, Rendering},
-    select::Selection,
-    stamp,
+    selection::Selection,
+    timestamps,
     values::Values,
 };
 
@@ -89,8 +89,8 @@ impl Record {
         let mut number = itoa::Buffer::new();
         let id = number.format(self.id).as_bytes();
         let (created, updated) = (
-            stamp::iso_bytes(self.created_ms),
-            stamp::iso_bytes(updated_ms),
+            timestamps::iso_bytes(self.created_ms),
+            timestamps::iso_bytes(updated_ms),
         );
         rendering.fill(out, |hole| match hole {
             Hole::Id => id,
@@ -99,7 +99,7 @@ impl Record {
         });
         if let Some(archived_ms) = self.archived_ms {
             out.extend_from_slice(b",\"archived\":true,\"archivedAt\":\"");
-            stamp::write_iso(out, archived_ms);
+            timestamps::write_iso(out, archived_ms);
             out.extend_from_slice(b"\"}");
         } else {
             out.extend_from_slice(b",\"archived\":false}");
@@ -118,8 +118,8 @@ impl Record {
                         .filter(|value| !value.is_empty())?
                         .to_owned(),
                     Source::Id => self.id.to_string(),
-                    Source::Created => stamp::iso(self.created_ms),
-                    Source::Modified => stamp::iso(self.updated_ms),
+                    Source::Created => timestamps::iso(self.created_ms),
+                    Source::Modified => timestamps::iso(self.updated_ms),
                 };
                 Some((definition.name.clone(), value))
             })

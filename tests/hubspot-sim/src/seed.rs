@@ -10,8 +10,8 @@ use crate::{
     config::PortalConfig,
     definitions::{Definition, Source},
     record::Record,
-    stamp::DAY_MS,
     state::State,
+    timestamps::DAY_MS,
     values::Values,
     words,
 };

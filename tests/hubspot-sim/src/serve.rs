@@ -25,7 +25,7 @@ use crate::{
     portal::Portal,
     requests::Seen,
     route::{Kind, Route},
-    stamp, wire,
+    timestamps, wire,
 };
 
 /// Answers one request; an error ends the connection.
@@ -225,7 +225,7 @@ fn planned(shared: &Shared, fault: &Fault, token: &str, portal_id: u64) -> Optio
         } => Answer::rate_limited(*policy, *retry_after),
         Fault::ExpireToken => {
             shared.tokens.expire(token, now_ms);
-            Answer::expired_token(&stamp::iso(now_ms))
+            Answer::expired_token(&timestamps::iso(now_ms))
         }
         Fault::UnknownToken => Answer::unknown_token(),
         Fault::MissingScope => {
@@ -253,7 +253,7 @@ fn respond(
 ) -> io::Result<Response<wire::Body>> {
     let mut response = Response::builder()
         .status(answer.status)
-        .header(header::DATE, stamp::http_date(shared.clock.now_ms()))
+        .header(header::DATE, timestamps::http_date(shared.clock.now_ms()))
         .header(header::CONTENT_TYPE, answer.content_type)
         .header("x-hubspot-correlation-id", correlation_id());
     if let Some(allowance) = answer.allowance {

@@ -66,7 +66,7 @@ fn hash_of(object: &Value) -> u64 {
         .iter()
         .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
         .collect();
-    let updated = stamp::parse(object["updatedAt"].as_str().unwrap()).unwrap();
+    let updated = timestamps::parse(object["updatedAt"].as_str().unwrap()).unwrap();
     let id = object["id"].as_str().unwrap().parse().unwrap();
     object_hash(id, updated, object["archived"].as_bool().unwrap(), set)
 }

@@ -7,7 +7,7 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use crate::{
     definitions::Definition,
-    stamp::{self, DAY_MS},
+    timestamps::{self, DAY_MS},
 };
 
 type Default = (&'static str, &'static str, &'static str);
@@ -175,14 +175,14 @@ pub(crate) fn value(definition: &Definition, rng: &mut StdRng, row: u64, base_ms
         "date" => match rng.random_range(0..40) {
             // As HubSpot's own guide shows some: a date in milliseconds.
             0 => (base_ms / DAY_MS * DAY_MS - rng.random_range(0..900) * DAY_MS).to_string(),
-            _ => stamp::iso_day(base_ms - rng.random_range(0..9_000) * DAY_MS),
+            _ => timestamps::iso_day(base_ms - rng.random_range(0..9_000) * DAY_MS),
         },
         "datetime" => {
             let ms = base_ms - rng.random_range(0..1_100 * DAY_MS);
             match rng.random_range(0..40) {
                 0 => ms.to_string(),
-                1 => stamp::iso(ms / 1_000 * 1_000).replace(".000Z", "Z"),
-                _ => stamp::iso(ms),
+                1 => timestamps::iso(ms / 1_000 * 1_000).replace(".000Z", "Z"),
+                _ => timestamps::iso(ms),
             }
         }
         "enumeration" => enumeration(definition, rng),

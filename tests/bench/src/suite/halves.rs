@@ -4,8 +4,8 @@
 //!
 //! It must not know how the services do it.
 
+mod clickhouse_engine;
 mod produce;
-mod stock;
 
 use std::time::{Duration, Instant};
 
@@ -101,10 +101,10 @@ async fn ingest(system: &mut System<'_>, contacts: u32) -> anyhow::Result<Vec<Re
     let with = load(system, contacts).await?;
     system.empty_warehouse().await?;
     // The history is sent, and thrown away by ClickHouse.
-    stock::forget_history(system).await?;
+    clickhouse_engine::forget_history(system).await?;
     let without = load(system, contacts).await?;
     system.stop_data_streams();
-    let stock = stock::load(system, contacts, LIMIT).await?;
+    let stock = clickhouse_engine::load(system, contacts, LIMIT).await?;
     let rate = |it: &Loaded| f64::from(contacts) / it.seconds;
     let cpu = |it: &Loaded| it.cpu_seconds / f64::from(contacts) * 100_000.0;
     Ok(vec![

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Ask, no_such_type};
-use crate::{answer::Answer, stamp, state::singular};
+use crate::{answer::Answer, state::singular, timestamps};
 
 /// Associated ids on one page of one `from`.
 const PAGE: usize = 500;
@@ -29,7 +29,7 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
     if body.inputs.len() > 1_000 {
         return Err(Answer::invalid("inputs must contain at most 1000 items"));
     }
-    let now = stamp::iso(ask.portal.now_ms());
+    let now = timestamps::iso(ask.portal.now_ms());
     let data = ask.portal.data();
     let table = |name: &str| data.state.table(name).ok_or_else(|| no_such_type(name));
     let (from, to) = (table(&ask.route.object_type)?, table(&ask.route.detail)?);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Ask, Page, no_such_type};
-use crate::{answer::Answer, portal::Data, select, stamp, state::singular};
+use crate::{answer::Answer, portal::Data, selection, state::singular, timestamps};
 
 #[derive(Debug, Deserialize)]
 struct Body<'a> {
@@ -30,13 +30,13 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
     if body.inputs.len() > 100 {
         return Err(Answer::invalid("inputs must contain at most 100 items"));
     }
-    let started = stamp::iso(ask.portal.now_ms());
+    let started = timestamps::iso(ask.portal.now_ms());
     let mut data = ask.portal.data();
     let Data { state, .. } = &mut *data;
     let name = &ask.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
     let names = body.properties.iter().flatten().map(Cow::as_ref);
-    let selection = select::of_names(table, names, body.properties.is_some());
+    let selection = selection::of_names(table, names, body.properties.is_some());
     let mut wanted = BTreeSet::new();
     let mut missing = Vec::new();
     for input in &body.inputs {
@@ -68,7 +68,7 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
                              "message": message, "context": {"ids": missing}}]);
         out.extend_from_slice(format!(",\"numErrors\":1,\"errors\":{errors}").as_bytes());
     }
-    let completed = stamp::iso(ask.portal.now_ms());
+    let completed = timestamps::iso(ask.portal.now_ms());
     out.extend_from_slice(
         format!(",\"startedAt\":\"{started}\",\"completedAt\":\"{completed}\"}}").as_bytes(),
     );

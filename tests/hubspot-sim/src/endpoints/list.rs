@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Ask, Page, no_such_type};
-use crate::{answer::Answer, config::CursorMode, portal::Data, record::Record, select};
+use crate::{answer::Answer, config::CursorMode, portal::Data, record::Record, selection};
 
 pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     let limit = ask.limit(10, 100)?;
@@ -17,7 +17,7 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     } = &mut *data;
     let name = &ask.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
-    let selection = select::of_query(selections, table, ask.names().as_deref());
+    let selection = selection::of_query(selections, table, ask.names().as_deref());
     let rows = if ask.archived() {
         &table.archived
     } else {
@@ -91,7 +91,7 @@ pub(super) fn one(ask: &Ask<'_>) -> Result<Answer, Answer> {
     } = &mut *data;
     let name = &ask.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
-    let selection = select::of_query(selections, table, ask.names().as_deref());
+    let selection = selection::of_query(selections, table, ask.names().as_deref());
     let id = ask
         .route
         .detail

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Ask, no_such_type};
 use crate::{
     answer::Answer,
-    stamp::{self, DAY_MS},
+    timestamps::{self, DAY_MS},
 };
 
 pub(super) fn details(ask: &Ask<'_>) -> Answer {
@@ -33,8 +33,8 @@ pub(super) fn usage(ask: &Ask<'_>) -> Answer {
         200,
         &json!({"results": [{"name": "private-apps-api-calls-daily",
                 "usageLimit": ask.portal.limits().daily.unwrap_or(1_000_000),
-                "currentUsage": ask.portal.used_today(), "collectedAt": stamp::iso(now),
-                "fetchStatus": "SUCCESS", "resetsAt": stamp::iso(midnight)}]}),
+                "currentUsage": ask.portal.used_today(), "collectedAt": timestamps::iso(now),
+                "fetchStatus": "SUCCESS", "resetsAt": timestamps::iso(midnight)}]}),
     )
 }
 

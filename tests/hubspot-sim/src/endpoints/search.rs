@@ -8,7 +8,7 @@ use crate::{
     portal::Data,
     query::{self, Oddity, Refused},
     record::Record,
-    select,
+    selection,
 };
 
 pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
@@ -42,7 +42,7 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
         Refused::EpochZero => Answer::error(500, "INTERNAL_ERROR", "internal error"),
     })?;
     let names = body.properties.iter().map(String::as_str);
-    let selection = select::of_names(table, names, !body.properties.is_empty());
+    let selection = selection::of_names(table, names, !body.properties.is_empty());
     let mut page = Page::new(table, selection);
     for (id, modified_ms) in found.rows {
         // What has gone since it was indexed is shown as the index has it.

@@ -8,8 +8,8 @@ use super::{Group, Refused, invalid, plain};
 use crate::{
     definitions::{Definition, Source},
     record::Record,
-    stamp,
     table::Table,
+    timestamps,
 };
 
 /// A filter made ready for many objects.
@@ -106,7 +106,7 @@ fn operator(name: &str) -> Result<(Operator, usize), Refused> {
 fn operand(definition: &Definition, text: &str) -> Result<Operand, Refused> {
     match definition.kind.as_str() {
         "datetime" | "date" => {
-            let ms = stamp::parse(text).ok_or_else(|| invalid("value is not a time"))?;
+            let ms = timestamps::parse(text).ok_or_else(|| invalid("value is not a time"))?;
             if ms < 1_000 {
                 return Err(Refused::EpochZero);
             }
@@ -185,7 +185,7 @@ impl Test<'_> {
                 match self.definition.kind.as_str() {
                     "number" => number(text),
                     "date" | "datetime" => {
-                        stamp::parse(text).map(|ms| Operand::Whole(i128::from(ms)))
+                        timestamps::parse(text).map(|ms| Operand::Whole(i128::from(ms)))
                     }
                     _ => Some(Operand::Text(text.to_lowercase())),
                 }

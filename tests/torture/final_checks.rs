@@ -14,8 +14,8 @@ use hubspot_sim::{Kind, Seen};
 use serde_json::json;
 
 use crate::{
-    races,
-    storms::LATENCY,
+    hubspot_faults::LATENCY,
+    stop_races,
     system::{TYPES, WORKERS, World},
 };
 
@@ -34,7 +34,7 @@ const AFTER_KILL: Duration = Duration::from_secs(15);
 pub(crate) async fn reach(world: World, races: u64) -> ExitCode {
     let timeline = world.timeline.clone();
     heal(&world).await;
-    races::run(&world, races).await;
+    stop_races::run(&world, races).await;
     timeline.note(format!("{races} races of stop and requests are over"));
     let stack = world.stack.lock().await;
     for account in &world.accounts {
