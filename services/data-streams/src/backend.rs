@@ -10,7 +10,7 @@ use crate::{
     api::{Backend, error::ApiError},
     ingest::{Ingest, ReplayError, StoreErrorKind, dead_letter::DeadLetter, rebuild::RebuildState},
     records::{RecordPage, RecordQuery, StoredRecord},
-    warehouse::{self, Warehouse},
+    warehouse::{Warehouse, WarehouseError},
 };
 
 /// Maximum time for one request to the warehouse.
@@ -65,9 +65,7 @@ impl Backend for Storage {
 }
 
 /// Fails after `ANSWER_LIMIT` instead of hanging.
-async fn within<T>(
-    answer: impl Future<Output = Result<T, warehouse::Error>>,
-) -> Result<T, ApiError> {
+async fn within<T>(answer: impl Future<Output = Result<T, WarehouseError>>) -> Result<T, ApiError> {
     match tokio::time::timeout(ANSWER_LIMIT, answer).await {
         Ok(answer) => answer.map_err(|error| warehouse_failure(&error)),
         Err(_elapsed) => {
@@ -78,7 +76,7 @@ async fn within<T>(
     }
 }
 
-fn warehouse_failure(error: &warehouse::Error) -> ApiError {
+fn warehouse_failure(error: &WarehouseError) -> ApiError {
     use std::error::Error as _;
 
     let cause = error.source().map(ToString::to_string);

@@ -19,7 +19,7 @@ use crate::{
         log::KafkaLog,
     },
     ingest::{self, Ingest},
-    warehouse::{self, Warehouse},
+    warehouse::{Warehouse, WarehouseSettings},
 };
 
 /// How long the worker, which may start at the same moment, is left to register
@@ -99,7 +99,7 @@ async fn start(
     let log = KafkaLog::new(&config.kafka, &names.commands, id(&names.commands))?;
     let control = Control::new(view, Arc::new(log), context.clock().clone());
 
-    let warehouse = Arc::new(Warehouse::new(&warehouse::Settings {
+    let warehouse = Arc::new(Warehouse::new(&WarehouseSettings {
         url: config.clickhouse_url.clone(),
         user: config.clickhouse_user.clone(),
         password: config.clickhouse_password.clone().unwrap_or_default(),

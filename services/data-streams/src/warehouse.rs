@@ -37,10 +37,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 #[doc(hidden)]
 pub use self::block::Encoder;
-pub use self::{error::Error, session::Settings};
+pub use self::{error::WarehouseError, session::WarehouseSettings};
 use self::{
     export::Export,
-    inserts::Tables,
+    inserts::TargetTables,
     layout::Layout,
     names::{CHANGES, DESTINATION, META, OBJECT_TYPE, checked, qualified, quoted, raw_database},
     session::Session,
@@ -61,7 +61,7 @@ const PAGE_WAIT_LIMIT: Duration = Duration::from_secs(10);
 pub struct Warehouse {
     session: Session,
     /// By database and table: what blocks are encoded for.
-    layouts: Mutex<HashMap<(String, String), Known>>,
+    layouts: Mutex<HashMap<(String, String), KnownLayout>>,
     /// One for each page being read. This limit gives 32 clients a third more
     /// pages per second.
     page_permits: Semaphore,
@@ -70,14 +70,14 @@ pub struct Warehouse {
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownLayout {
     layout: Arc<Layout>,
     read_at: Instant,
 }
 
 impl Warehouse {
     /// A warehouse that is connected to when it is first needed.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &WarehouseSettings) -> Self {
         Self {
             session: Session::new(settings),
             layouts: Mutex::default(),
@@ -87,12 +87,12 @@ impl Warehouse {
     }
 
     /// Whether it answers and takes our password.
-    pub async fn ping(&self) -> Result<(), Error> {
+    pub async fn ping(&self) -> Result<(), WarehouseError> {
         self.session.execute("ping", "SELECT 1 FORMAT Null").await
     }
 
     /// Brings the bookkeeping up to date. To be called before all else.
-    pub async fn prepare(&self) -> Result<(), Error> {
+    pub async fn prepare(&self) -> Result<(), WarehouseError> {
         migrations::apply(&self.session).await
     }
 
@@ -104,14 +104,14 @@ impl Warehouse {
     /// When ClickHouse fails, when the page waits longer than
     /// [`PAGE_WAIT_LIMIT`] for other pages, or when the destination cannot be a
     /// database.
-    pub async fn records(&self, query: &RecordQuery) -> Result<RecordPage, Error> {
+    pub async fn records(&self, query: &RecordQuery) -> Result<RecordPage, WarehouseError> {
         let Some(layout) = self.recent_layout(query).await? else {
             return Ok(RecordPage::default());
         };
         let place = (query.destination.as_str(), query.object_type.as_str());
         let spacing = self.spacing(place);
         let permit = tokio::time::timeout(PAGE_WAIT_LIMIT, self.page_permits.acquire()).await;
-        let _permit = permit.map_err(|_elapsed| Error::TimedOut {
+        let _permit = permit.map_err(|_elapsed| WarehouseError::TimedOut {
             action: "wait for other pages",
             seconds: PAGE_WAIT_LIMIT.as_secs(),
         })?;
@@ -129,7 +129,7 @@ impl Warehouse {
         &self,
         query: &RecordQuery,
         out: &mpsc::Sender<Result<Vec<StoredRecord>, E>>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), WarehouseError> {
         let Some(layout) = self.recent_layout(query).await? else {
             return Ok(());
         };
@@ -146,7 +146,7 @@ impl Warehouse {
 
     /// Merges the parts of tables that nothing fills any more, so that reads need
     /// not.
-    pub async fn merge_at_rest(&self) -> Result<(), Error> {
+    pub async fn merge_at_rest(&self) -> Result<(), WarehouseError> {
         merges::merge(&self.session).await
     }
 
@@ -157,7 +157,10 @@ impl Warehouse {
     }
 
     /// Columns of the queried table; `None` for an object type that is not stored.
-    async fn recent_layout(&self, query: &RecordQuery) -> Result<Option<Arc<Layout>>, Error> {
+    async fn recent_layout(
+        &self,
+        query: &RecordQuery,
+    ) -> Result<Option<Arc<Layout>>, WarehouseError> {
         checked(DESTINATION, &query.destination)?;
         let object_type = query.object_type.as_str();
         if checked(OBJECT_TYPE, object_type).is_err() {
@@ -175,13 +178,13 @@ impl Warehouse {
         Ok(Some(self.learn(&raw, object_type, Arc::new(layout))))
     }
 
-    fn known(&self, raw: &str, table: &str) -> Option<Known> {
+    fn known(&self, raw: &str, table: &str) -> Option<KnownLayout> {
         let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         layouts.get(&(raw.to_owned(), table.to_owned())).cloned()
     }
 
     fn learn(&self, raw: &str, table: &str, layout: Arc<Layout>) -> Arc<Layout> {
-        let known = Known {
+        let known = KnownLayout {
             layout: Arc::clone(&layout),
             read_at: Instant::now(),
         };
@@ -245,7 +248,7 @@ impl Store for Warehouse {
                 format!("columns of {} are not known", qualified(&raw, &table)),
             ));
         };
-        let tables = Tables::new(&self.session, &raw, (&table, CHANGES), known.layout);
+        let tables = TargetTables::new(&self.session, &raw, (&table, CHANGES), known.layout);
         Ok(Box::new(tables))
     }
 
@@ -328,8 +331,8 @@ impl Warehouse {
     }
 }
 
-impl From<Error> for StoreError {
-    fn from(error: Error) -> Self {
+impl From<WarehouseError> for StoreError {
+    fn from(error: WarehouseError) -> Self {
         Self {
             kind: error.kind(),
             context: error.to_string(),

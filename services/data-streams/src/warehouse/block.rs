@@ -16,7 +16,7 @@ use properties::{Cells, PropertyColumns};
 /// A block. A column without a value in all of it is left out, and takes its
 /// default.
 #[derive(Debug, Default)]
-pub(crate) struct Native {
+pub(crate) struct NativeBlock {
     /// The block, in pieces as they were made: putting them together would
     /// copy all of it.
     pub parts: Vec<Bytes>,
@@ -50,9 +50,9 @@ impl Encoder {
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     /// For the wide table.
-    pub wide: Native,
+    pub wide: NativeBlock,
     /// For `changes`.
-    pub changes: Native,
+    pub changes: NativeBlock,
     /// Rows in each.
     pub rows: usize,
     /// Rows that no column can take, and why.
@@ -95,7 +95,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     }
     let properties = PropertyColumns::encode(layout, &kept);
     let kept_as_text = properties.kept;
-    let mut wide = Writer::new(kept.len());
+    let mut wide = BlockWriter::new(kept.len());
     lineage(&mut wide, &kept, "_");
     wide.fixed("_object_id", "UInt64", &kept, |row| {
         row.record.object_id.to_le_bytes()
@@ -108,7 +108,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     if let Some(texts) = properties.extra.texts() {
         wide.column("_extra", "String", [texts]);
     }
-    let mut changes = Writer::new(kept.len());
+    let mut changes = BlockWriter::new(kept.len());
     lineage(&mut changes, &kept, "");
     changes.fixed("object_id", "UInt64", &kept, |row| {
         row.record.object_id.to_le_bytes()
@@ -167,7 +167,7 @@ const LINEAGE: [&str; 14] = [
 ];
 
 /// What is in [`LINEAGE`].
-fn lineage(out: &mut Writer, rows: &[&Row<'_>], prefix: &str) {
+fn lineage(out: &mut BlockWriter, rows: &[&Row<'_>], prefix: &str) {
     let name = |name: &str| format!("{prefix}{name}");
     out.fixed(&name("portal_id"), "UInt64", rows, |row| {
         row.record.portal_id.to_le_bytes()
@@ -223,7 +223,7 @@ fn lineage(out: &mut Writer, rows: &[&Row<'_>], prefix: &str) {
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A block under construction.
-struct Writer {
+struct BlockWriter {
     rows: usize,
     columns: usize,
     /// Pieces that are complete.
@@ -232,7 +232,7 @@ struct Writer {
     open: Vec<u8>,
 }
 
-impl Writer {
+impl BlockWriter {
     fn new(rows: usize) -> Self {
         Self {
             rows,
@@ -292,13 +292,13 @@ impl Writer {
         }
     }
 
-    fn finish(mut self) -> Native {
+    fn finish(mut self) -> NativeBlock {
         self.close();
         let mut head = Vec::new();
         write_varint(&mut head, self.columns);
         write_varint(&mut head, self.rows);
         self.parts.insert(0, head.into());
-        Native { parts: self.parts }
+        NativeBlock { parts: self.parts }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::ingest::StoreErrorKind;
 
 /// A failure of the warehouse.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum WarehouseError {
     /// ClickHouse answered with an exception, or did not answer.
     #[error("ClickHouse: {action}")]
     ClickHouse {
@@ -48,7 +48,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl WarehouseError {
     /// What to do about it: the one table of this module.
     pub fn kind(&self) -> StoreErrorKind {
         match self {
@@ -128,12 +128,12 @@ fn code(error: &clickhouse::error::Error) -> Option<u32> {
 /// Says what was being done.
 pub(crate) trait During<T> {
     /// Wraps the client's failure.
-    fn during(self, action: &'static str) -> Result<T, Error>;
+    fn during(self, action: &'static str) -> Result<T, WarehouseError>;
 }
 
 impl<T> During<T> for Result<T, clickhouse::error::Error> {
-    fn during(self, action: &'static str) -> Result<T, Error> {
-        self.map_err(|source| Error::ClickHouse { action, source })
+    fn during(self, action: &'static str) -> Result<T, WarehouseError> {
+        self.map_err(|source| WarehouseError::ClickHouse { action, source })
     }
 }
 
@@ -141,8 +141,8 @@ impl<T> During<T> for Result<T, clickhouse::error::Error> {
 mod tests {
     use super::*;
 
-    fn answered(text: &str) -> Error {
-        Error::ClickHouse {
+    fn answered(text: &str) -> WarehouseError {
+        WarehouseError::ClickHouse {
             action: "test",
             source: clickhouse::error::Error::BadResponse(text.to_owned()),
         }
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_network_failure_is_retried() {
-        let error = Error::ClickHouse {
+        let error = WarehouseError::ClickHouse {
             action: "test",
             source: clickhouse::error::Error::Network("refused".into()),
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    error::{During as _, Error},
+    error::{During as _, WarehouseError},
     layout::Layout,
     names::{CHANGES, literal, qualified, raw_database},
     query::{Head, heads, record, texts},
@@ -46,20 +46,20 @@ pub(crate) struct Export<'a, E> {
 
 /// Why an export ends before its end.
 enum Stop {
-    Failed(Error),
+    Failed(WarehouseError),
     /// Nobody reads any more.
     Closed,
 }
 
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
+impl From<WarehouseError> for Stop {
+    fn from(error: WarehouseError) -> Self {
         Self::Failed(error)
     }
 }
 
 impl<E: Send> Export<'_, E> {
     /// Sends every matching record, in ascending order of ids.
-    pub(crate) async fn run(self, mut filter: RecordQuery) -> Result<(), Error> {
+    pub(crate) async fn run(self, mut filter: RecordQuery) -> Result<(), WarehouseError> {
         filter.limit = STRIDE;
         match self.go(filter).await {
             Err(Stop::Failed(error)) => Err(error),
@@ -162,7 +162,11 @@ impl<E: Send> Export<'_, E> {
 
     /// A record that has changed meanwhile, or whose properties came a moment
     /// later than the rest of it.
-    async fn late(&self, head: &Head, renderer: &mut Renderer<'_>) -> Result<StoredRecord, Error> {
+    async fn late(
+        &self,
+        head: &Head,
+        renderer: &mut Renderer<'_>,
+    ) -> Result<StoredRecord, WarehouseError> {
         let found = texts(
             self.session,
             (&self.changes(), self.object_type),

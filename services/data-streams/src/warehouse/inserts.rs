@@ -11,8 +11,8 @@ use futures::future::{join, try_join};
 use twox_hash::XxHash3_128;
 
 use super::{
-    block::{self, Native},
-    error::Error,
+    block::{self, NativeBlock},
+    error::WarehouseError,
     layout::Layout,
     names::{qualified, quoted},
     session::{Insertion, Session},
@@ -33,23 +33,23 @@ const EMPTY_CELL_BYTES: usize = 4;
 const ENCODING: u32 = 1;
 
 /// Inserts into the wide table of a target and into its `changes`.
-pub(super) struct Tables<'s> {
+pub(super) struct TargetTables<'s> {
     session: &'s Session,
     layout: Arc<Layout>,
-    wide: Table,
+    wide: TableInsert,
     /// It only grows, so that a rebuild adds to it as well.
-    changes: Table,
+    changes: TableInsert,
     /// Tells one layout of the wide table from another.
     columns: u128,
 }
 
-struct Table {
+struct TableInsert {
     name: String,
     /// With the end of its line, behind which the rows begin.
     statement: Bytes,
 }
 
-impl Table {
+impl TableInsert {
     fn new(raw: &str, name: &str, columns: &[String]) -> Self {
         let name = qualified(raw, name);
         let columns: Vec<_> = columns.iter().map(|it| quoted(it)).collect();
@@ -60,8 +60,8 @@ impl Table {
         }
     }
 
-    fn open(&self, session: &Session, token: &str) -> Open {
-        Open {
+    fn open(&self, session: &Session, token: &str) -> OpenInsert {
+        OpenInsert {
             insertion: session.insertion(&self.statement, token),
             inserted: Inserted {
                 table: self.name.clone(),
@@ -74,13 +74,13 @@ impl Table {
 }
 
 /// A table that rows are on their way to.
-struct Open {
+struct OpenInsert {
     insertion: Insertion,
     inserted: Inserted,
 }
 
-impl Open {
-    async fn send(&mut self, block: Native, rows: usize) -> Result<(), Error> {
+impl OpenInsert {
+    async fn send(&mut self, block: NativeBlock, rows: usize) -> Result<(), WarehouseError> {
         self.inserted.rows += rows;
         for part in block.parts {
             self.inserted.bytes += part.len();
@@ -89,7 +89,7 @@ impl Open {
         Ok(())
     }
 
-    async fn end(self) -> Result<Inserted, Error> {
+    async fn end(self) -> Result<Inserted, WarehouseError> {
         let took = self.insertion.end().await?;
         crash::point(crash::Point::AfterInsert);
         Ok(Inserted {
@@ -99,7 +99,7 @@ impl Open {
     }
 }
 
-impl<'s> Tables<'s> {
+impl<'s> TargetTables<'s> {
     pub(super) fn new(
         session: &'s Session,
         raw: &str,
@@ -116,8 +116,8 @@ impl<'s> Tables<'s> {
         }
         Self {
             session,
-            wide: Table::new(raw, names.0, &columns),
-            changes: Table::new(raw, names.1, &block::changes_columns()),
+            wide: TableInsert::new(raw, names.0, &columns),
+            changes: TableInsert::new(raw, names.1, &block::changes_columns()),
             columns: hash.finish_128(),
             layout,
         }
@@ -127,8 +127,8 @@ impl<'s> Tables<'s> {
     async fn send(
         &self,
         rows: Rows<'_>,
-        wide: &mut Open,
-        changes: &mut Open,
+        wide: &mut OpenInsert,
+        changes: &mut OpenInsert,
     ) -> Result<Stored, StoreError> {
         let mut stored = Stored::default();
         let mut before = 0;
@@ -153,7 +153,7 @@ impl<'s> Tables<'s> {
 }
 
 #[async_trait]
-impl Inserts for Tables<'_> {
+impl Inserts for TargetTables<'_> {
     async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
         // Rows of `changes` are the same whatever columns the wide table has.
         let token = format!("{}-{ENCODING}", rows.token());

@@ -85,14 +85,14 @@ pub(crate) struct Column {
     /// Its type.
     pub kind: ColumnType,
     /// What its comment says.
-    pub note: Note,
+    pub note: ColumnNote,
     /// The property's name as the key of a JSON object, colon included.
     pub json_key: Vec<u8>,
 }
 
 impl Column {
     /// A column of that name and type.
-    pub(crate) fn new(name: String, kind: ColumnType, note: Note) -> Self {
+    pub(crate) fn new(name: String, kind: ColumnType, note: ColumnNote) -> Self {
         let mut json_key = serde_json::to_vec(&note.property).unwrap_or_default();
         json_key.push(b':');
         Self {
@@ -106,7 +106,7 @@ impl Column {
 
 /// The comment of a column, as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Note {
+pub(crate) struct ColumnNote {
     /// HubSpot's name of the property.
     pub property: String,
     /// Its name for people.
@@ -120,7 +120,7 @@ pub(crate) struct Note {
     pub gone: bool,
 }
 
-impl Note {
+impl ColumnNote {
     fn of(property: &Property) -> Self {
         Self {
             property: property.name.clone(),
@@ -166,7 +166,7 @@ pub(crate) struct Layout {
 
 /// One part of an `ALTER`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum ColumnChange {
     /// A new column.
     Add(Column),
     /// A new comment on a column.
@@ -186,7 +186,7 @@ impl Layout {
         };
         for (name, kind, comment) in rows {
             let column = ColumnType::from_sql(kind)
-                .zip(serde_json::from_str::<Note>(comment).ok())
+                .zip(serde_json::from_str::<ColumnNote>(comment).ok())
                 .map(|(kind, note)| Column::new(name.to_owned(), kind, note));
             if let Some(column) = column.filter(|_| !name.starts_with('_')) {
                 layout.push(column);
@@ -239,7 +239,7 @@ impl Layout {
 
     /// What has to change for these definitions. Older ones than the table's
     /// change nothing, so that a late reader cannot turn a type back.
-    pub(crate) fn plan(&self, definitions: &Definitions) -> Vec<Change> {
+    pub(crate) fn plan(&self, definitions: &Definitions) -> Vec<ColumnChange> {
         if definitions.fetched_at < self.defined_at {
             return Vec::new();
         }
@@ -255,11 +255,11 @@ impl Layout {
                 continue;
             }
             let kind = ColumnType::of(property);
-            let note = Note::of(property);
+            let note = ColumnNote::of(property);
             match self.current(&property.name) {
                 Some((_, column)) if column.kind == kind => {
                     if column.note != note {
-                        changes.push(Change::Comment(Column {
+                        changes.push(ColumnChange::Comment(Column {
                             note,
                             ..column.clone()
                         }));
@@ -269,7 +269,7 @@ impl Layout {
                 Some(_) | None => {
                     let name = free_name(&property.name, &taken);
                     taken.insert(name.clone());
-                    changes.push(Change::Add(Column::new(name, kind, note)));
+                    changes.push(ColumnChange::Add(Column::new(name, kind, note)));
                 }
             }
         }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::{
-    error::Error,
+    error::WarehouseError,
     names::{META, qualified, quoted, raw_database_of},
     session::Session,
 };
@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_mins(30);
 
 /// Merges what is worth it. A table that cannot be merged does not hold up the
 /// others.
-pub(super) async fn merge(session: &Session) -> Result<(), Error> {
+pub(super) async fn merge(session: &Session) -> Result<(), WarehouseError> {
     let tables = session
         .client()
         .query_raw(&at_rest())

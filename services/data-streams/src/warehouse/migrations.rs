@@ -4,7 +4,7 @@
 //! It must not know the tables of destinations, which follow the definitions.
 
 use super::{
-    error::Error,
+    error::WarehouseError,
     names::{META, literal, quoted},
     session::Session,
 };
@@ -24,7 +24,7 @@ const MIGRATIONS: [(u32, &str); 2] = [
 
 /// Applies what is missing. Two processes may do it at once: each statement
 /// can be repeated.
-pub(crate) async fn apply(session: &Session) -> Result<(), Error> {
+pub(crate) async fn apply(session: &Session) -> Result<(), WarehouseError> {
     let meta = quoted(META);
     for statement in [
         format!("CREATE DATABASE IF NOT EXISTS {meta}"),
@@ -51,7 +51,7 @@ pub(crate) async fn apply(session: &Session) -> Result<(), Error> {
         let digest = digest(text);
         match applied.iter().find(|(number, _)| *number == version) {
             Some((_, known)) if *known == digest => continue,
-            Some(_) => return Err(Error::Migration { version }),
+            Some(_) => return Err(WarehouseError::Migration { version }),
             None => {}
         }
         for statement in statements(text) {

@@ -2,7 +2,7 @@
 //!
 //! It must not know any statement.
 
-use super::error::Error;
+use super::error::WarehouseError;
 
 /// Database of our own bookkeeping. No destination can have this name, as
 /// theirs begin with a letter.
@@ -28,7 +28,7 @@ pub(crate) fn raw_database_of(expression: &str) -> String {
 const RAW_SUFFIX: &str = "_raw";
 
 /// Refuses what cannot be a database or a table: names reach us over Kafka.
-pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, Error> {
+pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, WarehouseError> {
     let starts_with_letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
     // Object types of custom objects look like `2-123456` or `p123_pets`.
     let starts_well = starts_with_letter
@@ -41,7 +41,7 @@ pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, 
     if starts_well && fits && !reserved {
         Ok(name)
     } else {
-        Err(Error::Name {
+        Err(WarehouseError::Name {
             name: name.to_owned(),
             what,
         })

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, thread, time::Duration};
 
 use super::{
-    error::Error,
+    error::WarehouseError,
     layout::Layout,
     names::{CHANGES, literal, qualified, raw_database},
     render::Renderer,
@@ -42,7 +42,7 @@ pub(crate) async fn page(
     place: (&str, &str),
     (layout, spacing): (&Layout, &Spacing),
     filter: &RecordQuery,
-) -> Result<RecordPage, Error> {
+) -> Result<RecordPage, WarehouseError> {
     let (destination, object_type) = place;
     let raw = raw_database(destination);
     let mut heads = heads(session, &qualified(&raw, object_type), filter, spacing).await?;
@@ -81,7 +81,7 @@ pub(crate) async fn heads(
     table: &str,
     filter: &RecordQuery,
     spacing: &Spacing,
-) -> Result<Vec<Head>, Error> {
+) -> Result<Vec<Head>, WarehouseError> {
     let nearly_all = filter.matches_nearly_all();
     let mut found: Vec<Head> = Vec::new();
     let mut after = filter.after;
@@ -177,7 +177,7 @@ pub(crate) async fn texts(
     (table, object_type): (&str, &str),
     heads: &[Head],
     few: bool,
-) -> Result<HashMap<u64, String>, Error> {
+) -> Result<HashMap<u64, String>, WarehouseError> {
     let mut found = HashMap::with_capacity(heads.len());
     let mut missing = heads.to_vec();
     for attempt in 0..ATTEMPTS {

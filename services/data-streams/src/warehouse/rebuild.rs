@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    error::Error,
+    error::WarehouseError,
     names::{META, REBUILD_SUFFIX, qualified, quoted, raw_database},
     session::Session,
     tables, views,
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Drops the shadows of an earlier rebuild.
-pub(crate) async fn begin(session: &Session) -> Result<(), Error> {
+pub(crate) async fn begin(session: &Session) -> Result<(), WarehouseError> {
     for destination in tables::destinations(session).await? {
         for table in tables::wide_tables(session, &destination).await? {
             if table.ends_with(REBUILD_SUFFIX) {
@@ -33,7 +33,7 @@ pub(crate) async fn begin(session: &Session) -> Result<(), Error> {
 }
 
 /// Notes that exchanges have begun, or that nothing is missing after them.
-pub(crate) async fn note(session: &Session, is_open: bool) -> Result<(), Error> {
+pub(crate) async fn note(session: &Session, is_open: bool) -> Result<(), WarehouseError> {
     let statement = format!(
         "INSERT INTO {}.exchanges (is_open) VALUES ({is_open})",
         quoted(META)
@@ -44,7 +44,7 @@ pub(crate) async fn note(session: &Session, is_open: bool) -> Result<(), Error> 
 }
 
 /// Whether exchanges have begun and were not followed by the note of their end.
-pub(crate) async fn is_unfinished(session: &Session) -> Result<bool, Error> {
+pub(crate) async fn is_unfinished(session: &Session) -> Result<bool, WarehouseError> {
     let statement = format!(
         "SELECT is_open FROM {}.exchanges ORDER BY at DESC LIMIT 1",
         quoted(META)
@@ -56,7 +56,7 @@ pub(crate) async fn is_unfinished(session: &Session) -> Result<bool, Error> {
 
 /// Puts every shadow in the place of its live table, each at once. Goes on
 /// where ClickHouse does not answer, or its answer is lost, for a while.
-pub(crate) async fn finish(session: &Session) -> Result<(), Error> {
+pub(crate) async fn finish(session: &Session) -> Result<(), WarehouseError> {
     let began = Instant::now();
     // A shadow keeps its id under its new name: that tells what was exchanged.
     let mut filled = None;
@@ -75,7 +75,10 @@ pub(crate) async fn finish(session: &Session) -> Result<(), Error> {
 /// By destination and name of the live table, the id of what was filled.
 type Filled = HashMap<(String, String), String>;
 
-async fn exchange_all(session: &Session, filled: &mut Option<Filled>) -> Result<(), Error> {
+async fn exchange_all(
+    session: &Session,
+    filled: &mut Option<Filled>,
+) -> Result<(), WarehouseError> {
     let filled = match filled {
         Some(filled) => filled,
         None => filled.insert(shadows(session).await?),
@@ -103,7 +106,7 @@ async fn exchange_all(session: &Session, filled: &mut Option<Filled>) -> Result<
 }
 
 /// All shadows there are.
-async fn shadows(session: &Session) -> Result<Filled, Error> {
+async fn shadows(session: &Session) -> Result<Filled, WarehouseError> {
     let mut filled = Filled::new();
     for destination in tables::destinations(session).await? {
         for table in tables::wide_tables(session, &destination).await? {
@@ -124,7 +127,7 @@ async fn exchange(
     destination: &str,
     live: &str,
     filled: &str,
-) -> Result<(), Error> {
+) -> Result<(), WarehouseError> {
     let raw = raw_database(destination);
     let shadow = format!("{live}{REBUILD_SUFFIX}");
     if table_id(session, destination, live).await?.as_deref() != Some(filled) {
@@ -146,7 +149,7 @@ async fn rename(
     destination: &str,
     shadow: &str,
     live: &str,
-) -> Result<(), Error> {
+) -> Result<(), WarehouseError> {
     let raw = raw_database(destination);
     let statement = format!(
         "RENAME TABLE {} TO {}",
@@ -161,7 +164,7 @@ async fn table_id(
     session: &Session,
     destination: &str,
     table: &str,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<String>, WarehouseError> {
     let id = session
         .client()
         .query("SELECT toString(uuid) FROM system.tables WHERE database = ? AND name = ?")
@@ -171,7 +174,11 @@ async fn table_id(
     session.within("read a table's id", id).await
 }
 
-async fn make_views(session: &Session, destination: &str, table: &str) -> Result<(), Error> {
+async fn make_views(
+    session: &Session,
+    destination: &str,
+    table: &str,
+) -> Result<(), WarehouseError> {
     let raw = raw_database(destination);
     let layout = tables::layout(session, &raw, table)
         .await?
@@ -182,7 +189,11 @@ async fn make_views(session: &Session, destination: &str, table: &str) -> Result
     Ok(())
 }
 
-async fn drop_table(session: &Session, destination: &str, table: &str) -> Result<(), Error> {
+async fn drop_table(
+    session: &Session,
+    destination: &str,
+    table: &str,
+) -> Result<(), WarehouseError> {
     let statement = format!(
         "DROP TABLE IF EXISTS {} SYNC",
         qualified(&raw_database(destination), table)

@@ -216,15 +216,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::warehouse::layout::Note;
+    use crate::warehouse::layout::ColumnNote;
 
     fn layout(columns: &[(&str, ColumnType)]) -> Layout {
         let rows: Vec<_> = columns
             .iter()
             .map(|(name, kind)| {
-                let note = Note {
+                let note = ColumnNote {
                     property: (*name).to_owned(),
-                    ..Note::default()
+                    ..ColumnNote::default()
                 };
                 (*name, kind.sql(), note.json())
             })

@@ -14,7 +14,7 @@ use hyper_util::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
-use super::error::{During as _, Error};
+use super::error::{During as _, WarehouseError};
 
 /// Time for one statement. An `ALTER` of a wide table waits for merges.
 const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
@@ -25,7 +25,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Where the warehouse is and who we are.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct WarehouseSettings {
     /// `http://host:port` of the HTTP interface.
     pub url: String,
     /// A user who may create databases, tables and views.
@@ -50,7 +50,7 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &WarehouseSettings) -> Self {
         let mut connector = HttpConnector::new();
         // Without it a small insert waits 40 ms for a delayed acknowledgement.
         connector.set_nodelay(true);
@@ -98,7 +98,11 @@ impl Session {
     }
 
     /// Runs a statement without rows. Question marks in it are themselves.
-    pub(crate) async fn execute(&self, action: &'static str, statement: &str) -> Result<(), Error> {
+    pub(crate) async fn execute(
+        &self,
+        action: &'static str,
+        statement: &str,
+    ) -> Result<(), WarehouseError> {
         self.execute_within(action, statement, STATEMENT_LIMIT)
             .await
     }
@@ -109,7 +113,7 @@ impl Session {
         action: &'static str,
         statement: &str,
         limit: Duration,
-    ) -> Result<(), Error> {
+    ) -> Result<(), WarehouseError> {
         let request = self.client.query_raw(statement).execute();
         bounded(action, Instant::now(), limit, request).await
     }
@@ -119,7 +123,7 @@ impl Session {
         &self,
         action: &'static str,
         request: impl Future<Output = Result<T, clickhouse::error::Error>>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, WarehouseError> {
         bounded(action, Instant::now(), STATEMENT_LIMIT, request).await
     }
 
@@ -161,7 +165,7 @@ pub(crate) struct Insertion {
 
 impl Insertion {
     /// Sends bytes of a block, compressed where that is asked for.
-    pub(crate) async fn send(&mut self, part: Bytes) -> Result<(), Error> {
+    pub(crate) async fn send(&mut self, part: Bytes) -> Result<(), WarehouseError> {
         for part in self.statement.take().into_iter().chain([part]) {
             let sent = self.insert.send(part);
             bounded(INSERT, self.began, STATEMENT_LIMIT, sent).await?;
@@ -170,7 +174,7 @@ impl Insertion {
     }
 
     /// Waits for the answer, and tells the time that all of it took.
-    pub(crate) async fn end(self) -> Result<Duration, Error> {
+    pub(crate) async fn end(self) -> Result<Duration, WarehouseError> {
         bounded(INSERT, self.began, STATEMENT_LIMIT, self.insert.end()).await?;
         Ok(self.began.elapsed())
     }
@@ -182,10 +186,10 @@ async fn bounded<T>(
     began: Instant,
     limit: Duration,
     request: impl Future<Output = Result<T, clickhouse::error::Error>>,
-) -> Result<T, Error> {
+) -> Result<T, WarehouseError> {
     match tokio::time::timeout_at(began + limit, request).await {
         Ok(outcome) => outcome.during(action),
-        Err(_) => Err(Error::TimedOut {
+        Err(_) => Err(WarehouseError::TimedOut {
             action,
             seconds: limit.as_secs(),
         }),

@@ -4,7 +4,7 @@
 
 use schemas::FullPass;
 
-use super::{error::Error, session::Session};
+use super::{error::WarehouseError, session::Session};
 
 /// Marks what the pass did not see; returns how many rows. A row's new version
 /// has its last-modified time and the pass's sequence, so a later read of the
@@ -13,7 +13,7 @@ pub(crate) async fn mark_deleted(
     session: &Session,
     table: &str,
     pass: &FullPass,
-) -> Result<u64, Error> {
+) -> Result<u64, WarehouseError> {
     let unseen = format!(
         "FROM {table} AS t FINAL WHERE NOT t._deleted AND t._portal_id = {} \
          AND t._fetch_sequence < {}",

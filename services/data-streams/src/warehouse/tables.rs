@@ -7,8 +7,8 @@ use std::sync::Arc;
 use schemas::Definitions;
 
 use super::{
-    error::Error,
-    layout::{Change, Layout},
+    error::WarehouseError,
+    layout::{ColumnChange, Layout},
     names::{
         CHANGES, DESTINATION, META, OBJECT_TYPE, REBUILD_SUFFIX, checked, literal, qualified,
         quoted, raw_database,
@@ -40,7 +40,7 @@ pub(crate) async fn apply(
     session: &Session,
     target: &Target,
     definitions: Option<&Definitions>,
-) -> Result<Arc<Layout>, Error> {
+) -> Result<Arc<Layout>, WarehouseError> {
     checked(OBJECT_TYPE, &target.object_type)?;
     checked(DESTINATION, &target.destination)?;
     let raw = raw_database(&target.destination);
@@ -72,7 +72,7 @@ async fn settle(
     raw: &str,
     table: &str,
     definitions: Option<&Definitions>,
-) -> Result<Layout, Error> {
+) -> Result<Layout, WarehouseError> {
     let mut layout = layout(session, raw, table).await?.unwrap_or_default();
     let Some(definitions) = definitions else {
         return Ok(layout);
@@ -96,17 +96,17 @@ async fn settle(
 }
 
 /// One `ALTER` for all changes.
-fn alter(raw: &str, table: &str, changes: &[Change], definitions: &Definitions) -> String {
+fn alter(raw: &str, table: &str, changes: &[ColumnChange], definitions: &Definitions) -> String {
     let mut parts: Vec<String> = changes
         .iter()
         .map(|change| match change {
-            Change::Add(column) => format!(
+            ColumnChange::Add(column) => format!(
                 "ADD COLUMN IF NOT EXISTS {} {} COMMENT {}",
                 quoted(&column.name),
                 column.kind.sql(),
                 literal(&column.note.json())
             ),
-            Change::Comment(column) => format!(
+            ColumnChange::Comment(column) => format!(
                 "COMMENT COLUMN IF EXISTS {} {}",
                 quoted(&column.name),
                 literal(&column.note.json())
@@ -125,7 +125,7 @@ pub(crate) async fn layout(
     session: &Session,
     raw: &str,
     table: &str,
-) -> Result<Option<Layout>, Error> {
+) -> Result<Option<Layout>, WarehouseError> {
     const ACTION: &str = "read the columns of a table";
     let comment = session
         .client()
@@ -153,7 +153,7 @@ pub(crate) async fn layout(
 }
 
 /// Notes whose destination it is. The oldest claim counts.
-async fn claim(session: &Session, target: &Target) -> Result<(), Error> {
+async fn claim(session: &Session, target: &Target) -> Result<(), WarehouseError> {
     let meta = quoted(META);
     if let Some(owner) = owner(session, &target.destination).await? {
         return owned(target, owner);
@@ -170,18 +170,18 @@ async fn claim(session: &Session, target: &Target) -> Result<(), Error> {
     }
 }
 
-fn owned(target: &Target, owner: String) -> Result<(), Error> {
+fn owned(target: &Target, owner: String) -> Result<(), WarehouseError> {
     if owner == target.connection {
         Ok(())
     } else {
-        Err(Error::Taken {
+        Err(WarehouseError::Taken {
             database: target.destination.clone(),
             owner,
         })
     }
 }
 
-async fn owner(session: &Session, destination: &str) -> Result<Option<String>, Error> {
+async fn owner(session: &Session, destination: &str) -> Result<Option<String>, WarehouseError> {
     let query = session
         .client()
         .query(
@@ -194,7 +194,7 @@ async fn owner(session: &Session, destination: &str) -> Result<Option<String>, E
 }
 
 /// Every destination ever used.
-pub(crate) async fn destinations(session: &Session) -> Result<Vec<String>, Error> {
+pub(crate) async fn destinations(session: &Session) -> Result<Vec<String>, WarehouseError> {
     let query = session
         .client()
         .query(
@@ -209,7 +209,7 @@ pub(crate) async fn destinations(session: &Session) -> Result<Vec<String>, Error
 pub(crate) async fn wide_tables(
     session: &Session,
     destination: &str,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<String>, WarehouseError> {
     let query = session
         .client()
         .query(

@@ -80,8 +80,8 @@ impl PropertyColumns {
             kept: KeptAsText::default(),
         };
         let mut finder = Finder::new(layout);
-        let mut json = Object::default();
-        let mut extra = Object::default();
+        let mut json = JsonObject::default();
+        let mut extra = JsonObject::default();
         let mut unknown = HashSet::new();
         for (at, row) in rows.iter().enumerate() {
             if at == SAMPLE_ROWS {
@@ -149,7 +149,7 @@ pub(super) struct Extra {
 }
 
 impl Extra {
-    fn take(&mut self, row: usize, extra: &mut Object) {
+    fn take(&mut self, row: usize, extra: &mut JsonObject) {
         if !extra.is_empty() {
             self.fill(row);
             write_bytes(&mut self.texts, extra.close());
@@ -228,11 +228,11 @@ impl KeptAsText {
 
 /// A flat JSON object of texts.
 #[derive(Default)]
-struct Object {
+struct JsonObject {
     text: Vec<u8>,
 }
 
-impl Object {
+impl JsonObject {
     fn clear(&mut self) {
         self.text.clear();
     }

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 use schemas::{Property, PropertyMap, PropertyMapBuilder, unframe};
 
 use super::*;
-use crate::warehouse::layout::{ColumnType, Note};
+use crate::warehouse::layout::{ColumnNote, ColumnType};
 
 /// A column read back: its name, its type, and each row's value as text.
 type Read = (String, String, Vec<Option<String>>);
 
-struct Reader<'a>(&'a [u8]);
+struct BlockReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> BlockReader<'a> {
     fn take(&mut self, count: usize) -> &'a [u8] {
         let (head, rest) = self.0.split_at(count);
         self.0 = rest;
@@ -92,9 +92,9 @@ fn layout(properties: &[(&str, &str)]) -> Layout {
                 kind: (*kind).to_owned(),
                 ..Property::default()
             };
-            let note = Note {
+            let note = ColumnNote {
                 property: (*name).to_owned(),
-                ..Note::default()
+                ..ColumnNote::default()
             };
             (*name, ColumnType::of(&property).sql(), note.json())
         })
@@ -180,7 +180,7 @@ fn values_have_their_types_and_lost_texts_are_kept() {
         message(7, &[]),
     ];
     let blocks = encoded(&layout, &messages);
-    let wide = Reader::block(&blocks.wide.parts.concat());
+    let wide = BlockReader::block(&blocks.wide.parts.concat());
     assert_eq!(cell(&wide, "amount", 0).as_deref(), Some("1.5"));
     assert_eq!(cell(&wide, "day", 0).as_deref(), Some("2"));
     assert_eq!(cell(&wide, "name", 0).as_deref(), Some("é\n\""));
@@ -196,7 +196,7 @@ fn values_have_their_types_and_lost_texts_are_kept() {
         cell(&wide, "_version", 0),
         Some(schemas::version(2_000, 7).to_string())
     );
-    let changes = Reader::block(&blocks.changes.parts.concat());
+    let changes = BlockReader::block(&blocks.changes.parts.concat());
     assert_eq!(
         cell(&changes, "properties", 1).as_deref(),
         Some(r#"{"name":"x","amount":"1;2","new":"a\"b","ok":"Yes"}"#)
@@ -209,8 +209,8 @@ fn a_block_has_the_columns_that_its_statement_names() {
     let layout = layout(&[("a", "string"), ("b", "number")]);
     let messages = [merged(1, Some(2), &[("a", "x"), ("b", "1"), ("c", "y")])];
     let blocks = encoded(&layout, &messages);
-    let names = |block: Native| -> std::collections::BTreeSet<String> {
-        let read = Reader::block(&block.parts.concat());
+    let names = |block: NativeBlock| -> std::collections::BTreeSet<String> {
+        let read = BlockReader::block(&block.parts.concat());
         read.into_iter().map(|(name, ..)| name).collect()
     };
     assert_eq!(
@@ -229,7 +229,7 @@ fn a_row_that_no_column_can_take_is_refused_and_the_others_are_kept() {
     let blocks = encoded(&Layout::default(), &messages);
     assert_eq!(blocks.refused, [(1, "object_id is negative")]);
     assert_eq!(blocks.rows, 2);
-    let wide = Reader::block(&blocks.wide.parts.concat());
+    let wide = BlockReader::block(&blocks.wide.parts.concat());
     assert_eq!(cell(&wide, "_object_id", 1).as_deref(), Some("2"));
 }
 
@@ -240,7 +240,7 @@ fn a_name_twice_in_a_record_does_not_shift_the_rows() {
         message(1, &[("a", "x"), ("a", "y"), ("b", "v"), ("b", "w")]),
         message(2, &[("a", "z")]),
     ];
-    let wide = Reader::block(&encoded(&layout, &messages).wide.parts.concat());
+    let wide = BlockReader::block(&encoded(&layout, &messages).wide.parts.concat());
     assert_eq!(cell(&wide, "a", 0).as_deref(), Some("x"));
     assert_eq!(cell(&wide, "a", 1).as_deref(), Some("z"));
     assert_eq!(cell(&wide, "_extra", 0).as_deref(), Some(r#"{"b":"v"}"#));
@@ -257,8 +257,8 @@ proptest! {
             message(i64::try_from(id).unwrap(), &row)
         }).collect();
         let blocks = encoded(&layout, &messages);
-        let wide = Reader::block(&blocks.wide.parts.concat());
-        let changes = Reader::block(&blocks.changes.parts.concat());
+        let wide = BlockReader::block(&blocks.wide.parts.concat());
+        let changes = BlockReader::block(&blocks.changes.parts.concat());
         for (at, row) in rows.iter().enumerate() {
             let extra: std::collections::BTreeMap<String, String> =
                 serde_json::from_str(&cell(&wide, "_extra", at).unwrap_or_else(|| "{}".to_owned())).unwrap();

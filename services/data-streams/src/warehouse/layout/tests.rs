@@ -27,8 +27,8 @@ fn applied(layout: &Layout, definitions: &Definitions) -> Layout {
     let mut columns = layout.columns.clone();
     for change in layout.plan(definitions) {
         match change {
-            Change::Add(column) => columns.push(column),
-            Change::Comment(column) => {
+            ColumnChange::Add(column) => columns.push(column),
+            ColumnChange::Comment(column) => {
                 columns
                     .iter_mut()
                     .find(|c| c.name == column.name)

@@ -3,15 +3,15 @@
 use schemas::{Definitions, Property};
 
 use super::*;
-use crate::warehouse::layout::{Change, Note};
+use crate::warehouse::layout::{ColumnChange, ColumnNote};
 
 fn layout(columns: &[(&str, &str, &str)]) -> Layout {
     let rows: Vec<_> = columns
         .iter()
         .map(|(name, kind, property)| {
-            let note = Note {
+            let note = ColumnNote {
                 property: (*property).to_owned(),
-                ..Note::default()
+                ..ColumnNote::default()
             };
             (*name, *kind, note.json())
         })
@@ -59,7 +59,7 @@ fn any_name_and_any_description_can_be_a_column() {
         }],
     };
     let plan = Layout::default().plan(&definitions);
-    let [Change::Add(column)] = plan.as_slice() else {
+    let [ColumnChange::Add(column)] = plan.as_slice() else {
         panic!("one column")
     };
     let note = column.note.json();
