@@ -7,13 +7,11 @@
 
 mod block;
 mod error;
-mod export;
 mod finder;
 mod inserts;
-mod query;
+mod reader;
 mod render;
 mod session;
-mod spacing;
 
 mod layout;
 mod merges;
@@ -39,12 +37,11 @@ use tokio::sync::{Semaphore, mpsc};
 pub use self::block::Encoder;
 pub use self::{error::WarehouseError, session::WarehouseSettings};
 use self::{
-    export::Export,
     inserts::TargetTables,
     layout::Layout,
     names::{CHANGES, DESTINATION, META, OBJECT_TYPE, checked, qualified, quoted, raw_database},
+    reader::{RecordReader, Spacing, export::Export},
     session::Session,
-    spacing::Spacing,
 };
 use crate::ingest::{Inserts, Place, Store, StoreError, StoreErrorKind, Target};
 use crate::records::{RecordPage, RecordQuery, StoredRecord};
@@ -81,7 +78,7 @@ impl Warehouse {
         Self {
             session: Session::new(settings),
             layouts: Mutex::default(),
-            page_permits: Semaphore::new(query::pages_at_once()),
+            page_permits: Semaphore::new(reader::pages_at_once()),
             spacings: Mutex::default(),
         }
     }
@@ -105,17 +102,15 @@ impl Warehouse {
     /// [`PAGE_WAIT_LIMIT`] for other pages, or when the destination cannot be a
     /// database.
     pub async fn records(&self, query: &RecordQuery) -> Result<RecordPage, WarehouseError> {
-        let Some(layout) = self.recent_layout(query).await? else {
+        let Some(reader) = self.reader(query).await? else {
             return Ok(RecordPage::default());
         };
-        let place = (query.destination.as_str(), query.object_type.as_str());
-        let spacing = self.spacing(place);
         let permit = tokio::time::timeout(PAGE_WAIT_LIMIT, self.page_permits.acquire()).await;
         let _permit = permit.map_err(|_elapsed| WarehouseError::TimedOut {
             action: "wait for other pages",
             seconds: PAGE_WAIT_LIMIT.as_secs(),
         })?;
-        query::page(&self.session, place, (&layout, &spacing), query).await
+        reader.page(query).await
     }
 
     /// Sends all matching records by ascending id, until the end or until the
@@ -130,18 +125,10 @@ impl Warehouse {
         query: &RecordQuery,
         out: &mpsc::Sender<Result<Vec<StoredRecord>, E>>,
     ) -> Result<(), WarehouseError> {
-        let Some(layout) = self.recent_layout(query).await? else {
-            return Ok(());
-        };
-        let export = Export {
-            session: &self.session,
-            destination: &query.destination,
-            object_type: &query.object_type,
-            layout,
-            spacing: self.spacing((&query.destination, &query.object_type)),
-            out,
-        };
-        export.run(query.clone()).await
+        match self.reader(query).await? {
+            Some(reader) => Export::new(reader, out).run(query.clone()).await,
+            None => Ok(()),
+        }
     }
 
     /// Merges the parts of tables that nothing fills any more, so that reads need
@@ -150,32 +137,49 @@ impl Warehouse {
         merges::merge(&self.session).await
     }
 
-    fn spacing(&self, (destination, object_type): (&str, &str)) -> Arc<Spacing> {
+    /// A reader of the queried table; `None` for an object type that is not
+    /// stored.
+    async fn reader<'a>(
+        &'a self,
+        query: &'a RecordQuery,
+    ) -> Result<Option<RecordReader<'a>>, WarehouseError> {
+        checked(DESTINATION, &query.destination)?;
+        if checked(OBJECT_TYPE, &query.object_type).is_err() {
+            return Ok(None);
+        }
+        let Some(layout) = self.recent_layout(query).await? else {
+            return Ok(None);
+        };
+        let spacing = self.spacing(query);
+        Ok(Some(RecordReader::new(
+            &self.session,
+            query,
+            layout,
+            spacing,
+        )))
+    }
+
+    fn spacing(&self, query: &RecordQuery) -> Arc<Spacing> {
         let mut spacings = self.spacings.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (destination.to_owned(), object_type.to_owned());
+        let key = (query.destination.clone(), query.object_type.clone());
         Arc::clone(spacings.entry(key).or_default())
     }
 
-    /// Columns of the queried table; `None` for an object type that is not stored.
     async fn recent_layout(
         &self,
         query: &RecordQuery,
     ) -> Result<Option<Arc<Layout>>, WarehouseError> {
-        checked(DESTINATION, &query.destination)?;
-        let object_type = query.object_type.as_str();
-        if checked(OBJECT_TYPE, object_type).is_err() {
-            return Ok(None);
-        }
         let raw = raw_database(&query.destination);
-        if let Some(known) = self.known(&raw, object_type)
+        let table = query.object_type.as_str();
+        if let Some(known) = self.known(&raw, table)
             && known.read_at.elapsed() < LAYOUT_AGE
         {
             return Ok(Some(known.layout));
         }
-        let Some(layout) = tables::layout(&self.session, &raw, object_type).await? else {
+        let Some(layout) = tables::layout(&self.session, &raw, table).await? else {
             return Ok(None);
         };
-        Ok(Some(self.learn(&raw, object_type, Arc::new(layout))))
+        Ok(Some(self.learn(&raw, table, Arc::new(layout))))
     }
 
     fn known(&self, raw: &str, table: &str) -> Option<KnownLayout> {
