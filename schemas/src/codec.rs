@@ -114,20 +114,28 @@ pub fn encode<T: Serialize>(
 /// type does not know are passed over, fields that the writer did not know
 /// take their default.
 pub fn decode<T: DeserializeOwned>(writer_schema: &str, datum: &[u8]) -> Result<T, DecodeError> {
-    let schema: serde_avro_fast::Schema =
-        writer_schema.parse().map_err(|error| DecodeError::Schema {
-            reason: format!("{error}"),
-        })?;
-    let mut rest = datum;
-    let value = serde_avro_fast::from_datum_reader(&mut rest, &schema).map_err(|error| {
-        DecodeError::Datum {
-            reason: error.to_string(),
-        }
+    let schema = Schema::parse_str(writer_schema).map_err(|error| DecodeError::Schema {
+        reason: error.to_string(),
     })?;
+    let mut rest = datum;
+    // By way of a value: the library's direct way cannot skip a field of an enum.
+    let value = reader(&schema)
+        .and_then(|reader| reader.read_value(&mut rest))
+        .and_then(|value| apache_avro::from_value(&value))
+        .map_err(|error| DecodeError::Datum {
+            reason: error.to_string(),
+        })?;
     match rest.len() {
         0 => Ok(value),
         count => Err(DecodeError::TrailingBytes { count }),
     }
+}
+
+/// The library's reader of what was written with this schema.
+pub(crate) fn reader(
+    writer_schema: &Schema,
+) -> Result<apache_avro::reader::datum::GenericDatumReader<'_>, apache_avro::Error> {
+    apache_avro::reader::datum::GenericDatumReader::builder(writer_schema).build()
 }
 
 /// Appends an Avro `long`: zigzag, then base 128.

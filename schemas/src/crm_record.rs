@@ -174,7 +174,7 @@ impl<'a> CrmRecord<'a, Properties<'a>> {
 #[derive(Debug)]
 pub struct Decoder {
     /// `None` where the writer's schema is the current one.
-    foreign: Option<serde_avro_fast::Schema>,
+    foreign: Option<apache_avro::Schema>,
 }
 
 impl Decoder {
@@ -188,11 +188,8 @@ impl Decoder {
         if writer.canonical_form() == current.canonical_form() {
             return Ok(Self { foreign: None });
         }
-        let foreign = writer_schema
-            .parse()
-            .map_err(|error| invalid(format!("{error}")))?;
         Ok(Self {
-            foreign: Some(foreign),
+            foreign: Some(writer),
         })
     }
 
@@ -207,29 +204,32 @@ impl Decoder {
         let Some(schema) = &self.foreign else {
             return Ok(None);
         };
-        let record: Foreign<'_> =
-            serde_avro_fast::from_datum_slice(datum, schema).map_err(|error| {
-                DecodeError::Datum {
-                    reason: error.to_string(),
-                }
+        let mut rest = datum;
+        let record: Foreign = crate::codec::reader(schema)
+            .and_then(|reader| reader.read_deser(&mut rest))
+            .map_err(|error| DecodeError::Datum {
+                reason: error.to_string(),
             })?;
+        if !rest.is_empty() {
+            return Err(DecodeError::TrailingBytes { count: rest.len() });
+        }
         let mut properties = crate::PropertyMapBuilder::default();
         for (name, value) in &record.properties {
-            properties.push(name, value.unwrap_or_default());
+            properties.push(name, value.as_deref().unwrap_or_default());
         }
         let properties = properties.finish();
         let message = CrmRecord {
             portal_id: record.portal_id,
-            object_type: record.object_type,
+            object_type: &record.object_type,
             object_id: record.object_id,
             created_at: record.created_at,
             updated_at: record.updated_at,
             archived: record.archived,
             deleted: record.deleted,
             properties: &properties,
-            connection: record.connection,
-            run_id: record.run_id,
-            reason: record.reason,
+            connection: &record.connection,
+            run_id: &record.run_id,
+            reason: &record.reason,
             fetched_at: record.fetched_at,
             fetch_sequence: record.fetch_sequence,
             merged_into: record.merged_into,
@@ -247,21 +247,21 @@ impl Decoder {
 
 /// A record of an older or newer schema, read field by field name.
 #[derive(Deserialize)]
-struct Foreign<'a> {
+#[serde(rename = "CrmRecord")]
+struct Foreign {
     portal_id: i64,
-    object_type: &'a str,
+    object_type: String,
     object_id: i64,
     created_at: Millis,
     updated_at: Millis,
     archived: bool,
     #[serde(default)]
     deleted: bool,
-    #[serde(borrow)]
-    properties: std::collections::BTreeMap<&'a str, Option<&'a str>>,
-    connection: &'a str,
-    run_id: &'a str,
+    properties: std::collections::BTreeMap<String, Option<String>>,
+    connection: String,
+    run_id: String,
     #[serde(default)]
-    reason: &'a str,
+    reason: String,
     fetched_at: Millis,
     #[serde(default)]
     fetch_sequence: i64,
