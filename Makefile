@@ -17,8 +17,10 @@ else
 $(error STACK is auto, compose or native)
 endif
 
-# Named places at which a fault test lets a service die.
+# Named points at which a fault test kills a service.
 INJECTION := --features worker/fault-injection,data-streams/fault-injection
+TEST_THREADS := $(or $(RUST_TEST_THREADS),6)
+DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 
 .PHONY: help
 help: ## Shows this list
@@ -45,30 +47,47 @@ logs: ## Follows all logs
 	@$(RUN) logs
 
 .PHONY: test
-test: ## Every test, over real servers on free ports; each benchmark once, on little
+test: ## Every test, over real servers on free ports (ONLY=name: those with that in their name)
 	@$(NATIVE) install
+ifdef ONLY
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) --bins --tests -- $(ONLY)
+else
 	@$(NATIVE) python -c ''
 	@$(NATIVE) install-sdk
 	@# With the tests, whose libraries have further features: alone, the binaries
 	@# would be built from libraries of their own.
 	cargo build --workspace --bins --tests $(INJECTION)
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --workspace $(INJECTION)
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION)
 	@# Each benchmark once, on little: that it works, not how fast.
-	$${CARGO_TARGET_DIR:-target}/debug/bench --size tiny --runs 1
+	$(DEBUG)/bench --size tiny --runs 1
+endif
+
+.PHONY: test-fast
+test-fast: ## Unit and property tests: needs no server
+	cargo test --workspace $(INJECTION) --lib --bins
+
+.PHONY: snapshots
+snapshots: ## Writes what tests compare with and the code generates: the OpenAPI file
+	UPDATE_SNAPSHOTS=1 cargo test --quiet -p data-streams --lib specification
 
 .PHONY: torture
 torture: ## Faults of all kinds at random, then the checks: SEED=1 KILLS=40 MINUTES=8
 	@$(NATIVE) install
 	cargo build --workspace --bins --tests $(INJECTION)
-	$${CARGO_TARGET_DIR:-target}/debug/torture
+	$(DEBUG)/torture
 
 .PHONY: check
 check: ## Format, lints, docs, dependency policy, layering
 	cargo fmt --all --check
+	@infra/check.sh
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
-	cargo test --quiet -p schemas compatibility
-	@infra/check.sh
+
+.PHONY: check-fast
+check-fast: ## What an editor or a pre-commit hook runs: format, layering, links, types
+	cargo fmt --all --check
+	@infra/check.sh fast
+	cargo check --quiet --workspace --all-targets
 
 .PHONY: bench
 bench: ## The benchmarks, as a table (ONLY=name,name RUNS=3 SIZE=tiny|default|full)
