@@ -136,7 +136,7 @@ impl HubSpot {
                         "hubspot does not know the configured API version, falling back"
                     );
                 }
-                Err(failed) => return Err(failed.error),
+                Err(failed) => return Err(failed.into()),
             }
         }
     }
@@ -198,10 +198,7 @@ impl Source for HubSpot {
     async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
         let url = self.url(&["crm", "properties", self.client.version(), object_type]);
         let call = Call::get(Endpoint::Properties, url);
-        self.client
-            .call(&call, wire::properties)
-            .await
-            .map_err(|failed| failed.error)
+        Ok(self.client.call(&call, wire::properties).await?)
     }
 
     async fn list(
@@ -237,11 +234,7 @@ impl Source for HubSpot {
             let body = search_body(object_type, search, after.as_deref());
             let call = Call::post(Endpoint::Search, url.clone(), body);
             let parse = |body: &[u8]| wire::search_page(body, search.after_id);
-            let found = self
-                .client
-                .call(&call, parse)
-                .await
-                .map_err(|failed| failed.error)?;
+            let found = self.client.call(&call, parse).await?;
             let (page, next) = found.value;
             // Short pages are followed by their last id, empty ones have none.
             if page.ids.is_empty() && next.is_some() && next != after {

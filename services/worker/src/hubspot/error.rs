@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::call::Endpoint;
+use crate::sync::Advice;
 
 /// Why a request has no usable answer, as far as the decision needs it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,27 +97,20 @@ pub(super) enum Action {
 /// How it ends where sending again does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// What ends.
-    pub(super) end: End,
+    /// What the run has to do.
+    pub(super) advice: Advice,
     /// Stable code.
     pub(super) code: &'static str,
     /// What the user can do.
     pub(super) remedy: &'static str,
 }
 
-/// What ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// The run; the next one starts anew.
-    Run,
-    /// The stream, until the next command.
-    Stream,
-    /// The connection, until the next command.
-    Connection,
-}
-
-const fn verdict(end: End, code: &'static str, remedy: &'static str) -> Action {
-    Action::GiveUp(Verdict { end, code, remedy })
+const fn verdict(advice: Advice, code: &'static str, remedy: &'static str) -> Action {
+    Action::GiveUp(Verdict {
+        advice,
+        code,
+        remedy,
+    })
 }
 
 /// What HubSpot asks to be left alone for where an answer of 477 does not say.
@@ -126,7 +120,7 @@ const LOCKED: Duration = Duration::from_secs(2);
 
 /// The token was refused, and so was a renewed one, or there is none.
 pub(super) const UNAUTHORIZED: Verdict = Verdict {
-    end: End::Connection,
+    advice: Advice::StopConnection,
     code: "unauthorized",
     remedy: "put a valid token behind the credential reference, then start the connection again",
 };
@@ -154,18 +148,18 @@ fn status_action(
         (401, _) => Action::RenewToken,
         (403, _) => forbidden_action(detail.category),
         (404, Endpoint::Account | Endpoint::Usage | Endpoint::Token) => verdict(
-            End::Connection,
+            Advice::StopConnection,
             "unknown_api_version",
             "check the base URL and the API version that the worker is configured with",
         ),
         (404, _) | (400, Endpoint::Properties) => verdict(
-            End::Stream,
+            Advice::SkipStream,
             "unknown_object_type",
             "check the name of the stream; custom objects are named 2-123 or p_name",
         ),
         (408 | 425, _) => Action::Retry(Duration::ZERO),
         (414, _) => verdict(
-            End::Stream,
+            Advice::SkipStream,
             "uri_too_long",
             "something between the worker and HubSpot takes shorter URLs than HubSpot: it has to let 12 kB pass",
         ),
@@ -176,13 +170,13 @@ fn status_action(
         (530, _) => Action::GiveUp(UNAUTHORIZED),
         (400 | 409 | 413 | 422, Endpoint::List | Endpoint::Search | Endpoint::BatchRead) => {
             verdict(
-                End::Run,
+                Advice::EndRun,
                 "request_refused",
                 "none needed: the next run starts anew; if it comes back, report it",
             )
         }
         (400 | 402..=499, _) => verdict(
-            End::Connection,
+            Advice::StopConnection,
             "request_refused",
             "check the base URL and the API version that the worker is configured with",
         ),
@@ -195,13 +189,13 @@ fn status_action(
 fn token_action(category: Category) -> Action {
     match category {
         Category::Revoked => verdict(
-            End::Connection,
+            Advice::StopConnection,
             "revoked",
             "authorise the app again, put the new refresh token behind the credential \
              reference, then start the connection again",
         ),
         Category::BadClient | Category::MissingScopes | Category::Other => verdict(
-            End::Connection,
+            Advice::StopConnection,
             "credential_invalid",
             "check client_id, client_secret and refresh_token of the credential",
         ),
@@ -212,12 +206,12 @@ fn token_action(category: Category) -> Action {
 fn forbidden_action(category: Category) -> Action {
     match category {
         Category::MissingScopes => verdict(
-            End::Stream,
+            Advice::SkipStream,
             "missing_scope",
             "give the app or key the scope, then start the connection again",
         ),
         Category::Revoked | Category::BadClient | Category::Other => verdict(
-            End::Connection,
+            Advice::StopConnection,
             "forbidden",
             "check in HubSpot that the app or key is active and may read this account",
         ),

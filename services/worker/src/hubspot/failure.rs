@@ -4,7 +4,7 @@ use schemas::Millis;
 
 use super::{
     call::Call,
-    error::{End, Fault, Verdict},
+    error::{Fault, Verdict},
 };
 use crate::sync::{Advice, SourceError};
 
@@ -15,6 +15,12 @@ pub(super) struct Failed {
     pub(super) fault: Box<Fault>,
     /// What the run has to do.
     pub(super) error: SourceError,
+}
+
+impl From<Failed> for SourceError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
 }
 
 impl Failed {
@@ -54,13 +60,8 @@ pub(super) fn rest(call: &Call, fault: Fault, until: Millis) -> Failed {
 pub(super) fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> Failed {
     tracing::warn!(endpoint = call.endpoint.label(), code = verdict.code, %fault,
         "hubspot refuses a request");
-    let advice = match verdict.end {
-        End::Run => Advice::EndRun,
-        End::Stream => Advice::SkipStream,
-        End::Connection => Advice::StopConnection,
-    };
     let error = SourceError {
-        advice,
+        advice: verdict.advice,
         code: verdict.code,
         problem: problem(call, &fault),
         remedy: verdict.remedy.to_owned(),

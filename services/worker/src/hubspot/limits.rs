@@ -33,8 +33,6 @@ const FIRST_GUESS: u32 = 100;
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 /// Searches per second and account, of all apps together (usage guidelines).
 const SEARCHES_PER_SECOND: u32 = 5;
-/// Association reads per 10 s of the smallest account (associations guide).
-const ASSOCIATIONS_PER_TEN_SECONDS: u32 = 100;
 /// Requests under way at once.
 const AT_ONCE: usize = 100;
 
@@ -47,8 +45,6 @@ pub(super) enum Bucket {
     General,
     /// Search, of all types.
     Search,
-    /// Associations, which no stream reads yet.
-    Associations,
 }
 
 /// The limits of one portal.
@@ -56,7 +52,6 @@ pub(super) enum Bucket {
 pub(super) struct Limits {
     general: Arc<Window>,
     search: Arc<Paced>,
-    associations: Arc<Paced>,
     /// The day's allowance.
     pub(super) daily: Daily,
     slots: Arc<Semaphore>,
@@ -72,7 +67,7 @@ pub(super) struct Permit {
 #[derive(Debug)]
 enum Spent {
     Window(Use),
-    Paced(Arc<Paced>),
+    Search(Arc<Paced>),
     Answered,
 }
 
@@ -89,14 +84,9 @@ impl Limits {
             Limit::Fixed(limit) => Some(limit),
             Limit::Off => None,
         };
-        let associations = match general {
-            Limit::Off => None,
-            Limit::Auto | Limit::Fixed(_) => NonZeroU32::new(ASSOCIATIONS_PER_TEN_SECONDS),
-        };
         Self {
             general: Arc::new(window),
             search: Arc::new(Paced::new(per_second, Duration::from_secs(1))),
-            associations: Arc::new(Paced::new(associations, TEN_SECONDS)),
             daily: Daily::new(reserve_percent, general != Limit::Off),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
         }
@@ -107,10 +97,9 @@ impl Limits {
         let began = Instant::now();
         let spent = match bucket {
             Bucket::General => Spent::Window(self.general.acquire().await),
-            Bucket::Search | Bucket::Associations => {
-                let paced = self.paced(bucket);
-                paced.acquire().await;
-                Spent::Paced(Arc::clone(paced))
+            Bucket::Search => {
+                self.search.acquire().await;
+                Spent::Search(Arc::clone(&self.search))
             }
         };
         // After the bucket, so that those who wait for one hold up no other.
@@ -125,7 +114,7 @@ impl Limits {
     pub(super) fn refused(&self, bucket: Bucket, retry_after: Option<Duration>) {
         match bucket {
             Bucket::General => self.general.refused(retry_after),
-            Bucket::Search | Bucket::Associations => self.paced(bucket).refused(retry_after),
+            Bucket::Search => self.search.refused(retry_after),
         }
     }
 
@@ -137,14 +126,6 @@ impl Limits {
             self.daily.observe(limit, remaining, now);
         }
     }
-
-    fn paced(&self, bucket: Bucket) -> &Arc<Paced> {
-        if bucket == Bucket::Associations {
-            &self.associations
-        } else {
-            &self.search
-        }
-    }
 }
 
 impl Permit {
@@ -152,8 +133,8 @@ impl Permit {
     pub(super) fn answered(&mut self, headers: &HeaderMap, refused: bool) {
         match std::mem::replace(&mut self.spent, Spent::Answered) {
             Spent::Window(used) => used.answered(reading(headers), refused),
-            Spent::Paced(paced) if !refused => paced.accepted(),
-            Spent::Paced(_) | Spent::Answered => {}
+            Spent::Search(search) if !refused => search.accepted(),
+            Spent::Search(_) | Spent::Answered => {}
         }
     }
 
@@ -171,7 +152,6 @@ impl Bucket {
         match self {
             Self::General => "general",
             Self::Search => "search",
-            Self::Associations => "associations",
         }
     }
 }

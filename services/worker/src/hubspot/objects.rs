@@ -34,7 +34,7 @@ impl HubSpot {
         {
             Ok(page) => Ok(Some(page)),
             Err(failed) if failed.has_status(414) => Ok(None),
-            Err(failed) => Err(failed.error),
+            Err(failed) => Err(failed.into()),
         }
     }
 
@@ -54,11 +54,7 @@ impl HubSpot {
             last_modified(object_type)
         )));
         let call = Call::get(Endpoint::List, url);
-        let listed = self
-            .client
-            .call(&call, wire::list_page)
-            .await
-            .map_err(|failed| failed.error)?;
+        let listed = self.client.call(&call, wire::list_page).await?;
         let ids: Vec<i64> = listed
             .value
             .objects
@@ -118,7 +114,7 @@ impl HubSpot {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
-                Err(failed) => return Err(failed.error),
+                Err(failed) => return Err(failed.into()),
             }
         }
         whole.sent_at = whole.sent_at.min(self.now());

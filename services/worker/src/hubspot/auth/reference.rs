@@ -245,12 +245,8 @@ fn rotated_path(folder: &Path, original: &OAuth) -> PathBuf {
     hash.update([0]);
     hash.update(original.refresh_token.expose_secret().as_bytes());
     let digest = hash.finalize();
-    let words = digest.chunks_exact(8).take(2);
-    let number = |word: &[u8]| {
-        word.iter()
-            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
-    };
-    let name: Vec<String> = words.map(|word| format!("{:016x}", number(word))).collect();
+    let bytes = digest.iter().take(16);
+    let name: Vec<String> = bytes.map(|byte| format!("{byte:02x}")).collect();
     folder.join(format!(".rotated-{}.json", name.concat()))
 }
 

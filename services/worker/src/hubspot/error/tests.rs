@@ -10,9 +10,9 @@ fn status(status: u16, body: &str) -> Fault {
     }
 }
 
-fn code(action: Action) -> (&'static str, End) {
+fn code(action: Action) -> (&'static str, Advice) {
     match action {
-        Action::GiveUp(verdict) => (verdict.code, verdict.end),
+        Action::GiveUp(verdict) => (verdict.code, verdict.advice),
         other => panic!("{other:?} is not a verdict"),
     }
 }
@@ -94,40 +94,46 @@ fn what_does_not_pass_ends_the_run_the_stream_or_the_connection() {
     let of = |endpoint, number, body| code(action(endpoint, &status(number, body)));
     let invalid = r#"{"category":"VALIDATION_ERROR"}"#;
     for endpoint in [Endpoint::List, Endpoint::Search, Endpoint::BatchRead] {
-        assert_eq!(of(endpoint, 400, invalid), ("request_refused", End::Run));
+        assert_eq!(
+            of(endpoint, 400, invalid),
+            ("request_refused", Advice::EndRun)
+        );
     }
     assert_eq!(
         of(Endpoint::Properties, 400, invalid),
-        ("unknown_object_type", End::Stream)
+        ("unknown_object_type", Advice::SkipStream)
     );
     assert_eq!(
         of(Endpoint::Account, 400, invalid),
-        ("request_refused", End::Connection)
+        ("request_refused", Advice::StopConnection)
     );
     assert_eq!(
         of(Endpoint::List, 403, SCOPES),
-        ("missing_scope", End::Stream)
+        ("missing_scope", Advice::SkipStream)
     );
     assert_eq!(
         of(Endpoint::List, 403, "{}"),
-        ("forbidden", End::Connection)
+        ("forbidden", Advice::StopConnection)
     );
     assert_eq!(
         of(Endpoint::List, 404, ""),
-        ("unknown_object_type", End::Stream)
+        ("unknown_object_type", Advice::SkipStream)
     );
     assert_eq!(
         of(Endpoint::Account, 404, ""),
-        ("unknown_api_version", End::Connection)
+        ("unknown_api_version", Advice::StopConnection)
     );
-    assert_eq!(of(Endpoint::List, 414, ""), ("uri_too_long", End::Stream));
+    assert_eq!(
+        of(Endpoint::List, 414, ""),
+        ("uri_too_long", Advice::SkipStream)
+    );
     assert_eq!(
         of(Endpoint::List, 405, ""),
-        ("request_refused", End::Connection)
+        ("request_refused", Advice::StopConnection)
     );
     assert_eq!(
         of(Endpoint::List, 530, ""),
-        ("unauthorized", End::Connection)
+        ("unauthorized", Advice::StopConnection)
     );
 }
 
@@ -137,14 +143,14 @@ fn a_refused_token_is_renewed_and_a_refused_refresh_is_final() {
     assert_eq!(action(Endpoint::List, &expired), Action::RenewToken);
     let refresh = |body| code(action(Endpoint::Token, &status(400, body)));
     let revoked = r#"{"status":"BAD_REFRESH_TOKEN","error":"invalid_grant"}"#;
-    assert_eq!(refresh(revoked), ("revoked", End::Connection));
+    assert_eq!(refresh(revoked), ("revoked", Advice::StopConnection));
     assert_eq!(
         refresh(r#"{"status":"BAD_HUB"}"#),
-        ("revoked", End::Connection)
+        ("revoked", Advice::StopConnection)
     );
     assert_eq!(
         refresh(r#"{"status":"BAD_CLIENT_ID","error":"invalid_client"}"#),
-        ("credential_invalid", End::Connection)
+        ("credential_invalid", Advice::StopConnection)
     );
 }
 

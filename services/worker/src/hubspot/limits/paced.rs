@@ -4,16 +4,9 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use governor::{
-    Quota, RateLimiter,
-    clock::Clock,
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::{InMemoryState, NotKeyed},
-};
 use tokio::{
     sync::{Mutex, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 /// Requests are this much further apart than the limit asks for: on the way
@@ -26,10 +19,11 @@ const LONGEST_PAUSE_S: u32 = 10;
 /// not by a rolling second.
 #[derive(Debug)]
 pub(super) struct Paced {
-    limiter: Option<RateLimiter<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Nanos>>>,
-    clock: RuntimeClock,
+    /// From one request to the next; `None` for any number.
+    spacing: Option<Duration>,
+    /// When the next request may be sent. Waiting for the lock is the queue.
+    next: Mutex<Instant>,
     pause: watch::Sender<Pause>,
-    turn: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -41,35 +35,25 @@ struct Pause {
 impl Paced {
     /// A bucket of `limit` requests per `interval`; `None` for any number.
     pub(super) fn new(limit: Option<NonZeroU32>, interval: Duration) -> Self {
-        let clock = RuntimeClock {
-            origin: Instant::now(),
-        };
-        let limiter = limit.and_then(|limit| {
-            Quota::with_period(interval * STRETCH_PERCENT / 100 / limit.get())
-                .map(|quota| RateLimiter::direct_with_clock(quota, clock.clone()))
-        });
         Self {
-            limiter,
-            clock,
+            spacing: limit.map(|limit| interval * STRETCH_PERCENT / 100 / limit.get()),
+            next: Mutex::new(Instant::now()),
             pause: watch::Sender::default(),
-            turn: Mutex::new(()),
         }
     }
 
     /// Waits until a request may be sent, and counts it.
     pub(super) async fn acquire(&self) {
-        let _turn = self.turn.lock().await;
+        let mut next = self.next.lock().await;
         loop {
             let paused_until = self.pause.borrow().until;
-            if let Some(until) = paused_until.filter(|until| *until > Instant::now()) {
-                sleep_until(until).await;
-                continue;
+            let at = paused_until.map_or(*next, |until| until.max(*next));
+            let now = Instant::now();
+            if at <= now {
+                *next = now + self.spacing.unwrap_or_default();
+                return;
             }
-            let Some(limiter) = &self.limiter else { return };
-            match limiter.check() {
-                Ok(()) => return,
-                Err(early) => sleep(early.wait_time_from(self.clock.now())).await,
-            }
+            sleep_until(at).await;
         }
     }
 
@@ -89,19 +73,5 @@ impl Paced {
             pause.refusals = 0;
             false
         });
-    }
-}
-
-/// The runtime's clock, which a test can hold still.
-#[derive(Debug, Clone)]
-struct RuntimeClock {
-    origin: Instant,
-}
-
-impl Clock for RuntimeClock {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        self.origin.elapsed().into()
     }
 }
