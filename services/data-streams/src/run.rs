@@ -146,7 +146,7 @@ async fn start(
 async fn keep_merged(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Result<()> {
     let again = async || {
         tokio::time::sleep(MERGE_INTERVAL).await;
-        if let Err(error) = warehouse.merge_at_rest().await {
+        if let Err(error) = warehouse.merge_idle_tables().await {
             tracing::debug!(%error, "no merge");
         }
     };

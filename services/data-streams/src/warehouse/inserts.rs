@@ -1,7 +1,5 @@
-//! Rows into the tables of a target: encoded a piece at a time, while what came
-//! before is on its way, so that no more than a piece is in memory encoded.
-//!
-//! It must not know when rows are given up or tried again.
+//! Inserts rows into the tables of a target. Encodes one piece while the piece
+//! before is sent, so that memory holds only a piece of encoded rows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,49 +12,53 @@ use super::{
     block::{self, NativeBlock},
     error::WarehouseError,
     layout::Layout,
-    names::{qualified, quoted},
+    names::{TableName, quoted},
     session::{Insertion, Session},
 };
-use crate::crash;
-use crate::ingest::{Inserted, Inserts, Rows, StoreError, Stored};
+use crate::{
+    crash,
+    ingest::{Inserted, Inserts, Rows, StoreError, Stored},
+};
 
-/// Bytes of rows that are encoded at a time; both tables' blocks together are
-/// about twice as large.
+/// Bytes of rows encoded at a time. The blocks of both tables together are about
+/// twice as large.
 const PIECE_BYTES: usize = 2 * 1024 * 1024;
 
-/// What a column takes for a row without a value, where another of the block has
-/// one: 2 to 9 bytes.
+/// Estimated bytes of a row without a value in a column that other rows of the
+/// block have values for: 2 to 9.
 const EMPTY_CELL_BYTES: usize = 4;
 
-/// Raised when the same rows are encoded otherwise, so that those of a rebuild
-/// are not taken for what the program before has stored.
+/// Version of the encoding, part of the deduplication token. Raise it when the
+/// same rows are encoded differently: otherwise ClickHouse drops those of a
+/// rebuild as duplicates of what an earlier program inserted.
 const ENCODING: u32 = 1;
 
-/// Inserts into the wide table of a target and into its `changes`.
+/// Inserts into the wide table of a target and into its `changes`, with the
+/// columns that they had when it was made.
 pub(super) struct TargetTables<'s> {
     session: &'s Session,
     layout: Arc<Layout>,
     wide: TableInsert,
-    /// It only grows, so that a rebuild adds to it as well.
     changes: TableInsert,
-    /// Tells one layout of the wide table from another.
-    columns: u128,
+    /// Hash of the wide table's columns, part of its deduplication token.
+    columns_hash: u128,
 }
 
+/// An insert statement.
 struct TableInsert {
+    /// For logs and metrics.
     name: String,
-    /// With the end of its line, behind which the rows begin.
+    /// Ends with a line break; the rows follow.
     statement: Bytes,
 }
 
 impl TableInsert {
-    fn new(raw: &str, name: &str, columns: &[String]) -> Self {
-        let name = qualified(raw, name);
+    fn new(table: &TableName, columns: &[String]) -> Self {
         let columns: Vec<_> = columns.iter().map(|it| quoted(it)).collect();
         let columns = columns.join(", ");
         Self {
-            statement: format!("INSERT INTO {name} ({columns}) FORMAT Native\n").into(),
-            name,
+            name: table.to_string(),
+            statement: format!("INSERT INTO {table} ({columns}) FORMAT Native\n").into(),
         }
     }
 
@@ -73,7 +75,7 @@ impl TableInsert {
     }
 }
 
-/// A table that rows are on their way to.
+/// An insert to which blocks are still sent.
 struct OpenInsert {
     insertion: Insertion,
     inserted: Inserted,
@@ -102,11 +104,10 @@ impl OpenInsert {
 impl<'s> TargetTables<'s> {
     pub(super) fn new(
         session: &'s Session,
-        raw: &str,
-        names: (&str, &str),
+        wide: &TableName,
+        changes: &TableName,
         layout: Arc<Layout>,
     ) -> Self {
-        let columns = block::wide_columns(&layout);
         let mut hash = XxHash3_128::new();
         for column in &layout.columns {
             for part in [&column.name, column.kind.sql()] {
@@ -116,14 +117,14 @@ impl<'s> TargetTables<'s> {
         }
         Self {
             session,
-            wide: TableInsert::new(raw, names.0, &columns),
-            changes: TableInsert::new(raw, names.1, &block::changes_columns()),
-            columns: hash.finish_128(),
+            wide: TableInsert::new(wide, &block::wide_columns(&layout)),
+            changes: TableInsert::new(changes, &block::changes_columns()),
+            columns_hash: hash.finish_128(),
             layout,
         }
     }
 
-    /// Sends all rows; the statements have no end yet.
+    /// Sends all rows, and leaves both inserts open.
     async fn send(
         &self,
         rows: Rows<'_>,
@@ -136,7 +137,7 @@ impl<'s> TargetTables<'s> {
         for piece in rows.pieces(PIECE_BYTES, empty) {
             let blocks = block::encode(&self.layout, &piece.read()?);
             let refused = blocks.refused.into_iter();
-            let refused = refused.map(|(place, why)| (before + place, why.to_owned()));
+            let refused = refused.map(|(index, reason)| (before + index, reason.to_owned()));
             stored.refused.extend(refused);
             stored.kept_as_text += blocks.kept_as_text;
             before += piece.len();
@@ -155,15 +156,15 @@ impl<'s> TargetTables<'s> {
 #[async_trait]
 impl Inserts for TargetTables<'_> {
     async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
-        // Rows of `changes` are the same whatever columns the wide table has.
+        // The columns of the wide table do not change the rows of `changes`.
         let token = format!("{}-{ENCODING}", rows.token());
         let mut changes = self.changes.open(self.session, &token);
-        let token = format!("{token}-{:032x}", self.columns);
+        let token = format!("{token}-{:032x}", self.columns_hash);
         let mut wide = self.wide.open(self.session, &token);
         let mut stored = self.send(rows, &mut wide, &mut changes).await?;
         if wide.inserted.rows > 0 {
-            // Both are waited for: what is given up may be stored all the same,
-            // while it is sent again.
+            // Waits for both answers even if one fails: an abandoned insert may
+            // still succeed while the same rows are sent again.
             let (wide, changes) = join(wide.end(), changes.end()).await;
             stored.tables = vec![changes?, wide?];
         }

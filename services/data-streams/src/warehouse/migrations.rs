@@ -1,16 +1,13 @@
-//! Brings the bookkeeping database to the version that this program needs,
-//! each step once.
-//!
-//! It must not know the tables of destinations, which follow the definitions.
+//! Migrates the bookkeeping database, each step once.
 
 use super::{
     error::WarehouseError,
-    names::{META, literal, quoted},
+    names::{META, TableName, literal, quoted},
     session::Session,
 };
 use crate::crash;
 
-/// In the order in which they are applied. An applied one never changes.
+/// In the order of application. The text of an applied migration never changes.
 const MIGRATIONS: [(u32, &str); 2] = [
     (
         1,
@@ -22,14 +19,14 @@ const MIGRATIONS: [(u32, &str); 2] = [
     ),
 ];
 
-/// Applies what is missing. Two processes may do it at once: each statement
-/// can be repeated.
-pub(crate) async fn apply(session: &Session) -> Result<(), WarehouseError> {
-    let meta = quoted(META);
+/// Applies the missing migrations. Two processes may do so at once, as every
+/// statement can be repeated.
+pub(super) async fn apply(session: &Session) -> Result<(), WarehouseError> {
+    let migrations = TableName::bookkeeping("migrations");
     for statement in [
-        format!("CREATE DATABASE IF NOT EXISTS {meta}"),
+        format!("CREATE DATABASE IF NOT EXISTS {}", quoted(META)),
         format!(
-            "CREATE TABLE IF NOT EXISTS {meta}.migrations (version UInt32, digest String, \
+            "CREATE TABLE IF NOT EXISTS {migrations} (version UInt32, digest String, \
              applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) \
              ENGINE = ReplacingMergeTree ORDER BY version SETTINGS fsync_after_insert = 1"
         ),
@@ -41,7 +38,7 @@ pub(crate) async fn apply(session: &Session) -> Result<(), WarehouseError> {
     let applied = session
         .client()
         .query(&format!(
-            "SELECT version, digest FROM {meta}.migrations FINAL ORDER BY version"
+            "SELECT version, digest FROM {migrations} FINAL ORDER BY version"
         ))
         .fetch_all::<(u32, String)>();
     let applied = session
@@ -59,10 +56,10 @@ pub(crate) async fn apply(session: &Session) -> Result<(), WarehouseError> {
             crash::point(crash::Point::InMigration);
         }
         let insert = format!(
-            "INSERT INTO {meta}.migrations (version, digest) VALUES ({version}, {})",
+            "INSERT INTO {migrations} (version, digest) VALUES ({version}, {})",
             literal(&digest)
         );
-        session.execute("note a migration", &insert).await?;
+        session.execute("record a migration", &insert).await?;
         tracing::info!(version, "warehouse migration applied");
     }
     Ok(())
@@ -94,9 +91,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_grow_by_one() {
-        for (place, (version, text)) in MIGRATIONS.iter().enumerate() {
-            assert_eq!(usize::try_from(*version).unwrap(), place + 1);
+    fn migration_versions_count_up_from_one() {
+        for (index, (version, text)) in MIGRATIONS.iter().enumerate() {
+            assert_eq!(usize::try_from(*version).unwrap(), index + 1);
             assert!(statements(text).count() > 0);
         }
     }

@@ -1,45 +1,90 @@
-//! Names and texts made safe for SQL, and the names of our databases.
-//!
-//! It must not know any statement.
+//! Names of databases and tables, and names and texts quoted for SQL.
+
+use std::fmt;
 
 use super::error::WarehouseError;
 
-/// Database of our own bookkeeping. No destination can have this name, as
-/// theirs begin with a letter.
-pub(crate) const META: &str = "_hubspot_streams";
+/// Database of the bookkeeping. No destination can have this name, as
+/// destinations begin with a letter.
+pub(super) const META: &str = "_hubspot_streams";
 
-/// Table of all versions of all objects of a destination.
-pub(crate) const CHANGES: &str = "changes";
+/// Table with all versions of all objects of a destination.
+pub(super) const CHANGES: &str = "changes";
 
-/// Longest name of a destination or an object type. A file name on disk may
+/// Suffix of the tables that a rebuild fills.
+pub(super) const REBUILD_SUFFIX: &str = "__rebuild";
+
+/// Suffix of the storage databases.
+const RAW_SUFFIX: &str = "_raw";
+
+/// Maximum length of a destination or an object type, in bytes: a file name may
 /// have 255 bytes, and both get suffixes.
 const NAME_LIMIT: usize = 120;
 
-/// Where the storage of a destination lives.
-pub(crate) fn raw_database(destination: &str) -> String {
+/// A table in its database. Displays as SQL that names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TableName {
+    pub(super) database: String,
+    pub(super) table: String,
+}
+
+impl TableName {
+    /// A table or view in this database.
+    pub(super) fn new(database: &str, table: &str) -> Self {
+        Self {
+            database: database.to_owned(),
+            table: table.to_owned(),
+        }
+    }
+
+    /// A storage table of a destination.
+    pub(super) fn storage(destination: &str, table: &str) -> Self {
+        Self::new(&raw_database(destination), table)
+    }
+
+    /// A table of the bookkeeping.
+    pub(super) fn bookkeeping(table: &str) -> Self {
+        Self::new(META, table)
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", quoted(&self.database), quoted(&self.table))
+    }
+}
+
+/// Database with the storage of a destination.
+pub(super) fn raw_database(destination: &str) -> String {
     format!("{destination}{RAW_SUFFIX}")
 }
 
-/// The same for the destination that an expression gives.
-pub(crate) fn raw_database_of(expression: &str) -> String {
+/// The same as a SQL expression, for an expression that gives the destination.
+pub(super) fn raw_database_of(expression: &str) -> String {
     format!("concat({expression}, '{RAW_SUFFIX}')")
 }
 
-const RAW_SUFFIX: &str = "_raw";
+/// Refuses a name that cannot be a destination. Names arrive over Kafka, so they
+/// are not trusted.
+pub(super) fn check_destination(name: &str) -> Result<(), WarehouseError> {
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    check(name, "destination database", starts_well)
+}
 
-/// Refuses what cannot be a database or a table: names reach us over Kafka.
-pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, WarehouseError> {
-    let starts_with_letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
-    // Object types of custom objects look like `2-123456` or `p123_pets`.
-    let starts_well = starts_with_letter
-        || (what == OBJECT_TYPE && name.starts_with(|c: char| c.is_ascii_digit()));
-    let fits = name.len() <= NAME_LIMIT
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    let reserved = what == OBJECT_TYPE && (name == CHANGES || name.ends_with(REBUILD_SUFFIX));
-    if starts_well && fits && !reserved {
-        Ok(name)
+/// Refuses a name that cannot be an object type. Those of custom objects look
+/// like `2-123456` or `p123_pets`.
+pub(super) fn check_object_type(name: &str) -> Result<(), WarehouseError> {
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_reserved = name == CHANGES || name.ends_with(REBUILD_SUFFIX);
+    check(name, "object type", starts_well && !is_reserved)
+}
+
+fn check(name: &str, what: &'static str, is_allowed: bool) -> Result<(), WarehouseError> {
+    let is_plain = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if is_allowed && is_plain && name.len() <= NAME_LIMIT {
+        Ok(())
     } else {
         Err(WarehouseError::Name {
             name: name.to_owned(),
@@ -48,27 +93,14 @@ pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, 
     }
 }
 
-/// For [`checked`].
-pub(crate) const OBJECT_TYPE: &str = "object type";
-/// For [`checked`].
-pub(crate) const DESTINATION: &str = "destination database";
-
-/// Ends the names of tables that a rebuild fills.
-pub(crate) const REBUILD_SUFFIX: &str = "__rebuild";
-
-/// An identifier in backticks, whatever it contains.
-pub(crate) fn quoted(name: &str) -> String {
+/// An identifier in backticks, with special characters escaped.
+pub(super) fn quoted(name: &str) -> String {
     escaped(name, '`')
 }
 
-/// A string literal, whatever it contains.
-pub(crate) fn literal(text: &str) -> String {
+/// A string literal, with special characters escaped.
+pub(super) fn literal(text: &str) -> String {
     escaped(text, '\'')
-}
-
-/// `database`.`table`.
-pub(crate) fn qualified(database: &str, table: &str) -> String {
-    format!("{}.{}", quoted(database), quoted(table))
 }
 
 fn escaped(text: &str, quote: char) -> String {
@@ -101,15 +133,15 @@ mod tests {
         assert_eq!(quoted("a`b\\c"), "`a\\`b\\\\c`");
         assert_eq!(literal("it's\n\0"), "'it\\'s\\n\\0'");
         assert_eq!(
-            qualified("hubspot_raw", "contacts"),
+            TableName::storage("hubspot", "contacts").to_string(),
             "`hubspot_raw`.`contacts`"
         );
     }
 
     #[test]
-    fn only_plain_names_become_databases_and_tables() {
+    fn only_plain_names_are_accepted_as_databases_and_tables() {
         for name in ["contacts", "2-123456", "p12_pets"] {
-            assert!(checked(OBJECT_TYPE, name).is_ok(), "{name}");
+            assert!(check_object_type(name).is_ok(), "{name}");
         }
         for name in [
             "",
@@ -122,10 +154,10 @@ mod tests {
             "a.b",
             "../x",
         ] {
-            assert!(checked(OBJECT_TYPE, name).is_err(), "{name}");
+            assert!(check_object_type(name).is_err(), "{name}");
         }
-        assert!(checked(DESTINATION, "hubspot_eu").is_ok());
-        assert!(checked(DESTINATION, "1hubspot").is_err());
-        assert!(checked(DESTINATION, META).is_err());
+        assert!(check_destination("hubspot_eu").is_ok());
+        assert!(check_destination("1hubspot").is_err());
+        assert!(check_destination(META).is_err());
     }
 }

@@ -16,7 +16,7 @@ pub(super) use self::spacing::Spacing;
 use super::{
     error::WarehouseError,
     layout::Layout,
-    names::{CHANGES, qualified, raw_database},
+    names::{CHANGES, TableName},
     render::Renderer,
     session::Session,
 };
@@ -33,10 +33,8 @@ pub(super) fn pages_at_once() -> usize {
 pub(super) struct RecordReader<'a> {
     session: &'a Session,
     object_type: &'a str,
-    /// Qualified name of the wide table.
-    wide: String,
-    /// Qualified name of `changes`.
-    changes: String,
+    wide: TableName,
+    changes: TableName,
     layout: Arc<Layout>,
     spacing: Arc<Spacing>,
 }
@@ -49,12 +47,12 @@ impl<'a> RecordReader<'a> {
         layout: Arc<Layout>,
         spacing: Arc<Spacing>,
     ) -> Self {
-        let raw = raw_database(&query.destination);
+        let storage = |table: &str| TableName::storage(&query.destination, table);
         Self {
             session,
             object_type: &query.object_type,
-            wide: qualified(&raw, &query.object_type),
-            changes: qualified(&raw, CHANGES),
+            wide: storage(&query.object_type),
+            changes: storage(CHANGES),
             layout,
             spacing,
         }

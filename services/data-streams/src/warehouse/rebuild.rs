@@ -1,202 +1,188 @@
-//! The exchange of live tables with those that a rebuild has filled.
-//!
-//! It must not know how they were filled.
+//! Exchanges the live tables with those that a rebuild has filled, its shadows.
 
 use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
+    bookkeeping,
     error::WarehouseError,
-    names::{META, REBUILD_SUFFIX, qualified, quoted, raw_database},
+    names::{REBUILD_SUFFIX, TableName},
     session::Session,
     tables, views,
 };
 use crate::{crash, ingest::StoreErrorKind};
 
-/// How long an exchange is tried, where ClickHouse does not answer.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// How long the exchange is retried while ClickHouse does not answer.
+const RETRY_LIMIT: Duration = Duration::from_mins(5);
 
-/// Between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Time between two attempts.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Drops the shadows of an earlier rebuild.
-pub(crate) async fn begin(session: &Session) -> Result<(), WarehouseError> {
-    for destination in tables::destinations(session).await? {
+pub(super) async fn drop_shadows(session: &Session) -> Result<(), WarehouseError> {
+    for destination in bookkeeping::destinations(session).await? {
         for table in tables::wide_tables(session, &destination).await? {
             if table.ends_with(REBUILD_SUFFIX) {
-                drop_table(session, &destination, &table).await?;
+                drop_table(session, &TableName::storage(&destination, &table)).await?;
             }
         }
     }
     Ok(())
 }
 
-/// Notes that exchanges have begun, or that nothing is missing after them.
-pub(crate) async fn note(session: &Session, is_open: bool) -> Result<(), WarehouseError> {
-    let statement = format!(
-        "INSERT INTO {}.exchanges (is_open) VALUES ({is_open})",
-        quoted(META)
-    );
+/// Records that exchanges have begun, or that the rebuild is complete.
+pub(super) async fn mark_unfinished(
+    session: &Session,
+    is_open: bool,
+) -> Result<(), WarehouseError> {
+    let exchanges = TableName::bookkeeping("exchanges");
+    let insert = format!("INSERT INTO {exchanges} (is_open) VALUES ({is_open})");
     session
-        .execute("note a rebuild's exchange", &statement)
+        .execute("record the state of a rebuild", &insert)
         .await
 }
 
-/// Whether exchanges have begun and were not followed by the note of their end.
-pub(crate) async fn is_unfinished(session: &Session) -> Result<bool, WarehouseError> {
-    let statement = format!(
-        "SELECT is_open FROM {}.exchanges ORDER BY at DESC LIMIT 1",
-        quoted(META)
-    );
-    let newest = session.client().query(&statement).fetch_optional::<bool>();
-    let newest = session.within("read whether a rebuild was cut off", newest);
+/// Whether a rebuild began to exchange tables and did not complete.
+pub(super) async fn is_unfinished(session: &Session) -> Result<bool, WarehouseError> {
+    let exchanges = TableName::bookkeeping("exchanges");
+    let select = format!("SELECT is_open FROM {exchanges} ORDER BY at DESC LIMIT 1");
+    let newest = session.client().query(&select).fetch_optional::<bool>();
+    let newest = session.within("read the state of a rebuild", newest);
     Ok(newest.await?.unwrap_or(false))
 }
 
-/// Puts every shadow in the place of its live table, each at once. Goes on
-/// where ClickHouse does not answer, or its answer is lost, for a while.
-pub(crate) async fn finish(session: &Session) -> Result<(), WarehouseError> {
+/// Replaces every live table with its shadow, each atomically. Retries for
+/// `RETRY_LIMIT` while ClickHouse does not answer or its answer is lost.
+pub(super) async fn exchange_tables(session: &Session) -> Result<(), WarehouseError> {
     let began = Instant::now();
-    // A shadow keeps its id under its new name: that tells what was exchanged.
-    let mut filled = None;
+    // A table keeps its id when it is renamed; so the ids of the shadows show,
+    // after a failure, which tables were exchanged.
+    let mut shadow_ids = None;
     loop {
-        let Err(error) = exchange_all(session, &mut filled).await else {
+        let Err(error) = try_exchange_tables(session, &mut shadow_ids).await else {
             return Ok(());
         };
-        if error.kind() != StoreErrorKind::Unavailable || began.elapsed() > PATIENCE {
+        if error.kind() != StoreErrorKind::Unavailable || began.elapsed() > RETRY_LIMIT {
             return Err(error);
         }
-        tracing::warn!(%error, "tables are not exchanged: trying again");
-        tokio::time::sleep(PAUSE).await;
+        tracing::warn!(%error, "tables were not exchanged; retrying");
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// By destination and name of the live table, the id of what was filled.
-type Filled = HashMap<(String, String), String>;
+/// By live table, the id of its shadow.
+type ShadowIds = HashMap<TableName, String>;
 
-async fn exchange_all(
+async fn try_exchange_tables(
     session: &Session,
-    filled: &mut Option<Filled>,
+    shadow_ids: &mut Option<ShadowIds>,
 ) -> Result<(), WarehouseError> {
-    let filled = match filled {
-        Some(filled) => filled,
-        None => filled.insert(shadows(session).await?),
+    let shadow_ids = match shadow_ids {
+        Some(ids) => ids,
+        None => shadow_ids.insert(read_shadow_ids(session).await?),
     };
-    note(session, true).await?;
-    for destination in tables::destinations(session).await? {
+    mark_unfinished(session, true).await?;
+    for destination in bookkeeping::destinations(session).await? {
         let names = tables::wide_tables(session, &destination).await?;
         for live in names.iter().filter(|name| !name.ends_with(REBUILD_SUFFIX)) {
-            if let Some(id) = filled.get(&(destination.clone(), live.clone())) {
+            let table = TableName::storage(&destination, live);
+            if let Some(id) = shadow_ids.get(&table) {
                 exchange(session, &destination, live, id).await?;
-                continue;
+            } else {
+                // The log no longer has any of its records.
+                let statement = format!("TRUNCATE TABLE {table}");
+                session.execute("empty a table", &statement).await?;
             }
-            let table = qualified(&raw_database(&destination), live);
-            let statement = format!("TRUNCATE TABLE {table}");
-            session.execute("empty a table", &statement).await?;
         }
         for shadow in names.iter().filter(|name| name.ends_with(REBUILD_SUFFIX)) {
             let live = shadow.strip_suffix(REBUILD_SUFFIX).unwrap_or_default();
             if !names.iter().any(|name| name == live) {
-                rename(session, &destination, shadow, live).await?;
+                rename(session, &destination, live).await?;
             }
         }
     }
     Ok(())
 }
 
-/// All shadows there are.
-async fn shadows(session: &Session) -> Result<Filled, WarehouseError> {
-    let mut filled = Filled::new();
-    for destination in tables::destinations(session).await? {
+/// Reads the ids of all shadows.
+async fn read_shadow_ids(session: &Session) -> Result<ShadowIds, WarehouseError> {
+    let mut ids = ShadowIds::new();
+    for destination in bookkeeping::destinations(session).await? {
         for table in tables::wide_tables(session, &destination).await? {
             let Some(live) = table.strip_suffix(REBUILD_SUFFIX) else {
                 continue;
             };
-            if let Some(id) = table_id(session, &destination, &table).await? {
-                filled.insert((destination.clone(), live.to_owned()), id);
+            let shadow = TableName::storage(&destination, &table);
+            if let Some(id) = table_id(session, &shadow).await? {
+                ids.insert(TableName::storage(&destination, live), id);
             }
         }
     }
-    Ok(filled)
+    Ok(ids)
 }
 
-/// Doing it twice is doing it once.
+/// Exchanges a live table with the shadow that has this id, unless that is done
+/// already; then drops the old table and replaces the views.
 async fn exchange(
     session: &Session,
     destination: &str,
-    live: &str,
-    filled: &str,
+    object_type: &str,
+    shadow_id: &str,
 ) -> Result<(), WarehouseError> {
-    let raw = raw_database(destination);
-    let shadow = format!("{live}{REBUILD_SUFFIX}");
-    if table_id(session, destination, live).await?.as_deref() != Some(filled) {
-        let statement = format!(
-            "EXCHANGE TABLES {} AND {}",
-            qualified(&raw, live),
-            qualified(&raw, &shadow)
-        );
+    let live = TableName::storage(destination, object_type);
+    let shadow = shadow_table(destination, object_type);
+    if table_id(session, &live).await?.as_deref() != Some(shadow_id) {
+        let statement = format!("EXCHANGE TABLES {live} AND {shadow}");
         session.execute("exchange tables", &statement).await?;
         crash::point(crash::Point::InExchange);
     }
-    drop_table(session, destination, &shadow).await?;
-    make_views(session, destination, live).await
+    drop_table(session, &shadow).await?;
+    replace_views(session, destination, object_type).await
 }
 
-/// A rename that was done is not asked for again: the shadow is no more.
+/// Renames a shadow without a live table. After a completed rename there is no
+/// shadow, so a retry does not repeat it.
 async fn rename(
     session: &Session,
     destination: &str,
-    shadow: &str,
-    live: &str,
+    object_type: &str,
 ) -> Result<(), WarehouseError> {
-    let raw = raw_database(destination);
-    let statement = format!(
-        "RENAME TABLE {} TO {}",
-        qualified(&raw, shadow),
-        qualified(&raw, live)
-    );
+    let live = TableName::storage(destination, object_type);
+    let shadow = shadow_table(destination, object_type);
+    let statement = format!("RENAME TABLE {shadow} TO {live}");
     session.execute("rename a table", &statement).await?;
-    make_views(session, destination, live).await
+    replace_views(session, destination, object_type).await
 }
 
-async fn table_id(
-    session: &Session,
-    destination: &str,
-    table: &str,
-) -> Result<Option<String>, WarehouseError> {
+fn shadow_table(destination: &str, object_type: &str) -> TableName {
+    TableName::storage(destination, &format!("{object_type}{REBUILD_SUFFIX}"))
+}
+
+async fn table_id(session: &Session, table: &TableName) -> Result<Option<String>, WarehouseError> {
     let id = session
         .client()
         .query("SELECT toString(uuid) FROM system.tables WHERE database = ? AND name = ?")
-        .bind(raw_database(destination))
-        .bind(table)
+        .bind(&table.database)
+        .bind(&table.table)
         .fetch_optional::<String>();
     session.within("read a table's id", id).await
 }
 
-async fn make_views(
+async fn replace_views(
     session: &Session,
     destination: &str,
-    table: &str,
+    object_type: &str,
 ) -> Result<(), WarehouseError> {
-    let raw = raw_database(destination);
-    let layout = tables::layout(session, &raw, table)
-        .await?
-        .unwrap_or_default();
-    for statement in views::statements(destination, table, &layout) {
-        session.execute("make a view", &statement).await?;
+    let table = TableName::storage(destination, object_type);
+    let layout = tables::layout(session, &table).await?.unwrap_or_default();
+    for statement in views::statements(destination, object_type, &layout) {
+        session.execute("create a view", &statement).await?;
     }
     Ok(())
 }
 
-async fn drop_table(
-    session: &Session,
-    destination: &str,
-    table: &str,
-) -> Result<(), WarehouseError> {
-    let statement = format!(
-        "DROP TABLE IF EXISTS {} SYNC",
-        qualified(&raw_database(destination), table)
-    );
+async fn drop_table(session: &Session, table: &TableName) -> Result<(), WarehouseError> {
+    let statement = format!("DROP TABLE IF EXISTS {table} SYNC");
     session.execute("drop a table", &statement).await
 }

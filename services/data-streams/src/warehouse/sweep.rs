@@ -1,17 +1,23 @@
-//! Deletions that only a full pass can show.
-//!
-//! It must not know when a pass has been loaded.
+//! Marks objects as deleted that a full pass did not see.
 
 use schemas::FullPass;
 
-use super::{error::WarehouseError, session::Session};
+use super::{
+    error::WarehouseError,
+    names::{TableName, literal},
+    session::Session,
+};
 
-/// Marks what the pass did not see; returns how many rows. A row's new version
-/// has its last-modified time and the pass's sequence, so a later read of the
-/// same object is newer, and marking twice finds nothing to mark.
-pub(crate) async fn mark_deleted(
+/// Marks the rows that the pass did not see; returns how many. A marked row has
+/// the row's last-modified time and the pass's fetch sequence, so its version is
+/// larger than the row's and smaller than that of any later read. Marking twice
+/// finds nothing to mark.
+///
+/// The new version replaces the fetch sequence, which is the low half of a
+/// version: the same as [`schemas::version`] of the two.
+pub(super) async fn mark_deleted(
     session: &Session,
-    table: &str,
+    table: &TableName,
     pass: &FullPass,
 ) -> Result<u64, WarehouseError> {
     let unseen = format!(
@@ -30,8 +36,8 @@ pub(crate) async fn mark_deleted(
     if count == 0 {
         return Ok(0);
     }
-    // No token: a second attempt selects other rows, which must not be taken
-    // for the first one's.
+    // Without deduplication: a second attempt selects other rows, which
+    // ClickHouse must not mistake for those of the first.
     let statement = format!(
         "INSERT INTO {table} (_object_id, _portal_id, _created_at, _updated_at, _synced_at, \
          _archived, _deleted, _run_id, _connection, _version, _fetch_sequence, _topic, \
@@ -39,7 +45,7 @@ pub(crate) async fn mark_deleted(
          t._synced_at, t._archived, true, {run}, t._connection, \
          t._version - toUInt128(t._fetch_sequence) + toUInt128({began}), {began}, t._topic, \
          t._partition, t._offset {unseen} SETTINGS insert_deduplicate = 0",
-        run = super::names::literal(&pass.run_id),
+        run = literal(&pass.run_id),
         began = pass.began_sequence.max(0),
     );
     session

@@ -1,15 +1,14 @@
-//! The views that people query, made from the columns that a table has.
-//!
-//! It must not know where the columns come from.
+//! The views that people query, made from the columns of a table.
 
 use std::collections::HashSet;
 
 use super::{
     layout::{Column, ColumnType, Layout},
-    names::{literal, qualified, quoted, raw_database},
+    names::{TableName, literal, quoted},
 };
 
-/// Our own columns as interface and order of the views.
+/// The columns that are not properties, in the order of the views: name, type,
+/// comment.
 const OWN: [(&str, &str, &str); 9] = [
     ("_object_id", "UInt64", "HubSpot's id of the object"),
     ("_portal_id", "UInt64", "HubSpot's id of the account"),
@@ -23,32 +22,40 @@ const OWN: [(&str, &str, &str); 9] = [
         "DateTime64(3, 'UTC')",
         "when HubSpot last changed it",
     ),
-    ("_synced_at", "DateTime64(3, 'UTC')", "when it was fetched"),
+    (
+        "_synced_at",
+        "DateTime64(3, 'UTC')",
+        "when the worker fetched it",
+    ),
     ("_archived", "Bool", "in HubSpot's recycle bin"),
-    ("_deleted", "Bool", "erased, merged away or gone"),
+    (
+        "_deleted",
+        "Bool",
+        "erased, merged into another object, or gone from HubSpot",
+    ),
     ("_run_id", "String", "the run that fetched it"),
     (
         "_merged_into",
         "Nullable(UInt64)",
-        "the object that took its place",
+        "the object that it was merged into",
     ),
 ];
 
-/// What `_extra` holds, for its comment.
-const EXTRA: &str = "texts of values that have no column, do not fit its type or would not print \
-                     back the same, by property";
+/// Comment of `_extra`.
+const EXTRA: &str = "by property, the texts of values that have no column, do not fit the \
+                     column's type, or would print differently";
 
-/// Statements that make both views of an object type.
-pub(crate) fn statements(destination: &str, object_type: &str, layout: &Layout) -> [String; 2] {
-    let body = body(layout);
+/// Statements that create both views of an object type.
+pub(super) fn statements(destination: &str, object_type: &str, layout: &Layout) -> [String; 2] {
+    let select = select(layout);
     let view = |name: &str, filter: &str| {
         format!(
             "CREATE OR REPLACE VIEW {} ({}) DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT \
              {} FROM {} AS t FINAL{filter}",
-            qualified(destination, name),
-            body.columns.join(", "),
-            body.expressions.join(", "),
-            qualified(&raw_database(destination), object_type),
+            TableName::new(destination, name),
+            select.columns.join(", "),
+            select.expressions.join(", "),
+            TableName::storage(destination, object_type),
         )
     };
     [
@@ -57,20 +64,23 @@ pub(crate) fn statements(destination: &str, object_type: &str, layout: &Layout) 
     ]
 }
 
-struct Body {
+/// What a view selects.
+struct Select {
+    /// Name, type and comment of each column.
     columns: Vec<String>,
     expressions: Vec<String>,
 }
 
-fn body(layout: &Layout) -> Body {
-    let mut body = Body {
+fn select(layout: &Layout) -> Select {
+    let mut select = Select {
         columns: Vec::new(),
         expressions: Vec::new(),
     };
     for (name, kind, comment) in OWN {
-        body.columns
+        select
+            .columns
             .push(format!("{name} {kind} COMMENT {}", literal(comment)));
-        body.expressions.push(format!("t.{name} AS {name}"));
+        select.expressions.push(format!("t.{name} AS {name}"));
     }
     let mut taken = HashSet::new();
     let mut texts = Vec::new();
@@ -78,8 +88,8 @@ fn body(layout: &Layout) -> Body {
         let Some(latest) = columns.first() else {
             continue;
         };
-        // Storage may have had to give way; people see HubSpot's name where
-        // it is not one of ours.
+        // The storage column may have another name than the property. The view
+        // uses HubSpot's name, unless it begins with an underscore or is taken.
         let name = if property.starts_with('_') || taken.contains(property) {
             latest.name.as_str()
         } else {
@@ -87,34 +97,37 @@ fn body(layout: &Layout) -> Body {
         };
         taken.insert(name.to_owned());
         let kind = latest.kind.sql();
-        body.columns.push(format!(
+        select.columns.push(format!(
             "{} {kind} COMMENT {}",
             quoted(name),
             literal(&latest.note.text())
         ));
-        body.expressions
+        select
+            .expressions
             .push(format!("{} AS {}", current_value(&columns), quoted(name)));
         texts.extend(lost_texts(property, &columns));
     }
-    body.columns
+    select
+        .columns
         .push(format!("_extra JSON COMMENT {}", literal(EXTRA)));
-    body.expressions.push(extra(&texts));
-    body
+    select.expressions.push(extra(&texts));
+    select
 }
 
-/// The value in the latest type: of the latest column, else cast from the
-/// earlier ones. A row was written when one of them was the latest.
+/// The value in the latest type: of the latest column, otherwise cast from the
+/// earlier ones. A row has its value in the column that was the latest when the
+/// row was written.
 fn current_value(columns: &[&Column]) -> String {
     let Some((latest, earlier)) = columns.split_first() else {
         return "NULL".to_owned();
     };
-    let own = storage(latest);
+    let value = storage(latest);
     if earlier.is_empty() {
-        return own;
+        return value;
     }
-    let mut values = vec![own];
+    let mut values = vec![value];
     if latest.kind == ColumnType::Text {
-        // What once was not a number may be read now that it need not be one.
+        // A value that did not fit the earlier type is a valid text.
         let name = literal(&latest.note.property);
         values.push(format!(
             "nullIf(JSONExtractString(toString(t._extra), {name}), '')"
@@ -124,8 +137,8 @@ fn current_value(columns: &[&Column]) -> String {
     format!("coalesce({})", values.join(", "))
 }
 
-/// A value of one type in another, NULL where that would be a guess: a number
-/// is not taken for a time, as nobody knows its unit.
+/// Casts a value to another type; NULL where that would be a guess. For example,
+/// a number does not become a time, as its unit is not known.
 fn cast(from: &Column, to: &Column) -> String {
     use ColumnType::{Boolean, Date, Identifier, Number, Text, Time};
     let value = storage(from);
@@ -146,7 +159,7 @@ fn cast(from: &Column, to: &Column) -> String {
     }
 }
 
-/// A value as HubSpot writes it.
+/// The value's text, in HubSpot's notation.
 fn text(column: &Column) -> String {
     let value = storage(column);
     match column.kind {
@@ -158,7 +171,7 @@ fn text(column: &Column) -> String {
     }
 }
 
-/// Texts of earlier columns that cannot be cast, as JSON objects.
+/// The texts of earlier columns that cannot be cast, as JSON objects.
 fn lost_texts(property: &str, columns: &[&Column]) -> Vec<String> {
     let Some((latest, earlier)) = columns.split_first() else {
         return Vec::new();
@@ -190,7 +203,7 @@ fn extra(texts: &[String]) -> String {
     )
 }
 
-/// A column of the storage table, where a view's column may have its name.
+/// A column of the storage table. A column of the view may have the same name.
 fn storage(column: &Column) -> String {
     format!("t.{}", quoted(&column.name))
 }

@@ -5,7 +5,7 @@ use schemas::Millis;
 use super::{RecordReader, spacing::IdRange};
 use crate::{
     records::{ArchivedFilter, RecordQuery},
-    warehouse::error::WarehouseError,
+    warehouse::{error::WarehouseError, names::TableName},
 };
 
 /// Minimum number of rows that ClickHouse reads at once for a page. With 128 or
@@ -97,7 +97,7 @@ impl RecordReader<'_> {
 /// Selects heads after an id. Deleted and archived rows are left out here only
 /// where few rows match: the filter adds a millisecond to a page of 100. The
 /// table's alias is `t`, so that a filter means the stored column.
-fn statement(wide: &str, query: &RecordQuery, after: Option<u64>) -> String {
+fn statement(wide: &TableName, query: &RecordQuery, after: Option<u64>) -> String {
     let mut conditions = Vec::new();
     if !query.matches_nearly_all() {
         conditions.push("NOT t._deleted".to_owned());
@@ -158,7 +158,8 @@ mod tests {
             ids: Some(vec![]),
             ..RecordQuery::default()
         };
-        let filtered = statement("`r`.`contacts`", &query, query.after);
+        let table = TableName::storage("hubspot", "contacts");
+        let filtered = statement(&table, &query, query.after);
         assert!(filtered.contains("t._object_id > 7"));
         assert!(
             filtered.contains("IN (NULL)"),
@@ -168,7 +169,7 @@ mod tests {
             filtered.contains("NOT t._deleted"),
             "few rows match: {filtered}"
         );
-        let all = statement("`r`.`contacts`", &RecordQuery::default(), None);
+        let all = statement(&table, &RecordQuery::default(), None);
         assert!(!all.contains("WHERE"), "nearly all rows match: {all}");
     }
 }

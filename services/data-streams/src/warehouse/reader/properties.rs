@@ -50,7 +50,7 @@ impl RecordReader<'_> {
         }
         if !missing.is_empty() {
             tracing::warn!(
-                table = self.changes,
+                table = %self.changes,
                 object_type = self.object_type,
                 rows = missing.len(),
                 "properties are missing"

@@ -1,0 +1,122 @@
+//! What the warehouse stores about itself: its id, the owners of destinations,
+//! and the dead letters that were recovered.
+
+use std::collections::HashSet;
+
+use super::{
+    error::WarehouseError,
+    names::{TableName, literal},
+    session::Session,
+};
+use crate::ingest::{Place, Target};
+
+/// Reads the warehouse's id, and creates it first where there is none.
+pub(super) async fn warehouse_id(session: &Session) -> Result<String, WarehouseError> {
+    let table = TableName::bookkeeping("warehouse");
+    let create = format!(
+        "INSERT INTO {table} (id) SELECT generateUUIDv4() WHERE NOT EXISTS \
+         (SELECT 1 FROM {table})"
+    );
+    session.execute("name the warehouse", &create).await?;
+    let select = format!("SELECT toString(id) FROM {table} ORDER BY created_at, id LIMIT 1");
+    let id = session.client().query(&select).fetch_one::<String>();
+    session.within("read the warehouse's id", id).await
+}
+
+/// Reads the log positions of the dead letters that have been stored since.
+pub(super) async fn recovered(session: &Session) -> Result<HashSet<Place>, WarehouseError> {
+    let table = TableName::bookkeeping("recovered");
+    let select = format!("SELECT topic, partition, offset FROM {table} FINAL");
+    let rows = session
+        .client()
+        .query(&select)
+        .fetch_all::<(String, i32, i64)>();
+    let rows = session
+        .within("read the recovered dead letters", rows)
+        .await?;
+    let positions = rows.into_iter().map(|(topic, partition, offset)| Place {
+        topic,
+        partition,
+        offset,
+    });
+    Ok(positions.collect())
+}
+
+/// Records that the dead letters at these log positions are stored now.
+pub(super) async fn remember_recovered(
+    session: &Session,
+    positions: &[Place],
+) -> Result<(), WarehouseError> {
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = positions
+        .iter()
+        .map(|it| format!("({}, {}, {})", literal(&it.topic), it.partition, it.offset))
+        .collect();
+    let insert = format!(
+        "INSERT INTO {} (topic, partition, offset) VALUES {}",
+        TableName::bookkeeping("recovered"),
+        rows.join(", ")
+    );
+    session
+        .execute("record recovered dead letters", &insert)
+        .await
+}
+
+/// Makes a connection the owner of its destination. The oldest claim counts.
+///
+/// # Errors
+///
+/// [`WarehouseError::Taken`] when the destination belongs to another connection.
+pub(super) async fn claim_destination(
+    session: &Session,
+    target: &Target,
+) -> Result<(), WarehouseError> {
+    let mut owner = destination_owner(session, &target.destination).await?;
+    if owner.is_none() {
+        let insert = format!(
+            "INSERT INTO {} (destination, connection) VALUES ({}, {})",
+            TableName::bookkeeping("destinations"),
+            literal(&target.destination),
+            literal(&target.connection)
+        );
+        session.execute("claim a destination", &insert).await?;
+        // Another process may have claimed it at the same time.
+        owner = destination_owner(session, &target.destination).await?;
+    }
+    match owner {
+        Some(owner) if owner != target.connection => Err(WarehouseError::Taken {
+            database: target.destination.clone(),
+            owner,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn destination_owner(
+    session: &Session,
+    destination: &str,
+) -> Result<Option<String>, WarehouseError> {
+    let select = format!(
+        "SELECT connection FROM {} WHERE destination = ? ORDER BY claimed_at, connection LIMIT 1",
+        TableName::bookkeeping("destinations")
+    );
+    let owner = session.client().query(&select).bind(destination);
+    session
+        .within(
+            "read the owner of a destination",
+            owner.fetch_optional::<String>(),
+        )
+        .await
+}
+
+/// Reads every destination ever used.
+pub(super) async fn destinations(session: &Session) -> Result<Vec<String>, WarehouseError> {
+    let select = format!(
+        "SELECT DISTINCT destination FROM {} ORDER BY destination",
+        TableName::bookkeeping("destinations")
+    );
+    let destinations = session.client().query(&select).fetch_all::<String>();
+    session.within("read the destinations", destinations).await
+}
