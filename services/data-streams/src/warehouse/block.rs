@@ -1,8 +1,7 @@
-//! Records as blocks of `ClickHouse`'s Native format, column by column.
+//! Encodes records as blocks of ClickHouse's Native format, column by column.
 //!
-//! Values are parsed here and sent with their real types: `ClickHouse` drops
-//! unknown columns and turns unparsable values into NULL, both silently. It
-//! must not know how a block is sent.
+//! Values are parsed here and sent with their types, because ClickHouse silently
+//! drops unknown columns and turns values that it cannot parse into NULL.
 
 mod properties;
 
@@ -13,22 +12,21 @@ use super::{layout::Layout, value::TIME_RANGE_MS};
 use crate::ingest::{KeptAsText, Row};
 use properties::{Cells, PropertyColumns};
 
-/// A block. A column without a value in all of it is left out, and takes its
-/// default.
+/// A block. A column without any value is left out; ClickHouse fills in the
+/// column's default.
 #[derive(Debug, Default)]
 pub(crate) struct NativeBlock {
-    /// The block, in pieces as they were made: putting them together would
-    /// copy all of it.
+    /// The bytes, in pieces. Joining them would copy the whole block.
     pub parts: Vec<Bytes>,
 }
 
-/// Encodes blocks for a table of its own. For who measures that by itself.
+/// Encodes blocks outside of a warehouse, for benchmarks.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Encoder(Layout);
 
 impl Encoder {
-    /// For a table with these property columns: name and type.
+    /// An encoder for a table with these property columns: name and type.
     pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let columns: Vec<_> = columns
             .into_iter()
@@ -38,7 +36,7 @@ impl Encoder {
         Self(Layout::read(columns, 0))
     }
 
-    /// Bytes of both blocks.
+    /// Encodes rows; returns the bytes of both blocks.
     pub fn encoded_len(&self, rows: &[Row<'_>]) -> usize {
         let blocks = encode(&self.0, rows);
         let parts = blocks.wide.parts.iter().chain(&blocks.changes.parts);
@@ -46,22 +44,22 @@ impl Encoder {
     }
 }
 
-/// Both blocks of one piece of a batch.
+/// The two blocks of one piece of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     /// For the wide table.
     pub wide: NativeBlock,
     /// For `changes`.
     pub changes: NativeBlock,
-    /// Rows in each.
+    /// Rows in each block.
     pub rows: usize,
-    /// Rows that no column can take, and why.
+    /// Indexes of the rows that no column can hold, and why.
     pub refused: Vec<(usize, &'static str)>,
-    /// Values of the kept rows whose text was kept, too.
+    /// Values of which the text is stored too.
     pub kept_as_text: KeptAsText,
 }
 
-/// Columns that a block for a wide table of this layout may have.
+/// The columns that a block for a wide table of this layout can have.
 pub(crate) fn wide_columns(layout: &Layout) -> Vec<String> {
     let own = LINEAGE.iter().map(|it| format!("_{it}"));
     let properties = layout.columns.iter().map(|it| it.name.clone());
@@ -70,7 +68,7 @@ pub(crate) fn wide_columns(layout: &Layout) -> Vec<String> {
         .collect()
 }
 
-/// Columns that a block for `changes` may have.
+/// The columns that a block for `changes` can have.
 pub(crate) fn changes_columns() -> Vec<String> {
     let names = ["object_id", "object_type", "reason", "properties"];
     let names = LINEAGE.into_iter().chain(names);
@@ -81,9 +79,9 @@ pub(crate) fn changes_columns() -> Vec<String> {
 pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     let mut refused = Vec::new();
     let mut kept: Vec<&Row<'_>> = Vec::with_capacity(rows.len());
-    for (place, row) in rows.iter().enumerate() {
+    for (index, row) in rows.iter().enumerate() {
         match refusal(&row.record) {
-            Some(reason) => refused.push((place, reason)),
+            Some(reason) => refused.push((index, reason)),
             None => kept.push(row),
         }
     }
@@ -96,7 +94,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     let properties = PropertyColumns::encode(layout, &kept);
     let kept_as_text = properties.kept;
     let mut wide = BlockWriter::new(kept.len());
-    lineage(&mut wide, &kept, "_");
+    write_lineage(&mut wide, &kept, "_");
     wide.fixed("_object_id", "UInt64", &kept, |row| {
         row.record.object_id.to_le_bytes()
     });
@@ -109,7 +107,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
         wide.column("_extra", "String", [texts]);
     }
     let mut changes = BlockWriter::new(kept.len());
-    lineage(&mut changes, &kept, "");
+    write_lineage(&mut changes, &kept, "");
     changes.fixed("object_id", "UInt64", &kept, |row| {
         row.record.object_id.to_le_bytes()
     });
@@ -125,7 +123,7 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
     }
 }
 
-/// Why no column can take a record.
+/// Why no column can hold a record; `None` where they can.
 fn refusal<P>(record: &CrmRecord<'_, P>) -> Option<&'static str> {
     if record.object_id < 0 {
         Some("object_id is negative")
@@ -148,7 +146,8 @@ fn refusal<P>(record: &CrmRecord<'_, P>) -> Option<&'static str> {
 
 const TIME: &str = "DateTime64(3, 'UTC')";
 
-/// The columns that both tables have, in `changes` without an underscore.
+/// The columns of both tables that are not properties. The wide table's begin
+/// with an underscore.
 const LINEAGE: [&str; 14] = [
     "portal_id",
     "created_at",
@@ -166,8 +165,9 @@ const LINEAGE: [&str; 14] = [
     "merged_into",
 ];
 
-/// What is in [`LINEAGE`].
-fn lineage(out: &mut BlockWriter, rows: &[&Row<'_>], prefix: &str) {
+/// Writes the columns of [`LINEAGE`]. A row's version is made in
+/// [`schemas::version`].
+fn write_lineage(out: &mut BlockWriter, rows: &[&Row<'_>], prefix: &str) {
     let name = |name: &str| format!("{prefix}{name}");
     out.fixed(&name("portal_id"), "UInt64", rows, |row| {
         row.record.portal_id.to_le_bytes()
@@ -204,9 +204,9 @@ fn lineage(out: &mut BlockWriter, rows: &[&Row<'_>], prefix: &str) {
     });
     if rows.iter().any(|row| row.record.merged_into.is_some()) {
         let mut cells = Cells::default();
-        for (at, row) in rows.iter().enumerate() {
+        for (index, row) in rows.iter().enumerate() {
             if let Some(id) = row.record.merged_into {
-                cells.take(at, 8, &id.to_le_bytes());
+                cells.push(index, 8, &id.to_le_bytes());
             }
         }
         cells.pad(rows.len(), 8);
@@ -218,17 +218,17 @@ fn lineage(out: &mut BlockWriter, rows: &[&Row<'_>], prefix: &str) {
     }
 }
 
-/// Columns at least this large stay where they are; smaller ones are put
-/// together, as each piece is a chunk of the request.
+/// Columns of at least this size become a piece of their own, without a copy.
+/// Smaller ones are joined, as each piece is a chunk of the request.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A block under construction.
 struct BlockWriter {
     rows: usize,
     columns: usize,
-    /// Pieces that are complete.
+    /// Complete pieces.
     parts: Vec<Bytes>,
-    /// The piece that grows.
+    /// The piece being written.
     open: Vec<u8>,
 }
 

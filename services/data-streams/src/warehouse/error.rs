@@ -1,6 +1,4 @@
-//! What can go wrong with ClickHouse, and what to do about it.
-//!
-//! It must not know which statement failed or who sent it.
+//! How ClickHouse fails, and what the caller should do.
 
 use crate::ingest::StoreErrorKind;
 
@@ -10,37 +8,37 @@ pub enum WarehouseError {
     /// ClickHouse answered with an exception, or did not answer.
     #[error("ClickHouse: {action}")]
     ClickHouse {
-        /// What was being done.
+        /// What the statement was for.
         action: &'static str,
-        /// What the client says.
+        /// The client's error.
         #[source]
         source: clickhouse::error::Error,
     },
-    /// A statement took longer than it may.
+    /// A statement took longer than its limit.
     #[error("ClickHouse: {action} took longer than {seconds} s")]
     TimedOut {
-        /// What was being done.
+        /// What the statement was for.
         action: &'static str,
-        /// The limit.
+        /// The limit, in seconds.
         seconds: u64,
     },
-    /// A name that no database, table or object type can have.
+    /// A name cannot be a database or an object type.
     #[error("`{name}` cannot be a {what}")]
     Name {
         /// The name.
         name: String,
-        /// What it was meant for.
+        /// What it should name.
         what: &'static str,
     },
-    /// The destination's tables were made for another connection.
+    /// The destination belongs to another connection.
     #[error("database `{database}` belongs to connection `{owner}`")]
     Taken {
         /// The destination.
         database: String,
-        /// Whose it is.
+        /// The connection that owns it.
         owner: String,
     },
-    /// An applied migration is not the one that this program has.
+    /// A migration was applied with another text than this program has.
     #[error("migration {version} was applied with another text")]
     Migration {
         /// Its number.
@@ -49,7 +47,7 @@ pub enum WarehouseError {
 }
 
 impl WarehouseError {
-    /// What to do about it: the one table of this module.
+    /// What the caller should do.
     pub fn kind(&self) -> StoreErrorKind {
         match self {
             Self::TimedOut { .. } => StoreErrorKind::Unavailable,
@@ -62,22 +60,10 @@ impl WarehouseError {
             },
         }
     }
-
-    /// ClickHouse's own number of the failure.
-    pub fn code(&self) -> Option<u32> {
-        match self {
-            Self::ClickHouse { source, .. } => code(source),
-            Self::TimedOut { .. }
-            | Self::Name { .. }
-            | Self::Taken { .. }
-            | Self::Migration { .. } => None,
-        }
-    }
 }
 
-/// By ClickHouse's own code, as the HTTP status says too little. Codes not
-/// named here are retried: a row is never given up for a failure that nobody
-/// has thought of.
+/// Classifies by ClickHouse's error code, as the HTTP status is too coarse.
+/// Unknown codes are retried, so that an unforeseen failure never drops a row.
 fn kind_of_code(code: u32) -> StoreErrorKind {
     match code {
         // NOT_FOUND_COLUMN_IN_BLOCK, NO_SUCH_COLUMN_IN_TABLE,
@@ -95,7 +81,7 @@ fn kind_of_code(code: u32) -> StoreErrorKind {
     }
 }
 
-/// A failure before ClickHouse had a say: the network, or our own decoding.
+/// Classifies an error without a code: of the network, or of our decoding.
 fn without_code(error: &clickhouse::error::Error) -> StoreErrorKind {
     use clickhouse::error::Error as Client;
     match error {
@@ -108,12 +94,12 @@ fn without_code(error: &clickhouse::error::Error) -> StoreErrorKind {
         Client::SchemaMismatch(_) | Client::InvalidColumnsHeader(_) => {
             StoreErrorKind::SchemaChanged
         }
-        // The client's list is open; the rest are defects of a statement.
+        // The client may add variants; the other ones are mistakes in a statement.
         _ => StoreErrorKind::Fatal,
     }
 }
 
-/// The number in `Code: 60. DB::Exception: …`.
+/// Extracts the number of `Code: 60. DB::Exception: …`.
 fn code(error: &clickhouse::error::Error) -> Option<u32> {
     let clickhouse::error::Error::BadResponse(text) = error else {
         return None;
@@ -125,9 +111,9 @@ fn code(error: &clickhouse::error::Error) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// Says what was being done.
-pub(crate) trait During<T> {
-    /// Wraps the client's failure.
+/// Adds to a client's error what the statement was for.
+pub(super) trait During<T> {
+    /// Wraps the error.
     fn during(self, action: &'static str) -> Result<T, WarehouseError>;
 }
 
@@ -149,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_decides_what_to_do() {
+    fn the_error_code_decides_what_to_do() {
         for (text, kind) in [
             (
                 "Code: 16. DB::Exception: No such column x",
@@ -186,12 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn a_network_failure_is_retried() {
+    fn a_network_error_is_retried() {
         let error = WarehouseError::ClickHouse {
             action: "test",
             source: clickhouse::error::Error::Network("refused".into()),
         };
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-        assert_eq!(error.code(), None);
     }
 }

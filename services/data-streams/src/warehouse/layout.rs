@@ -1,29 +1,29 @@
-//! Which column of a table holds which property, and what has to change when
-//! the definitions do.
+//! Which column of a table holds which property, and how to change the columns
+//! when the definitions change.
 //!
-//! The table itself is the only memory: a column's comment says which property
-//! it holds. So two processes that look at one table think alike. It must not
-//! know how a statement is sent.
+//! The table itself is the only state: the comment of a column says which
+//! property it holds. So all processes agree on a table.
 
 use std::collections::{HashMap, HashSet};
 
 use schemas::{Definitions, Property};
 use serde::{Deserialize, Serialize};
 
-/// Property columns a table may have; the values of further properties go to
-/// `_extra`. Beyond about 1,000 columns inserts and merges become slow.
+/// Maximum number of property columns of a table. The values of further
+/// properties go to `_extra`. Above about 1,000 columns, inserts and merges become
+/// slow.
 pub(crate) const COLUMN_LIMIT: usize = 800;
 
-/// What a property's column holds. Every one is `Nullable`.
+/// The type of a property's column. Each is `Nullable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ColumnType {
-    /// The text as it is.
+    /// The text, unchanged.
     Text,
     /// A double.
     Number,
-    /// An identifier, which a double would round.
+    /// A 64-bit identifier, which a double would round.
     Identifier,
-    /// A truth value.
+    /// True or false.
     Boolean,
     /// A day.
     Date,
@@ -32,7 +32,8 @@ pub(crate) enum ColumnType {
 }
 
 impl ColumnType {
-    /// By HubSpot's type, which is an open set: what is not known is text.
+    /// The type for a property of HubSpot. HubSpot may add types: unknown ones
+    /// are text.
     pub(crate) fn of(property: &Property) -> Self {
         let is_identifier =
             property.name == "hs_object_id" || property.referenced_object_type.is_some();
@@ -46,7 +47,7 @@ impl ColumnType {
         }
     }
 
-    /// As ClickHouse writes it.
+    /// ClickHouse's name of the type.
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::Text => "Nullable(String)",
@@ -58,7 +59,7 @@ impl ColumnType {
         }
     }
 
-    /// Whether JSON has no type for it, so that its values are texts there.
+    /// Whether its values are strings in JSON, which has no type for them.
     pub(crate) fn is_text_in_json(self) -> bool {
         matches!(self, Self::Text | Self::Date | Self::Time)
     }
@@ -84,14 +85,14 @@ pub(crate) struct Column {
     pub name: String,
     /// Its type.
     pub kind: ColumnType,
-    /// What its comment says.
+    /// Its comment.
     pub note: ColumnNote,
     /// The property's name as the key of a JSON object, colon included.
     pub json_key: Vec<u8>,
 }
 
 impl Column {
-    /// A column of that name and type.
+    /// A column with this name and type.
     pub(crate) fn new(name: String, kind: ColumnType, note: ColumnNote) -> Self {
         let mut json_key = serde_json::to_vec(&note.property).unwrap_or_default();
         json_key.push(b':');
@@ -109,13 +110,13 @@ impl Column {
 pub(crate) struct ColumnNote {
     /// HubSpot's name of the property.
     pub property: String,
-    /// Its name for people.
+    /// HubSpot's label of the property.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// Its description for people.
+    /// HubSpot's description of the property.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// HubSpot no longer lists it.
+    /// Whether HubSpot no longer lists it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }
@@ -130,12 +131,12 @@ impl ColumnNote {
         }
     }
 
-    /// As stored.
+    /// The comment, as stored in the table.
     pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// As people read it in the view.
+    /// The comment for people, as the view shows it.
     pub(crate) fn text(&self) -> String {
         let mut text = self.label.clone();
         if !self.description.is_empty() && self.description != self.label {
@@ -156,11 +157,11 @@ impl ColumnNote {
 pub(crate) struct Layout {
     /// In the table's order.
     pub columns: Vec<Column>,
-    /// Place in `columns` of the column that takes a property's values.
+    /// By property, the index in `columns` of the column for new values.
     current: HashMap<String, usize>,
     /// Whether any property has more than one column.
     has_changed_types: bool,
-    /// When the definitions that made it were read from HubSpot.
+    /// When the definitions of these columns were read from HubSpot.
     pub defined_at: i64,
 }
 
@@ -174,8 +175,8 @@ pub(crate) enum ColumnChange {
 }
 
 impl Layout {
-    /// From a table's columns: name, type, comment. Our own columns have no
-    /// note and are passed over.
+    /// The layout of a table with these columns: name, type, comment. Skips the
+    /// columns that hold no property.
     pub(crate) fn read<'a>(
         rows: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
         defined_at: i64,
@@ -196,7 +197,7 @@ impl Layout {
     }
 
     fn push(&mut self, column: Column) {
-        // A later column of the same property has its later type.
+        // A later column of the same property has the newer type.
         let earlier = self
             .current
             .insert(column.note.property.clone(), self.columns.len());
@@ -204,32 +205,31 @@ impl Layout {
         self.columns.push(column);
     }
 
-    /// The column that takes a property's values, and its place.
+    /// The column for new values of a property, and its index.
     pub(crate) fn current(&self, property: &str) -> Option<(usize, &Column)> {
-        let place = *self.current.get(property)?;
-        Some((place, self.columns.get(place)?))
+        let index = *self.current.get(property)?;
+        Some((index, self.columns.get(index)?))
     }
 
-    /// Whether the column at this place takes its property's values.
-    pub(crate) fn is_current(&self, place: usize) -> bool {
+    /// Whether the column with this index takes new values of its property.
+    pub(crate) fn is_current(&self, index: usize) -> bool {
         let property = self
             .columns
-            .get(place)
+            .get(index)
             .map(|column| column.note.property.as_str());
-        // Only a property that changed its type has more than one column.
+        // Only a property with a changed type has more than one column.
         !self.has_changed_types
-            || property.and_then(|property| self.current.get(property)) == Some(&place)
+            || property.and_then(|property| self.current.get(property)) == Some(&index)
     }
 
-    /// Every property once, in the order of its first column, with its
-    /// columns, the latest first.
+    /// Each property with its columns, the latest first. Ordered by first column.
     pub(crate) fn properties(&self) -> Vec<(&str, Vec<&Column>)> {
-        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut indexes: HashMap<&str, usize> = HashMap::new();
         let mut found: Vec<(&str, Vec<&Column>)> = Vec::new();
         for column in &self.columns {
             let property = column.note.property.as_str();
-            let place = *places.entry(property).or_insert(found.len());
-            match found.get_mut(place) {
+            let index = *indexes.entry(property).or_insert(found.len());
+            match found.get_mut(index) {
                 Some((_, columns)) => columns.insert(0, column),
                 None => found.push((property, vec![column])),
             }
@@ -237,8 +237,8 @@ impl Layout {
         found
     }
 
-    /// What has to change for these definitions. Older ones than the table's
-    /// change nothing, so that a late reader cannot turn a type back.
+    /// The changes that these definitions need. Definitions older than the table's
+    /// change nothing, so that a late process cannot revert a type.
     pub(crate) fn plan(&self, definitions: &Definitions) -> Vec<ColumnChange> {
         if definitions.fetched_at < self.defined_at {
             return Vec::new();
@@ -277,8 +277,9 @@ impl Layout {
     }
 }
 
-/// HubSpot's own name where it is free. A leading underscore is ours, and a
-/// further column of the same name gets a number.
+/// The name of a property's column: HubSpot's name, with a number where that is
+/// taken. Names that begin with an underscore are reserved for the columns that
+/// are not properties.
 fn free_name(property: &str, taken: &HashSet<String>) -> String {
     let base = if property.starts_with('_') {
         format!("property{property}")

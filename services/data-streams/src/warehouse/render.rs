@@ -1,38 +1,38 @@
-//! Stored properties, a flat JSON object of texts, as JSON of their types.
+//! Renders stored properties, a flat JSON object of texts, as typed JSON.
 //!
-//! Most values are texts anyway, and most numbers are written the same in both:
-//! they are copied. It must not know where the object was read.
+//! Most values are texts, and most numbers have the same form in both: they are
+//! copied.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
 use super::{
-    finder::Finder,
+    finder::ColumnFinder,
     layout::{ColumnType, Layout},
     value::{Parsed, boolean, integer, number},
 };
 
-/// Renders the objects of one object type.
+/// Renders the properties of one object type.
 #[derive(Debug)]
 pub(crate) struct Renderer<'l> {
     layout: &'l Layout,
-    finder: Finder<'l>,
+    finder: ColumnFinder<'l>,
     /// Only these properties; all where it is `None`.
-    wanted: Option<HashSet<&'l str>>,
+    included: Option<HashSet<&'l str>>,
 }
 
 impl<'l> Renderer<'l> {
-    pub(crate) fn new(layout: &'l Layout, wanted: Option<&'l [String]>) -> Self {
+    pub(crate) fn new(layout: &'l Layout, included: Option<&'l [String]>) -> Self {
         Self {
             layout,
-            finder: Finder::new(layout),
-            wanted: wanted.map(|names| names.iter().map(String::as_str).collect()),
+            finder: ColumnFinder::new(layout),
+            included: included.map(|names| names.iter().map(String::as_str).collect()),
         }
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.wanted.as_ref().is_none_or(|it| it.contains(name))
+    fn includes(&self, name: &str) -> bool {
+        self.included.as_ref().is_none_or(|it| it.contains(name))
     }
 
     /// The object with typed values.
@@ -44,19 +44,18 @@ impl<'l> Renderer<'l> {
         }
     }
 
-    /// Copies what stays as it is in runs of members; `None` where it meets
-    /// what only a JSON parser reads.
+    /// Copies unchanged members in runs; `None` for JSON that needs a real parser.
     fn copy(&mut self, stored: &str, out: &mut String) -> Option<()> {
         self.finder.start_row();
-        // Not copied yet. As if a member had ended before the brace.
+        // What is not copied yet. Starts as if a member had ended at the brace.
         let mut run = 0..0;
         let mut at = stored.strip_prefix('{').map(|_| 1)?;
         while stored.get(at..)? != "}" {
             let Member { key, value } = Member::at(stored, at)?;
             at = value.end;
-            // An escaped name is not looked for.
+            // An escaped name needs the parser.
             let name = key.plain(stored)?;
-            if !self.wants(name) {
+            if !self.includes(name) {
                 continue;
             }
             if run.end + 1 != key.start {
@@ -81,17 +80,17 @@ impl<'l> Renderer<'l> {
     }
 
     fn kind(&mut self, name: &str) -> Option<ColumnType> {
-        let place = self.finder.place(name.as_bytes())?;
-        Some(self.layout.columns.get(place)?.kind)
+        let index = self.finder.find(name.as_bytes())?;
+        Some(self.layout.columns.get(index)?.kind)
     }
 
-    /// The same by a JSON parser.
+    /// Renders with a JSON parser.
     fn parse(&self, stored: &str) -> String {
-        // INVARIANT: we wrote it as a flat object of texts.
+        // INVARIANT: it was written as a flat object of texts.
         let stored: Map<String, Value> = serde_json::from_str(stored).unwrap_or_default();
         let mut properties = Map::new();
         for (name, value) in stored {
-            if !self.wants(&name) {
+            if !self.includes(&name) {
                 continue;
             }
             let kind = self.layout.current(&name).map(|(_, column)| column.kind);
@@ -112,7 +111,7 @@ struct Member {
 }
 
 impl Member {
-    /// The one that begins there, or behind the comma that is there.
+    /// The member that begins at this offset, or after a comma at this offset.
     fn at(object: &str, at: usize) -> Option<Self> {
         let bytes = object.as_bytes();
         let key = JsonString::at(bytes, at + usize::from(bytes.get(at) == Some(&b',')))?;
@@ -124,7 +123,7 @@ impl Member {
     }
 }
 
-/// A JSON string: where it is, with its quotation marks.
+/// The offsets of a JSON string, quotation marks included.
 struct JsonString {
     start: usize,
     end: usize,
@@ -153,7 +152,7 @@ impl JsonString {
         }
     }
 
-    /// What is between the quotation marks; `None` where something is escaped.
+    /// The text between the quotation marks; `None` where it has an escape.
     fn plain<'a>(&self, text: &'a str) -> Option<&'a str> {
         let inner = text.get(self.start + 1..self.end - 1)?;
         (!self.is_escaped).then_some(inner)
@@ -164,10 +163,10 @@ impl JsonString {
     }
 }
 
-/// Writes a value as JSON of its type; `quoted` is the text as JSON.
+/// Writes a value as typed JSON. `quoted` is the text as a JSON string.
 fn write(kind: ColumnType, text: &str, quoted: &str, out: &mut String) {
     let is_plain = match kind {
-        // A number that prints as its text is that text in JSON, too.
+        // Its JSON is the text itself.
         ColumnType::Number => matches!(number(text), Parsed::Same(_)),
         ColumnType::Identifier => matches!(integer(text), Parsed::Same(_)),
         ColumnType::Boolean => matches!(boolean(text), Parsed::Same(_)),
@@ -183,13 +182,14 @@ fn write(kind: ColumnType, text: &str, quoted: &str, out: &mut String) {
     }
 }
 
-/// Where JSON has the type and loses nothing; else it stays a text.
+/// The value as typed JSON; `None` where JSON has no such type or would lose
+/// digits.
 fn json(kind: ColumnType, text: &str) -> Option<serde_json::Value> {
     match kind {
         ColumnType::Number => match number(text) {
             Parsed::Same(value) | Parsed::Other(value) => {
                 match integer(text) {
-                    // `5` and not `5.0`.
+                    // So that 5 is `5` and not `5.0`.
                     Parsed::Same(whole) => Some(whole.into()),
                     _ => serde_json::Number::from_f64(value).map(Into::into),
                 }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_json_of_their_type() {
+    fn values_are_rendered_as_json_of_their_type() {
         use serde_json::json;
         let row = |kind: ColumnType, text: &str| json(kind, text);
         assert_eq!(row(ColumnType::Number, "5"), Some(json!(5)));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_properties_asked_for_are_given() {
+    fn only_the_requested_properties_are_rendered() {
         let wanted = vec!["a".to_owned(), "missing".to_owned()];
         let layout = Layout::default();
         let mut renderer = Renderer::new(&layout, Some(&wanted));
@@ -261,7 +261,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn copying_gives_what_a_parser_gives(
+        fn copying_renders_the_same_as_parsing(
             members in proptest::collection::btree_map("[a-c\"\\\\]{1,3}", ".{0,8}|-?[0-9.eE]{1,9}|true|No", 0..6)
         ) {
             let kinds = [ColumnType::Number, ColumnType::Boolean, ColumnType::Identifier, ColumnType::Text];

@@ -1,7 +1,5 @@
-//! The connection to ClickHouse: settings, timeouts, and one way to run a
-//! statement.
-//!
-//! It must not know any table.
+//! The connection to ClickHouse: its settings, time limits, and how statements
+//! run.
 
 use std::{fmt, future::Future, time::Duration};
 
@@ -16,24 +14,24 @@ use tokio::time::Instant;
 
 use super::error::{During as _, WarehouseError};
 
-/// Time for one statement. An `ALTER` of a wide table waits for merges.
+/// Time limit of a statement. An `ALTER` of a wide table waits for merges.
 const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
 
-/// Connections idle for longer are closed: ClickHouse closes them after 3 s
-/// or 10 s, and a request onto a dying one fails.
+/// Connections that are idle for longer are closed. ClickHouse closes them after
+/// 3 s or 10 s, and a request on a connection being closed fails.
 const IDLE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Where the warehouse is and who we are.
+/// Address and credentials of ClickHouse.
 #[derive(Debug, Clone)]
 pub struct WarehouseSettings {
     /// `http://host:port` of the HTTP interface.
     pub url: String,
-    /// A user who may create databases, tables and views.
+    /// A user with the right to create databases, tables and views.
     pub user: String,
     /// That user's password.
     pub password: SecretString,
-    /// Whether blocks and answers are compressed on the way: it costs both
-    /// sides more CPU than a loopback does.
+    /// Whether blocks and answers are compressed. On a loopback connection the
+    /// compression takes more CPU than it saves.
     pub compress: bool,
 }
 
@@ -52,7 +50,7 @@ impl fmt::Debug for Session {
 impl Session {
     pub(crate) fn new(settings: &WarehouseSettings) -> Self {
         let mut connector = HttpConnector::new();
-        // Without it a small insert waits 40 ms for a delayed acknowledgement.
+        // Otherwise a small insert waits 40 ms for a delayed acknowledgement.
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
         connector.set_keepalive(Some(Duration::from_mins(1)));
@@ -70,24 +68,23 @@ impl Session {
             .with_password(settings.password.expose_secret())
             .with_compression(compression)
             .with_product_info("data-streams", env!("CARGO_PKG_VERSION"))
-            // On by default; it would answer before the rows are stored.
+            // On by default, which answers before the rows are stored.
             .with_setting("async_insert", "0")
-            // By default 256 KiB, which the columns of a large portal exceed
-            // with their comments.
+            // The default of 256 KiB is too small for the columns of a large
+            // portal with their comments.
             .with_setting("max_query_size", "16777216")
             .with_setting("wait_end_of_query", "1");
         Self { client }
     }
 
-    /// For queries with rows.
+    /// For queries that return rows.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// A query of records, of which many may run at once: on one thread each,
-    /// its answer included, which is sent while it is read and not when it has
-    /// been written to a file; and planned in the old way. A page of 100 takes
-    /// 3 ms of CPU so, and else 5.
+    /// A query of records, of which many run at once. It runs on one thread,
+    /// streams its answer instead of buffering it in a file, and uses the old
+    /// planner. This cuts a page of 100 from 5 to 3 ms of CPU.
     pub(crate) fn records(&self, statement: &str) -> Query {
         self.client
             .query_raw(statement)
@@ -97,7 +94,7 @@ impl Session {
             .with_setting("enable_analyzer", "0")
     }
 
-    /// Runs a statement without rows. Question marks in it are themselves.
+    /// Runs a statement that returns no rows. Question marks are not placeholders.
     pub(crate) async fn execute(
         &self,
         action: &'static str,
@@ -107,7 +104,7 @@ impl Session {
             .await
     }
 
-    /// The same for a statement that may take longer.
+    /// [`Self::execute`] with another time limit.
     pub(crate) async fn execute_within(
         &self,
         action: &'static str,
@@ -118,7 +115,7 @@ impl Session {
         bounded(action, Instant::now(), limit, request).await
     }
 
-    /// Bounds a request in time and says what it was for.
+    /// Limits the time of a request, and adds `action` to its error.
     pub(crate) async fn within<T>(
         &self,
         action: &'static str,
@@ -127,24 +124,25 @@ impl Session {
         bounded(action, Instant::now(), STATEMENT_LIMIT, request).await
     }
 
-    /// An insert of Native blocks; the same token inserts once.
+    /// Starts an insert of Native blocks. ClickHouse ignores a second insert with
+    /// the same token.
     pub(crate) fn insertion(&self, statement: &Bytes, token: &str) -> Insertion {
         let insert = self
             .client
-            // It would be put into the URL, whose 64 KiB are too few for the
-            // columns of some portals; it goes ahead of the data instead.
+            // The statement is sent before the data: in the URL it is limited to
+            // 64 KiB, which the columns of some portals exceed.
             .insert_formatted_with("")
             .with_setting("insert_deduplicate", "1")
-            // So much is looked through for the statement's end; 800 columns
-            // take less.
+            // ClickHouse searches this many bytes for the statement's end; 800
+            // columns need less.
             .with_setting("max_query_size", "1048576")
-            // All blocks become one part: a server that writes one when it has
-            // 256 MiB, or a share of its memory, would keep the first of an
-            // insert that is cut off.
+            // Makes all blocks one part, so that the insert is atomic. By default
+            // the server writes a part at 256 MiB or a share of its memory, and
+            // keeps the first parts of an insert that breaks off.
             .with_setting("min_insert_block_size_bytes", "0")
             .with_setting("min_insert_block_size_rows", "1000000000")
-            // The engine would put each block through a merge of its own, for
-            // rows of one key within it. A read or a merge drops those too.
+            // Otherwise the engine merges rows of one key within each block.
+            // Reads and later merges do that anyway.
             .with_setting("optimize_on_insert", "0")
             .with_setting("insert_deduplication_token", token);
         Insertion {
@@ -155,16 +153,16 @@ impl Session {
     }
 }
 
-/// An insert under way. Dropped before its end, it inserts nothing.
+/// An open insert. Inserts nothing when it is dropped before its end.
 pub(crate) struct Insertion {
     insert: InsertFormatted,
-    /// Until it has been sent.
+    /// `None` once it has been sent.
     statement: Option<Bytes>,
     began: Instant,
 }
 
 impl Insertion {
-    /// Sends bytes of a block, compressed where that is asked for.
+    /// Sends bytes of a block.
     pub(crate) async fn send(&mut self, part: Bytes) -> Result<(), WarehouseError> {
         for part in self.statement.take().into_iter().chain([part]) {
             let sent = self.insert.send(part);
@@ -173,14 +171,14 @@ impl Insertion {
         Ok(())
     }
 
-    /// Waits for the answer, and tells the time that all of it took.
+    /// Waits for the answer; returns how long the whole insert took.
     pub(crate) async fn end(self) -> Result<Duration, WarehouseError> {
         bounded(INSERT, self.began, STATEMENT_LIMIT, self.insert.end()).await?;
         Ok(self.began.elapsed())
     }
 }
 
-/// Bounds what began then in time.
+/// Limits the time of a request, counted from `began`.
 async fn bounded<T>(
     action: &'static str,
     began: Instant,

@@ -1,34 +1,33 @@
-//! HubSpot's texts read as the values of typed columns.
+//! Parses HubSpot's texts into the values of typed columns.
 //!
-//! HubSpot sends every value as text. A column takes a value only where
-//! nothing is lost; where the text cannot be rebuilt from the value it is kept
-//! beside it. It must not know where a value is stored.
+//! HubSpot sends every value as text. A column gets a value only where nothing is
+//! lost. Where the value would print differently, the text is stored too.
 
-/// A text read as a value of type `T`.
+/// A text parsed as a value of type `T`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Parsed<T> {
-    /// The value prints as the text it came from.
+    /// The value prints as the same text.
     Same(T),
-    /// The same value, written in another way (`1.50`): the text is kept too.
+    /// The value prints as another text (`1.50` as `1.5`): the text is stored too.
     Other(T),
-    /// Not a value of this type, or one that would lose digits: only the text
-    /// is kept.
+    /// Not a value of this type, or one that would lose digits: only the text is
+    /// stored.
     Text,
 }
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 
-/// First and last time that `DateTime64(3)` holds: 1900-01-01 to 2299-12-31.
+/// The range of `DateTime64(3)`: 1900-01-01 to 2299-12-31.
 pub(crate) const TIME_RANGE_MS: std::ops::RangeInclusive<i64> =
     -2_208_988_800_000..=10_413_791_999_999;
 
-/// Numbers up to here, without a sign, are epoch seconds in a date or time;
-/// beyond, milliseconds. 100,000,000,000 s is the year 5138, and as
-/// milliseconds it is March 1973, before HubSpot had customers.
+/// In a date or time, numbers up to this one are epoch seconds, larger ones epoch
+/// milliseconds. 100,000,000,000 s is the year 5138; as milliseconds it is March
+/// 1973, before HubSpot existed.
 const LAST_EPOCH_SECOND: i64 = 99_999_999_999;
 
-/// A whole number.
+/// Parses a whole number.
 pub(crate) fn integer(text: &str) -> Parsed<i64> {
     match text.parse::<i64>() {
         Ok(value) if is_plain_integer(text) => Parsed::Same(value),
@@ -51,14 +50,14 @@ const POWERS: [f64; 16] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 ];
 
-/// A number as a double.
+/// Parses a number as a double.
 pub(crate) fn number(text: &str) -> Parsed<f64> {
     short_number(text).unwrap_or_else(|| long_number(text))
 }
 
-/// The common case: at most 15 digits in plain notation. So few digits always
-/// survive a double, and mantissa and power of ten are both exact, so that one
-/// division rounds once and rightly.
+/// The common case: at most 15 digits in plain notation, which a double always
+/// preserves. Mantissa and power of ten are exact, so that a single division
+/// rounds once and correctly. `None` for any other notation.
 fn short_number(text: &str) -> Option<Parsed<f64>> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest.as_bytes()),
@@ -91,8 +90,8 @@ fn short_number(text: &str) -> Option<Parsed<f64>> {
     Some(Parsed::Same(if negative { -value } else { value }))
 }
 
-/// Any other notation: kept as a value only where the shortest text of the
-/// double has the same digits and the same exponent.
+/// Any other notation: a value only where the shortest text of the double has the
+/// same digits and the same exponent.
 fn long_number(text: &str) -> Parsed<f64> {
     let numeric = text
         .bytes()
@@ -114,7 +113,8 @@ fn long_number(text: &str) -> Parsed<f64> {
     }
 }
 
-/// Sign, digits without zeros at either end, and the power of ten of the last.
+/// Sign, digits without zeros at either end, and the power of ten of the last
+/// digit.
 fn decimal(text: &str) -> Option<(bool, String, i64)> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -139,7 +139,7 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     ))
 }
 
-/// `true` or `false`; `Yes` and `No` have been seen.
+/// Parses `true` or `false`. HubSpot has also sent `Yes` and `No`.
 pub(crate) fn boolean(text: &str) -> Parsed<bool> {
     match text {
         "true" => Parsed::Same(true),
@@ -154,8 +154,7 @@ pub(crate) fn boolean(text: &str) -> Parsed<bool> {
     }
 }
 
-/// Days since 1970-01-01, from `2026-01-02` or from the epoch time of a
-/// midnight.
+/// Parses a date into days since 1970-01-01: `2026-01-02`, or a time at midnight.
 pub(crate) fn date(text: &str) -> Parsed<i32> {
     let in_days = |ms: i64| {
         let fits = TIME_RANGE_MS.contains(&ms) && ms.rem_euclid(DAY_MS) == 0;
@@ -170,8 +169,9 @@ pub(crate) fn date(text: &str) -> Parsed<i32> {
     }
 }
 
-/// Milliseconds since 1970, from `2026-01-02T03:04:05.678Z`, any other RFC
-/// 3339 time that loses nothing, a date, or epoch seconds or milliseconds.
+/// Parses a time into milliseconds since 1970: `2026-01-02T03:04:05.678Z`, any
+/// other RFC 3339 time in whole milliseconds, a date, or epoch seconds or
+/// milliseconds.
 pub(crate) fn time(text: &str) -> Parsed<i64> {
     let parsed = iso_time(text.as_bytes())
         .map(Parsed::Same)
@@ -203,8 +203,8 @@ fn rfc3339(text: &str) -> Option<i64> {
     Some(time.timestamp_millis()).filter(|_| whole)
 }
 
-/// Exactly `YYYY-MM-DDThh:mm:ss.SSSZ`, by hand: it is the common case and a
-/// record has several.
+/// Parses exactly `YYYY-MM-DDThh:mm:ss.SSSZ`. Written by hand because it is the
+/// common case and a record has several.
 fn iso_time(text: &[u8]) -> Option<i64> {
     let (day, rest) = text.split_at_checked(10)?;
     let &[
@@ -236,7 +236,8 @@ fn iso_time(text: &[u8]) -> Option<i64> {
     Some(iso_day(day)? + ((hours * 60 + minutes) * 60 + seconds) * 1_000 + millis)
 }
 
-/// Exactly `YYYY-MM-DD`, a day that exists; its midnight in milliseconds.
+/// Parses exactly `YYYY-MM-DD` into the milliseconds of its midnight; `None` for a
+/// day that does not exist.
 fn iso_day(text: &[u8]) -> Option<i64> {
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else {
         return None;

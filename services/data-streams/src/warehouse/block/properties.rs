@@ -1,6 +1,4 @@
-//! The properties of a block's rows, parsed into their columns.
-//!
-//! It must not know the columns that are not properties.
+//! Parses the properties of a block's rows into their columns.
 
 use std::collections::HashSet;
 
@@ -8,14 +6,14 @@ use super::write_bytes;
 use crate::{
     ingest::{KeptAsText, Row},
     warehouse::{
-        finder::Finder,
+        finder::ColumnFinder,
         layout::{ColumnType, Layout},
         value::{self, Parsed},
     },
 };
 
-/// The cells of one nullable column, filled up lazily: most properties of most
-/// records are not set.
+/// The cells of one nullable column. NULLs are filled in when the next value
+/// arrives: most properties of most records are not set.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
     pub(super) used: bool,
@@ -24,7 +22,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// Bytes that a NULL takes in the values: a text's is its zero length.
+    /// Bytes of a NULL among the values; for a text, its length of zero.
     fn width(kind: ColumnType) -> usize {
         match kind {
             ColumnType::Text | ColumnType::Boolean => 1,
@@ -41,19 +39,19 @@ impl Cells {
         }
     }
 
-    /// Whether this row already has its value.
+    /// Whether this row has a value.
     fn has(&self, row: usize) -> bool {
         self.nulls.len() > row
     }
 
-    fn open(&mut self, row: usize, width: usize) {
+    fn start(&mut self, row: usize, width: usize) {
         self.pad(row, width);
         self.nulls.push(0);
         self.used = true;
     }
 
-    pub(super) fn take(&mut self, row: usize, width: usize, value: &[u8]) {
-        self.open(row, width);
+    pub(super) fn push(&mut self, row: usize, width: usize, value: &[u8]) {
+        self.start(row, width);
         self.values.extend_from_slice(value);
     }
 }
@@ -61,14 +59,14 @@ impl Cells {
 /// The properties of all rows.
 pub(super) struct PropertyColumns {
     pub(super) cells: Vec<Cells>,
-    /// `_extra` as encoded strings.
+    /// The column `_extra`.
     pub(super) extra: Extra,
-    /// All properties as encoded strings, for `changes`.
+    /// All properties as JSON, for `changes`: encoded strings.
     pub(super) json: Vec<u8>,
     pub(super) kept: KeptAsText,
 }
 
-/// Rows after which the room that the others will take is known well enough.
+/// Rows after which the size of the columns is estimated.
 const SAMPLE_ROWS: usize = 256;
 
 impl PropertyColumns {
@@ -79,12 +77,12 @@ impl PropertyColumns {
             json: Vec::new(),
             kept: KeptAsText::default(),
         };
-        let mut finder = Finder::new(layout);
+        let mut finder = ColumnFinder::new(layout);
         let mut json = JsonObject::default();
         let mut extra = JsonObject::default();
         let mut unknown = HashSet::new();
-        for (at, row) in rows.iter().enumerate() {
-            if at == SAMPLE_ROWS {
+        for (row_index, row) in rows.iter().enumerate() {
+            if row_index == SAMPLE_ROWS {
                 out.reserve(rows.len());
             }
             json.clear();
@@ -95,27 +93,27 @@ impl PropertyColumns {
                 let Some(value) = value.filter(|value| !value.is_empty()) else {
                     continue;
                 };
-                let place = finder.place(name);
-                let Some((column, cells)) = place.and_then(|place| {
-                    Some((layout.columns.get(place)?, out.cells.get_mut(place)?))
+                let index = finder.find(name);
+                let Some((column, cells)) = index.and_then(|index| {
+                    Some((layout.columns.get(index)?, out.cells.get_mut(index)?))
                 }) else {
-                    // ClickHouse refuses a path twice in one value.
+                    // ClickHouse refuses JSON with the same path twice.
                     if unknown.insert(name) {
                         json.push(name, value);
                         extra.push(name, value);
                     }
                     continue;
                 };
-                if cells.has(at) {
-                    continue; // A name twice in one record: the first counts.
+                if cells.has(row_index) {
+                    continue; // The record has the name twice: the first counts.
                 }
                 json.push_known(&column.json_key, value);
-                if !out.kept.store(cells, column.kind, at, value) {
+                if !out.kept.store(cells, column.kind, row_index, value) {
                     extra.push(name, value);
                 }
             }
             write_bytes(&mut out.json, json.close());
-            out.extra.take(at, &mut extra);
+            out.extra.push(row_index, &mut extra);
         }
         for (column, cells) in layout.columns.iter().zip(&mut out.cells) {
             if cells.used {
@@ -126,12 +124,13 @@ impl PropertyColumns {
         out
     }
 
-    /// Makes room for all rows by what the first have taken, so that no buffer
-    /// grows by doubling: that would copy it, and hold twice its size.
+    /// Reserves space for all rows, estimated from the first ones. Otherwise the
+    /// buffers would grow by doubling, which copies them and takes up to twice
+    /// their size.
     fn reserve(&mut self, rows: usize) {
-        let more = |taken: usize| {
-            let all = taken.saturating_mul(rows) / SAMPLE_ROWS;
-            (all + all / 16).saturating_sub(taken)
+        let more = |used: usize| {
+            let all = used.saturating_mul(rows) / SAMPLE_ROWS;
+            (all + all / 16).saturating_sub(used)
         };
         self.json.reserve_exact(more(self.json.len()));
         for cells in self.cells.iter_mut().filter(|cells| cells.used) {
@@ -141,7 +140,7 @@ impl PropertyColumns {
     }
 }
 
-/// The texts of `_extra`. Nearly every row's is empty.
+/// The column `_extra`: encoded JSON objects, nearly all of them empty.
 #[derive(Default)]
 pub(super) struct Extra {
     texts: Vec<u8>,
@@ -149,7 +148,7 @@ pub(super) struct Extra {
 }
 
 impl Extra {
-    fn take(&mut self, row: usize, extra: &mut JsonObject) {
+    fn push(&mut self, row: usize, extra: &mut JsonObject) {
         if !extra.is_empty() {
             self.fill(row);
             write_bytes(&mut self.texts, extra.close());
@@ -170,51 +169,52 @@ impl Extra {
         }
     }
 
-    /// As encoded strings; `None` where every row's is empty.
+    /// The encoded strings; `None` where every object is empty.
     pub(super) fn texts(self) -> Option<Vec<u8>> {
         (self.rows > 0).then_some(self.texts)
     }
 }
 
 impl KeptAsText {
-    /// Puts a value into its column; false where its text has to be kept too.
+    /// Writes a value into its column; false where its text must be stored too.
     fn store(&mut self, cells: &mut Cells, kind: ColumnType, row: usize, bytes: &[u8]) -> bool {
         let width = Cells::width(kind);
         if kind == ColumnType::Text {
-            cells.open(row, width);
+            cells.start(row, width);
             write_bytes(&mut cells.values, bytes);
             return true;
         }
-        // INVARIANT: the bytes are a text, checked when the record was read.
+        // INVARIANT: the bytes are UTF-8, checked when the record was decoded.
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         match kind {
             ColumnType::Text => true,
-            ColumnType::Number => self.settle(value::number(text), |v| {
-                cells.take(row, width, &v.to_le_bytes());
+            ColumnType::Number => self.count(value::number(text), |v| {
+                cells.push(row, width, &v.to_le_bytes());
             }),
-            ColumnType::Identifier => self.settle(value::integer(text), |v| {
-                cells.take(row, width, &v.to_le_bytes());
+            ColumnType::Identifier => self.count(value::integer(text), |v| {
+                cells.push(row, width, &v.to_le_bytes());
             }),
-            ColumnType::Boolean => self.settle(value::boolean(text), |v| {
-                cells.take(row, width, &[u8::from(v)]);
+            ColumnType::Boolean => self.count(value::boolean(text), |v| {
+                cells.push(row, width, &[u8::from(v)]);
             }),
-            ColumnType::Date => self.settle(value::date(text), |v| {
-                cells.take(row, width, &v.to_le_bytes());
+            ColumnType::Date => self.count(value::date(text), |v| {
+                cells.push(row, width, &v.to_le_bytes());
             }),
-            ColumnType::Time => self.settle(value::time(text), |v| {
-                cells.take(row, width, &v.to_le_bytes());
+            ColumnType::Time => self.count(value::time(text), |v| {
+                cells.push(row, width, &v.to_le_bytes());
             }),
         }
     }
 
-    fn settle<T>(&mut self, parsed: Parsed<T>, take: impl FnOnce(T)) -> bool {
+    /// Counts a value that needs its text, and hands a parsed one to `push`.
+    fn count<T>(&mut self, parsed: Parsed<T>, push: impl FnOnce(T)) -> bool {
         match parsed {
             Parsed::Same(value) => {
-                take(value);
+                push(value);
                 true
             }
             Parsed::Other(value) => {
-                take(value);
+                push(value);
                 self.form += 1;
                 false
             }
@@ -226,7 +226,7 @@ impl KeptAsText {
     }
 }
 
-/// A flat JSON object of texts.
+/// A flat JSON object whose values are texts, being written.
 #[derive(Default)]
 struct JsonObject {
     text: Vec<u8>,
@@ -248,7 +248,7 @@ impl JsonObject {
         write_json(&mut self.text, value);
     }
 
-    /// With a name that is JSON already, colon included.
+    /// Like `push`, with a key that is JSON already, colon included.
     fn push_known(&mut self, key: &[u8], value: &[u8]) {
         self.separate();
         self.text.extend_from_slice(key);
@@ -269,14 +269,15 @@ impl JsonObject {
     }
 }
 
-/// A JSON string; the common case without anything to escape is copied.
+/// Writes a JSON string. Copies the text where nothing needs an escape, which is
+/// the common case.
 fn write_json(out: &mut Vec<u8>, text: &[u8]) {
-    // Without a way out in the middle, it looks at many bytes at a time.
+    // A loop without an early exit lets the compiler check many bytes at a time.
     let special = text.iter().fold(0, |found, b| {
         found | u8::from(*b < 0x20) | u8::from(*b == b'"') | u8::from(*b == b'\\')
     });
     if special != 0 {
-        // INVARIANT: a text, checked when the record was read.
+        // INVARIANT: UTF-8, checked when the record was decoded.
         let text = std::str::from_utf8(text).unwrap_or_default();
         if let Ok(escaped) = serde_json::to_vec(text) {
             out.extend_from_slice(&escaped);

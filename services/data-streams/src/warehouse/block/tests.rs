@@ -1,4 +1,4 @@
-//! The encoded bytes are read back by a small reader of the Native format.
+//! Blocks read back by a small reader of the Native format.
 
 use proptest::prelude::*;
 use schemas::{Property, PropertyMap, PropertyMapBuilder, unframe};
@@ -151,7 +151,7 @@ fn encoded(layout: &Layout, messages: &[Vec<u8>]) -> Blocks {
 }
 
 #[test]
-fn values_have_their_types_and_lost_texts_are_kept() {
+fn values_are_typed_and_texts_that_would_be_lost_go_to_extra() {
     let layout = layout(&[
         ("amount", "number"),
         ("ok", "bool"),
@@ -205,7 +205,7 @@ fn values_have_their_types_and_lost_texts_are_kept() {
 }
 
 #[test]
-fn a_block_has_the_columns_that_its_statement_names() {
+fn a_block_has_exactly_the_columns_of_its_insert_statement() {
     let layout = layout(&[("a", "string"), ("b", "number")]);
     let messages = [merged(1, Some(2), &[("a", "x"), ("b", "1"), ("c", "y")])];
     let blocks = encoded(&layout, &messages);
@@ -224,7 +224,7 @@ fn a_block_has_the_columns_that_its_statement_names() {
 }
 
 #[test]
-fn a_row_that_no_column_can_take_is_refused_and_the_others_are_kept() {
+fn a_row_that_no_column_can_hold_is_refused_and_the_others_are_encoded() {
     let messages = [message(1, &[]), message(-1, &[]), message(2, &[])];
     let blocks = encoded(&Layout::default(), &messages);
     assert_eq!(blocks.refused, [(1, "object_id is negative")]);
@@ -234,7 +234,7 @@ fn a_row_that_no_column_can_take_is_refused_and_the_others_are_kept() {
 }
 
 #[test]
-fn a_name_twice_in_a_record_does_not_shift_the_rows() {
+fn a_property_listed_twice_in_a_record_counts_once() {
     let layout = layout(&[("a", "string")]);
     let messages = [
         message(1, &[("a", "x"), ("a", "y"), ("b", "v"), ("b", "w")]),
@@ -248,7 +248,7 @@ fn a_name_twice_in_a_record_does_not_shift_the_rows() {
 
 proptest! {
     #[test]
-    fn every_value_is_in_its_column_or_its_text_is_kept(
+    fn every_value_is_in_its_column_or_its_text_is_in_extra(
         rows in proptest::collection::vec(proptest::collection::btree_map("[a-f]", "[0-9a-z.\\-]{1,12}|true|[0-9]{1,5}", 0..6), 1..20)
     ) {
         let layout = layout(&[("a", "string"), ("b", "number"), ("c", "bool"), ("d", "datetime"), ("e", "date")]);

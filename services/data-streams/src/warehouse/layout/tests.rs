@@ -1,4 +1,4 @@
-//! Columns that come, change their type and go.
+//! Columns are added, change their type, and outlive their property.
 
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn definitions(fetched_at: i64, properties: Vec<Property>) -> Definitions {
     }
 }
 
-/// What ClickHouse does with an `ALTER`.
+/// The layout after the `ALTER`.
 fn applied(layout: &Layout, definitions: &Definitions) -> Layout {
     let mut columns = layout.columns.clone();
     for change in layout.plan(definitions) {
@@ -49,7 +49,7 @@ fn applied(layout: &Layout, definitions: &Definitions) -> Layout {
 }
 
 #[test]
-fn types_follow_hubspots() {
+fn column_types_are_chosen_by_hubspots_types() {
     let owner = Property {
         referenced_object_type: Some("OWNER".to_owned()),
         ..property("owner", "number")
@@ -74,7 +74,7 @@ fn types_follow_hubspots() {
 }
 
 #[test]
-fn a_changed_type_gets_a_second_column_and_takes_the_values() {
+fn a_changed_type_adds_a_second_column_for_new_values() {
     let first = applied(
         &Layout::default(),
         &definitions(1, vec![property("a", "number")]),
@@ -87,12 +87,12 @@ fn a_changed_type_gets_a_second_column_and_takes_the_values() {
     assert_eq!(
         second.plan(&definitions(1, vec![property("a", "number")])),
         [],
-        "older ones"
+        "older definitions change nothing"
     );
 }
 
 #[test]
-fn names_never_meet() {
+fn column_names_are_unique() {
     let all = vec![
         property("a", "number"),
         property("a__2", "number"),
@@ -115,12 +115,12 @@ fn names_never_meet() {
             "A",
             "a__3"
         ],
-        "a leading underscore is ours"
+        "a leading underscore is reserved"
     );
 }
 
 #[test]
-fn a_property_that_is_gone_keeps_its_column_and_says_so() {
+fn a_property_gone_from_hubspot_keeps_its_column_with_a_comment() {
     let first = applied(
         &Layout::default(),
         &definitions(1, vec![property("a", "number")]),
@@ -135,7 +135,7 @@ fn a_property_that_is_gone_keeps_its_column_and_says_so() {
 }
 
 #[test]
-fn columns_end_at_the_limit() {
+fn columns_are_added_up_to_the_limit() {
     let many = (0..1_000)
         .map(|i| property(&format!("p{i}"), "string"))
         .collect();
@@ -145,7 +145,7 @@ fn columns_end_at_the_limit() {
 
 proptest! {
     #[test]
-    fn applying_twice_is_applying_once(names in proptest::collection::vec("\\PC{1,8}", 0..20), kinds in proptest::collection::vec(0usize..4, 20)) {
+    fn applying_definitions_twice_changes_nothing_more(names in proptest::collection::vec("\\PC{1,8}", 0..20), kinds in proptest::collection::vec(0usize..4, 20)) {
         let kind = ["string", "number", "bool", "date"];
         let properties = names.iter().zip(&kinds).map(|(n, k)| property(n, kind[*k])).collect();
         let definitions = definitions(1, properties);

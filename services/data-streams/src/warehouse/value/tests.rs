@@ -1,11 +1,11 @@
-//! Values that survive their column, and those that must not.
+//! Which texts become values, and which stay texts.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn a_number_is_a_value_only_where_nothing_is_lost() {
+fn a_number_becomes_a_value_only_where_no_digit_is_lost() {
     for (text, expected) in [
         ("0", Parsed::Same(0.0)),
         ("1500", Parsed::Same(1500.0)),
@@ -38,7 +38,7 @@ fn a_number_is_a_value_only_where_nothing_is_lost() {
 }
 
 #[test]
-fn an_identifier_keeps_all_its_digits() {
+fn an_identifier_keeps_all_digits() {
     assert_eq!(
         integer("9007199254740993"),
         Parsed::Same(9_007_199_254_740_993)
@@ -50,7 +50,7 @@ fn an_identifier_keeps_all_its_digits() {
 }
 
 #[test]
-fn times_and_dates_are_read_in_all_their_forms() {
+fn times_and_dates_are_parsed_in_all_their_forms() {
     let at = 1_653_696_000_000;
     assert_eq!(time("2022-05-28T00:00:00.000Z"), Parsed::Same(at));
     assert_eq!(time("2022-05-28T00:00:00Z"), Parsed::Other(at));
@@ -85,7 +85,7 @@ fn times_and_dates_are_read_in_all_their_forms() {
 }
 
 #[test]
-fn yes_and_no_are_booleans_too() {
+fn yes_and_no_are_parsed_as_booleans() {
     assert_eq!(boolean("true"), Parsed::Same(true));
     assert_eq!(boolean("No"), Parsed::Other(false));
     assert_eq!(boolean("1"), Parsed::Text);
@@ -93,7 +93,7 @@ fn yes_and_no_are_booleans_too() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_a_panic(text in "\\PC{0,40}") {
+    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
         number(&text);
         integer(&text);
         boolean(&text);
@@ -102,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn a_number_that_is_the_same_prints_as_its_text(text in "-?[0-9]{1,20}(\\.[0-9]{1,12})?(e[0-9]{1,2})?") {
+    fn a_value_reported_as_the_same_prints_as_its_text(text in "-?[0-9]{1,20}(\\.[0-9]{1,12})?(e[0-9]{1,2})?") {
         match number(&text) {
             Parsed::Same(value) => prop_assert_eq!(value.to_string(), text),
             Parsed::Other(value) => {
@@ -113,12 +113,12 @@ proptest! {
     }
 
     #[test]
-    fn what_a_double_prints_is_the_same(value in any::<f64>().prop_filter("finite", |v| v.is_finite() && *v != 0.0)) {
+    fn the_text_of_a_double_is_reported_as_the_same(value in any::<f64>().prop_filter("finite", |v| v.is_finite() && *v != 0.0)) {
         prop_assert_eq!(number(&value.to_string()), Parsed::Same(value));
     }
 
     #[test]
-    fn short_numbers_round_as_the_standard_library_does(whole in 0u64..1_000_000_000, fraction in 0u32..1_000_000) {
+    fn short_numbers_round_as_in_the_standard_library(whole in 0u64..1_000_000_000, fraction in 0u32..1_000_000) {
         let text = format!("{whole}.{fraction:06}");
         let expected: f64 = text.parse().unwrap();
         match number(&text) {
@@ -128,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn a_time_prints_as_its_text(ms in TIME_RANGE_MS) {
+    fn a_time_in_hubspots_form_is_reported_as_the_same(ms in TIME_RANGE_MS) {
         let text = chrono::DateTime::from_timestamp_millis(ms).unwrap().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         prop_assert_eq!(time(&text), Parsed::Same(ms));
         prop_assert!(matches!(date(text.get(..10).unwrap()), Parsed::Same(_)));

@@ -1,4 +1,4 @@
-//! What a view shows of its table.
+//! The statements that create views.
 
 use schemas::{Definitions, Property};
 
@@ -24,7 +24,7 @@ fn layout(columns: &[(&str, &str, &str)]) -> Layout {
 }
 
 #[test]
-fn the_default_view_hides_what_is_gone_and_the_other_does_not() {
+fn the_default_view_hides_deleted_and_archived_objects_and_the_other_does_not() {
     let [all, current] = statements("hubspot", "contacts", &Layout::default());
     assert!(all.contains("`hubspot`.`contacts_all`"));
     assert!(!all.contains("WHERE"));
@@ -32,7 +32,7 @@ fn the_default_view_hides_what_is_gone_and_the_other_does_not() {
 }
 
 #[test]
-fn a_changed_type_is_one_column_with_the_old_values_cast() {
+fn a_changed_type_is_one_column_with_its_old_values_cast() {
     let layout = layout(&[
         ("a", "Nullable(String)", "a"),
         ("a__2", "Nullable(Float64)", "a"),
@@ -45,7 +45,7 @@ fn a_changed_type_is_one_column_with_the_old_values_cast() {
 }
 
 #[test]
-fn any_name_and_any_description_can_be_a_column() {
+fn special_characters_in_names_and_comments_are_escaped() {
     let definitions = Definitions {
         portal_id: 1,
         object_type: "contacts".to_owned(),
