@@ -1,5 +1,5 @@
--- Every version of every object, by its place in the log; it only grows. A
--- fine granularity makes the read of a few objects cheap.
+-- Every version of every object, by its position in the log; the table only
+-- grows. The small granularity makes reading a few objects cheap.
 CREATE TABLE IF NOT EXISTS {table}
 (
     object_type LowCardinality(String),

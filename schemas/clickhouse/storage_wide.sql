@@ -1,10 +1,12 @@
--- One row per version of an object of one type; the newest version counts.
--- A column per property follows, added as the definitions grow. No partitions,
--- so that one insert is one part; compact parts, as a wide part holds several
--- files open for each column. A fine granularity makes a page of records cheap,
--- as a merging read takes whole granules of every part. Many parts of a size are
--- merged at once, as a merge writes every row anew: with the engine's own base
--- of 5, merges cost more than the inserts.
+-- One row per version of an object of one type; a row's version is made by
+-- `version` in schemas/src/crm_record.rs, and the largest counts. A column per
+-- property is added when the definitions grow.
+--
+-- No partitions, so that an insert is one part. Compact parts, as a wide part
+-- keeps several files open for each column. A small granularity, as a FINAL read
+-- of a page takes whole granules of every part. A base of 20 merges many parts of
+-- similar size at once: every merge writes its rows again, and with the default
+-- of 5 the merges cost more than the inserts.
 CREATE TABLE IF NOT EXISTS {table}
 (
     _object_id UInt64,
