@@ -8,6 +8,9 @@ pub const KAFKA: &str = "kafka";
 pub const CLICKHOUSE: &str = "clickhouse";
 /// The store is the warehouse that the committed offsets belong to.
 pub const WAREHOUSE: &str = "warehouse";
+/// What to do where the warehouse is not the one that the offsets belong to.
+pub(crate) const ANOTHER_WAREHOUSE: &str = "the committed offsets belong to another warehouse: loading has \
+    stopped; refill this one from the log with POST /v1/warehouse/rebuild";
 /// Every schema in the log can be looked up.
 pub const REGISTRY: &str = "registry";
 /// Dead letters can be written.

@@ -10,9 +10,9 @@ use chassis::registry::RegistryError;
 use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
 
 use super::{
-    Control, Inserts, Place, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
+    Commits, Control, Inserts, Place, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
     decode::decoders::SchemaSource,
-    poll::{guard::Commits, message::Message},
+    poll::message::Message,
     store::dead_letter::{DeadLetter, LetterBox},
 };
 

@@ -3,6 +3,7 @@
 pub mod batch;
 mod group;
 pub(crate) mod guard;
+pub(crate) mod handover;
 pub mod message;
 pub(crate) mod poller;
 mod progress;

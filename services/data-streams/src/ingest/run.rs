@@ -22,7 +22,7 @@ use tokio::{
 use thread::on_thread;
 
 use super::{
-    Control, Store, StoreError, Tables,
+    Commits, Control, Store, StoreError, Tables,
     conditions::CLICKHOUSE,
     decode::{
         decoders::{Decoders, SchemaSource},
@@ -37,14 +37,15 @@ use super::{
     poll::{
         GroupCommits, GroupContext, Progress,
         batch::{Batch, Batcher, Limits},
-        guard::{Commits, Gate},
+        guard::Gate,
+        handover::Hold,
         message::Arena,
         poller::Poller,
     },
     store::{
         dead_letter::{DeadLetter, KafkaLetterBox},
         inserter::{Backoff, Inserter, describe},
-        loader::{Delivery, Hold, Loader},
+        loader::{Delivery, Loader},
         preparer::Preparer,
     },
 };

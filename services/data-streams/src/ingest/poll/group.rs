@@ -21,8 +21,8 @@ use rdkafka::{
 };
 use tokio::sync::watch;
 
-use super::guard::{Commits, Gate};
-use crate::ingest::metrics as names;
+use super::guard::Gate;
+use crate::ingest::{Commits, metrics as names};
 
 /// How long the batch in flight may take when its partitions are taken away.
 const REVOKE_LIMIT: Duration = Duration::from_secs(10);

@@ -5,19 +5,9 @@
 //! Kafka, nor what passing means.
 
 use std::{
-    collections::BTreeMap,
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
-
-use async_trait::async_trait;
-
-/// Commits what is stored.
-#[async_trait]
-pub trait Commits: std::fmt::Debug + Send + Sync + 'static {
-    /// Commits the offsets to go on from.
-    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String>;
-}
 
 #[derive(Debug, Default)]
 struct State {

@@ -26,16 +26,11 @@ use super::{
     batch::{Batch, Batcher},
     group::{Event, GroupContext},
     guard::Gate,
+    handover::{Hold, turn},
     message::{Arena, Message},
     progress::Progress,
 };
-use crate::ingest::{
-    conditions::{KAFKA, WAREHOUSE},
-    store::{
-        inserter::REMEDY,
-        loader::{Hold, turn},
-    },
-};
+use crate::ingest::conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE};
 
 const POLL: Duration = Duration::from_millis(100);
 const HOLD: Duration = Duration::from_secs(5);
@@ -263,7 +258,7 @@ impl Poller {
         for element in committed.elements() {
             if let Offset::Offset(offset) = element.offset() {
                 if element.metadata() != id {
-                    self.health.fails(WAREHOUSE, REMEDY);
+                    self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
                     return false;
                 }
                 self.state.positions.insert(element.partition(), offset);

@@ -13,14 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::preparer::Preparer;
 use crate::ingest::{
     Inserted, Inserts, KeptAsText, Rows, Store, StoreError, StoreErrorKind,
-    conditions::{CLICKHOUSE, WAREHOUSE},
+    conditions::{ANOTHER_WAREHOUSE, CLICKHOUSE, WAREHOUSE},
     decode::router::{Group, Source},
     metrics as names,
 };
-
-/// What to do where the warehouse is not the one that the offsets belong to.
-pub(crate) const REMEDY: &str = "the committed offsets belong to another warehouse: loading has \
-    stopped; refill this one from the log with POST /v1/warehouse/rebuild";
 
 /// The process ends before the rows are stored; they will be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +171,7 @@ impl Inserter {
             if id == *self.expected.borrow() {
                 break;
             }
-            self.health.fails(WAREHOUSE, REMEDY);
+            self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
             self.pause(Duration::from_secs(2)).await?;
         }
         Ok(())

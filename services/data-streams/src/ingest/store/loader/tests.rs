@@ -15,7 +15,7 @@ use crate::ingest::{
     decode::{decoders::Decoders, router::Patience},
     definitions::Known,
     fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
-    poll::message::Message,
+    poll::{handover::Hold, message::Message},
     store::preparer::Preparer,
 };
 
