@@ -36,6 +36,7 @@ pub use self::block::Encoder;
 use self::{
     cache::TableCache,
     inserts::TargetTables,
+    layout::Layout,
     names::{REBUILD_SUFFIX, TableName, check_destination, check_object_type},
     reader::{RecordReader, export::Export},
     session::Session,
@@ -135,16 +136,8 @@ impl Warehouse {
             return Ok(None);
         }
         let table = TableName::storage(&query.destination, &query.object_type);
-        let layout = match self.cache.recent_layout(&table) {
-            Some(layout) => layout,
-            None => {
-                let Some(layout) = tables::layout(&self.session, &table).await? else {
-                    return Ok(None);
-                };
-                let layout = Arc::new(layout);
-                self.cache.keep(table.clone(), &layout);
-                layout
-            }
+        let Some(layout) = self.recent_layout(&table).await? else {
+            return Ok(None);
         };
         let spacing = self.cache.spacing(&table);
         Ok(Some(RecordReader::new(
@@ -153,6 +146,20 @@ impl Warehouse {
             layout,
             spacing,
         )))
+    }
+
+    async fn recent_layout(
+        &self,
+        table: &TableName,
+    ) -> Result<Option<Arc<Layout>>, WarehouseError> {
+        if let Some(layout) = self.cache.recent_layout(table) {
+            return Ok(Some(layout));
+        }
+        let layout = tables::layout(&self.session, table).await?.map(Arc::new);
+        if let Some(layout) = &layout {
+            self.cache.keep(table.clone(), layout);
+        }
+        Ok(layout)
     }
 }
 

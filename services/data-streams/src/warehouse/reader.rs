@@ -71,7 +71,10 @@ impl<'a> RecordReader<'a> {
         let mut renderer = Renderer::new(&self.layout, query.properties.as_deref());
         let records = heads
             .iter()
-            .map(|head| record(head, properties.get(&head.id), &mut renderer))
+            .map(|head| {
+                let properties = properties.get(&head.id).map(String::as_str);
+                record(head, properties, &mut renderer)
+            })
             .collect();
         Ok(RecordPage { records, next })
     }
@@ -85,17 +88,12 @@ impl<'a> RecordReader<'a> {
 }
 
 /// Joins what the two tables hold of a record.
-fn record(
-    head: &Head,
-    properties: Option<impl AsRef<str>>,
-    renderer: &mut Renderer<'_>,
-) -> StoredRecord {
-    let properties = properties.as_ref().map_or("{}", AsRef::as_ref);
+fn record(head: &Head, properties: Option<&str>, renderer: &mut Renderer<'_>) -> StoredRecord {
     StoredRecord {
         id: head.id,
         created_at: head.created_at,
         updated_at: head.updated_at,
         archived: head.archived,
-        properties: renderer.render(properties),
+        properties: renderer.render(properties.unwrap_or("{}")),
     }
 }

@@ -113,9 +113,10 @@ impl<'a, E: Send> Export<'a, E> {
     async fn send_by_id(&self, heads: &[Head], renderer: &mut Renderer<'_>) -> Result<(), Stop> {
         for some in heads.chunks(IDS_PER_QUERY) {
             let properties = self.reader.properties(some, true).await?;
-            let records = some
-                .iter()
-                .map(|head| record(head, properties.get(&head.id), renderer));
+            let records = some.iter().map(|head| {
+                let properties = properties.get(&head.id).map(String::as_str);
+                record(head, properties, renderer)
+            });
             self.send(records.collect()).await?;
         }
         Ok(())
@@ -178,7 +179,8 @@ impl<'a, E: Send> Export<'a, E> {
             .reader
             .properties(std::slice::from_ref(head), false)
             .await?;
-        Ok(record(head, properties.get(&head.id), renderer))
+        let properties = properties.get(&head.id).map(String::as_str);
+        Ok(record(head, properties, renderer))
     }
 
     /// Adds a record to the batch, and sends the batch when it is full.
