@@ -23,7 +23,7 @@ use std::{
 use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use outcome::{Failure, Log};
+pub use outcome::Log;
 pub use producer::{KafkaLog, fence};
 pub use sink::{StreamSink, StreamState};
 

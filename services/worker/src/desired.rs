@@ -56,11 +56,6 @@ impl Desired {
             .iter()
             .map(|(name, (_, wanted))| (name.as_str(), wanted))
     }
-
-    /// What is wanted of that connection.
-    pub fn get(&self, name: &str) -> Option<&Wanted> {
-        self.connections.get(name).map(|(_, wanted)| wanted)
-    }
 }
 
 /// What a message asks for.
@@ -135,8 +130,8 @@ mod tests {
             for connection in 0..4 {
                 let name = format!("c{connection}");
                 let last = log.iter().rposition(|it| *it == connection);
-                let got = match desired.get(&name) {
-                    Some(Wanted::Command(command)) => Some(command.command_id.clone()),
+                let got = match desired.iter().find(|it| it.0 == name) {
+                    Some((_, Wanted::Command(command))) => Some(command.command_id.clone()),
                     _ => None,
                 };
                 prop_assert_eq!(got, last.map(|it| it.to_string()));

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 pub use decode::{Decoder, Undecodable};
 pub use lease::Lease;
-pub use member::{Membership, join};
+pub use member::join;
 pub use restore::{ClaimKeys, Restored, claims, restore};
 
 /// What happens to this member, in order.

@@ -93,8 +93,6 @@ impl Context {
 pub struct Membership {
     leaving: Arc<AtomicBool>,
     thread: JoinHandle<()>,
-    /// How long membership is certain.
-    pub lease: Lease,
 }
 
 impl Membership {
@@ -144,11 +142,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
             // Dropping the last reference leaves the group.
         })?;
     Ok((
-        Membership {
-            leaving,
-            thread,
-            lease,
-        },
+        Membership { leaving, thread },
         receiver,
     ))
 }
