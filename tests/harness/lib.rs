@@ -14,6 +14,7 @@
 pub mod api;
 pub mod check;
 pub mod clickhouse;
+pub mod documentation;
 pub mod history;
 pub mod links;
 pub mod log;
