@@ -10,8 +10,8 @@ use super::{
 
 /// Marks the rows that the pass did not see; returns how many. A marked row has
 /// the row's last-modified time and the pass's fetch sequence, so its version is
-/// larger than the row's and smaller than that of any later read. Marking twice
-/// finds nothing to mark.
+/// larger than the row's and smaller than that of any later read. A second
+/// call finds nothing to mark.
 ///
 /// The new version replaces the fetch sequence, which is the low half of a
 /// version: the same as [`schemas::version`] of the two.
