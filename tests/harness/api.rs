@@ -10,7 +10,7 @@ use crate::eventually;
 
 /// Until a connection has an owner that obeys; the API itself waits for a part
 /// of it each time.
-const OBEYED: Duration = Duration::from_mins(1);
+const APPLY_LIMIT: Duration = Duration::from_mins(1);
 
 /// An instance of data-streams.
 #[derive(Debug, Clone)]
@@ -120,9 +120,9 @@ impl Api {
 
     /// Gives an order (`start`, `stop`) until a worker has obeyed: for a while
     /// nobody may own the connection.
-    pub async fn until_obeyed(&self, name: &str, order: &str, body: Option<Value>) {
+    pub async fn until_applied(&self, name: &str, order: &str, body: Option<Value>) {
         let path = format!("/v1/connections/{name}/{order}");
-        eventually("a worker obeys", OBEYED, async || {
+        eventually("a worker obeys", APPLY_LIMIT, async || {
             let answer = self.send("POST", &path, body.clone()).await;
             (answer.status == 200).then_some(())
         })

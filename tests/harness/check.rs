@@ -19,13 +19,13 @@ const NAMED: usize = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// A run has each version of an object at most once.
-    Once,
+    NoDuplicate,
     /// Versions of one object grow with their offsets.
     Order,
     /// Every object of the portal is there.
     Present,
     /// Nothing is there that the portal does not have.
-    Gone,
+    Unexpected,
     /// It is there as the portal has it.
     Same,
     /// Every version is there that the portal had when a run had read so far.
@@ -35,10 +35,10 @@ pub enum Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Once => "doubled",
+            Self::NoDuplicate => "doubled",
             Self::Order => "goes back in time",
             Self::Present => "missing",
-            Self::Gone => "there, and not in HubSpot",
+            Self::Unexpected => "there, and not in HubSpot",
             Self::Same => "not as HubSpot has it",
             Self::Version => "a version was lost",
         })
@@ -63,7 +63,7 @@ impl fmt::Display for Violation {
 }
 
 /// Panics with the objects and rules, if there are any.
-pub fn assert_none(violations: &[Violation]) {
+pub fn assert_no_violations(violations: &[Violation]) {
     assert!(violations.is_empty(), "{}", report(violations));
 }
 
@@ -78,7 +78,7 @@ pub fn report(violations: &[Violation]) -> String {
 
 /// Each (run, object, last-modified, archived, deleted) is there at most once;
 /// a crash keeps the run.
-pub fn each_once(log: &RecordLog) -> Vec<Violation> {
+pub fn no_duplicates(log: &RecordLog) -> Vec<Violation> {
     let mut seen = HashMap::new();
     let mut violations = Vec::new();
     for record in &log.records {
@@ -88,7 +88,7 @@ pub fn each_once(log: &RecordLog) -> Vec<Violation> {
         );
         if let Some(first) = seen.insert(identity, record.at) {
             violations.push(Violation {
-                rule: Rule::Once,
+                rule: Rule::NoDuplicate,
                 object: record.key.clone(),
                 detail: format!(
                     "at {first:?} and {:?}, last-modified {}, {} run {}",
@@ -128,7 +128,7 @@ pub fn in_order(log: &RecordLog) -> Vec<Violation> {
 
 /// An object as it was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct FoundObject {
     /// Last-modified, ms.
     pub updated_at: i64,
     /// In the recycle bin.
@@ -149,7 +149,7 @@ pub enum Extra {
 
 /// What is found is what the portal holds, object by object and by digest.
 pub fn same(
-    found: &BTreeMap<i64, Held>,
+    found: &BTreeMap<i64, FoundObject>,
     truth: &Truth,
     kind: &str,
     extra: Extra,
@@ -180,7 +180,7 @@ pub fn same(
         let strangers = found.iter().filter(|(id, _)| !known.contains_key(id));
         violations.extend(strangers.map(|(id, held)| {
             let detail = format!("last-modified {}", held.updated_at);
-            violation(Rule::Gone, *id, detail)
+            violation(Rule::Unexpected, *id, detail)
         }));
         let digest = digest(found).unwrap_or(truth.digest);
         if violations.is_empty() && digest != truth.digest {
@@ -191,7 +191,7 @@ pub fn same(
 }
 
 /// The digest of what is found; `None` where properties were not looked at.
-fn digest(found: &BTreeMap<i64, Held>) -> Option<Digest> {
+fn digest(found: &BTreeMap<i64, FoundObject>) -> Option<Digest> {
     let mut digest = Digest::default();
     for (id, held) in found {
         let properties = held.properties.as_ref()?;
@@ -216,7 +216,7 @@ fn of(object: &TrueObject) -> String {
     )
 }
 
-fn difference(held: &Held, object: &TrueObject) -> Option<String> {
+fn difference(held: &FoundObject, object: &TrueObject) -> Option<String> {
     if held.updated_at != object.updated_at_ms || held.archived != object.archived {
         let archived = if held.archived { ", archived" } else { "" };
         return Some(format!(
@@ -243,12 +243,12 @@ fn difference(held: &Held, object: &TrueObject) -> Option<String> {
 
 /// The newest version of each object of a portal's type in the log, without
 /// those deleted.
-pub fn newest(log: &RecordLog, portal_id: u64, object_type: &str) -> BTreeMap<i64, Held> {
+pub fn newest(log: &RecordLog, portal_id: u64, object_type: &str) -> BTreeMap<i64, FoundObject> {
     log.newest_of(portal_id, object_type)
         .into_iter()
         .filter(|(_, record)| !record.deleted)
         .map(|(id, record)| {
-            let held = Held {
+            let held = FoundObject {
                 updated_at: record.updated_at,
                 archived: record.archived,
                 properties: Some(record.properties.clone()),

@@ -12,7 +12,7 @@ use crate::{
     RecordLog,
     check::{Rule, Violation},
     log,
-    servers::Shared,
+    servers::KafkaAndRegistry,
 };
 
 /// A run's own idea of HubSpot's time is up to a second early (`Date` names
@@ -36,7 +36,7 @@ pub struct History {
 
 /// A run that has read every change before its cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
+pub struct FinishedRun {
     /// HubSpot's id of the account.
     pub portal_id: i64,
     /// Object type.
@@ -56,7 +56,7 @@ impl History {
         for object_type in object_types {
             let truth = portal.truth(object_type).expect("a type of the portal");
             for object in truth.objects.iter().filter(|it| !it.archived) {
-                history.began(object_type, object.id, object.updated_at_ms);
+                history.version_began(object_type, object.id, object.updated_at_ms);
             }
         }
         history
@@ -71,22 +71,22 @@ impl History {
             | Change::Update { object_type, .. }
             | Change::Bulk { object_type, .. } => {
                 for id in &changed.ids {
-                    self.ended(object_type, *id, at);
-                    self.began(object_type, *id, at);
+                    self.version_ended(object_type, *id, at);
+                    self.version_began(object_type, *id, at);
                 }
             }
             Change::Archive { object_type, id } | Change::Erase { object_type, id } => {
-                self.ended(object_type, *id, at);
+                self.version_ended(object_type, *id, at);
             }
             Change::Merge {
                 object_type,
                 primary,
                 secondary,
             } => {
-                self.ended(object_type, *primary, at);
-                self.ended(object_type, *secondary, at);
+                self.version_ended(object_type, *primary, at);
+                self.version_ended(object_type, *secondary, at);
                 for winner in &changed.ids {
-                    self.began(object_type, *winner, at);
+                    self.version_began(object_type, *winner, at);
                 }
             }
             // No last-modified moves: search does not see it.
@@ -102,7 +102,7 @@ impl History {
     }
 
     /// An object has a new version.
-    pub fn began(&mut self, object_type: &str, id: u64, updated_at: i64) {
+    pub fn version_began(&mut self, object_type: &str, id: u64, updated_at: i64) {
         let spans = self.spans.entry((object_type.to_owned(), id)).or_default();
         spans.push(Span {
             updated_at,
@@ -111,7 +111,7 @@ impl History {
     }
 
     /// Its version was replaced, or it is no longer live.
-    pub fn ended(&mut self, object_type: &str, id: u64, at: i64) {
+    pub fn version_ended(&mut self, object_type: &str, id: u64, at: i64) {
         if let Some(last) = self
             .spans
             .get_mut(&(object_type.to_owned(), id))
@@ -128,7 +128,7 @@ impl History {
 
     /// Versions of a portal that stood when a run had read them, and that were
     /// not in the log by the end of that run.
-    pub fn lost(&self, portal_id: i64, log: &RecordLog, runs: &[Finished]) -> Vec<Violation> {
+    pub fn lost(&self, portal_id: i64, log: &RecordLog, runs: &[FinishedRun]) -> Vec<Violation> {
         let mut first: HashMap<(&str, i64, i64), i64> = HashMap::new();
         for record in log.records.iter().filter(|it| it.portal_id == portal_id) {
             let version = (&*record.object_type, record.object_id, record.updated_at);
@@ -157,7 +157,7 @@ impl History {
     }
 
     /// How many versions those are that [`History::lost`] looks for.
-    pub fn judged(&self, portal_id: i64, runs: &[Finished]) -> usize {
+    pub fn checked(&self, portal_id: i64, runs: &[FinishedRun]) -> usize {
         self.due(portal_id, runs).count()
     }
 
@@ -166,8 +166,8 @@ impl History {
     fn due<'a>(
         &'a self,
         portal_id: i64,
-        runs: &'a [Finished],
-    ) -> impl Iterator<Item = (&'a str, u64, Span, &'a Finished)> {
+        runs: &'a [FinishedRun],
+    ) -> impl Iterator<Item = (&'a str, u64, Span, &'a FinishedRun)> {
         self.spans
             .iter()
             .flat_map(move |((object_type, id), spans)| {
@@ -186,15 +186,15 @@ impl History {
 
 /// Runs that moved a cursor, in their order, from the checkpoints that are
 /// still in the log (each moment's newest always is).
-pub async fn finished_runs(servers: &Shared, topic: &str) -> Vec<Finished> {
-    let mut runs: Vec<Finished> = Vec::new();
+pub async fn finished_runs(servers: &KafkaAndRegistry, topic: &str) -> Vec<FinishedRun> {
+    let mut runs: Vec<FinishedRun> = Vec::new();
     let mut cursors: HashMap<String, i64> = HashMap::new();
     for (message, checkpoint) in checkpoints(servers, topic).await {
         let (Some(cursor), Some(ended_at)) = (checkpoint.cursor, checkpoint.last_success_at) else {
             continue;
         };
         if cursors.insert(message.key, cursor) != Some(cursor) {
-            runs.push(Finished {
+            runs.push(FinishedRun {
                 portal_id: checkpoint.portal_id,
                 stream: checkpoint.stream,
                 cursor,
@@ -206,7 +206,7 @@ pub async fn finished_runs(servers: &Shared, topic: &str) -> Vec<Finished> {
     runs
 }
 
-async fn checkpoints(servers: &Shared, topic: &str) -> Vec<(log::Message, Checkpoint)> {
+async fn checkpoints(servers: &KafkaAndRegistry, topic: &str) -> Vec<(log::Message, Checkpoint)> {
     let mut checkpoints = Vec::new();
     for message in log::read_topic(servers, topic).await {
         let Some(value) = &message.value else {

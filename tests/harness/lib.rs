@@ -34,7 +34,7 @@ pub use clickhouse::ClickHouse;
 pub use links::Links;
 pub use log::{Record, RecordLog};
 pub use process::Process;
-pub use proxy::{Ambush, Mode, Proxy, Request};
+pub use proxy::{LostAnswer, Mode, Proxy, Request};
 pub use stack::{Stack, StackBuilder};
 pub use timeline::Timeline;
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::{Mode, Proxy, servers::Shared};
+use crate::{Mode, Proxy, servers::KafkaAndRegistry};
 
 /// One proxy for each connection between two parts.
 #[derive(Debug)]
@@ -25,13 +25,13 @@ pub struct Links {
 
 impl Links {
     /// Proxies to Kafka and the registry, and to these ports.
-    pub(crate) async fn new(servers: &Shared, hubspot: u16, clickhouse: u16) -> Self {
+    pub(crate) async fn new(servers: &KafkaAndRegistry, hubspot: u16, clickhouse: u16) -> Self {
         let [(worker, by_worker), (data_streams, by_data_streams)] = servers.proxied();
         Self {
-            worker_kafka: Proxy::between(by_worker, worker).await,
+            worker_kafka: Proxy::on_port(by_worker, worker).await,
             worker_registry: Proxy::to(servers.registry_port).await,
             worker_hubspot: Proxy::to(hubspot).await,
-            data_streams_kafka: Proxy::between(by_data_streams, data_streams).await,
+            data_streams_kafka: Proxy::on_port(by_data_streams, data_streams).await,
             data_streams_registry: Proxy::to(servers.registry_port).await,
             data_streams_clickhouse: Proxy::to(clickhouse).await,
         }
@@ -66,7 +66,7 @@ impl Links {
     }
 
     /// What the worker is told.
-    pub(crate) fn of_worker(&self) -> Vec<(String, String)> {
+    pub(crate) fn worker_variables(&self) -> Vec<(String, String)> {
         vec![
             bootstrap(&self.worker_kafka),
             registry(&self.worker_registry),
@@ -78,7 +78,7 @@ impl Links {
     }
 
     /// What data-streams is told.
-    pub(crate) fn of_data_streams(&self) -> Vec<(String, String)> {
+    pub(crate) fn data_streams_variables(&self) -> Vec<(String, String)> {
         vec![
             bootstrap(&self.data_streams_kafka),
             registry(&self.data_streams_registry),

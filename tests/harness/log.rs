@@ -12,7 +12,7 @@ use rdkafka::{
 };
 use schemas::{CrmRecord, crm_record::Decoder, unframe};
 
-use crate::{check, servers::Shared};
+use crate::{check, servers::KafkaAndRegistry};
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct RecordLog {
 
 impl RecordLog {
     /// Reads a topic to its end.
-    pub async fn read(servers: &Shared, topic: &str) -> Self {
+    pub async fn read(servers: &KafkaAndRegistry, topic: &str) -> Self {
         let mut decoders: HashMap<u32, Decoder> = HashMap::new();
         let mut records = Vec::new();
         for message in read_topic(servers, topic).await {
@@ -107,8 +107,8 @@ impl RecordLog {
     /// Panics unless each version of an object is there at most once a run and
     /// the versions of an object grow with its offsets.
     pub fn assert_exactly_once(&self) {
-        check::assert_none(&check::each_once(self));
-        check::assert_none(&check::in_order(self));
+        check::assert_no_violations(&check::no_duplicates(self));
+        check::assert_no_violations(&check::in_order(self));
     }
 
     /// The newest version of each object of a portal's type.
@@ -128,7 +128,7 @@ impl RecordLog {
     }
 }
 
-async fn registered_schema(servers: &Shared, id: u32) -> String {
+async fn registered_schema(servers: &KafkaAndRegistry, id: u32) -> String {
     let url = format!("{}/schemas/ids/{id}", servers.registry_url());
     let answer: serde_json::Value = crate::api::client()
         .get(url)
@@ -158,7 +158,7 @@ pub struct Message {
 }
 
 /// All committed messages of a topic, by partition, then offset.
-pub async fn read_topic(servers: &Shared, topic: &str) -> Vec<Message> {
+pub async fn read_topic(servers: &KafkaAndRegistry, topic: &str) -> Vec<Message> {
     let (bootstrap, topic) = (servers.bootstrap(), topic.to_owned());
     tokio::task::spawn_blocking(move || read_to_end(&bootstrap, &topic))
         .await

@@ -126,7 +126,7 @@ impl Process {
 
     /// Waits until it has ended by itself in failure; all it has written.
     /// Panics when it still runs after `limit`.
-    pub fn fails(&mut self, limit: Duration) -> String {
+    pub fn until_failed(&mut self, limit: Duration) -> String {
         let began = Instant::now();
         while self.is_running() {
             assert!(

@@ -1,8 +1,8 @@
 //! A TCP proxy between two parts of the system, with faults by script.
 //!
 //! A [`Mode`] holds for every connection until the next one is set; an
-//! [`Ambush`] waits for one request and falls on its answer. It must not know
-//! what flows through it, beyond the frames of Kafka where an ambush names one.
+//! [`LostAnswer`] waits for one request and falls on its answer. It must not know
+//! what flows through it, beyond the frames of Kafka where an lost_answer names one.
 
 mod connection;
 mod lost_answer;
@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-pub use lost_answer::{Ambush, Request};
+pub use lost_answer::{LostAnswer, Request};
 
 use crate::{eventually, servers::free_port};
 
@@ -25,7 +25,7 @@ use crate::{eventually, servers::free_port};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Bytes flow.
-    Pass,
+    Forward,
     /// Connections are reset, and new ones as soon as they are made.
     Cut,
     /// Connections stay, nothing flows in either direction; what was sent
@@ -45,21 +45,21 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     /// Ends with the proxy.
     _accepting: JoinSet<()>,
 }
 
 /// What all connections see.
 #[derive(Debug)]
-struct Shared {
+struct ProxyState {
     upstream: SocketAddr,
     mode: watch::Sender<Mode>,
     /// Counts up; every connection that was open then is reset.
     cuts: watch::Sender<u64>,
-    ambushes: Mutex<Vec<Ambush>>,
+    lost_answers: Mutex<Vec<LostAnswer>>,
     /// Ambushes that have fallen on an answer.
-    sprung: watch::Sender<usize>,
+    lost: watch::Sender<usize>,
     /// Connections made so far.
     accepted: watch::Sender<usize>,
 }
@@ -67,20 +67,20 @@ struct Shared {
 impl Proxy {
     /// A proxy to a port on 127.0.0.1.
     pub async fn to(upstream: u16) -> Self {
-        Self::between(free_port(), upstream).await
+        Self::on_port(free_port(), upstream).await
     }
 
     /// A proxy on a given port, where a server advertises that one.
-    pub async fn between(port: u16, upstream: u16) -> Self {
+    pub async fn on_port(port: u16, upstream: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port))
             .await
             .expect("the proxy listens");
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             upstream: SocketAddr::from(([127, 0, 0, 1], upstream)),
-            mode: watch::Sender::new(Mode::Pass),
+            mode: watch::Sender::new(Mode::Forward),
             cuts: watch::Sender::new(0),
-            ambushes: Mutex::default(),
-            sprung: watch::Sender::new(0),
+            lost_answers: Mutex::default(),
+            lost: watch::Sender::new(0),
             accepted: watch::Sender::new(0),
         });
         let mut accepting = JoinSet::new();
@@ -104,7 +104,7 @@ impl Proxy {
 
     /// Bytes flow again.
     pub fn heal(&self) {
-        self.set(Mode::Pass);
+        self.set(Mode::Forward);
     }
 
     /// Holds a mode for a time.
@@ -119,25 +119,25 @@ impl Proxy {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Lays an ambush.
-    pub fn lay(&self, ambush: Ambush) {
-        self.shared.ambushes.lock().unwrap().push(ambush);
+    /// Lays an lost_answer.
+    pub fn lose(&self, lost_answer: LostAnswer) {
+        self.shared.lost_answers.lock().unwrap().push(lost_answer);
     }
 
-    /// Takes back the ambushes that nothing has met.
+    /// Takes back the lost_answers that nothing has met.
     pub fn clear(&self) {
-        self.shared.ambushes.lock().unwrap().clear();
+        self.shared.lost_answers.lock().unwrap().clear();
     }
 
-    /// How many ambushes have fallen on an answer.
-    pub fn sprung(&self) -> usize {
-        *self.shared.sprung.borrow()
+    /// How many lost_answers have fallen on an answer.
+    pub fn answers_lost(&self) -> usize {
+        *self.shared.lost.borrow()
     }
 
-    /// Waits until so many ambushes in all have fallen on an answer.
-    pub async fn until_sprung(&self, count: usize, limit: Duration) {
-        eventually("an ambush falls on an answer", limit, async || {
-            (self.sprung() >= count).then_some(())
+    /// Waits until so many lost_answers in all have fallen on an answer.
+    pub async fn until_answers_lost(&self, count: usize, limit: Duration) {
+        eventually("an lost_answer falls on an answer", limit, async || {
+            (self.answers_lost() >= count).then_some(())
         })
         .await;
     }
@@ -148,7 +148,7 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<ProxyState>) {
     // Dropped with this task, and the connections with it.
     let mut connections = JoinSet::new();
     loop {

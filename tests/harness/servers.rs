@@ -66,7 +66,7 @@ const PROXIED_SCENARIOS: usize = 8;
 /// A Kafka and a registry: those that all scenarios share, or a scenario's own,
 /// for those that stop them.
 #[derive(Debug)]
-pub struct Shared {
+pub struct KafkaAndRegistry {
     /// Kafka; none where it is that of all scenarios.
     pub kafka: Option<Server>,
     /// Port of Kafka on 127.0.0.1, whosever it is.
@@ -83,11 +83,11 @@ pub struct Shared {
     pub folder: tempfile::TempDir,
 }
 
-impl Shared {
+impl KafkaAndRegistry {
     /// The servers, started by the first scenario that asks.
-    pub fn get() -> &'static Self {
-        static SHARED: LazyLock<Shared> =
-            LazyLock::new(|| Shared::start(true, true, PROXIED_SCENARIOS));
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<KafkaAndRegistry> =
+            LazyLock::new(|| KafkaAndRegistry::start(true, true, PROXIED_SCENARIOS));
         &SHARED
     }
 
@@ -108,7 +108,7 @@ impl Shared {
         kafka.iter_mut().chain(&mut registry).for_each(wait_for);
         let port = |server: &Option<Server>, of_all: fn(&Self) -> u16| {
             let own = server.as_ref().map(|server| server.port);
-            own.unwrap_or_else(|| of_all(Self::get()))
+            own.unwrap_or_else(|| of_all(Self::shared()))
         };
         Self {
             kafka_port: port(&kafka, |all| all.kafka_port),
@@ -124,7 +124,7 @@ impl Shared {
     /// Listeners of Kafka for one system that reaches it by proxies.
     pub(crate) fn proxied(&self) -> Proxied {
         if self.kafka.is_none() {
-            return Self::get().proxied();
+            return Self::shared().proxied();
         }
         let left = self.proxied.lock().expect("no panic in between").pop();
         left.expect("PROXIED_SCENARIOS is the number of scenarios with links")

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub use self::builder::StackBuilder;
 use crate::{
     Api, ClickHouse, Links, Process, RecordLog, eventually, secrets,
-    servers::{Server, Shared, free_port},
+    servers::{KafkaAndRegistry, Server, free_port},
 };
 
 /// The token of the simulated portal.
@@ -56,7 +56,7 @@ pub struct Stack {
     /// What its topics begin with.
     pub prefix: String,
     /// Kafka and registry, where that or both are its own.
-    pub own: Option<Shared>,
+    pub own: Option<KafkaAndRegistry>,
     links: Option<Links>,
     folder: tempfile::TempDir,
     /// Texts that no log may have.
@@ -72,8 +72,10 @@ impl Stack {
     }
 
     /// Kafka and registry.
-    pub fn servers(&self) -> &Shared {
-        self.own.as_ref().unwrap_or_else(|| Shared::get())
+    pub fn servers(&self) -> &KafkaAndRegistry {
+        self.own
+            .as_ref()
+            .unwrap_or_else(|| KafkaAndRegistry::shared())
     }
 
     /// The proxies between the parts, where the scenario has asked for them.
@@ -82,7 +84,7 @@ impl Stack {
     }
 
     /// Its own Kafka, registry or both, to be stopped.
-    pub fn own_servers(&mut self) -> &mut Shared {
+    pub fn own_servers(&mut self) -> &mut KafkaAndRegistry {
         self.own.as_mut().expect("a scenario with its own servers")
     }
 

@@ -37,7 +37,7 @@ impl Timeline {
 
     /// With each entry printed when it is made.
     #[must_use]
-    pub fn aloud(mut self) -> Self {
+    pub fn printed(mut self) -> Self {
         self.aloud = true;
         self
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     RecordLog, Stack,
-    check::{self, Extra, Held, Violation},
+    check::{self, Extra, FoundObject, Violation},
     eventually,
 };
 
@@ -21,7 +21,7 @@ pub fn log_matches(stack: &Stack, log: &RecordLog, object_type: &str) {
     let portal = stack.simulator.portal();
     let found = check::newest(log, portal.id(), object_type);
     let truth = truth(&portal, object_type);
-    check::assert_none(&check::same(&found, &truth, object_type, Extra::Forbidden));
+    check::assert_no_violations(&check::same(&found, &truth, object_type, Extra::Forbidden));
 }
 
 /// What a portal's type truly holds.
@@ -32,13 +32,13 @@ pub fn truth(portal: &Portal, object_type: &str) -> Truth {
 /// Waits until the newest versions in ClickHouse are the simulator's objects.
 pub(crate) async fn warehouse_matches(stack: &Stack, object_type: &str) {
     let portal = stack.simulator.portal();
-    let violations = differences_last(stack, "hubspot", &portal, object_type, LOAD_LIMIT).await;
-    check::assert_none(&violations);
+    let violations = last_differences(stack, "hubspot", &portal, object_type, LOAD_LIMIT).await;
+    check::assert_no_violations(&violations);
 }
 
 /// What a destination holds other than the portal does, asked again until it
 /// is nothing or the time is over.
-pub async fn differences_last(
+pub async fn last_differences(
     stack: &Stack,
     destination: &str,
     portal: &Portal,
@@ -89,7 +89,7 @@ async fn stored(
     stack: &Stack,
     destination: &str,
     object_type: &str,
-) -> Option<BTreeMap<i64, Held>> {
+) -> Option<BTreeMap<i64, FoundObject>> {
     let sql = format!(
         "SELECT * FROM (SELECT object_id AS id, toUnixTimestamp64Milli(updated_at) AS updated, \
          archived, deleted, properties FROM {destination}_raw.changes \
@@ -109,7 +109,7 @@ async fn current(
     stack: &Stack,
     destination: &str,
     object_type: &str,
-) -> Option<BTreeMap<i64, Held>> {
+) -> Option<BTreeMap<i64, FoundObject>> {
     let sql = format!(
         "SELECT _object_id AS id, toUnixTimestamp64Milli(_updated_at) AS updated, \
          _archived AS archived FROM {destination}.{object_type}_all WHERE NOT _deleted \
@@ -122,11 +122,11 @@ async fn rows(
     stack: &Stack,
     sql: &str,
     properties: impl Fn(&Value) -> Option<BTreeMap<String, String>>,
-) -> Option<BTreeMap<i64, Held>> {
+) -> Option<BTreeMap<i64, FoundObject>> {
     let text = stack.sql().try_query(sql).await.ok()?;
     let held = text.lines().map(|line| {
         let row: Value = serde_json::from_str(line).expect("a row is JSON");
-        let held = Held {
+        let held = FoundObject {
             updated_at: number(&row["updated"]),
             archived: row["archived"] == Value::Bool(true),
             properties: properties(&row),

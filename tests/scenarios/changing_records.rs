@@ -10,21 +10,21 @@ use serde_json::{Value, json};
 const SLICE: usize = 150;
 
 /// Contacts and companies that are changed again and again.
-pub(crate) struct Load {
+pub(crate) struct ChangingRecords {
     ids: Vec<u64>,
     round: usize,
 }
 
-impl Load {
+impl ChangingRecords {
     /// Everything is stored once before anything breaks.
     pub(crate) async fn after_first_sync(stack: &Stack) -> Self {
-        let load = Self::during_first_sync(stack).await;
+        let records = Self::after_first_run(stack).await;
         stack.matches_truth("contacts").await;
-        load
+        records
     }
 
     /// Everything is in the log once, and mostly not stored yet.
-    pub(crate) async fn during_first_sync(stack: &Stack) -> Self {
+    pub(crate) async fn after_first_run(stack: &Stack) -> Self {
         stack.first_sync(json!({})).await;
         Self {
             ids: stack.simulator.portal().ids("contacts"),
@@ -50,21 +50,21 @@ impl Load {
 
     /// Changes records and asks for a run, then more of them as the fault goes
     /// on, and waits until all of it has arrived.
-    pub(crate) async fn through<F>(&mut self, stack: &mut Stack, what: &str, fault: F)
+    pub(crate) async fn change_during<F>(&mut self, stack: &mut Stack, what: &str, fault: F)
     where
         F: AsyncFnOnce(&mut Stack),
     {
         self.change(stack, what).await;
-        ask(stack, "contacts").await;
+        request_run(stack, "contacts").await;
         fault(stack).await;
         self.change(stack, what).await;
-        carried_out(stack).await;
+        complete_a_run(stack).await;
         stack.matches_truth("contacts").await;
     }
 }
 
 /// Asks for a run, as soon as the API takes a command; its request's id.
-pub(crate) async fn ask(stack: &Stack, stream: &str) -> Value {
+pub(crate) async fn request_run(stack: &Stack, stream: &str) -> Value {
     let api = stack.api();
     eventually("a command is taken", Duration::from_mins(1), async || {
         let path = "/v1/connections/default/sync";
@@ -81,9 +81,9 @@ pub(crate) async fn ask(stack: &Stack, stream: &str) -> Value {
 
 /// Waits until a run that begins after this moment has succeeded: a request
 /// onto an unfinished one is that one.
-pub(crate) async fn carried_out(stack: &Stack) {
+pub(crate) async fn complete_a_run(stack: &Stack) {
     for _ in 0..2 {
-        let id = ask(stack, "contacts").await;
+        let id = request_run(stack, "contacts").await;
         let what = format!("request {id} is carried out");
         let done = |it: &Value| stream(it, "contacts")["request_done"] == id;
         stack.api().until(&what, "default", SYNC_LIMIT, done).await;
@@ -91,7 +91,7 @@ pub(crate) async fn carried_out(stack: &Stack) {
 }
 
 /// No row of the change history is there twice, and no version in the log.
-pub(crate) async fn nothing_is_doubled(stack: &Stack) {
+pub(crate) async fn assert_no_duplicates(stack: &Stack) {
     stack.log().await.assert_exactly_once();
     let doubled = stack
         .sql()

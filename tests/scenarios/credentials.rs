@@ -55,13 +55,13 @@ async fn command(stack: &Stack, name: &str, credential: &str) {
     producer.send(record, LIMIT).await.unwrap();
 }
 
-fn was_not_asked(stack: &Stack) {
+fn assert_hubspot_got_no_request(stack: &Stack) {
     let asked = stack.simulator.requests().counts().total;
     assert_eq!(asked, 0, "nothing was asked with any of them");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reference_of_another_form_is_refused_by_both() {
+async fn a_malformed_credential_reference_is_refused_by_api_and_worker() {
     let stack = Stack::with(10, 1).credential("good", TOKEN).start().await;
     let api = stack.api();
     let absolute = format!("file:{}", stack.credentials().join("good").display());
@@ -106,11 +106,11 @@ async fn a_reference_of_another_form_is_refused_by_both() {
         let error = &connection["observed"]["error"];
         assert_eq!(error["code"], "credential_invalid", "{connection}");
     }
-    was_not_asked(&stack);
+    assert_hubspot_got_no_request(&stack);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_file_of_the_folder_is_read() {
+async fn only_credential_files_in_the_folder_are_read() {
     let stack = Stack::with(10, 1)
         .credential("good", TOKEN)
         .worker("HUBSPOT_EMPTY", "")
@@ -143,7 +143,7 @@ async fn only_a_file_of_the_folder_is_read() {
         assert_eq!(error["code"], expected, "{reference}: {connection}");
         assert!(!error["advice"].as_str().unwrap().is_empty(), "{error}");
     }
-    was_not_asked(&stack);
+    assert_hubspot_got_no_request(&stack);
 
     // One that is allowed leads on, from the very same state.
     api.start(

@@ -7,12 +7,12 @@ use harness::{Stack, eventually};
 use hubspot_sim::Definition;
 use serde_json::{Value, json};
 
-use crate::changing_records::{self, Load};
+use crate::changing_records::{self, ChangingRecords};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// Starts an instance that dies at a point, in place of those before it.
-fn dies_at(stack: &mut Stack, point: &str) {
+fn start_with_crash_point(stack: &mut Stack, point: &str) {
     for instance in &mut stack.instances {
         if instance.process.is_running() {
             instance.process.terminate(Duration::from_secs(10));
@@ -21,9 +21,9 @@ fn dies_at(stack: &mut Stack, point: &str) {
     stack.add_data_streams_with(&[("DATA_STREAMS_CRASH_AT", point)]);
 }
 
-fn is_dead(stack: &mut Stack, point: &str) {
+fn assert_crashed_at(stack: &mut Stack, point: &str) {
     let last = stack.instances.last_mut().expect("an instance");
-    let output = last.process.fails(LIMIT);
+    let output = last.process.until_failed(LIMIT);
     let name = point.split(':').next().unwrap_or_default();
     assert!(
         output.contains("crash point reached") && output.contains(name),
@@ -38,24 +38,24 @@ async fn sync(stack: &Stack) {
     assert!(answer.is_err() || answer.is_ok_and(|it| it.status < 300));
 }
 
-async fn lives_again(stack: &mut Stack) {
+async fn start_again(stack: &mut Stack) {
     stack.add_data_streams();
     stack.api().ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_was_cut_off_is_finished_by_the_next_start() {
+async fn an_interrupted_migration_is_finished_by_the_next_start() {
     let mut stack = Stack::with(300, 10).without_services().start().await;
     stack.add_worker();
     for point in ["in-migration:2", "in-migration:1", "in-alter:1"] {
-        dies_at(&mut stack, point);
+        start_with_crash_point(&mut stack, point);
         if point.starts_with("in-alter") {
             stack.api().ready().await;
             stack.api().start("default", json!({})).await;
         }
-        is_dead(&mut stack, point);
+        assert_crashed_at(&mut stack, point);
     }
-    lives_again(&mut stack).await;
+    start_again(&mut stack).await;
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
@@ -66,35 +66,35 @@ async fn a_migration_that_was_cut_off_is_finished_by_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_each_step_of_a_batch_it_loses_and_doubles_nothing() {
+async fn data_streams_killed_at_any_step_of_a_batch_loses_and_duplicates_nothing() {
     let mut stack = Stack::with(1_000, 20).start().await;
-    let mut load = Load::after_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
     for point in [
         "before-insert",
         "after-insert:1",
         "before-commit",
         "after-commit",
     ] {
-        dies_at(&mut stack, point);
+        start_with_crash_point(&mut stack, point);
         stack.api().ready().await;
-        load.change(&stack, point).await;
+        records.change(&stack, point).await;
         sync(&stack).await;
-        is_dead(&mut stack, point);
-        lives_again(&mut stack).await;
+        assert_crashed_at(&mut stack, point);
+        start_again(&mut stack).await;
         // What comes now is stored by an instance that has the partitions: the
         // next one, which is to die, finds nothing to do until it is told.
-        load.change(&stack, "alive again").await;
-        changing_records::carried_out(&stack).await;
+        records.change(&stack, "alive again").await;
+        changing_records::complete_a_run(&stack).await;
         stack.matches_truth("contacts").await;
     }
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_between_new_columns_and_their_view_it_shows_them_after_the_next_start() {
+async fn columns_added_just_before_a_crash_are_visible_after_the_next_start() {
     let mut stack = Stack::with(200, 10).start().await;
     stack.first_sync(json!({})).await;
-    dies_at(&mut stack, "in-alter");
+    start_with_crash_point(&mut stack, "in-alter");
     stack.api().ready().await;
     let portal = stack.simulator.portal();
     portal
@@ -106,9 +106,9 @@ async fn killed_between_new_columns_and_their_view_it_shows_them_after_the_next_
         .unwrap();
     stack.search_shows_changes().await;
     sync(&stack).await;
-    is_dead(&mut stack, "in-alter");
-    lives_again(&mut stack).await;
-    changing_records::carried_out(&stack).await;
+    assert_crashed_at(&mut stack, "in-alter");
+    start_again(&mut stack).await;
+    changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
     let sized = "SELECT countIf(shoe_size = 43) FROM hubspot.contacts";
     let sized = stack.sql_as_reader().number(sized).await;
@@ -116,30 +116,30 @@ async fn killed_between_new_columns_and_their_view_it_shows_them_after_the_next_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_that_was_cut_off_in_its_exchange_is_begun_anew_by_the_next_start() {
+async fn a_rebuild_killed_while_exchanging_tables_is_restarted_by_the_next_start() {
     let mut stack = Stack::with(400, 40).start().await;
-    let mut load = Load::after_first_sync(&stack).await;
-    dies_at(&mut stack, "in-exchange");
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
+    start_with_crash_point(&mut stack, "in-exchange");
     stack.api().ready().await;
     let answer = stack
         .api()
         .send("POST", "/v1/warehouse/rebuild", None)
         .await;
     assert_eq!(answer.status, 202, "{}", answer.body);
-    is_dead(&mut stack, "in-exchange");
+    assert_crashed_at(&mut stack, "in-exchange");
     let requests = stack.simulator.requests().counts().total;
-    lives_again(&mut stack).await;
-    rebuilt(&stack).await;
+    start_again(&mut stack).await;
+    until_rebuilt(&stack).await;
     assert_eq!(stack.simulator.requests().counts().total, requests);
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
-    load.change(&stack, "after the rebuild").await;
-    changing_records::carried_out(&stack).await;
+    records.change(&stack, "after the rebuild").await;
+    changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
-async fn rebuilt(stack: &Stack) {
+async fn until_rebuilt(stack: &Stack) {
     let api = stack.api();
     let last: Value = eventually("the rebuild has ended", LIMIT, async || {
         let answer = api.send("GET", "/v1/warehouse/rebuild", None).await;

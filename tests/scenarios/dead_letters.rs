@@ -34,7 +34,7 @@ fn record(stack: &Stack, schema_id: u32, id: i64, text: &str) -> (String, Vec<u8
 
 /// The record's schema as a later version of us may have it, and a record of
 /// that version.
-fn of_the_future(stack: &Stack, schema_id: u32, id: i64) -> (String, (String, Vec<u8>)) {
+fn record_of_a_later_schema(stack: &Stack, schema_id: u32, id: i64) -> (String, (String, Vec<u8>)) {
     let mut schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
     let field = json!({"name": "origin", "type": "string", "default": ""});
     schema["fields"]
@@ -93,7 +93,7 @@ async fn time_to_store(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_is_set_aside_and_good_rows_of_its_batch_arrive_at_once() {
+async fn undecodable_messages_become_dead_letters_and_do_not_delay_their_batch() {
     let stack = Stack::with(100, 5).start().await;
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
@@ -112,7 +112,7 @@ async fn poison_is_set_aside_and_good_rows_of_its_batch_arrive_at_once() {
     let good = |number: i64| record(&stack, id, 9_000_000 + number, "good");
     let (key, value) = good(1);
     let (huge_key, huge) = record(&stack, id, 9_000_100, &"x".repeat(4 * 1024 * 1024));
-    let (_, (future_key, future)) = of_the_future(&stack, unknown, 9_000_200);
+    let (_, (future_key, future)) = record_of_a_later_schema(&stack, unknown, 9_000_200);
     let mut cut = good(50).1;
     cut.truncate(40);
     let mut other = good(51).1;
@@ -169,7 +169,7 @@ async fn poison_is_set_aside_and_good_rows_of_its_batch_arrive_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_be_read_later_is_put_back_once() {
+async fn a_dead_letter_that_becomes_readable_is_reprocessed_once() {
     let stack = Stack::with(100, 5).own_registry().start().await;
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
@@ -177,7 +177,7 @@ async fn what_can_be_read_later_is_put_back_once() {
     let servers = stack.servers();
     // The registry counts up: the id of what is registered next.
     let probe = servers.register("probe-value", r#""string""#).await;
-    let (schema, message) = of_the_future(&stack, probe + 1, 9_000_200);
+    let (schema, message) = record_of_a_later_schema(&stack, probe + 1, 9_000_200);
     let (key, value) = message;
     servers
         .produce(&topic, vec![(key.clone(), Some(value.clone()))])
@@ -204,7 +204,7 @@ async fn what_can_be_read_later_is_put_back_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_names_and_values_arrive_as_they_are() {
+async fn unusual_names_and_values_arrive_unchanged() {
     let names = [
         "quote's",
         "back`tick",

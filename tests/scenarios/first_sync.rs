@@ -4,7 +4,7 @@ use harness::{RecordLog, Stack, stack::SYNC_LIMIT, truth};
 use hubspot_sim::{CursorMode, Definition};
 use serde_json::json;
 
-async fn arrives_whole(stack: &Stack) -> RecordLog {
+async fn assert_everything_arrives(stack: &Stack) -> RecordLog {
     let log = stack.log().await;
     log.assert_exactly_once();
     for object_type in ["contacts", "companies"] {
@@ -18,7 +18,7 @@ async fn arrives_whole(stack: &Stack) -> RecordLog {
 async fn every_record_arrives_once_and_as_hubspot_has_it() {
     let stack = Stack::with(3_000, 300).start().await;
     stack.first_sync(json!({})).await;
-    let log = arrives_whole(&stack).await;
+    let log = assert_everything_arrives(&stack).await;
 
     let contacts = "contacts is idle, and has written what the log holds";
     let written = log
@@ -53,11 +53,11 @@ async fn an_opaque_cursor_is_read_in_one_lane() {
         .start()
         .await;
     stack.first_sync(json!({})).await;
-    arrives_whole(&stack).await;
+    assert_everything_arrives(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_that_only_looks_like_an_id_is_found_out() {
+async fn a_cursor_that_is_a_row_number_is_detected() {
     let stack = Stack::with(1_500, 20)
         .portal(|portal| portal.quirks.cursor = CursorMode::Offset)
         .start()
@@ -69,7 +69,7 @@ async fn a_cursor_that_only_looks_like_an_id_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_portal_with_more_properties_than_a_url_holds_arrives_whole() {
+async fn a_portal_with_more_properties_than_fit_a_url_is_synced() {
     let stack = Stack::with(300, 10)
         .portal(|portal| {
             portal.properties = 1_200;
@@ -78,11 +78,11 @@ async fn a_portal_with_more_properties_than_a_url_holds_arrives_whole() {
         .start()
         .await;
     stack.first_sync(json!({})).await;
-    arrives_whole(&stack).await;
+    assert_everything_arrives(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn columns_whose_names_fill_more_than_a_url_arrive_whole() {
+async fn columns_whose_names_exceed_a_url_are_synced() {
     let stack = Stack::with(300, 10).start().await;
     // As long as HubSpot lets them be.
     for number in 0..700 {
@@ -94,11 +94,11 @@ async fn columns_whose_names_fill_more_than_a_url_arrive_whole() {
             .unwrap();
     }
     stack.first_sync(json!({})).await;
-    arrives_whole(&stack).await;
+    assert_everything_arrives(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deals_are_one_more_word_of_configuration() {
+async fn deals_are_synced_when_the_settings_name_them() {
     let stack = Stack::with(50, 5).start().await;
     let portal = stack.simulator.portal();
     for number in 0..250 {

@@ -10,7 +10,7 @@ use std::{
 
 use harness::{Stack, eventually};
 
-use crate::changing_records::{self, Load};
+use crate::changing_records::{self, ChangingRecords};
 
 /// Room for the first sync, and for what ClickHouse keeps free.
 const SIZE: u64 = 96 << 20;
@@ -40,13 +40,13 @@ fn fill(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_holds_up_loading_and_nothing_else() {
+async fn loading_waits_while_clickhouses_disk_is_full_and_reads_still_work() {
     let stack = Stack::with(900, 20).small_disk(SIZE).start().await;
-    let mut load = Load::after_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
     let newest = "SELECT max(_updated_at) FROM hubspot.contacts";
     fill(&stack);
-    load.change(&stack, "full disk").await;
-    changing_records::ask(&stack, "contacts").await;
+    records.change(&stack, "full disk").await;
+    changing_records::request_run(&stack, "contacts").await;
     let (api, sql) = (stack.api(), stack.sql());
     // The store is asked again and again, and says why it takes nothing.
     eventually("the full disk is said", SAID, async || {
@@ -59,10 +59,10 @@ async fn a_full_disk_holds_up_loading_and_nothing_else() {
         .await;
     assert_eq!(sql.query(newest).await, stored, "nothing is added");
     std::fs::remove_file(filler(&stack)).expect("it is there");
-    load.change(&stack, "room again").await;
-    changing_records::carried_out(&stack).await;
+    records.change(&stack, "room again").await;
+    changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
     let letters = stack.api().get("/v1/dead-letters").await;
     assert_eq!(letters["results"], serde_json::json!([]));
 }

@@ -7,7 +7,7 @@ use hubspot_sim::{Fault, Kind, PortalConfig, Rule};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_scope_skips_its_stream_and_no_other() {
+async fn a_missing_scope_skips_only_its_stream() {
     let stack = Stack::with(200, 20).start().await;
     stack.simulator.portal().set_scope("companies", false);
     let api = stack.api();
@@ -40,7 +40,7 @@ async fn a_missing_scope_skips_its_stream_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_token_stops_the_connection_and_says_so() {
+async fn a_revoked_token_fails_the_connection_with_a_reason() {
     let stack = Stack::with(200, 20).start().await;
     stack.first_sync(json!({})).await;
     stack.simulator.revoke_token(harness::stack::TOKEN);
@@ -55,7 +55,7 @@ async fn a_revoked_token_stops_the_connection_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_of_every_kind_delay_a_sync_and_change_nothing_else() {
+async fn a_sync_completes_despite_every_kind_of_http_fault() {
     let stack = Stack::with(1_000, 50).start().await;
     let faults = stack.simulator.faults();
     for fault in [
@@ -90,7 +90,7 @@ async fn faults_of_every_kind_delay_a_sync_and_change_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_that_leads_to_another_portal_is_refused() {
+async fn a_credential_of_another_portal_is_refused() {
     let stack = Stack::with(100, 10)
         .another_portal(PortalConfig {
             portal_id: 99,
@@ -113,7 +113,7 @@ async fn a_credential_that_leads_to_another_portal_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_portal_in_two_connections_is_refused() {
+async fn a_second_connection_to_the_same_portal_is_refused() {
     let stack = Stack::with(100, 10).start().await;
     stack.first_sync(json!({})).await;
     let api = stack.api();
@@ -127,7 +127,7 @@ async fn one_portal_in_two_connections_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_oauth_token_that_expires_is_refreshed() {
+async fn an_expired_oauth_token_is_refreshed() {
     let credential = json!({
         "client_id": "app", "client_secret": "app-secret", "refresh_token": "refresh-1",
     });

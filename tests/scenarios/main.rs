@@ -37,3 +37,4 @@ mod several_workers;
 mod sql_injection_and_permissions;
 mod start_and_stop;
 mod worker_crashes;
+mod wrong_clock;

@@ -35,7 +35,7 @@ fn assert_bounded(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_bounded_while_clickhouse_is_away_under_full_input() {
+async fn memory_is_bounded_while_clickhouse_is_unavailable_under_full_input() {
     let stack = Stack::with(10_000, 10)
         .portal(|portal| portal.changes_per_second = 500.0)
         .links()

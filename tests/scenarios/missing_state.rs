@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::{Stack, eventually, servers::wait_for};
 use serde_json::{Value, json};
 
-use crate::changing_records::{self, Load};
+use crate::changing_records::{self, ChangingRecords};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -18,7 +18,7 @@ fn empty_clickhouse(stack: &mut Stack) {
     tokio::task::block_in_place(|| wait_for(&mut stack.clickhouse));
 }
 
-async fn says_how_to_rebuild(stack: &Stack) {
+async fn until_a_rebuild_is_advised(stack: &Stack) {
     let api = stack.api();
     eventually("data-streams names the remedy", LIMIT, async || {
         let answer = api.try_send("GET", "/health/ready", None).await.ok()?;
@@ -28,7 +28,7 @@ async fn says_how_to_rebuild(stack: &Stack) {
     .await;
 }
 
-async fn rebuilds(stack: &Stack) -> Value {
+async fn rebuild(stack: &Stack) -> Value {
     let api = stack.api();
     let answer = api.send("POST", "/v1/warehouse/rebuild", None).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
@@ -43,9 +43,9 @@ async fn rebuilds(stack: &Stack) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emptied_clickhouse_is_noticed_and_refilled_with_no_request_to_hubspot() {
+async fn an_emptied_clickhouse_is_detected_and_rebuilt_without_requests_to_hubspot() {
     let mut stack = Stack::with(800, 40).start().await;
-    let mut load = Load::after_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
     stack.matches_truth("contacts").await;
     let before = stack.simulator.requests().counts().total;
 
@@ -55,8 +55,8 @@ async fn an_emptied_clickhouse_is_noticed_and_refilled_with_no_request_to_hubspo
         .terminate(Duration::from_secs(10));
     empty_clickhouse(&mut stack);
     stack.add_data_streams();
-    says_how_to_rebuild(&stack).await;
-    rebuilds(&stack).await;
+    until_a_rebuild_is_advised(&stack).await;
+    rebuild(&stack).await;
     stack.api().ready().await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
@@ -64,22 +64,22 @@ async fn an_emptied_clickhouse_is_noticed_and_refilled_with_no_request_to_hubspo
 
     // While it runs: what comes then waits, and comes after the rebuild.
     empty_clickhouse(&mut stack);
-    load.change(&stack, "while it is empty").await;
-    changing_records::ask(&stack, "contacts").await;
-    says_how_to_rebuild(&stack).await;
-    rebuilds(&stack).await;
+    records.change(&stack, "while it is empty").await;
+    changing_records::request_run(&stack, "contacts").await;
+    until_a_rebuild_is_advised(&stack).await;
+    rebuild(&stack).await;
     stack.api().ready().await;
-    load.change(&stack, "after it was refilled").await;
-    changing_records::carried_out(&stack).await;
+    records.change(&stack, "after it was refilled").await;
+    changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_registry_and_missing_topics_are_made_anew_over_a_full_log() {
+async fn an_emptied_registry_and_deleted_topics_are_recreated_at_the_next_start() {
     let mut stack = Stack::with(300, 20).own_registry().start().await;
-    let mut load = Load::after_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
     stack.instances[0]
         .process
         .terminate(Duration::from_secs(10));
@@ -102,10 +102,10 @@ async fn an_empty_registry_and_missing_topics_are_made_anew_over_a_full_log() {
     stack.add_worker();
     stack.add_data_streams();
     stack.api().ready().await;
-    load.change(&stack, "after all was made anew").await;
-    changing_records::carried_out(&stack).await;
+    records.change(&stack, "after all was made anew").await;
+    changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
     let letters = stack.api().get("/v1/dead-letters").await;
     assert_eq!(letters["results"], json!([]));
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use harness::{Ambush, Links, Mode, Proxy, Request, Stack};
+use harness::{Links, LostAnswer, Mode, Proxy, Request, Stack};
 
-use crate::changing_records::{self, Load};
+use crate::changing_records::{self, ChangingRecords};
 
 /// Modes one after the other, each for a time, as a connection would have them
 /// on a bad day.
-const BAD_DAY: [(Mode, Duration); 4] = [
+const FAULTS: [(Mode, Duration); 4] = [
     (Mode::Cut, Duration::from_millis(700)),
     (Mode::Stall, Duration::from_millis(1_500)),
     (Mode::HalfOpen, Duration::from_millis(1_500)),
@@ -21,8 +21,8 @@ const BAD_DAY: [(Mode, Duration); 4] = [
     ),
 ];
 
-async fn bad_day(link: &Proxy) {
-    for (mode, time) in BAD_DAY {
+async fn apply_each_fault(link: &Proxy) {
+    for (mode, time) in FAULTS {
         link.hold(mode, time).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -31,22 +31,23 @@ async fn bad_day(link: &Proxy) {
 /// One of the proxies.
 type Pick = fn(&Links) -> &Proxy;
 
-async fn each_has_a_bad_day(links: &[(&str, Pick)]) {
+async fn assert_each_survives_faults(links: &[(&str, Pick)]) {
     let mut stack = Stack::with(900, 20).links().start().await;
-    let mut load = Load::after_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
     stack.simulator.set_latency(Duration::from_millis(20));
     for (name, link) in links {
-        load.through(&mut stack, name, async |stack: &mut Stack| {
-            bad_day(link(stack.links())).await;
-        })
-        .await;
+        records
+            .change_during(&mut stack, name, async |stack: &mut Stack| {
+                apply_each_fault(link(stack.links())).await;
+            })
+            .await;
     }
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_connection_of_the_worker_may_have_a_bad_day() {
-    each_has_a_bad_day(&[
+async fn nothing_is_lost_when_the_workers_connections_fail() {
+    assert_each_survives_faults(&[
         ("worker-kafka", |links| &links.worker_kafka),
         ("worker-registry", |links| &links.worker_registry),
         ("worker-hubspot", |links| &links.worker_hubspot),
@@ -55,8 +56,8 @@ async fn every_connection_of_the_worker_may_have_a_bad_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_connection_of_data_streams_may_have_a_bad_day() {
-    each_has_a_bad_day(&[
+async fn nothing_is_lost_when_the_connections_of_data_streams_fail() {
+    assert_each_survives_faults(&[
         ("data-streams-kafka", |links| &links.data_streams_kafka),
         ("data-streams-registry", |links| {
             &links.data_streams_registry
@@ -69,7 +70,7 @@ async fn every_connection_of_data_streams_may_have_a_bad_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_lost_after_its_request_was_done_loses_and_doubles_nothing() {
+async fn nothing_is_lost_or_duplicated_when_the_answer_to_a_completed_request_is_lost() {
     /// Kafka's numbers of produce, offset commit, init producer id, adding
     /// partitions to a transaction and its end.
     const PRODUCE: Request = Request::Kafka(0);
@@ -78,66 +79,67 @@ async fn an_answer_that_is_lost_after_its_request_was_done_loses_and_doubles_not
     const END_TRANSACTION: Request = Request::Kafka(26);
 
     let mut stack = Stack::with(900, 20).links().start().await;
-    let mut load = Load::after_first_sync(&stack).await;
-    let losses: [(&str, Pick, Ambush); 9] = [
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
+    let losses: [(&str, Pick, LostAnswer); 9] = [
         (
             "the end of a transaction",
             |links| &links.worker_kafka,
-            Ambush::on(END_TRANSACTION),
+            LostAnswer::to(END_TRANSACTION),
         ),
         (
             "a later end of a transaction",
             |links| &links.worker_kafka,
-            Ambush::on(END_TRANSACTION).after(1),
+            LostAnswer::to(END_TRANSACTION).after(1),
         ),
         (
             "a produce",
             |links| &links.worker_kafka,
-            Ambush::on(PRODUCE),
+            LostAnswer::to(PRODUCE),
         ),
         (
             "partitions added",
             |links| &links.worker_kafka,
-            Ambush::on(ADD_PARTITIONS),
+            LostAnswer::to(ADD_PARTITIONS),
         ),
         (
             "the worker's membership",
             |links| &links.worker_kafka,
-            Ambush::on(OFFSET_COMMIT),
+            LostAnswer::to(OFFSET_COMMIT),
         ),
         (
             "a page, in its middle",
             |links| &links.worker_hubspot,
-            Ambush::on(Request::Containing("batch/read")).within_answer(1_000),
+            LostAnswer::to(Request::Containing("batch/read")).within_answer(1_000),
         ),
         (
             "an insert",
             |links| &links.data_streams_clickhouse,
-            Ambush::on(Request::Containing("INSERT")),
+            LostAnswer::to(Request::Containing("INSERT")),
         ),
         (
             "an insert, in the middle of its answer",
             |links| &links.data_streams_clickhouse,
-            Ambush::on(Request::Containing("INSERT"))
+            LostAnswer::to(Request::Containing("INSERT"))
                 .after(1)
                 .within_answer(20),
         ),
         (
             "an offset commit",
             |links| &links.data_streams_kafka,
-            Ambush::on(OFFSET_COMMIT),
+            LostAnswer::to(OFFSET_COMMIT),
         ),
     ];
-    for (name, link, ambush) in losses {
-        let sprung = link(stack.links()).sprung();
-        link(stack.links()).lay(ambush);
-        load.through(&mut stack, name, async |stack: &mut Stack| {
-            link(stack.links())
-                .until_sprung(sprung + 1, Duration::from_secs(30))
-                .await;
-        })
-        .await;
+    for (name, link, lost_answer) in losses {
+        let lost = link(stack.links()).answers_lost();
+        link(stack.links()).lose(lost_answer);
+        records
+            .change_during(&mut stack, name, async |stack: &mut Stack| {
+                link(stack.links())
+                    .until_answers_lost(lost + 1, Duration::from_secs(30))
+                    .await;
+            })
+            .await;
         link(stack.links()).clear();
     }
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }

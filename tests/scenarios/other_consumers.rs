@@ -11,7 +11,7 @@ async fn a_python_consumer_reads_every_record() {
     let stack = Stack::with(700, 70).start().await;
     stack.first_sync(json!({})).await;
     let script = servers::root().join("tests/python/consume.py");
-    let shared = servers::Shared::get();
+    let shared = servers::KafkaAndRegistry::shared();
     let output = tokio::task::spawn_blocking({
         let topic = stack.topic("records");
         move || {
@@ -37,10 +37,10 @@ async fn a_python_consumer_reads_every_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clickhouse_reads_the_topic_by_itself() {
+async fn clickhouses_kafka_engine_reads_every_record() {
     let stack = Stack::with(300, 30).start().await;
     stack.first_sync(json!({})).await;
-    let shared = servers::Shared::get();
+    let shared = servers::KafkaAndRegistry::shared();
     let sql = stack.sql();
     sql.query("CREATE DATABASE stranger").await;
     sql.query(&format!(

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(30);
 const FEW: i64 = 4;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_at_rest_have_few_parts() {
+async fn an_idle_table_is_merged_into_few_parts() {
     let stack = Stack::with(900, 5)
         // Many small inserts: a part each.
         .data_streams("BATCH_ROWS", "30")

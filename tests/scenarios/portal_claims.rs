@@ -29,7 +29,7 @@ fn names(partitions: [i32; 2]) -> [String; 2] {
     })
 }
 
-async fn settled(api: &Api, name: &str) -> Value {
+async fn until_decided(api: &Api, name: &str) -> Value {
     api.until("the claim is decided", name, LIMIT, |it| {
         let observed = &it["observed"];
         observed["obeyed"] == it["command_id"]
@@ -47,7 +47,10 @@ async fn race(stack: &Stack, names: &[String; 2]) -> String {
         api.start(&names[0], settings.clone()),
         api.start(&names[1], settings.clone()),
     );
-    let (first, second) = tokio::join!(settled(&api, &names[0]), settled(&api, &names[1]));
+    let (first, second) = tokio::join!(
+        until_decided(&api, &names[0]),
+        until_decided(&api, &names[1])
+    );
     assert!(stack.simulator.requests().count(Kind::Details) >= before + 2);
     let has_it = |it: &Value| it["observed"]["state"] != "failed";
     assert!(
@@ -69,7 +72,7 @@ async fn race(stack: &Stack, names: &[String; 2]) -> String {
     winner
 }
 
-async fn forget(stack: &Stack, names: &[String; 2]) {
+async fn delete(stack: &Stack, names: &[String; 2]) {
     let api = stack.api();
     for name in names {
         let path = format!("/v1/connections/{name}");
@@ -82,7 +85,7 @@ async fn forget(stack: &Stack, names: &[String; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_claims_at_the_same_instant_exactly_one_wins() {
+async fn of_two_simultaneous_claims_exactly_one_wins() {
     let mut stack = Stack::with(20, 1).start().await;
     stack.add_worker();
     eventually("each worker owns a partition", LIMIT, async || {
@@ -110,7 +113,7 @@ async fn of_two_claims_at_the_same_instant_exactly_one_wins() {
         let again = stack.api().send("POST", &path, None).await;
         assert_eq!(again.status, 409, "{}", again.body);
         assert_eq!(again.body["code"], "portal_in_use", "{}", again.body);
-        forget(&stack, &names).await;
+        delete(&stack, &names).await;
     }
     // No record came of a connection that had lost.
     let log = stack.log().await;

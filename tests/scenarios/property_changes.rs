@@ -17,7 +17,7 @@ async fn until_read(stack: &Stack, kind: Kind, count: u64) {
 }
 
 /// The number of contacts with the value 7, once the sum has come.
-async fn until_sevens(stack: &Stack, expected: usize) {
+async fn until_sevens_are_stored(stack: &Stack, expected: usize) {
     let reader = stack.sql_as_reader();
     let sql = format!("SELECT countIf({NUMBER} = 7) FROM hubspot.contacts");
     eventually(
@@ -33,7 +33,7 @@ async fn until_sevens(stack: &Stack, expected: usize) {
 
 /// Once a run is in the middle of its batch reads, makes the property a number
 /// and changes values; then one more run.
-async fn sync_while_it_becomes_a_number(stack: &Stack, change_values: impl FnOnce()) {
+async fn sync_while_the_property_becomes_a_number(stack: &Stack, change_values: impl FnOnce()) {
     stack.simulator.set_latency(Duration::from_millis(100));
     let read = stack.simulator.requests().count(Kind::BatchRead);
     let change = async {
@@ -50,7 +50,7 @@ async fn sync_while_it_becomes_a_number(stack: &Stack, change_values: impl FnOnc
     stack.sync().await;
 }
 
-fn nothing_was_restarted(stack: &mut Stack) {
+fn assert_all_still_run(stack: &mut Stack) {
     assert!(stack.workers.iter_mut().all(Process::is_running));
     assert!(stack.instances.iter_mut().all(|it| it.process.is_running()));
 }
@@ -77,9 +77,9 @@ async fn a_property_created_during_the_backfill_loses_no_value() {
         }
     }
     stack.simulator.set_latency(Duration::ZERO);
-    until_sevens(&stack, ids.len()).await;
+    until_sevens_are_stored(&stack, ids.len()).await;
     stack.matches_truth("contacts").await;
-    nothing_was_restarted(&mut stack);
+    assert_all_still_run(&mut stack);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,15 +91,15 @@ async fn a_property_created_during_an_incremental_run_loses_no_value() {
     portal
         .bulk("contacts", &ids[..2_000], &[("jobtitle", "changed")])
         .unwrap();
-    sync_while_it_becomes_a_number(&stack, || {
+    sync_while_the_property_becomes_a_number(&stack, || {
         for id in ids.iter().step_by(50) {
             portal.update("contacts", *id, &[(NUMBER, "7")]).unwrap();
         }
     })
     .await;
-    until_sevens(&stack, ids.len().div_ceil(50)).await;
+    until_sevens_are_stored(&stack, ids.len().div_ceil(50)).await;
     stack.matches_truth("contacts").await;
-    nothing_was_restarted(&mut stack);
+    assert_all_still_run(&mut stack);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +126,7 @@ async fn a_property_whose_type_changes_keeps_every_value() {
     portal
         .bulk("contacts", &ids[100..2_100], &[("jobtitle", "changed")])
         .unwrap();
-    sync_while_it_becomes_a_number(&stack, || {
+    sync_while_the_property_becomes_a_number(&stack, || {
         portal
             .update("contacts", ids[2], &[(NUMBER, "43")])
             .unwrap();
@@ -149,5 +149,5 @@ async fn a_property_whose_type_changes_keeps_every_value() {
     let values: Vec<_> = rows.iter().map(|it| it["value"].as_f64()).collect();
     assert_eq!(values, [Some(41.0), None, Some(43.0)], "{rows:?}");
     assert_eq!(rows[1]["text"], "forty-one", "{rows:?}");
-    nothing_was_restarted(&mut stack);
+    assert_all_still_run(&mut stack);
 }

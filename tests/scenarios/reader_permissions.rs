@@ -6,7 +6,7 @@ use harness::{Stack, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reader_sees_a_destination_of_any_name_and_never_its_storage() {
+async fn the_reader_reads_every_destination_but_not_its_storage() {
     let mut stack = Stack::with(50, 1).start().await;
     let api = stack.api();
     let settings = json!({"streams": ["contacts"], "destination": "hubspot_eu"});

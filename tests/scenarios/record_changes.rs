@@ -7,7 +7,7 @@ use hubspot_sim::Definition;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changed_and_new_records_arrive_at_the_next_run() {
+async fn changed_and_new_records_arrive_in_the_next_run() {
     // Longer than a run takes: what search does not show yet is the next run's.
     let stack = Stack::with(600, 60)
         .portal(|portal| portal.quirks.index_lag_ms = 1_000)
@@ -73,7 +73,7 @@ async fn a_new_property_gets_a_column_and_its_values() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn archived_merged_restored_and_erased_records_are_found() {
+async fn a_resync_finds_archived_merged_restored_and_erased_records() {
     let stack = Stack::with(500, 50).start().await;
     stack.first_sync(json!({})).await;
     let portal = stack.simulator.portal();
@@ -106,7 +106,7 @@ async fn archived_merged_restored_and_erased_records_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_change_during_the_backfill_arrive_as_they_ended() {
+async fn records_changed_during_the_backfill_arrive_in_their_last_version() {
     let stack = Stack::with(4_000, 40).start().await;
     stack.simulator.set_latency(Duration::from_millis(20));
     let portal = stack.simulator.portal();

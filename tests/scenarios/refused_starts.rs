@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use harness::{Process, servers::Shared, stack};
+use harness::{Process, servers::KafkaAndRegistry, stack};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 async fn create(topic: &str, partitions: i32, cleanup: &str) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", Shared::get().bootstrap())
+        .set("bootstrap.servers", KafkaAndRegistry::shared().bootstrap())
         .create()
         .unwrap();
     let new =
@@ -31,7 +31,7 @@ async fn create(topic: &str, partitions: i32, cleanup: &str) {
 }
 
 fn start(name: &str, prefix: &str, folder: &tempfile::TempDir) -> Process {
-    let shared = Shared::get();
+    let shared = KafkaAndRegistry::shared();
     let variables = [
         ("KAFKA_BOOTSTRAP", shared.bootstrap()),
         ("REGISTRY_URL", shared.registry_url()),
@@ -47,8 +47,10 @@ fn start(name: &str, prefix: &str, folder: &tempfile::TempDir) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_of_another_shape_is_refused_with_the_remedy() {
-    tokio::task::spawn_blocking(Shared::get).await.unwrap();
+async fn a_topic_with_other_partitions_or_cleanup_policy_is_refused_with_a_remedy() {
+    tokio::task::spawn_blocking(KafkaAndRegistry::shared)
+        .await
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let cases = [
         (
@@ -86,7 +88,7 @@ async fn a_topic_of_another_shape_is_refused_with_the_remedy() {
         create(&topic, partitions, cleanup).await;
         for service in ["worker", "data-streams"] {
             let mut process = start(service, &prefix, &folder);
-            let said = tokio::task::block_in_place(|| process.fails(LIMIT));
+            let said = tokio::task::block_in_place(|| process.until_failed(LIMIT));
             for part in [topic.as_str(), remedy, "TOPIC_PREFIX"] {
                 assert!(said.contains(part), "{case}, {service}, {part}: {said}");
             }

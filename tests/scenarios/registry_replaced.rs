@@ -37,7 +37,7 @@ fn url(registry: &Server) -> String {
 }
 
 /// Someone else was here first, and has the ids that ours had.
-async fn occupy(registry: &Server) {
+async fn register_foreign_schemas(registry: &Server) {
     let http = reqwest::Client::builder().timeout(LIMIT).build().unwrap();
     for number in 0..8 {
         let subject = format!("{}/subjects/other-{number}/versions", url(registry));
@@ -96,7 +96,7 @@ async fn every_message_can_be_read(stack: &Stack, registry: &Server) {
 }
 
 /// Services that start now go no further, and say what to do.
-async fn stops_the_start(stack: &mut Stack) {
+async fn assert_the_start_is_blocked(stack: &mut Stack) {
     let portal = stack.simulator.portal();
     let id = portal.ids("contacts")[0];
     portal.update("contacts", id, &[("city", "Oslo")]).unwrap();
@@ -117,7 +117,7 @@ async fn stops_the_start(stack: &mut Stack) {
 }
 
 /// All is as it should be, and nothing went to the dead letters.
-async fn goes_on(stack: &Stack, registry: &Server) {
+async fn assert_it_syncs(stack: &Stack, registry: &Server) {
     stack.api().ready().await;
     stack.sync().await;
     stack.matches_truth("contacts").await;
@@ -137,7 +137,7 @@ async fn synced(registry: &Server) -> Stack {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again() {
+async fn a_registry_whose_ids_name_other_schemas_blocks_the_start_until_restored() {
     let folder = tempfile::tempdir().unwrap();
     let ours = folder.path().join("ours");
     let mut server = registry(&ours, None).await;
@@ -148,34 +148,34 @@ async fn ids_that_mean_other_schemas_stop_the_start_until_they_mean_ours_again()
     server.process.kill();
     server = registry(&folder.path().join("emptied"), port).await;
     restart_services(&mut stack);
-    goes_on(&stack, &server).await;
+    assert_it_syncs(&stack, &server).await;
 
     server.process.kill();
     server = registry(&folder.path().join("foreign"), port).await;
-    occupy(&server).await;
-    stops_the_start(&mut stack).await;
+    register_foreign_schemas(&server).await;
+    assert_the_start_is_blocked(&mut stack).await;
 
     // Its data is restored: both go on by themselves.
     server.process.kill();
     server = registry(&ours, port).await;
-    goes_on(&stack, &server).await;
+    assert_it_syncs(&stack, &server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_that_the_registry_lacks_stop_the_start_until_they_are_back() {
+async fn a_registry_without_our_ids_blocks_the_start_until_restored() {
     let folder = tempfile::tempdir().unwrap();
     let ours = folder.path().join("ours");
     let mut server = registry(&ours, None).await;
     let port = Some(server.port);
     // Ours come behind these, and so does every id of the log.
-    occupy(&server).await;
+    register_foreign_schemas(&server).await;
     let mut stack = synced(&server).await;
 
     server.process.kill();
     server = registry(&folder.path().join("emptied"), port).await;
-    stops_the_start(&mut stack).await;
+    assert_the_start_is_blocked(&mut stack).await;
 
     server.process.kill();
     server = registry(&ours, port).await;
-    goes_on(&stack, &server).await;
+    assert_it_syncs(&stack, &server).await;
 }

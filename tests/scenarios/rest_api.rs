@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_refused_with_its_reason() {
+async fn invalid_input_is_refused_with_a_reason() {
     let stack = Stack::with(10, 1).start().await;
     let api = stack.api();
     let cases: Vec<(&str, &str, Option<Value>, &[u16])> = vec![

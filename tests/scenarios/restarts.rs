@@ -21,14 +21,14 @@ use serde_json::{Value, json};
 /// How the first worker and the first instance end.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
-    Asked,
+    Terminated,
     Killed,
 }
 
 impl Ending {
     fn end(self, process: &mut Process) {
         match self {
-            Self::Asked => process.terminate(Duration::from_secs(10)),
+            Self::Terminated => process.terminate(Duration::from_secs(10)),
             Self::Killed => process.kill(),
         }
     }
@@ -45,12 +45,12 @@ async fn with_an_hourly_schedule() -> Stack {
     stack
         .first_sync(json!({"streams": ["contacts"], "interval": "1h"}))
         .await;
-    waits(&stack, |_| true).await;
+    until_idle(&stack, |_| true).await;
     stack
 }
 
 /// Waits until the stream is at rest, knows its next run, and `more` holds.
-async fn waits(stack: &Stack, more: impl Fn(&Value) -> bool) -> Value {
+async fn until_idle(stack: &Stack, more: impl Fn(&Value) -> bool) -> Value {
     let what = "contacts are idle with a next run";
     stack
         .api()
@@ -98,7 +98,7 @@ async fn replace_worker(stack: &mut Stack, ending: Ending, pause: impl FnOnce(&S
     ending.end(stack.workers.last_mut().expect("a worker"));
     pause(stack);
     stack.add_worker();
-    waits(stack, |now| {
+    until_idle(stack, |now| {
         now["observed"]["worker"] != before["observed"]["worker"]
             && stream(now, "contacts")["at"] != stream(&before, "contacts")["at"]
     })
@@ -109,7 +109,7 @@ async fn replace_worker(stack: &mut Stack, ending: Ending, pause: impl FnOnce(&S
 async fn a_restarted_worker_keeps_the_schedule() {
     let mut stack = with_an_hourly_schedule().await;
     let due = next_run_at(&stack).await;
-    for ending in [Ending::Asked, Ending::Killed] {
+    for ending in [Ending::Terminated, Ending::Killed] {
         let since = Instant::now();
         replace_worker(&mut stack, ending, |_| {}).await;
         assert_eq!(next_run_at(&stack).await, due, "{ending:?}");
@@ -126,10 +126,10 @@ async fn a_restarted_worker_keeps_the_schedule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missed_runs_are_made_once_at_the_start() {
+async fn missed_runs_are_caught_up_by_one_run_at_the_start() {
     const HOUR: i64 = 3_600_000;
     let mut stack = with_an_hourly_schedule().await;
-    for (number, ending) in [(1, Ending::Asked), (2, Ending::Killed)] {
+    for (number, ending) in [(1, Ending::Terminated), (2, Ending::Killed)] {
         let before = stack.simulator.portal().now_ms();
         replace_worker(&mut stack, ending, |stack| {
             let portal = stack.simulator.portal();
@@ -152,10 +152,10 @@ async fn missed_runs_are_made_once_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_data_streams_shows_the_same_and_disturbs_nothing() {
+async fn a_restarted_data_streams_shows_the_same_state_and_causes_no_request() {
     let mut stack = with_an_hourly_schedule().await;
-    let before = waits(&stack, |_| true).await;
-    for ending in [Ending::Asked, Ending::Killed] {
+    let before = until_idle(&stack, |_| true).await;
+    for ending in [Ending::Terminated, Ending::Killed] {
         let since = Instant::now();
         ending.end(&mut stack.instances.last_mut().expect("an instance").process);
         stack.add_data_streams();

@@ -176,7 +176,7 @@ async fn answers(stack: &Stack, of_records: &mut Places, others: &mut Places) {
 }
 
 /// Values that are refused, that do not fit, that are retried and that fail.
-async fn things_go_wrong(stack: &Stack) {
+async fn cause_errors(stack: &Stack) {
     let portal = stack.simulator.portal();
     portal
         .define_property("contacts", Definition::new("age", "number", "number"))
@@ -208,7 +208,7 @@ async fn things_go_wrong(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_anywhere_and_no_value_where_it_does_not_belong() {
+async fn no_secret_leaks_and_record_values_stay_in_records() {
     let credential = json!({
         "client_id": "app", "client_secret": CLIENT_SECRET, "refresh_token": REFRESH_TOKEN,
     });
@@ -230,7 +230,7 @@ async fn no_secret_is_anywhere_and_no_value_where_it_does_not_belong() {
         .worker("RUST_LOG", "debug")
         .start()
         .await;
-    things_go_wrong(&stack).await;
+    cause_errors(&stack).await;
     stack.first_sync(json!({})).await;
     let api = stack.api();
     api.start(
@@ -251,7 +251,7 @@ async fn no_secret_is_anywhere_and_no_value_where_it_does_not_belong() {
     stack.matches_truth("contacts").await;
     stack.clickhouse.restart();
     tokio::task::block_in_place(|| harness::servers::wait_for(&mut stack.clickhouse));
-    changing_records::carried_out(&stack).await;
+    changing_records::complete_a_run(&stack).await;
     stack.simulator.revoke_token(TOKEN);
     api.sync("default").await;
     api.until("the connection has failed", "default", SYNC_LIMIT, |it| {
@@ -280,18 +280,18 @@ async fn no_secret_is_anywhere_and_no_value_where_it_does_not_belong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_that_others_can_reach_needs_a_token() {
+async fn an_api_on_a_public_address_requires_a_token() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("data-streams.log");
     let variables = [("API_ADDRESS".to_owned(), "0.0.0.0:0".to_owned())];
     let mut process = stack::service("data-streams", &variables, &log);
-    let said = process.fails(Duration::from_secs(20));
+    let said = process.until_failed(Duration::from_secs(20));
     assert!(said.contains("API_TOKEN"), "{said}");
 }
 
 /// A caller who sends slowly is cut off, and others are served meanwhile.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_drips_in_is_refused_and_holds_up_nobody() {
+async fn a_body_sent_too_slowly_is_refused_and_blocks_no_other_request() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     let stack = Stack::with(10, 1)

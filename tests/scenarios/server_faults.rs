@@ -8,7 +8,7 @@ use harness::{
     servers::{Server, wait_for, wait_until},
 };
 
-use crate::changing_records::{self, Load};
+use crate::changing_records::{self, ChangingRecords};
 
 /// Longer than what a producer waits before it looks for a new leader.
 const LEADERLESS: Duration = Duration::from_secs(6);
@@ -20,90 +20,97 @@ const STILL: Duration = Duration::from_secs(8);
 /// How long a dead server is missed.
 const GONE: Duration = Duration::from_secs(2);
 
-async fn dies(server: &mut Server) {
+async fn kill_and_restart(server: &mut Server) {
     server.kill();
     tokio::time::sleep(GONE).await;
     server.restart();
     tokio::task::block_in_place(|| wait_for(server));
 }
 
-async fn stands_still(server: &Server) {
+async fn pause_and_resume(server: &Server) {
     server.process.signal("STOP");
     tokio::time::sleep(STILL).await;
     server.process.signal("CONT");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_may_die_and_stand_still() {
+async fn nothing_is_lost_when_kafka_is_killed_or_paused() {
     let mut stack = Stack::with(900, 20).own_kafka().start().await;
-    let mut load = Load::during_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_run(&stack).await;
     stack.simulator.set_latency(Duration::from_millis(30));
-    load.through(&mut stack, "kafka dies", async |stack: &mut Stack| {
-        dies(stack.own_servers().own_kafka()).await;
-    })
-    .await;
-    load.through(
-        &mut stack,
-        "kafka stands still",
-        async |stack: &mut Stack| {
-            stands_still(stack.own_servers().own_kafka()).await;
-        },
-    )
-    .await;
-    changing_records::nothing_is_doubled(&stack).await;
+    records
+        .change_during(&mut stack, "kafka dies", async |stack: &mut Stack| {
+            kill_and_restart(stack.own_servers().own_kafka()).await;
+        })
+        .await;
+    records
+        .change_during(
+            &mut stack,
+            "kafka stands still",
+            async |stack: &mut Stack| {
+                pause_and_resume(stack.own_servers().own_kafka()).await;
+            },
+        )
+        .await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_may_be_without_a_leader() {
+async fn nothing_is_lost_while_partitions_have_no_leader() {
     let mut stack = Stack::with(900, 20).two_brokers().start().await;
-    let mut load = Load::during_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_run(&stack).await;
     stack.simulator.set_latency(Duration::from_millis(30));
-    load.through(&mut stack, "no leader", async |stack: &mut Stack| {
-        let topic = stack.topic("records");
-        let servers = stack.own_servers();
-        let broker = servers.second_broker.as_mut().expect("two brokers");
-        broker.kill();
-        tokio::task::block_in_place(|| {
-            wait_until("a partition has no leader", || {
-                !servers.leaderless(&topic).is_empty()
+    records
+        .change_during(&mut stack, "no leader", async |stack: &mut Stack| {
+            let topic = stack.topic("records");
+            let servers = stack.own_servers();
+            let broker = servers.second_broker.as_mut().expect("two brokers");
+            broker.kill();
+            tokio::task::block_in_place(|| {
+                wait_until("a partition has no leader", || {
+                    !servers.leaderless(&topic).is_empty()
+                });
             });
-        });
-        tokio::time::sleep(LEADERLESS).await;
-        let broker = servers.second_broker.as_mut().expect("two brokers");
-        broker.restart();
-        tokio::task::block_in_place(|| wait_for(broker));
-    })
-    .await;
-    changing_records::nothing_is_doubled(&stack).await;
+            tokio::time::sleep(LEADERLESS).await;
+            let broker = servers.second_broker.as_mut().expect("two brokers");
+            broker.restart();
+            tokio::task::block_in_place(|| wait_for(broker));
+        })
+        .await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clickhouse_and_the_registry_may_die_and_stand_still() {
+async fn nothing_is_lost_when_clickhouse_or_the_registry_is_killed_or_paused() {
     let mut stack = Stack::with(900, 20).own_registry().start().await;
-    let mut load = Load::after_first_sync(&stack).await;
-    load.through(&mut stack, "clickhouse dies", async |stack: &mut Stack| {
-        dies(&mut stack.clickhouse).await;
-    })
-    .await;
-    load.through(
-        &mut stack,
-        "clickhouse stands still",
-        async |stack: &mut Stack| {
-            stands_still(&stack.clickhouse).await;
-        },
-    )
-    .await;
-    load.through(&mut stack, "registry dies", async |stack: &mut Stack| {
-        dies(stack.own_servers().own_registry()).await;
-    })
-    .await;
-    load.through(
-        &mut stack,
-        "registry stands still",
-        async |stack: &mut Stack| {
-            stands_still(stack.own_servers().own_registry()).await;
-        },
-    )
-    .await;
-    changing_records::nothing_is_doubled(&stack).await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
+    records
+        .change_during(&mut stack, "clickhouse dies", async |stack: &mut Stack| {
+            kill_and_restart(&mut stack.clickhouse).await;
+        })
+        .await;
+    records
+        .change_during(
+            &mut stack,
+            "clickhouse stands still",
+            async |stack: &mut Stack| {
+                pause_and_resume(&stack.clickhouse).await;
+            },
+        )
+        .await;
+    records
+        .change_during(&mut stack, "registry dies", async |stack: &mut Stack| {
+            kill_and_restart(stack.own_servers().own_registry()).await;
+        })
+        .await;
+    records
+        .change_during(
+            &mut stack,
+            "registry stands still",
+            async |stack: &mut Stack| {
+                pause_and_resume(stack.own_servers().own_registry()).await;
+            },
+        )
+        .await;
+    changing_records::assert_no_duplicates(&stack).await;
 }

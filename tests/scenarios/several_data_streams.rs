@@ -7,13 +7,13 @@ use harness::{Api, Mode, Stack, eventually};
 use hubspot_sim::Kind;
 use serde_json::{Value, json};
 
-use crate::changing_records::{self, Load};
+use crate::changing_records::{self, ChangingRecords};
 
 /// The group gives up a member that is silent for six seconds.
 const SESSION: Duration = Duration::from_secs(20);
 
 /// Both answer the same to the same question, once both have read all there is.
-async fn answer_alike(a: &Api, b: &Api, path: &str) -> Value {
+async fn until_both_answer_alike(a: &Api, b: &Api, path: &str) -> Value {
     eventually(path, Duration::from_secs(30), async || {
         let (a, b) = tokio::join!(a.send("GET", path, None), b.send("GET", path, None));
         (a.status == 200 && a.body == b.body).then_some(a.body)
@@ -22,7 +22,7 @@ async fn answer_alike(a: &Api, b: &Api, path: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_move_in_the_middle_of_batches_and_both_answer_alike() {
+async fn partitions_moved_in_mid_batch_lose_nothing_and_instances_answer_alike() {
     let mut stack = Stack::with(6_000, 60)
         // Many small batches, so that each move finds one under way.
         .data_streams("BATCH_ROWS", "50")
@@ -45,7 +45,7 @@ async fn partitions_move_in_the_middle_of_batches_and_both_answer_alike() {
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 
     let (first, last) = (
         Api::new(stack.instances[0].port),
@@ -58,23 +58,23 @@ async fn partitions_move_in_the_middle_of_batches_and_both_answer_alike() {
         "/v1/connections/default/records/contacts?limit=100",
         "/v1/connections/default/records/companies?limit=1000&archived=any",
     ] {
-        answer_alike(&first, &last, path).await;
+        until_both_answer_alike(&first, &last, path).await;
     }
 }
 
 /// A partition that is taken away while it is paused for back pressure is still
 /// paused when it comes back, for all that the client says.
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_that_left_while_loading_was_held_up_are_read_on_when_they_return() {
+async fn partitions_revoked_while_paused_are_read_again_when_reassigned() {
     let mut stack = Stack::with(3_000, 20)
         .data_streams("BATCH_ROWS", "50")
         .links()
         .start()
         .await;
-    let mut load = Load::after_first_sync(&stack).await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
     stack.links().data_streams_clickhouse.set(Mode::Stall);
     for round in 0..4 {
-        load.change(&stack, &format!("held up {round}")).await;
+        records.change(&stack, &format!("held up {round}")).await;
         stack.sync().await;
     }
     // What does not fit in between has waited for a second: it is paused.
@@ -88,9 +88,10 @@ async fn partitions_that_left_while_loading_was_held_up_are_read_on_when_they_re
     until_assigned(&stack, 0, before + 1).await;
     stack.instances.truncate(1);
     stack.links().data_streams_clickhouse.heal();
-    load.through(&mut stack, "they are back", async |_: &mut Stack| {})
+    records
+        .change_during(&mut stack, "they are back", async |_: &mut Stack| {})
         .await;
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
 /// How often an instance was given partitions so far.

@@ -15,7 +15,7 @@ const SESSION: Duration = Duration::from_secs(6);
 const TRANSACTION: Duration = Duration::from_secs(15);
 
 /// Waits until so many requests more have come.
-async fn requests_come(stack: &Stack, more: u64, limit: Duration) {
+async fn until_more_requests(stack: &Stack, more: u64, limit: Duration) {
     let wanted = stack.simulator.requests().counts().total + more;
     eventually("requests come", limit, async || {
         (stack.simulator.requests().counts().total >= wanted).then_some(())
@@ -23,7 +23,7 @@ async fn requests_come(stack: &Stack, more: u64, limit: Duration) {
     .await;
 }
 
-async fn arrives_whole(stack: &Stack) {
+async fn assert_everything_arrives(stack: &Stack) {
     stack.simulator.set_latency(Duration::ZERO);
     stack.first_sync(json!({})).await;
     let log = stack.log().await;
@@ -33,37 +33,37 @@ async fn arrives_whole(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_that_join_die_and_leave_lose_and_double_nothing() {
+async fn workers_that_join_leave_or_are_killed_lose_and_duplicate_nothing() {
     let mut stack = Stack::with(9_000, 10).start().await;
     stack.simulator.set_latency(Duration::from_millis(250));
     stack.api().start("default", json!({})).await;
-    requests_come(&stack, 5, SYNC_LIMIT).await;
+    until_more_requests(&stack, 5, SYNC_LIMIT).await;
     stack.add_worker();
-    requests_come(&stack, 8, WITHOUT_OWNER).await;
+    until_more_requests(&stack, 8, WITHOUT_OWNER).await;
     stack.add_worker();
-    requests_come(&stack, 8, WITHOUT_OWNER).await;
+    until_more_requests(&stack, 8, WITHOUT_OWNER).await;
     for worker in &mut stack.workers[..2] {
         worker.kill();
     }
-    requests_come(&stack, 8, WITHOUT_OWNER).await;
+    until_more_requests(&stack, 8, WITHOUT_OWNER).await;
     stack.restart_worker(0, &[]);
-    requests_come(&stack, 8, WITHOUT_OWNER).await;
+    until_more_requests(&stack, 8, WITHOUT_OWNER).await;
     stack.workers[2].terminate(Duration::from_secs(10));
-    requests_come(&stack, 8, WITHOUT_OWNER).await;
-    arrives_whole(&stack).await;
+    until_more_requests(&stack, 8, WITHOUT_OWNER).await;
+    assert_everything_arrives(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_wakes_as_a_zombie_asks_for_nothing_and_writes_nothing() {
+async fn a_worker_resumed_after_losing_its_partitions_requests_and_writes_nothing() {
     let mut stack = Stack::with(6_000, 10).start().await;
     stack.simulator.set_latency(Duration::from_millis(200));
     let api = stack.api();
     api.start("default", json!({})).await;
-    requests_come(&stack, 10, SYNC_LIMIT).await;
+    until_more_requests(&stack, 10, SYNC_LIMIT).await;
     // The owner is paused in the middle of everything, with pages in its hands.
     stack.first_worker().signal("STOP");
     stack.add_worker();
-    requests_come(&stack, 10, WITHOUT_OWNER + SESSION).await;
+    until_more_requests(&stack, 10, WITHOUT_OWNER + SESSION).await;
     api.stop("default").await;
     let stopped = Instant::now();
     let written = stack.log().await.records.len();
@@ -84,26 +84,26 @@ async fn a_worker_that_wakes_as_a_zombie_asks_for_nothing_and_writes_nothing() {
         "what the zombie held is not visible"
     );
     log.assert_exactly_once();
-    arrives_whole(&stack).await;
+    assert_everything_arrives(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stall_past_the_transaction_timeout_with_no_rival_is_recovered_from() {
+async fn a_worker_paused_beyond_the_transaction_timeout_recovers() {
     let mut stack = Stack::with(4_000, 10).start().await;
     stack.simulator.set_latency(Duration::from_millis(150));
     stack.api().start("default", json!({})).await;
-    requests_come(&stack, 10, SYNC_LIMIT).await;
+    until_more_requests(&stack, 10, SYNC_LIMIT).await;
     stack.first_worker().signal("STOP");
     let stalled = TRANSACTION + Duration::from_secs(3);
     // The time itself is the fault.
     tokio::time::sleep(stalled).await;
     stack.first_worker().signal("CONT");
-    requests_come(&stack, 5, WITHOUT_OWNER).await;
-    arrives_whole(&stack).await;
+    until_more_requests(&stack, 5, WITHOUT_OWNER).await;
+    assert_everything_arrives(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_starts_after_a_stop_whenever_it_comes() {
+async fn no_request_starts_after_a_stop_at_a_random_moment() {
     let timeline = Timeline::new(8);
     let _printed = timeline.guard();
     let stack = Stack::with(5_000, 200).start().await;
@@ -122,5 +122,5 @@ async fn no_request_starts_after_a_stop_whenever_it_comes() {
         let asked = stack.simulator.requests().since(stopped);
         assert!(asked.is_empty(), "after the answer to a stop: {asked:?}");
     }
-    arrives_whole(&stack).await;
+    assert_everything_arrives(&stack).await;
 }

@@ -118,14 +118,14 @@ async fn no_text_of_a_request_becomes_sql() {
     assert!(!stack.instances[0].process.output().contains("panicked"));
 }
 
-async fn is_refused(user: &ClickHouse, statement: &str) {
+async fn assert_refused(user: &ClickHouse, statement: &str) {
     let answer = user.try_query(statement).await;
     let error = answer.expect_err(statement);
     assert!(error.contains("Exception"), "{statement}: {error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reader_cannot_write_nor_read_files_nor_reach_the_network() {
+async fn the_reader_cannot_write_read_files_or_reach_the_network() {
     let stack = Stack::with(50, 5).start().await;
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
@@ -198,7 +198,7 @@ async fn the_reader_cannot_write_nor_read_files_nor_reach_the_network() {
         "ATTACH TABLE hubspot.t (x Int8) ENGINE = File(TSV)",
     ];
     for statement in outside.iter().map(String::as_str).chain(writes) {
-        is_refused(&reader, statement).await;
+        assert_refused(&reader, statement).await;
     }
     let connected = listener.accept();
     assert!(connected.is_err(), "somebody connected: {connected:?}");
@@ -206,13 +206,13 @@ async fn the_reader_cannot_write_nor_read_files_nor_reach_the_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_user_that_opens_the_listeners_reads_no_table_and_writes_nothing() {
+async fn the_default_user_reads_no_table_and_writes_nothing() {
     let stack = Stack::with(50, 5).start().await;
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     for (user, password) in [("reader", ""), ("writer", ""), ("writer", "reader")] {
         let stranger = ClickHouse::new(stack.clickhouse.port, user, password);
-        is_refused(&stranger, "SELECT 1").await;
+        assert_refused(&stranger, "SELECT 1").await;
     }
     let default = ClickHouse::new(stack.clickhouse.port, "default", "");
     for statement in [
@@ -226,6 +226,6 @@ async fn the_user_that_opens_the_listeners_reads_no_table_and_writes_nothing() {
         "DROP TABLE hubspot_raw.contacts",
         "GRANT ALL ON *.* TO default",
     ] {
-        is_refused(&default, statement).await;
+        assert_refused(&default, statement).await;
     }
 }

@@ -42,20 +42,20 @@ async fn a_start_after_a_stop_fetches_at_once() {
         .await;
     stack.first_sync(json!({"interval": "1h"})).await;
     stack.api().stop("default").await;
-    made_while_stopped(&stack).await;
+    create_while_stopped(&stack).await;
     stack.api().start("default", json!({})).await;
     stack.matches_truth("contacts").await;
 
     // A one-time run in between is none of the schedule.
     stack.api().stop("default").await;
     stack.sync().await;
-    made_while_stopped(&stack).await;
+    create_while_stopped(&stack).await;
     stack.api().start("default", json!({})).await;
     stack.matches_truth("contacts").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_fetches_what_changed_behind_a_run_that_was_stopped() {
+async fn a_start_fetches_changes_to_pages_that_a_stopped_run_had_read() {
     let stack = Stack::with(6_000, 5)
         .portal(|portal| portal.changes_per_second = 0.0)
         .start()
@@ -81,7 +81,7 @@ async fn a_start_fetches_what_changed_behind_a_run_that_was_stopped() {
     stack.matches_truth("contacts").await;
 }
 
-async fn made_while_stopped(stack: &Stack) {
+async fn create_while_stopped(stack: &Stack) {
     let portal = stack.simulator.portal();
     portal
         .create("contacts", &[("email", "made@while.stopped")])
@@ -90,7 +90,7 @@ async fn made_while_stopped(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_worker_goes_on_where_it_stood() {
+async fn a_killed_worker_resumes_from_its_checkpoint() {
     let mut stack = Stack::with(6_000, 60).start().await;
     stack.simulator.set_latency(Duration::from_millis(60));
     stack.api().start("default", json!({})).await;
@@ -108,7 +108,7 @@ async fn a_killed_worker_goes_on_where_it_stood() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_data_streams_loses_and_doubles_nothing() {
+async fn a_killed_data_streams_loses_and_duplicates_nothing() {
     let mut stack = Stack::with(6_000, 60).start().await;
     stack.simulator.set_latency(Duration::from_millis(20));
     stack.api().start("default", json!({})).await;
@@ -122,7 +122,7 @@ async fn a_killed_data_streams_loses_and_doubles_nothing() {
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
-    changing_records::nothing_is_doubled(&stack).await;
+    changing_records::assert_no_duplicates(&stack).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +148,7 @@ async fn services_end_within_ten_seconds_of_sigterm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_end_in_time_while_kafka_stands_still() {
+async fn workers_end_within_ten_seconds_while_kafka_is_paused() {
     let mut stack = Stack::with(300, 10).own_kafka().start().await;
     stack.first_sync(json!({})).await;
     stack.add_worker();
@@ -172,7 +172,10 @@ async fn workers_end_in_time_while_kafka_stands_still() {
         .create("contacts", &[("email", "new@example.com")])
         .unwrap();
     let settings = Some(json!({}));
-    stack.api().until_obeyed("default", "start", settings).await;
+    stack
+        .api()
+        .until_applied("default", "start", settings)
+        .await;
     stack.sync().await;
     stack.matches_truth("contacts").await;
     stack.log().await.assert_exactly_once();

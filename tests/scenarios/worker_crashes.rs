@@ -85,7 +85,7 @@ impl Pages {
 }
 
 /// A system whose portal is reached by OAuth, with no worker.
-async fn without_a_worker() -> Stack {
+async fn stack_without_a_worker() -> Stack {
     let credential = json!({
         "client_id": "app", "client_secret": "app-secret", "refresh_token": "refresh-1",
     });
@@ -109,8 +109,8 @@ async fn without_a_worker() -> Stack {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_at_every_point_fetches_no_page_again_that_was_committed() {
-    let mut stack = without_a_worker().await;
+async fn a_worker_killed_at_any_crash_point_fetches_no_committed_page_again() {
+    let mut stack = stack_without_a_worker().await;
     let timeline = Timeline::new(0);
     let _printed = timeline.guard();
     stack.simulator.set_latency(Duration::from_millis(120));

@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, sync::Mutex, time::Instant};
 
 /// Counters by name.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct Counters {
     counts: Mutex<BTreeMap<String, u64>>,
     worker_kills: Mutex<Vec<Instant>>,
 }
 
-impl Figures {
+impl Counters {
     /// Counts one more.
     pub(crate) fn count(&self, what: &str) {
         *self

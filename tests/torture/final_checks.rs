@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     hubspot_faults::LATENCY,
     stop_races,
-    system::{TYPES, WORKERS, World},
+    system::{System, TYPES, WORKERS},
 };
 
 /// How long the system may take to converge once nothing is wrong any more.
@@ -31,19 +31,19 @@ const BEFORE_KILL: Duration = Duration::from_secs(3);
 const AFTER_KILL: Duration = Duration::from_secs(15);
 
 /// Heals, lets stops race, waits and checks.
-pub(crate) async fn reach(world: World, races: u64) -> ExitCode {
-    let timeline = world.timeline.clone();
-    heal(&world).await;
-    stop_races::run(&world, races).await;
+pub(crate) async fn run(system: System, races: u64) -> ExitCode {
+    let timeline = system.timeline.clone();
+    heal(&system).await;
+    stop_races::run(&system, races).await;
     timeline.note(format!("{races} races of stop and requests are over"));
-    let stack = world.stack.lock().await;
-    for account in &world.accounts {
+    let stack = system.stack.lock().await;
+    for account in &system.accounts {
         let path = format!("/v1/connections/{}/start", account.connection);
         let body = json!({"interval": "10m", "credential": account.settings["credential"]});
-        let answer = world.api.send("POST", &path, Some(body)).await;
+        let answer = system.api.send("POST", &path, Some(body)).await;
         assert!(matches!(answer.status, 200..=202), "{answer:?}");
     }
-    for account in &world.accounts {
+    for account in &system.accounts {
         stack
             .request_of(account.connection, json!({"kind": "resync"}), CONVERGE)
             .await;
@@ -53,11 +53,11 @@ pub(crate) async fn reach(world: World, races: u64) -> ExitCode {
         ));
     }
     // From here on the log stands still.
-    for account in &world.accounts {
-        world.api.stop(account.connection).await;
+    for account in &system.accounts {
+        system.api.stop(account.connection).await;
     }
-    let violations = violations(&world, &stack).await;
-    print_figures(&world, &stack, &violations).await;
+    let violations = violations(&system, &stack).await;
+    print_counters(&system, &stack, &violations).await;
     if violations.is_empty() {
         timeline.note("nothing lost, nothing doubled");
         return ExitCode::SUCCESS;
@@ -66,10 +66,10 @@ pub(crate) async fn reach(world: World, races: u64) -> ExitCode {
 }
 
 /// Ends every fault and brings back what is dead.
-async fn heal(world: &World) {
-    world.simulator.faults().clear();
-    world.simulator.set_latency(LATENCY);
-    let mut stack = world.stack.lock().await;
+async fn heal(system: &System) {
+    system.simulator.faults().clear();
+    system.simulator.set_latency(LATENCY);
+    let mut stack = system.stack.lock().await;
     stack.links().heal_all();
     tokio::task::block_in_place(|| {
         let own = stack.own_servers();
@@ -79,7 +79,7 @@ async fn heal(world: &World) {
     });
     for place in 0..WORKERS {
         if !stack.workers[place].is_running() {
-            world
+            system
                 .timeline
                 .note(format!("worker {place} had ended by itself"));
             stack.restart_worker(place, &[]);
@@ -87,29 +87,29 @@ async fn heal(world: &World) {
     }
     for place in 0..stack.instances.len() {
         if !stack.instances[place].process.is_running() {
-            world
+            system
                 .timeline
                 .note(format!("data-streams {place} had ended by itself"));
             stack.restart_data_streams(place);
         }
     }
     drop(stack);
-    world.api.ready().await;
+    system.api.ready().await;
     // Workers that were killed while they joined leave a group of the dead, and
     // the last kill may have been a moment ago.
-    for account in &world.accounts {
-        let api = &world.api;
-        api.until_obeyed(account.connection, "stop", None).await;
+    for account in &system.accounts {
+        let api = &system.api;
+        api.until_applied(account.connection, "stop", None).await;
     }
-    world.timeline.note("healed");
+    system.timeline.note("healed");
 }
 
-async fn violations(world: &World, stack: &Stack) -> Vec<Violation> {
+async fn violations(system: &System, stack: &Stack) -> Vec<Violation> {
     let log = stack.log().await;
     let runs = history::finished_runs(stack.servers(), &stack.topic("checkpoints")).await;
-    let mut found = check::each_once(&log);
+    let mut found = check::no_duplicates(&log);
     found.extend(check::in_order(&log));
-    for (account, history) in world.accounts.iter().zip(&world.histories) {
+    for (account, history) in system.accounts.iter().zip(&system.histories) {
         let portal = &account.portal;
         let id = portal.id();
         found.extend(history.lock().unwrap().lost(id.cast_signed(), &log, &runs));
@@ -119,13 +119,13 @@ async fn violations(world: &World, stack: &Stack) -> Vec<Violation> {
             let kind = format!("log of {}: {object_type}", account.connection);
             found.extend(check::same(&in_log, &truth, &kind, Extra::Allowed));
             let stored =
-                truth::differences_last(stack, account.destination, portal, object_type, LOADED);
+                truth::last_differences(stack, account.destination, portal, object_type, LOADED);
             found.extend(stored.await);
         }
         found.extend(stored_once(stack, account.destination, id, &log).await);
     }
-    found.extend(dead_letters(world).await);
-    found.extend(asked_while_stopped(world));
+    found.extend(dead_letters(system).await);
+    found.extend(asked_while_stopped(system));
     found
 }
 
@@ -145,14 +145,14 @@ async fn stored_once(
     let stored = stack.sql().number(&sql).await;
     let differs = i64::try_from(written).expect("a count") != stored;
     differs.then(|| Violation {
-        rule: Rule::Once,
+        rule: Rule::NoDuplicate,
         object: format!("{destination}_raw.changes"),
         detail: format!("{stored} rows for {written} records of the log"),
     })
 }
 
-async fn dead_letters(world: &World) -> Option<Violation> {
-    let answer = world.api.get("/v1/dead-letters").await;
+async fn dead_letters(system: &System) -> Option<Violation> {
+    let answer = system.api.get("/v1/dead-letters").await;
     let letters = answer["results"].as_array().map_or(0, Vec::len);
     (letters > 0).then(|| Violation {
         rule: Rule::Present,
@@ -162,10 +162,10 @@ async fn dead_letters(world: &World) -> Option<Violation> {
 }
 
 /// Requests that came after a stop was acknowledged and before the next start.
-fn asked_while_stopped(world: &World) -> Vec<Violation> {
-    let requests = world.simulator.requests().all();
-    let stopped = world.stopped.lock().unwrap();
-    let held_back = world.held_back.lock().unwrap();
+fn asked_while_stopped(system: &System) -> Vec<Violation> {
+    let requests = system.simulator.requests().all();
+    let stopped = system.stopped.lock().unwrap();
+    let held_back = system.held_back.lock().unwrap();
     let mut violations = Vec::new();
     for (portal_id, from, to) in stopped.iter() {
         // What the network held back then had been sent before.
@@ -189,8 +189,8 @@ fn asked_while_stopped(world: &World) -> Vec<Violation> {
 }
 
 /// Pages that were asked for again right after a worker was killed.
-fn fetched_again(world: &World) -> usize {
-    let requests = world.simulator.requests().all();
+fn fetched_again(system: &System) -> usize {
+    let requests = system.simulator.requests().all();
     let page =
         |seen: &&Seen| matches!(seen.kind, Kind::List | Kind::ListArchived | Kind::BatchRead);
     let key = |seen: &Seen| {
@@ -198,7 +198,7 @@ fn fetched_again(world: &World) -> usize {
         (what, seen.query.clone(), seen.body.clone())
     };
     let mut again = 0;
-    for killed in world.figures.kill_times() {
+    for killed in system.counters.kill_times() {
         let before: HashSet<_> = requests
             .iter()
             .filter(|seen| seen.at <= killed && seen.at + BEFORE_KILL >= killed)
@@ -215,19 +215,19 @@ fn fetched_again(world: &World) -> usize {
     again
 }
 
-async fn print_figures(world: &World, stack: &Stack, violations: &[Violation]) {
-    let timeline: &Timeline = &world.timeline;
+async fn print_counters(system: &System, stack: &Stack, violations: &[Violation]) {
+    let timeline: &Timeline = &system.timeline;
     let log = stack.log().await;
     let of = |rules: &[Rule]| {
         let broken = violations.iter().filter(|it| rules.contains(&it.rule));
         broken.count()
     };
-    let versions: usize = world
+    let versions: usize = system
         .histories
         .iter()
         .map(|history| history.lock().unwrap().versions())
         .sum();
-    let mut lines: Vec<(String, u64)> = world.figures.lines();
+    let mut lines: Vec<(String, u64)> = system.counters.lines();
     let mut line = |name: &str, count: usize| lines.push((name.to_owned(), count as u64));
     line("seconds in all", {
         usize::try_from(timeline.elapsed().as_secs()).unwrap_or_default()
@@ -237,16 +237,19 @@ async fn print_figures(world: &World, stack: &Stack, violations: &[Violation]) {
     let runs = history::finished_runs(stack.servers(), &stack.topic("checkpoints")).await;
     line("runs that moved a cursor", runs.len());
     line("versions held against the log", {
-        let judged = world.accounts.iter().zip(&world.histories);
+        let judged = system.accounts.iter().zip(&system.histories);
         let judged = judged.map(|(account, history)| {
             let portal_id = account.portal.id().cast_signed();
-            history.lock().unwrap().judged(portal_id, &runs)
+            history.lock().unwrap().checked(portal_id, &runs)
         });
         judged.sum()
     });
-    line("pages fetched again after a kill", fetched_again(world));
+    line("pages fetched again after a kill", fetched_again(system));
     line("lost", of(&[Rule::Present, Rule::Same, Rule::Version]));
-    line("doubled", of(&[Rule::Once, Rule::Order, Rule::Gone]));
+    line(
+        "doubled",
+        of(&[Rule::NoDuplicate, Rule::Order, Rule::Unexpected]),
+    );
     for (name, count) in lines {
         timeline.note(format!("{count:>8} {name}"));
     }

@@ -8,21 +8,21 @@ use std::{sync::Arc, time::Duration};
 use hubspot_sim::{Fault, FaultBody, Policy, Rule};
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::system::{World, one_of};
+use crate::system::{System, one_of};
 
 /// Latency of an answer when nothing else is wrong.
 pub(crate) const LATENCY: Duration = Duration::from_millis(15);
 
 /// Lets HubSpot misbehave until the faults are to end.
-pub(crate) async fn go_on(world: Arc<World>) {
-    let mut choices = world.timeline.choices("storms");
-    while world.pause_between(&mut choices, 2.0, 15.0).await {
-        storm(&world, &mut choices).await;
+pub(crate) async fn run(system: Arc<System>) {
+    let mut choices = system.timeline.choices("storms");
+    while system.pause_between(&mut choices, 2.0, 15.0).await {
+        storm(&system, &mut choices).await;
     }
 }
 
-async fn storm(world: &World, choices: &mut StdRng) {
-    let (simulator, faults) = (&world.simulator, world.simulator.faults());
+async fn storm(system: &System, choices: &mut StdRng) {
+    let (simulator, faults) = (&system.simulator, system.simulator.faults());
     let seconds = choices.random_range(2.0..20.0);
     let what = choices.random_range(0..9);
     let name = match what {
@@ -34,8 +34,8 @@ async fn storm(world: &World, choices: &mut StdRng) {
         7 => "hubspot: tokens expire",
         _ => "hubspot: a burst of resets and cut bodies",
     };
-    world.timeline.note(format!("{name}, {seconds:.1} s"));
-    world.figures.count(name);
+    system.timeline.note(format!("{name}, {seconds:.1} s"));
+    system.counters.count(name);
     match what {
         0..3 => faults.set_random_percent(*one_of(choices, &[5.0, 10.0, 20.0])),
         3 => faults.push(
@@ -56,7 +56,7 @@ async fn storm(world: &World, choices: &mut StdRng) {
         5 => faults.push(Rule::any(Fault::Stall).times(3)),
         6 => simulator.set_latency(Duration::from_millis(400)),
         7 => {
-            for account in &world.accounts {
+            for account in &system.accounts {
                 simulator.expire_access_tokens(account.portal.id());
             }
         }
@@ -65,7 +65,7 @@ async fn storm(world: &World, choices: &mut StdRng) {
             faults.push(Rule::any(Fault::CutBody { after: 700 }).times(10));
         }
     }
-    let _quiet = world.pause(Duration::from_secs_f64(seconds)).await;
+    let _quiet = system.pause(Duration::from_secs_f64(seconds)).await;
     faults.clear();
     simulator.set_latency(LATENCY);
 }

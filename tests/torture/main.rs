@@ -31,7 +31,7 @@ use clap::Parser;
 use harness::Timeline;
 use tokio::task::JoinSet;
 
-use system::World;
+use system::System;
 
 /// Kills, stalls and lies to the system, then checks that nothing was lost and
 /// nothing doubled.
@@ -73,38 +73,38 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> ExitCode {
-    let timeline = Timeline::new(args.seed).aloud();
+    let timeline = Timeline::new(args.seed).printed();
     let _printed = timeline.guard();
     timeline.note(format!(
         "{} worker kills, {} minutes, faults {:?}",
         args.kills, args.minutes, args.faults
     ));
-    let world = Arc::new(World::start(timeline.clone(), args.contacts).await);
+    let system = Arc::new(System::start(timeline.clone(), args.contacts).await);
     if args.keep {
-        let kept = world.stack.lock().await.keep();
+        let kept = system.stack.lock().await.keep();
         timeline.note(format!("data and logs stay in {kept:?}"));
     }
     let has = |name: &str| args.faults.iter().any(|it| it == name);
     let mut actors = JoinSet::new();
-    for place in 0..world.accounts.len() {
-        actors.spawn(record_changes::go_on(Arc::clone(&world), place));
+    for place in 0..system.accounts.len() {
+        actors.spawn(record_changes::run(Arc::clone(&system), place));
     }
     if has("workers") {
-        actors.spawn(worker_faults::go_on(Arc::clone(&world)));
-        actors.spawn(worker_faults::come_and_go(Arc::clone(&world)));
+        actors.spawn(worker_faults::run(Arc::clone(&system)));
+        actors.spawn(worker_faults::join_and_leave(Arc::clone(&system)));
     }
     if has("servers") {
-        actors.spawn(server_faults::go_on(Arc::clone(&world)));
+        actors.spawn(server_faults::run(Arc::clone(&system)));
     }
     if has("network") {
-        actors.spawn(network_faults::go_on(Arc::clone(&world)));
+        actors.spawn(network_faults::run(Arc::clone(&system)));
     }
     if has("hubspot") {
-        actors.spawn(hubspot_faults::go_on(Arc::clone(&world)));
+        actors.spawn(hubspot_faults::run(Arc::clone(&system)));
     }
     if has("commands") {
-        for place in 0..world.accounts.len() {
-            actors.spawn(commands::go_on(Arc::clone(&world), place));
+        for place in 0..system.accounts.len() {
+            actors.spawn(commands::run(Arc::clone(&system), place));
         }
     }
     let least = Duration::from_secs(args.minutes * 60);
@@ -113,8 +113,8 @@ async fn run(args: Args) -> ExitCode {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let began = Instant::now();
     while began.elapsed() < least
-        || world.figures.worker_kills() < workers
-        || world.figures.other_kills() < others
+        || system.counters.worker_kills() < workers
+        || system.counters.other_kills() < others
     {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -122,11 +122,11 @@ async fn run(args: Args) -> ExitCode {
             Some(ended) = actors.join_next() => ended.expect("an actor"),
         }
     }
-    world.quiet.cancel();
+    system.faults_over.cancel();
     while let Some(ended) = actors.join_next().await {
         ended.expect("an actor");
     }
     timeline.note("quiet");
-    let world = Arc::into_inner(world).expect("the actors have ended");
-    final_checks::reach(world, args.races).await
+    let system = Arc::into_inner(system).expect("the actors have ended");
+    final_checks::run(system, args.races).await
 }

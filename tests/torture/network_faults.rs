@@ -11,17 +11,17 @@ use std::{
 use harness::Mode;
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::system::{World, one_of};
+use crate::system::{System, one_of};
 
 /// Breaks one connection after the other until the faults are to end.
-pub(crate) async fn go_on(world: Arc<World>) {
-    let mut choices = world.timeline.choices("network");
-    while world.pause_between(&mut choices, 2.0, 14.0).await {
-        bad_moment(&world, &mut choices).await;
+pub(crate) async fn run(system: Arc<System>) {
+    let mut choices = system.timeline.choices("network");
+    while system.pause_between(&mut choices, 2.0, 14.0).await {
+        break_a_link(&system, &mut choices).await;
     }
 }
 
-async fn bad_moment(world: &World, choices: &mut StdRng) {
+async fn break_a_link(system: &System, choices: &mut StdRng) {
     let place = choices.random_range(0..6);
     let seconds = *one_of(choices, &[0.3, 1.5, 4.0, 9.0, 20.0]);
     let slow = Mode::Slow {
@@ -30,7 +30,7 @@ async fn bad_moment(world: &World, choices: &mut StdRng) {
     let mode = *one_of(choices, &[Mode::Cut, Mode::Stall, Mode::HalfOpen, slow]);
     let reset = choices.random_ratio(1, 4);
     let (name, began) = {
-        let stack = world.stack.lock().await;
+        let stack = system.stack.lock().await;
         let (name, link) = stack.links().all()[place];
         let began = Instant::now();
         if reset {
@@ -40,17 +40,17 @@ async fn bad_moment(world: &World, choices: &mut StdRng) {
         }
         (name, began)
     };
-    world.figures.count("broken connections");
+    system.counters.count("broken connections");
     if reset {
-        return world.timeline.note(format!("{name}: reset"));
+        return system.timeline.note(format!("{name}: reset"));
     }
-    world
+    system
         .timeline
         .note(format!("{name}: {mode:?} for {seconds} s"));
-    let _quiet = world.pause(Duration::from_secs_f64(seconds)).await;
-    world.stack.lock().await.links().all()[place].1.heal();
+    let _quiet = system.pause(Duration::from_secs_f64(seconds)).await;
+    system.stack.lock().await.links().all()[place].1.heal();
     if name == "worker-hubspot" && matches!(mode, Mode::Stall | Mode::Slow { .. }) {
         let span = (began, Instant::now());
-        world.held_back.lock().unwrap().push(span);
+        system.held_back.lock().unwrap().push(span);
     }
 }

@@ -7,27 +7,27 @@ use std::sync::Arc;
 use hubspot_sim::{Change, ChangeError, Definition, Portal};
 use rand::{RngExt as _, rngs::StdRng};
 
-use crate::system::{TYPES, World, one_of};
+use crate::system::{System, TYPES, one_of};
 
 /// Properties that come, change and go.
 const EXTRA: [&str; 4] = ["torture_a", "torture_b", "torture_c", "torture_d"];
 
 /// Changes an account until the faults are to end.
-pub(crate) async fn go_on(world: Arc<World>, place: usize) {
-    let account = &world.accounts[place];
-    let mut choices = world
+pub(crate) async fn run(system: Arc<System>, place: usize) {
+    let account = &system.accounts[place];
+    let mut choices = system
         .timeline
         .choices(&format!("changes of {}", account.connection));
-    while world.pause_between(&mut choices, 0.01, 0.25).await {
+    while system.pause_between(&mut choices, 0.01, 0.25).await {
         let Some(change) = next(&account.portal, &mut choices) else {
             continue;
         };
-        let applied = world.histories[place]
+        let applied = system.histories[place]
             .lock()
             .unwrap()
             .apply(&account.portal, &change);
         match applied {
-            Ok(_) => world.figures.count(name(&change)),
+            Ok(_) => system.counters.count(name(&change)),
             // A property that is not there, say: another choice follows.
             Err(ChangeError::Log(error)) => panic!("the simulator: {error}"),
             Err(_) => {}
@@ -36,7 +36,7 @@ pub(crate) async fn go_on(world: Arc<World>, place: usize) {
             change,
             Change::DefineProperty { .. } | Change::ArchiveProperty { .. }
         ) {
-            world
+            system
                 .timeline
                 .note(format!("{}: {}", account.connection, name(&change)));
         }

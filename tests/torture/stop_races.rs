@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
-use crate::system::{Account, World};
+use crate::system::{Account, System};
 
 /// From a start to its stop, at most, in ms: from a connection that was not
 /// even taken up to one in the middle of its requests.
@@ -16,30 +16,30 @@ const LATEST_MS: u64 = 400;
 const WATCHED: Duration = Duration::from_millis(100);
 
 /// So many races, shared among the accounts.
-pub(crate) async fn run(world: &World, races: u64) {
+pub(crate) async fn run(system: &System, races: u64) {
     let mut left = races;
-    let each = races.div_ceil(world.accounts.len() as u64);
-    let shares = world.accounts.iter().map(|account| {
+    let each = races.div_ceil(system.accounts.len() as u64);
+    let shares = system.accounts.iter().map(|account| {
         let share = each.min(left);
         left -= share;
-        of(world, account, share)
+        of(system, account, share)
     });
     futures::future::join_all(shares.collect::<Vec<_>>()).await;
 }
 
-async fn of(world: &World, account: &Account, races: u64) {
+async fn of(system: &System, account: &Account, races: u64) {
     let name = account.connection;
-    let mut choices = world.timeline.choices(&format!("races of {name}"));
+    let mut choices = system.timeline.choices(&format!("races of {name}"));
     for _ in 0..races {
-        world.api.start(name, account.settings.clone()).await;
+        system.api.start(name, account.settings.clone()).await;
         let wait = Duration::from_millis(choices.random_range(0..LATEST_MS));
         // The moment is what is random here.
         tokio::time::sleep(wait).await;
-        world.api.stop(name).await;
+        system.api.stop(name).await;
         let stopped = Instant::now();
         tokio::time::sleep(WATCHED).await;
         let span = (account.portal.id(), stopped, Instant::now());
-        world.stopped.lock().unwrap().push(span);
-        world.figures.count("races of stop and requests");
+        system.stopped.lock().unwrap().push(span);
+        system.counters.count("races of stop and requests");
     }
 }

@@ -13,7 +13,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::counters::Figures;
+use crate::counters::Counters;
 
 /// Object types that are synced and changed.
 pub(crate) const TYPES: [&str; 2] = ["contacts", "companies"];
@@ -33,16 +33,16 @@ pub(crate) struct Account {
 
 /// What all actors share.
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct System {
     pub(crate) stack: tokio::sync::Mutex<Stack>,
     pub(crate) simulator: Arc<Simulator>,
     pub(crate) api: Api,
     pub(crate) accounts: [Account; 2],
     pub(crate) histories: [Mutex<History>; 2],
-    pub(crate) figures: Figures,
+    pub(crate) counters: Counters,
     pub(crate) timeline: Timeline,
     /// Cancelled when the faults are to end.
-    pub(crate) quiet: CancellationToken,
+    pub(crate) faults_over: CancellationToken,
     /// Spans in which an account must not be asked: from the answer to a stop
     /// until the next start is sent.
     pub(crate) stopped: Mutex<Vec<(u64, Instant, Instant)>>,
@@ -51,7 +51,7 @@ pub(crate) struct World {
     pub(crate) held_back: Mutex<Vec<(Instant, Instant)>>,
 }
 
-impl World {
+impl System {
     /// Starts everything and both connections.
     pub(crate) async fn start(timeline: Timeline, contacts: u32) -> Self {
         let credential = json!({
@@ -123,9 +123,9 @@ impl World {
             api,
             accounts,
             histories,
-            figures: Figures::default(),
+            counters: Counters::default(),
             timeline,
-            quiet: CancellationToken::new(),
+            faults_over: CancellationToken::new(),
             stopped: Mutex::default(),
             held_back: Mutex::default(),
         }
@@ -134,7 +134,7 @@ impl World {
     /// Waits; `false` when the faults are to end.
     pub(crate) async fn pause(&self, time: Duration) -> bool {
         tokio::select! {
-            () = self.quiet.cancelled() => false,
+            () = self.faults_over.cancelled() => false,
             () = tokio::time::sleep(time) => true,
         }
     }

@@ -9,7 +9,7 @@ use hubspot_sim::{Digest, TrueObject, Truth, object_hash};
 use super::*;
 use crate::{
     Record, RecordLog,
-    history::{Finished, History},
+    history::{FinishedRun, History},
 };
 
 fn record(offset: i64, id: i64, updated_at: i64) -> Record {
@@ -71,10 +71,13 @@ fn rules(violations: &[Violation]) -> Vec<(Rule, &str)> {
 fn a_version_that_one_run_has_twice_is_doubled_and_in_two_runs_is_not() {
     let mut twice = record(1, 5, 100);
     twice.run_id = "b".to_owned();
-    assert_eq!(each_once(&log(vec![record(0, 5, 100), twice.clone()])), []);
+    assert_eq!(
+        no_duplicates(&log(vec![record(0, 5, 100), twice.clone()])),
+        []
+    );
     twice.run_id = "a".to_owned();
-    let found = each_once(&log(vec![record(0, 5, 100), twice]));
-    assert_eq!(rules(&found), [(Rule::Once, "7/contacts/5")]);
+    let found = no_duplicates(&log(vec![record(0, 5, 100), twice]));
+    assert_eq!(rules(&found), [(Rule::NoDuplicate, "7/contacts/5")]);
     assert!(found[0].to_string().contains("7/contacts/5: doubled"));
 }
 
@@ -106,7 +109,7 @@ fn what_is_missing_too_much_or_other_than_in_the_portal_is_named() {
         [
             (Rule::Same, "contacts/2"),
             (Rule::Present, "contacts/4"),
-            (Rule::Gone, "contacts/3")
+            (Rule::Unexpected, "contacts/3")
         ]
     );
     let fewer = truth(&[(1, 100), (2, 100)]);
@@ -150,10 +153,10 @@ fn the_digest_of_the_truth_is_held_against_what_is_found() {
 #[test]
 fn a_version_that_stood_when_a_run_had_read_so_far_must_be_in_the_log_by_then() {
     let mut history = History::default();
-    history.began("contacts", 1, 100);
-    history.ended("contacts", 1, 50_000);
-    history.began("contacts", 1, 50_000);
-    let run = |cursor, ended_at, written_at| Finished {
+    history.version_began("contacts", 1, 100);
+    history.version_ended("contacts", 1, 50_000);
+    history.version_began("contacts", 1, 50_000);
+    let run = |cursor, ended_at, written_at| FinishedRun {
         portal_id: 7,
         stream: "contacts".to_owned(),
         cursor,

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    Mode, Shared,
-    lost_answer::{Armed, Scanner},
+    Mode, ProxyState,
+    lost_answer::{Matched, Scanner},
 };
 
 /// Slow bytes go out so often.
@@ -30,12 +30,12 @@ const BEAT: Duration = Duration::from_millis(20);
 enum End {
     /// Its reader was closed in order.
     Closed,
-    /// A side was reset, or an ambush fell on the answer.
+    /// A side was reset, or an lost_answer fell on the answer.
     Reset,
 }
 
 /// Serves a client until either side ends or a fault ends both.
-pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
+pub(super) async fn serve(mut client: TcpStream, shared: Arc<ProxyState>) {
     let mode = shared.mode.subscribe();
     let mut cuts = shared.cuts.subscribe();
     let flow = async {
@@ -92,10 +92,10 @@ fn until(
     }
 }
 
-async fn pump_both(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> End {
+async fn pump_both(client: &mut TcpStream, server: &mut TcpStream, shared: &ProxyState) -> End {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let armed = Mutex::new(None);
+    let matched = Mutex::new(None);
     let requests = Pump {
         from: from_client,
         to: to_server,
@@ -106,7 +106,7 @@ async fn pump_both(client: &mut TcpStream, server: &mut TcpStream, shared: &Shar
         to: to_client,
         shared,
     };
-    let both = async { tokio::try_join!(requests.requests(&armed), answers.answers(&armed)) };
+    let both = async { tokio::try_join!(requests.requests(&matched), answers.answers(&matched)) };
     match both.await {
         Ok(_) => End::Closed,
         Err(end) => end,
@@ -116,35 +116,35 @@ async fn pump_both(client: &mut TcpStream, server: &mut TcpStream, shared: &Shar
 struct Pump<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    shared: &'a Shared,
+    shared: &'a ProxyState,
 }
 
 impl Pump<'_> {
-    async fn requests(mut self, armed: &Mutex<Option<Armed>>) -> Result<(), End> {
+    async fn requests(mut self, matched: &Mutex<Option<Matched>>) -> Result<(), End> {
         let mut scanner = Scanner::default();
         let mut buffer = vec![0; 64 * 1024];
         while let Some(bytes) = self.read(&mut buffer).await? {
             // Laid before the request is passed on: its answer comes later.
-            let met = scanner.requests(bytes, &mut self.shared.ambushes.lock().unwrap());
+            let met = scanner.requests(bytes, &mut self.shared.lost_answers.lock().unwrap());
             if let Some(met) = met {
-                armed.lock().unwrap().get_or_insert(met);
+                matched.lock().unwrap().get_or_insert(met);
             }
             self.write(bytes).await?;
         }
         Ok(())
     }
 
-    async fn answers(mut self, armed: &Mutex<Option<Armed>>) -> Result<(), End> {
+    async fn answers(mut self, matched: &Mutex<Option<Matched>>) -> Result<(), End> {
         let mut scanner = Scanner::default();
         let mut buffer = vec![0; 64 * 1024];
         while let Some(bytes) = self.read(&mut buffer).await? {
-            let passed = scanner.answers(bytes, &mut armed.lock().unwrap());
+            let passed = scanner.answers(bytes, &mut matched.lock().unwrap());
             let Some(passed) = passed else {
                 self.write(bytes).await?;
                 continue;
             };
             self.write(bytes.get(..passed).unwrap_or_default()).await?;
-            self.shared.sprung.send_modify(|count| *count += 1);
+            self.shared.lost.send_modify(|count| *count += 1);
             return Err(End::Reset);
         }
         Ok(())
@@ -174,7 +174,7 @@ impl Pump<'_> {
                     tokio::time::sleep(BEAT).await;
                     (bytes_per_second / 50).clamp(1, rest.len())
                 }
-                Mode::Pass | Mode::Cut | Mode::Stall | Mode::HalfOpen => rest.len(),
+                Mode::Forward | Mode::Cut | Mode::Stall | Mode::HalfOpen => rest.len(),
             };
             let (now, later) = rest.split_at(piece);
             if self.to.write_all(now).await.is_err() {

@@ -1,8 +1,8 @@
-//! Which request an ambush waits for, and where in the answer it falls.
+//! Which request an lost_answer waits for, and where in the answer it falls.
 //!
 //! It must not know sockets.
 
-/// A request that an ambush waits for.
+/// A request that an lost_answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// Whatever is sent next.
@@ -17,7 +17,7 @@ pub enum Request {
 /// Waits for a request, lets it be done, and loses its answer: the rest of the
 /// answer is swallowed and both connections are reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ambush {
+pub struct LostAnswer {
     /// What it waits for.
     pub request: Request,
     /// So many requests of that kind are let by first.
@@ -26,9 +26,9 @@ pub struct Ambush {
     pub answer_bytes: usize,
 }
 
-impl Ambush {
+impl LostAnswer {
     /// Loses the whole answer to the next such request.
-    pub fn on(request: Request) -> Self {
+    pub fn to(request: Request) -> Self {
         Self {
             request,
             skip: 0,
@@ -51,9 +51,9 @@ impl Ambush {
     }
 }
 
-/// An ambush that was met, on the connection where it was.
+/// An lost_answer that was met, on the connection where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Armed {
+pub(super) struct Matched {
     /// Kafka's number of the request, which its answer repeats.
     correlation: Option<i32>,
     answer_bytes: usize,
@@ -68,9 +68,13 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// The first ambush that these bytes of requests meet; it is taken.
-    pub(super) fn requests(&mut self, bytes: &[u8], ambushes: &mut Vec<Ambush>) -> Option<Armed> {
-        let frames = if ambushes.is_empty() {
+    /// The first lost_answer that these bytes of requests meet; it is taken.
+    pub(super) fn requests(
+        &mut self,
+        bytes: &[u8],
+        lost_answers: &mut Vec<LostAnswer>,
+    ) -> Option<Matched> {
+        let frames = if lost_answers.is_empty() {
             self.frames.pass(bytes);
             self.keep_tail(bytes);
             return None;
@@ -79,12 +83,12 @@ impl Scanner {
         };
         let seen = [self.tail.as_slice(), bytes].concat();
         let tail = self.tail.len();
-        let mut armed = None;
-        ambushes.retain_mut(|ambush| {
-            if armed.is_some() {
+        let mut matched = None;
+        lost_answers.retain_mut(|lost_answer| {
+            if matched.is_some() {
                 return true;
             }
-            let correlations: Vec<Option<i32>> = match ambush.request {
+            let correlations: Vec<Option<i32>> = match lost_answer.request {
                 Request::Any => vec![None],
                 Request::Containing(text) => {
                     let count = ending_after(&seen, text.as_bytes(), tail);
@@ -96,37 +100,37 @@ impl Scanner {
                     .map(|frame| Some(frame.correlation_of_request()))
                     .collect(),
             };
-            let met = correlations.get(ambush.skip).copied();
-            ambush.skip = ambush.skip.saturating_sub(correlations.len());
-            armed = met.map(|correlation| Armed {
+            let met = correlations.get(lost_answer.skip).copied();
+            lost_answer.skip = lost_answer.skip.saturating_sub(correlations.len());
+            matched = met.map(|correlation| Matched {
                 correlation,
-                answer_bytes: ambush.answer_bytes,
+                answer_bytes: lost_answer.answer_bytes,
             });
-            armed.is_none()
+            matched.is_none()
         });
         self.keep_tail(bytes);
-        armed
+        matched
     }
 
-    /// How many of these bytes of answers still pass, where the ambush falls
+    /// How many of these bytes of answers still pass, where the lost_answer falls
     /// within them.
-    pub(super) fn answers(&mut self, bytes: &[u8], armed: &mut Option<Armed>) -> Option<usize> {
+    pub(super) fn answers(&mut self, bytes: &[u8], matched: &mut Option<Matched>) -> Option<usize> {
         let frames = self.frames.pass(bytes);
-        let ambush = armed.as_mut()?;
+        let lost_answer = matched.as_mut()?;
         let mut begins = 0;
-        if let Some(correlation) = ambush.correlation {
+        if let Some(correlation) = lost_answer.correlation {
             let answer = frames
                 .iter()
                 .find(|frame| frame.correlation_of_answer() == correlation)?;
             // A header cut in two has begun in bytes that are gone.
             begins = answer.begins.unwrap_or_default();
-            ambush.correlation = None;
+            lost_answer.correlation = None;
         }
-        let falls = begins + ambush.answer_bytes;
+        let falls = begins + lost_answer.answer_bytes;
         if falls < bytes.len() {
             return Some(falls);
         }
-        ambush.answer_bytes = falls - bytes.len();
+        lost_answer.answer_bytes = falls - bytes.len();
         None
     }
 
@@ -236,51 +240,51 @@ mod tests {
     fn a_request_of_kafkas_is_found_however_it_is_cut_into_pieces() {
         let stream = [request(0, 1, 30), request(26, 2, 3), request(1, 3, 40)].concat();
         for size in 1..stream.len() {
-            let mut ambushes = vec![Ambush::on(Request::Kafka(26))];
+            let mut lost_answers = vec![LostAnswer::to(Request::Kafka(26))];
             let mut scanner = Scanner::default();
             let met: Vec<_> = stream
                 .chunks(size)
-                .filter_map(|piece| scanner.requests(piece, &mut ambushes))
+                .filter_map(|piece| scanner.requests(piece, &mut lost_answers))
                 .collect();
-            let expected = Armed {
+            let expected = Matched {
                 correlation: Some(2),
                 answer_bytes: 0,
             };
             assert_eq!(met, [expected], "in pieces of {size}");
-            assert!(ambushes.is_empty());
+            assert!(lost_answers.is_empty());
         }
     }
 
     #[test]
     fn only_the_answer_of_the_request_is_swallowed() {
         let stream = [answer(1, 30), answer(2, 20), answer(3, 5)].concat();
-        let mut armed = Some(Armed {
+        let mut matched = Some(Matched {
             correlation: Some(2),
             answer_bytes: 10,
         });
         let mut scanner = Scanner::default();
-        assert_eq!(scanner.answers(&stream, &mut armed), Some(38 + 10));
+        assert_eq!(scanner.answers(&stream, &mut matched), Some(38 + 10));
     }
 
     #[test]
     fn a_text_is_found_across_pieces_and_counted_once() {
-        let mut ambushes = vec![Ambush::on(Request::Containing("INSERT INTO")).after(1)];
+        let mut lost_answers = vec![LostAnswer::to(Request::Containing("INSERT INTO")).after(1)];
         let mut scanner = Scanner::default();
         for piece in ["POST /?query=INS", "ERT INTO a", "xx", "SELECT"] {
-            assert_eq!(scanner.requests(piece.as_bytes(), &mut ambushes), None);
+            assert_eq!(scanner.requests(piece.as_bytes(), &mut lost_answers), None);
         }
-        let met = scanner.requests(b"POST INSERT INTO b", &mut ambushes);
+        let met = scanner.requests(b"POST INSERT INTO b", &mut lost_answers);
         assert!(met.is_some(), "the second is met");
     }
 
     #[test]
     fn an_answer_is_cut_behind_the_bytes_that_may_pass() {
-        let mut armed = Some(Armed {
+        let mut matched = Some(Matched {
             correlation: None,
             answer_bytes: 5,
         });
         let mut scanner = Scanner::default();
-        assert_eq!(scanner.answers(b"abc", &mut armed), None);
-        assert_eq!(scanner.answers(b"defg", &mut armed), Some(2));
+        assert_eq!(scanner.answers(b"abc", &mut matched), None);
+        assert_eq!(scanner.answers(b"defg", &mut matched), Some(2));
     }
 }

@@ -184,16 +184,16 @@ async fn slow_is_as_slow_as_said() {
 async fn an_answer_is_swallowed_after_the_request_was_done() {
     let (port, mut lines) = echo().await;
     let proxy = Proxy::to(port).await;
-    proxy.lay(Ambush::on(Request::Containing("INSERT")).after(1));
+    proxy.lose(LostAnswer::to(Request::Containing("INSERT")).after(1));
     let mut client = Client::of(&proxy).await;
     for line in ["INSERT one", "SELECT"] {
         client.say(line).await;
         assert_eq!(client.hear().await.unwrap(), line);
     }
-    assert_eq!(proxy.sprung(), 0);
+    assert_eq!(proxy.answers_lost(), 0);
     client.say("INSERT two").await;
     assert!(client.hear().await.is_err(), "the answer is lost");
-    proxy.until_sprung(1, LONG).await;
+    proxy.until_answers_lost(1, LONG).await;
     let done = [
         lines.got.recv().await.unwrap(),
         lines.got.recv().await.unwrap(),
@@ -206,12 +206,12 @@ async fn an_answer_is_swallowed_after_the_request_was_done() {
 async fn an_answer_is_reset_in_its_middle() {
     let (port, _lines) = echo().await;
     let proxy = Proxy::to(port).await;
-    proxy.lay(Ambush::on(Request::Any).within_answer(4));
+    proxy.lose(LostAnswer::to(Request::Any).within_answer(4));
     let mut client = Client::of(&proxy).await;
     client.say("abcdefgh").await;
     let mut heard = Vec::new();
     let end = client.0.read_to_end(&mut heard).await;
     assert!(end.is_err(), "reset, not closed");
     assert!(heard.len() <= 4, "{heard:?}");
-    assert_eq!(proxy.sprung(), 1);
+    assert_eq!(proxy.answers_lost(), 1);
 }

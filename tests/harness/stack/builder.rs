@@ -12,7 +12,7 @@ use hubspot_sim::{Config, PortalConfig, Simulator};
 use super::{Stack, TOKEN, WRITER_PASSWORD};
 use crate::{
     Links, secrets,
-    servers::{self, Server, Shared},
+    servers::{self, KafkaAndRegistry, Server},
 };
 
 /// What a scenario wants to be different.
@@ -144,7 +144,7 @@ impl StackBuilder {
         let (own, clickhouse, folder) = self.servers().await;
         let mut secrets = vec![TOKEN.to_owned(), WRITER_PASSWORD.to_owned()];
         secrets.extend(secrets::of(&self.credentials));
-        let shared = own.as_ref().unwrap_or_else(|| Shared::get());
+        let shared = own.as_ref().unwrap_or_else(|| KafkaAndRegistry::shared());
         let simulator = Arc::new(Simulator::start(self.simulator).await.unwrap());
         let mut common = vec![
             ("KAFKA_BOOTSTRAP".to_owned(), shared.bootstrap()),
@@ -181,8 +181,8 @@ impl StackBuilder {
             None
         };
         if let Some(links) = &links {
-            worker.extend(links.of_worker());
-            common.extend(links.of_data_streams());
+            worker.extend(links.worker_variables());
+            common.extend(links.data_streams_variables());
         }
         // What a scenario says counts.
         worker.extend(self.worker);
@@ -211,7 +211,7 @@ impl StackBuilder {
 
     /// Kafka and registry where that or both are its own, ClickHouse, and the
     /// folder of all else.
-    async fn servers(&self) -> (Option<Shared>, Server, tempfile::TempDir) {
+    async fn servers(&self) -> (Option<KafkaAndRegistry>, Server, tempfile::TempDir) {
         let (brokers, own_registry) = (self.brokers, self.own_registry);
         let folder = tempfile::tempdir().unwrap();
         let credentials = folder.path().join("credentials");
@@ -223,13 +223,13 @@ impl StackBuilder {
         let disk = self.disk;
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
             let own = if brokers > 0 || own_registry {
-                let mut own = Shared::own(brokers > 0, own_registry);
+                let mut own = KafkaAndRegistry::own(brokers > 0, own_registry);
                 if brokers > 1 {
                     own.add_broker();
                 }
                 Some(own)
             } else {
-                Shared::get();
+                KafkaAndRegistry::shared();
                 None
             };
             let mut clickhouse = servers::clickhouse(&data, WRITER_PASSWORD, disk);

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use harness::servers::Shared;
+use harness::servers::KafkaAndRegistry;
 use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
@@ -15,12 +15,12 @@ use rdkafka::{
 
 /// Kafka and the registry, for all runs.
 #[derive(Debug)]
-pub(crate) struct Servers(Shared);
+pub(crate) struct Servers(KafkaAndRegistry);
 
 impl Servers {
     /// Starts both.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let started = tokio::task::spawn_blocking(|| Shared::own(true, true)).await;
+        let started = tokio::task::spawn_blocking(|| KafkaAndRegistry::own(true, true)).await;
         started.map(Self).context("the servers do not start")
     }
 
