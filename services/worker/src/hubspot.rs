@@ -36,7 +36,7 @@ use self::{
     selection::{Selections, encode},
     transport::Transport,
 };
-pub use self::{
+pub(crate) use self::{
     config::{HubSpotConfig, Limit},
     http::Http,
     transport::Gate,
@@ -52,29 +52,29 @@ const PAGE: usize = 100;
 /// Passes over whole lists leave this much of the day's allowance to all else.
 const KEPT_FROM_PASSES_PERCENT: i64 = 50;
 
-/// The objects of a list's page, if it is one, for who measures the parser.
+/// Parses a page of the list, for the benchmark of the parser.
 #[doc(hidden)]
-pub fn parse_list_page(body: &[u8]) -> Option<ListPage> {
+pub fn parse_list_page(body: &[u8]) -> Option<impl Sized> {
     wire::list_page(body).ok()
 }
 
 /// An account of HubSpot, behind one credential.
 #[derive(Debug)]
-pub struct HubSpot {
+pub(crate) struct HubSpot {
     client: Client,
     selections: Selections,
     longest_url: usize,
 }
 
 /// Describes the metrics of this module.
-pub fn describe_metrics() {
+pub(crate) fn describe_metrics() {
     client::describe_metrics();
     limits::describe_metrics();
 }
 
 impl HubSpot {
     /// Resolves the credential. No request is made before [`Source::portal`].
-    pub fn connect(
+    pub(crate) fn connect(
         config: &HubSpotConfig,
         http: Http,
         credential: &str,
@@ -104,7 +104,7 @@ impl HubSpot {
     }
 
     /// Limit and rest of the day's allowance, where known.
-    pub fn daily_rest(&self) -> Option<(i64, i64)> {
+    pub(crate) fn daily_rest(&self) -> Option<(i64, i64)> {
         self.client.limits.daily.rest(self.now())
     }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use schemas::{Checkpoint, Definitions, FullPass, Run};
 use tokio::sync::watch;
 
-pub use self::{
+pub(crate) use self::{
     sink::{Page, Record, Sink, SinkClosed},
     source::{
         Advice, Batch, Fetched, ListPage, Object, Portal, Search, SearchPage, Source, SourceError,
@@ -32,55 +32,55 @@ use crate::schedule::{Reason, RunPlan, Settings};
 
 /// The stream that a run is made for.
 #[derive(Debug, Clone)]
-pub struct StreamContext {
+pub(crate) struct StreamContext {
     /// Name of the connection.
-    pub connection: String,
+    pub(crate) connection: String,
     /// HubSpot's id of the account.
-    pub portal_id: i64,
+    pub(crate) portal_id: i64,
     /// Object type.
-    pub object_type: String,
+    pub(crate) object_type: String,
     /// All properties ever seen, as last written to the log; version 0 and
     /// empty where there are none.
-    pub definitions: Arc<Definitions>,
+    pub(crate) definitions: Arc<Definitions>,
     /// How passes are made.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 /// What a run shows while it runs. Counts and position are in the checkpoints
 /// that it submits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// The run as it stood at its start.
-    pub run: Option<Run>,
+    pub(crate) run: Option<Run>,
     /// How many live objects the portal says it has; asked for by passes over
     /// both lists.
-    pub expected_total: Option<i64>,
+    pub(crate) expected_total: Option<i64>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunEnd {
+pub(crate) struct RunEnd {
     /// The stream's position, submitted already.
-    pub checkpoint: Checkpoint,
+    pub(crate) checkpoint: Checkpoint,
     /// All properties ever seen, for the next run.
-    pub definitions: Arc<Definitions>,
+    pub(crate) definitions: Arc<Definitions>,
     /// The run that ended.
-    pub run_id: String,
+    pub(crate) run_id: String,
     /// Why it was made.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// The one-time request that it was made for.
-    pub request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// The full pass that ended with it; also in the checkpoint.
-    pub full_pass: Option<FullPass>,
+    pub(crate) full_pass: Option<FullPass>,
     /// See [`Progress::expected_total`].
-    pub expected_total: Option<i64>,
+    pub(crate) expected_total: Option<i64>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// All read, and the position moved.
     Succeeded,
     /// What it had read no longer held; another run, already in the
@@ -100,7 +100,7 @@ pub enum Outcome {
     clippy::too_many_arguments,
     reason = "each of them is its own, and the caller holds them apart"
 )]
-pub async fn run<S: Source, K: Sink>(
+pub(crate) async fn run<S: Source, K: Sink>(
     source: &S,
     sink: &K,
     stream: &StreamContext,

@@ -12,14 +12,14 @@ use super::{bodies::Bodies, config::HubSpotConfig};
 /// has a pool and the certificates of all authorities to itself, many times
 /// what a portal takes otherwise. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Http {
+pub(crate) struct Http {
     pub(super) client: reqwest::Client,
     pub(super) bodies: Bodies,
 }
 
 impl Http {
     /// Connects to nothing yet.
-    pub fn new(config: &HubSpotConfig) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &HubSpotConfig) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
             .user_agent(config.user_agent.as_str())
             .connect_timeout(config.connect_timeout)

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Whether requests may start now: whether the connection is still ours.
-pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+pub(crate) type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A closed gate is asked again this often.
 const GATE_POLL: Duration = Duration::from_millis(50);

@@ -6,81 +6,81 @@ use schemas::{Definitions, Millis, Property, PropertyMap};
 
 /// One object as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
+pub(crate) struct Object {
     /// HubSpot's id.
-    pub id: i64,
+    pub(crate) id: i64,
     /// HubSpot's `createdAt`.
-    pub created_at: Millis,
+    pub(crate) created_at: Millis,
     /// HubSpot's `updatedAt`.
-    pub updated_at: Millis,
+    pub(crate) updated_at: Millis,
     /// In the recycle bin.
-    pub archived: bool,
+    pub(crate) archived: bool,
     /// Ids that were merged into this one (`hs_merged_object_ids`).
-    pub merged_ids: Vec<i64>,
+    pub(crate) merged_ids: Vec<i64>,
     /// Every property that is set.
-    pub properties: PropertyMap,
+    pub(crate) properties: PropertyMap,
 }
 
 /// An answer of the source, with the times that order it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched<T> {
+pub(crate) struct Fetched<T> {
     /// HubSpot's time when the request was sent, by its last `Date` and the
     /// time measured since.
-    pub sent_at: Millis,
+    pub(crate) sent_at: Millis,
     /// What was answered.
-    pub value: T,
+    pub(crate) value: T,
 }
 
 /// A page of the list endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListPage {
+pub(crate) struct ListPage {
     /// In the order of the answer.
-    pub objects: Vec<Object>,
+    pub(crate) objects: Vec<Object>,
     /// Cursor of the next page; `None` at the end of the list.
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// A page of a search: ids only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SearchPage {
+pub(crate) struct SearchPage {
     /// In the order of the answer, which should be ascending.
-    pub ids: Vec<i64>,
+    pub(crate) ids: Vec<i64>,
     /// How many objects match in all.
-    pub total: i64,
+    pub(crate) total: i64,
     /// Whether the answer names a next page; a short page can. An empty page
     /// that names one is followed by the source itself, as without an id the
     /// search cannot be carried on.
-    pub more: bool,
+    pub(crate) more: bool,
 }
 
 /// A batch read by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Objects by the id in the answer, without doubles.
-    pub objects: Vec<Object>,
+    pub(crate) objects: Vec<Object>,
     /// Ids asked for that the answer does not have.
-    pub missing: Vec<i64>,
+    pub(crate) missing: Vec<i64>,
 }
 
 /// A search for ids: last-modified in `[from, to)`, id above `after_id`,
 /// ascending by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Search {
+pub(crate) struct Search {
     /// Inclusive.
-    pub from: Millis,
+    pub(crate) from: Millis,
     /// Exclusive; `None` for no end.
-    pub to: Option<Millis>,
+    pub(crate) to: Option<Millis>,
     /// Only ids above it; 0 for all.
-    pub after_id: i64,
+    pub(crate) after_id: i64,
 }
 
 /// The account behind a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Portal {
+pub(crate) struct Portal {
     /// HubSpot's id of the account.
-    pub portal_id: i64,
+    pub(crate) portal_id: i64,
     /// HubSpot's time now.
-    pub now: Millis,
+    pub(crate) now: Millis,
 }
 
 /// What a failure of the source asks for, decided in one table at the edge.
@@ -88,20 +88,20 @@ pub struct Portal {
 /// them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
-pub struct SourceError {
+pub(crate) struct SourceError {
     /// What to do.
-    pub advice: Advice,
+    pub(crate) advice: Advice,
     /// Stable code, `snake_case`, for the status.
-    pub code: &'static str,
+    pub(crate) code: &'static str,
     /// What went wrong and where, for people.
-    pub problem: String,
+    pub(crate) problem: String,
     /// What the user can do about it.
-    pub remedy: String,
+    pub(crate) remedy: String,
 }
 
 /// What to do about a failure of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Advice {
+pub(crate) enum Advice {
     /// Try again at the given HubSpot time; the position is kept.
     WaitUntil(Millis),
     /// Leave this stream out until the next command or start; others go on.
@@ -116,7 +116,7 @@ pub enum Advice {
 /// A portal to read from; one for each connection, shared by its streams.
 /// Every method waits for the rate limits, retries what passes, and may be
 /// dropped at any await: dropping it cancels the request.
-pub trait Source: Send + Sync + 'static {
+pub(crate) trait Source: Send + Sync + 'static {
     /// HubSpot's time now: its last `Date` plus the time measured since.
     fn now(&self) -> Millis;
 
