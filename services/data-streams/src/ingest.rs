@@ -21,7 +21,7 @@ use std::{ops::AddAssign, time::Duration};
 
 use schemas::{CrmRecord, property_map::Properties};
 
-pub use ports::{Commits, Control, Inserts, Store, StoreError, StoreErrorKind};
+pub use ports::{Commits, Control, Inserts, Store, StoreError, StoreErrorKind, StreamPass};
 use run::Inner;
 pub use run::{Ingest, ReplayError, Settings};
 pub use store::rows::Rows;
@@ -103,13 +103,22 @@ impl AddAssign for KeptAsText {
     }
 }
 
+/// A row that the store refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// Index among the rows.
+    pub index: usize,
+    /// What is wrong with it.
+    pub error: String,
+}
+
 /// What became of the rows given to [`Inserts::insert`].
 #[derive(Debug, Default)]
 pub struct Stored {
     /// By table.
     pub tables: Vec<Inserted>,
-    /// Place among the rows of each that no column can take, and why.
-    pub refused: Vec<(usize, String)>,
+    /// Rows that no column can take, by their index among those inserted.
+    pub refused: Vec<RefusedRow>,
     /// Of the values stored.
     pub kept_as_text: KeptAsText,
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
-use schemas::{FullPass, Topics, lineage, topics::subject};
+use schemas::{Topics, lineage, topics::subject};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -159,8 +159,15 @@ impl ingest::Control for Control {
         self.destination(connection)
     }
 
-    fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+    fn full_passes(&self) -> Vec<ingest::StreamPass> {
         self.full_passes()
+            .into_iter()
+            .map(|(connection, object_type, pass)| ingest::StreamPass {
+                connection,
+                object_type,
+                pass,
+            })
+            .collect()
     }
 }
 

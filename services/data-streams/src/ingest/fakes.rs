@@ -10,7 +10,8 @@ use chassis::registry::RegistryError;
 use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
 
 use super::{
-    Commits, Control, Inserts, Place, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
+    Commits, Control, Inserts, Place, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored,
+    StreamPass, Target,
     decode::decoders::SchemaSource,
     poll::message::Message,
     store::dead_letter::{DeadLetter, LetterBox},
@@ -93,6 +94,14 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    async fn close_rebuild(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
         Ok(self.recovered.lock().unwrap().clone())
     }
@@ -137,7 +146,10 @@ impl Inserts for FakeInserts<'_> {
         let (refused, kept): (Vec<_>, Vec<_>) = (0..)
             .zip(places)
             .partition(|(_, (_, offset))| unfit.contains(offset));
-        let refused = refused.into_iter().map(|(at, _)| (at, "unfit".to_owned()));
+        let refused = refused.into_iter().map(|(index, _)| RefusedRow {
+            index,
+            error: "unfit".to_owned(),
+        });
         let refused = refused.collect();
         if store.tokens.lock().unwrap().insert(rows.token()) {
             let mut all = store.rows.lock().unwrap();
@@ -166,7 +178,7 @@ impl Control for FakeControl {
         }
     }
 
-    fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+    fn full_passes(&self) -> Vec<StreamPass> {
         Vec::new()
     }
 }

@@ -92,27 +92,28 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn finish_rebuild(&self) -> Result<(), StoreError>;
 
     /// What was loaded into the old tables meanwhile is in the new ones.
-    async fn close_rebuild(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
+    async fn close_rebuild(&self) -> Result<(), StoreError>;
 
     /// Whether a rebuild was cut off between its first exchange and its close:
     /// the tables may lack what was loaded meanwhile.
-    async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError> {
-        Ok(false)
-    }
+    async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError>;
 
     /// Places whose dead letters have been stored since.
-    async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
-        Ok(HashSet::new())
-    }
+    async fn recovered(&self) -> Result<HashSet<Place>, StoreError>;
 
     /// Keeps in mind that the dead letters of these places are stored now.
-    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError> {
-        // A store that keeps nothing in mind stores them once more: the same rows.
-        tracing::debug!(places = places.len(), "recovered places are not kept");
-        Ok(())
-    }
+    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError>;
+}
+
+/// A full pass of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPass {
+    /// The connection.
+    pub connection: String,
+    /// The object type.
+    pub object_type: String,
+    /// The pass.
+    pub pass: FullPass,
 }
 
 /// What the ingest asks of the control state, which is folded from the
@@ -121,8 +122,8 @@ pub trait Control: fmt::Debug + Send + Sync + 'static {
     /// Destination of a connection; `None` where no command names it (yet).
     fn destination(&self, connection: &str) -> Option<String>;
 
-    /// Connection, object type and full pass of every stream that has one.
-    fn full_passes(&self) -> Vec<(String, String, FullPass)>;
+    /// The last full pass of every stream that has one.
+    fn full_passes(&self) -> Vec<StreamPass>;
 }
 
 /// Commits what is stored.

@@ -16,7 +16,7 @@ use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
 use schemas::Topics;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
 };
 
 use thread::on_thread;
@@ -36,9 +36,9 @@ use super::{
     },
     poll::{
         GroupCommits, GroupContext, Progress,
-        batch::{Batch, Batcher, Limits},
+        batch::{Batcher, Limits},
         guard::Gate,
-        handover::Hold,
+        handover::{self, BatchSender, Hold},
         message::Arena,
         poller::Poller,
     },
@@ -78,7 +78,7 @@ pub enum ReplayError {
     Stopped,
 }
 
-pub(super) struct Inner {
+pub(crate) struct Inner {
     pub(super) settings: Settings,
     pub(super) topics: Topics,
     pub(super) store: Arc<dyn Store>,
@@ -144,8 +144,7 @@ impl Ingest {
         };
         let inner = Arc::clone(&self.inner);
         let gate = Arc::new(Gate::default());
-        let (batches, received) = mpsc::channel(1);
-        let wanted = Arc::new(Semaphore::new(0));
+        let (out, batches) = handover::batches(1);
         let (holds, held) = mpsc::unbounded_channel();
         let consumer = Arc::new(inner.group_consumer(&gate)?);
         let commits: Arc<dyn Commits> = Arc::new(GroupCommits {
@@ -160,7 +159,7 @@ impl Ingest {
             self.start_rebuild();
         }
         let follower = inner.follower()?;
-        let poller = inner.poller(&consumer, &gate, (batches, Arc::clone(&wanted)), held);
+        let poller = inner.poller(&consumer, &gate, out, held);
         let delivery = Delivery {
             inserter: inner.inserter(Arc::clone(&inner.preparer)),
             letters: Arc::new(inner.letter_box()?),
@@ -172,8 +171,7 @@ impl Ingest {
             topic: inner.topics.records.clone(),
             sorter: inner.sorter(Tables::Live),
             delivery,
-            batches: received,
-            wanted: Arc::clone(&wanted),
+            batches,
             holds,
             held: HashMap::new(),
         };
@@ -278,7 +276,7 @@ impl Inner {
         &self,
         consumer: &Arc<BaseConsumer<GroupContext>>,
         gate: &Arc<Gate>,
-        (out, wanted): (mpsc::Sender<Batch>, Arc<Semaphore>),
+        out: BatchSender,
         holds: mpsc::UnboundedReceiver<Hold>,
     ) -> Poller {
         Poller {
@@ -286,7 +284,6 @@ impl Inner {
             topic: self.topics.records.clone(),
             batcher: Batcher::new(self.settings.limits),
             out,
-            wanted,
             holds,
             gate: Arc::clone(gate),
             warehouse: self.warehouse.subscribe(),

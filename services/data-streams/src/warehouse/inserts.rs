@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     crash,
-    ingest::{Inserted, Inserts, Rows, StoreError, Stored},
+    ingest::{Inserted, Inserts, RefusedRow, Rows, StoreError, Stored},
 };
 
 /// Bytes of rows encoded at a time. The blocks of both tables together are about
@@ -137,7 +137,10 @@ impl<'s> TargetTables<'s> {
         for piece in rows.pieces(PIECE_BYTES, empty) {
             let blocks = block::encode(&self.layout, &piece.read()?);
             let refused = blocks.refused.into_iter();
-            let refused = refused.map(|(index, reason)| (before + index, reason.to_owned()));
+            let refused = refused.map(|(index, reason)| RefusedRow {
+                index: before + index,
+                error: reason.to_owned(),
+            });
             stored.refused.extend(refused);
             stored.kept_as_text += blocks.kept_as_text;
             before += piece.len();

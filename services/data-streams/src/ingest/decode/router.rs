@@ -87,10 +87,21 @@ pub(crate) struct Group {
 pub(crate) struct Sorted {
     pub(crate) source: Source,
     pub(crate) groups: Vec<Group>,
-    /// Index, reason and error of each message that can never be stored.
-    pub(crate) poison: Vec<(usize, &'static str, String)>,
+    /// Messages that can never be stored.
+    pub(crate) poison: Vec<PoisonMessage>,
     /// By partition, the first message that cannot be read now, and why.
     pub(crate) held: BTreeMap<i32, Held>,
+}
+
+/// A message that can never be stored.
+#[derive(Debug)]
+pub(crate) struct PoisonMessage {
+    /// Index into the source.
+    pub(crate) index: usize,
+    /// Stable, `snake_case`.
+    pub(crate) reason: &'static str,
+    /// What is wrong with it.
+    pub(crate) error: String,
 }
 
 /// A message that cannot be read now.
@@ -143,67 +154,51 @@ impl Sorter {
         };
         let mut poison = Vec::new();
         let mut held: BTreeMap<i32, Held> = BTreeMap::new();
-        let mut rows = Found::new();
-        let mut last: Option<(Key, Indexes)> = None;
+        let mut rows = GroupedRows::default();
         for (index, (message, datum)) in source.messages.iter().zip(&source.data).enumerate() {
             if held.contains_key(&message.partition) {
                 continue;
             }
             match datum {
-                Datum::Poison { reason, error } => poison.push((index, *reason, error.clone())),
+                Datum::Poison { reason, error } => poison.push(PoisonMessage {
+                    index,
+                    reason: *reason,
+                    error: error.clone(),
+                }),
                 Datum::Held(reason) => {
-                    let reason = reason.clone();
-                    let (offset, turn) = (message.offset, message.turn);
-                    held.insert(
-                        message.partition,
-                        Held {
-                            offset,
-                            turn,
-                            reason,
-                        },
-                    );
+                    let message_held = Held {
+                        offset: message.offset,
+                        turn: message.turn,
+                        reason: reason.clone(),
+                    };
+                    held.insert(message.partition, message_held);
                 }
                 Datum::AsIs | Datum::Translated(_) => match source.row(index, CrmRecord::decode) {
-                    Some(Ok(row)) => {
-                        let record = &row.record;
-                        // Neighbours mostly share their target: no key is built for them.
-                        if let Some((key, (version, indexes))) = &mut last
-                            && key.0 == record.connection
-                            && key.1 == record.object_type
-                            && key.2 == record.portal_id
-                        {
-                            *version = (*version).max(record.definitions_version);
-                            indexes.push(index);
-                            continue;
-                        }
-                        flush(&mut rows, last.take());
-                        let key = (
-                            record.connection.to_owned(),
-                            record.object_type.to_owned(),
-                            record.portal_id,
-                        );
-                        last = Some((key, (record.definitions_version, vec![index])));
-                    }
-                    Some(Err(error)) => poison.push((index, "undecodable", error.to_string())),
+                    Some(Ok(row)) => rows.push(index, &row.record),
+                    Some(Err(error)) => poison.push(PoisonMessage {
+                        index,
+                        reason: "undecodable",
+                        error: error.to_string(),
+                    }),
                     None => {}
                 },
             }
         }
-        flush(&mut rows, last.take());
+        let rows = rows.finish();
         let mut groups = Vec::with_capacity(rows.len());
-        for ((connection, object_type, portal_id), (definitions_version, rows)) in rows {
-            let destination = self.destination(&connection).await;
+        for (key, rows) in rows {
+            let destination = self.destination(&key.connection).await;
             let target = Target {
-                connection,
+                connection: key.connection,
                 destination,
-                object_type,
+                object_type: key.object_type,
                 tables: self.tables,
             };
             groups.push(Group {
                 target,
-                portal_id,
-                definitions_version,
-                rows,
+                portal_id: key.portal_id,
+                definitions_version: rows.definitions_version,
+                rows: rows.indexes,
             });
         }
         Sorted {
@@ -242,17 +237,63 @@ impl Sorter {
     }
 }
 
-/// Connection, object type and portal.
-type Key = (String, String, i64);
-/// The highest version of definitions, and the rows.
-type Indexes = (i64, Vec<usize>);
-type Found = BTreeMap<Key, Indexes>;
+/// What the rows of one group have in common.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupKey {
+    connection: String,
+    object_type: String,
+    portal_id: i64,
+}
 
-fn flush(rows: &mut Found, last: Option<(Key, Indexes)>) {
-    let Some((key, (version, indexes))) = last else {
-        return;
-    };
-    let (highest, all) = rows.entry(key).or_default();
-    *highest = (*highest).max(version);
-    all.extend(indexes);
+#[derive(Debug, Default)]
+struct GroupRows {
+    /// The highest of its records.
+    definitions_version: i64,
+    indexes: Vec<usize>,
+}
+
+/// Rows by group. Neighbours mostly share theirs: no key is built for them.
+#[derive(Debug, Default)]
+struct GroupedRows {
+    last: Option<(GroupKey, GroupRows)>,
+    all: BTreeMap<GroupKey, GroupRows>,
+}
+
+impl GroupedRows {
+    fn push(&mut self, index: usize, record: &CrmRecord<'_, Properties<'_>>) {
+        if let Some((key, rows)) = &mut self.last
+            && key.connection == record.connection
+            && key.object_type == record.object_type
+            && key.portal_id == record.portal_id
+        {
+            rows.definitions_version = rows.definitions_version.max(record.definitions_version);
+            rows.indexes.push(index);
+            return;
+        }
+        self.flush();
+        let key = GroupKey {
+            connection: record.connection.to_owned(),
+            object_type: record.object_type.to_owned(),
+            portal_id: record.portal_id,
+        };
+        let rows = GroupRows {
+            definitions_version: record.definitions_version,
+            indexes: vec![index],
+        };
+        self.last = Some((key, rows));
+    }
+
+    fn flush(&mut self) {
+        let Some((key, rows)) = self.last.take() else {
+            return;
+        };
+        let all = self.all.entry(key).or_default();
+        all.definitions_version = all.definitions_version.max(rows.definitions_version);
+        all.indexes.extend(rows.indexes);
+    }
+
+    fn finish(mut self) -> BTreeMap<GroupKey, GroupRows> {
+        self.flush();
+        self.all
+    }
 }

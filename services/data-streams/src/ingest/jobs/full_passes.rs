@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::{
-    Control, Store, Tables, Target,
+    Control, Store, StreamPass, Tables, Target,
     definitions::partitions,
     store::{inserter::describe, preparer::Preparer},
 };
@@ -43,7 +43,7 @@ pub(crate) struct Passes {
 impl Passes {
     /// Until it is told to stop.
     pub(crate) async fn run(self) {
-        let mut done: HashSet<(String, String, String)> = HashSet::new();
+        let mut done = HashSet::new();
         let mut epoch = self.epoch.load(Ordering::Acquire);
         loop {
             tokio::select! {
@@ -55,27 +55,27 @@ impl Passes {
                 done.clear();
             }
             let mut todo = self.control.full_passes();
-            todo.retain(|(connection, object_type, pass)| {
-                !done.contains(&(connection.clone(), object_type.clone(), pass.run_id.clone()))
-            });
+            todo.retain(|it| !done.contains(&AppliedPass::from(it)));
             if todo.is_empty() {
                 continue;
             }
             let Some(committed) = self.committed().await else {
                 continue;
             };
-            for (connection, object_type, pass) in todo {
-                if !is_loaded(&pass, &committed) {
-                    continue;
-                }
-                if self.apply(&connection, &object_type, &pass).await {
-                    done.insert((connection, object_type, pass.run_id));
+            for it in todo {
+                if is_loaded(&it.pass, &committed) && self.apply(&it).await {
+                    done.insert(AppliedPass::from(&it));
                 }
             }
         }
     }
 
-    async fn apply(&self, connection: &str, object_type: &str, pass: &FullPass) -> bool {
+    async fn apply(&self, it: &StreamPass) -> bool {
+        let StreamPass {
+            connection,
+            object_type,
+            pass,
+        } = it;
         let target = target(self.control.as_ref(), connection, object_type, Tables::Live);
         let marked = match self.preparer.apply(&target, pass.portal_id).await {
             Ok(()) => self.store.mark_deleted(&target, pass).await,
@@ -135,6 +135,24 @@ impl Passes {
                 None
             }
             Err(_) => None,
+        }
+    }
+}
+
+/// A full pass that was applied.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct AppliedPass {
+    connection: String,
+    object_type: String,
+    run_id: String,
+}
+
+impl From<&StreamPass> for AppliedPass {
+    fn from(it: &StreamPass) -> Self {
+        Self {
+            connection: it.connection.clone(),
+            object_type: it.object_type.clone(),
+            run_id: it.pass.run_id.clone(),
         }
     }
 }

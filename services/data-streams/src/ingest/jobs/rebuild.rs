@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::full_passes::target;
 use crate::ingest::{
-    Inner, ReplayError, StoreError, Tables,
+    Inner, ReplayError, StoreError, StreamPass, Tables,
     conditions::WAREHOUSE,
     decode::router::Sorter,
     poll::{
@@ -154,7 +154,12 @@ impl Rebuild {
             }
         }
         self.flush()?;
-        for (connection, object_type, pass) in inner.control.full_passes() {
+        for StreamPass {
+            connection,
+            object_type,
+            pass,
+        } in inner.control.full_passes()
+        {
             let target = target(
                 inner.control.as_ref(),
                 &connection,

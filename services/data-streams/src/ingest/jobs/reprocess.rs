@@ -111,7 +111,7 @@ impl Inner {
                 .await
                 .map_err(|Stopped| ReplayError::Stopped)?
                 .into_iter()
-                .map(|(index, _)| index)
+                .map(|row| row.index)
                 .collect();
             let rows = group.rows.iter().filter(|index| !refused.contains(index));
             stored.extend(

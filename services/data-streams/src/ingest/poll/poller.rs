@@ -18,7 +18,7 @@ use rdkafka::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,9 +26,9 @@ use super::{
     batch::{Batch, Batcher},
     group::{Event, GroupContext},
     guard::Gate,
-    handover::{Hold, turn},
+    handover::{BatchSender, Hold},
     message::{Arena, Message},
-    progress::Progress,
+    progress::{HeldPartition, Progress},
 };
 use crate::ingest::conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE};
 
@@ -42,9 +42,7 @@ pub(crate) struct Poller {
     pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
     pub(crate) topic: String,
     pub(crate) batcher: Batcher,
-    pub(crate) out: mpsc::Sender<Batch>,
-    /// Has a permit while the loader waits for a batch.
-    pub(crate) wanted: Arc<Semaphore>,
+    pub(crate) out: BatchSender,
     pub(crate) holds: mpsc::UnboundedReceiver<Hold>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) warehouse: watch::Receiver<String>,
@@ -71,7 +69,7 @@ impl Poller {
             let sent = self
                 .runtime
                 .block_on(async { tokio::time::timeout(limit, self.out.send(batch)).await });
-            if !matches!(sent, Ok(Ok(()))) {
+            if sent != Ok(true) {
                 break;
             }
         }
@@ -184,7 +182,7 @@ impl Poller {
             };
             let reserved = self
                 .runtime
-                .block_on(async { tokio::time::timeout(wait, turn(&out, &self.wanted)).await });
+                .block_on(async { tokio::time::timeout(wait, out.permit()).await });
             match reserved {
                 Ok(Some(permit)) => permit.send(batch),
                 // The loader has ended: so does the process.
@@ -292,9 +290,10 @@ impl Poller {
             if self.state.assigned.contains(&partition) {
                 self.batcher.forget(partition);
                 self.pause(&[partition]);
+                let until = Instant::now() + HOLD;
                 self.state
                     .holding
-                    .insert(partition, (offset, Instant::now() + HOLD));
+                    .insert(partition, HeldPartition { offset, until });
             }
         }
         let now = Instant::now();
@@ -302,8 +301,8 @@ impl Poller {
             .state
             .holding
             .iter()
-            .filter(|(_, (_, at))| *at <= now)
-            .map(|(partition, (offset, _))| (*partition, *offset))
+            .filter(|(_, held)| held.until <= now)
+            .map(|(partition, held)| (*partition, held.offset))
             .collect();
         for (partition, offset) in due {
             self.state.turn += 1;
@@ -329,9 +328,10 @@ impl Poller {
             .seek(&self.topic, partition, offset, Duration::from_secs(10));
         if let (Err(error), Offset::Offset(offset)) = (sought, offset) {
             tracing::warn!(partition, %error, "cannot seek: trying again");
+            let until = Instant::now() + POLL;
             self.state
                 .holding
-                .insert(partition, (offset, Instant::now() + POLL));
+                .insert(partition, HeldPartition { offset, until });
         }
     }
 

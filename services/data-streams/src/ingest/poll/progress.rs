@@ -10,14 +10,23 @@ use std::{
 
 use super::batch::Batch;
 
+/// A partition that is read again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeldPartition {
+    /// From where.
+    pub(super) offset: i64,
+    /// Not before.
+    pub(super) until: Instant,
+}
+
 /// What the poller knows of its partitions; made anew with each assignment.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(super) assigned: Vec<i32>,
     /// By partition, where to go on reading.
     pub(super) positions: HashMap<i32, i64>,
-    /// Partitions that are read again from an offset, at a time.
-    pub(super) holding: HashMap<i32, (i64, Instant)>,
+    /// Partitions that are read again later.
+    pub(super) holding: HashMap<i32, HeldPartition>,
     pub(super) turn: u64,
     /// While the offsets are not known to be this warehouse's: the next look.
     pub(super) suspended: Option<Instant>,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::preparer::Preparer;
 use crate::ingest::{
-    Inserted, Inserts, KeptAsText, Rows, Store, StoreError, StoreErrorKind,
+    Inserted, Inserts, KeptAsText, RefusedRow, Rows, Store, StoreError, StoreErrorKind,
     conditions::{ANOTHER_WAREHOUSE, CLICKHOUSE, WAREHOUSE},
     decode::router::{Group, Source},
     metrics as names,
@@ -21,9 +21,6 @@ use crate::ingest::{
 /// The process ends before the rows are stored; they will be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped;
-
-/// Index into the source and error of each row that the store refuses.
-pub(crate) type Refused = Vec<(usize, String)>;
 
 /// Inserts groups.
 pub(crate) struct Inserter {
@@ -36,8 +33,8 @@ pub(crate) struct Inserter {
 }
 
 enum Outcome {
-    /// All but the rows at these places.
-    Stored(Vec<(usize, String)>),
+    /// All but these rows, by their index among those sent.
+    Stored(Vec<RefusedRow>),
     BeginAnew(StoreError),
     Refused(String),
 }
@@ -57,9 +54,14 @@ impl Inserter {
         }
     }
 
-    /// Stores rows of a group: all but those refused are stored on return.
-    pub(crate) async fn store(&self, source: &Source, group: &Group) -> Result<Refused, Stopped> {
-        let mut refused = Refused::new();
+    /// Stores rows of a group: all but those refused are stored on return. They
+    /// are named by their index into the source.
+    pub(crate) async fn store(
+        &self,
+        source: &Source,
+        group: &Group,
+    ) -> Result<Vec<RefusedRow>, Stopped> {
+        let mut refused = Vec::new();
         let mut backoff = Backoff::default();
         let mut work: Vec<&[usize]> = vec![&group.rows];
         // The same for all attempts, so that what was stored without our
@@ -68,8 +70,10 @@ impl Inserter {
         while let Some(rows) = work.pop() {
             match self.insert(&*inserts, Rows::new(source, rows)).await? {
                 Outcome::Stored(stored) => {
-                    let places = stored.into_iter();
-                    refused.extend(places.filter_map(|(at, why)| Some((*rows.get(at)?, why))));
+                    refused.extend(stored.into_iter().filter_map(|row| {
+                        let index = *rows.get(row.index)?;
+                        Some(RefusedRow { index, ..row })
+                    }));
                 }
                 Outcome::BeginAnew(error) => {
                     self.recover(group, &error, &mut backoff).await?;
@@ -79,7 +83,10 @@ impl Inserter {
                 // Halved until the row is alone that poisons its block.
                 Outcome::Refused(why) => match rows {
                     [] => {}
-                    [row] => refused.push((*row, why)),
+                    [index] => refused.push(RefusedRow {
+                        index: *index,
+                        error: why,
+                    }),
                     _ => {
                         let (left, right) = rows.split_at(rows.len() / 2);
                         work.push(right);

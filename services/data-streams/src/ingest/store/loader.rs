@@ -4,24 +4,32 @@
 //! before it and every dead letter before it is acknowledged. It must not know
 //! Kafka: batches come through a channel, commits and letters go to traits.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use chassis::Context;
 use metrics::{counter, gauge, histogram};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     dead_letter::{DeadLetter, LetterBox},
     inserter::{Backoff, Inserter, Stopped},
+    preparer::PortalTarget,
 };
 use crate::{
     crash,
     ingest::{
-        Commits,
+        Commits, RefusedRow,
         conditions::{DEAD_LETTERS, REGISTRY},
-        decode::router::{Group, Held, Sorted, Sorter, Source},
+        decode::router::{Group, Held, PoisonMessage, Sorted, Sorter, Source},
         metrics as names,
-        poll::{batch::Batch, guard::Gate, handover::Hold},
+        poll::{
+            batch::Batch,
+            guard::Gate,
+            handover::{BatchReceiver, Hold},
+        },
     },
 };
 
@@ -39,10 +47,8 @@ pub(crate) struct Delivery {
 #[derive(Debug)]
 struct Work {
     generation: u64,
-    next: std::collections::BTreeMap<i32, i64>,
-    source: Source,
-    groups: Vec<Group>,
-    poison: Vec<(usize, &'static str, String)>,
+    next: BTreeMap<i32, i64>,
+    sorted: Sorted,
 }
 
 /// Takes batches and delivers them in order.
@@ -51,9 +57,7 @@ pub(crate) struct Loader {
     pub(crate) topic: String,
     pub(crate) sorter: Sorter,
     pub(crate) delivery: Delivery,
-    pub(crate) batches: mpsc::Receiver<Batch>,
-    /// Gets a permit for each batch that is waited for.
-    pub(crate) wanted: Arc<Semaphore>,
+    pub(crate) batches: BatchReceiver,
     pub(crate) holds: mpsc::UnboundedSender<Hold>,
     /// Partitions that are to be read again, and the turn that was held.
     pub(crate) held: HashMap<i32, u64>,
@@ -64,20 +68,15 @@ impl Loader {
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let mut refresh = tokio::time::interval(std::time::Duration::from_secs(1));
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut asked = false;
         loop {
-            if !std::mem::replace(&mut asked, true) {
-                self.wanted.add_permits(1);
-            }
             let batch = tokio::select! {
-                batch = self.batches.recv() => batch,
+                batch = self.batches.receive() => batch,
                 _ = refresh.tick() => {
                     self.follow_definitions().await;
                     continue;
                 }
             };
             let Some(batch) = batch else { return Ok(()) };
-            asked = false;
             let delivered = match self.prepare(batch).await {
                 Ok(Some(work)) => self.delivery.deliver(work).await,
                 Ok(None) => Ok(()),
@@ -93,7 +92,7 @@ impl Loader {
     /// first record that fills one.
     async fn follow_definitions(&self) {
         let preparer = &self.delivery.inserter.preparer;
-        for (target, portal_id) in preparer.behind() {
+        for PortalTarget { target, portal_id } in preparer.behind() {
             if let Err(error) = preparer.apply(&target, portal_id).await {
                 tracing::debug!(%error, "definitions are applied later");
             }
@@ -107,17 +106,10 @@ impl Loader {
             return Ok(None);
         }
         self.skip_held(&mut batch);
-        let Sorted {
-            source,
-            groups,
-            poison,
-            held,
-        } = self
-            .sorter
-            .sort(&self.topic, std::mem::take(&mut batch.messages))
-            .await;
-        self.hold(&mut batch, held);
-        for group in &groups {
+        let messages = std::mem::take(&mut batch.messages);
+        let mut sorted = self.sorter.sort(&self.topic, messages).await;
+        self.hold(&mut batch, std::mem::take(&mut sorted.held));
+        for group in &sorted.groups {
             self.delivery.inserter.ready(group).await?;
         }
         let Batch {
@@ -126,9 +118,7 @@ impl Loader {
         Ok(Some(Work {
             generation,
             next,
-            source,
-            groups,
-            poison,
+            sorted,
         }))
     }
 
@@ -165,7 +155,7 @@ impl Loader {
         }
     }
 
-    fn hold(&mut self, batch: &mut Batch, held: std::collections::BTreeMap<i32, Held>) {
+    fn hold(&mut self, batch: &mut Batch, held: BTreeMap<i32, Held>) {
         let health = self.delivery.context.health();
         if held.is_empty() && self.held.is_empty() {
             health.holds(REGISTRY);
@@ -203,13 +193,12 @@ impl Delivery {
         let Some(pass) = self.gate.enter(work.generation) else {
             return Ok(());
         };
-        let Work {
-            next,
+        let Sorted {
             source,
             groups,
             poison,
             ..
-        } = work;
+        } = work.sorted;
         let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
         if rows > 0 {
             crash::point(crash::Point::BeforeInsert);
@@ -221,7 +210,11 @@ impl Delivery {
         posted?;
         let refused = refused?
             .into_iter()
-            .map(|(index, why)| (index, "refused_by_store", why))
+            .map(|row| PoisonMessage {
+                index: row.index,
+                reason: "refused_by_store",
+                error: row.error,
+            })
             .collect();
         self.post_all(&source, refused).await?;
         if !pass.may_commit() {
@@ -230,7 +223,7 @@ impl Delivery {
         if rows > 0 {
             crash::point(crash::Point::BeforeCommit);
         }
-        self.commit(&next).await;
+        self.commit(&work.next).await;
         if rows > 0 {
             crash::point(crash::Point::AfterCommit);
             counter!(names::BATCHES).increment(1);
@@ -258,7 +251,7 @@ impl Delivery {
         &self,
         source: &Source,
         groups: Vec<Group>,
-    ) -> Result<Vec<(usize, String)>, Stopped> {
+    ) -> Result<Vec<RefusedRow>, Stopped> {
         let mut refused = Vec::new();
         for group in groups {
             refused.extend(self.inserter.store(source, &group).await?);
@@ -266,12 +259,13 @@ impl Delivery {
         Ok(refused)
     }
 
-    async fn post_all(
-        &self,
-        source: &Source,
-        poison: Vec<(usize, &'static str, String)>,
-    ) -> Result<(), Stopped> {
-        for (index, reason, error) in poison {
+    async fn post_all(&self, source: &Source, poison: Vec<PoisonMessage>) -> Result<(), Stopped> {
+        for PoisonMessage {
+            index,
+            reason,
+            error,
+        } in poison
+        {
             let Some(message) = source.messages.get(index) else {
                 continue;
             };
@@ -298,7 +292,7 @@ impl Delivery {
     }
 
     /// A commit that fails is made up for by the next, or by reading again.
-    async fn commit(&self, next: &std::collections::BTreeMap<i32, i64>) {
+    async fn commit(&self, next: &BTreeMap<i32, i64>) {
         if next.is_empty() {
             return;
         }

@@ -21,10 +21,24 @@ pub(crate) struct Preparer {
     store: Arc<dyn Store>,
     definitions: watch::Receiver<Known>,
     patience: Patience,
-    /// By target and portal, the version of definitions that its tables have.
-    applied: Mutex<HashMap<(Target, i64), i64>>,
+    /// The version of definitions that the tables of a target have.
+    applied: Mutex<HashMap<PortalTarget, i64>>,
     /// Versions that did not come in time; they are not waited for again.
-    missed: Mutex<HashSet<(i64, String, i64)>>,
+    missed: Mutex<HashSet<MissedDefinitions>>,
+}
+
+/// A target, and the portal whose definitions its tables follow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PortalTarget {
+    pub(crate) target: Target,
+    pub(crate) portal_id: i64,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct MissedDefinitions {
+    portal_id: i64,
+    object_type: String,
+    version: i64,
 }
 
 impl Preparer {
@@ -47,7 +61,10 @@ impl Preparer {
     pub(crate) async fn ready(&self, group: &Group) -> Result<(), StoreError> {
         self.wait_for_definitions(group).await;
         let known = self.version(group.portal_id, &group.target.object_type);
-        let key = (group.target.clone(), group.portal_id);
+        let key = PortalTarget {
+            target: group.target.clone(),
+            portal_id: group.portal_id,
+        };
         let applied = self
             .applied
             .lock()
@@ -57,7 +74,7 @@ impl Preparer {
         if applied.is_some_and(|version| version >= known) {
             return Ok(());
         }
-        self.apply(&key.0, group.portal_id).await
+        self.apply(&key.target, key.portal_id).await
     }
 
     /// Applies the newest definitions, whatever is applied.
@@ -72,17 +89,23 @@ impl Preparer {
         self.applied
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert((target.clone(), portal_id), version);
+            .insert(
+                PortalTarget {
+                    target: target.clone(),
+                    portal_id,
+                },
+                version,
+            );
         Ok(())
     }
 
     /// Targets whose tables are behind the definitions.
-    pub(crate) fn behind(&self) -> Vec<(Target, i64)> {
+    pub(crate) fn behind(&self) -> Vec<PortalTarget> {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         applied
             .iter()
-            .filter(|((target, portal), version)| {
-                **version < self.version(*portal, &target.object_type)
+            .filter(|(key, version)| {
+                **version < self.version(key.portal_id, &key.target.object_type)
             })
             .map(|(key, _)| key.clone())
             .collect()
@@ -109,7 +132,11 @@ impl Preparer {
         if self.version(group.portal_id, object_type) >= wanted {
             return;
         }
-        let miss = (group.portal_id, object_type.clone(), wanted);
+        let miss = MissedDefinitions {
+            portal_id: group.portal_id,
+            object_type: object_type.clone(),
+            version: wanted,
+        };
         if self
             .missed
             .lock()

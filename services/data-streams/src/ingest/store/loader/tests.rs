@@ -15,7 +15,7 @@ use crate::ingest::{
     decode::{decoders::Decoders, router::Patience},
     definitions::Known,
     fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
-    poll::{handover::Hold, message::Message},
+    poll::{handover, message::Message},
     store::preparer::Preparer,
 };
 
@@ -70,7 +70,7 @@ impl Bench {
         };
         let registry = Arc::new(std::mem::take(&mut self.registry));
         let decoders = Decoders::new(registry, OWN);
-        let (sender, receiver) = mpsc::channel(batches.len().max(1));
+        let (sender, receiver) = handover::batches(batches.len().max(1));
         let (holds, mut held) = mpsc::unbounded_channel();
         let loader = Loader {
             topic: "records".to_owned(),
@@ -83,12 +83,11 @@ impl Bench {
                 context,
             },
             batches: receiver,
-            wanted: Arc::new(Semaphore::new(0)),
             holds,
             held: HashMap::new(),
         };
         for batch in batches {
-            sender.send(batch).await.unwrap();
+            assert!(sender.send(batch).await);
         }
         drop(sender);
         loader.run().await.unwrap();
