@@ -4,6 +4,7 @@
 
 use rdkafka::ClientConfig;
 
+pub mod reader;
 pub mod sample;
 pub mod topics;
 
@@ -154,5 +155,23 @@ impl KafkaArgs {
             .set("auto.offset.reset", "earliest")
             .set("receive.message.max.bytes", (100 * 1024 * 1024).to_string());
         config
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::Parser as _;
+
+    use super::KafkaArgs;
+
+    #[derive(Debug, clap::Parser)]
+    struct Args {
+        #[command(flatten)]
+        kafka: KafkaArgs,
+    }
+
+    /// Defaults, with these brokers.
+    pub(crate) fn args(bootstrap: &str) -> KafkaArgs {
+        Args::parse_from(["test", "--kafka-bootstrap", bootstrap]).kafka
     }
 }

@@ -170,7 +170,10 @@ async fn compare(
     for sample in samples {
         let messages = match sample.await.context("reading the log panicked")? {
             Ok(messages) => messages,
-            Err(error) => return Ok(Comparison::Away("kafka", error.to_string())),
+            Err(error) => {
+                let reason = format!("{:#}", anyhow::Error::new(error));
+                return Ok(Comparison::Away("kafka", reason));
+            }
         };
         for message in messages {
             let Some(id) = (contract.schema_id)(&message.value) else {

@@ -1,24 +1,16 @@
 //! The first and the last messages of topics, without reading what is between.
-//!
-//! It must not know what a message means.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
+use std::{ops::ControlFlow, time::Duration};
+
+use rdkafka::{Message as _, message::BorrowedMessage};
+
+use super::{
+    KafkaArgs,
+    reader::{ReadError, TopicReader},
 };
 
-use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
-    error::{KafkaError, RDKafkaErrorCode},
-};
-
-use super::KafkaArgs;
-
-/// How long one question to Kafka may take.
-const CALL: Duration = Duration::from_secs(10);
 /// Reading that brings nothing for that long has failed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(15);
 /// How far before its end a partition is read: marks of transactions lie among
 /// the messages.
 const TAIL: i64 = 16;
@@ -43,82 +35,84 @@ pub(crate) fn ends(
     kafka: &KafkaArgs,
     topic: &str,
     partitions: i32,
-) -> Result<Vec<Logged>, KafkaError> {
-    let consumer: BaseConsumer = kafka
-        // The group is never joined: partitions are assigned by hand.
-        .consumer("log-sample", &format!("{}log-sample", kafka.topic_prefix))
+) -> Result<Vec<Logged>, ReadError> {
+    // The group is never joined: partitions are assigned by hand.
+    let mut config = kafka.consumer("log-sample", &format!("{}log-sample", kafka.topic_prefix));
+    config
         // What lies between is not wanted. One message is sent at any size.
         .set("fetch.message.max.bytes", "16384")
-        .set("queued.max.messages.kbytes", "1024")
-        .create()?;
+        .set("queued.max.messages.kbytes", "1024");
+    let mut reader = TopicReader::new(&config, topic)?;
     let mut starts = Vec::new();
     let mut tails = Vec::new();
     for partition in 0..partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, CALL)?;
+        let (low, high) = reader.watermarks(partition)?;
         if low < high {
             starts.push((partition, low));
             tails.push((partition, low.max(high - TAIL)));
         }
     }
     let mut messages = Vec::new();
-    read(&consumer, topic, &starts, |message| {
-        messages.push(message);
-        false
+    reader.assign(starts)?;
+    reader.read_to_end(SILENCE, |message| {
+        let Some(first) = logged(message) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        messages.push(first);
+        Ok::<_, ReadError>(ControlFlow::Break(()))
     })?;
-    read(&consumer, topic, &tails, |message| {
-        messages.push(message);
-        true
+    reader.assign(tails)?;
+    reader.read_to_end(SILENCE, |message| {
+        messages.extend(logged(message));
+        Ok::<_, ReadError>(ControlFlow::Continue(()))
     })?;
     Ok(messages)
 }
 
-/// Reads partitions from these offsets, each until its end or until `take`
-/// wants no more of it.
-fn read(
-    consumer: &BaseConsumer,
-    topic: &str,
-    places: &[(i32, i64)],
-    mut take: impl FnMut(Logged) -> bool,
-) -> Result<(), KafkaError> {
-    let mut open: HashSet<i32> = HashSet::new();
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in places {
-        open.insert(*partition);
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
-    }
-    consumer.assign(&list)?;
-    let mut last = Instant::now();
-    while !open.is_empty() {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) if open.contains(&message.partition()) => {
-                last = Instant::now();
-                let partition = message.partition();
-                let Some(value) = message.payload() else {
-                    continue;
-                };
-                let wants_more = take(Logged {
-                    topic: topic.to_owned(),
-                    partition,
-                    offset: message.offset(),
-                    key: message.key().unwrap_or_default().to_vec(),
-                    value: value.to_vec(),
-                });
-                if !wants_more {
-                    open.remove(&partition);
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                last = Instant::now();
-                open.remove(&partition);
-            }
-            Some(Err(error)) => tracing::debug!(%error, topic, "the log cannot be read for now"),
-            Some(Ok(_)) | None => {}
+/// `None` for a tombstone.
+fn logged(message: &BorrowedMessage<'_>) -> Option<Logged> {
+    Some(Logged {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().unwrap_or_default().to_vec(),
+        value: message.payload()?.to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, Producer as _},
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_first_and_the_last_messages_are_read_and_none_between() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("sampled", 2, 1).unwrap();
+        let kafka = crate::kafka::tests::args(&cluster.bootstrap_servers());
+        let producer: BaseProducer = kafka.client("test").create().unwrap();
+        for number in 0..40_u8 {
+            let record = BaseRecord::to("sampled").partition(1).key(b"k");
+            // The first is a tombstone.
+            let value = [number];
+            let record = if number == 0 {
+                record
+            } else {
+                record.payload(&value)
+            };
+            producer.send(record).unwrap();
         }
-        if last.elapsed() > PATIENCE {
-            return Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::OperationTimedOut,
-            ));
-        }
+        producer.flush(SILENCE).unwrap();
+        let offsets: Vec<_> = ends(&kafka, "sampled", 2)
+            .unwrap()
+            .into_iter()
+            .map(|it| (it.partition, it.offset))
+            .collect();
+        let expected: Vec<_> = std::iter::once(1).chain(24..40).map(|it| (1, it)).collect();
+        assert_eq!(offsets, expected);
     }
-    Ok(())
 }

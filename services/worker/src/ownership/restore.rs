@@ -4,25 +4,20 @@
 //! It must not know what is done with it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
+    ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
-use chassis::kafka::KafkaArgs;
-use rdkafka::{
-    ClientContext, Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
-    error::KafkaError,
-    message::BorrowedMessage,
-};
+use chassis::kafka::{KafkaArgs, reader::TopicReader};
+use rdkafka::{Message as _, message::BorrowedMessage};
 use schemas::{Checkpoint, ConnectionStatus, Definitions, Status, StreamStatus, Topics};
 
 use super::{Decoder, Undecodable};
 
 /// Reading that brings nothing for that long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// What the log says.
 #[derive(Debug, Default)]
@@ -53,9 +48,7 @@ pub fn restore(
         (&topics.status, own.collect()),
         (&topics.definitions, (0..kafka.record_partitions).collect()),
     ] {
-        // Each with a client of its own: one that turns to another topic waits
-        // a second for its metadata.
-        Reader::new(kafka, client_id)?.read_to_end(topic, partitions, |message| {
+        read_to_end(kafka, client_id, topic, partitions, |message| {
             restored.take(&topics, decoder, message)
         })?;
     }
@@ -187,7 +180,7 @@ pub fn claims(
         of_partition.insert(&keys.prefix, Vec::new());
     }
     let partitions: Vec<i32> = found.keys().copied().collect();
-    Reader::new(kafka, client_id)?.read_to_end(&topics.status, partitions, |message| {
+    read_to_end(kafka, client_id, &topics.status, partitions, |message| {
         let key = String::from_utf8_lossy(message.key().unwrap_or_default());
         if let Some((prefix, connection)) = key.find('/').map(|it| key.split_at(it + 1))
             && let Some(of_partition) = found.get_mut(&message.partition())
@@ -209,71 +202,20 @@ pub fn claims(
         .collect())
 }
 
-/// Does not take the end of a partition for an error.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn error(&self, error: KafkaError, reason: &str) {
-        super::report(&error, reason);
-    }
-}
-
-impl ConsumerContext for Quiet {}
-
-/// Reads a topic.
-struct Reader {
-    consumer: BaseConsumer<Quiet>,
-}
-
-impl Reader {
-    fn new(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<Self> {
-        // The group is never joined: partitions are assigned by hand.
-        let consumer = kafka
-            .consumer(client_id, &format!("{}worker-reader", kafka.topic_prefix))
-            .create_with_context(Quiet)
-            .context("cannot make a consumer")?;
-        Ok(Self { consumer })
-    }
-
-    /// Hands over every message of the partitions, until the end of each was
-    /// reached. One topic at a time: the client names the partition that ended,
-    /// not its topic.
-    fn read_to_end(
-        &self,
-        topic: &str,
-        partitions: impl IntoIterator<Item = i32>,
-        mut take: impl FnMut(&BorrowedMessage<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let mut left: HashSet<i32> = partitions.into_iter().collect();
-        let mut list = TopicPartitionList::new();
-        for partition in &left {
-            // Not `Beginning`, which the client first asks for, and half a
-            // second later again while it knows no leader. Where the log begins
-            // later, it is reset to the earliest.
-            list.add_partition_offset(topic, *partition, Offset::Offset(0))?;
-        }
-        self.consumer.assign(&list)?;
-        let started = Instant::now();
-        let mut last = Instant::now();
-        while !left.is_empty() {
-            match self.consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(message)) => {
-                    last = Instant::now();
-                    take(&message)?;
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    last = Instant::now();
-                    left.remove(&partition);
-                }
-                Some(Err(error)) => tracing::warn!(%error, "the log cannot be read for now"),
-                None => {}
-            }
-            if last.elapsed() > PATIENCE {
-                bail!("the end of {topic} was not reached: nothing came for {PATIENCE:?}");
-            }
-        }
-        let read_ms = started.elapsed().as_millis();
-        tracing::trace!(topic, read_ms, "read to its end");
-        Ok(())
-    }
+/// Hands over every message of the partitions up to the end of each.
+fn read_to_end(
+    kafka: &KafkaArgs,
+    client_id: &str,
+    topic: &str,
+    partitions: impl IntoIterator<Item = i32>,
+    mut take: impl FnMut(&BorrowedMessage<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    // The group is never joined: partitions are assigned by hand.
+    let config = kafka.consumer(client_id, &format!("{}worker-reader", kafka.topic_prefix));
+    TopicReader::from_beginning(&config, topic, partitions)?
+        .read_to_end(SILENCE, |message| take(message).map(ControlFlow::Continue))?;
+    let read_ms = started.elapsed().as_millis();
+    tracing::trace!(topic, read_ms, "read to its end");
+    Ok(())
 }

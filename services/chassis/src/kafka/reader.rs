@@ -1,0 +1,415 @@
+//! Reads partitions of one topic, assigned by hand, from given offsets to their
+//! end, and beyond it where a caller keeps polling.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::KafkaError,
+    message::BorrowedMessage,
+};
+
+/// How long one poll waits, and so how soon a caller can stop.
+const POLL: Duration = Duration::from_millis(100);
+/// How long one request to Kafka may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a topic could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The client or Kafka refused.
+    #[error("cannot read topic {topic}")]
+    Kafka {
+        /// Name of the topic.
+        topic: String,
+        /// What the client says.
+        #[source]
+        source: KafkaError,
+    },
+    /// The broker that was asked does not know the topic, or not yet.
+    #[error("kafka does not know topic {topic}")]
+    UnknownTopic {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// Neither a message nor the end of a partition came for too long.
+    #[error("the end of topic {topic} was not reached: nothing came for {silence:?}")]
+    Silent {
+        /// Name of the topic.
+        topic: String,
+        /// How long nothing came.
+        silence: Duration,
+    },
+}
+
+/// What one poll brought.
+#[derive(Debug)]
+pub enum Step<T> {
+    /// A message, as the caller took it.
+    Message(T),
+    /// The end of this partition. More may follow.
+    End(i32),
+    /// Nothing within 100 ms.
+    Idle,
+    /// Kafka cannot be read now. librdkafka continues by itself once the broker
+    /// is back.
+    Unavailable(KafkaError),
+}
+
+/// A consumer of one topic outside any group. All its calls block.
+pub struct TopicReader {
+    consumer: BaseConsumer,
+    topic: String,
+    /// Partitions whose end was not reached since they were assigned.
+    behind: BTreeSet<i32>,
+    next: BTreeMap<i32, i64>,
+}
+
+impl std::fmt::Debug for TopicReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TopicReader")
+            .field("topic", &self.topic)
+            .field("behind", &self.behind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TopicReader {
+    /// A reader without partitions. `config` comes from
+    /// [`KafkaArgs::consumer`](super::KafkaArgs::consumer): the end of a
+    /// partition has to be reported.
+    ///
+    /// One topic a reader: the client names the partition that ended, not its
+    /// topic, and needs a second for the metadata of a second topic.
+    pub fn new(config: &ClientConfig, topic: &str) -> Result<Self, ReadError> {
+        let consumer = config.create().map_err(|source| ReadError::Kafka {
+            topic: topic.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            consumer,
+            topic: topic.to_owned(),
+            behind: BTreeSet::new(),
+            next: BTreeMap::new(),
+        })
+    }
+
+    /// A reader of these partitions, from their beginning.
+    pub fn from_beginning(
+        config: &ClientConfig,
+        topic: &str,
+        partitions: impl IntoIterator<Item = i32>,
+    ) -> Result<Self, ReadError> {
+        let mut reader = Self::new(config, topic)?;
+        // Not `Offset::Beginning`: the client would ask for that offset first,
+        // and again only half a second later while it knows no leader. Where
+        // the log starts later, the offset is reset to the earliest.
+        reader.assign(partitions.into_iter().map(|partition| (partition, 0)))?;
+        Ok(reader)
+    }
+
+    /// A reader of all partitions that the topic has now, from their beginning.
+    pub fn whole(config: &ClientConfig, topic: &str) -> Result<Self, ReadError> {
+        let mut reader = Self::new(config, topic)?;
+        let partitions = partition_count(&reader.consumer, topic)?;
+        reader.assign((0..partitions).map(|partition| (partition, 0)))?;
+        Ok(reader)
+    }
+
+    /// Starts again, with these partitions at these offsets.
+    pub fn assign(
+        &mut self,
+        starts: impl IntoIterator<Item = (i32, i64)>,
+    ) -> Result<(), ReadError> {
+        self.next = starts.into_iter().collect();
+        self.behind = self.next.keys().copied().collect();
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &self.next {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
+                .map_err(|error| self.failed(error))?;
+        }
+        self.consumer
+            .assign(&list)
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Polls once; `take` gets the message, if one came.
+    pub fn step<T>(&mut self, take: impl FnOnce(&BorrowedMessage<'_>) -> T) -> Step<T> {
+        match self.consumer.poll(POLL) {
+            None => Step::Idle,
+            Some(Ok(message)) => {
+                self.next.insert(message.partition(), message.offset() + 1);
+                Step::Message(take(&message))
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.behind.remove(&partition);
+                Step::End(partition)
+            }
+            Some(Err(error)) => Step::Unavailable(error),
+        }
+    }
+
+    /// Hands over every message up to the end of each partition. `Break` ends
+    /// the reading of that message's partition.
+    ///
+    /// Fails if neither a message nor an end comes for `silence`, or with the
+    /// first error of `take`.
+    pub fn read_to_end<E: From<ReadError>>(
+        &mut self,
+        silence: Duration,
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let mut heard_at = Instant::now();
+        while !self.is_at_end() {
+            let wanted = std::mem::take(&mut self.behind);
+            let step = self.step(|message| {
+                let partition = message.partition();
+                let outcome = wanted.contains(&partition).then(|| take(message));
+                (partition, outcome)
+            });
+            self.behind = wanted;
+            match step {
+                Step::Message((partition, outcome)) => {
+                    heard_at = Instant::now();
+                    if outcome.transpose()?.is_some_and(|it| it.is_break()) {
+                        self.behind.remove(&partition);
+                    }
+                }
+                Step::End(partition) => {
+                    heard_at = Instant::now();
+                    self.behind.remove(&partition);
+                }
+                Step::Idle => {}
+                Step::Unavailable(error) => {
+                    tracing::warn!(%error, topic = self.topic, "topic cannot be read now");
+                }
+            }
+            if heard_at.elapsed() > silence {
+                return Err(E::from(ReadError::Silent {
+                    topic: self.topic.clone(),
+                    silence,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the end of every partition was reached since it was assigned.
+    pub fn is_at_end(&self) -> bool {
+        self.behind.is_empty()
+    }
+
+    /// By partition, the offset of the next message.
+    pub fn next_offsets(&self) -> &BTreeMap<i32, i64> {
+        &self.next
+    }
+
+    /// The first offset of a partition and the one after its last message.
+    pub fn watermarks(&self, partition: i32) -> Result<(i64, i64), ReadError> {
+        self.consumer
+            .fetch_watermarks(&self.topic, partition, REQUEST_LIMIT)
+            .map_err(|error| self.failed(error))
+    }
+
+    /// By assigned partition, the offset after its last message now.
+    pub fn ends(&self) -> Result<BTreeMap<i32, i64>, ReadError> {
+        self.next
+            .keys()
+            .map(|partition| Ok((*partition, self.watermarks(*partition)?.1)))
+            .collect()
+    }
+
+    /// Whether Kafka answers within `limit`. An idle reader hears nothing from
+    /// a broker that is back.
+    pub fn is_answered_within(&self, limit: Duration) -> bool {
+        self.consumer
+            .fetch_metadata(Some(&self.topic), limit)
+            .is_ok()
+    }
+
+    fn failed(&self, source: KafkaError) -> ReadError {
+        ReadError::Kafka {
+            topic: self.topic.clone(),
+            source,
+        }
+    }
+}
+
+/// How many partitions a topic has. Blocks for 10 s at most.
+pub fn partition_count<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+) -> Result<i32, ReadError> {
+    let metadata = consumer
+        .fetch_metadata(Some(topic), REQUEST_LIMIT)
+        .map_err(|source| ReadError::Kafka {
+            topic: topic.to_owned(),
+            source,
+        })?;
+    match metadata
+        .topics()
+        .first()
+        .map_or(0, |it| it.partitions().len())
+    {
+        0 => Err(ReadError::UnknownTopic {
+            topic: topic.to_owned(),
+        }),
+        count => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
+    };
+
+    use super::*;
+
+    const TOPIC: &str = "read";
+    const SILENCE: Duration = Duration::from_secs(20);
+
+    struct Bench {
+        cluster: MockCluster<'static, DefaultProducerContext>,
+        config: ClientConfig,
+        producer: BaseProducer,
+    }
+
+    /// A topic of three partitions with these values.
+    fn bench(messages: &[(i32, &str)]) -> Bench {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 3, 1).unwrap();
+        let kafka = crate::kafka::tests::args(&cluster.bootstrap_servers());
+        let bench = Bench {
+            config: kafka.consumer("test", "unused"),
+            producer: kafka.client("test").create().unwrap(),
+            cluster,
+        };
+        bench.produce(messages);
+        bench
+    }
+
+    impl Bench {
+        fn produce(&self, messages: &[(i32, &str)]) {
+            for (partition, value) in messages {
+                let record = BaseRecord::<(), _>::to(TOPIC)
+                    .partition(*partition)
+                    .payload(*value);
+                self.producer.send(record).unwrap();
+            }
+            self.producer.flush(SILENCE).unwrap();
+        }
+    }
+
+    fn place_and_value(message: &BorrowedMessage<'_>) -> (i32, String) {
+        let value = message.payload_view::<str>().unwrap().unwrap();
+        (message.partition(), value.to_owned())
+    }
+
+    fn read(reader: &mut TopicReader) -> Vec<(i32, String)> {
+        let mut values = Vec::new();
+        reader
+            .read_to_end(SILENCE, |message| {
+                values.push(place_and_value(message));
+                Ok::<_, ReadError>(ControlFlow::Continue(()))
+            })
+            .unwrap();
+        values.sort();
+        values
+    }
+
+    #[test]
+    fn every_message_of_every_partition_is_read() {
+        let bench = bench(&[(0, "a"), (2, "b"), (2, "c")]);
+        let mut reader = TopicReader::whole(&bench.config, TOPIC).unwrap();
+        assert!(!reader.is_at_end());
+        let expected = [(0, "a"), (2, "b"), (2, "c")].map(|(it, value)| (it, value.to_owned()));
+        assert_eq!(read(&mut reader), expected);
+        assert!(reader.is_at_end());
+        assert_eq!(
+            reader.next_offsets(),
+            &BTreeMap::from([(0, 1), (1, 0), (2, 2)])
+        );
+        assert_eq!(
+            reader.ends().unwrap(),
+            BTreeMap::from([(0, 1), (1, 0), (2, 2)])
+        );
+    }
+
+    #[test]
+    fn only_the_assigned_partitions_are_read_and_from_their_offsets() {
+        let bench = bench(&[(0, "a"), (2, "b"), (2, "c")]);
+        let mut reader = TopicReader::new(&bench.config, TOPIC).unwrap();
+        reader.assign([(1, 0), (2, 1)]).unwrap();
+        assert_eq!(read(&mut reader), [(2, "c".to_owned())]);
+        reader.assign([(0, 0)]).unwrap();
+        assert_eq!(read(&mut reader), [(0, "a".to_owned())]);
+    }
+
+    #[test]
+    fn a_break_ends_the_reading_of_one_partition() {
+        let bench = bench(&[(0, "a"), (0, "b"), (1, "c"), (1, "d")]);
+        let mut reader = TopicReader::from_beginning(&bench.config, TOPIC, 0..2).unwrap();
+        let mut values = Vec::new();
+        reader
+            .read_to_end(SILENCE, |message| {
+                values.push(place_and_value(message));
+                Ok::<_, ReadError>(match message.partition() {
+                    0 => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                })
+            })
+            .unwrap();
+        values.sort();
+        let expected = [(0, "a"), (1, "c"), (1, "d")].map(|(it, value)| (it, value.to_owned()));
+        assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn a_message_after_the_end_is_read_by_polling_on() {
+        let bench = bench(&[(0, "a")]);
+        let mut reader = TopicReader::whole(&bench.config, TOPIC).unwrap();
+        assert_eq!(read(&mut reader), [(0, "a".to_owned())]);
+        bench.produce(&[(1, "b")]);
+        let deadline = Instant::now() + SILENCE;
+        let later = loop {
+            assert!(Instant::now() < deadline, "nothing came");
+            if let Step::Message(message) = reader.step(place_and_value) {
+                break message;
+            }
+        };
+        assert_eq!(later, (1, "b".to_owned()));
+        assert_eq!(reader.next_offsets().get(&1), Some(&1));
+    }
+
+    #[test]
+    fn a_broker_that_is_away_ends_the_reading_after_the_silence() {
+        let bench = bench(&[(0, "a")]);
+        let mut reader = TopicReader::whole(&bench.config, TOPIC).unwrap();
+        bench.cluster.broker_down(1).unwrap();
+        let outcome = reader.read_to_end(Duration::from_millis(500), |_| {
+            Ok::<_, ReadError>(ControlFlow::Continue(()))
+        });
+        assert!(
+            matches!(outcome, Err(ReadError::Silent { .. })),
+            "{outcome:?}"
+        );
+        assert!(!reader.is_at_end());
+        assert!(!reader.is_answered_within(Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn an_error_of_the_caller_ends_the_reading() {
+        let bench = bench(&[(0, "a")]);
+        let mut reader = TopicReader::whole(&bench.config, TOPIC).unwrap();
+        let outcome: anyhow::Result<()> =
+            reader.read_to_end(SILENCE, |_| anyhow::bail!("not wanted"));
+        assert_eq!(outcome.unwrap_err().to_string(), "not wanted");
+    }
+}
