@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     control::Control,
-    ingest::{dead_letter::DeadLetter, rebuild::RebuildState},
+    ingest::{DeadLetter, RebuildState},
     records::{RecordPage, RecordQuery, StoredRecord},
 };
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     api::{Backend, error::ApiError},
-    ingest::{Ingest, ReplayError, StoreErrorKind, dead_letter::DeadLetter, rebuild::RebuildState},
+    ingest::{DeadLetter, Ingest, JobError, RebuildState, StoreErrorKind},
     records::{RecordPage, RecordQuery, StoredRecord},
     warehouse::{Warehouse, WarehouseError},
 };
@@ -44,11 +44,11 @@ impl Backend for Storage {
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ApiError> {
         let letters = self.ingest.dead_letters(limit).await;
-        letters.map_err(replay_failure)
+        letters.map_err(job_failure)
     }
 
     async fn reprocess(&self) -> Result<(u64, u64), ApiError> {
-        let outcome = self.ingest.reprocess().await.map_err(replay_failure)?;
+        let outcome = self.ingest.reprocess().await.map_err(job_failure)?;
         Ok((outcome.stored, outcome.left))
     }
 
@@ -92,17 +92,17 @@ fn warehouse_failure(error: &WarehouseError) -> ApiError {
     }
 }
 
-fn replay_failure(error: ReplayError) -> ApiError {
+fn job_failure(error: JobError) -> ApiError {
     match error {
-        ReplayError::Kafka(reason) => {
+        JobError::Kafka(reason) => {
             tracing::warn!(reason, "kafka did not answer a request");
             ApiError::KafkaUnavailable
         }
-        ReplayError::Store(reason) => {
+        JobError::Store(reason) => {
             tracing::warn!(reason, "clickhouse did not answer a request");
             ApiError::ClickHouseUnavailable
         }
-        ReplayError::Stopped => {
+        JobError::Stopped => {
             tracing::warn!("a request failed because the process is shutting down");
             ApiError::KafkaUnavailable
         }

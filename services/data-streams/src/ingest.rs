@@ -21,16 +21,23 @@ use std::{ops::AddAssign, time::Duration};
 
 use schemas::{CrmRecord, property_map::Properties};
 
-pub use ports::{Commits, Control, Inserts, Store, StoreError, StoreErrorKind, StreamPass};
-use run::Inner;
-pub use run::{Ingest, ReplayError, Settings};
+pub use ports::{Commits, ControlState, Inserts, Store, StoreError, StoreErrorKind, StreamPass};
+use run::Parts;
+pub use run::{Ingest, IngestSettings, JobError};
 pub use store::rows::Rows;
-// The paths that the crate's other modules use.
-pub use {decode::router as intake, jobs::rebuild, poll::batch, store::dead_letter};
+pub use {
+    decode::router::WaitLimits,
+    jobs::{
+        rebuild::{RebuildPhase, RebuildState},
+        reprocess::Reprocessed,
+    },
+    poll::batch::BatchLimits,
+    store::dead_letter::DeadLetter,
+};
 
 /// Where a record came from: its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct LogPosition {
     /// Topic, prefix included.
     pub topic: String,
     /// Partition of the topic.
@@ -54,7 +61,7 @@ pub struct Row<'a> {
 
 /// Which copy of the tables is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Tables {
+pub enum TableSet {
     /// The tables that people query.
     Live,
     /// The tables that a rebuild fills beside them.
@@ -71,7 +78,7 @@ pub struct Target {
     /// Object type.
     pub object_type: String,
     /// Live or shadow tables.
-    pub tables: Tables,
+    pub tables: TableSet,
 }
 
 /// What was inserted into one table.

@@ -106,15 +106,15 @@ async fn start(
         compress: config.compresses(),
     }));
     let ingest = Ingest::new(
-        ingest::Settings {
+        ingest::IngestSettings {
             kafka: config.kafka.clone(),
-            limits: ingest::batch::Limits {
+            limits: ingest::BatchLimits {
                 rows: config.batch_rows,
                 bytes: config.batch_bytes,
                 age: config.batch_age,
-                ..ingest::batch::Limits::default()
+                ..ingest::BatchLimits::default()
             },
-            patience: ingest::intake::Patience::default(),
+            wait_limits: ingest::WaitLimits::default(),
             record_schema_id: id(&names.records),
         },
         Arc::<Warehouse>::clone(&warehouse),
@@ -154,7 +154,7 @@ async fn keep_merged(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Res
     Ok(())
 }
 
-impl ingest::Control for Control {
+impl ingest::ControlState for Control {
     fn destination(&self, connection: &str) -> Option<String> {
         self.destination(connection)
     }

@@ -43,7 +43,7 @@ use self::{
 };
 pub use self::{error::WarehouseError, session::WarehouseSettings};
 use crate::{
-    ingest::{Inserts, Place, Store, StoreError, StoreErrorKind, Target},
+    ingest::{Inserts, LogPosition, Store, StoreError, StoreErrorKind, Target},
     records::{RecordPage, RecordQuery, StoredRecord},
 };
 
@@ -219,11 +219,11 @@ impl Store for Warehouse {
         Ok(rebuild::is_unfinished(&self.session).await?)
     }
 
-    async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
+    async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {
         Ok(bookkeeping::recovered(&self.session).await?)
     }
 
-    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError> {
+    async fn remember_recovered(&self, places: &[LogPosition]) -> Result<(), StoreError> {
         Ok(bookkeeping::remember_recovered(&self.session, places).await?)
     }
 }

@@ -15,7 +15,7 @@ use super::{
     error::ApiError,
     records::{limit, unknown_parameter},
 };
-use crate::ingest::dead_letter::DeadLetter;
+use crate::ingest::DeadLetter;
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
@@ -51,9 +51,9 @@ struct DeadLetterBody {
 impl From<DeadLetter> for DeadLetterBody {
     fn from(letter: DeadLetter) -> Self {
         Self {
-            topic: letter.place.topic,
-            partition: letter.place.partition,
-            offset: letter.place.offset,
+            topic: letter.position.topic,
+            partition: letter.position.partition,
+            offset: letter.position.offset,
             key: letter
                 .key
                 .map(|key| String::from_utf8_lossy(&key).into_owned()),

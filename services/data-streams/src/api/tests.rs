@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     control::tests::{MemoryLog, acknowledge, in_memory},
-    ingest::{Place, rebuild::RebuildPhase},
+    ingest::{LogPosition, RebuildPhase},
 };
 
 mod access;
@@ -74,12 +74,11 @@ impl Backend for Numbered {
 
     async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, ApiError> {
         Ok(vec![DeadLetter {
-            place: Place {
+            position: LogPosition {
                 topic: "hubspot.records".to_owned(),
                 partition: 1,
                 offset: 7,
             },
-            letter: None,
             reason: "not_framed".to_owned(),
             error: "no header".to_owned(),
             timestamp: 0,

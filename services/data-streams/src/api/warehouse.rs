@@ -16,7 +16,7 @@ use super::{
     body::{self, RawBody, timestamp},
     error::{ApiError, Missing},
 };
-use crate::ingest::rebuild::{RebuildPhase, RebuildState};
+use crate::ingest::{RebuildPhase, RebuildState};
 
 /// How far a rebuild is.
 #[derive(Debug, Serialize, ToSchema)]

@@ -24,11 +24,11 @@ use crate::writers::{Writer, Writers};
 
 /// The newest definitions by portal and object type.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct KnownDefinitions {
     by_portal: HashMap<i64, HashMap<String, Arc<Definitions>>>,
 }
 
-impl Known {
+impl KnownDefinitions {
     /// The newest definitions of an object type of a portal.
     pub fn get(&self, portal_id: i64, object_type: &str) -> Option<&Arc<Definitions>> {
         self.by_portal.get(&portal_id)?.get(object_type)
@@ -49,17 +49,17 @@ impl Known {
 }
 
 /// Reads the definitions topic until it is told to stop.
-pub(crate) struct Follower {
+pub(crate) struct DefinitionsReader {
     pub(crate) consumer: BaseConsumer,
     pub(crate) topic: String,
     pub(crate) writers: Writers,
     pub(crate) health: Health,
-    pub(crate) known: watch::Sender<Known>,
+    pub(crate) known: watch::Sender<KnownDefinitions>,
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
 }
 
-impl Follower {
+impl DefinitionsReader {
     /// Blocks its thread.
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         self.assign()?;

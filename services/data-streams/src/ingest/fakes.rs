@@ -10,11 +10,11 @@ use chassis::registry::RegistryError;
 use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
 
 use super::{
-    Commits, Control, Inserts, Place, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored,
-    StreamPass, Target,
+    Commits, ControlState, Inserts, LogPosition, RefusedRow, Rows, Store, StoreError,
+    StoreErrorKind, Stored, StreamPass, Target,
     decode::decoders::SchemaSource,
     poll::message::Message,
-    store::dead_letter::{DeadLetter, LetterBox},
+    store::dead_letter::{DeadLetter, DeadLetterSink},
 };
 
 pub(crate) const OWN: u32 = 7;
@@ -37,7 +37,7 @@ pub(crate) struct FakeStore {
     /// Another warehouse has another.
     pub(crate) id: Mutex<Option<&'static str>>,
     pub(crate) rebuilt: Mutex<usize>,
-    recovered: Mutex<HashSet<Place>>,
+    recovered: Mutex<HashSet<LogPosition>>,
     pub(crate) rows: Mutex<Vec<(String, i32, i64)>>,
     pub(crate) applied: Mutex<Vec<(Target, i64)>>,
     pub(crate) inserts: Mutex<usize>,
@@ -102,11 +102,11 @@ impl Store for FakeStore {
         Ok(false)
     }
 
-    async fn recovered(&self) -> Result<HashSet<Place>, StoreError> {
+    async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {
         Ok(self.recovered.lock().unwrap().clone())
     }
 
-    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError> {
+    async fn remember_recovered(&self, places: &[LogPosition]) -> Result<(), StoreError> {
         self.recovered
             .lock()
             .unwrap()
@@ -167,9 +167,9 @@ impl Inserts for FakeInserts<'_> {
 }
 
 #[derive(Debug)]
-pub(crate) struct FakeControl;
+pub(crate) struct FakeControlState;
 
-impl Control for FakeControl {
+impl ControlState for FakeControlState {
     fn destination(&self, connection: &str) -> Option<String> {
         match connection {
             "default" => Some("hubspot".to_owned()),
@@ -199,8 +199,8 @@ impl Commits for Recorder {
 }
 
 #[async_trait]
-impl LetterBox for Recorder {
-    async fn post(&self, letter: &DeadLetter) -> Result<(), String> {
+impl DeadLetterSink for Recorder {
+    async fn write(&self, letter: &DeadLetter) -> Result<(), String> {
         self.letters.lock().unwrap().push(letter.clone());
         Ok(())
     }

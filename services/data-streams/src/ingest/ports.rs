@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use schemas::{Definitions, FullPass};
 
-use super::{Place, Rows, Stored, Target};
+use super::{LogPosition, Rows, Stored, Target};
 
 /// Inserts into the tables of one target, with the columns that they had when
 /// it was made.
@@ -99,10 +99,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError>;
 
     /// Places whose dead letters have been stored since.
-    async fn recovered(&self) -> Result<HashSet<Place>, StoreError>;
+    async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError>;
 
     /// Keeps in mind that the dead letters of these places are stored now.
-    async fn remember_recovered(&self, places: &[Place]) -> Result<(), StoreError>;
+    async fn remember_recovered(&self, places: &[LogPosition]) -> Result<(), StoreError>;
 }
 
 /// A full pass of one stream.
@@ -118,7 +118,7 @@ pub struct StreamPass {
 
 /// What the ingest asks of the control state, which is folded from the
 /// commands and status topics.
-pub trait Control: fmt::Debug + Send + Sync + 'static {
+pub trait ControlState: fmt::Debug + Send + Sync + 'static {
     /// Destination of a connection; `None` where no command names it (yet).
     fn destination(&self, connection: &str) -> Option<String>;
 

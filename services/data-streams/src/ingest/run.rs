@@ -22,51 +22,51 @@ use tokio::{
 use thread::on_thread;
 
 use super::{
-    Commits, Control, Store, StoreError, Tables,
+    Commits, ControlState, Store, StoreError, TableSet,
     conditions::CLICKHOUSE,
     decode::{
         decoders::{Decoders, SchemaSource},
-        router::{Patience, Sorter},
+        router::{TargetRouter, WaitLimits},
     },
-    definitions::{Follower, Known},
+    definitions::{DefinitionsReader, KnownDefinitions},
     jobs::{
-        full_passes::Passes,
+        full_passes::FullPassJob,
         rebuild::{Rebuild, RebuildState},
         reprocess::Reprocessed,
     },
     poll::{
         GroupCommits, GroupContext, Progress,
-        batch::{Batcher, Limits},
-        guard::Gate,
-        handover::{self, BatchSender, Hold},
+        batch::{BatchLimits, Batcher},
+        guard::AssignmentGuard,
+        handover::{self, BatchSender, PartitionHold},
         message::Arena,
         poller::Poller,
     },
     store::{
-        dead_letter::{DeadLetter, KafkaLetterBox},
+        dead_letter::{DeadLetter, KafkaDeadLetters},
         inserter::{Backoff, Inserter, describe},
         loader::{Delivery, Loader},
-        preparer::Preparer,
+        preparer::TablePreparer,
     },
 };
 use crate::writers::Writers;
 
 /// What the ingest is told.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct IngestSettings {
     /// Where Kafka is.
     pub kafka: KafkaArgs,
     /// When a batch goes out.
-    pub limits: Limits,
+    pub limits: BatchLimits,
     /// How long a batch waits for what should be on its way.
-    pub patience: Patience,
+    pub wait_limits: WaitLimits,
     /// Id under which the record's schema was registered at start.
     pub record_schema_id: u32,
 }
 
 /// Why dead letters or a rebuild could not be served.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
+pub enum JobError {
     /// The log cannot be read.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -78,19 +78,19 @@ pub enum ReplayError {
     Stopped,
 }
 
-pub(crate) struct Inner {
-    pub(super) settings: Settings,
+pub(crate) struct Parts {
+    pub(super) settings: IngestSettings,
     pub(super) topics: Topics,
     pub(super) store: Arc<dyn Store>,
-    pub(super) control: Arc<dyn Control>,
+    pub(super) control: Arc<dyn ControlState>,
     pub(super) schemas: Arc<dyn SchemaSource>,
     pub(super) context: Context,
     pub(super) runtime: Handle,
-    pub(super) known: watch::Sender<Known>,
+    pub(super) known: watch::Sender<KnownDefinitions>,
     /// Id of the warehouse that offsets are committed for.
     pub(super) warehouse: watch::Sender<String>,
     pub(super) commits: OnceLock<Arc<dyn Commits>>,
-    pub(super) preparer: Arc<Preparer>,
+    pub(super) preparer: Arc<TablePreparer>,
     pub(super) rebuild: watch::Sender<Option<RebuildState>>,
     pub(super) epoch: Arc<AtomicU64>,
 }
@@ -98,25 +98,25 @@ pub(crate) struct Inner {
 /// The loader of the records topic. Cheap to clone.
 #[derive(Clone)]
 pub struct Ingest {
-    inner: Arc<Inner>,
+    parts: Arc<Parts>,
 }
 
 impl Ingest {
     /// An ingest that has not begun. Needs a runtime.
     pub fn new(
-        settings: Settings,
+        settings: IngestSettings,
         store: Arc<dyn Store>,
-        control: Arc<dyn Control>,
+        control: Arc<dyn ControlState>,
         schemas: Arc<dyn SchemaSource>,
         context: Context,
     ) -> Self {
-        let known = watch::Sender::new(Known::default());
-        let preparer = Arc::new(Preparer::new(
+        let known = watch::Sender::new(KnownDefinitions::default());
+        let preparer = Arc::new(TablePreparer::new(
             Arc::clone(&store),
             known.subscribe(),
-            settings.patience,
+            settings.wait_limits,
         ));
-        let inner = Inner {
+        let parts = Parts {
             topics: Topics::with_prefix(&settings.kafka.topic_prefix),
             settings,
             store,
@@ -132,53 +132,53 @@ impl Ingest {
             epoch: Arc::default(),
         };
         Self {
-            inner: Arc::new(inner),
+            parts: Arc::new(parts),
         }
     }
 
     /// Loads until the process drains; returns once what was begun is stored
     /// and committed.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Some(was_cut_off) = self.inner.find_warehouse().await else {
+        let Some(was_cut_off) = self.parts.find_warehouse().await else {
             return Ok(());
         };
-        let inner = Arc::clone(&self.inner);
-        let gate = Arc::new(Gate::default());
+        let parts = Arc::clone(&self.parts);
+        let guard = Arc::new(AssignmentGuard::default());
         let (out, batches) = handover::batches(1);
         let (holds, held) = mpsc::unbounded_channel();
-        let consumer = Arc::new(inner.group_consumer(&gate)?);
+        let consumer = Arc::new(parts.group_consumer(&guard)?);
         let commits: Arc<dyn Commits> = Arc::new(GroupCommits {
             consumer: Arc::clone(&consumer),
-            topic: inner.topics.records.clone(),
-            warehouse: inner.warehouse.subscribe(),
+            topic: parts.topics.records.clone(),
+            warehouse: parts.warehouse.subscribe(),
         });
         // Set once: an ingest runs once.
-        drop(inner.commits.set(Arc::clone(&commits)));
+        drop(parts.commits.set(Arc::clone(&commits)));
         if was_cut_off {
             tracing::warn!("a rebuild was cut off while it exchanged tables: it begins anew");
             self.start_rebuild();
         }
-        let follower = inner.follower()?;
-        let poller = inner.poller(&consumer, &gate, out, held);
+        let definitions_reader = parts.definitions_reader()?;
+        let poller = parts.poller(&consumer, &guard, out, held);
         let delivery = Delivery {
-            inserter: inner.inserter(Arc::clone(&inner.preparer)),
-            letters: Arc::new(inner.letter_box()?),
+            inserter: parts.inserter(Arc::clone(&parts.preparer)),
+            letters: Arc::new(parts.dead_letter_sink()?),
             commits,
-            gate,
-            context: inner.context.clone(),
+            guard,
+            context: parts.context.clone(),
         };
         let loader = Loader {
-            topic: inner.topics.records.clone(),
-            sorter: inner.sorter(Tables::Live),
+            topic: parts.topics.records.clone(),
+            router: parts.router(TableSet::Live),
             delivery,
             batches,
             holds,
             held: HashMap::new(),
         };
-        drop(inner.context.spawn_owned(inner.passes()?.run()));
-        let runtime = inner.runtime.clone();
+        drop(parts.context.spawn_owned(parts.full_pass_job()?.run()));
+        let runtime = parts.runtime.clone();
         futures::future::try_join3(
-            on_thread("definitions", move || follower.run())?,
+            on_thread("definitions", move || definitions_reader.run())?,
             on_thread("records", move || poller.run())?,
             // Encoding keeps a core busy: not one of the runtime's threads.
             on_thread("loader", move || runtime.block_on(loader.run()))?,
@@ -191,22 +191,22 @@ impl Ingest {
     }
 
     /// The newest dead letters that are not stored yet, oldest first.
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ReplayError> {
-        Arc::clone(&self.inner).letters(limit).await
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
+        Arc::clone(&self.parts).letters(limit).await
     }
 
     /// Stores the dead letters that can be stored now.
-    pub async fn reprocess(&self) -> Result<Reprocessed, ReplayError> {
-        Arc::clone(&self.inner).reprocess().await
+    pub async fn reprocess(&self) -> Result<Reprocessed, JobError> {
+        Arc::clone(&self.parts).reprocess().await
     }
 
     /// Begins to refill the warehouse from the log; the state of the one under
     /// way where there is one.
     pub fn start_rebuild(&self) -> RebuildState {
-        let now = self.inner.context.clock().now_ms();
+        let now = self.parts.context.clock().now_ms();
         let mut begun = false;
         let mut current = RebuildState::begun_at(now);
-        self.inner.rebuild.send_modify(|slot| match slot {
+        self.parts.rebuild.send_modify(|slot| match slot {
             Some(under_way) if under_way.ended_at.is_none() => current.clone_from(under_way),
             _ => {
                 begun = true;
@@ -214,11 +214,11 @@ impl Ingest {
             }
         });
         if begun {
-            let inner = Arc::clone(&self.inner);
+            let parts = Arc::clone(&self.parts);
             drop(
-                self.inner
+                self.parts
                     .runtime
-                    .spawn_blocking(move || Rebuild::run(&inner)),
+                    .spawn_blocking(move || Rebuild::run(&parts)),
             );
         }
         current
@@ -226,25 +226,28 @@ impl Ingest {
 
     /// The last rebuild of this process.
     pub fn rebuild(&self) -> Option<RebuildState> {
-        self.inner.rebuild.borrow().clone()
+        self.parts.rebuild.borrow().clone()
     }
 }
 
 impl fmt::Debug for Ingest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ingest")
-            .field("settings", &self.inner.settings)
+            .field("settings", &self.parts.settings)
             .finish_non_exhaustive()
     }
 }
 
-impl Inner {
+impl Parts {
     fn group(&self) -> String {
         format!("{}warehouse", self.settings.kafka.topic_prefix)
     }
 
-    fn group_consumer(&self, gate: &Arc<Gate>) -> anyhow::Result<BaseConsumer<GroupContext>> {
-        let context = GroupContext::new(Arc::clone(gate), &self.topics.records);
+    fn group_consumer(
+        &self,
+        guard: &Arc<AssignmentGuard>,
+    ) -> anyhow::Result<BaseConsumer<GroupContext>> {
+        let context = GroupContext::new(Arc::clone(guard), &self.topics.records);
         self.settings
             .kafka
             .consumer("data-streams.records", &self.group())
@@ -256,8 +259,8 @@ impl Inner {
             .context("consumer of the records topic")
     }
 
-    fn follower(&self) -> anyhow::Result<Follower> {
-        Ok(Follower {
+    fn definitions_reader(&self) -> anyhow::Result<DefinitionsReader> {
+        Ok(DefinitionsReader {
             consumer: self.consumer("definitions")?,
             topic: self.topics.definitions.clone(),
             writers: Writers::new(
@@ -275,9 +278,9 @@ impl Inner {
     fn poller(
         &self,
         consumer: &Arc<BaseConsumer<GroupContext>>,
-        gate: &Arc<Gate>,
+        guard: &Arc<AssignmentGuard>,
         out: BatchSender,
-        holds: mpsc::UnboundedReceiver<Hold>,
+        holds: mpsc::UnboundedReceiver<PartitionHold>,
     ) -> Poller {
         Poller {
             consumer: Arc::clone(consumer),
@@ -285,24 +288,24 @@ impl Inner {
             batcher: Batcher::new(self.settings.limits),
             out,
             holds,
-            gate: Arc::clone(gate),
+            guard: Arc::clone(guard),
             warehouse: self.warehouse.subscribe(),
             health: self.context.health().clone(),
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),
-            state: Progress::default(),
+            progress: Progress::default(),
             arena: Arena::default(),
         }
     }
 
-    fn passes(&self) -> anyhow::Result<Passes> {
+    fn full_pass_job(&self) -> anyhow::Result<FullPassJob> {
         let group = self
             .settings
             .kafka
             .consumer("data-streams.offsets", &self.group())
             .create()
             .context("reader of the committed offsets")?;
-        Ok(Passes {
+        Ok(FullPassJob {
             control: Arc::clone(&self.control),
             store: Arc::clone(&self.store),
             preparer: Arc::clone(&self.preparer),
@@ -324,18 +327,18 @@ impl Inner {
             .with_context(|| format!("consumer for {purpose}"))
     }
 
-    pub(super) fn sorter(&self, tables: Tables) -> Sorter {
+    pub(super) fn router(&self, tables: TableSet) -> TargetRouter {
         let schemas = Arc::clone(&self.schemas);
         let decoders = Decoders::new(schemas, self.settings.record_schema_id);
-        Sorter::new(
+        TargetRouter::new(
             decoders,
             Arc::clone(&self.control),
             tables,
-            self.settings.patience,
+            self.settings.wait_limits,
         )
     }
 
-    pub(super) fn inserter(&self, preparer: Arc<Preparer>) -> Inserter {
+    pub(super) fn inserter(&self, preparer: Arc<TablePreparer>) -> Inserter {
         Inserter {
             store: Arc::clone(&self.store),
             preparer,
@@ -345,14 +348,14 @@ impl Inner {
         }
     }
 
-    fn letter_box(&self) -> anyhow::Result<KafkaLetterBox> {
+    fn dead_letter_sink(&self) -> anyhow::Result<KafkaDeadLetters> {
         let producer: FutureProducer = self
             .settings
             .kafka
             .producer("data-streams.dead-letters")
             .create()
             .context("producer of the dead letters")?;
-        Ok(KafkaLetterBox {
+        Ok(KafkaDeadLetters {
             producer,
             topic: self.topics.dead_letters.clone(),
         })

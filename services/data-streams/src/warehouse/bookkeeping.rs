@@ -8,7 +8,7 @@ use super::{
     names::{TableName, literal},
     session::Session,
 };
-use crate::ingest::{Place, Target};
+use crate::ingest::{LogPosition, Target};
 
 /// Reads the warehouse's id, and creates it first where there is none.
 pub(super) async fn warehouse_id(session: &Session) -> Result<String, WarehouseError> {
@@ -24,7 +24,7 @@ pub(super) async fn warehouse_id(session: &Session) -> Result<String, WarehouseE
 }
 
 /// Reads the log positions of the dead letters that have been stored since.
-pub(super) async fn recovered(session: &Session) -> Result<HashSet<Place>, WarehouseError> {
+pub(super) async fn recovered(session: &Session) -> Result<HashSet<LogPosition>, WarehouseError> {
     let table = TableName::bookkeeping("recovered");
     let select = format!("SELECT topic, partition, offset FROM {table} FINAL");
     let rows = session
@@ -34,18 +34,20 @@ pub(super) async fn recovered(session: &Session) -> Result<HashSet<Place>, Wareh
     let rows = session
         .within("read the recovered dead letters", rows)
         .await?;
-    let positions = rows.into_iter().map(|(topic, partition, offset)| Place {
-        topic,
-        partition,
-        offset,
-    });
+    let positions = rows
+        .into_iter()
+        .map(|(topic, partition, offset)| LogPosition {
+            topic,
+            partition,
+            offset,
+        });
     Ok(positions.collect())
 }
 
 /// Records that the dead letters at these log positions are stored now.
 pub(super) async fn remember_recovered(
     session: &Session,
-    positions: &[Place],
+    positions: &[LogPosition],
 ) -> Result<(), WarehouseError> {
     if positions.is_empty() {
         return Ok(());

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     crash,
-    ingest::{Tables, Target},
+    ingest::{TableSet, Target},
 };
 
 const WIDE_SQL: &str = include_str!("../../../../schemas/clickhouse/storage_wide.sql");
@@ -30,8 +30,8 @@ const ALTER_ATTEMPTS: usize = 3;
 /// The wide table of a target.
 pub(super) fn wide_table(target: &Target) -> TableName {
     let table = match target.tables {
-        Tables::Live => target.object_type.clone(),
-        Tables::Shadow => format!("{}{REBUILD_SUFFIX}", target.object_type),
+        TableSet::Live => target.object_type.clone(),
+        TableSet::Shadow => format!("{}{REBUILD_SUFFIX}", target.object_type),
     };
     TableName::storage(&target.destination, &table)
 }
@@ -60,7 +60,7 @@ pub(super) async fn apply(
         session.execute("create a table", &statement).await?;
     }
     let layout = add_columns(session, &table, definitions).await?;
-    if target.tables == Tables::Live {
+    if target.tables == TableSet::Live {
         let views = views::statements(&target.destination, &target.object_type, &layout);
         for statement in views {
             session.execute("create a view", &statement).await?;

@@ -49,7 +49,7 @@ pub(crate) enum Datum {
 }
 
 #[derive(Debug, Clone)]
-enum Found {
+enum FoundSchema {
     Decoder(Arc<Decoder>),
     /// There is such a schema, and it is no record's.
     NotARecord(String),
@@ -63,7 +63,7 @@ enum Found {
 #[derive(Debug)]
 pub(crate) struct Decoders {
     source: Arc<dyn SchemaSource>,
-    known: HashMap<u32, Found>,
+    known: HashMap<u32, FoundSchema>,
 }
 
 impl Decoders {
@@ -71,7 +71,7 @@ impl Decoders {
     /// schema: it needs no registry.
     pub(crate) fn new(source: Arc<dyn SchemaSource>, own: u32) -> Self {
         let known = match Decoder::new(SCHEMA) {
-            Ok(decoder) => HashMap::from([(own, Found::Decoder(Arc::new(decoder)))]),
+            Ok(decoder) => HashMap::from([(own, FoundSchema::Decoder(Arc::new(decoder)))]),
             Err(_) => HashMap::new(),
         };
         Self { source, known }
@@ -95,12 +95,16 @@ impl Decoders {
     fn current(&self, message: &Message) -> Option<Datum> {
         let framed = codec::unframe(message.value.as_deref()?).ok()?;
         match self.known.get(&framed.schema_id)? {
-            Found::Decoder(decoder) if decoder.is_current() => Some(Datum::AsIs),
+            FoundSchema::Decoder(decoder) if decoder.is_current() => Some(Datum::AsIs),
             _ => None,
         }
     }
 
-    async fn datum(&mut self, message: &Message, unresolved: &mut HashMap<u32, Found>) -> Datum {
+    async fn datum(
+        &mut self,
+        message: &Message,
+        unresolved: &mut HashMap<u32, FoundSchema>,
+    ) -> Datum {
         let Some(value) = &message.value else {
             return Datum::Poison {
                 reason: "no_value",
@@ -122,14 +126,14 @@ impl Decoders {
             (None, None) => {
                 let found = self.look_up(id).await;
                 match &found {
-                    Found::Decoder(_) => self.known.insert(id, found.clone()),
+                    FoundSchema::Decoder(_) => self.known.insert(id, found.clone()),
                     _ => unresolved.insert(id, found.clone()),
                 };
                 found
             }
         };
         match found {
-            Found::Decoder(decoder) => match decoder.translate(framed.datum) {
+            FoundSchema::Decoder(decoder) => match decoder.translate(framed.datum) {
                 Ok(None) => Datum::AsIs,
                 Ok(Some(datum)) => Datum::Translated(datum),
                 Err(_) if is_ours(message, framed.datum) => {
@@ -145,44 +149,48 @@ impl Decoders {
                     error: error.to_string(),
                 },
             },
-            Found::Unavailable(reason) => Datum::Held(format!(
+            FoundSchema::Unavailable(reason) => Datum::Held(format!(
                 "schema {id} cannot be looked up, as the registry is away: {reason}"
             )),
-            Found::Missing if is_ours(message, framed.datum) => Datum::Held(format!(
+            FoundSchema::Missing if is_ours(message, framed.datum) => Datum::Held(format!(
                 "the registry has no schema {id}, which messages in the log carry: restore its data"
             )),
-            Found::NotARecord(name) if is_ours(message, framed.datum) => Datum::Held(format!(
-                "schema {id} is now {name} in the registry, but a record in the log carries it: \
+            FoundSchema::NotARecord(name) if is_ours(message, framed.datum) => {
+                Datum::Held(format!(
+                    "schema {id} is now {name} in the registry, but a record in the log carries it: \
                  restore the registry's data"
-            )),
-            Found::Missing => Datum::Poison {
+                ))
+            }
+            FoundSchema::Missing => Datum::Poison {
                 reason: "unknown_schema",
                 error: format!("the registry has no schema {id}"),
             },
-            Found::NotARecord(name) => Datum::Poison {
+            FoundSchema::NotARecord(name) => Datum::Poison {
                 reason: "other_schema",
                 error: format!("schema {id} is {name}, not a record's"),
             },
         }
     }
 
-    async fn look_up(&self, id: u32) -> Found {
+    async fn look_up(&self, id: u32) -> FoundSchema {
         let schema = match self.source.schema(id).await {
             Ok(Some(schema)) => schema,
-            Ok(None) => return Found::Missing,
-            Err(error) if error.is_transient() => return Found::Unavailable(error.to_string()),
+            Ok(None) => return FoundSchema::Missing,
+            Err(error) if error.is_transient() => {
+                return FoundSchema::Unavailable(error.to_string());
+            }
             Err(error) => {
                 tracing::warn!(schema_id = id, %error, "registry refuses to name a schema");
-                return Found::Missing;
+                return FoundSchema::Missing;
             }
         };
         let name = record_name(&schema).unwrap_or_else(|| "unnamed".to_owned());
         if name != "CrmRecord" {
-            return Found::NotARecord(name);
+            return FoundSchema::NotARecord(name);
         }
         match Decoder::new(&schema) {
-            Ok(decoder) => Found::Decoder(Arc::new(decoder)),
-            Err(error) => Found::NotARecord(error.to_string()),
+            Ok(decoder) => FoundSchema::Decoder(Arc::new(decoder)),
+            Err(error) => FoundSchema::NotARecord(error.to_string()),
         }
     }
 }

@@ -12,18 +12,18 @@ use std::{
 use schemas::{CrmRecord, codec, default_destination, property_map::Properties};
 
 use super::decoders::{Datum, Decoders};
-use crate::ingest::{Control, Row, Tables, Target, poll::message::Message};
+use crate::ingest::{ControlState, Row, TableSet, Target, poll::message::Message};
 
 /// How long a batch waits for what should be on its way.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct WaitLimits {
     /// For definitions with the number that a record names.
     pub definitions: Duration,
     /// For the command that names a connection's destination.
     pub destination: Duration,
 }
 
-impl Default for Patience {
+impl Default for WaitLimits {
     fn default() -> Self {
         Self {
             definitions: Duration::from_secs(10),
@@ -34,13 +34,13 @@ impl Default for Patience {
 
 /// Messages with what is needed to read them again at any time.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct DecodedMessages {
     pub(crate) topic: String,
     pub(crate) messages: Vec<Message>,
     data: Vec<Datum>,
 }
 
-impl Source {
+impl DecodedMessages {
     /// Bytes of a message by its index.
     pub(crate) fn size(&self, index: usize) -> usize {
         self.messages.get(index).map_or(0, Message::size)
@@ -73,7 +73,7 @@ type ReadRecord<'a> = fn(&'a [u8]) -> Result<CrmRecord<'a, Properties<'a>>, code
 
 /// Rows that go into the tables of one target.
 #[derive(Debug, Clone)]
-pub(crate) struct Group {
+pub(crate) struct RowGroup {
     pub(crate) target: Target,
     pub(crate) portal_id: i64,
     /// The highest that its records name.
@@ -84,13 +84,13 @@ pub(crate) struct Group {
 
 /// What the messages of a source turned out to be.
 #[derive(Debug)]
-pub(crate) struct Sorted {
-    pub(crate) source: Source,
-    pub(crate) groups: Vec<Group>,
+pub(crate) struct RoutedMessages {
+    pub(crate) decoded: DecodedMessages,
+    pub(crate) groups: Vec<RowGroup>,
     /// Messages that can never be stored.
     pub(crate) poison: Vec<PoisonMessage>,
     /// By partition, the first message that cannot be read now, and why.
-    pub(crate) held: BTreeMap<i32, Held>,
+    pub(crate) held: BTreeMap<i32, HeldMessage>,
 }
 
 /// A message that can never be stored.
@@ -106,56 +106,56 @@ pub(crate) struct PoisonMessage {
 
 /// A message that cannot be read now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct HeldMessage {
     pub(crate) offset: i64,
-    pub(crate) turn: u64,
+    pub(crate) round: u64,
     pub(crate) reason: String,
 }
 
 /// Sorts messages by target.
 #[derive(Debug)]
-pub(crate) struct Sorter {
+pub(crate) struct TargetRouter {
     decoders: Decoders,
-    control: Arc<dyn Control>,
-    tables: Tables,
-    patience: Patience,
+    control: Arc<dyn ControlState>,
+    tables: TableSet,
+    wait_limits: WaitLimits,
     /// Connections that no command has named within the time.
-    nameless: HashSet<String>,
+    unnamed: HashSet<String>,
 }
 
-impl Sorter {
+impl TargetRouter {
     pub(crate) fn new(
         decoders: Decoders,
-        control: Arc<dyn Control>,
-        tables: Tables,
-        patience: Patience,
+        control: Arc<dyn ControlState>,
+        tables: TableSet,
+        wait_limits: WaitLimits,
     ) -> Self {
         Self {
             decoders,
             control,
             tables,
-            patience,
-            nameless: HashSet::new(),
+            wait_limits,
+            unnamed: HashSet::new(),
         }
     }
 
     /// Says which tables are meant from now on.
-    pub(crate) fn aim(&mut self, tables: Tables) {
+    pub(crate) fn set_tables(&mut self, tables: TableSet) {
         self.tables = tables;
     }
 
     /// Decodes and sorts; waits for destinations that are on their way.
-    pub(crate) async fn sort(&mut self, topic: &str, messages: Vec<Message>) -> Sorted {
+    pub(crate) async fn route(&mut self, topic: &str, messages: Vec<Message>) -> RoutedMessages {
         let data = self.decoders.resolve(&messages).await;
-        let source = Source {
+        let decoded = DecodedMessages {
             topic: topic.to_owned(),
             messages,
             data,
         };
         let mut poison = Vec::new();
-        let mut held: BTreeMap<i32, Held> = BTreeMap::new();
+        let mut held: BTreeMap<i32, HeldMessage> = BTreeMap::new();
         let mut rows = GroupedRows::default();
-        for (index, (message, datum)) in source.messages.iter().zip(&source.data).enumerate() {
+        for (index, (message, datum)) in decoded.messages.iter().zip(&decoded.data).enumerate() {
             if held.contains_key(&message.partition) {
                 continue;
             }
@@ -166,14 +166,14 @@ impl Sorter {
                     error: error.clone(),
                 }),
                 Datum::Held(reason) => {
-                    let message_held = Held {
+                    let message_held = HeldMessage {
                         offset: message.offset,
-                        turn: message.turn,
+                        round: message.round,
                         reason: reason.clone(),
                     };
                     held.insert(message.partition, message_held);
                 }
-                Datum::AsIs | Datum::Translated(_) => match source.row(index, CrmRecord::decode) {
+                Datum::AsIs | Datum::Translated(_) => match decoded.row(index, CrmRecord::decode) {
                     Some(Ok(row)) => rows.push(index, &row.record),
                     Some(Err(error)) => poison.push(PoisonMessage {
                         index,
@@ -194,15 +194,15 @@ impl Sorter {
                 object_type: key.object_type,
                 tables: self.tables,
             };
-            groups.push(Group {
+            groups.push(RowGroup {
                 target,
                 portal_id: key.portal_id,
                 definitions_version: rows.definitions_version,
                 rows: rows.indexes,
             });
         }
-        Sorted {
-            source,
+        RoutedMessages {
+            decoded,
             groups,
             poison,
             held,
@@ -216,17 +216,17 @@ impl Sorter {
         let mut waited = Duration::ZERO;
         loop {
             if let Some(destination) = self.control.destination(connection) {
-                self.nameless.remove(connection);
+                self.unnamed.remove(connection);
                 return destination;
             }
-            if waited >= self.patience.destination || self.nameless.contains(connection) {
+            if waited >= self.wait_limits.destination || self.unnamed.contains(connection) {
                 break;
             }
             tokio::time::sleep(step).await;
             waited += step;
         }
         let destination = default_destination(connection);
-        if self.nameless.insert(connection.to_owned()) {
+        if self.unnamed.insert(connection.to_owned()) {
             tracing::warn!(
                 connection,
                 destination,

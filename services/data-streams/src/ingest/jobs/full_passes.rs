@@ -21,16 +21,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::{
-    Control, Store, StreamPass, Tables, Target,
+    ControlState, Store, StreamPass, TableSet, Target,
     definitions::partitions,
-    store::{inserter::describe, preparer::Preparer},
+    store::{inserter::describe, preparer::TablePreparer},
 };
 
 /// Applies full passes as they are loaded.
-pub(crate) struct Passes {
-    pub(crate) control: Arc<dyn Control>,
+pub(crate) struct FullPassJob {
+    pub(crate) control: Arc<dyn ControlState>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) preparer: Arc<Preparer>,
+    pub(crate) preparer: Arc<TablePreparer>,
     /// Reads the group's offsets; it is no member.
     pub(crate) group: Arc<BaseConsumer>,
     pub(crate) topic: String,
@@ -40,7 +40,7 @@ pub(crate) struct Passes {
     pub(crate) stop: CancellationToken,
 }
 
-impl Passes {
+impl FullPassJob {
     /// Until it is told to stop.
     pub(crate) async fn run(self) {
         let mut done = HashSet::new();
@@ -76,7 +76,12 @@ impl Passes {
             object_type,
             pass,
         } = it;
-        let target = target(self.control.as_ref(), connection, object_type, Tables::Live);
+        let target = target(
+            self.control.as_ref(),
+            connection,
+            object_type,
+            TableSet::Live,
+        );
         let marked = match self.preparer.apply(&target, pass.portal_id).await {
             Ok(()) => self.store.mark_deleted(&target, pass).await,
             Err(error) => Err(error),
@@ -159,10 +164,10 @@ impl From<&StreamPass> for AppliedPass {
 
 /// The target of a stream.
 pub(crate) fn target(
-    control: &dyn Control,
+    control: &dyn ControlState,
     connection: &str,
     object_type: &str,
-    tables: Tables,
+    tables: TableSet,
 ) -> Target {
     Target {
         connection: connection.to_owned(),

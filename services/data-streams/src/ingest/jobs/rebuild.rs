@@ -16,9 +16,9 @@ use serde::Serialize;
 
 use super::full_passes::target;
 use crate::ingest::{
-    Inner, ReplayError, StoreError, StreamPass, Tables,
+    JobError, Parts, StoreError, StreamPass, TableSet,
     conditions::WAREHOUSE,
-    decode::router::Sorter,
+    decode::router::TargetRouter,
     poll::{
         batch::{Batch, Batcher},
         message::{Arena, Message},
@@ -26,7 +26,7 @@ use crate::ingest::{
     replay::{Replay, Step},
     store::{
         inserter::{Inserter, describe},
-        preparer::Preparer,
+        preparer::TablePreparer,
     },
 };
 
@@ -82,20 +82,20 @@ impl RebuildState {
 
 /// One rebuild under way.
 pub(crate) struct Rebuild {
-    inner: Arc<Inner>,
+    parts: Arc<Parts>,
     replay: Replay,
     batcher: Batcher,
     arena: Arena,
-    sorter: Sorter,
+    router: TargetRouter,
     inserter: Inserter,
 }
 
 impl Rebuild {
     /// Blocks its thread until the rebuild has ended.
-    pub(crate) fn run(inner: &Arc<Inner>) {
-        let outcome = Self::new(Arc::clone(inner)).and_then(Self::go);
-        let now = inner.context.clock().now_ms();
-        inner.rebuild.send_modify(|state| {
+    pub(crate) fn run(parts: &Arc<Parts>) {
+        let outcome = Self::new(Arc::clone(parts)).and_then(Self::go);
+        let now = parts.context.clock().now_ms();
+        parts.rebuild.send_modify(|state| {
             let Some(state) = state else { return };
             state.ended_at = Some(now);
             match &outcome {
@@ -112,31 +112,31 @@ impl Rebuild {
         }
     }
 
-    fn new(inner: Arc<Inner>) -> anyhow::Result<Self> {
-        let replay = Replay::new(inner.consumer("rebuild")?, &inner.topics.records)?;
-        let preparer = Arc::new(Preparer::new(
-            Arc::clone(&inner.store),
-            inner.known.subscribe(),
-            inner.settings.patience,
+    fn new(parts: Arc<Parts>) -> anyhow::Result<Self> {
+        let replay = Replay::new(parts.consumer("rebuild")?, &parts.topics.records)?;
+        let preparer = Arc::new(TablePreparer::new(
+            Arc::clone(&parts.store),
+            parts.known.subscribe(),
+            parts.settings.wait_limits,
         ));
         Ok(Self {
-            batcher: Batcher::new(inner.settings.limits),
+            batcher: Batcher::new(parts.settings.limits),
             arena: Arena::default(),
-            sorter: inner.sorter(Tables::Shadow),
-            inserter: inner.inserter(preparer),
+            router: parts.router(TableSet::Shadow),
+            inserter: parts.inserter(preparer),
             replay,
-            inner,
+            parts,
         })
     }
 
     fn go(mut self) -> anyhow::Result<()> {
-        let inner = Arc::clone(&self.inner);
-        let runtime = inner.runtime.clone();
+        let parts = Arc::clone(&self.parts);
+        let runtime = parts.runtime.clone();
         runtime
-            .block_on(inner.store.begin_rebuild())
+            .block_on(parts.store.begin_rebuild())
             .context("cannot make shadow tables")?;
         let ends = self.replay.ends()?;
-        inner.update(|state| {
+        parts.update(|state| {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
         });
         loop {
@@ -158,39 +158,39 @@ impl Rebuild {
             connection,
             object_type,
             pass,
-        } in inner.control.full_passes()
+        } in parts.control.full_passes()
         {
             let target = target(
-                inner.control.as_ref(),
+                parts.control.as_ref(),
                 &connection,
                 &object_type,
-                Tables::Shadow,
+                TableSet::Shadow,
             );
             runtime.block_on(async {
                 self.inserter
                     .preparer
                     .apply(&target, pass.portal_id)
                     .await?;
-                inner.store.mark_deleted(&target, &pass).await
+                parts.store.mark_deleted(&target, &pass).await
             })?;
         }
-        inner.update(|state| state.phase = RebuildPhase::Exchanging);
+        parts.update(|state| state.phase = RebuildPhase::Exchanging);
         runtime
-            .block_on(inner.store.finish_rebuild())
+            .block_on(parts.store.finish_rebuild())
             .context("cannot exchange the tables")?;
-        inner.preparer.forget();
+        parts.preparer.forget();
         self.inserter.preparer.forget();
         self.catch_up()?;
         runtime
-            .block_on(inner.store.close_rebuild())
+            .block_on(parts.store.close_rebuild())
             .context("cannot note the end of the exchange")?;
-        inner.epoch.fetch_add(1, Ordering::AcqRel);
+        parts.epoch.fetch_add(1, Ordering::AcqRel);
         runtime.block_on(self.sign())
     }
 
     /// Reads what was loaded into the old tables meanwhile.
     fn catch_up(&mut self) -> anyhow::Result<()> {
-        self.sorter.aim(Tables::Live);
+        self.router.set_tables(TableSet::Live);
         let ends = self.replay.ends()?;
         let mut quiet_since = Instant::now();
         while !self.replay.has_reached(&ends, quiet_since) {
@@ -209,20 +209,20 @@ impl Rebuild {
     /// Where the offsets belong to another warehouse, this one takes them over
     /// at the place up to which it was filled.
     async fn sign(&self) -> anyhow::Result<()> {
-        let id = self.inner.store.warehouse_id().await?;
+        let id = self.parts.store.warehouse_id().await?;
         let other = self
-            .inner
+            .parts
             .context
             .health()
             .failures()
             .iter()
             .any(|(condition, _)| *condition == WAREHOUSE);
-        self.inner.warehouse.send_replace(id);
-        if other && let Some(commits) = self.inner.commits.get() {
+        self.parts.warehouse.send_replace(id);
+        if other && let Some(commits) = self.parts.commits.get() {
             commits.commit(&self.replay.next).await.map_err(|error| {
                 anyhow::anyhow!("offsets cannot be committed for this warehouse: {error}")
             })?;
-            self.inner.context.health().holds(WAREHOUSE);
+            self.parts.context.health().holds(WAREHOUSE);
         }
         Ok(())
     }
@@ -249,19 +249,19 @@ impl Rebuild {
     }
 
     fn load(&mut self, batch: Batch) -> anyhow::Result<()> {
-        let runtime = self.inner.runtime.clone();
-        let topic = self.inner.topics.records.clone();
+        let runtime = self.parts.runtime.clone();
+        let topic = self.parts.topics.records.clone();
         let count = u64::try_from(batch.messages.len()).unwrap_or_default();
         runtime.block_on(async {
-            let sorted = self.sorter.sort(&topic, batch.messages).await;
-            if let Some(held) = sorted.held.into_values().next() {
+            let routed = self.router.route(&topic, batch.messages).await;
+            if let Some(held) = routed.held.into_values().next() {
                 anyhow::bail!("{}", held.reason);
             }
-            for group in &sorted.groups {
+            for group in &routed.groups {
                 let stored = async {
-                    self.inserter.ready(group).await?;
+                    self.inserter.prepare_tables(group).await?;
                     // What the store refuses is in the dead letters already.
-                    self.inserter.store(&sorted.source, group).await
+                    self.inserter.store(&routed.decoded, group).await
                 };
                 if stored.await.is_err() {
                     anyhow::bail!("the process was stopped");
@@ -269,16 +269,16 @@ impl Rebuild {
             }
             Ok(())
         })?;
-        self.inner.update(|state| state.records += count);
+        self.parts.update(|state| state.records += count);
         Ok(())
     }
 
     fn stopped(&self) -> bool {
-        self.inner.context.draining().is_cancelled()
+        self.parts.context.draining().is_cancelled()
     }
 }
 
-impl Inner {
+impl Parts {
     fn update(&self, change: impl FnOnce(&mut RebuildState)) {
         self.rebuild.send_modify(|state| {
             if let Some(state) = state {
@@ -288,7 +288,7 @@ impl Inner {
     }
 }
 
-impl From<StoreError> for ReplayError {
+impl From<StoreError> for JobError {
     fn from(error: StoreError) -> Self {
         Self::Store(describe(&error))
     }

@@ -10,10 +10,10 @@ use std::{
 };
 
 use crate::ingest::{
-    Inner, Place, ReplayError, Tables,
+    JobError, LogPosition, Parts, TableSet,
     poll::message::Message,
     replay::{Replay, Step},
-    store::{dead_letter::DeadLetter, inserter::Stopped, preparer::Preparer},
+    store::{dead_letter::DeadLetter, inserter::Stopped, preparer::TablePreparer},
 };
 
 /// Kafka is away where it says nothing for so long.
@@ -28,17 +28,17 @@ pub struct Reprocessed {
     pub left: u64,
 }
 
-impl Inner {
+impl Parts {
     /// The newest letters that are not stored yet, oldest first.
     pub(crate) async fn letters(
         self: Arc<Self>,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, ReplayError> {
+    ) -> Result<Vec<DeadLetter>, JobError> {
         let recovered = self.store.recovered().await?;
-        let inner = Arc::clone(&self);
+        let parts = Arc::clone(&self);
         let read = tokio::task::spawn_blocking(move || {
             let mut last = VecDeque::new();
-            inner.each_letter(&recovered, |letter| {
+            parts.each_letter(&recovered, |letter| {
                 if last.len() >= limit {
                     last.pop_front();
                 }
@@ -50,31 +50,34 @@ impl Inner {
     }
 
     /// Stores the letters that can be stored now.
-    pub(crate) async fn reprocess(self: Arc<Self>) -> Result<Reprocessed, ReplayError> {
+    pub(crate) async fn reprocess(self: Arc<Self>) -> Result<Reprocessed, JobError> {
         let recovered = self.store.recovered().await?;
-        let inner = Arc::clone(&self);
+        let parts = Arc::clone(&self);
         let read = tokio::task::spawn_blocking(move || {
             let mut outcome = Reprocessed::default();
             let mut waiting: BTreeMap<String, Vec<Message>> = BTreeMap::new();
             let mut bytes = 0;
-            let limits = inner.settings.limits;
-            inner.each_letter(&recovered, |letter| {
+            let limits = parts.settings.limits;
+            parts.each_letter(&recovered, |letter| {
                 let message = Message {
-                    partition: letter.place.partition,
-                    offset: letter.place.offset,
+                    partition: letter.position.partition,
+                    offset: letter.position.offset,
                     timestamp: letter.timestamp,
-                    turn: 0,
+                    round: 0,
                     key: letter.key.map(Into::into),
                     value: letter.value.map(Into::into),
                 };
                 bytes += message.size();
-                waiting.entry(letter.place.topic).or_default().push(message);
+                waiting
+                    .entry(letter.position.topic)
+                    .or_default()
+                    .push(message);
                 if bytes >= limits.bytes {
                     bytes = 0;
-                    inner.store_letters(std::mem::take(&mut waiting), &mut outcome);
+                    parts.store_letters(std::mem::take(&mut waiting), &mut outcome);
                 }
             })?;
-            inner.store_letters(waiting, &mut outcome);
+            parts.store_letters(waiting, &mut outcome);
             anyhow::Ok(outcome)
         });
         flatten(read.await)
@@ -93,30 +96,30 @@ impl Inner {
         }
     }
 
-    async fn store_topic(&self, topic: &str, messages: Vec<Message>) -> Result<u64, ReplayError> {
-        let preparer = Arc::new(Preparer::new(
+    async fn store_topic(&self, topic: &str, messages: Vec<Message>) -> Result<u64, JobError> {
+        let preparer = Arc::new(TablePreparer::new(
             Arc::clone(&self.store),
             self.known.subscribe(),
-            self.settings.patience,
+            self.settings.wait_limits,
         ));
         let inserter = self.inserter(preparer);
-        let sorted = self.sorter(Tables::Live).sort(topic, messages).await;
+        let routed = self.router(TableSet::Live).route(topic, messages).await;
         let mut stored = Vec::new();
-        for group in &sorted.groups {
+        for group in &routed.groups {
             let refused = async {
-                inserter.ready(group).await?;
-                inserter.store(&sorted.source, group).await
+                inserter.prepare_tables(group).await?;
+                inserter.store(&routed.decoded, group).await
             };
             let refused: HashSet<usize> = refused
                 .await
-                .map_err(|Stopped| ReplayError::Stopped)?
+                .map_err(|Stopped| JobError::Stopped)?
                 .into_iter()
                 .map(|row| row.index)
                 .collect();
             let rows = group.rows.iter().filter(|index| !refused.contains(index));
             stored.extend(
-                rows.filter_map(|index| sorted.source.messages.get(*index))
-                    .map(|message| Place {
+                rows.filter_map(|index| routed.decoded.messages.get(*index))
+                    .map(|message| LogPosition {
                         topic: topic.to_owned(),
                         partition: message.partition,
                         offset: message.offset,
@@ -131,7 +134,7 @@ impl Inner {
     /// one twice.
     fn each_letter(
         &self,
-        recovered: &HashSet<Place>,
+        recovered: &HashSet<LogPosition>,
         mut take: impl FnMut(DeadLetter),
     ) -> anyhow::Result<()> {
         let topic = &self.topics.dead_letters;
@@ -142,7 +145,8 @@ impl Inner {
             match replay.step(DeadLetter::read) {
                 Step::Message(letter) => {
                     heard_at = Instant::now();
-                    if !recovered.contains(&letter.place) && seen.insert(letter.place.clone()) {
+                    if !recovered.contains(&letter.position) && seen.insert(letter.position.clone())
+                    {
                         take(letter);
                     }
                 }
@@ -156,10 +160,10 @@ impl Inner {
     }
 }
 
-fn flatten<T>(read: Result<anyhow::Result<T>, tokio::task::JoinError>) -> Result<T, ReplayError> {
+fn flatten<T>(read: Result<anyhow::Result<T>, tokio::task::JoinError>) -> Result<T, JobError> {
     match read {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(ReplayError::Kafka(format!("{error:#}"))),
-        Err(error) => Err(ReplayError::Kafka(error.to_string())),
+        Ok(Err(error)) => Err(JobError::Kafka(format!("{error:#}"))),
+        Err(error) => Err(JobError::Kafka(error.to_string())),
     }
 }

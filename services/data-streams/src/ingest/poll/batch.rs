@@ -11,7 +11,7 @@ use super::message::Message;
 
 /// When a batch goes out.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Rows at most.
     pub rows: usize,
     /// Bytes of keys and values at most; a larger message goes alone.
@@ -22,7 +22,7 @@ pub struct Limits {
     pub quiet: Duration,
 }
 
-impl Default for Limits {
+impl Default for BatchLimits {
     fn default() -> Self {
         Self {
             rows: 10_000,
@@ -49,7 +49,7 @@ pub struct Batch {
 /// Builds one batch after the other.
 #[derive(Debug)]
 pub struct Batcher {
-    limits: Limits,
+    limits: BatchLimits,
     open: Batch,
     opened_at: Option<Instant>,
     /// Partitions with messages since their end was last reached.
@@ -59,7 +59,7 @@ pub struct Batcher {
 
 impl Batcher {
     /// A batcher with nothing in it.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
             open: Batch::default(),
@@ -164,18 +164,18 @@ mod tests {
         }
     }
 
-    fn limits(rows: usize, bytes: usize) -> Limits {
-        Limits {
+    fn limits(rows: usize, bytes: usize) -> BatchLimits {
+        BatchLimits {
             rows,
             bytes,
-            ..Limits::default()
+            ..BatchLimits::default()
         }
     }
 
     #[test]
     fn a_batch_goes_out_shortly_after_the_end_of_every_partition() {
         let start = Instant::now();
-        let mut batcher = Batcher::new(Limits::default());
+        let mut batcher = Batcher::new(BatchLimits::default());
         assert!(batcher.push(message(0, 5, 1), start).is_none());
         assert!(batcher.push(message(1, 7, 1), start).is_none());
         batcher.end(0, start);
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_forgotten_partition_leaves_nothing_to_commit() {
         let now = Instant::now();
-        let mut batcher = Batcher::new(Limits::default());
+        let mut batcher = Batcher::new(BatchLimits::default());
         assert!(batcher.push(message(0, 0, 10), now).is_none());
         assert!(batcher.push(message(1, 0, 10), now).is_none());
         batcher.forget(0);

@@ -21,7 +21,7 @@ use rdkafka::{
 };
 use tokio::sync::watch;
 
-use super::guard::Gate;
+use super::guard::AssignmentGuard;
 use crate::ingest::{Commits, metrics as names};
 
 /// How long the batch in flight may take when its partitions are taken away.
@@ -35,7 +35,7 @@ pub(super) enum Event {
 
 /// Callbacks of the consumer.
 pub(crate) struct GroupContext {
-    gate: Arc<Gate>,
+    guard: Arc<AssignmentGuard>,
     topic: String,
     pub(super) events: Mutex<Vec<Event>>,
     /// By partition, the place of its end when the consumer last reached it.
@@ -45,9 +45,9 @@ pub(crate) struct GroupContext {
 }
 
 impl GroupContext {
-    pub(crate) fn new(gate: Arc<Gate>, topic: &str) -> Self {
+    pub(crate) fn new(guard: Arc<AssignmentGuard>, topic: &str) -> Self {
         Self {
-            gate,
+            guard,
             topic: topic.to_owned(),
             events: Mutex::default(),
             ends: Mutex::default(),
@@ -94,7 +94,7 @@ impl ConsumerContext for GroupContext {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Revoke(_) => {
-                self.gate.close(REVOKE_LIMIT);
+                self.guard.revoke(REVOKE_LIMIT);
                 self.push(Event::Revoked);
             }
             Rebalance::Assign(_) => {}

@@ -1,6 +1,6 @@
 //! Which batches may still be stored and committed, across a rebalance.
 //!
-//! The consumer's thread closes the gate behind an assignment that is taken
+//! The consumer's thread closes the guard behind an assignment that is taken
 //! away, and waits until the batch in flight has passed it. It must not know
 //! Kafka, nor what passing means.
 
@@ -10,7 +10,7 @@ use std::{
 };
 
 #[derive(Debug, Default)]
-struct State {
+struct GuardState {
     /// Batches of this assignment may begin.
     open: u64,
     /// Batches from this assignment on may commit.
@@ -19,30 +19,30 @@ struct State {
     busy: usize,
 }
 
-/// The gate.
+/// The guard.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
-    state: Mutex<State>,
-    left: Condvar,
+pub(crate) struct AssignmentGuard {
+    state: Mutex<GuardState>,
+    ended: Condvar,
 }
 
 /// A batch that has begun.
 #[derive(Debug)]
-pub(crate) struct Pass<'a> {
-    gate: &'a Gate,
+pub(crate) struct BatchPermit<'a> {
+    guard: &'a AssignmentGuard,
     generation: u64,
 }
 
-impl Gate {
+impl AssignmentGuard {
     /// Lets a batch begin, if its assignment still holds.
-    pub(crate) fn enter(&self, generation: u64) -> Option<Pass<'_>> {
+    pub(crate) fn begin(&self, generation: u64) -> Option<BatchPermit<'_>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.open != generation {
             return None;
         }
         state.busy += 1;
-        Some(Pass {
-            gate: self,
+        Some(BatchPermit {
+            guard: self,
             generation,
         })
     }
@@ -57,11 +57,11 @@ impl Gate {
 
     /// Ends the assignment: no batch of it begins any more, and the one that
     /// has begun may take `limit` to end and to commit.
-    pub(crate) fn close(&self, limit: Duration) -> u64 {
+    pub(crate) fn revoke(&self, limit: Duration) -> u64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.open += 1;
         let (mut state, outcome) = self
-            .left
+            .ended
             .wait_timeout_while(state, limit, |state| state.busy > 0)
             .unwrap_or_else(PoisonError::into_inner);
         if outcome.timed_out() {
@@ -72,11 +72,11 @@ impl Gate {
     }
 }
 
-impl Pass<'_> {
+impl BatchPermit<'_> {
     /// Whether the batch may still commit.
     pub(crate) fn may_commit(&self) -> bool {
         let state = self
-            .gate
+            .guard
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -84,16 +84,16 @@ impl Pass<'_> {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for BatchPermit<'_> {
     fn drop(&mut self) {
         let mut state = self
-            .gate
+            .guard
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         state.busy = state.busy.saturating_sub(1);
         drop(state);
-        self.gate.left.notify_all();
+        self.guard.ended.notify_all();
     }
 }
 
@@ -105,34 +105,34 @@ mod tests {
 
     #[test]
     fn a_batch_of_an_assignment_that_is_gone_does_not_begin() {
-        let gate = Gate::default();
-        assert!(gate.enter(0).is_some());
-        assert_eq!(gate.close(Duration::ZERO), 1);
-        assert!(gate.enter(0).is_none());
-        assert!(gate.enter(1).is_some());
+        let guard = AssignmentGuard::default();
+        assert!(guard.begin(0).is_some());
+        assert_eq!(guard.revoke(Duration::ZERO), 1);
+        assert!(guard.begin(0).is_none());
+        assert!(guard.begin(1).is_some());
     }
 
     #[test]
     fn the_batch_in_flight_commits_before_the_assignment_is_let_go() {
-        let gate = Arc::new(Gate::default());
-        let pass = gate.enter(0).unwrap();
+        let guard = Arc::new(AssignmentGuard::default());
+        let permit = guard.begin(0).unwrap();
         let closing = {
-            let gate = Arc::clone(&gate);
-            std::thread::spawn(move || gate.close(Duration::from_secs(30)))
+            let guard = Arc::clone(&guard);
+            std::thread::spawn(move || guard.revoke(Duration::from_secs(30)))
         };
-        while gate.generation() == 0 {
+        while guard.generation() == 0 {
             std::thread::yield_now();
         }
-        assert!(pass.may_commit());
-        drop(pass);
+        assert!(permit.may_commit());
+        drop(permit);
         assert_eq!(closing.join().unwrap(), 1);
     }
 
     #[test]
     fn a_batch_that_took_too_long_does_not_commit() {
-        let gate = Gate::default();
-        let pass = gate.enter(0).unwrap();
-        gate.close(Duration::from_millis(1));
-        assert!(!pass.may_commit());
+        let guard = AssignmentGuard::default();
+        let permit = guard.begin(0).unwrap();
+        guard.revoke(Duration::from_millis(1));
+        assert!(!permit.may_commit());
     }
 }

@@ -9,7 +9,7 @@ use super::batch::Batch;
 
 /// A partition has to be read again from here, later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hold {
+pub(crate) struct PartitionHold {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
 }

@@ -15,7 +15,7 @@ pub struct Message {
     /// When the broker appended it, in ms.
     pub timestamp: i64,
     /// How often its partition has been read again from a held place.
-    pub turn: u64,
+    pub round: u64,
     /// Its key.
     pub key: Option<Bytes>,
     /// Its value.
@@ -24,14 +24,14 @@ pub struct Message {
 
 impl Message {
     /// Takes a message out of the consumer's buffer.
-    pub(crate) fn detach(message: &BorrowedMessage<'_>, turn: u64, arena: &mut Arena) -> Self {
+    pub(crate) fn detach(message: &BorrowedMessage<'_>, round: u64, arena: &mut Arena) -> Self {
         Self {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
-            turn,
-            key: message.key().map(|key| arena.keep(key)),
-            value: message.payload().map(|value| arena.keep(value)),
+            round,
+            key: message.key().map(|key| arena.copy(key)),
+            value: message.payload().map(|value| arena.copy(value)),
         }
     }
 
@@ -42,21 +42,21 @@ impl Message {
 }
 
 /// Room that one allocation makes for the messages that follow each other.
-const ROOM: usize = 256 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Where the bytes of many messages lie beside each other: they come and go by
 /// the batch, and a small piece of memory for each leaves holes.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
-    room: BytesMut,
+    chunk: BytesMut,
 }
 
 impl Arena {
-    fn keep(&mut self, bytes: &[u8]) -> Bytes {
-        if self.room.capacity() < bytes.len() {
-            self.room = BytesMut::with_capacity(bytes.len().max(ROOM));
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if self.chunk.capacity() < bytes.len() {
+            self.chunk = BytesMut::with_capacity(bytes.len().max(CHUNK_BYTES));
         }
-        self.room.extend_from_slice(bytes);
-        self.room.split().freeze()
+        self.chunk.extend_from_slice(bytes);
+        self.chunk.split().freeze()
     }
 }

@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     batch::{Batch, Batcher},
     group::{Event, GroupContext},
-    guard::Gate,
-    handover::{BatchSender, Hold},
+    guard::AssignmentGuard,
+    handover::{BatchSender, PartitionHold},
     message::{Arena, Message},
     progress::{HeldPartition, Progress},
 };
@@ -43,13 +43,13 @@ pub(crate) struct Poller {
     pub(crate) topic: String,
     pub(crate) batcher: Batcher,
     pub(crate) out: BatchSender,
-    pub(crate) holds: mpsc::UnboundedReceiver<Hold>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) holds: mpsc::UnboundedReceiver<PartitionHold>,
+    pub(crate) guard: Arc<AssignmentGuard>,
     pub(crate) warehouse: watch::Receiver<String>,
     pub(crate) health: Health,
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
-    pub(crate) state: Progress,
+    pub(crate) progress: Progress,
     pub(crate) arena: Arena,
 }
 
@@ -63,8 +63,8 @@ impl Poller {
             self.step();
         }
         let last = self.take();
-        self.state.pending.extend(last);
-        for batch in std::mem::take(&mut self.state.pending) {
+        self.progress.pending.extend(last);
+        for batch in std::mem::take(&mut self.progress.pending) {
             let limit = Duration::from_secs(3);
             let sent = self
                 .runtime
@@ -77,14 +77,14 @@ impl Poller {
     }
 
     fn step(&mut self) {
-        self.serve_holds();
-        self.look_again();
+        self.apply_holds();
+        self.retry_suspended();
         self.hand_over();
-        if !self.state.pending.is_empty() && !self.state.paused {
+        if !self.progress.pending.is_empty() && !self.progress.paused {
             return;
         }
         let now = Instant::now();
-        let timeout = if self.state.pending.is_empty() {
+        let timeout = if self.progress.pending.is_empty() {
             self.batcher
                 .due_at()
                 .map_or(POLL, |due| due.saturating_duration_since(now).min(POLL))
@@ -94,16 +94,16 @@ impl Poller {
         // The consumer is borrowed by its message, the rest of `self` changes.
         let consumer = Arc::clone(&self.consumer);
         let polled = consumer.poll(timeout);
-        self.serve_events();
+        self.apply_rebalances();
         match polled {
             None => self.idle(),
             Some(Ok(message)) => {
                 self.health.holds(KAFKA);
-                let message = Message::detach(&message, self.state.turn, &mut self.arena);
+                let message = Message::detach(&message, self.progress.round, &mut self.arena);
                 self.take_in(message);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                self.state.reach(partition);
+                self.progress.end_was_read(partition);
                 self.batcher.end(partition, Instant::now());
             }
             Some(Err(error)) => {
@@ -118,26 +118,28 @@ impl Poller {
             .is_some_and(|due| due <= Instant::now())
         {
             let batch = self.take();
-            self.state.pending.extend(batch);
+            self.progress.pending.extend(batch);
         }
     }
 
     fn take_in(&mut self, message: Message) {
         let partition = message.partition;
-        self.state.leave(partition);
-        if self.state.suspended.is_some() || self.state.holding.contains_key(&partition) {
+        self.progress.has_more(partition);
+        if self.progress.suspended.is_some() || self.progress.holding.contains_key(&partition) {
             return;
         }
-        self.state.positions.insert(partition, message.offset + 1);
+        self.progress
+            .positions
+            .insert(partition, message.offset + 1);
         if let Some(mut before) = self.batcher.push(message, Instant::now()) {
-            before.generation = self.gate.generation();
-            self.state.pending.push_back(before);
+            before.generation = self.guard.generation();
+            self.progress.pending.push_back(before);
         }
     }
 
     fn take(&mut self) -> Option<Batch> {
         let mut batch = self.batcher.take()?;
-        batch.generation = self.gate.generation();
+        batch.generation = self.guard.generation();
         Some(batch)
     }
 
@@ -159,10 +161,10 @@ impl Poller {
         if !self.batcher.is_empty() {
             return;
         }
-        let next = self.state.move_over_marks(ends);
+        let next = self.progress.skip_markers(ends);
         if !next.is_empty() {
-            let generation = self.gate.generation();
-            self.state.pending.push_back(Batch {
+            let generation = self.guard.generation();
+            self.progress.pending.push_back(Batch {
                 generation,
                 next,
                 ..Batch::default()
@@ -174,8 +176,8 @@ impl Poller {
     /// where it stays so.
     fn hand_over(&mut self) {
         let out = self.out.clone();
-        while let Some(batch) = self.state.pending.pop_front() {
-            let wait = if self.state.paused {
+        while let Some(batch) = self.progress.pending.pop_front() {
+            let wait = if self.progress.paused {
                 POLL
             } else {
                 Duration::from_millis(250)
@@ -191,24 +193,24 @@ impl Poller {
                     return;
                 }
                 Err(_) => {
-                    self.state.pending.push_front(batch);
-                    let since = *self.state.blocked_since.get_or_insert_with(Instant::now);
-                    if !self.state.paused && since.elapsed() > PAUSE_AFTER {
-                        self.state.paused = true;
-                        self.pause(&self.state.assigned.clone());
+                    self.progress.pending.push_front(batch);
+                    let since = *self.progress.blocked_since.get_or_insert_with(Instant::now);
+                    if !self.progress.paused && since.elapsed() > PAUSE_AFTER {
+                        self.progress.paused = true;
+                        self.pause(&self.progress.assigned.clone());
                     }
                     return;
                 }
             }
         }
-        self.state.blocked_since = None;
-        if self.state.paused {
-            self.state.paused = false;
+        self.progress.blocked_since = None;
+        if self.progress.paused {
+            self.progress.paused = false;
             self.resume();
         }
     }
 
-    fn serve_events(&mut self) {
+    fn apply_rebalances(&mut self) {
         let context = Arc::clone(self.consumer.client().context());
         let events = std::mem::take(
             &mut *context
@@ -218,8 +220,8 @@ impl Poller {
         );
         for event in events {
             self.batcher.reset();
-            let turn = self.state.turn + 1;
-            self.state = Progress::of_turn(turn);
+            let round = self.progress.round + 1;
+            self.progress = Progress::of_round(round);
             context
                 .ends
                 .lock()
@@ -227,13 +229,13 @@ impl Poller {
                 .clear();
             if let Event::Assigned(partitions) = event {
                 tracing::info!(?partitions, "assigned");
-                self.state.assigned = partitions;
+                self.progress.assigned = partitions;
                 // What was paused before is paused still, though it went away in
                 // between: librdkafka keeps that with the partition.
                 self.resume();
                 if !self.offsets_are_ours() {
-                    self.pause(&self.state.assigned.clone());
-                    self.state.suspended = Some(Instant::now() + Duration::from_secs(2));
+                    self.pause(&self.progress.assigned.clone());
+                    self.progress.suspended = Some(Instant::now() + Duration::from_secs(2));
                 }
             }
         }
@@ -242,7 +244,7 @@ impl Poller {
     /// Reads the committed offsets, and whether this warehouse signed them.
     fn offsets_are_ours(&mut self) -> bool {
         let id = self.warehouse.borrow().clone();
-        let list = self.list(&self.state.assigned);
+        let list = self.list(&self.progress.assigned);
         let committed = match self
             .consumer
             .committed_offsets(list, Duration::from_secs(5))
@@ -259,7 +261,7 @@ impl Poller {
                     self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
                     return false;
                 }
-                self.state.positions.insert(element.partition(), offset);
+                self.progress.positions.insert(element.partition(), offset);
             }
         }
         self.health.holds(WAREHOUSE);
@@ -267,47 +269,47 @@ impl Poller {
     }
 
     /// While suspended: whether a rebuild has signed the offsets meanwhile.
-    fn look_again(&mut self) {
-        if self.state.suspended.is_none_or(|at| at > Instant::now()) {
+    fn retry_suspended(&mut self) {
+        if self.progress.suspended.is_none_or(|at| at > Instant::now()) {
             return;
         }
-        self.state.suspended = Some(Instant::now() + Duration::from_secs(2));
+        self.progress.suspended = Some(Instant::now() + Duration::from_secs(2));
         if !self.offsets_are_ours() {
             return;
         }
-        self.state.suspended = None;
+        self.progress.suspended = None;
         self.batcher.reset();
-        self.state.turn += 1;
+        self.progress.round += 1;
         self.resume();
-        for partition in self.state.assigned.clone() {
-            let offset = self.state.positions.get(&partition).copied();
+        for partition in self.progress.assigned.clone() {
+            let offset = self.progress.positions.get(&partition).copied();
             self.seek(partition, offset.map_or(Offset::Beginning, Offset::Offset));
         }
     }
 
-    fn serve_holds(&mut self) {
-        while let Ok(Hold { partition, offset }) = self.holds.try_recv() {
-            if self.state.assigned.contains(&partition) {
+    fn apply_holds(&mut self) {
+        while let Ok(PartitionHold { partition, offset }) = self.holds.try_recv() {
+            if self.progress.assigned.contains(&partition) {
                 self.batcher.forget(partition);
                 self.pause(&[partition]);
                 let until = Instant::now() + HOLD;
-                self.state
+                self.progress
                     .holding
                     .insert(partition, HeldPartition { offset, until });
             }
         }
         let now = Instant::now();
         let due: Vec<(i32, i64)> = self
-            .state
+            .progress
             .holding
             .iter()
             .filter(|(_, held)| held.until <= now)
             .map(|(partition, held)| (*partition, held.offset))
             .collect();
         for (partition, offset) in due {
-            self.state.turn += 1;
-            self.state.holding.remove(&partition);
-            self.state.positions.insert(partition, offset);
+            self.progress.round += 1;
+            self.progress.holding.remove(&partition);
+            self.progress.positions.insert(partition, offset);
             if let Err(error) = self.consumer.resume(&self.list(&[partition])) {
                 tracing::warn!(partition, %error, "cannot resume");
             }
@@ -316,7 +318,7 @@ impl Poller {
     }
 
     fn seek(&mut self, partition: i32, offset: Offset) {
-        self.state.leave(partition);
+        self.progress.has_more(partition);
         let context = Arc::clone(self.consumer.client().context());
         context
             .ends
@@ -329,7 +331,7 @@ impl Poller {
         if let (Err(error), Offset::Offset(offset)) = (sought, offset) {
             tracing::warn!(partition, %error, "cannot seek: trying again");
             let until = Instant::now() + POLL;
-            self.state
+            self.progress
                 .holding
                 .insert(partition, HeldPartition { offset, until });
         }
@@ -338,7 +340,7 @@ impl Poller {
     fn pause(&mut self, partitions: &[i32]) {
         // What was fetched ahead is thrown away.
         for partition in partitions {
-            self.state.leave(*partition);
+            self.progress.has_more(*partition);
         }
         if let Err(error) = self.consumer.pause(&self.list(partitions)) {
             tracing::warn!(%error, "cannot pause");
@@ -347,14 +349,14 @@ impl Poller {
 
     /// Resumes all that nothing else holds.
     fn resume(&self) {
-        if self.state.suspended.is_some() {
+        if self.progress.suspended.is_some() {
             return;
         }
         let partitions: Vec<i32> = self
-            .state
+            .progress
             .assigned
             .iter()
-            .filter(|partition| !self.state.holding.contains_key(partition))
+            .filter(|partition| !self.progress.holding.contains_key(partition))
             .copied()
             .collect();
         if let Err(error) = self.consumer.resume(&self.list(&partitions)) {

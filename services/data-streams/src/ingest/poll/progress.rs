@@ -27,36 +27,36 @@ pub(crate) struct Progress {
     pub(super) positions: HashMap<i32, i64>,
     /// Partitions that are read again later.
     pub(super) holding: HashMap<i32, HeldPartition>,
-    pub(super) turn: u64,
+    pub(super) round: u64,
     /// While the offsets are not known to be this warehouse's: the next look.
     pub(super) suspended: Option<Instant>,
     pub(super) pending: VecDeque<Batch>,
     pub(super) blocked_since: Option<Instant>,
     pub(super) paused: bool,
     /// Ends that were reported before the queue was last seen empty.
-    ripe: HashMap<i32, i64>,
+    earlier_ends: HashMap<i32, i64>,
     /// Partitions whose end was read, and nothing behind it.
     reached: HashSet<i32>,
 }
 
 impl Progress {
     /// Of an assignment that is new.
-    pub(super) fn of_turn(turn: u64) -> Self {
+    pub(super) fn of_round(round: u64) -> Self {
         Self {
-            turn,
+            round,
             ..Self::default()
         }
     }
 
     /// The end of a partition came out of the queue: all before it has.
-    pub(super) fn reach(&mut self, partition: i32) {
+    pub(super) fn end_was_read(&mut self, partition: i32) {
         self.reached.insert(partition);
     }
 
     /// There is more to read: a record came, or the partition is read anew.
-    pub(super) fn leave(&mut self, partition: i32) {
+    pub(super) fn has_more(&mut self, partition: i32) {
         self.reached.remove(&partition);
-        self.ripe.remove(&partition);
+        self.earlier_ends.remove(&partition);
     }
 
     /// The queue is empty. Moves positions over the marks of transactions at
@@ -66,13 +66,13 @@ impl Progress {
     /// fetched but not handed over, or thrown away by a pause or a rebalance.
     /// So they count only where the end itself was read since, and then once
     /// they have stood from one look to the next.
-    pub(super) fn move_over_marks(&mut self, ends: HashMap<i32, i64>) -> BTreeMap<i32, i64> {
-        let ripe = std::mem::replace(&mut self.ripe, ends);
+    pub(super) fn skip_markers(&mut self, ends: HashMap<i32, i64>) -> BTreeMap<i32, i64> {
+        let earlier_ends = std::mem::replace(&mut self.earlier_ends, ends);
         let mut next = BTreeMap::new();
         if self.suspended.is_some() || !self.pending.is_empty() {
             return next;
         }
-        for (partition, end) in ripe {
+        for (partition, end) in earlier_ends {
             let known = self.assigned.contains(&partition)
                 && self.reached.contains(&partition)
                 && !self.holding.contains_key(&partition);
@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn an_end_that_was_read_is_committed_at_the_second_look() {
         let mut progress = assigned();
-        progress.reach(0);
-        assert_eq!(progress.move_over_marks(ends()), BTreeMap::new());
-        assert_eq!(progress.move_over_marks(ends()), BTreeMap::from([(0, 100)]));
-        assert_eq!(progress.move_over_marks(ends()), BTreeMap::new());
+        progress.end_was_read(0);
+        assert_eq!(progress.skip_markers(ends()), BTreeMap::new());
+        assert_eq!(progress.skip_markers(ends()), BTreeMap::from([(0, 100)]));
+        assert_eq!(progress.skip_markers(ends()), BTreeMap::new());
     }
 
     #[test]
@@ -116,17 +116,17 @@ mod tests {
         // From before a rebalance or a pause: 80 to 100 are to be read again.
         let mut progress = assigned();
         for _ in 0..3 {
-            assert_eq!(progress.move_over_marks(ends()), BTreeMap::new());
+            assert_eq!(progress.skip_markers(ends()), BTreeMap::new());
         }
     }
 
     #[test]
     fn an_end_is_not_committed_once_there_is_more_to_read() {
         let mut progress = assigned();
-        progress.reach(0);
-        progress.move_over_marks(ends());
-        progress.leave(0);
-        progress.move_over_marks(ends());
-        assert_eq!(progress.move_over_marks(ends()), BTreeMap::new());
+        progress.end_was_read(0);
+        progress.skip_markers(ends());
+        progress.has_more(0);
+        progress.skip_markers(ends());
+        assert_eq!(progress.skip_markers(ends()), BTreeMap::new());
     }
 }

@@ -16,7 +16,7 @@ use schemas::crm_record::SCHEMA;
 use super::*;
 use crate::ingest::{
     conditions::WAREHOUSE,
-    fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, record},
+    fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, record},
     jobs::rebuild::RebuildPhase,
     poll::message::Message,
 };
@@ -27,14 +27,14 @@ struct Args {
     kafka: KafkaArgs,
 }
 
-struct Bench {
+struct ClusterBench {
     _cluster: MockCluster<'static, DefaultProducerContext>,
     kafka: KafkaArgs,
     store: Arc<FakeStore>,
     registry: Arc<FakeRegistry>,
 }
 
-impl Bench {
+impl ClusterBench {
     fn new() -> Self {
         let cluster = MockCluster::new(1).unwrap();
         let kafka =
@@ -56,16 +56,16 @@ impl Bench {
 
     fn start(&self) -> Running {
         let context = Context::new(Clock::from_fn(|| 0), Health::without_metrics());
-        let settings = Settings {
+        let settings = IngestSettings {
             kafka: self.kafka.clone(),
-            limits: Limits::default(),
-            patience: Patience::default(),
+            limits: BatchLimits::default(),
+            wait_limits: WaitLimits::default(),
             record_schema_id: OWN,
         };
         let ingest = Ingest::new(
             settings,
             Arc::<FakeStore>::clone(&self.store),
-            Arc::new(FakeControl),
+            Arc::new(FakeControlState),
             Arc::<FakeRegistry>::clone(&self.registry),
             context.clone(),
         );
@@ -172,7 +172,7 @@ fn garbage(schema_id: u32) -> Message {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_goes_on_where_the_last_one_committed() {
-    let bench = Bench::new();
+    let bench = ClusterBench::new();
     bench.produce(records(0..50)).await;
     let first = bench.start();
     eventually("50 rows", || bench.stored() == 50).await;
@@ -191,14 +191,14 @@ async fn a_restart_goes_on_where_the_last_one_committed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_that_are_taken_away_while_paused_are_read_when_they_come_back() {
-    let bench = Bench::new();
+    let bench = ClusterBench::new();
     // Some seconds, as the pauses between the attempts double.
     bench.store.faults.lock().unwrap().extend([Fault::Away; 9]);
     let first = bench.start();
     // More batches than there is room for: the consumer pauses.
     for id in 0..8 {
         bench.produce(records(id..id + 1)).await;
-        tokio::time::sleep(Limits::default().quiet * 3).await;
+        tokio::time::sleep(BatchLimits::default().quiet * 3).await;
     }
     eventually("the store is away for long", || {
         bench.store.faults.lock().unwrap().len() <= 2
@@ -220,7 +220,7 @@ async fn partitions_that_are_taken_away_while_paused_are_read_when_they_come_bac
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_is_stored_under_its_place_once_its_schema_is_known() {
-    let bench = Bench::new();
+    let bench = ClusterBench::new();
     bench.produce([garbage(9)]).await;
     bench.produce(records(0..4)).await;
     let running = bench.start();
@@ -239,7 +239,7 @@ async fn a_dead_letter_is_stored_under_its_place_once_its_schema_is_known() {
     let letters = running.ingest.dead_letters(10).await.unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].reason, "unknown_schema");
-    assert_eq!(letters[0].place.offset, 0);
+    assert_eq!(letters[0].position.offset, 0);
     assert_eq!(letters[0].value.as_deref(), garbage(9).value.as_deref());
 
     let nothing = running.ingest.reprocess().await.unwrap();
@@ -254,7 +254,7 @@ async fn a_dead_letter_is_stored_under_its_place_once_its_schema_is_known() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_warehouse_loads_nothing_until_it_is_rebuilt() {
-    let bench = Bench::new();
+    let bench = ClusterBench::new();
     bench.produce(records(0..20)).await;
     let running = bench.start();
     eventually("20 rows", || bench.stored() == 20).await;

@@ -1,4 +1,4 @@
-//! What could not be stored: the original bytes, with the reason and the place.
+//! What could not be stored: the original bytes, with the reason and the position.
 //!
 //! It must not know why a message is poison.
 
@@ -12,15 +12,13 @@ use rdkafka::{
     util::Timeout,
 };
 
-use crate::ingest::{Place, poll::message::Message};
+use crate::ingest::{LogPosition, poll::message::Message};
 
 /// A message that could not be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Where it was in the log.
-    pub place: Place,
-    /// Where it is in the dead letters; `None` before it is there.
-    pub letter: Option<Place>,
+    pub position: LogPosition,
     /// Stable, `snake_case`.
     pub reason: String,
     /// What is wrong with it.
@@ -37,12 +35,11 @@ impl DeadLetter {
     /// The letter for a message.
     pub(crate) fn new(topic: &str, message: &Message, reason: &str, error: String) -> Self {
         Self {
-            place: Place {
+            position: LogPosition {
                 topic: topic.to_owned(),
                 partition: message.partition,
                 offset: message.offset,
             },
-            letter: None,
             reason: reason.to_owned(),
             error,
             timestamp: message.timestamp,
@@ -53,7 +50,7 @@ impl DeadLetter {
 
     /// Reads a letter. One without a source place has its own.
     pub(crate) fn read(message: &BorrowedMessage<'_>) -> Self {
-        let own = Place {
+        let own = LogPosition {
             topic: message.topic().to_owned(),
             partition: message.partition(),
             offset: message.offset(),
@@ -68,17 +65,16 @@ impl DeadLetter {
             })
             .collect();
         let text = |name: &str| headers.get(name).cloned();
-        let place = text("topic").and_then(|topic| {
+        let position = text("topic").and_then(|topic| {
             let partition = text("partition")?.parse().ok()?;
-            Some(Place {
+            Some(LogPosition {
                 topic,
                 partition,
                 offset: text("offset")?.parse().ok()?,
             })
         });
         Self {
-            place: place.unwrap_or_else(|| own.clone()),
-            letter: Some(own),
+            position: position.unwrap_or(own),
             reason: text("reason").unwrap_or_else(|| "unknown".to_owned()),
             error: text("error").unwrap_or_default(),
             timestamp: text("timestamp")
@@ -94,9 +90,9 @@ impl DeadLetter {
         [
             ("reason", self.reason.clone()),
             ("error", self.error.clone()),
-            ("topic", self.place.topic.clone()),
-            ("partition", self.place.partition.to_string()),
-            ("offset", self.place.offset.to_string()),
+            ("topic", self.position.topic.clone()),
+            ("partition", self.position.partition.to_string()),
+            ("offset", self.position.offset.to_string()),
             ("timestamp", self.timestamp.to_string()),
         ]
         .iter()
@@ -111,20 +107,20 @@ impl DeadLetter {
 
 /// Where dead letters go.
 #[async_trait]
-pub trait LetterBox: fmt::Debug + Send + Sync + 'static {
+pub trait DeadLetterSink: fmt::Debug + Send + Sync + 'static {
     /// Returns once the letter is acknowledged.
-    async fn post(&self, letter: &DeadLetter) -> Result<(), String>;
+    async fn write(&self, letter: &DeadLetter) -> Result<(), String>;
 }
 
 /// The dead-letters topic.
-pub(crate) struct KafkaLetterBox {
+pub(crate) struct KafkaDeadLetters {
     pub(crate) producer: FutureProducer,
     pub(crate) topic: String,
 }
 
 #[async_trait]
-impl LetterBox for KafkaLetterBox {
-    async fn post(&self, letter: &DeadLetter) -> Result<(), String> {
+impl DeadLetterSink for KafkaDeadLetters {
+    async fn write(&self, letter: &DeadLetter) -> Result<(), String> {
         let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> =
             FutureRecord::to(&self.topic).headers(letter.headers());
         record.key = letter.key.as_ref();
@@ -140,9 +136,9 @@ impl LetterBox for KafkaLetterBox {
     }
 }
 
-impl fmt::Debug for KafkaLetterBox {
+impl fmt::Debug for KafkaDeadLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaLetterBox")
+        f.debug_struct("KafkaDeadLetters")
             .field("topic", &self.topic)
             .finish_non_exhaustive()
     }

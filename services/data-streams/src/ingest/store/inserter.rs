@@ -10,11 +10,11 @@ use metrics::{counter, histogram};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::preparer::Preparer;
+use super::preparer::TablePreparer;
 use crate::ingest::{
     Inserted, Inserts, KeptAsText, RefusedRow, Rows, Store, StoreError, StoreErrorKind,
     conditions::{ANOTHER_WAREHOUSE, CLICKHOUSE, WAREHOUSE},
-    decode::router::{Group, Source},
+    decode::router::{DecodedMessages, RowGroup},
     metrics as names,
 };
 
@@ -25,26 +25,26 @@ pub(crate) struct Stopped;
 /// Inserts groups.
 pub(crate) struct Inserter {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) preparer: Arc<Preparer>,
+    pub(crate) preparer: Arc<TablePreparer>,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
     /// Id of the warehouse that the offsets belong to.
     pub(crate) expected: watch::Receiver<String>,
 }
 
-enum Outcome {
+enum InsertOutcome {
     /// All but these rows, by their index among those sent.
     Stored(Vec<RefusedRow>),
-    BeginAnew(StoreError),
+    SchemaChanged(StoreError),
     Refused(String),
 }
 
 impl Inserter {
     /// Makes a group's tables ready, for as long as it takes.
-    pub(crate) async fn ready(&self, group: &Group) -> Result<(), Stopped> {
+    pub(crate) async fn prepare_tables(&self, group: &RowGroup) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         loop {
-            match self.preparer.ready(group).await {
+            match self.preparer.prepare(group).await {
                 Ok(()) => {
                     self.health.holds(CLICKHOUSE);
                     return Ok(());
@@ -58,8 +58,8 @@ impl Inserter {
     /// are named by their index into the source.
     pub(crate) async fn store(
         &self,
-        source: &Source,
-        group: &Group,
+        decoded: &DecodedMessages,
+        group: &RowGroup,
     ) -> Result<Vec<RefusedRow>, Stopped> {
         let mut refused = Vec::new();
         let mut backoff = Backoff::default();
@@ -68,20 +68,20 @@ impl Inserter {
         // knowledge is known by its token, until the tables change.
         let mut inserts = self.inserts(group, &mut backoff).await?;
         while let Some(rows) = work.pop() {
-            match self.insert(&*inserts, Rows::new(source, rows)).await? {
-                Outcome::Stored(stored) => {
+            match self.insert(&*inserts, Rows::new(decoded, rows)).await? {
+                InsertOutcome::Stored(stored) => {
                     refused.extend(stored.into_iter().filter_map(|row| {
                         let index = *rows.get(row.index)?;
                         Some(RefusedRow { index, ..row })
                     }));
                 }
-                Outcome::BeginAnew(error) => {
+                InsertOutcome::SchemaChanged(error) => {
                     self.recover(group, &error, &mut backoff).await?;
                     inserts = self.inserts(group, &mut backoff).await?;
                     work.push(rows);
                 }
                 // Halved until the row is alone that poisons its block.
-                Outcome::Refused(why) => match rows {
+                InsertOutcome::Refused(why) => match rows {
                     [] => {}
                     [index] => refused.push(RefusedRow {
                         index: *index,
@@ -101,7 +101,7 @@ impl Inserter {
     /// Inserts for the columns that a group's tables have now.
     async fn inserts(
         &self,
-        group: &Group,
+        group: &RowGroup,
         backoff: &mut Backoff,
     ) -> Result<Box<dyn Inserts + '_>, Stopped> {
         loop {
@@ -113,7 +113,11 @@ impl Inserter {
     }
 
     /// Sends rows until there is an answer to them.
-    async fn insert(&self, inserts: &dyn Inserts, rows: Rows<'_>) -> Result<Outcome, Stopped> {
+    async fn insert(
+        &self,
+        inserts: &dyn Inserts,
+        rows: Rows<'_>,
+    ) -> Result<InsertOutcome, Stopped> {
         let mut backoff = Backoff::default();
         loop {
             let error = match inserts.insert(rows).await {
@@ -123,13 +127,13 @@ impl Inserter {
                     counter!(names::VALUES_KEPT_AS_TEXT, "kind" => "text").increment(text);
                     counter!(names::VALUES_KEPT_AS_TEXT, "kind" => "form").increment(form);
                     stored.tables.into_iter().for_each(count);
-                    return Ok(Outcome::Stored(stored.refused));
+                    return Ok(InsertOutcome::Stored(stored.refused));
                 }
                 Err(error) => error,
             };
             match error.kind {
-                StoreErrorKind::SchemaChanged => return Ok(Outcome::BeginAnew(error)),
-                StoreErrorKind::Poison => return Ok(Outcome::Refused(describe(&error))),
+                StoreErrorKind::SchemaChanged => return Ok(InsertOutcome::SchemaChanged(error)),
+                StoreErrorKind::Poison => return Ok(InsertOutcome::Refused(describe(&error))),
                 StoreErrorKind::Unavailable | StoreErrorKind::Fatal => {
                     self.wait(&error, &mut backoff).await?;
                 }
@@ -140,7 +144,7 @@ impl Inserter {
     /// Before the same rows are encoded for other columns.
     async fn recover(
         &self,
-        group: &Group,
+        group: &RowGroup,
         error: &StoreError,
         backoff: &mut Backoff,
     ) -> Result<(), Stopped> {

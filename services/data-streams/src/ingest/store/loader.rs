@@ -14,7 +14,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::mpsc;
 
 use super::{
-    dead_letter::{DeadLetter, LetterBox},
+    dead_letter::{DeadLetter, DeadLetterSink},
     inserter::{Backoff, Inserter, Stopped},
     preparer::PortalTarget,
 };
@@ -23,12 +23,14 @@ use crate::{
     ingest::{
         Commits, RefusedRow,
         conditions::{DEAD_LETTERS, REGISTRY},
-        decode::router::{Group, Held, PoisonMessage, Sorted, Sorter, Source},
+        decode::router::{
+            DecodedMessages, HeldMessage, PoisonMessage, RoutedMessages, RowGroup, TargetRouter,
+        },
         metrics as names,
         poll::{
             batch::Batch,
-            guard::Gate,
-            handover::{BatchReceiver, Hold},
+            guard::AssignmentGuard,
+            handover::{BatchReceiver, PartitionHold},
         },
     },
 };
@@ -37,29 +39,29 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) inserter: Inserter,
-    pub(crate) letters: Arc<dyn LetterBox>,
+    pub(crate) letters: Arc<dyn DeadLetterSink>,
     pub(crate) commits: Arc<dyn Commits>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) guard: Arc<AssignmentGuard>,
     pub(crate) context: Context,
 }
 
-/// A batch, decoded and sorted.
+/// A batch, decoded and routed.
 #[derive(Debug)]
-struct Work {
+struct PreparedBatch {
     generation: u64,
     next: BTreeMap<i32, i64>,
-    sorted: Sorted,
+    routed: RoutedMessages,
 }
 
 /// Takes batches and delivers them in order.
 #[derive(Debug)]
 pub(crate) struct Loader {
     pub(crate) topic: String,
-    pub(crate) sorter: Sorter,
+    pub(crate) router: TargetRouter,
     pub(crate) delivery: Delivery,
     pub(crate) batches: BatchReceiver,
-    pub(crate) holds: mpsc::UnboundedSender<Hold>,
-    /// Partitions that are to be read again, and the turn that was held.
+    pub(crate) holds: mpsc::UnboundedSender<PartitionHold>,
+    /// Partitions that are to be read again, and the round that was held.
     pub(crate) held: HashMap<i32, u64>,
 }
 
@@ -72,7 +74,7 @@ impl Loader {
             let batch = tokio::select! {
                 batch = self.batches.receive() => batch,
                 _ = refresh.tick() => {
-                    self.follow_definitions().await;
+                    self.apply_new_definitions().await;
                     continue;
                 }
             };
@@ -90,7 +92,7 @@ impl Loader {
 
     /// Tables get new columns when definitions grow, without waiting for the
     /// first record that fills one.
-    async fn follow_definitions(&self) {
+    async fn apply_new_definitions(&self) {
         let preparer = &self.delivery.inserter.preparer;
         for PortalTarget { target, portal_id } in preparer.behind() {
             if let Err(error) = preparer.apply(&target, portal_id).await {
@@ -100,25 +102,25 @@ impl Loader {
     }
 
     /// Decodes and sorts a batch, and makes its tables ready.
-    async fn prepare(&mut self, mut batch: Batch) -> Result<Option<Work>, Stopped> {
-        if batch.generation != self.delivery.gate.generation() {
+    async fn prepare(&mut self, mut batch: Batch) -> Result<Option<PreparedBatch>, Stopped> {
+        if batch.generation != self.delivery.guard.generation() {
             self.held.clear();
             return Ok(None);
         }
         self.skip_held(&mut batch);
         let messages = std::mem::take(&mut batch.messages);
-        let mut sorted = self.sorter.sort(&self.topic, messages).await;
-        self.hold(&mut batch, std::mem::take(&mut sorted.held));
-        for group in &sorted.groups {
-            self.delivery.inserter.ready(group).await?;
+        let mut routed = self.router.route(&self.topic, messages).await;
+        self.hold(&mut batch, std::mem::take(&mut routed.held));
+        for group in &routed.groups {
+            self.delivery.inserter.prepare_tables(group).await?;
         }
         let Batch {
             generation, next, ..
         } = batch;
-        Ok(Some(Work {
+        Ok(Some(PreparedBatch {
             generation,
             next,
-            sorted,
+            routed,
         }))
     }
 
@@ -134,7 +136,7 @@ impl Loader {
         batch
             .messages
             .retain(|message| match held.get(&message.partition) {
-                Some(turn) if message.turn <= *turn => {
+                Some(round) if message.round <= *round => {
                     next.remove(&message.partition);
                     false
                 }
@@ -155,7 +157,7 @@ impl Loader {
         }
     }
 
-    fn hold(&mut self, batch: &mut Batch, held: BTreeMap<i32, Held>) {
+    fn hold(&mut self, batch: &mut Batch, held: BTreeMap<i32, HeldMessage>) {
         let health = self.delivery.context.health();
         if held.is_empty() && self.held.is_empty() {
             health.holds(REGISTRY);
@@ -172,10 +174,10 @@ impl Loader {
             // Committing up to the held place is right: all before it is in
             // this batch or an earlier one.
             batch.next.insert(partition, held.offset);
-            self.held.insert(partition, held.turn);
+            self.held.insert(partition, held.round);
             if self
                 .holds
-                .send(Hold {
+                .send(PartitionHold {
                     partition,
                     offset: held.offset,
                 })
@@ -189,25 +191,25 @@ impl Loader {
 
 impl Delivery {
     /// Stores a batch and commits it.
-    async fn deliver(&self, work: Work) -> Result<(), Stopped> {
-        let Some(pass) = self.gate.enter(work.generation) else {
+    async fn deliver(&self, work: PreparedBatch) -> Result<(), Stopped> {
+        let Some(permit) = self.guard.begin(work.generation) else {
             return Ok(());
         };
-        let Sorted {
-            source,
+        let RoutedMessages {
+            decoded,
             groups,
             poison,
             ..
-        } = work.sorted;
+        } = work.routed;
         let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
         if rows > 0 {
             crash::point(crash::Point::BeforeInsert);
         }
         // Letters first on their way, so that neither waits for the other.
-        let poison = self.post_all(&source, poison);
-        let stored = self.store_all(&source, groups);
-        let (posted, refused) = tokio::join!(poison, stored);
-        posted?;
+        let poison = self.write_all(&decoded, poison);
+        let stored = self.store_all(&decoded, groups);
+        let (written, refused) = tokio::join!(poison, stored);
+        written?;
         let refused = refused?
             .into_iter()
             .map(|row| PoisonMessage {
@@ -216,8 +218,8 @@ impl Delivery {
                 error: row.error,
             })
             .collect();
-        self.post_all(&source, refused).await?;
-        if !pass.may_commit() {
+        self.write_all(&decoded, refused).await?;
+        if !permit.may_commit() {
             return Ok(());
         }
         if rows > 0 {
@@ -232,7 +234,7 @@ impl Delivery {
                 reason = "a batch has far fewer than 2^52 rows"
             )]
             gauge!(names::BATCH_ROWS).set(rows as f64);
-            if let Some(oldest) = source
+            if let Some(oldest) = decoded
                 .messages
                 .iter()
                 .map(|message| message.timestamp)
@@ -249,24 +251,28 @@ impl Delivery {
 
     async fn store_all(
         &self,
-        source: &Source,
-        groups: Vec<Group>,
+        decoded: &DecodedMessages,
+        groups: Vec<RowGroup>,
     ) -> Result<Vec<RefusedRow>, Stopped> {
         let mut refused = Vec::new();
         for group in groups {
-            refused.extend(self.inserter.store(source, &group).await?);
+            refused.extend(self.inserter.store(decoded, &group).await?);
         }
         Ok(refused)
     }
 
-    async fn post_all(&self, source: &Source, poison: Vec<PoisonMessage>) -> Result<(), Stopped> {
+    async fn write_all(
+        &self,
+        decoded: &DecodedMessages,
+        poison: Vec<PoisonMessage>,
+    ) -> Result<(), Stopped> {
         for PoisonMessage {
             index,
             reason,
             error,
         } in poison
         {
-            let Some(message) = source.messages.get(index) else {
+            let Some(message) = decoded.messages.get(index) else {
                 continue;
             };
             tracing::warn!(
@@ -276,9 +282,9 @@ impl Delivery {
                 error,
                 "message goes to the dead letters"
             );
-            let letter = DeadLetter::new(&source.topic, message, reason, error);
+            let letter = DeadLetter::new(&decoded.topic, message, reason, error);
             let mut backoff = Backoff::default();
-            while let Err(error) = self.letters.post(&letter).await {
+            while let Err(error) = self.letters.write(&letter).await {
                 self.context.health().fails(DEAD_LETTERS, error);
                 tokio::select! {
                     () = self.inserter.stop.cancelled() => return Err(Stopped),

@@ -12,15 +12,15 @@ use tokio::sync::watch;
 
 use crate::ingest::{
     Store, StoreError, Target,
-    decode::router::{Group, Patience},
-    definitions::Known,
+    decode::router::{RowGroup, WaitLimits},
+    definitions::KnownDefinitions,
 };
 
 /// Brings tables up to the definitions.
-pub(crate) struct Preparer {
+pub(crate) struct TablePreparer {
     store: Arc<dyn Store>,
-    definitions: watch::Receiver<Known>,
-    patience: Patience,
+    definitions: watch::Receiver<KnownDefinitions>,
+    wait_limits: WaitLimits,
     /// The version of definitions that the tables of a target have.
     applied: Mutex<HashMap<PortalTarget, i64>>,
     /// Versions that did not come in time; they are not waited for again.
@@ -41,16 +41,16 @@ struct MissedDefinitions {
     version: i64,
 }
 
-impl Preparer {
+impl TablePreparer {
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        definitions: watch::Receiver<Known>,
-        patience: Patience,
+        definitions: watch::Receiver<KnownDefinitions>,
+        wait_limits: WaitLimits,
     ) -> Self {
         Self {
             store,
             definitions,
-            patience,
+            wait_limits,
             applied: Mutex::default(),
             missed: Mutex::default(),
         }
@@ -58,7 +58,7 @@ impl Preparer {
 
     /// Makes sure that the group's tables have the columns which its records
     /// may fill, as far as the definitions have come in time.
-    pub(crate) async fn ready(&self, group: &Group) -> Result<(), StoreError> {
+    pub(crate) async fn prepare(&self, group: &RowGroup) -> Result<(), StoreError> {
         self.wait_for_definitions(group).await;
         let known = self.version(group.portal_id, &group.target.object_type);
         let key = PortalTarget {
@@ -126,7 +126,7 @@ impl Preparer {
             .map_or(0, |it| it.version)
     }
 
-    async fn wait_for_definitions(&self, group: &Group) {
+    async fn wait_for_definitions(&self, group: &RowGroup) {
         let wanted = group.definitions_version;
         let object_type = &group.target.object_type;
         if self.version(group.portal_id, object_type) >= wanted {
@@ -151,7 +151,7 @@ impl Preparer {
                 .get(group.portal_id, object_type)
                 .is_some_and(|it| it.version >= wanted)
         });
-        let in_time = tokio::time::timeout(self.patience.definitions, arrived)
+        let in_time = tokio::time::timeout(self.wait_limits.definitions, arrived)
             .await
             .is_ok_and(|arrived| arrived.is_ok());
         if !in_time {
@@ -169,9 +169,9 @@ impl Preparer {
     }
 }
 
-impl fmt::Debug for Preparer {
+impl fmt::Debug for TablePreparer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Preparer")
+        f.debug_struct("TablePreparer")
             .field("applied", &self.applied)
             .finish_non_exhaustive()
     }

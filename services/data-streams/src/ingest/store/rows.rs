@@ -7,19 +7,19 @@
 use schemas::CrmRecord;
 use twox_hash::XxHash3_128;
 
-use crate::ingest::{Row, StoreError, StoreErrorKind, decode::router::Source};
+use crate::ingest::{Row, StoreError, StoreErrorKind, decode::router::DecodedMessages};
 
 /// Rows of one target.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'s> {
-    source: &'s Source,
+    decoded: &'s DecodedMessages,
     /// Indexes into the source.
     indexes: &'s [usize],
 }
 
 impl<'s> Rows<'s> {
-    pub(crate) fn new(source: &'s Source, indexes: &'s [usize]) -> Self {
-        Self { source, indexes }
+    pub(crate) fn new(decoded: &'s DecodedMessages, indexes: &'s [usize]) -> Self {
+        Self { decoded, indexes }
     }
 
     /// How many they are.
@@ -41,7 +41,7 @@ impl<'s> Rows<'s> {
         let rows: Vec<Row<'s>> = self
             .indexes
             .iter()
-            .filter_map(|index| self.source.row(*index, CrmRecord::decode_again)?.ok())
+            .filter_map(|index| self.decoded.row(*index, CrmRecord::decode_again)?.ok())
             .collect();
         if rows.len() != self.indexes.len() {
             // INVARIANT: only rows that were decoded before are put together.
@@ -57,7 +57,7 @@ impl<'s> Rows<'s> {
         let mut left = self.indexes;
         std::iter::from_fn(move || {
             let mut size = 0;
-            let sizes = left.iter().map(|index| self.source.size(*index) + more);
+            let sizes = left.iter().map(|index| self.decoded.size(*index) + more);
             let whole = sizes
                 .take_while(|row| {
                     let fits = size < bytes;
@@ -74,12 +74,12 @@ impl<'s> Rows<'s> {
     /// What the same rows from the same places in the log, and no others, have.
     pub fn token(&self) -> String {
         let mut hash = XxHash3_128::new();
-        hash.write(&self.source.topic.len().to_le_bytes());
-        hash.write(self.source.topic.as_bytes());
+        hash.write(&self.decoded.topic.len().to_le_bytes());
+        hash.write(self.decoded.topic.as_bytes());
         for message in self
             .indexes
             .iter()
-            .filter_map(|it| self.source.messages.get(*it))
+            .filter_map(|it| self.decoded.messages.get(*it))
         {
             let value = message.value.as_deref().unwrap_or_default();
             hash.write(&message.partition.to_le_bytes());
@@ -97,22 +97,23 @@ mod tests {
 
     use super::*;
     use crate::ingest::{
-        Tables,
+        TableSet,
         decode::{
             decoders::Decoders,
-            router::{Patience, Sorter},
+            router::{TargetRouter, WaitLimits},
         },
-        fakes::{FakeControl, FakeRegistry, OWN, record},
+        fakes::{FakeControlState, FakeRegistry, OWN, record},
         poll::message::Message,
     };
 
-    fn source(messages: Vec<Message>) -> Source {
+    fn decoded(messages: Vec<Message>) -> DecodedMessages {
         let decoders = Decoders::new(std::sync::Arc::new(FakeRegistry::default()), OWN);
-        let control = std::sync::Arc::new(FakeControl);
-        let mut sorter = Sorter::new(decoders, control, Tables::Live, Patience::default());
+        let control = std::sync::Arc::new(FakeControlState);
+        let mut router =
+            TargetRouter::new(decoders, control, TableSet::Live, WaitLimits::default());
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let sorted = runtime.unwrap().block_on(sorter.sort("records", messages));
-        sorted.source
+        let routed = runtime.unwrap().block_on(router.route("records", messages));
+        routed.decoded
     }
 
     fn records(count: usize) -> Vec<Message> {
@@ -123,8 +124,8 @@ mod tests {
 
     #[test]
     fn only_the_same_rows_from_the_same_place_have_the_same_token() {
-        let source = source(records(3));
-        let token = |indexes: &[usize]| Rows::new(&source, indexes).token();
+        let decoded = decoded(records(3));
+        let token = |indexes: &[usize]| Rows::new(&decoded, indexes).token();
         assert_eq!(token(&[0, 1]), token(&[0, 1]));
         assert_ne!(token(&[0, 1]), token(&[0, 2]));
         assert_ne!(token(&[0, 1]), token(&[0]));
@@ -132,11 +133,11 @@ mod tests {
         for message in &mut moved {
             message.partition = 1;
         }
-        let moved = self::source(moved);
+        let moved = self::decoded(moved);
         assert_ne!(token(&[0, 1]), Rows::new(&moved, &[0, 1]).token());
         let mut later = records(3);
         later[1].value = later[2].value.clone();
-        let later = self::source(later);
+        let later = self::decoded(later);
         let token = |indexes: &[usize]| Rows::new(&later, indexes).token();
         assert_ne!(token(&[0, 1]), token(&[0, 2]));
     }
@@ -149,9 +150,9 @@ mod tests {
             bytes in 1..2_000usize,
             more in 0..500usize,
         ) {
-            let source = source(records(count));
+            let decoded = decoded(records(count));
             let indexes: Vec<usize> = (0..count).collect();
-            let rows = Rows::new(&source, &indexes);
+            let rows = Rows::new(&decoded, &indexes);
             let pieces: Vec<_> = rows.pieces(bytes, more).collect();
             let together: Vec<usize> =
                 pieces.iter().flat_map(|it| it.indexes.iter().copied()).collect();
@@ -160,7 +161,7 @@ mod tests {
                 prop_assert!(!piece.is_empty());
                 // A piece ends with the message that fills it.
                 let (_, before) = piece.indexes.split_last().unwrap();
-                let size: usize = before.iter().map(|it| source.size(*it) + more).sum();
+                let size: usize = before.iter().map(|it| decoded.size(*it) + more).sum();
                 prop_assert!(size < bytes);
                 prop_assert_eq!(piece.read().unwrap().len(), piece.len());
             }

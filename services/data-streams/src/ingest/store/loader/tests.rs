@@ -11,12 +11,12 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::ingest::{
-    Store, Tables,
-    decode::{decoders::Decoders, router::Patience},
-    definitions::Known,
-    fakes::{FakeControl, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
+    Store, TableSet,
+    decode::{decoders::Decoders, router::WaitLimits},
+    definitions::KnownDefinitions,
+    fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
     poll::{handover, message::Message},
-    store::preparer::Preparer,
+    store::preparer::TablePreparer,
 };
 
 fn batch(messages: Vec<Message>) -> Batch {
@@ -31,35 +31,35 @@ fn batch(messages: Vec<Message>) -> Batch {
     }
 }
 
-struct Bench {
+struct LoaderBench {
     store: Arc<FakeStore>,
     recorder: Arc<Recorder>,
     registry: FakeRegistry,
-    known: watch::Sender<Known>,
-    gate: Arc<Gate>,
-    holds: Vec<Hold>,
+    known: watch::Sender<KnownDefinitions>,
+    guard: Arc<AssignmentGuard>,
+    holds: Vec<PartitionHold>,
 }
 
-impl Bench {
+impl LoaderBench {
     fn new() -> Self {
         Self {
             store: Arc::default(),
             recorder: Arc::default(),
             registry: FakeRegistry::default(),
-            known: watch::Sender::new(Known::default()),
-            gate: Arc::default(),
+            known: watch::Sender::new(KnownDefinitions::default()),
+            guard: Arc::default(),
             holds: Vec::new(),
         }
     }
 
     async fn load(&mut self, batches: Vec<Batch>) {
         let context = Context::new(Clock::from_fn(|| 0), Health::without_metrics());
-        let patience = Patience::default();
+        let wait_limits = WaitLimits::default();
         let store: Arc<dyn Store> = Arc::<FakeStore>::clone(&self.store);
-        let preparer = Arc::new(Preparer::new(
+        let preparer = Arc::new(TablePreparer::new(
             Arc::clone(&store),
             self.known.subscribe(),
-            patience,
+            wait_limits,
         ));
         let inserter = Inserter {
             store,
@@ -74,12 +74,17 @@ impl Bench {
         let (holds, mut held) = mpsc::unbounded_channel();
         let loader = Loader {
             topic: "records".to_owned(),
-            sorter: Sorter::new(decoders, Arc::new(FakeControl), Tables::Live, patience),
+            router: TargetRouter::new(
+                decoders,
+                Arc::new(FakeControlState),
+                TableSet::Live,
+                wait_limits,
+            ),
             delivery: Delivery {
                 inserter,
                 letters: Arc::<Recorder>::clone(&self.recorder),
                 commits: Arc::<Recorder>::clone(&self.recorder),
-                gate: Arc::clone(&self.gate),
+                guard: Arc::clone(&self.guard),
                 context,
             },
             batches: receiver,
@@ -109,7 +114,7 @@ impl Bench {
 
 #[tokio::test(start_paused = true)]
 async fn rows_are_stored_once_when_the_answer_to_an_insert_is_lost() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench.store.faults.lock().unwrap().extend([
         Fault::Away,
         Fault::AwayAfterWrite,
@@ -126,7 +131,7 @@ async fn rows_are_stored_once_when_the_answer_to_an_insert_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_committed_before_the_store_has_answered() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench
         .store
         .faults
@@ -145,7 +150,7 @@ async fn nothing_is_committed_before_the_store_has_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_table_that_changed_gets_the_rows_encoded_anew() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench
         .store
         .faults
@@ -159,7 +164,7 @@ async fn a_table_that_changed_gets_the_rows_encoded_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_stored() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench
         .registry
         .insert(9, SCHEMA.replace("CrmRecord", "Other"));
@@ -183,7 +188,7 @@ async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_st
     let letters = bench.recorder.letters.lock().unwrap();
     let seen: Vec<(i64, &str)> = letters
         .iter()
-        .map(|it| (it.place.offset, it.reason.as_str()))
+        .map(|it| (it.position.offset, it.reason.as_str()))
         .collect();
     assert_eq!(
         seen,
@@ -202,7 +207,7 @@ async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_st
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_poison_their_block_or_fit_no_column_are_found_and_the_others_stored() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench.store.poison.lock().unwrap().extend([3, 17]);
     bench.store.unfit.lock().unwrap().extend([4, 18]);
     bench
@@ -222,13 +227,16 @@ async fn rows_that_poison_their_block_or_fit_no_column_are_found_and_the_others_
             .iter()
             .all(|letter| letter.reason == "refused_by_store")
     );
-    let offsets: HashSet<i64> = letters.iter().map(|letter| letter.place.offset).collect();
+    let offsets: HashSet<i64> = letters
+        .iter()
+        .map(|letter| letter.position.offset)
+        .collect();
     assert_eq!((letters.len(), offsets), (4, refused));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench.registry = FakeRegistry::away();
     let mut other = record(5, OWN);
     other.partition = 1;
@@ -241,7 +249,7 @@ async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
         .await;
     assert_eq!(
         bench.holds,
-        [Hold {
+        [PartitionHold {
             partition: 0,
             offset: 1
         }]
@@ -255,7 +263,7 @@ async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_id_of_our_own_records_that_the_registry_lacks_is_not_poison() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench.load(vec![batch(vec![record(0, 3)])]).await;
     assert_eq!(bench.holds.len(), 1);
     assert!(bench.recorder.letters.lock().unwrap().is_empty());
@@ -264,9 +272,9 @@ async fn an_id_of_our_own_records_that_the_registry_lacks_is_not_poison() {
 
 #[tokio::test(start_paused = true)]
 async fn a_partition_that_was_set_back_is_loaded() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     let mut again = record(1, OWN);
-    again.turn = 1;
+    again.round = 1;
     bench.registry = FakeRegistry::away();
     bench
         .load(vec![batch(vec![record(1, 3)]), batch(vec![again])])
@@ -277,8 +285,8 @@ async fn a_partition_that_was_set_back_is_loaded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_of_an_assignment_that_is_gone_is_dropped() {
-    let mut bench = Bench::new();
-    bench.gate.close(Duration::ZERO);
+    let mut bench = LoaderBench::new();
+    bench.guard.revoke(Duration::ZERO);
     bench.load(vec![batch(vec![record(0, OWN)])]).await;
     assert!(bench.store.offsets().is_empty());
     assert!(bench.recorder.commits.lock().unwrap().is_empty());
@@ -286,7 +294,7 @@ async fn a_batch_of_an_assignment_that_is_gone_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_without_rows_moves_the_offsets() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     let next = BTreeMap::from([(2, 40)]);
     bench
         .load(vec![Batch {
@@ -299,7 +307,7 @@ async fn a_batch_without_rows_moves_the_offsets() {
 
 #[tokio::test(start_paused = true)]
 async fn records_wait_for_the_definitions_that_they_name() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     let known = bench.known.clone();
     let later = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -332,7 +340,7 @@ async fn records_wait_for_the_definitions_that_they_name() {
 
 #[tokio::test(start_paused = true)]
 async fn definitions_that_do_not_come_hold_up_one_batch_and_no_second() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     let began = tokio::time::Instant::now();
     let late = |offset| batch(vec![record_of(offset, OWN, "named", 4)]);
     bench.load(vec![late(0), late(1), late(2)]).await;
@@ -342,7 +350,7 @@ async fn definitions_that_do_not_come_hold_up_one_batch_and_no_second() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_no_command_names_lands_by_the_default_rule() {
-    let mut bench = Bench::new();
+    let mut bench = LoaderBench::new();
     bench
         .load(vec![batch(vec![
             record_of(0, OWN, "named", 0),
