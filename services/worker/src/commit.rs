@@ -3,10 +3,10 @@
 //!
 //! It must not know what a page means, nor why a partition is owned.
 
-mod batch;
-mod outcome;
+mod log;
 mod producer;
 mod sink;
+mod transaction;
 mod writer;
 
 #[cfg(test)]
@@ -23,7 +23,7 @@ use std::{
 use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use outcome::Log;
+pub use log::Log;
 pub use producer::{KafkaLog, fence};
 pub use sink::{StreamSink, StreamState};
 
@@ -95,7 +95,7 @@ impl Committer {
             queue,
             closing: Arc::clone(&closing),
             context: Arc::clone(&context),
-            room: batch::Scratch::default(),
+            room: transaction::Scratch::default(),
         };
         std::thread::Builder::new()
             .name(format!("commit-{partition}"))

@@ -4,8 +4,8 @@
 //! It must not know HubSpot's HTTP, nor how membership is kept.
 
 mod claim;
-mod commands;
 mod connection;
+mod receive;
 mod stream;
 mod take_over;
 

@@ -18,8 +18,8 @@ use rdkafka::{
 use schemas::Topics;
 
 use super::{
-    batch::{Dead, Outgoing},
-    outcome::{Failure, Log},
+    log::{Failure, Log},
+    transaction::{Dead, Outgoing},
 };
 
 /// One blocking call of the client.

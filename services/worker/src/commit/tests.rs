@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 use schemas::{Checkpoint, Definitions, Topics};
 
-use super::{CommitContext, Committer, Log, batch::Outgoing, outcome::Failure};
+use super::{CommitContext, Committer, Log, log::Failure, transaction::Outgoing};
 use crate::{
     config::CommitArgs,
     messages::{Messages, SchemaIds},

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     ABORTS, CommitContext, Item, Log, RECORDS, SECONDS, SETTLE_LIMIT, TRANSACTIONS,
-    batch::{Batch, Scratch},
-    outcome::Failure,
+    log::Failure,
+    transaction::{Batch, Scratch},
 };
 use crate::crash;
 

@@ -2,17 +2,16 @@
 //!
 //! It must not know how a stream is read.
 
-mod orders;
+mod commands;
+mod portal;
+mod stop;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
     sync::Arc,
 };
 
-use schemas::{
-    Checkpoint, Command, ConnectionStatus, Definitions, DesiredState, Problem, StreamStatus,
-};
+use schemas::{Checkpoint, Command, ConnectionStatus, Definitions, Problem, StreamStatus};
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
@@ -118,34 +117,6 @@ impl<S: Sources> Task<S> {
                 }
             }
         }
-    }
-
-    async fn obey(&mut self, wanted: &Wanted) -> Result<Infallible, SinkClosed> {
-        match wanted {
-            Wanted::Nothing => self.stop_streams().await,
-            Wanted::Unreadable(problem) => {
-                self.stop_streams().await;
-                self.fail(None, problem.clone()).await?;
-            }
-            Wanted::Command(command) => match command.state {
-                DesiredState::Deleted => self.delete(command).await?,
-                DesiredState::Stopped if !self.has_requests(command) => self.stop(command).await?,
-                DesiredState::Stopped | DesiredState::Running => self.work(command).await?,
-            },
-        }
-        std::future::pending().await
-    }
-
-    /// Whether a one-time request has not been carried out.
-    fn has_requests(&self, command: &Command) -> bool {
-        command
-            .requests
-            .iter()
-            .filter(|it| command.streams.contains(&it.stream))
-            .any(|it| {
-                let checkpoint = self.checkpoint(&it.stream);
-                checkpoint.request_done.as_deref() != Some(&it.request_id)
-            })
     }
 
     /// A stream's position.

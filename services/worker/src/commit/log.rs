@@ -2,7 +2,7 @@
 //!
 //! It must not know Kafka's client; a test scripts it.
 
-use super::batch::Outgoing;
+use super::transaction::Outgoing;
 
 /// What a failed step asks for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

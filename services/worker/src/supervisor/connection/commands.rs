@@ -1,0 +1,105 @@
+//! What a connection does about a command: it applies the last one.
+
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
+
+use schemas::{Command, DesiredState};
+
+use super::Task;
+use crate::{
+    desired::Wanted,
+    status,
+    supervisor::{Sources, stream::News},
+    sync::SinkClosed,
+};
+
+impl<S: Sources> Task<S> {
+    pub(super) async fn obey(&mut self, wanted: &Wanted) -> Result<Infallible, SinkClosed> {
+        match wanted {
+            Wanted::Nothing => self.stop_streams().await,
+            Wanted::Unreadable(problem) => {
+                self.stop_streams().await;
+                self.fail(None, problem.clone()).await?;
+            }
+            Wanted::Command(command) => match command.state {
+                DesiredState::Deleted => self.delete(command).await?,
+                DesiredState::Stopped if !self.has_requests(command) => self.stop(command).await?,
+                DesiredState::Stopped | DesiredState::Running => self.work(command).await?,
+            },
+        }
+        std::future::pending().await
+    }
+
+    /// Whether a one-time request has not been carried out.
+    fn has_requests(&self, command: &Command) -> bool {
+        command
+            .requests
+            .iter()
+            .filter(|it| command.streams.contains(&it.stream))
+            .any(|it| {
+                let checkpoint = self.checkpoint(&it.stream);
+                checkpoint.request_done.as_deref() != Some(&it.request_id)
+            })
+    }
+
+    /// Runs the streams that a command names, until another comes.
+    async fn work(&mut self, command: &Arc<Command>) -> Result<(), SinkClosed> {
+        if self
+            .resolved
+            .as_ref()
+            .is_none_or(|it| it.credential != command.credential)
+        {
+            self.stop_streams().await;
+            self.resolved = None;
+            let mut whole = self.state(Some(&command.command_id), "starting");
+            whole.error = self.whole.as_ref().and_then(|it| it.error.clone());
+            self.show(whole).await?;
+            if let Err(problem) = self.resolve(command).await? {
+                return self.fail(Some(&command.command_id), problem).await;
+            }
+        }
+        let gone: Vec<_> = self
+            .running
+            .keys()
+            .filter(|it| !command.streams.contains(it))
+            .cloned()
+            .collect();
+        for stream in gone {
+            self.stop_stream(&stream).await;
+            self.end_run(&stream).await?;
+            let message = self.stopped_message(&stream);
+            self.committer.post(message.into_iter().collect())?;
+        }
+        self.show(self.state(Some(&command.command_id), "running"))
+            .await?;
+        for stream in &command.streams {
+            self.order(stream, command);
+        }
+        self.watch(command).await
+    }
+
+    /// Waits for what the streams tell.
+    async fn watch(&mut self, command: &Arc<Command>) -> Result<(), SinkClosed> {
+        let names: BTreeSet<_> = command.streams.iter().cloned().collect();
+        loop {
+            tokio::select! {
+                news = self.inbox.recv() => match news {
+                    Some(News::StopConnection(error)) => {
+                        self.stop_streams().await;
+                        self.resolved = None;
+                        let now = self.world.context.clock().now_ms();
+                        let problem = status::problem(&error, now);
+                        return self.fail(Some(&command.command_id), problem).await;
+                    }
+                    Some(News::Idle(stream)) => {
+                        self.idle.insert(stream);
+                        if command.state == DesiredState::Stopped && self.idle.is_superset(&names) {
+                            return self.stop(command).await;
+                        }
+                    }
+                    None => return Err(SinkClosed),
+                },
+                () = self.committer.ended() => return Err(SinkClosed),
+            }
+        }
+    }
+}
