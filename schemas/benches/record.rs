@@ -25,21 +25,15 @@ fn properties(set: usize) -> PropertyMap {
 
 fn record(properties: &PropertyMap) -> CrmRecord<'_, &PropertyMap> {
     CrmRecord {
-        portal_id: 4_711_001,
-        object_type: "contacts",
-        object_id: 20_000_000_123,
         created_at: 1_700_000_000_000,
         updated_at: 1_700_000_000_001,
-        archived: false,
-        deleted: false,
-        properties,
         connection: "default",
         run_id: "0190a8b1-0000-7000-8000-000000000000",
         reason: "backfill",
         fetched_at: 1_700_000_000_002,
         fetch_sequence: 1_700_000_000_003,
-        merged_into: None,
         definitions_version: 1,
+        ..CrmRecord::new(4_711_001, "contacts", 20_000_000_123, properties)
     }
 }
 

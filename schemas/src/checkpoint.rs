@@ -9,6 +9,9 @@ use crate::{FullPass, Millis};
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/checkpoint.avsc");
 
+/// Every schema that a message may have been written with.
+pub const RELEASED: &[&str] = &[include_str!("../avro/released/checkpoints.1.avsc")];
+
 /// How far one stream has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {

@@ -9,6 +9,9 @@ use crate::Millis;
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/command.avsc");
 
+/// Every schema that a message may have been written with.
+pub const RELEASED: &[&str] = &[include_str!("../avro/released/commands.1.avsc")];
+
 /// The whole desired state of one connection. The last one in the log wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(

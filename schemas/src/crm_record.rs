@@ -17,6 +17,9 @@ use crate::{
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/crm_record.avsc");
 
+/// Every schema that a message may have been written with.
+pub const RELEASED: &[&str] = &[include_str!("../avro/released/records.1.avsc")];
+
 /// All of a record but its properties, and `P` for those: a [`PropertyMap`]
 /// where it is made, [`Properties`] where it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +75,28 @@ pub fn version(updated_at: Millis, fetch_sequence: i64) -> u128 {
     (high << 64) | u128::from(fetch_sequence.max(0).unsigned_abs())
 }
 
-impl<P> CrmRecord<'_, P> {
+impl<'a, P> CrmRecord<'a, P> {
+    /// A live record of an object; everything else is 0 or empty.
+    pub fn new(portal_id: i64, object_type: &'a str, object_id: i64, properties: P) -> Self {
+        Self {
+            portal_id,
+            object_type,
+            object_id,
+            created_at: 0,
+            updated_at: 0,
+            archived: false,
+            deleted: false,
+            properties,
+            connection: "",
+            run_id: "",
+            reason: "",
+            fetched_at: 0,
+            fetch_sequence: 0,
+            merged_into: None,
+            definitions_version: 0,
+        }
+    }
+
     /// Its version by [`version`].
     pub fn version(&self) -> u128 {
         version(self.updated_at, self.fetch_sequence)

@@ -9,6 +9,9 @@ use crate::Millis;
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/definitions.avsc");
 
+/// Every schema that a message may have been written with.
+pub const RELEASED: &[&str] = &[include_str!("../avro/released/definitions.1.avsc")];
+
 /// The union of all properties ever seen of one object type of one portal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definitions {

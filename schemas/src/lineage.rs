@@ -8,8 +8,12 @@
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    Topics, checkpoint::stream_key, codec, crm_record::record_key, definitions::definitions_key,
-    unframe,
+    Topics,
+    checkpoint::{self, stream_key},
+    codec, command,
+    crm_record::{self, record_key},
+    definitions::{self, definitions_key},
+    status, unframe,
 };
 
 /// The registry has another schema under an id than a message was written with.
@@ -147,11 +151,11 @@ impl Kind {
     /// Every schema that a message may have been written with.
     fn released(self) -> &'static [&'static str] {
         match self {
-            Self::Command => &[include_str!("../avro/released/commands.1.avsc")],
-            Self::Checkpoint => &[include_str!("../avro/released/checkpoints.1.avsc")],
-            Self::Status => &[include_str!("../avro/released/status.1.avsc")],
-            Self::Definitions => &[include_str!("../avro/released/definitions.1.avsc")],
-            Self::Record => &[include_str!("../avro/released/records.1.avsc")],
+            Self::Command => command::RELEASED,
+            Self::Checkpoint => checkpoint::RELEASED,
+            Self::Status => status::RELEASED,
+            Self::Definitions => definitions::RELEASED,
+            Self::Record => crm_record::RELEASED,
         }
     }
 

@@ -9,6 +9,9 @@ use crate::Millis;
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/status.avsc");
 
+/// Every schema that a message may have been written with.
+pub const RELEASED: &[&str] = &[include_str!("../avro/released/status.1.avsc")];
+
 /// One message of the status topic: `whole` or `stream` is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

@@ -30,21 +30,15 @@ fn record() -> (String, Vec<u8>) {
     properties.push("email", "a@example.com");
     let properties = properties.finish();
     let record = CrmRecord {
-        portal_id: 1,
-        object_type: "contacts",
-        object_id: 7,
         created_at: 1,
         updated_at: 2,
-        archived: false,
-        deleted: false,
-        properties: &properties,
         connection: "default",
         run_id: "r",
         reason: "full",
         fetched_at: 3,
         fetch_sequence: 4,
-        merged_into: None,
         definitions_version: 1,
+        ..CrmRecord::new(1, "contacts", 7, &properties)
     };
     (record.key(), record.encode(3))
 }

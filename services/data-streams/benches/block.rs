@@ -65,21 +65,20 @@ fn message(row: usize, columns: usize) -> Vec<u8> {
     }
     let properties = properties.finish();
     let record = CrmRecord {
-        portal_id: 4_711_001,
-        object_type: "contacts",
-        object_id: i64::try_from(row).unwrap_or(0) + 20_000_000_000,
         created_at: 1_700_000_000_000,
         updated_at: 1_700_000_000_001,
-        archived: false,
-        deleted: false,
-        properties: &properties,
         connection: "default",
         run_id: "0190a8b1-0000-7000-8000-000000000000",
         reason: "backfill",
         fetched_at: 1_700_000_000_002,
         fetch_sequence: 1_700_000_000_003,
-        merged_into: None,
         definitions_version: 1,
+        ..CrmRecord::new(
+            4_711_001,
+            "contacts",
+            i64::try_from(row).unwrap_or(0) + 20_000_000_000,
+            &properties,
+        )
     };
     record.encode(1)
 }

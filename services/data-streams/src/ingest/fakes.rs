@@ -244,21 +244,12 @@ pub(crate) fn record_of(offset: i64, schema_id: u32, connection: &str, version: 
     properties.push("email", "a@example.com");
     let properties = properties.finish();
     let record = CrmRecord {
-        portal_id: 1,
-        object_type: "contacts",
-        object_id: offset,
-        created_at: 0,
-        updated_at: 0,
-        archived: false,
-        deleted: false,
-        properties: &properties,
         connection,
         run_id: "run",
         reason: "backfill",
-        fetched_at: 0,
         fetch_sequence: 1,
-        merged_into: None,
         definitions_version: version,
+        ..CrmRecord::new(1, "contacts", offset, &properties)
     };
     Message {
         offset,

@@ -117,14 +117,8 @@ fn merged(id: i64, merged_into: Option<i64>, properties: &[(&str, &str)]) -> Vec
     }
     let properties: PropertyMap = builder.finish();
     CrmRecord {
-        portal_id: 1,
-        object_type: "contacts",
-        object_id: id,
         created_at: 1_000,
         updated_at: 2_000,
-        archived: false,
-        deleted: false,
-        properties: &properties,
         connection: "default",
         run_id: "run",
         reason: "backfill",
@@ -132,6 +126,7 @@ fn merged(id: i64, merged_into: Option<i64>, properties: &[(&str, &str)]) -> Vec
         fetch_sequence: 7,
         merged_into,
         definitions_version: 1,
+        ..CrmRecord::new(1, "contacts", id, &properties)
     }
     .encode(1)
 }
