@@ -223,8 +223,8 @@ impl Store for Warehouse {
         Ok(bookkeeping::recovered(&self.session).await?)
     }
 
-    async fn remember_recovered(&self, places: &[LogPosition]) -> Result<(), StoreError> {
-        Ok(bookkeeping::remember_recovered(&self.session, places).await?)
+    async fn remember_recovered(&self, positions: &[LogPosition]) -> Result<(), StoreError> {
+        Ok(bookkeeping::remember_recovered(&self.session, positions).await?)
     }
 }
 
