@@ -23,7 +23,7 @@ use std::{
 use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use log::Log;
+pub use log::TransactionalLog;
 pub use producer::{KafkaLog, fence};
 pub use sink::{StreamSink, StreamState};
 
@@ -71,7 +71,7 @@ pub struct Committer {
     /// The control partition.
     pub partition: i32,
     items: mpsc::UnboundedSender<Item>,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     capacity: usize,
     closing: Arc<AtomicBool>,
     ended: watch::Receiver<bool>,
@@ -80,7 +80,7 @@ pub struct Committer {
 
 impl Committer {
     /// Starts the thread that owns the fenced log of a partition.
-    pub fn start<L: Log + Send + 'static>(
+    pub fn start<L: TransactionalLog + Send + 'static>(
         partition: i32,
         log: L,
         context: Arc<CommitContext>,
@@ -89,13 +89,13 @@ impl Committer {
         let capacity = context.limits.pending_bytes.max(1);
         let closing = Arc::new(AtomicBool::new(false));
         let (ended_tx, ended) = watch::channel(false);
-        let writer = writer::Writer {
+        let writer = writer::TransactionWriter {
             partition,
             log,
             queue,
             closing: Arc::clone(&closing),
             context: Arc::clone(&context),
-            room: transaction::Scratch::default(),
+            buffer: transaction::RecordBuffer::default(),
         };
         std::thread::Builder::new()
             .name(format!("commit-{partition}"))
@@ -103,11 +103,11 @@ impl Committer {
                 writer.run();
                 ended_tx.send_replace(true);
             })?;
-        let room = Arc::new(Semaphore::new(capacity));
+        let permits = Arc::new(Semaphore::new(capacity));
         Ok(Self {
             partition,
             items,
-            room,
+            permits,
             capacity,
             closing,
             ended,
@@ -119,7 +119,7 @@ impl Committer {
     /// that is not is aborted, what waits is dropped.
     pub fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
-        self.room.close();
+        self.permits.close();
         // The thread may have ended already.
         drop(self.items.send(Item::Close));
     }

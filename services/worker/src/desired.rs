@@ -9,27 +9,32 @@ use schemas::{Command, Problem};
 
 /// What is wanted of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum DesiredConnection {
     /// This.
     Command(Arc<Command>),
     /// The last command cannot be read: nothing is fetched, and the status
     /// says why.
     Unreadable(Problem),
     /// The commands no longer name it.
-    Nothing,
+    Absent,
 }
 
 /// What is wanted of the connections of one partition.
 #[derive(Debug, Default)]
-pub struct Desired {
-    connections: BTreeMap<String, (i64, Wanted)>,
+pub struct DesiredPartition {
+    connections: BTreeMap<String, (i64, DesiredConnection)>,
     complete: bool,
 }
 
-impl Desired {
+impl DesiredPartition {
     /// Takes the next message in; the name of the connection if that changed
     /// what is wanted.
-    pub fn apply(&mut self, offset: i64, name: String, wanted: Wanted) -> Option<String> {
+    pub fn apply(
+        &mut self,
+        offset: i64,
+        name: String,
+        wanted: DesiredConnection,
+    ) -> Option<String> {
         match self.connections.get(&name) {
             // Read once more, as after a rebalance.
             Some((known, _)) if *known >= offset => None,
@@ -51,7 +56,7 @@ impl Desired {
     }
 
     /// Connections and what is wanted of them.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Wanted)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &DesiredConnection)> {
         self.connections
             .iter()
             .map(|(name, (_, wanted))| (name.as_str(), wanted))
@@ -59,9 +64,13 @@ impl Desired {
 }
 
 /// What a message asks for.
-pub fn read(name: &str, decoded: Option<Result<Command, String>>, at: schemas::Millis) -> Wanted {
+pub fn from_message(
+    name: &str,
+    decoded: Option<Result<Command, String>>,
+    at: schemas::Millis,
+) -> DesiredConnection {
     let unreadable = |message: String| {
-        Wanted::Unreadable(Problem {
+        DesiredConnection::Unreadable(Problem {
             code: "command_unreadable".to_owned(),
             message,
             advice: "send the settings of the connection again".to_owned(),
@@ -69,13 +78,13 @@ pub fn read(name: &str, decoded: Option<Result<Command, String>>, at: schemas::M
         })
     };
     match decoded {
-        None => Wanted::Nothing,
+        None => DesiredConnection::Absent,
         Some(Err(error)) => unreadable(format!("the last command cannot be read: {error}")),
         Some(Ok(command)) if command.connection != name => unreadable(format!(
             "the last command is for {:?}, but its key is {name:?}",
             command.connection
         )),
-        Some(Ok(command)) => Wanted::Command(Arc::new(command)),
+        Some(Ok(command)) => DesiredConnection::Command(Arc::new(command)),
     }
 }
 
@@ -104,14 +113,14 @@ mod tests {
     #[test]
     fn a_command_under_another_key_or_that_cannot_be_read_is_named() {
         assert!(matches!(
-            read("a", Some(Ok(command(1, "b"))), 0),
-            Wanted::Unreadable(_)
+            from_message("a", Some(Ok(command(1, "b"))), 0),
+            DesiredConnection::Unreadable(_)
         ));
         assert!(matches!(
-            read("a", Some(Err("x".to_owned())), 0),
-            Wanted::Unreadable(_)
+            from_message("a", Some(Err("x".to_owned())), 0),
+            DesiredConnection::Unreadable(_)
         ));
-        assert_eq!(read("a", None, 0), Wanted::Nothing);
+        assert_eq!(from_message("a", None, 0), DesiredConnection::Absent);
     }
 
     proptest! {
@@ -120,18 +129,18 @@ mod tests {
             log in proptest::collection::vec(0usize..4, 1..40),
             again_from in 0usize..40,
         ) {
-            let mut desired = Desired::default();
+            let mut desired = DesiredPartition::default();
             let again = log.iter().enumerate().skip(again_from);
             for (offset, connection) in log.iter().enumerate().chain(again) {
                 let name = format!("c{connection}");
-                let wanted = read(&name, Some(Ok(command(offset, &name))), 0);
+                let wanted = from_message(&name, Some(Ok(command(offset, &name))), 0);
                 desired.apply(i64::try_from(offset).unwrap(), name, wanted);
             }
             for connection in 0..4 {
                 let name = format!("c{connection}");
                 let last = log.iter().rposition(|it| *it == connection);
                 let got = match desired.iter().find(|it| it.0 == name) {
-                    Some((_, Wanted::Command(command))) => Some(command.command_id.clone()),
+                    Some((_, DesiredConnection::Command(command))) => Some(command.command_id.clone()),
                     _ => None,
                 };
                 prop_assert_eq!(got, last.map(|it| it.to_string()));

@@ -15,7 +15,7 @@ use crate::{
     hubspot::{self, Http, HubSpot, HubSpotConfig},
     messages::{Messages, SchemaIds},
     ownership::{self, Decoder, Gate},
-    supervisor::{self, Claims, Sources, Supervisor, World},
+    supervisor::{self, Claims, Dependencies, Sources, Supervisor},
     sync::SourceError,
 };
 
@@ -44,7 +44,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         clock: context.clock().clone(),
     };
     let worker = config.worker_name.clone().unwrap_or_else(own_name);
-    let world = World {
+    let dependencies = Dependencies {
         sources: Portals::new(config.hubspot.client())?,
         kafka: config.kafka.clone(),
         worker: worker.clone(),
@@ -56,8 +56,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     };
     tracing::info!(worker, version = env!("CARGO_PKG_VERSION"), "worker starts");
     let (membership, mut events) = ownership::join(&config.kafka, &worker)?;
-    let mut supervisor = Supervisor::new(Arc::new(world));
-    let outcome = supervisor.follow(&mut events).await;
+    let mut supervisor = Supervisor::new(Arc::new(dependencies));
+    let outcome = supervisor.run(&mut events).await;
     // Whatever the member says from now on, there is nothing left to let go.
     drop(events);
     let left = tokio::task::spawn_blocking(move || membership.leave()).await;

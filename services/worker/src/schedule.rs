@@ -63,7 +63,7 @@ impl Reason {
     }
 
     /// Whether the interval is counted from its start.
-    pub fn sets_the_clock(self) -> bool {
+    pub fn restarts_interval(self) -> bool {
         matches!(self, Self::Backfill | Self::Incremental | Self::Requested)
     }
 }
@@ -100,7 +100,7 @@ impl Default for Settings {
 
 /// What is wanted of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct StreamDemand<'a> {
     /// Sync on the schedule; otherwise only the request is carried out.
     pub running: bool,
     /// From the start of one run to the start of the next.
@@ -122,7 +122,7 @@ pub enum Due {
     Now(RunPlan),
     /// Nothing before that HubSpot time.
     At(Millis),
-    /// Nothing until something else is wanted.
+    /// Nothing until something else is demand.
     Never,
 }
 
@@ -151,37 +151,42 @@ pub enum Start {
 /// What is due now, or when something is. An unfinished run comes first, then
 /// the closing look of a pass, the one-time request, the backfill, the passes
 /// beside the interval (rare, so they starve nothing), the interval.
-pub fn due(checkpoint: &Checkpoint, wanted: &Wanted<'_>, settings: &Settings, now: Millis) -> Due {
-    let request = wanted
+pub fn due(
+    checkpoint: &Checkpoint,
+    demand: &StreamDemand<'_>,
+    settings: &Settings,
+    now: Millis,
+) -> Due {
+    let request = demand
         .request
         .filter(|request| checkpoint.request_done.as_deref() != Some(&request.request_id));
-    if !wanted.running && request.is_none() {
+    if !demand.running && request.is_none() {
         return Due::Never;
     }
     if let Some(hold) = checkpoint.hold_until.filter(|hold| *hold > now) {
         return Due::At(hold);
     }
-    if let Some(plan) = unfinished(checkpoint, wanted, request) {
+    if let Some(plan) = unfinished(checkpoint, demand, request) {
         return Due::Now(plan);
     }
     if let Some(closing) = &checkpoint.closing
-        && (wanted.running || closing.request_id.is_some())
+        && (demand.running || closing.request_id.is_some())
     {
-        return anew(Reason::Archived, closing.request_id.clone());
+        return new_run(Reason::Archived, closing.request_id.clone());
     }
     if let Some(request) = request {
-        return anew(
+        return new_run(
             requested(checkpoint, request.kind),
             Some(request.request_id.clone()),
         );
     }
-    if !wanted.running {
+    if !demand.running {
         return Due::Never;
     }
     if checkpoint.cursor.is_none() {
-        return anew(Reason::Backfill, None);
+        return new_run(Reason::Backfill, None);
     }
-    scheduled(checkpoint, wanted, settings, now)
+    scheduled(checkpoint, demand, settings, now)
 }
 
 /// What a stop leaves: that a run is due at the next start, and the position of
@@ -199,7 +204,7 @@ pub fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) -> bool {
     true
 }
 
-fn anew(reason: Reason, request_id: Option<String>) -> Due {
+fn new_run(reason: Reason, request_id: Option<String>) -> Due {
     Due::Now(RunPlan {
         reason,
         request_id,
@@ -221,18 +226,18 @@ fn requested(checkpoint: &Checkpoint, kind: RequestKind) -> Reason {
 /// moves only when a run ends.
 fn unfinished(
     checkpoint: &Checkpoint,
-    wanted: &Wanted<'_>,
+    demand: &StreamDemand<'_>,
     request: Option<&Request>,
 ) -> Option<RunPlan> {
     let run = checkpoint.run.as_ref()?;
     let reason = Reason::parse(&run.reason)?;
-    let start = if wanted.resume_run {
+    let start = if demand.resume_run {
         Start::Resume
     } else {
         Start::GoOn
     };
     let mut request_id = run.request_id.clone();
-    if !wanted.running {
+    if !demand.running {
         let request = request?;
         let is_its_run = request_id.as_deref() == Some(&request.request_id);
         let fits = match requested(checkpoint, request.kind) {
@@ -253,11 +258,11 @@ fn unfinished(
 
 fn scheduled(
     checkpoint: &Checkpoint,
-    wanted: &Wanted<'_>,
+    demand: &StreamDemand<'_>,
     settings: &Settings,
     now: Millis,
 ) -> Due {
-    let passes_from = wanted.passes_from.unwrap_or(Millis::MIN);
+    let passes_from = demand.passes_from.unwrap_or(Millis::MIN);
     let pass = |last: Option<Millis>, interval| next(last, interval, now).max(passes_from);
     let full_at = if checkpoint.full_wanted {
         now.max(passes_from)
@@ -275,13 +280,13 @@ fn scheduled(
         (Reason::Late, pass(last_late_at, settings.late_interval)),
         (
             Reason::Incremental,
-            next(checkpoint.last_started_at, wanted.interval, now),
+            next(checkpoint.last_started_at, demand.interval, now),
         ),
     ];
     let mut earliest = Millis::MAX;
     for (reason, at) in candidates {
         if at <= now {
-            return anew(reason, None);
+            return new_run(reason, None);
         }
         earliest = earliest.min(at);
     }

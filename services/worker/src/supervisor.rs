@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     commit::{CommitContext, Committer},
-    desired::{Desired, Wanted},
+    desired::{DesiredConnection, DesiredPartition},
     ownership::{Assignment, Decoder, Event, Events, Gate, Restored},
     schedule::Settings,
     sync::{Source, SourceError},
@@ -36,7 +36,7 @@ use take_over::TakenOver;
 pub const PARTITIONS: &str = "worker_partitions";
 
 /// How long letting go waits for what is being committed.
-const LET_GO: Duration = Duration::from_millis(2_500);
+const RELEASE_LIMIT: Duration = Duration::from_millis(2_500);
 
 /// Where sources come from.
 pub trait Sources: Send + Sync + 'static {
@@ -54,7 +54,7 @@ pub trait Sources: Send + Sync + 'static {
 
 /// What every connection needs.
 #[derive(Debug)]
-pub struct World<S> {
+pub struct Dependencies<S> {
     /// Where sources come from.
     pub sources: S,
     /// Where Kafka is.
@@ -76,19 +76,19 @@ pub struct World<S> {
 /// A partition that is ours.
 struct Partition {
     gate: Gate,
-    desired: Desired,
-    running: Option<Running>,
+    desired: DesiredPartition,
+    running: Option<RunningPartition>,
 }
 
 /// What runs once a partition is fenced and read.
-struct Running {
+struct RunningPartition {
     committer: Committer,
     restored: Arc<Restored>,
-    connections: HashMap<String, Connection>,
+    connections: HashMap<String, RunningConnection>,
 }
 
-struct Connection {
-    wanted: watch::Sender<Wanted>,
+struct RunningConnection {
+    desired: watch::Sender<DesiredConnection>,
     task: JoinHandle<()>,
 }
 
@@ -101,7 +101,7 @@ enum Report {
 
 /// Runs what the commands ask for on the partitions that are ours.
 pub struct Supervisor<S: Sources> {
-    world: Arc<World<S>>,
+    dependencies: Arc<Dependencies<S>>,
     partitions: HashMap<i32, Partition>,
     /// Counts assignments: reports from before the last one mean nothing.
     epoch: u64,
@@ -111,10 +111,10 @@ pub struct Supervisor<S: Sources> {
 
 impl<S: Sources> Supervisor<S> {
     /// One that owns nothing yet.
-    pub fn new(world: Arc<World<S>>) -> Self {
+    pub fn new(dependencies: Arc<Dependencies<S>>) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
         Self {
-            world,
+            dependencies,
             partitions: HashMap::new(),
             epoch: 0,
             reports,
@@ -123,9 +123,9 @@ impl<S: Sources> Supervisor<S> {
     }
 
     /// Acts on events until the process is to end; then lets go of everything.
-    pub async fn follow(&mut self, events: &mut Events) -> anyhow::Result<()> {
-        let draining = self.world.context.draining().clone();
-        let health = self.world.context.health();
+    pub async fn run(&mut self, events: &mut Events) -> anyhow::Result<()> {
+        let draining = self.dependencies.context.draining().clone();
+        let health = self.dependencies.context.health();
         health.fails("ownership", "no partition is assigned yet");
         health.holds(chassis::health::START);
         let outcome = loop {
@@ -143,7 +143,7 @@ impl<S: Sources> Supervisor<S> {
                 },
             }
         };
-        self.let_go().await;
+        self.release_all().await;
         outcome
     }
 
@@ -151,7 +151,7 @@ impl<S: Sources> Supervisor<S> {
         match event {
             Event::Assigned(assignments) => self.assigned(assignments),
             Event::Revoked(done) => {
-                self.let_go().await;
+                self.release_all().await;
                 // The member may have stopped waiting.
                 let _gone = done.send(());
             }
@@ -172,7 +172,7 @@ impl<S: Sources> Supervisor<S> {
         for assignment in &assignments {
             let partition = Partition {
                 gate: assignment.gate.clone(),
-                desired: Desired::default(),
+                desired: DesiredPartition::default(),
                 running: None,
             };
             self.partitions.insert(assignment.partition, partition);
@@ -181,7 +181,7 @@ impl<S: Sources> Supervisor<S> {
         metrics::gauge!(PARTITIONS).set(self.partitions.len() as f64);
         if assignments.is_empty() {
             // Others own all of them; that is as it should be.
-            self.world.context.health().holds("ownership");
+            self.dependencies.context.health().holds("ownership");
         } else {
             self.take_over(assignments, None);
         }
@@ -189,11 +189,15 @@ impl<S: Sources> Supervisor<S> {
 
     /// Fences and reads partitions in the background.
     fn take_over(&self, assignments: Vec<Assignment>, failed_at: Option<Instant>) {
-        let (world, reports, epoch) = (Arc::clone(&self.world), self.reports.clone(), self.epoch);
-        self.world.context.spawn_owned(async move {
-            let taking = take_over::take_over(&world, &assignments, failed_at);
+        let (dependencies, reports, epoch) = (
+            Arc::clone(&self.dependencies),
+            self.reports.clone(),
+            self.epoch,
+        );
+        self.dependencies.context.spawn_owned(async move {
+            let taking = take_over::take_over(&dependencies, &assignments, failed_at);
             // Where Kafka is away, the end does not wait for it.
-            let Some(outcome) = world.context.unless_draining(taking).await else {
+            let Some(outcome) = dependencies.context.unless_draining(taking).await else {
                 return;
             };
             let report = match outcome {
@@ -211,7 +215,7 @@ impl<S: Sources> Supervisor<S> {
             Report::TakenOver(_, taken) => drop(tokio::task::spawn_blocking(move || drop(taken))),
             Report::Failed(epoch, assignments, error) if epoch == self.epoch => {
                 let error = format!("{error:#}");
-                self.world.context.health().fails("ownership", error);
+                self.dependencies.context.health().fails("ownership", error);
                 self.take_over(assignments, Some(Instant::now()));
             }
             Report::Ended(epoch, number) if epoch == self.epoch => self.lost(number),
@@ -228,15 +232,15 @@ impl<S: Sources> Supervisor<S> {
             let Some(partition) = self.partitions.get_mut(&number) else {
                 continue;
             };
-            let committer = Committer::start(number, log, Arc::clone(&self.world.commits))?;
+            let committer = Committer::start(number, log, Arc::clone(&self.dependencies.commits))?;
             let (watched, reports, epoch) = (committer.clone(), self.reports.clone(), self.epoch);
-            self.world.context.spawn_owned(async move {
+            self.dependencies.context.spawn_owned(async move {
                 watched.ended().await;
                 // Nobody listens once the process ends.
                 drop(reports.send(Report::Ended(epoch, number)));
             });
             let restored = Arc::clone(&restored);
-            partition.running = Some(Running {
+            partition.running = Some(RunningPartition {
                 committer,
                 restored,
                 connections: HashMap::new(),
@@ -248,7 +252,7 @@ impl<S: Sources> Supervisor<S> {
         }
         if self.partitions.values().all(|it| it.running.is_some()) {
             tracing::info!(partitions = self.partitions.len(), "partitions taken over");
-            self.world.context.health().holds("ownership");
+            self.dependencies.context.health().holds("ownership");
         }
         Ok(())
     }
@@ -269,7 +273,7 @@ impl<S: Sources> Supervisor<S> {
             partition: number,
             gate: partition.gate.clone(),
         };
-        self.world
+        self.dependencies
             .context
             .health()
             .fails("ownership", "a partition is taken over again");
@@ -290,7 +294,7 @@ impl<S: Sources> Supervisor<S> {
         }
         for (name, wanted) in partition.desired.iter() {
             if let Some(connection) = running.connections.get(name) {
-                connection.wanted.send_if_modified(|known| {
+                connection.desired.send_if_modified(|known| {
                     let changed = known != wanted;
                     known.clone_from(wanted);
                     changed
@@ -298,18 +302,18 @@ impl<S: Sources> Supervisor<S> {
                 continue;
             }
             let (sender, receiver) = watch::channel(wanted.clone());
-            let task = connection::Task::new(
-                Arc::clone(&self.world),
+            let task = connection::ConnectionTask::new(
+                Arc::clone(&self.dependencies),
                 name.to_owned(),
                 running.committer.clone(),
                 partition.gate.clone(),
                 Arc::clone(&running.restored),
             );
-            let task = self.world.context.spawn_owned(task.follow(receiver));
+            let task = self.dependencies.context.spawn_owned(task.run(receiver));
             running.connections.insert(
                 name.to_owned(),
-                Connection {
-                    wanted: sender,
+                RunningConnection {
+                    desired: sender,
                     task,
                 },
             );
@@ -318,7 +322,7 @@ impl<S: Sources> Supervisor<S> {
 
     /// Stops all streams, aborts what is not being committed, and lets the
     /// producers go, within a bound.
-    async fn let_go(&mut self) {
+    async fn release_all(&mut self) {
         self.epoch += 1;
         let mut tasks = Vec::new();
         let mut committers = Vec::new();
@@ -335,7 +339,7 @@ impl<S: Sources> Supervisor<S> {
             }
         }
         metrics::gauge!(PARTITIONS).set(0.0);
-        self.world
+        self.dependencies
             .context
             .health()
             .fails("ownership", "partitions are being let go");
@@ -348,7 +352,7 @@ impl<S: Sources> Supervisor<S> {
                 committer.ended().await;
             }
         };
-        if tokio::time::timeout(LET_GO, gone).await.is_err() {
+        if tokio::time::timeout(RELEASE_LIMIT, gone).await.is_err() {
             tracing::warn!("not everything had stopped when the partitions were let go");
         }
     }

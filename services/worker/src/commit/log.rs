@@ -13,7 +13,7 @@ pub enum Failure {
     /// Abort, then the same messages again.
     #[error("to be aborted: {0}")]
     Abort(String),
-    /// These messages, by their place, can never be sent; abort, then the
+    /// These messages, by their index, can never be sent; abort, then the
     /// others again.
     #[error("messages that cannot be sent: {0:?}")]
     Rejected(Vec<(usize, String)>),
@@ -24,11 +24,11 @@ pub enum Failure {
 }
 
 /// A transactional log.
-pub trait Log {
+pub trait TransactionalLog {
     /// Begins a transaction.
     fn begin(&mut self) -> Result<(), Failure>;
-    /// Hands over the message at that place in the batch.
-    fn send(&mut self, place: usize, message: &Outgoing<'_>) -> Result<(), Failure>;
+    /// Hands over the message with that index in the transaction.
+    fn send(&mut self, index: usize, message: &Outgoing<'_>) -> Result<(), Failure>;
     /// Waits until all that was handed over is delivered.
     fn drain(&mut self) -> Result<(), Failure>;
     /// Commits.

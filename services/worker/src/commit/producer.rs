@@ -18,18 +18,18 @@ use rdkafka::{
 use schemas::Topics;
 
 use super::{
-    log::{Failure, Log},
-    transaction::{Dead, Outgoing},
+    log::{Failure, TransactionalLog},
+    transaction::{DeadLetter, Outgoing},
 };
 
 /// One blocking call of the client.
-const CALL: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the client gives a message to be delivered.
-const DRAIN: Duration = Duration::from_secs(20);
+const DELIVERY_LIMIT: Duration = Duration::from_secs(20);
 
 /// Between two looks at the deliveries. The client's own wait spins through
 /// the last millisecond of its timeout, and never ends before it.
-const NAP: Duration = Duration::from_micros(500);
+const POLL_PAUSE: Duration = Duration::from_micros(500);
 /// Messages sent between two looks at the deliveries.
 const BETWEEN_POLLS: usize = 64;
 
@@ -44,7 +44,7 @@ impl ClientContext for Deliveries {}
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         if let Err((error, _)) = result {
             let code = error
                 .rdkafka_error_code()
@@ -52,7 +52,7 @@ impl ProducerContext for Deliveries {
             self.failed
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push((place, code));
+                .push((index, code));
         }
     }
 }
@@ -78,11 +78,11 @@ pub fn fence(kafka: &KafkaArgs, client_id: &str, partition: i32) -> Result<Kafka
     let started = Instant::now();
     loop {
         match producer
-            .init_transactions(CALL)
+            .init_transactions(CALL_TIMEOUT)
             .map_err(|error| failure(&error))
         {
             Ok(()) => break,
-            Err(Failure::Retry(_) | Failure::Abort(_)) if started.elapsed() < CALL * 4 => {}
+            Err(Failure::Retry(_) | Failure::Abort(_)) if started.elapsed() < CALL_TIMEOUT * 4 => {}
             Err(error) => return Err(Failure::Fatal(error.to_string())),
         }
     }
@@ -117,7 +117,7 @@ fn failure(error: &KafkaError) -> Failure {
 }
 
 /// Whether a message with that delivery error can never be sent.
-fn never(code: RDKafkaErrorCode) -> bool {
+fn is_permanent(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::MessageSizeTooLarge
@@ -129,7 +129,7 @@ fn never(code: RDKafkaErrorCode) -> bool {
 }
 
 impl KafkaLog {
-    fn headers(dead: &Dead) -> OwnedHeaders {
+    fn headers(dead: &DeadLetter) -> OwnedHeaders {
         OwnedHeaders::new_with_capacity(4)
             .insert(Header {
                 key: "reason",
@@ -161,8 +161,8 @@ impl KafkaLog {
         );
         let rejected: Vec<_> = failed
             .iter()
-            .filter(|(_, code)| never(*code))
-            .map(|(place, code)| (*place, code.to_string()))
+            .filter(|(_, code)| is_permanent(*code))
+            .map(|(index, code)| (*index, code.to_string()))
             .collect();
         if !rejected.is_empty() {
             return Err(Failure::Rejected(rejected));
@@ -177,7 +177,7 @@ impl KafkaLog {
     }
 }
 
-impl Log for KafkaLog {
+impl TransactionalLog for KafkaLog {
     fn begin(&mut self) -> Result<(), Failure> {
         self.producer
             .context()
@@ -190,21 +190,21 @@ impl Log for KafkaLog {
             .map_err(|error| failure(&error))
     }
 
-    fn send(&mut self, place: usize, message: &Outgoing<'_>) -> Result<(), Failure> {
+    fn send(&mut self, index: usize, message: &Outgoing<'_>) -> Result<(), Failure> {
         let dead = message.dead.is_some();
         let topic = if dead {
             &self.topics.dead_letters
         } else {
             message.topic
         };
-        if place.is_multiple_of(BETWEEN_POLLS) {
+        if index.is_multiple_of(BETWEEN_POLLS) {
             // What has been delivered meanwhile gives its memory back.
             self.producer.poll(Duration::ZERO);
         }
         let started = Instant::now();
         loop {
             let mut record: BaseRecord<'_, str, [u8], usize> =
-                BaseRecord::with_opaque_to(topic, place).key(message.key);
+                BaseRecord::with_opaque_to(topic, index).key(message.key);
             if let Some(payload) = message.payload {
                 record = record.payload(payload);
             }
@@ -217,13 +217,13 @@ impl Log for KafkaLog {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _))
-                    if started.elapsed() < DRAIN =>
+                    if started.elapsed() < DELIVERY_LIMIT =>
                 {
                     self.producer.poll(Duration::ZERO);
-                    crate::pause(NAP);
+                    crate::pause(POLL_PAUSE);
                 }
-                Err((KafkaError::MessageProduction(code), _)) if never(code) && !dead => {
-                    return Err(Failure::Rejected(vec![(place, code.to_string())]));
+                Err((KafkaError::MessageProduction(code), _)) if is_permanent(code) && !dead => {
+                    return Err(Failure::Rejected(vec![(index, code.to_string())]));
                 }
                 Err((error, _)) => {
                     return Err(match self.producer.client().fatal_error() {
@@ -241,13 +241,13 @@ impl Log for KafkaLog {
         let started = Instant::now();
         let mut left = self.producer.in_flight_count();
         while left > 0 {
-            if started.elapsed() > DRAIN {
+            if started.elapsed() > DELIVERY_LIMIT {
                 return Err(Failure::Abort("deliveries do not come".to_owned()));
             }
             self.producer.poll(Duration::ZERO);
             let before = std::mem::replace(&mut left, self.producer.in_flight_count());
             if left == before {
-                crate::pause(NAP);
+                crate::pause(POLL_PAUSE);
             }
         }
         self.delivered()
@@ -255,13 +255,13 @@ impl Log for KafkaLog {
 
     fn commit(&mut self) -> Result<(), Failure> {
         self.producer
-            .commit_transaction(CALL)
+            .commit_transaction(CALL_TIMEOUT)
             .map_err(|error| failure(&error))
     }
 
     fn abort(&mut self) -> Result<(), Failure> {
         self.producer
-            .abort_transaction(CALL)
+            .abort_transaction(CALL_TIMEOUT)
             .map_err(|error| failure(&error))
     }
 
@@ -270,7 +270,7 @@ impl Log for KafkaLog {
             .map(|partition| {
                 self.producer
                     .client()
-                    .fetch_watermarks(&self.topics.records, partition, CALL)
+                    .fetch_watermarks(&self.topics.records, partition, CALL_TIMEOUT)
                     .map(|(_, high)| high)
                     .map_err(|error| Failure::Retry(error.to_string()))
             })

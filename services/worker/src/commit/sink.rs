@@ -49,7 +49,7 @@ pub(super) struct Submitted {
     pub(super) run: Option<Run>,
     pub(super) sequence: u64,
     pub(super) state: Arc<StreamState>,
-    _room: OwnedSemaphorePermit,
+    _permits: OwnedSemaphorePermit,
 }
 
 impl StreamState {
@@ -199,7 +199,7 @@ impl Sink for StreamSink {
     async fn submit(&self, page: Page) -> Result<(), SinkClosed> {
         let size = Self::size(&page).min(self.committer.capacity);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.committer.room)
+        let permits = Arc::clone(&self.committer.permits)
             .acquire_many_owned(size)
             .await
             .or(Err(SinkClosed))?;
@@ -224,7 +224,7 @@ impl Sink for StreamSink {
             run,
             sequence,
             state,
-            _room: room,
+            _permits: permits,
         };
         // Under the lock, so that the order of the queue is that of the numbers.
         let sent = self.committer.items.send(Item::Page(Box::new(submitted)));

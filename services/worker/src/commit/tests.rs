@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 use schemas::{Checkpoint, Definitions, Topics};
 
-use super::{CommitContext, Committer, Log, log::Failure, transaction::Outgoing};
+use super::{CommitContext, Committer, TransactionalLog, log::Failure, transaction::Outgoing};
 use crate::{
     config::CommitArgs,
     messages::{Messages, SchemaIds},
@@ -31,7 +31,7 @@ struct Memory {
 /// A message that was handed over.
 #[derive(Debug, Clone)]
 struct Sent {
-    place: usize,
+    index: usize,
     topic: String,
     key: String,
     size: usize,
@@ -72,16 +72,16 @@ impl Scripted {
     }
 }
 
-impl Log for Scripted {
+impl TransactionalLog for Scripted {
     fn begin(&mut self) -> Result<(), Failure> {
         self.step("begin")
     }
 
-    fn send(&mut self, place: usize, message: &Outgoing<'_>) -> Result<(), Failure> {
+    fn send(&mut self, index: usize, message: &Outgoing<'_>) -> Result<(), Failure> {
         self.step("send")?;
         let is_dead = message.dead.is_some();
         let sent = Sent {
-            place,
+            index,
             topic: if is_dead {
                 "t.dead-letters".to_owned()
             } else {
@@ -102,7 +102,7 @@ impl Log for Scripted {
             .open
             .iter()
             .filter(|it| !it.is_dead && memory.refused.as_ref() == Some(&it.key));
-        let refused: Vec<_> = refused.map(|it| (it.place, "refused".to_owned())).collect();
+        let refused: Vec<_> = refused.map(|it| (it.index, "refused".to_owned())).collect();
         if refused.is_empty() {
             Ok(())
         } else {

@@ -32,19 +32,19 @@ pub struct Outgoing<'a> {
     /// Its value; `None` for a tombstone.
     pub payload: Option<&'a [u8]>,
     /// Why it goes to dead letters, if it does.
-    pub dead: Option<&'a Dead>,
+    pub dead: Option<&'a DeadLetter>,
 }
 
 /// Room in which one record after the other is encoded.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct RecordBuffer {
     key: String,
     payload: Vec<u8>,
 }
 
 /// Why a message goes to dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dead {
+pub struct DeadLetter {
     /// Where it should have gone.
     pub source_topic: String,
     /// Stable, `snake_case`.
@@ -56,9 +56,9 @@ pub struct Dead {
 /// What goes into one transaction. Records are encoded as they are sent, so
 /// that a large transaction is not in memory twice.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct Transaction {
     entries: Vec<Entry>,
-    dead: HashMap<usize, Dead>,
+    dead: HashMap<usize, DeadLetter>,
     pub(super) records: usize,
     pub(super) bytes: usize,
     pages: Vec<Submitted>,
@@ -69,10 +69,10 @@ pub(super) struct Batch {
 #[derive(Debug)]
 enum Entry {
     Message(Box<Message>),
-    Record { page: usize, place: usize },
+    Record { page: usize, index: usize },
 }
 
-impl Batch {
+impl Transaction {
     /// Takes an item in; an item that is a question is given back.
     pub(super) fn add(
         &mut self,
@@ -99,15 +99,15 @@ impl Batch {
             self.push(context.messages.definitions(definitions));
         }
         let number = self.pages.len();
-        for (place, record) in page.records.iter().enumerate() {
+        for (index, record) in page.records.iter().enumerate() {
             let size = record.object.properties.encoded_len() + ENVELOPE_BYTES;
             self.bytes += size;
             self.entries.push(Entry::Record {
                 page: number,
-                place,
+                index,
             });
             if size > MAX_RECORD_BYTES {
-                self.bury_too_large(size, &context.messages.topics.records);
+                self.mark_too_large(size, &context.messages.topics.records);
             }
         }
         self.records += page.records.len();
@@ -123,44 +123,44 @@ impl Batch {
         let topic = (size > MAX_RECORD_BYTES).then(|| message.topic.clone());
         self.entries.push(Entry::Message(Box::new(message)));
         if let Some(topic) = topic {
-            self.bury_too_large(size, &topic);
+            self.mark_too_large(size, &topic);
         }
     }
 
-    fn bury_too_large(&mut self, size: usize, topic: &str) {
-        let place = self.entries.len() - 1;
-        self.lay_down(place, topic, "too_large", format!("{size} bytes"));
+    fn mark_too_large(&mut self, size: usize, topic: &str) {
+        let index = self.entries.len() - 1;
+        self.insert_dead(index, topic, "too_large", format!("{size} bytes"));
     }
 
-    /// Sends the message at that place to dead letters instead. Its topic is
+    /// Sends the message at that index to dead letters instead. Its topic is
     /// named when it is sent.
-    pub(super) fn bury(
+    pub(super) fn mark_dead(
         &mut self,
-        place: usize,
+        index: usize,
         reason: &'static str,
         error: String,
         context: &CommitContext,
     ) {
-        let topic = match self.entries.get(place) {
+        let topic = match self.entries.get(index) {
             Some(Entry::Message(message)) => message.topic.clone(),
             Some(Entry::Record { .. }) => context.messages.topics.records.clone(),
             None => return,
         };
-        self.lay_down(place, &topic, reason, error);
+        self.insert_dead(index, &topic, reason, error);
     }
 
-    fn lay_down(&mut self, place: usize, topic: &str, reason: &'static str, error: String) {
-        if self.dead.contains_key(&place) {
+    fn insert_dead(&mut self, index: usize, topic: &str, reason: &'static str, error: String) {
+        if self.dead.contains_key(&index) {
             return;
         }
         tracing::error!(topic, reason, error, "a message cannot be sent");
         metrics::counter!(super::DEAD_LETTERS).increment(1);
-        let dead = Dead {
+        let dead = DeadLetter {
             source_topic: topic.to_owned(),
             reason,
             error,
         };
-        self.dead.insert(place, dead);
+        self.dead.insert(index, dead);
     }
 
     /// How many messages it has.
@@ -168,15 +168,15 @@ impl Batch {
         self.entries.len()
     }
 
-    /// The message at that place, a record encoded in the room given.
+    /// The message at that index, a record encoded in the buffer given.
     pub(super) fn message<'a>(
         &'a self,
-        place: usize,
-        room: &'a mut Scratch,
+        index: usize,
+        buffer: &'a mut RecordBuffer,
         context: &'a CommitContext,
     ) -> Option<Outgoing<'a>> {
-        let dead = self.dead.get(&place);
-        match self.entries.get(place)? {
+        let dead = self.dead.get(&index);
+        match self.entries.get(index)? {
             Entry::Message(message) => Some(Outgoing {
                 topic: &message.topic,
                 partition: message.partition,
@@ -184,15 +184,15 @@ impl Batch {
                 payload: message.payload.as_deref(),
                 dead,
             }),
-            Entry::Record { page, place } => {
+            Entry::Record { page, index } => {
                 let submitted = self.pages.get(*page)?;
-                let record = submitted.page.records.get(*place)?;
-                room.encode(record, submitted, context);
+                let record = submitted.page.records.get(*index)?;
+                buffer.encode(record, submitted, context);
                 Some(Outgoing {
                     topic: &context.messages.topics.records,
                     partition: None,
-                    key: &room.key,
-                    payload: Some(&room.payload),
+                    key: &buffer.key,
+                    payload: Some(&buffer.payload),
                     dead,
                 })
             }
@@ -204,8 +204,8 @@ impl Batch {
     pub(super) fn seal(&mut self, partition: i32, context: &CommitContext) {
         let now = context.clock.now_ms();
         let mut messages = Vec::new();
-        for place in self.last_page.values() {
-            let Some(submitted) = self.pages.get(*place) else {
+        for index in self.last_page.values() {
+            let Some(submitted) = self.pages.get(*index) else {
                 continue;
             };
             let checkpoint = &submitted.page.checkpoint;
@@ -240,7 +240,7 @@ impl Batch {
     }
 }
 
-impl Scratch {
+impl RecordBuffer {
     fn encode(&mut self, record: &Record, submitted: &Submitted, context: &CommitContext) {
         let checkpoint = &submitted.page.checkpoint;
         let state: &Arc<StreamState> = &submitted.state;

@@ -13,9 +13,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ABORTS, CommitContext, Item, Log, RECORDS, SECONDS, SETTLE_LIMIT, TRANSACTIONS,
+    ABORTS, CommitContext, Item, RECORDS, SECONDS, SETTLE_LIMIT, TRANSACTIONS, TransactionalLog,
     log::Failure,
-    transaction::{Batch, Scratch},
+    transaction::{RecordBuffer, Transaction},
 };
 use crate::crash;
 
@@ -24,51 +24,51 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the loop ends.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum WriterEnd {
     /// Told to.
     Closed,
     /// The producer is of no use any more.
     Lost(String),
 }
 
-pub(super) struct Writer<L> {
+pub(super) struct TransactionWriter<L> {
     pub(super) partition: i32,
     pub(super) log: L,
     pub(super) queue: mpsc::UnboundedReceiver<Item>,
     pub(super) closing: Arc<AtomicBool>,
     pub(super) context: Arc<CommitContext>,
-    pub(super) room: Scratch,
+    pub(super) buffer: RecordBuffer,
 }
 
-impl<L: Log> Writer<L> {
+impl<L: TransactionalLog> TransactionWriter<L> {
     /// Commits until it is told to end or cannot go on.
     pub(super) fn run(mut self) {
         let partition = self.partition;
-        match self.follow() {
-            End::Closed => tracing::debug!(partition, "transactions closed"),
-            End::Lost(error) => tracing::warn!(partition, error, "transactions cannot go on"),
+        match self.run_loop() {
+            WriterEnd::Closed => tracing::debug!(partition, "transactions closed"),
+            WriterEnd::Lost(error) => tracing::warn!(partition, error, "transactions cannot go on"),
         }
         self.queue.close();
     }
 
-    fn follow(&mut self) -> End {
+    fn run_loop(&mut self) -> WriterEnd {
         loop {
             let Some(first) = self.next() else {
-                return End::Closed;
+                return WriterEnd::Closed;
             };
-            let mut batch = Batch::default();
+            let mut transaction = Transaction::default();
             let mut questions = Vec::new();
-            questions.extend(batch.add(first, &self.context));
+            questions.extend(transaction.add(first, &self.context));
             let limits = self.context.limits;
             while questions.is_empty()
-                && batch.records < limits.transaction_records
-                && batch.bytes < limits.transaction_bytes
+                && transaction.records < limits.transaction_records
+                && transaction.bytes < limits.transaction_bytes
                 && let Ok(item) = self.queue.try_recv()
             {
-                questions.extend(batch.add(item, &self.context));
+                questions.extend(transaction.add(item, &self.context));
             }
-            batch.seal(self.partition, &self.context);
-            if let Err(end) = self.commit(batch) {
+            transaction.seal(self.partition, &self.context);
+            if let Err(end) = self.commit(transaction) {
                 return end;
             }
             for question in questions {
@@ -91,7 +91,7 @@ impl<L: Log> Writer<L> {
         self.closing.load(Ordering::SeqCst)
     }
 
-    fn answer(&mut self, question: oneshot::Sender<Vec<i64>>) -> Result<(), End> {
+    fn answer(&mut self, question: oneshot::Sender<Vec<i64>>) -> Result<(), WriterEnd> {
         loop {
             match self.log.end_offsets() {
                 Ok(offsets) => {
@@ -99,26 +99,26 @@ impl<L: Log> Writer<L> {
                     drop(question.send(offsets));
                     return Ok(());
                 }
-                Err(Failure::Fatal(error)) => return Err(End::Lost(error)),
+                Err(Failure::Fatal(error)) => return Err(WriterEnd::Lost(error)),
                 Err(error) => self.pause(&error)?,
             }
         }
     }
 
-    /// Writes a batch as one transaction, again and again until it is in.
-    pub(super) fn commit(&mut self, mut batch: Batch) -> Result<(), End> {
-        if batch.is_empty() {
-            batch.committed();
+    /// Writes a transaction as one transaction, again and again until it is in.
+    pub(super) fn commit(&mut self, mut transaction: Transaction) -> Result<(), WriterEnd> {
+        if transaction.is_empty() {
+            transaction.committed();
             return Ok(());
         }
         let started = Instant::now();
         loop {
-            match self.attempt(&batch) {
+            match self.attempt(&transaction) {
                 Ok(()) => break,
-                Err(Failure::Fatal(error)) => return Err(End::Lost(error)),
-                Err(Failure::Rejected(places)) => {
-                    for (place, error) in places {
-                        batch.bury(place, "rejected", error, &self.context);
+                Err(Failure::Fatal(error)) => return Err(WriterEnd::Lost(error)),
+                Err(Failure::Rejected(rejected)) => {
+                    for (index, error) in rejected {
+                        transaction.mark_dead(index, "rejected", error, &self.context);
                     }
                     self.abort()?;
                 }
@@ -130,39 +130,39 @@ impl<L: Log> Writer<L> {
         }
         crash::point(crash::Point::AfterCommit);
         metrics::counter!(TRANSACTIONS).increment(1);
-        metrics::counter!(RECORDS).increment(batch.records as u64);
+        metrics::counter!(RECORDS).increment(transaction.records as u64);
         metrics::histogram!(SECONDS).record(started.elapsed().as_secs_f64());
-        batch.committed();
+        transaction.committed();
         Ok(())
     }
 
-    fn attempt(&mut self, batch: &Batch) -> Result<(), Failure> {
+    fn attempt(&mut self, transaction: &Transaction) -> Result<(), Failure> {
         crash::point(crash::Point::BeforeBegin);
-        self.repeat(Log::begin)?;
+        self.repeat(TransactionalLog::begin)?;
         crash::point(crash::Point::AfterBegin);
-        let middle = batch.len() / 2;
+        let middle = transaction.len() / 2;
         let context = Arc::clone(&self.context);
-        let mut room = std::mem::take(&mut self.room);
-        for place in 0..batch.len() {
-            if place == middle {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for index in 0..transaction.len() {
+            if index == middle {
                 crash::point(crash::Point::MidProduce);
             }
             if self.closing() {
                 return Err(Failure::Abort("closed".to_owned()));
             }
-            if let Some(message) = batch.message(place, &mut room, &context) {
-                self.repeat(|log| log.send(place, &message))?;
+            if let Some(message) = transaction.message(index, &mut buffer, &context) {
+                self.repeat(|log| log.send(index, &message))?;
             }
         }
-        self.room = room;
+        self.buffer = buffer;
         let sent = Instant::now();
         self.log.drain()?;
         let drained = sent.elapsed();
         crash::point(crash::Point::BeforeCommit);
-        self.repeat(Log::commit)?;
+        self.repeat(TransactionalLog::commit)?;
         tracing::trace!(
             partition = self.partition,
-            messages = batch.len(),
+            messages = transaction.len(),
             drained_ms = drained.as_millis(),
             total_ms = sent.elapsed().as_millis(),
             "transaction committed"
@@ -190,17 +190,17 @@ impl<L: Log> Writer<L> {
         }
     }
 
-    fn abort(&mut self) -> Result<(), End> {
+    fn abort(&mut self) -> Result<(), WriterEnd> {
         metrics::counter!(ABORTS).increment(1);
-        match self.repeat(Log::abort) {
+        match self.repeat(TransactionalLog::abort) {
             Ok(()) => Ok(()),
-            Err(error) => Err(End::Lost(error.to_string())),
+            Err(error) => Err(WriterEnd::Lost(error.to_string())),
         }
     }
 
-    fn pause(&self, error: &Failure) -> Result<(), End> {
+    fn pause(&self, error: &Failure) -> Result<(), WriterEnd> {
         if self.closing() {
-            return Err(End::Closed);
+            return Err(WriterEnd::Closed);
         }
         tracing::warn!(partition = self.partition, %error, "transaction is made again");
         crate::pause(PAUSE);

@@ -8,8 +8,8 @@ use super::*;
 const NOW: Millis = 1_800_000_000_000;
 const INTERVAL: Millis = 5 * MINUTE;
 
-fn running() -> Wanted<'static> {
-    Wanted {
+fn running() -> StreamDemand<'static> {
+    StreamDemand {
         running: true,
         interval: INTERVAL,
         request: None,
@@ -39,7 +39,7 @@ fn request(kind: RequestKind) -> Request {
 }
 
 #[track_caller]
-fn check(checkpoint: &Checkpoint, wanted: &Wanted<'_>, expected: Reason) -> RunPlan {
+fn check(checkpoint: &Checkpoint, wanted: &StreamDemand<'_>, expected: Reason) -> RunPlan {
     match due(checkpoint, wanted, &Settings::default(), NOW) {
         Due::Now(plan) => {
             assert_eq!(plan.reason, expected);
@@ -86,7 +86,7 @@ fn passes_come_before_the_interval_in_their_order() {
         ..idle()
     };
     check(&checkpoint, &running(), Reason::Full);
-    let spent = Wanted {
+    let spent = StreamDemand {
         passes_from: Some(NOW + HOUR),
         ..running()
     };
@@ -127,7 +127,7 @@ fn an_unfinished_run_comes_first_and_keeps_its_id_but_after_a_stop() {
         check(&checkpoint, &running(), Reason::Late).start,
         Start::Resume
     );
-    let stopped = Wanted {
+    let stopped = StreamDemand {
         resume_run: false,
         ..running()
     };
@@ -174,7 +174,7 @@ fn a_closing_look_comes_before_a_request() {
     let wanted = request(RequestKind::Sync);
     let plan = check(
         &checkpoint,
-        &Wanted {
+        &StreamDemand {
             request: Some(&wanted),
             ..running()
         },
@@ -185,7 +185,7 @@ fn a_closing_look_comes_before_a_request() {
 
 #[test]
 fn a_request_runs_once_and_on_a_stopped_connection_too() {
-    let stopped = Wanted {
+    let stopped = StreamDemand {
         running: false,
         ..running()
     };
@@ -194,7 +194,7 @@ fn a_request_runs_once_and_on_a_stopped_connection_too() {
         (RequestKind::Resync, Reason::Full),
     ] {
         let request = request(kind);
-        let wanted = Wanted {
+        let wanted = StreamDemand {
             request: Some(&request),
             ..stopped
         };
@@ -223,7 +223,7 @@ fn a_request_runs_once_and_on_a_stopped_connection_too() {
 #[test]
 fn on_a_stopped_connection_a_suspended_run_serves_the_request_or_is_dropped() {
     let sync = request(RequestKind::Sync);
-    let wanted = Wanted {
+    let wanted = StreamDemand {
         running: false,
         request: Some(&sync),
         ..running()
@@ -287,7 +287,7 @@ proptest! {
             hold_until: hold,
             ..Checkpoint::default()
         };
-        let wanted = Wanted { interval, passes_from, ..running() };
+        let wanted = StreamDemand { interval, passes_from, ..running() };
         let settings = Settings::default();
         match due(&checkpoint, &wanted, &settings, NOW) {
             Due::Now(plan) => prop_assert_eq!(plan.start, Start::New),

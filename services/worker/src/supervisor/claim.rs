@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use schemas::{Status, partition_for};
 use tokio::sync::{Mutex as Turn, oneshot};
 
-use super::{Sources, World};
+use super::{Dependencies, Sources};
 use crate::{
     commit::Committer,
     messages::Message,
@@ -30,54 +30,66 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Claims a portal for a connection; the name of the connection that has it.
 pub(super) async fn claim<S: Sources>(
-    world: &Arc<World<S>>,
+    dependencies: &Arc<Dependencies<S>>,
     committer: &Committer,
     connection: &str,
     portal_id: i64,
 ) -> anyhow::Result<String> {
-    let before = read(world, portal_id, None).await?;
+    let before = read(dependencies, portal_id, None).await?;
     if let Some(holder) = before.into_iter().next() {
         return Ok(holder);
     }
     committer
-        .publish(vec![message(world, connection, portal_id, true)])
+        .publish(vec![message(dependencies, connection, portal_id, true)])
         .await?;
-    let after = read(world, portal_id, Some(connection)).await?;
+    let after = read(dependencies, portal_id, Some(connection)).await?;
     let holder = after
         .into_iter()
         .next()
         .context("our own claim does not show")?;
     if holder != connection {
         committer
-            .publish(vec![message(world, connection, portal_id, false)])
+            .publish(vec![message(dependencies, connection, portal_id, false)])
             .await?;
     }
     Ok(holder)
 }
 
 /// Gives a portal up, as part of another write.
-pub(super) fn release<S>(world: &World<S>, connection: &str, portal_id: i64) -> Message {
-    message(world, connection, portal_id, false)
+pub(super) fn release<S>(
+    dependencies: &Dependencies<S>,
+    connection: &str,
+    portal_id: i64,
+) -> Message {
+    message(dependencies, connection, portal_id, false)
 }
 
 fn prefix(portal_id: i64) -> String {
     format!("portal:{portal_id}/")
 }
 
-fn partition<S>(world: &World<S>, portal_id: i64) -> i32 {
-    partition_for(prefix(portal_id).as_bytes(), world.kafka.control_partitions)
+fn partition<S>(dependencies: &Dependencies<S>, portal_id: i64) -> i32 {
+    partition_for(
+        prefix(portal_id).as_bytes(),
+        dependencies.kafka.control_partitions,
+    )
 }
 
-fn message<S>(world: &World<S>, connection: &str, portal_id: i64, made: bool) -> Message {
+fn message<S>(
+    dependencies: &Dependencies<S>,
+    connection: &str,
+    portal_id: i64,
+    made: bool,
+) -> Message {
     let status = Status {
         connection: connection.to_owned(),
-        at: world.context.clock().now_ms(),
+        at: dependencies.context.clock().now_ms(),
         whole: None,
         stream: None,
     };
     let key = format!("{}{connection}", prefix(portal_id));
-    let messages = &world.commits.messages;
-    let mut message = messages.status(partition(world, portal_id), key, &status);
+    let messages = &dependencies.commits.messages;
+    let mut message = messages.status(partition(dependencies, portal_id), key, &status);
     if !made {
         message.payload = None;
     }
@@ -97,7 +109,7 @@ impl Claims {
     /// Connections that claim the portal, as the log has them now.
     async fn read<S: Sources>(
         &self,
-        world: &Arc<World<S>>,
+        dependencies: &Arc<Dependencies<S>>,
         keys: ClaimKeys,
     ) -> anyhow::Result<Vec<String>> {
         let (answer, mut answered) = oneshot::channel();
@@ -107,7 +119,7 @@ impl Claims {
             claims = &mut answered => return claims.context("reading claims failed"),
             _turn = self.turn.lock() => {
                 let (asked, answers): (Vec<_>, Vec<_>) = self.waiting().drain(..).unzip();
-                let reader = Arc::clone(world);
+                let reader = Arc::clone(dependencies);
                 let read = move || ownership::claims(&reader.kafka, &reader.worker, &asked);
                 let all = tokio::task::spawn_blocking(read)
                     .await
@@ -129,17 +141,17 @@ impl Claims {
 /// Claims on a portal; waits until `own` is among them, if it is named:
 /// another producer's open transaction may hide it still.
 async fn read<S: Sources>(
-    world: &Arc<World<S>>,
+    dependencies: &Arc<Dependencies<S>>,
     portal_id: i64,
     own: Option<&str>,
 ) -> anyhow::Result<Vec<String>> {
     let started = Instant::now();
     loop {
         let keys = ClaimKeys {
-            partition: partition(world, portal_id),
+            partition: partition(dependencies, portal_id),
             prefix: prefix(portal_id),
         };
-        let found = world.claims.read(world, keys).await?;
+        let found = dependencies.claims.read(dependencies, keys).await?;
         if own.is_none_or(|own| found.iter().any(|it| it == own)) {
             return Ok(found);
         }

@@ -17,18 +17,18 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{Sources, World, stream};
+use super::{Dependencies, Sources, stream};
 use crate::{
     commit::{Committer, StreamSink},
-    desired::Wanted,
+    desired::DesiredConnection,
     messages::Message,
     ownership::{Gate, Restored},
     sync::SinkClosed,
 };
 
 /// A stream that runs.
-struct Running {
-    orders: watch::Sender<Arc<Command>>,
+struct RunningStream {
+    commands: watch::Sender<Arc<Command>>,
     task: AbortHandle,
 }
 
@@ -40,8 +40,8 @@ struct Resolved<T> {
 }
 
 /// A connection's task.
-pub(super) struct Task<S: Sources> {
-    world: Arc<World<S>>,
+pub(super) struct ConnectionTask<S: Sources> {
+    dependencies: Arc<Dependencies<S>>,
     name: String,
     committer: Committer,
     gate: Gate,
@@ -54,16 +54,16 @@ pub(super) struct Task<S: Sources> {
     resolved: Option<Resolved<S::Source>>,
     sinks: BTreeMap<String, StreamSink>,
     tasks: JoinSet<()>,
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, RunningStream>,
     idle: BTreeSet<String>,
-    news: mpsc::UnboundedSender<stream::News>,
-    inbox: mpsc::UnboundedReceiver<stream::News>,
+    news: mpsc::UnboundedSender<stream::StreamEvent>,
+    inbox: mpsc::UnboundedReceiver<stream::StreamEvent>,
 }
 
-impl<S: Sources> Task<S> {
+impl<S: Sources> ConnectionTask<S> {
     /// From what the log says.
     pub(super) fn new(
-        world: Arc<World<S>>,
+        dependencies: Arc<Dependencies<S>>,
         name: String,
         committer: Committer,
         gate: Gate,
@@ -85,7 +85,7 @@ impl<S: Sources> Task<S> {
         let whole = restored.connections.get(&name).cloned();
         let (news, inbox) = mpsc::unbounded_channel();
         Self {
-            world,
+            dependencies,
             name,
             committer,
             gate,
@@ -105,13 +105,13 @@ impl<S: Sources> Task<S> {
 
     /// Brings about what is wanted until the sink is closed or the task is
     /// aborted. A new command interrupts whatever the last one asked for.
-    pub(super) async fn follow(mut self, mut wanted: watch::Receiver<Wanted>) {
+    pub(super) async fn run(mut self, mut wanted: watch::Receiver<DesiredConnection>) {
         loop {
             let now = wanted.borrow_and_update().clone();
             tokio::select! {
                 biased;
                 changed = wanted.changed() => if changed.is_err() { return },
-                outcome = self.obey(&now) => {
+                outcome = self.apply(&now) => {
                     let Err(SinkClosed) = outcome;
                     return;
                 }
@@ -187,13 +187,13 @@ impl<S: Sources> Task<S> {
         }
     }
 
-    /// Starts a stream, or hands it its orders.
-    fn order(&mut self, stream: &str, command: &Arc<Command>) {
+    /// Starts a stream, or hands it its commands.
+    fn command_stream(&mut self, stream: &str, command: &Arc<Command>) {
         self.idle.remove(stream);
         if let Some(running) = self.running.get(stream)
             && !running.task.is_finished()
         {
-            running.orders.send_replace(Arc::clone(command));
+            running.commands.send_replace(Arc::clone(command));
             return;
         }
         let Some((portal_id, source)) = self
@@ -204,18 +204,18 @@ impl<S: Sources> Task<S> {
             return;
         };
         let sink = self.sink(stream, portal_id);
-        let (orders, receiver) = watch::channel(Arc::clone(command));
-        let task = stream::Task {
+        let (commands, receiver) = watch::channel(Arc::clone(command));
+        let task = stream::StreamTask {
             source,
             sink,
             portal_id,
-            settings: self.world.settings,
-            clock: self.world.context.clock().clone(),
+            settings: self.dependencies.settings,
+            clock: self.dependencies.context.clock().clone(),
             news: self.news.clone(),
         };
-        let task = self.tasks.spawn(task.follow(receiver));
+        let task = self.tasks.spawn(task.run(receiver));
         self.running
-            .insert(stream.to_owned(), Running { orders, task });
+            .insert(stream.to_owned(), RunningStream { commands, task });
     }
 
     /// Writes the connection's status, if it says anything new.
@@ -234,7 +234,7 @@ impl<S: Sources> Task<S> {
             self.committer.partition,
             &self.name,
             whole.clone(),
-            self.world.context.clock().now_ms(),
+            self.dependencies.context.clock().now_ms(),
         )
     }
 
@@ -245,7 +245,7 @@ impl<S: Sources> Task<S> {
             obeyed: obeyed.map(ToOwned::to_owned),
             state: state.to_owned(),
             portal_id: self.resolved.as_ref().map(|it| it.portal_id).or(known),
-            worker: self.world.worker.clone(),
+            worker: self.dependencies.worker.clone(),
             error: None,
         }
     }

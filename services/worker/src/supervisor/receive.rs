@@ -25,7 +25,8 @@ impl<S: Sources> Supervisor<S> {
             None => None,
             Some(payload) => Some(self.decode(&name, &payload).await),
         };
-        let wanted = desired::read(&name, decoded, self.world.context.clock().now_ms());
+        let wanted =
+            desired::from_message(&name, decoded, self.dependencies.context.clock().now_ms());
         let Some(partition) = self.partitions.get_mut(&message.partition) else {
             return;
         };
@@ -41,12 +42,13 @@ impl<S: Sources> Supervisor<S> {
     /// Reads a command. One of ours whose schema should be in the registry, and
     /// is not or is another, is waited for.
     async fn decode(&self, name: &str, payload: &[u8]) -> Result<Command, String> {
-        let world = &self.world;
-        let topic = &world.commits.messages.topics.commands;
-        let health = world.context.health();
+        let dependencies = &self.dependencies;
+        let topic = &dependencies.commits.messages.topics.commands;
+        let health = dependencies.context.health();
         loop {
-            let decoded =
-                tokio::task::block_in_place(|| world.decoder.decode(topic, "Command", payload));
+            let decoded = tokio::task::block_in_place(|| {
+                dependencies.decoder.decode(topic, "Command", payload)
+            });
             let error = match decoded {
                 Ok(command) => {
                     health.holds("registry");
@@ -55,13 +57,16 @@ impl<S: Sources> Supervisor<S> {
                 Err(error) => error,
             };
             let reason = format!("{:#}", anyhow::Error::new(error));
-            if !world.decoder.is_ours(topic, name.as_bytes(), payload) {
+            if !dependencies
+                .decoder
+                .is_ours(topic, name.as_bytes(), payload)
+            {
                 return Err(reason);
             }
             health.fails("registry", reason);
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                () = world.context.draining().cancelled() => {
+                () = dependencies.context.draining().cancelled() => {
                     return Err("the process ends".to_owned());
                 }
             }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     commit::StreamSink,
-    schedule::{self, Due, Reason, RunPlan, Settings, Wanted},
+    schedule::{self, Due, Reason, RunPlan, Settings, StreamDemand},
     status,
     sync::{
         self, Advice, Outcome, Progress, RunEnd, SinkClosed, Source, SourceError, StreamContext,
@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_mins(10);
 
 /// What a stream tells its connection.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum StreamEvent {
     /// The connection has to stop.
     StopConnection(SourceError),
     /// Nothing is left to be done for now.
@@ -30,41 +30,41 @@ pub(super) enum News {
 }
 
 /// A stream's task.
-pub(super) struct Task<S> {
+pub(super) struct StreamTask<S> {
     pub(super) source: Arc<S>,
     pub(super) sink: StreamSink,
     pub(super) portal_id: i64,
     pub(super) settings: Settings,
     pub(super) clock: chassis::Clock,
-    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) news: mpsc::UnboundedSender<StreamEvent>,
 }
 
-impl<S: Source> Task<S> {
+impl<S: Source> StreamTask<S> {
     /// Runs until the sink is closed or the task is aborted.
-    pub(super) async fn follow(self, mut orders: watch::Receiver<Arc<Command>>) {
+    pub(super) async fn run(self, mut commands: watch::Receiver<Arc<Command>>) {
         // A closed sink or a connection that has gone ends it without a word.
-        let _closed = self.follow_orders(&mut orders).await;
+        let _closed = self.run_loop(&mut commands).await;
     }
 
-    async fn follow_orders(
+    async fn run_loop(
         &self,
-        orders: &mut watch::Receiver<Arc<Command>>,
+        commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         loop {
-            let command = Arc::clone(&orders.borrow_and_update());
+            let command = Arc::clone(&commands.borrow_and_update());
             let now = self.source.now();
             match self.due(&command, now) {
-                Due::Now(plan) => self.run(plan, orders).await?,
+                Due::Now(plan) => self.run_once(plan, commands).await?,
                 Due::At(at) => {
                     self.show(|view| {
                         rest(view, "idle");
                         view.next_run_at = Some(at);
                     })?;
-                    self.wait_until(at, orders).await?;
+                    self.wait_until(at, commands).await?;
                 }
                 Due::Never => {
                     self.show(|view| rest(view, "stopped"))?;
-                    self.wait_for_orders(orders).await?;
+                    self.wait_for_command(commands).await?;
                 }
             }
         }
@@ -72,7 +72,7 @@ impl<S: Source> Task<S> {
 
     fn due(&self, command: &Command, now: Millis) -> Due {
         let stream = self.sink.state().stream();
-        let wanted = Wanted {
+        let wanted = StreamDemand {
             running: command.state == schemas::DesiredState::Running,
             interval: command.interval_ms,
             request: command.requests.iter().find(|it| it.stream == stream),
@@ -88,10 +88,10 @@ impl<S: Source> Task<S> {
         )
     }
 
-    async fn run(
+    async fn run_once(
         &self,
         plan: RunPlan,
-        orders: &mut watch::Receiver<Arc<Command>>,
+        commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let state = self.sink.state();
         let context = StreamContext {
@@ -130,13 +130,13 @@ impl<S: Source> Task<S> {
                 }
             }
         };
-        self.ended(end, orders).await
+        self.ended(end, commands).await
     }
 
     async fn ended(
         &self,
         end: RunEnd,
-        orders: &mut watch::Receiver<Arc<Command>>,
+        commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let state = self.sink.state();
         // A run that was restarted has left the position to the next one.
@@ -188,26 +188,26 @@ impl<S: Source> Task<S> {
                         view.next_run_at = Some(at);
                     }
                 })?;
-                self.heed(error, orders).await
+                self.apply_advice(error, commands).await
             }
         }
     }
 
     /// Does what a failure asks for.
-    async fn heed(
+    async fn apply_advice(
         &self,
         error: &SourceError,
-        orders: &mut watch::Receiver<Arc<Command>>,
+        commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let stream = self.sink.state().stream();
         tracing::warn!(stream, code = error.code, %error, "a run failed");
         match error.advice {
-            Advice::WaitUntil(at) => self.wait_until(at, orders).await,
+            Advice::WaitUntil(at) => self.wait_until(at, commands).await,
             Advice::EndRun => Ok(()),
-            Advice::SkipStream => self.wait_for_orders(orders).await,
+            Advice::SkipStream => self.wait_for_command(commands).await,
             Advice::StopConnection => {
                 // A connection that has gone has stopped.
-                drop(self.news.send(News::StopConnection(error.clone())));
+                drop(self.news.send(StreamEvent::StopConnection(error.clone())));
                 std::future::pending().await
             }
         }
@@ -216,25 +216,25 @@ impl<S: Source> Task<S> {
     async fn wait_until(
         &self,
         at: Millis,
-        orders: &mut watch::Receiver<Arc<Command>>,
+        commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST)) => Ok(()),
-            changed = orders.changed() => changed.or(Err(SinkClosed)),
+            changed = commands.changed() => changed.or(Err(SinkClosed)),
         }
     }
 
-    async fn wait_for_orders(
+    async fn wait_for_command(
         &self,
-        orders: &mut watch::Receiver<Arc<Command>>,
+        commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         // A connection that has gone needs no news.
         drop(
             self.news
-                .send(News::Idle(self.sink.state().stream().to_owned())),
+                .send(StreamEvent::Idle(self.sink.state().stream().to_owned())),
         );
-        orders.changed().await.or(Err(SinkClosed))
+        commands.changed().await.or(Err(SinkClosed))
     }
 
     /// Changes the status and writes it.

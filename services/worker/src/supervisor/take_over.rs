@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{Sources, World};
+use super::{Dependencies, Sources};
 use crate::{
     commit::{self, KafkaLog},
     crash,
@@ -28,7 +28,7 @@ pub(super) struct TakenOver {
 /// Fences the partitions, all at once, and reads what the log says of them.
 /// After a failure, only once membership is confirmed anew.
 pub(super) async fn take_over<S: Sources>(
-    world: &Arc<World<S>>,
+    dependencies: &Arc<Dependencies<S>>,
     assignments: &[Assignment],
     failed_at: Option<Instant>,
 ) -> anyhow::Result<TakenOver> {
@@ -44,9 +44,10 @@ pub(super) async fn take_over<S: Sources>(
     let started = Instant::now();
     let mut fencing = Vec::new();
     for assignment in assignments {
-        let (world, number) = (Arc::clone(world), assignment.partition);
+        let (dependencies, number) = (Arc::clone(dependencies), assignment.partition);
         fencing.push(tokio::task::spawn_blocking(move || {
-            commit::fence(&world.kafka, &world.worker, number).map(|log| (number, log))
+            commit::fence(&dependencies.kafka, &dependencies.worker, number)
+                .map(|log| (number, log))
         }));
     }
     let mut logs = Vec::new();
@@ -61,7 +62,7 @@ pub(super) async fn take_over<S: Sources>(
     let fenced_ms = started.elapsed().as_millis();
     crash::point(crash::Point::TakeOver);
     let (reader, numbers) = (
-        Arc::clone(world),
+        Arc::clone(dependencies),
         assignments
             .iter()
             .map(|it| it.partition)

@@ -106,7 +106,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         let (at, grew) = self.read_definitions().await?;
         if !has_position {
             self.run.started_at = at;
-            if self.reason.sets_the_clock() {
+            if self.reason.restarts_interval() {
                 self.checkpoint.last_started_at = Some(at);
             }
         }

@@ -12,7 +12,7 @@ use schemas::{Checkpoint, Definitions, Request, RequestKind};
 
 use self::{history::Story, log::Log, portal::Portal};
 use super::*;
-use crate::schedule::{Due, Settings, Wanted, due};
+use crate::schedule::{Due, Settings, StreamDemand, due};
 
 /// One stream, from run to run.
 struct Stream {
@@ -48,8 +48,8 @@ impl Stream {
         }
     }
 
-    fn wanted(request: Option<&Request>) -> Wanted<'_> {
-        Wanted {
+    fn wanted(request: Option<&Request>) -> StreamDemand<'_> {
+        StreamDemand {
             running: true,
             interval: 60_000,
             request,

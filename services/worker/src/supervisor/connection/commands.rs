@@ -4,23 +4,26 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use schemas::{Command, DesiredState};
 
-use super::Task;
+use super::ConnectionTask;
 use crate::{
-    desired::Wanted,
+    desired::DesiredConnection,
     status,
-    supervisor::{Sources, stream::News},
+    supervisor::{Sources, stream::StreamEvent},
     sync::SinkClosed,
 };
 
-impl<S: Sources> Task<S> {
-    pub(super) async fn obey(&mut self, wanted: &Wanted) -> Result<Infallible, SinkClosed> {
+impl<S: Sources> ConnectionTask<S> {
+    pub(super) async fn apply(
+        &mut self,
+        wanted: &DesiredConnection,
+    ) -> Result<Infallible, SinkClosed> {
         match wanted {
-            Wanted::Nothing => self.stop_streams().await,
-            Wanted::Unreadable(problem) => {
+            DesiredConnection::Absent => self.stop_streams().await,
+            DesiredConnection::Unreadable(problem) => {
                 self.stop_streams().await;
                 self.fail(None, problem.clone()).await?;
             }
-            Wanted::Command(command) => match command.state {
+            DesiredConnection::Command(command) => match command.state {
                 DesiredState::Deleted => self.delete(command).await?,
                 DesiredState::Stopped if !self.has_requests(command) => self.stop(command).await?,
                 DesiredState::Stopped | DesiredState::Running => self.work(command).await?,
@@ -72,7 +75,7 @@ impl<S: Sources> Task<S> {
         self.show(self.state(Some(&command.command_id), "running"))
             .await?;
         for stream in &command.streams {
-            self.order(stream, command);
+            self.command_stream(stream, command);
         }
         self.watch(command).await
     }
@@ -83,14 +86,14 @@ impl<S: Sources> Task<S> {
         loop {
             tokio::select! {
                 news = self.inbox.recv() => match news {
-                    Some(News::StopConnection(error)) => {
+                    Some(StreamEvent::StopConnection(error)) => {
                         self.stop_streams().await;
                         self.resolved = None;
-                        let now = self.world.context.clock().now_ms();
+                        let now = self.dependencies.context.clock().now_ms();
                         let problem = status::problem(&error, now);
                         return self.fail(Some(&command.command_id), problem).await;
                     }
-                    Some(News::Idle(stream)) => {
+                    Some(StreamEvent::Idle(stream)) => {
                         self.idle.insert(stream);
                         if command.state == DesiredState::Stopped && self.idle.is_superset(&names) {
                             return self.stop(command).await;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use schemas::{Command, Problem};
 
-use super::{Resolved, Task};
+use super::{ConnectionTask, Resolved};
 use crate::{
     status,
     supervisor::{Sources, claim},
@@ -17,7 +17,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// And at most.
 const LONGEST: Duration = Duration::from_mins(1);
 
-impl<S: Sources> Task<S> {
+impl<S: Sources> ConnectionTask<S> {
     /// Finds out which account a credential leads to, and whether it may be
     /// this connection's, before anything is read from it.
     pub(super) async fn resolve(
@@ -32,7 +32,7 @@ impl<S: Sources> Task<S> {
                 Err((error, now)) => (error, now),
             };
             let (error, now) = error;
-            let problem = status::problem(&error, self.world.context.clock().now_ms());
+            let problem = status::problem(&error, self.dependencies.context.clock().now_ms());
             let Advice::WaitUntil(at) = error.advice else {
                 return Ok(Err(problem));
             };
@@ -50,9 +50,9 @@ impl<S: Sources> Task<S> {
         credential: &str,
     ) -> Result<(S::Source, Portal), (SourceError, schemas::Millis)> {
         let gate = self.gate.clone();
-        let local = self.world.context.clock().now_ms();
+        let local = self.dependencies.context.clock().now_ms();
         let source = self
-            .world
+            .dependencies
             .sources
             .connect(credential, gate)
             .await
@@ -69,7 +69,7 @@ impl<S: Sources> Task<S> {
         source: Arc<S::Source>,
         portal: &Portal,
     ) -> Result<Result<(), Problem>, SinkClosed> {
-        let at = self.world.context.clock().now_ms();
+        let at = self.dependencies.context.clock().now_ms();
         let portal_id = portal.portal_id;
         let streams: BTreeSet<_> = self.checkpoints.keys().chain(self.sinks.keys()).collect();
         let before = streams
@@ -90,7 +90,7 @@ impl<S: Sources> Task<S> {
             }));
         }
         let holder = loop {
-            match claim::claim(&self.world, &self.committer, &self.name, portal_id).await {
+            match claim::claim(&self.dependencies, &self.committer, &self.name, portal_id).await {
                 Ok(holder) => break holder,
                 Err(_) if self.committer.has_ended() => return Err(SinkClosed),
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use schemas::Command;
 
-use super::Task;
+use super::ConnectionTask;
 use crate::{
     messages::Message,
     schedule,
@@ -12,7 +12,7 @@ use crate::{
     sync::{Page, Sink as _, SinkClosed},
 };
 
-impl<S: Sources> Task<S> {
+impl<S: Sources> ConnectionTask<S> {
     /// Stops all streams and says so, once all they have submitted is in the
     /// log.
     pub(super) async fn stop(&mut self, command: &Command) -> Result<(), SinkClosed> {
@@ -83,7 +83,7 @@ impl<S: Sources> Task<S> {
             self.committer.partition,
             &self.name,
             view,
-            self.world.context.clock().now_ms(),
+            self.dependencies.context.clock().now_ms(),
         ))
     }
 
@@ -109,7 +109,7 @@ impl<S: Sources> Task<S> {
             messages.extend(small.forget_stream(partition, &self.name, &stream));
         }
         if let Some(portal_id) = portal_id {
-            messages.push(claim::release(&self.world, &self.name, portal_id));
+            messages.push(claim::release(&self.dependencies, &self.name, portal_id));
         }
         messages.push(self.whole_message(&whole));
         self.committer.publish(messages).await?;
