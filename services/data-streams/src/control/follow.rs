@@ -4,26 +4,26 @@
 //! It must not know what is done with the state.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use chassis::{Context, kafka::KafkaArgs, registry::Registry};
-use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+use chassis::{
+    Context,
+    kafka::{
+        KafkaArgs,
+        reader::{Step, TopicReader},
+    },
+    registry::Registry,
 };
+use rdkafka::{Message as _, error::KafkaError, message::OwnedMessage};
 use schemas::{Command, Status, Topics, codec, unframe};
 use tokio::runtime::Handle;
 
 use super::View;
 use crate::writers::{Writer, Writers};
-
-/// How long one poll waits, and so how soon a shutdown is seen.
-const POLL: Duration = Duration::from_millis(100);
 
 /// How often a Kafka that is away is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const LAST_ECHO: Duration = Duration::from_secs(1);
 
 /// What a topic holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Desired state.
     Commands,
     /// Observed state.
@@ -51,32 +51,30 @@ impl Kind {
 
 /// What to follow.
 #[derive(Debug, Clone)]
-pub struct Followed {
+pub(crate) struct Followed {
     /// Name of the topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// What it holds.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Its partitions.
-    pub partitions: i32,
+    pub(crate) partitions: i32,
     /// Schemas that need no registry, by id.
-    pub schemas: HashMap<u32, String>,
+    pub(crate) schemas: HashMap<u32, String>,
 }
 
 struct Follower {
     context: Context,
-    consumer: BaseConsumer,
+    reader: TopicReader,
     followed: Followed,
     writers: Writers,
     runtime: Handle,
     view: View,
-    /// Partitions not yet read to their end.
-    behind: BTreeSet<i32>,
     /// When Kafka was last found to be away.
     away_since: Option<Instant>,
 }
 
 /// Follows a topic on a thread of its own until the process ends.
-pub async fn run(
+pub(crate) async fn run(
     context: Context,
     kafka: KafkaArgs,
     registry: Registry,
@@ -89,19 +87,11 @@ pub async fn run(
         settings
             .set("fetch.wait.max.ms", "50")
             .set("reconnect.backoff.max.ms", "500");
-        let consumer: BaseConsumer = settings.create().context("cannot create a consumer")?;
-        let mut assignment = TopicPartitionList::new();
-        let mut behind = BTreeSet::new();
-        for partition in 0..followed.partitions {
-            assignment.add_partition_offset(&followed.topic, partition, Offset::Beginning)?;
-            behind.insert(partition);
-        }
-        consumer
-            .assign(&assignment)
-            .context("cannot follow a control topic")?;
+        let partitions = 0..followed.partitions;
+        let reader = TopicReader::from_beginning(&settings, &followed.topic, partitions)?;
         let mut follower = Follower {
             context,
-            consumer,
+            reader,
             writers: Writers::new(
                 Arc::new(registry),
                 Topics::with_prefix(&kafka.topic_prefix),
@@ -110,7 +100,6 @@ pub async fn run(
             followed,
             runtime,
             view,
-            behind,
             away_since: None,
         };
         let condition = follower.followed.kind.condition();
@@ -133,18 +122,17 @@ impl Follower {
                     return;
                 }
             }
-            match self.consumer.poll(POLL) {
-                None => self.ask_if_away(),
-                Some(Ok(message)) => {
-                    let message = message.detach();
+            match self.reader.step(|message| message.detach()) {
+                Step::Idle => self.ask_if_away(),
+                Step::Message(message) => {
                     self.is_back();
                     self.take(&message);
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                Step::End(_) => {
                     self.is_back();
-                    self.reached_end(partition);
+                    self.reached_end();
                 }
-                Some(Err(error)) => {
+                Step::Unavailable(error) => {
                     self.is_away(&error);
                     self.ask_if_away();
                 }
@@ -152,7 +140,7 @@ impl Follower {
         }
     }
 
-    fn take(&mut self, message: &rdkafka::message::OwnedMessage) {
+    fn take(&mut self, message: &OwnedMessage) {
         let is_status = self.followed.kind == Kind::Status;
         let key = message.key().unwrap_or_default();
         let name = String::from_utf8_lossy(key).into_owned();
@@ -204,7 +192,7 @@ impl Follower {
             let reason = match found {
                 Writer::Later(reason) => reason,
                 settled => {
-                    if waited && self.behind.is_empty() {
+                    if waited && self.reader.is_at_end() {
                         self.context.health().holds(condition);
                     }
                     return match settled {
@@ -225,9 +213,8 @@ impl Follower {
         }
     }
 
-    fn reached_end(&mut self, partition: i32) {
-        self.behind.remove(&partition);
-        if self.behind.is_empty() {
+    fn reached_end(&mut self) {
+        if self.reader.is_at_end() {
             self.view.caught_up(self.followed.kind);
             self.context.health().holds(self.followed.kind.condition());
         }
@@ -253,12 +240,10 @@ impl Follower {
             .away_since
             .is_some_and(|since| since.elapsed() >= ASK_AGAIN)
         {
-            match self
-                .consumer
-                .fetch_metadata(Some(&self.followed.topic), ASK_AGAIN)
-            {
-                Ok(_) => self.is_back(),
-                Err(_) => self.away_since = Some(Instant::now()),
+            if self.reader.is_answered_within(ASK_AGAIN) {
+                self.is_back();
+            } else {
+                self.away_since = Some(Instant::now());
             }
         }
     }

@@ -8,13 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use chassis::Health;
-use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+use chassis::{
+    Health,
+    kafka::reader::{Step, TopicReader},
 };
+use rdkafka::{ClientConfig, Message as _};
 use schemas::{Definitions, codec};
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +48,7 @@ impl KnownDefinitions {
 
 /// Reads the definitions topic until it is told to stop.
 pub(crate) struct DefinitionsReader {
-    pub(crate) consumer: BaseConsumer,
+    pub(crate) config: ClientConfig,
     pub(crate) topic: String,
     pub(crate) writers: Writers,
     pub(crate) health: Health,
@@ -62,12 +60,14 @@ pub(crate) struct DefinitionsReader {
 impl DefinitionsReader {
     /// Blocks its thread.
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
-        self.assign()?;
+        let Some(mut reader) = self.open()? else {
+            return Ok(());
+        };
         while !self.stop.is_cancelled() {
-            let message = match self.consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(message)) => message.detach(),
-                None | Some(Err(KafkaError::PartitionEOF(_))) => continue,
-                Some(Err(error)) => {
+            let message = match reader.step(|message| message.detach()) {
+                Step::Message(message) => message,
+                Step::Idle | Step::End(_) => continue,
+                Step::Unavailable(error) => {
                     tracing::warn!(%error, "definitions cannot be read");
                     continue;
                 }
@@ -90,27 +90,18 @@ impl DefinitionsReader {
         Ok(())
     }
 
-    fn assign(&self) -> anyhow::Result<()> {
+    /// A reader of the whole topic, which a broker may not know yet; `None`
+    /// where it was told to stop first.
+    fn open(&self) -> anyhow::Result<Option<TopicReader>> {
         let deadline = Instant::now() + Duration::from_mins(1);
-        let partitions = loop {
-            match partitions(&self.consumer, &self.topic) {
-                Ok(count) if count > 0 => break count,
-                outcome if Instant::now() > deadline || self.stop.is_cancelled() => {
-                    return outcome
-                        .map(|_| ())
-                        .context("the definitions topic is not there");
-                }
-                _ => self.sleep(Duration::from_millis(200)),
+        loop {
+            match TopicReader::whole(&self.config, &self.topic) {
+                _ if self.stop.is_cancelled() => return Ok(None),
+                Ok(reader) => return Ok(Some(reader)),
+                Err(error) if Instant::now() > deadline => return Err(error.into()),
+                Err(_) => self.sleep(Duration::from_millis(200)),
             }
-        };
-        let mut list = TopicPartitionList::new();
-        for partition in 0..partitions {
-            list.add_partition_offset(&self.topic, partition, Offset::Beginning)
-                .context("assignment of definitions")?;
         }
-        self.consumer
-            .assign(&list)
-            .context("assignment of definitions")
     }
 
     fn sleep(&self, time: Duration) {
@@ -144,19 +135,4 @@ impl DefinitionsReader {
             codec::decode(&writer, framed.datum).map_err(|error| error.to_string())
         }))
     }
-}
-
-/// How many partitions a topic has; 0 where it does not exist.
-pub(crate) fn partitions<C: rdkafka::consumer::ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-) -> anyhow::Result<i32> {
-    let metadata = consumer
-        .fetch_metadata(Some(topic), Duration::from_secs(10))
-        .with_context(|| format!("metadata of {topic}"))?;
-    let count = metadata
-        .topics()
-        .first()
-        .map_or(0, |topic| topic.partitions().len());
-    Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use chassis::{Context, kafka::KafkaArgs};
-use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
+use rdkafka::{ClientConfig, consumer::BaseConsumer, producer::FutureProducer};
 use schemas::Topics;
 use tokio::{
     runtime::Handle,
@@ -261,7 +261,7 @@ impl Parts {
 
     fn definitions_reader(&self) -> anyhow::Result<DefinitionsReader> {
         Ok(DefinitionsReader {
-            consumer: self.consumer("definitions")?,
+            config: self.reader("definitions"),
             topic: self.topics.definitions.clone(),
             writers: Writers::new(
                 Arc::clone(&self.schemas),
@@ -317,14 +317,11 @@ impl Parts {
         })
     }
 
-    /// A consumer that is no member of the group.
-    pub(super) fn consumer(&self, purpose: &str) -> anyhow::Result<BaseConsumer> {
+    /// Settings of a consumer that is no member of the group.
+    pub(super) fn reader(&self, purpose: &str) -> ClientConfig {
         let group = format!("{}.{purpose}", self.group());
-        self.settings
-            .kafka
-            .consumer(&format!("data-streams.{purpose}"), &group)
-            .create()
-            .with_context(|| format!("consumer for {purpose}"))
+        let client_id = format!("data-streams.{purpose}");
+        self.settings.kafka.consumer(&client_id, &group)
     }
 
     pub(super) fn router(&self, tables: TableSet) -> TargetRouter {

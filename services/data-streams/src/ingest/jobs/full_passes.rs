@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use chassis::kafka::reader::partition_count;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ingest::{
     ControlState, Store, StreamPass, TableSet, Target,
-    definitions::partitions,
     store::{inserter::describe, preparer::TablePreparer},
 };
 
@@ -112,7 +112,7 @@ impl FullPassJob {
         let topic = self.topic.clone();
         let id = self.warehouse.borrow().clone();
         let read = tokio::task::spawn_blocking(move || {
-            let partitions = partitions(&group, &topic)?;
+            let partitions = partition_count(&group, &topic)?;
             let mut list = TopicPartitionList::new();
             for partition in 0..partitions {
                 list.add_partition(&topic, partition);

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use chassis::kafka::reader::{Step, TopicReader};
 use serde::Serialize;
 
 use super::full_passes::target;
@@ -23,7 +24,6 @@ use crate::ingest::{
         batch::{Batch, Batcher},
         message::{Arena, Message},
     },
-    replay::{Replay, Step},
     store::{
         inserter::{Inserter, describe},
         preparer::TablePreparer,
@@ -83,7 +83,7 @@ impl RebuildState {
 /// One rebuild under way.
 pub(crate) struct Rebuild {
     parts: Arc<Parts>,
-    replay: Replay,
+    reader: TopicReader,
     batcher: Batcher,
     arena: Arena,
     router: TargetRouter,
@@ -113,7 +113,7 @@ impl Rebuild {
     }
 
     fn new(parts: Arc<Parts>) -> anyhow::Result<Self> {
-        let replay = Replay::new(parts.consumer("rebuild")?, &parts.topics.records)?;
+        let reader = TopicReader::whole(&parts.reader("rebuild"), &parts.topics.records)?;
         let preparer = Arc::new(TablePreparer::new(
             Arc::clone(&parts.store),
             parts.known.subscribe(),
@@ -124,7 +124,7 @@ impl Rebuild {
             arena: Arena::default(),
             router: parts.router(TableSet::Shadow),
             inserter: parts.inserter(preparer),
-            replay,
+            reader,
             parts,
         })
     }
@@ -135,25 +135,11 @@ impl Rebuild {
         runtime
             .block_on(parts.store.begin_rebuild())
             .context("cannot make shadow tables")?;
-        let ends = self.replay.ends()?;
+        let ends = self.reader.ends()?;
         parts.update(|state| {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
         });
-        loop {
-            let arena = &mut self.arena;
-            let step = self
-                .replay
-                .step(|message| Message::detach(message, 0, arena));
-            if self.stopped() {
-                anyhow::bail!("the process was stopped");
-            }
-            match step {
-                Step::Message(message) => self.take_in(message)?,
-                Step::Nothing => {}
-                Step::End => break,
-            }
-        }
-        self.flush()?;
+        self.read_to_end()?;
         for StreamPass {
             connection,
             object_type,
@@ -191,16 +177,25 @@ impl Rebuild {
     /// Reads what was loaded into the old tables meanwhile.
     fn catch_up(&mut self) -> anyhow::Result<()> {
         self.router.set_tables(TableSet::Live);
-        let ends = self.replay.ends()?;
-        let mut quiet_since = Instant::now();
-        while !self.replay.has_reached(&ends, quiet_since) {
+        let next = self.reader.next_offsets().clone();
+        self.reader.assign(next)?;
+        self.read_to_end()
+    }
+
+    /// Loads up to the end of every partition, however long Kafka is away.
+    fn read_to_end(&mut self) -> anyhow::Result<()> {
+        while !self.reader.is_at_end() {
             let arena = &mut self.arena;
             let step = self
-                .replay
+                .reader
                 .step(|message| Message::detach(message, 0, arena));
-            if let Step::Message(message) = step {
-                quiet_since = Instant::now();
-                self.take_in(message)?;
+            if self.stopped() {
+                anyhow::bail!("the process was stopped");
+            }
+            match step {
+                Step::Message(message) => self.take_in(message)?,
+                Step::Unavailable(error) => tracing::debug!(%error, "records cannot be read now"),
+                Step::Idle | Step::End(_) => {}
             }
         }
         self.flush()
@@ -219,9 +214,12 @@ impl Rebuild {
             .any(|(condition, _)| *condition == WAREHOUSE);
         self.parts.warehouse.send_replace(id);
         if other && let Some(commits) = self.parts.commits.get() {
-            commits.commit(&self.replay.next).await.map_err(|error| {
-                anyhow::anyhow!("offsets cannot be committed for this warehouse: {error}")
-            })?;
+            commits
+                .commit(self.reader.next_offsets())
+                .await
+                .map_err(|error| {
+                    anyhow::anyhow!("offsets cannot be committed for this warehouse: {error}")
+                })?;
             self.parts.context.health().holds(WAREHOUSE);
         }
         Ok(())

@@ -5,14 +5,16 @@
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
+    ops::ControlFlow,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use chassis::kafka::reader::TopicReader;
 
 use crate::ingest::{
     JobError, LogPosition, Parts, TableSet,
     poll::message::Message,
-    replay::{Replay, Step},
     store::{dead_letter::DeadLetter, inserter::Stopped, preparer::TablePreparer},
 };
 
@@ -138,25 +140,15 @@ impl Parts {
         mut take: impl FnMut(DeadLetter),
     ) -> anyhow::Result<()> {
         let topic = &self.topics.dead_letters;
-        let mut replay = Replay::new(self.consumer("dead-letters")?, topic)?;
+        let mut reader = TopicReader::whole(&self.reader("dead-letters"), topic)?;
         let mut seen = HashSet::new();
-        let mut heard_at = Instant::now();
-        loop {
-            match replay.step(DeadLetter::read) {
-                Step::Message(letter) => {
-                    heard_at = Instant::now();
-                    if !recovered.contains(&letter.position) && seen.insert(letter.position.clone())
-                    {
-                        take(letter);
-                    }
-                }
-                Step::Nothing if heard_at.elapsed() > SILENCE => {
-                    anyhow::bail!("no answer within {} s", SILENCE.as_secs());
-                }
-                Step::Nothing => {}
-                Step::End => return Ok(()),
+        reader.read_to_end(SILENCE, |message| {
+            let letter = DeadLetter::read(message);
+            if !recovered.contains(&letter.position) && seen.insert(letter.position.clone()) {
+                take(letter);
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })
     }
 }
 
