@@ -1,4 +1,4 @@
-//! From messages to rows: what each message is, and which tables it is for.
+//! Decodes messages and groups the rows by the tables that they go into.
 
 pub mod decoders;
 pub mod router;

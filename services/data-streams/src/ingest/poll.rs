@@ -1,4 +1,5 @@
-//! From the log: messages of the assigned partitions, in batches.
+//! Reads the assigned partitions of the records topic and collects their
+//! messages in batches.
 
 pub mod batch;
 mod group;

@@ -1,8 +1,8 @@
-//! Schema ids to decoders, and what an unknown id means.
+//! Finds the decoder for the schema id of each message.
 //!
-//! A message that carries an id which cannot be resolved is poison only if it
-//! is not ours: one of ours is readable again once the registry is back. It
-//! must not know Kafka, nor what a record is for.
+//! A message whose id the registry does not have is poison only if it is not one
+//! of our records. One of ours can be decoded once the registry's data is
+//! restored, so it is held.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -16,10 +16,10 @@ use schemas::{
 
 use crate::ingest::poll::message::Message;
 
-/// Where schemas are looked up.
+/// Looks up schemas by id.
 #[async_trait]
 pub trait SchemaSource: fmt::Debug + Send + Sync + 'static {
-    /// The schema with this id; `None` where there is none.
+    /// The schema with this id; `None` if there is none.
     async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError>;
 }
 
@@ -30,32 +30,34 @@ impl SchemaSource for Registry {
     }
 }
 
-/// What a message turned out to be.
+/// What a message contains.
 #[derive(Debug)]
 pub(crate) enum Datum {
-    /// Its bytes behind the header are in the current schema's layout.
+    /// A record in the current schema, right after the header.
     AsIs,
-    /// It was translated into the current schema's layout.
+    /// A record of another schema, translated to the current one.
     Translated(Vec<u8>),
-    /// It can never be read.
+    /// It can never be decoded.
     Poison {
-        /// Stable, `snake_case`.
+        /// Stable code, in `snake_case`.
         reason: &'static str,
         /// What is wrong with it.
         error: String,
     },
-    /// It can be read later; what is behind it in its partition waits.
+    /// It can be decoded later, for this reason. The messages after it in its
+    /// partition wait.
     Held(String),
 }
 
 #[derive(Debug, Clone)]
 enum FoundSchema {
     Decoder(Arc<Decoder>),
-    /// There is such a schema, and it is no record's.
+    /// A schema of something other than a record: its name, or why it cannot be
+    /// used.
     NotARecord(String),
-    /// The registry has none with that id.
+    /// The registry has no schema with that id.
     Missing,
-    /// The registry does not answer.
+    /// The registry does not answer, for this reason.
     Unavailable(String),
 }
 
@@ -67,8 +69,8 @@ pub(crate) struct Decoders {
 }
 
 impl Decoders {
-    /// `own` is the id under which this process has registered the current
-    /// schema: it needs no registry.
+    /// `own` is the id under which this process registered the current schema.
+    /// That id needs no look-up.
     pub(crate) fn new(source: Arc<dyn SchemaSource>, own: u32) -> Self {
         let known = match Decoder::new(SCHEMA) {
             Ok(decoder) => HashMap::from([(own, FoundSchema::Decoder(Arc::new(decoder)))]),
@@ -77,9 +79,9 @@ impl Decoders {
         Self { source, known }
     }
 
-    /// Finds what each message is, in their order.
+    /// The content of each message, in their order.
     pub(crate) async fn resolve(&mut self, messages: &[Message]) -> Vec<Datum> {
-        // An id that the registry could not name is asked for once a batch.
+        // An id that was not found is looked up only once per batch.
         let mut unresolved = HashMap::new();
         let mut data = Vec::with_capacity(messages.len());
         for message in messages {
@@ -91,7 +93,7 @@ impl Decoders {
         data
     }
 
-    /// What nearly every message is: one of the current schema.
+    /// Fast path: nearly every message has the current schema.
     fn current(&self, message: &Message) -> Option<Datum> {
         let framed = codec::unframe(message.value.as_deref()?).ok()?;
         match self.known.get(&framed.schema_id)? {
@@ -137,11 +139,11 @@ impl Decoders {
                 Ok(None) => Datum::AsIs,
                 Ok(Some(datum)) => Datum::Translated(datum),
                 Err(_) if is_ours(message, framed.datum) => {
-                    // Asked for again, as the registry's data may be restored.
+                    // Looked up again, since the registry's data may be restored.
                     self.known.remove(&id);
                     Datum::Held(format!(
-                        "schema {id} is now another version in the registry than a record in the \
-                         log was written with: restore its data"
+                        "schema {id} in the registry is not the version that a record in the log \
+                         was written with: restore the registry's data"
                     ))
                 }
                 Err(error) => Datum::Poison {
@@ -150,15 +152,16 @@ impl Decoders {
                 },
             },
             FoundSchema::Unavailable(reason) => Datum::Held(format!(
-                "schema {id} cannot be looked up, as the registry is away: {reason}"
+                "schema {id} cannot be looked up because the registry does not answer: {reason}"
             )),
             FoundSchema::Missing if is_ours(message, framed.datum) => Datum::Held(format!(
-                "the registry has no schema {id}, which messages in the log carry: restore its data"
+                "the registry has no schema {id}, which records in the log were written with: \
+                 restore the registry's data"
             )),
             FoundSchema::NotARecord(name) if is_ours(message, framed.datum) => {
                 Datum::Held(format!(
-                    "schema {id} is now {name} in the registry, but a record in the log carries it: \
-                 restore the registry's data"
+                    "schema {id} in the registry is {name}, but a record in the log was written with \
+                 this id: restore the registry's data"
                 ))
             }
             FoundSchema::Missing => Datum::Poison {
@@ -167,7 +170,7 @@ impl Decoders {
             },
             FoundSchema::NotARecord(name) => Datum::Poison {
                 reason: "other_schema",
-                error: format!("schema {id} is {name}, not a record's"),
+                error: format!("schema {id} is {name}, not a record"),
             },
         }
     }
@@ -180,7 +183,7 @@ impl Decoders {
                 return FoundSchema::Unavailable(error.to_string());
             }
             Err(error) => {
-                tracing::warn!(schema_id = id, %error, "registry refuses to name a schema");
+                tracing::warn!(schema_id = id, %error, "the registry rejects the look-up of a schema");
                 return FoundSchema::Missing;
             }
         };
@@ -195,8 +198,8 @@ impl Decoders {
     }
 }
 
-/// Whether a message is one of our records, whatever its id says: it reads as
-/// one and its key says the same.
+/// Whether a message is one of our records, regardless of its schema id: it
+/// decodes as one, and its key is that record's key.
 fn is_ours(message: &Message, datum: &[u8]) -> bool {
     CrmRecord::decode(datum)
         .is_ok_and(|record| message.key.as_deref() == Some(record.key().as_bytes()))

@@ -1,7 +1,5 @@
-//! Messages to rows: which of them go into which tables.
-//!
-//! The live loader, the reprocessing of dead letters and a rebuild share it. It
-//! must not know where messages come from, nor when an offset is committed.
+//! Routes decoded messages to the tables that they go into. The loader, rebuilds
+//! and the reprocessing of dead letters share it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,12 +12,12 @@ use schemas::{CrmRecord, codec, default_destination, property_map::Properties};
 use super::decoders::{Datum, Decoders};
 use crate::ingest::{ControlState, Row, TableSet, Target, poll::message::Message};
 
-/// How long a batch waits for what should be on its way.
+/// How long a batch waits for information that should arrive soon.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitLimits {
-    /// For definitions with the number that a record names.
+    /// Maximum wait for the definitions of the version that a record names.
     pub definitions: Duration,
-    /// For the command that names a connection's destination.
+    /// Maximum wait for the command that names a connection's destination.
     pub destination: Duration,
 }
 
@@ -32,7 +30,8 @@ impl Default for WaitLimits {
     }
 }
 
-/// Messages with what is needed to read them again at any time.
+/// Messages and what each contains. Rows are read from it as often as needed,
+/// since rows need several times the memory.
 #[derive(Debug)]
 pub(crate) struct DecodedMessages {
     pub(crate) topic: String,
@@ -41,13 +40,12 @@ pub(crate) struct DecodedMessages {
 }
 
 impl DecodedMessages {
-    /// Bytes of a message by its index.
+    /// Bytes of the message with this index.
     pub(crate) fn size(&self, index: usize) -> usize {
         self.messages.get(index).map_or(0, Message::size)
     }
 
-    /// A row by its index; `None` where it is not a record. `read` is the
-    /// reader of its datum.
+    /// The row with this index, decoded by `read`; `None` if it is not a record.
     pub(crate) fn row<'s>(
         &'s self,
         index: usize,
@@ -68,43 +66,43 @@ impl DecodedMessages {
     }
 }
 
-/// Reads a datum.
+/// Decodes a record.
 type ReadRecord<'a> = fn(&'a [u8]) -> Result<CrmRecord<'a, Properties<'a>>, codec::DecodeError>;
 
-/// Rows that go into the tables of one target.
+/// The rows of one target and portal.
 #[derive(Debug, Clone)]
 pub(crate) struct RowGroup {
     pub(crate) target: Target,
     pub(crate) portal_id: i64,
-    /// The highest that its records name.
+    /// The highest version of definitions that its records name.
     pub(crate) definitions_version: i64,
-    /// Indexes into the source.
+    /// Indexes of its messages.
     pub(crate) rows: Vec<usize>,
 }
 
-/// What the messages of a source turned out to be.
+/// Messages, by what to do with them.
 #[derive(Debug)]
 pub(crate) struct RoutedMessages {
     pub(crate) decoded: DecodedMessages,
     pub(crate) groups: Vec<RowGroup>,
     /// Messages that can never be stored.
     pub(crate) poison: Vec<PoisonMessage>,
-    /// By partition, the first message that cannot be read now, and why.
+    /// By partition, the first message that cannot be decoded now.
     pub(crate) held: BTreeMap<i32, HeldMessage>,
 }
 
 /// A message that can never be stored.
 #[derive(Debug)]
 pub(crate) struct PoisonMessage {
-    /// Index into the source.
+    /// Index of the message.
     pub(crate) index: usize,
-    /// Stable, `snake_case`.
+    /// Stable code, in `snake_case`.
     pub(crate) reason: &'static str,
     /// What is wrong with it.
     pub(crate) error: String,
 }
 
-/// A message that cannot be read now.
+/// A message that cannot be decoded now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeldMessage {
     pub(crate) offset: i64,
@@ -112,14 +110,14 @@ pub(crate) struct HeldMessage {
     pub(crate) reason: String,
 }
 
-/// Sorts messages by target.
+/// Routes messages to targets.
 #[derive(Debug)]
 pub(crate) struct TargetRouter {
     decoders: Decoders,
     control: Arc<dyn ControlState>,
     tables: TableSet,
     wait_limits: WaitLimits,
-    /// Connections that no command has named within the time.
+    /// Connections that no command named in time. They are not waited for again.
     unnamed: HashSet<String>,
 }
 
@@ -139,12 +137,13 @@ impl TargetRouter {
         }
     }
 
-    /// Says which tables are meant from now on.
+    /// Routes to these tables from now on.
     pub(crate) fn set_tables(&mut self, tables: TableSet) {
         self.tables = tables;
     }
 
-    /// Decodes and sorts; waits for destinations that are on their way.
+    /// Decodes and routes. Waits for the destination of a connection, up to
+    /// [`WaitLimits::destination`].
     pub(crate) async fn route(&mut self, topic: &str, messages: Vec<Message>) -> RoutedMessages {
         let data = self.decoders.resolve(&messages).await;
         let decoded = DecodedMessages {
@@ -209,8 +208,8 @@ impl TargetRouter {
         }
     }
 
-    /// Where a connection lands. Its command may be read later than its first
-    /// records, as the topics are read apart from each other.
+    /// The destination of a connection. Its command may arrive later than its
+    /// first records, because the topics are read independently.
     async fn destination(&mut self, connection: &str) -> String {
         let step = Duration::from_millis(50);
         let mut waited = Duration::ZERO;
@@ -230,14 +229,14 @@ impl TargetRouter {
             tracing::warn!(
                 connection,
                 destination,
-                "no command names this connection: its records land by the default rule"
+                "no command names this connection; its records go to the default destination"
             );
         }
         destination
     }
 }
 
-/// What the rows of one group have in common.
+/// What all rows of a group share.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct GroupKey {
     connection: String,
@@ -247,12 +246,13 @@ struct GroupKey {
 
 #[derive(Debug, Default)]
 struct GroupRows {
-    /// The highest of its records.
+    /// The highest version that its records name.
     definitions_version: i64,
     indexes: Vec<usize>,
 }
 
-/// Rows by group. Neighbours mostly share theirs: no key is built for them.
+/// Rows by group. Consecutive rows mostly share their group, so no key is built
+/// for them.
 #[derive(Debug, Default)]
 struct GroupedRows {
     last: Option<(GroupKey, GroupRows)>,

@@ -1,6 +1,5 @@
-//! When a batch goes out: full, old enough, or the log's end was reached.
-//!
-//! Pure. It must not know what is in a message, nor where a batch goes.
+//! Collects messages in batches. A batch is due when it is full, old enough, or
+//! the end of the log was reached. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,16 +8,16 @@ use std::{
 
 use super::message::Message;
 
-/// When a batch goes out.
+/// When a batch is due.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
-    /// Rows at most.
+    /// Maximum number of messages.
     pub rows: usize,
-    /// Bytes of keys and values at most; a larger message goes alone.
+    /// Maximum bytes of keys and values. A larger message is a batch of its own.
     pub bytes: usize,
-    /// Time from its first message, at most.
+    /// Maximum time since its first message.
     pub age: Duration,
-    /// Time from when the consumer has reached the log's end.
+    /// Maximum time since the consumer reached the end of the log.
     pub quiet: Duration,
 }
 
@@ -33,32 +32,32 @@ impl Default for BatchLimits {
     }
 }
 
-/// Messages that are stored together, and what may be committed after that.
+/// Messages that are stored together, and the offsets to commit after that.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The assignment under which it was read.
     pub generation: u64,
     /// In the order in which they were read.
     pub messages: Vec<Message>,
-    /// By partition, the offset to go on from once all of it is stored.
+    /// By partition, the offset to commit once all messages are stored.
     pub next: BTreeMap<i32, i64>,
     /// Bytes of keys and values.
     pub bytes: usize,
 }
 
-/// Builds one batch after the other.
+/// Builds one batch after another.
 #[derive(Debug)]
 pub struct Batcher {
     limits: BatchLimits,
     open: Batch,
     opened_at: Option<Instant>,
-    /// Partitions with messages since their end was last reached.
+    /// Partitions with messages after their last reported end.
     behind: BTreeSet<i32>,
     end_since: Option<Instant>,
 }
 
 impl Batcher {
-    /// A batcher with nothing in it.
+    /// An empty batcher.
     pub fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
@@ -69,7 +68,8 @@ impl Batcher {
         }
     }
 
-    /// Adds a message; returns the batch before it where it would not fit.
+    /// Adds a message. Returns the open batch first if the message does not fit
+    /// into it.
     pub fn push(&mut self, message: Message, now: Instant) -> Option<Batch> {
         let size = message.size();
         let full = !self.open.messages.is_empty() && self.open.bytes + size > self.limits.bytes;
@@ -91,8 +91,8 @@ impl Batcher {
         }
     }
 
-    /// When the open batch goes out, unless it fills before; `None` where there
-    /// is none.
+    /// When the open batch is due, unless it fills earlier; `None` if there is
+    /// none.
     pub fn due_at(&self) -> Option<Instant> {
         let opened_at = self.opened_at?;
         if self.is_full() {
@@ -121,12 +121,12 @@ impl Batcher {
         Some(std::mem::take(&mut self.open))
     }
 
-    /// Whether nothing waits.
+    /// Whether there is no open batch.
     pub fn is_empty(&self) -> bool {
         self.open.messages.is_empty()
     }
 
-    /// Drops what was read of a partition, as it will be read again.
+    /// Drops the messages of a partition that will be read again.
     pub fn forget(&mut self, partition: i32) {
         self.behind.remove(&partition);
         self.open
@@ -139,7 +139,7 @@ impl Batcher {
         }
     }
 
-    /// Drops all that was read.
+    /// Drops all messages.
     pub fn reset(&mut self) {
         *self = Self::new(self.limits);
     }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_goes_out_shortly_after_the_end_of_every_partition() {
+    fn a_batch_is_due_shortly_after_the_end_of_every_partition_was_reached() {
         let start = Instant::now();
         let mut batcher = Batcher::new(BatchLimits::default());
         assert!(batcher.push(message(0, 5, 1), start).is_none());
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_larger_than_a_batch_goes_alone() {
+    fn a_message_larger_than_a_batch_is_a_batch_of_its_own() {
         let now = Instant::now();
         let mut batcher = Batcher::new(limits(10, 100));
         assert!(batcher.push(message(0, 0, 10), now).is_none());
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_partition_leaves_nothing_to_commit() {
+    fn a_forgotten_partition_has_nothing_to_commit() {
         let now = Instant::now();
         let mut batcher = Batcher::new(BatchLimits::default());
         assert!(batcher.push(message(0, 0, 10), now).is_none());
@@ -217,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_message_comes_out_once_in_order_within_the_limits(
+        fn every_message_is_returned_once_in_order_within_the_limits(
             sizes in proptest::collection::vec((0..4i32, 1..400usize), 0..200),
             rows in 1..20usize,
         ) {

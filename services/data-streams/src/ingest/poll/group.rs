@@ -1,6 +1,5 @@
-//! Membership of the group: its callbacks and its commits.
-//!
-//! It must not know what is read.
+//! Membership of the consumer group: rebalance callbacks, client statistics and
+//! commits.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,9 +23,11 @@ use tokio::sync::watch;
 use super::guard::AssignmentGuard;
 use crate::ingest::{Commits, metrics as names};
 
-/// How long the batch in flight may take when its partitions are taken away.
+/// How long a revocation waits for the batch in flight. A longer wait would hold
+/// up the rebalance of the whole group.
 const REVOKE_LIMIT: Duration = Duration::from_secs(10);
 
+/// A rebalance that the poller has to apply.
 #[derive(Debug)]
 pub(super) enum Event {
     Revoked,
@@ -38,7 +39,7 @@ pub(crate) struct GroupContext {
     guard: Arc<AssignmentGuard>,
     topic: String,
     pub(super) events: Mutex<Vec<Event>>,
-    /// By partition, the place of its end when the consumer last reached it.
+    /// By partition, its end offset when the consumer last reached it.
     pub(super) ends: Mutex<HashMap<i32, i64>>,
     /// Whether a broker is connected.
     pub(super) connected: AtomicBool,
@@ -114,7 +115,8 @@ impl ConsumerContext for GroupContext {
     }
 }
 
-/// Commits offsets as the group's member, signed with the warehouse's id.
+/// Commits offsets as a member of the group, with the warehouse's id as their
+/// metadata.
 pub(crate) struct GroupCommits {
     pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
     pub(crate) topic: String,

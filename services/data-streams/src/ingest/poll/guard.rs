@@ -1,8 +1,7 @@
-//! Which batches may still be stored and committed, across a rebalance.
+//! Decides which batches may still be stored and committed across a rebalance.
 //!
-//! The consumer's thread closes the guard behind an assignment that is taken
-//! away, and waits until the batch in flight has passed it. It must not know
-//! Kafka, nor what passing means.
+//! When partitions are revoked, the consumer's thread revokes the assignment
+//! here and waits for the batch in flight.
 
 use std::{
     sync::{Condvar, Mutex, PoisonError},
@@ -11,22 +10,22 @@ use std::{
 
 #[derive(Debug, Default)]
 struct GuardState {
-    /// Batches of this assignment may begin.
+    /// The current assignment: only its batches may begin.
     open: u64,
-    /// Batches from this assignment on may commit.
+    /// Batches of this assignment and later ones may commit.
     committable: u64,
-    /// Batches that have begun.
+    /// How many batches have begun and not ended.
     busy: usize,
 }
 
-/// The guard.
+/// Guards the current assignment of partitions.
 #[derive(Debug, Default)]
 pub(crate) struct AssignmentGuard {
     state: Mutex<GuardState>,
     ended: Condvar,
 }
 
-/// A batch that has begun.
+/// Held by a batch from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct BatchPermit<'a> {
     guard: &'a AssignmentGuard,
@@ -34,7 +33,7 @@ pub(crate) struct BatchPermit<'a> {
 }
 
 impl AssignmentGuard {
-    /// Lets a batch begin, if its assignment still holds.
+    /// Begins a batch; `None` if its assignment was revoked.
     pub(crate) fn begin(&self, generation: u64) -> Option<BatchPermit<'_>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.open != generation {
@@ -47,7 +46,7 @@ impl AssignmentGuard {
         })
     }
 
-    /// The assignment that holds.
+    /// The current assignment.
     pub(crate) fn generation(&self) -> u64 {
         self.state
             .lock()
@@ -55,8 +54,9 @@ impl AssignmentGuard {
             .open
     }
 
-    /// Ends the assignment: no batch of it begins any more, and the one that
-    /// has begun may take `limit` to end and to commit.
+    /// Revokes the assignment and returns the next one. No batch of the revoked
+    /// assignment begins after this. Waits up to `limit` for a batch that has
+    /// begun to end; after that it may no longer commit.
     pub(crate) fn revoke(&self, limit: Duration) -> u64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.open += 1;
@@ -65,7 +65,9 @@ impl AssignmentGuard {
             .wait_timeout_while(state, limit, |state| state.busy > 0)
             .unwrap_or_else(PoisonError::into_inner);
         if outcome.timed_out() {
-            tracing::warn!("batch in flight took too long for the rebalance: it is read again");
+            tracing::warn!(
+                "the batch in flight took too long for the rebalance; it will be read again"
+            );
         }
         state.committable = state.open;
         state.open
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_of_an_assignment_that_is_gone_does_not_begin() {
+    fn a_batch_of_a_revoked_assignment_does_not_begin() {
         let guard = AssignmentGuard::default();
         assert!(guard.begin(0).is_some());
         assert_eq!(guard.revoke(Duration::ZERO), 1);
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_batch_in_flight_commits_before_the_assignment_is_let_go() {
+    fn a_revocation_waits_until_the_batch_in_flight_has_ended() {
         let guard = Arc::new(AssignmentGuard::default());
         let permit = guard.begin(0).unwrap();
         let closing = {

@@ -1,5 +1,5 @@
-//! Between the poller and the loader: batches as they are asked for, and the
-//! partitions to be read again.
+//! What passes between poller and loader: batches on request, and partitions to
+//! read again.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::batch::Batch;
 
-/// A partition has to be read again from here, later.
+/// Asks the poller to read a partition again from this offset, later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartitionHold {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
 }
 
-/// A channel in which a batch lies only once the receiver asked for it, but in
-/// tests, which may fill it before.
+/// A channel that holds a batch only after the receiver asked for one. Tests may
+/// fill it beforehand with [`BatchSender::send`].
 pub(crate) fn batches(capacity: usize) -> (BatchSender, BatchReceiver) {
     let (sender, receiver) = mpsc::channel(capacity);
     let wanted = Arc::new(Semaphore::new(0));
@@ -41,11 +41,10 @@ pub(crate) struct BatchSender {
 }
 
 impl BatchSender {
-    /// Waits until the loader asks for a batch, so that none lies between here
-    /// and there: that would be one more batch in memory. `None` where the
-    /// loader has ended.
+    /// Waits until the loader asks for a batch; `None` if the loader has ended.
+    /// A batch that waited in the channel would be one more batch in memory.
     pub(crate) async fn permit(&self) -> Option<mpsc::Permit<'_, Batch>> {
-        // In this order nothing is lost where the wait is given up.
+        // In this order a cancelled wait does not lose the loader's request.
         let permit = self.batches.reserve().await.ok()?;
         tokio::select! {
             () = self.batches.closed() => return None,
@@ -54,7 +53,7 @@ impl BatchSender {
         Some(permit)
     }
 
-    /// Sends without being asked; `false` where the loader has ended.
+    /// Sends without a request; `false` if the loader has ended.
     pub(crate) async fn send(&self, batch: Batch) -> bool {
         self.batches.send(batch).await.is_ok()
     }
@@ -69,8 +68,8 @@ pub(crate) struct BatchReceiver {
 }
 
 impl BatchReceiver {
-    /// Asks for a batch and waits for it; `None` where the poller has ended.
-    /// Asks once, also where the wait is given up and begun again.
+    /// Asks for a batch and waits for it; `None` if the poller has ended. May be
+    /// cancelled and called again: it asks only once per batch.
     pub(crate) async fn receive(&mut self) -> Option<Batch> {
         if !std::mem::replace(&mut self.asked, true) {
             self.wanted.add_permits(1);

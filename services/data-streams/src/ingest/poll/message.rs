@@ -1,6 +1,4 @@
-//! A message as it came from the log.
-//!
-//! It must not know what its bytes mean.
+//! A message as it was read from Kafka, not decoded.
 
 use bytes::{Bytes, BytesMut};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -14,7 +12,9 @@ pub struct Message {
     pub offset: i64,
     /// When the broker appended it, in ms.
     pub timestamp: i64,
-    /// How often its partition has been read again from a held place.
+    /// The poller's round in which it was read. A round begins whenever reading
+    /// restarts at an earlier offset, so a message of an older round was read
+    /// before the restart.
     pub round: u64,
     /// Its key.
     pub key: Option<Bytes>,
@@ -23,7 +23,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Takes a message out of the consumer's buffer.
+    /// Copies a message out of the consumer's buffer.
     pub(crate) fn detach(message: &BorrowedMessage<'_>, round: u64, arena: &mut Arena) -> Self {
         Self {
             partition: message.partition(),
@@ -41,11 +41,11 @@ impl Message {
     }
 }
 
-/// Room that one allocation makes for the messages that follow each other.
+/// Bytes of one allocation, shared by consecutive messages.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Where the bytes of many messages lie beside each other: they come and go by
-/// the batch, and a small piece of memory for each leaves holes.
+/// Stores the bytes of consecutive messages in shared chunks. Messages are freed
+/// a batch at a time; an allocation for each would fragment the heap.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     chunk: BytesMut,

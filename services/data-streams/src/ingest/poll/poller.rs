@@ -1,8 +1,6 @@
-//! The consumer of the records topic, on a thread of its own.
-//!
-//! Everything about it happens here: polling, batches by time, rebalances,
-//! back pressure, and whether the committed offsets belong to this warehouse.
-//! It must not know how a batch is stored.
+//! Polls the records topic on its own thread: batches, rebalances, back
+//! pressure, held partitions, and the check that the committed offsets belong
+//! to this warehouse.
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -32,12 +30,26 @@ use super::{
 };
 use crate::ingest::conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE};
 
+/// How long one poll waits, and so how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
+/// Time until a held partition is read again.
 const HOLD: Duration = Duration::from_secs(5);
-/// Pausing throws away what was fetched ahead, so short waits do without.
+/// How long the loader may be busy before the consumer pauses. Pausing discards
+/// the messages fetched ahead, so short waits do not pause.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// How long the poller waits for the loader before it polls again. Kafka's
+/// client has to be polled, or the group excludes this member.
+const HAND_OVER_LIMIT: Duration = Duration::from_millis(250);
+/// How often suspended partitions check whose offsets are committed.
+const SUSPENDED_CHECK: Duration = Duration::from_secs(2);
+/// How long the loader may take for each batch that is left at a stop.
+const LAST_BATCH_LIMIT: Duration = Duration::from_secs(3);
+/// How long Kafka may take to return the committed offsets.
+const COMMITTED_LIMIT: Duration = Duration::from_secs(5);
+/// How long a seek may take.
+const SEEK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Polls until it is told to stop.
+/// Polls the records topic until the process stops.
 pub(crate) struct Poller {
     pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
     pub(crate) topic: String,
@@ -45,6 +57,7 @@ pub(crate) struct Poller {
     pub(crate) out: BatchSender,
     pub(crate) holds: mpsc::UnboundedReceiver<PartitionHold>,
     pub(crate) guard: Arc<AssignmentGuard>,
+    /// Id of this warehouse.
     pub(crate) warehouse: watch::Receiver<String>,
     pub(crate) health: Health,
     pub(crate) runtime: Handle,
@@ -54,7 +67,7 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    /// Blocks its thread. Hands over what is open when it ends.
+    /// Blocks its thread. At the end it hands over the open batch.
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         self.consumer
             .subscribe(&[&self.topic])
@@ -65,10 +78,9 @@ impl Poller {
         let last = self.take();
         self.progress.pending.extend(last);
         for batch in std::mem::take(&mut self.progress.pending) {
-            let limit = Duration::from_secs(3);
-            let sent = self
-                .runtime
-                .block_on(async { tokio::time::timeout(limit, self.out.send(batch)).await });
+            let sent = self.runtime.block_on(async {
+                tokio::time::timeout(LAST_BATCH_LIMIT, self.out.send(batch)).await
+            });
             if sent != Ok(true) {
                 break;
             }
@@ -91,7 +103,7 @@ impl Poller {
         } else {
             Duration::ZERO
         };
-        // The consumer is borrowed by its message, the rest of `self` changes.
+        // The message borrows the consumer while the rest of `self` changes.
         let consumer = Arc::clone(&self.consumer);
         let polled = consumer.poll(timeout);
         self.apply_rebalances();
@@ -107,9 +119,9 @@ impl Poller {
                 self.batcher.end(partition, Instant::now());
             }
             Some(Err(error)) => {
-                // librdkafka goes on by itself; whether it is connected is seen
-                // in its statistics.
-                tracing::debug!(%error, "the log cannot be read");
+                // librdkafka retries by itself. Its statistics say whether a
+                // broker is connected.
+                tracing::debug!(%error, "cannot read the records topic");
             }
         }
         if self
@@ -143,9 +155,9 @@ impl Poller {
         Some(batch)
     }
 
-    /// The queue is empty. What lies between the last record and the end of a
-    /// partition are marks of transactions: the offsets move over them, so that
-    /// the lag is zero and a full pass is seen to be loaded.
+    /// Runs when the client's queue is empty. Between the last record and the end
+    /// of a partition there are only transaction markers. The offsets move past
+    /// them, so that the lag becomes zero and a full pass counts as loaded.
     fn idle(&mut self) {
         let context = Arc::clone(self.consumer.client().context());
         if context.connected.load(Ordering::Relaxed) {
@@ -172,22 +184,22 @@ impl Poller {
         }
     }
 
-    /// Gives batches to the loader; waits a little where it is busy, and pauses
-    /// where it stays so.
+    /// Hands the pending batches to the loader. If the loader stays busy for
+    /// [`PAUSE_AFTER`], the partitions are paused.
     fn hand_over(&mut self) {
         let out = self.out.clone();
         while let Some(batch) = self.progress.pending.pop_front() {
             let wait = if self.progress.paused {
                 POLL
             } else {
-                Duration::from_millis(250)
+                HAND_OVER_LIMIT
             };
             let reserved = self
                 .runtime
                 .block_on(async { tokio::time::timeout(wait, out.permit()).await });
             match reserved {
                 Ok(Some(permit)) => permit.send(batch),
-                // The loader has ended: so does the process.
+                // The loader has ended, so the process has to end too.
                 Ok(None) => {
                     self.stop.cancel();
                     return;
@@ -230,28 +242,26 @@ impl Poller {
             if let Event::Assigned(partitions) = event {
                 tracing::info!(?partitions, "assigned");
                 self.progress.assigned = partitions;
-                // What was paused before is paused still, though it went away in
-                // between: librdkafka keeps that with the partition.
+                // librdkafka keeps a partition paused while it belongs to
+                // another member, so it may come back paused.
                 self.resume();
                 if !self.offsets_are_ours() {
                     self.pause(&self.progress.assigned.clone());
-                    self.progress.suspended = Some(Instant::now() + Duration::from_secs(2));
+                    self.progress.suspended = Some(Instant::now() + SUSPENDED_CHECK);
                 }
             }
         }
     }
 
-    /// Reads the committed offsets, and whether this warehouse signed them.
+    /// Reads the committed offsets and checks that they carry this warehouse's
+    /// id.
     fn offsets_are_ours(&mut self) -> bool {
         let id = self.warehouse.borrow().clone();
         let list = self.list(&self.progress.assigned);
-        let committed = match self
-            .consumer
-            .committed_offsets(list, Duration::from_secs(5))
-        {
+        let committed = match self.consumer.committed_offsets(list, COMMITTED_LIMIT) {
             Ok(committed) => committed,
             Err(error) => {
-                tracing::warn!(%error, "committed offsets cannot be read");
+                tracing::warn!(%error, "cannot read the committed offsets");
                 return false;
             }
         };
@@ -268,12 +278,13 @@ impl Poller {
         true
     }
 
-    /// While suspended: whether a rebuild has signed the offsets meanwhile.
+    /// While loading is suspended, checks whether a rebuild has committed offsets
+    /// for this warehouse meanwhile.
     fn retry_suspended(&mut self) {
         if self.progress.suspended.is_none_or(|at| at > Instant::now()) {
             return;
         }
-        self.progress.suspended = Some(Instant::now() + Duration::from_secs(2));
+        self.progress.suspended = Some(Instant::now() + SUSPENDED_CHECK);
         if !self.offsets_are_ours() {
             return;
         }
@@ -311,7 +322,7 @@ impl Poller {
             self.progress.holding.remove(&partition);
             self.progress.positions.insert(partition, offset);
             if let Err(error) = self.consumer.resume(&self.list(&[partition])) {
-                tracing::warn!(partition, %error, "cannot resume");
+                tracing::warn!(partition, %error, "cannot resume a held partition");
             }
             self.seek(partition, Offset::Offset(offset));
         }
@@ -327,9 +338,9 @@ impl Poller {
             .remove(&partition);
         let sought = self
             .consumer
-            .seek(&self.topic, partition, offset, Duration::from_secs(10));
+            .seek(&self.topic, partition, offset, SEEK_LIMIT);
         if let (Err(error), Offset::Offset(offset)) = (sought, offset) {
-            tracing::warn!(partition, %error, "cannot seek: trying again");
+            tracing::warn!(partition, %error, "cannot seek; will retry");
             let until = Instant::now() + POLL;
             self.progress
                 .holding
@@ -338,16 +349,16 @@ impl Poller {
     }
 
     fn pause(&mut self, partitions: &[i32]) {
-        // What was fetched ahead is thrown away.
+        // Pausing discards the messages fetched ahead.
         for partition in partitions {
             self.progress.has_more(*partition);
         }
         if let Err(error) = self.consumer.pause(&self.list(partitions)) {
-            tracing::warn!(%error, "cannot pause");
+            tracing::warn!(%error, "cannot pause partitions");
         }
     }
 
-    /// Resumes all that nothing else holds.
+    /// Resumes the assigned partitions, except held ones.
     fn resume(&self) {
         if self.progress.suspended.is_some() {
             return;
@@ -360,7 +371,7 @@ impl Poller {
             .copied()
             .collect();
         if let Err(error) = self.consumer.resume(&self.list(&partitions)) {
-            tracing::warn!(%error, "cannot resume");
+            tracing::warn!(%error, "cannot resume partitions");
         }
     }
 

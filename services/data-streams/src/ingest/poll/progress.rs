@@ -1,7 +1,5 @@
-//! What the poller knows of its partitions, and how far their offsets may be
-//! moved over what is no record. Pure.
-//!
-//! It must not know Kafka's client.
+//! The state of the assigned partitions, and how far their offsets may move past
+//! transaction markers. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -10,37 +8,43 @@ use std::{
 
 use super::batch::Batch;
 
-/// A partition that is read again.
+/// A partition that is paused and will be read again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeldPartition {
-    /// From where.
+    /// Offset to read from.
     pub(super) offset: i64,
-    /// Not before.
+    /// When to read it.
     pub(super) until: Instant,
 }
 
-/// What the poller knows of its partitions; made anew with each assignment.
+/// The state of the assigned partitions; replaced at each rebalance.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(super) assigned: Vec<i32>,
-    /// By partition, where to go on reading.
+    /// By partition, the next offset to read.
     pub(super) positions: HashMap<i32, i64>,
-    /// Partitions that are read again later.
+    /// Partitions that wait to be read again.
     pub(super) holding: HashMap<i32, HeldPartition>,
+    /// Grows whenever reading restarts at an earlier offset; see
+    /// [`Message::round`](super::message::Message::round).
     pub(super) round: u64,
-    /// While the offsets are not known to be this warehouse's: the next look.
+    /// Time of the next check, while the committed offsets are not known to be
+    /// this warehouse's.
     pub(super) suspended: Option<Instant>,
+    /// Batches that the loader has not taken yet.
     pub(super) pending: VecDeque<Batch>,
+    /// Since when the loader has been busy.
     pub(super) blocked_since: Option<Instant>,
+    /// Whether the assigned partitions are paused for back pressure.
     pub(super) paused: bool,
-    /// Ends that were reported before the queue was last seen empty.
+    /// The ends reported when the queue was last found empty.
     earlier_ends: HashMap<i32, i64>,
-    /// Partitions whose end was read, and nothing behind it.
+    /// Partitions whose end was read, with nothing after it.
     reached: HashSet<i32>,
 }
 
 impl Progress {
-    /// Of an assignment that is new.
+    /// The state at the start of an assignment.
     pub(super) fn of_round(round: u64) -> Self {
         Self {
             round,
@@ -48,24 +52,25 @@ impl Progress {
         }
     }
 
-    /// The end of a partition came out of the queue: all before it has.
+    /// The queue returned the end of a partition, so everything before it was
+    /// read.
     pub(super) fn end_was_read(&mut self, partition: i32) {
         self.reached.insert(partition);
     }
 
-    /// There is more to read: a record came, or the partition is read anew.
+    /// There is more to read: a record arrived, or the partition is read again.
     pub(super) fn has_more(&mut self, partition: i32) {
         self.reached.remove(&partition);
         self.earlier_ends.remove(&partition);
     }
 
-    /// The queue is empty. Moves positions over the marks of transactions at
-    /// the ends of partitions; returns the offsets to be committed.
+    /// Moves positions past the transaction markers at the ends of partitions and
+    /// returns the offsets to commit. The queue has to be empty.
     ///
-    /// `ends` are the client's statistics, which lag behind, and count what was
-    /// fetched but not handed over, or thrown away by a pause or a rebalance.
-    /// So they count only where the end itself was read since, and then once
-    /// they have stood from one look to the next.
+    /// `ends` come from the client's statistics. They lag behind, and include
+    /// messages that were fetched but not returned, or discarded by a pause or a
+    /// rebalance. So an end counts only if it was also read, and only if it was
+    /// reported at the previous call too.
     pub(super) fn skip_markers(&mut self, ends: HashMap<i32, i64>) -> BTreeMap<i32, i64> {
         let earlier_ends = std::mem::replace(&mut self.earlier_ends, ends);
         let mut next = BTreeMap::new();
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_was_read_is_committed_at_the_second_look() {
+    fn an_end_that_was_read_is_committed_when_it_is_reported_twice() {
         let mut progress = assigned();
         progress.end_was_read(0);
         assert_eq!(progress.skip_markers(ends()), BTreeMap::new());
@@ -112,8 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_only_the_statistics_know_is_not_committed() {
-        // From before a rebalance or a pause: 80 to 100 are to be read again.
+    fn an_end_known_only_from_statistics_is_not_committed() {
+        // Reported before a rebalance or a pause: 80 to 100 will be read again.
         let mut progress = assigned();
         for _ in 0..3 {
             assert_eq!(progress.skip_markers(ends()), BTreeMap::new());
@@ -121,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_not_committed_once_there_is_more_to_read() {
+    fn an_end_is_not_committed_when_there_is_more_to_read() {
         let mut progress = assigned();
         progress.end_was_read(0);
         progress.skip_markers(ends());
