@@ -60,15 +60,17 @@ fn record<'a>(
     reference: &'a Reference,
     properties: &'a PropertyMap,
 ) -> CrmRecord<'a, &'a PropertyMap> {
+    let identity = CrmRecord::new(
+        reference.portal_id,
+        &reference.object_type,
+        reference.object_id,
+        properties,
+    );
     CrmRecord {
-        portal_id: reference.portal_id,
-        object_type: &reference.object_type,
-        object_id: reference.object_id,
         created_at: reference.created_at,
         updated_at: reference.updated_at,
         archived: reference.archived,
         deleted: reference.deleted,
-        properties,
         connection: &reference.connection,
         run_id: &reference.run_id,
         reason: &reference.reason,
@@ -76,6 +78,7 @@ fn record<'a>(
         fetch_sequence: reference.fetch_sequence,
         merged_into: reference.merged_into,
         definitions_version: reference.definitions_version,
+        ..identity
     }
 }
 
