@@ -13,7 +13,6 @@ pub mod jobs;
 pub mod metrics;
 pub mod poll;
 mod ports;
-mod replay;
 mod run;
 pub mod store;
 
