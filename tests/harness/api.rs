@@ -1,16 +1,10 @@
 //! A client of the REST API.
-//!
-//! It must not know how an answer is made.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::eventually;
-
-/// Until a connection has an owner that obeys; the API itself waits for a part
-/// of it each time.
-const APPLY_LIMIT: Duration = Duration::from_mins(1);
+use crate::{HANG_LIMIT, eventually};
 
 /// An instance of data-streams.
 #[derive(Debug, Clone)]
@@ -19,7 +13,7 @@ pub struct Api {
     http: reqwest::Client,
 }
 
-/// Status and body of an answer.
+/// An answer of the API.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// HTTP status.
@@ -39,7 +33,7 @@ impl Api {
         }
     }
 
-    /// Its address.
+    /// The address of the instance.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -110,26 +104,30 @@ impl Api {
         );
     }
 
-    /// Stops a connection, expecting the worker's acknowledgement.
+    /// Stops a connection and returns once the worker has acknowledged it.
     pub async fn stop(&self, name: &str) {
-        let answer = self
-            .send("POST", &format!("/v1/connections/{name}/stop"), None)
-            .await;
-        assert_eq!(answer.status, 200, "stop: {}", answer.body);
+        self.until_applied(name, "stop", None).await;
     }
 
-    /// Gives an order (`start`, `stop`) until a worker has obeyed: for a while
-    /// nobody may own the connection.
-    pub async fn until_applied(&self, name: &str, order: &str, body: Option<Value>) {
-        let path = format!("/v1/connections/{name}/{order}");
-        eventually("a worker obeys", APPLY_LIMIT, async || {
-            let answer = self.send("POST", &path, body.clone()).await;
+    /// Sends a command (`start`, `stop`) until a worker has applied it: the
+    /// API waits for a worker for a limited time and then answers 202.
+    pub async fn until_applied(&self, name: &str, command: &str, body: Option<Value>) {
+        let path = format!("/v1/connections/{name}/{command}");
+        let what = format!("a worker applies {command}");
+        eventually(&what, HANG_LIMIT, async || {
+            let answer = self.try_send("POST", &path, body.clone()).await.ok()?;
+            assert!(
+                matches!(answer.status, 200..=202 | 409 | 503),
+                "{path}: {} {}",
+                answer.status,
+                answer.body
+            );
             (answer.status == 200).then_some(())
         })
         .await;
     }
 
-    /// Asks for one run of all streams and returns the answer.
+    /// Requests one run of all streams and returns the answer.
     pub async fn sync(&self, name: &str) -> Value {
         let answer = self
             .send(
@@ -152,7 +150,7 @@ impl Api {
         self.get(&format!("/v1/connections/{name}")).await
     }
 
-    /// Waits until `found` says yes of a connection, and returns it. An instance
+    /// Waits until `found` is true of a connection, and returns it. An instance
     /// that cannot answer now is asked again.
     pub async fn until(
         &self,
@@ -162,37 +160,25 @@ impl Api {
         found: impl Fn(&Value) -> bool,
     ) -> Value {
         let last = std::sync::Mutex::new(Value::Null);
-        let answer = tokio::time::timeout(
-            limit + Duration::from_secs(5),
-            eventually(what, limit, async || {
-                let path = format!("/v1/connections/{name}");
-                let Answer { status, body, .. } = self.send("GET", &path, None).await;
-                last.lock().unwrap().clone_from(&body);
-                (status == 200 && found(&body)).then_some(body)
-            }),
-        );
-        // The last state seen is what a failed wait is understood by.
+        let path = format!("/v1/connections/{name}");
+        // The last state seen explains a wait that failed.
         let guard = PrintOnPanic(&last);
-        let answer = answer.await.unwrap();
+        let connection = eventually(what, limit, async || {
+            let answer = self.try_send("GET", &path, None).await.ok()?;
+            last.lock().unwrap().clone_from(&answer.body);
+            (answer.status == 200 && found(&answer.body)).then_some(answer.body)
+        })
+        .await;
         drop(guard);
-        answer
+        connection
     }
 
     /// Waits until the instance is ready.
     pub async fn ready(&self) {
-        eventually(
-            "data-streams is ready",
-            Duration::from_secs(90),
-            async || {
-                let answer = self
-                    .http
-                    .get(format!("{}/health/ready", self.url))
-                    .send()
-                    .await
-                    .ok()?;
-                answer.status().is_success().then_some(())
-            },
-        )
+        eventually("data-streams is ready", HANG_LIMIT, async || {
+            let answer = self.try_send("GET", "/health/ready", None).await.ok()?;
+            (answer.status == 200).then_some(())
+        })
         .await;
     }
 }
@@ -218,7 +204,7 @@ pub fn stream<'a>(connection: &'a Value, name: &str) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
-/// An HTTP client for tests.
+/// An HTTP client for tests, whose requests end after a minute.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .timeout(Duration::from_mins(1))

@@ -1,12 +1,10 @@
 //! Queries to ClickHouse over HTTP.
-//!
-//! It must not know the tables.
 
 use serde_json::Value;
 
 use crate::api::client;
 
-/// A ClickHouse server, as one of its users.
+/// A client of a ClickHouse server, as one of its users.
 #[derive(Debug, Clone)]
 pub struct ClickHouse {
     url: String,
@@ -16,7 +14,7 @@ pub struct ClickHouse {
 }
 
 impl ClickHouse {
-    /// The server on `port`, as `user`.
+    /// A client of the server on `port`, as `user`.
     pub fn new(port: u16, user: &str, password: &str) -> Self {
         Self {
             url: format!("http://127.0.0.1:{port}"),
@@ -46,7 +44,7 @@ impl ClickHouse {
         if succeeded { Ok(text) } else { Err(text) }
     }
 
-    /// Runs a query that must succeed and returns its text.
+    /// Runs a query that must succeed and returns the answer.
     pub async fn query(&self, sql: &str) -> String {
         self.try_query(sql)
             .await
@@ -58,7 +56,7 @@ impl ClickHouse {
         let text = self.query(sql).await;
         text.trim()
             .parse()
-            .unwrap_or_else(|_| panic!("{sql}: {text} is no number"))
+            .unwrap_or_else(|_| panic!("{sql}: {text} is not a number"))
     }
 
     /// Rows as JSON objects.

@@ -1,7 +1,5 @@
 //! The system as a whole, started by a test: the real Kafka, registry and
 //! ClickHouse, our two services as processes, and a simulated HubSpot.
-//!
-//! It must not know what a scenario asserts.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,6 +27,8 @@ pub mod wrong_clock;
 
 use std::{future::Future, time::Duration};
 
+use tokio::time::MissedTickBehavior;
+
 pub use api::Api;
 pub use clickhouse::ClickHouse;
 pub use links::Links;
@@ -38,14 +38,20 @@ pub use proxy::{LostAnswer, Mode, Proxy, Request};
 pub use stack::{Stack, StackBuilder};
 pub use timeline::Timeline;
 
-/// Asks again, every 50 ms, until `probe` answers `Some`: for states that
-/// another process reaches and announces nowhere.
+/// When a wait is given up. It only keeps a test from hanging, so it is long
+/// enough for a machine that is busy with something else; what the product
+/// promises has limits of its own.
+pub const HANG_LIMIT: Duration = Duration::from_mins(5);
+
+/// Repeats `probe`, with pauses of 50 ms, until it answers `Some`: for a state
+/// that another process reaches without announcing it.
 pub async fn eventually<T, F, Fut>(what: &str, limit: Duration, mut probe: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,
 {
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let asked = async {
         loop {
             ticks.tick().await;

@@ -1,30 +1,27 @@
-//! The connections between the parts of one system, each behind a proxy.
-//!
-//! It must not know what a fault on one of them should lead to.
+//! The links between the parts of one system, each behind a proxy.
 
-use std::time::Duration;
+use crate::{Proxy, servers::KafkaAndRegistry};
 
-use crate::{Mode, Proxy, servers::KafkaAndRegistry};
-
-/// One proxy for each connection between two parts.
+/// One proxy for each link.
 #[derive(Debug)]
 pub struct Links {
-    /// The worker to Kafka.
+    /// From the worker to Kafka.
     pub worker_kafka: Proxy,
-    /// The worker to the registry.
+    /// From the worker to the registry.
     pub worker_registry: Proxy,
-    /// The worker to HubSpot.
+    /// From the worker to HubSpot.
     pub worker_hubspot: Proxy,
-    /// data-streams to Kafka.
+    /// From data-streams to Kafka.
     pub data_streams_kafka: Proxy,
-    /// data-streams to the registry.
+    /// From data-streams to the registry.
     pub data_streams_registry: Proxy,
-    /// data-streams to ClickHouse.
+    /// From data-streams to ClickHouse.
     pub data_streams_clickhouse: Proxy,
 }
 
 impl Links {
-    /// Proxies to Kafka and the registry, and to these ports.
+    /// Proxies to Kafka and the registry, and to the ports of HubSpot and
+    /// ClickHouse.
     pub(crate) async fn new(servers: &KafkaAndRegistry, hubspot: u16, clickhouse: u16) -> Self {
         let [(worker, by_worker), (data_streams, by_data_streams)] = servers.proxied();
         Self {
@@ -37,7 +34,7 @@ impl Links {
         }
     }
 
-    /// All of them, by name.
+    /// All links, with their names.
     pub fn all(&self) -> [(&'static str, &Proxy); 6] {
         [
             ("worker-kafka", &self.worker_kafka),
@@ -49,23 +46,14 @@ impl Links {
         ]
     }
 
-    /// Holds a mode on all of them for a time.
-    pub async fn hold_all(&self, mode: Mode, time: Duration) {
-        for (_, link) in self.all() {
-            link.set(mode);
-        }
-        tokio::time::sleep(time).await;
-        self.heal_all();
-    }
-
-    /// Bytes flow again on all of them.
+    /// Ends the faults of all links.
     pub fn heal_all(&self) {
         for (_, link) in self.all() {
             link.heal();
         }
     }
 
-    /// What the worker is told.
+    /// Settings that make the worker use the proxies.
     pub(crate) fn worker_variables(&self) -> Vec<(String, String)> {
         vec![
             bootstrap(&self.worker_kafka),
@@ -77,7 +65,7 @@ impl Links {
         ]
     }
 
-    /// What data-streams is told.
+    /// Settings that make data-streams use the proxies.
     pub(crate) fn data_streams_variables(&self) -> Vec<(String, String)> {
         vec![
             bootstrap(&self.data_streams_kafka),

@@ -1,7 +1,5 @@
-//! The records topic as a stranger reads it: committed records only, in the
-//! order of their offsets.
-//!
-//! It must not know who wrote them.
+//! Reads topics as any consumer would: committed records only, in the order of
+//! their offsets.
 
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
@@ -12,16 +10,16 @@ use rdkafka::{
 };
 use schemas::{CrmRecord, crm_record::Decoder, unframe};
 
-use crate::{check, servers::KafkaAndRegistry};
+use crate::{HANG_LIMIT, check, servers::KafkaAndRegistry};
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Partition and offset.
     pub at: (i32, i64),
-    /// Its key as it stands.
+    /// Its key.
     pub key: String,
-    /// Kafka's time when it was appended, ms.
+    /// When Kafka appended it, in ms since 1970.
     pub written_at: i64,
     /// HubSpot's id of the account.
     pub portal_id: i64,
@@ -35,15 +33,15 @@ pub struct Record {
     pub object_type: String,
     /// Object id.
     pub object_id: i64,
-    /// Last-modified, ms.
+    /// Last-modified, in ms since 1970.
     pub updated_at: i64,
     /// In the recycle bin.
     pub archived: bool,
-    /// Erased, merged away or gone.
+    /// Erased, merged away, or not found by a full pass.
     pub deleted: bool,
     /// Orders the reads of one object.
     pub fetch_sequence: i64,
-    /// By the contract's rule.
+    /// Version by the rule of the contract: last-modified, then fetch sequence.
     pub version: u128,
     /// Properties that are set.
     pub properties: BTreeMap<String, String>,
@@ -104,8 +102,8 @@ impl RecordLog {
         Self { records }
     }
 
-    /// Panics unless each version of an object is there at most once a run and
-    /// the versions of an object grow with its offsets.
+    /// Panics if a run wrote a version of an object twice, or if an older version
+    /// of an object follows a newer one.
     pub fn assert_exactly_once(&self) {
         check::assert_no_violations(&check::no_duplicates(self));
         check::assert_no_violations(&check::in_order(self));
@@ -144,14 +142,14 @@ async fn registered_schema(servers: &KafkaAndRegistry, id: u32) -> String {
         .to_owned()
 }
 
-/// A message as it stands in a topic.
+/// A message of a topic.
 #[derive(Debug, Clone)]
 pub struct Message {
     /// Partition and offset.
     pub at: (i32, i64),
-    /// Its key as it stands.
+    /// Its key.
     pub key: String,
-    /// Kafka's time of it, ms.
+    /// Its timestamp, in ms since 1970.
     pub written_at: i64,
     /// `None` for a tombstone.
     pub value: Option<Vec<u8>>,
@@ -174,9 +172,7 @@ fn read_to_end(bootstrap: &str, topic: &str) -> Vec<Message> {
         .set("enable.partition.eof", "true")
         .create()
         .unwrap();
-    let metadata = consumer
-        .fetch_metadata(Some(topic), std::time::Duration::from_secs(10))
-        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), HANG_LIMIT).unwrap();
     let partitions: Vec<_> = metadata.topics()[0]
         .partitions()
         .iter()
@@ -189,13 +185,13 @@ fn read_to_end(bootstrap: &str, topic: &str) -> Vec<Message> {
             .unwrap();
     }
     consumer.assign(&assignment).unwrap();
-    // A partition's end is told again when more has come.
+    // The end of a partition is reported again after further messages.
     let mut open: HashSet<_> = partitions.into_iter().collect();
     let mut messages = Vec::new();
     while !open.is_empty() {
         match consumer
-            .poll(std::time::Duration::from_secs(10))
-            .expect("an answer within 10 s")
+            .poll(HANG_LIMIT)
+            .expect("a message or the end of a partition")
         {
             Ok(message) => messages.push(Message {
                 at: (message.partition(), message.offset()),

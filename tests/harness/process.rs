@@ -1,7 +1,5 @@
-//! A process of ours: started in the foreground, watched by its log, ended by
-//! signal, and never left behind.
-//!
-//! It must not know what the process does.
+//! A child process: runs in the foreground, writes a log, is ended by a signal,
+//! and never outlives the test.
 
 use std::{
     fs::File,
@@ -12,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Sends a signal, by the shell's own command; whether the process took it.
+/// How long a service may take from SIGTERM to its end: a promise of the
+/// product.
+pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Sends a signal with the shell's `kill`; whether that succeeded.
 fn send(signal: &str, pid: u32) -> bool {
     let sent = Command::new("sh")
         .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid.to_string()])
@@ -28,23 +30,23 @@ pub struct Process {
     log: PathBuf,
 }
 
-type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+type StartRequest = (Command, mpsc::Sender<std::io::Result<Child>>);
 
-/// The kernel ends a child when the thread that started it ends, so all
-/// children are started by one thread that lives as long as the test binary.
-static STARTER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
-    let (orders, received) = mpsc::channel::<Order>();
+/// The kernel kills a child (`pdeathsig`) when the thread that started it ends,
+/// so one thread that lives as long as the test binary starts all of them.
+static STARTER: LazyLock<mpsc::Sender<StartRequest>> = LazyLock::new(|| {
+    let (requests, received) = mpsc::channel::<StartRequest>();
     thread::spawn(move || {
         for (mut command, answer) in received {
-            let _unheard = answer.send(command.spawn());
+            let _nobody_waits = answer.send(command.spawn());
         }
     });
-    orders
+    requests
 });
 
 impl Process {
-    /// Starts `program` with `arguments` and `variables`; its output goes to
-    /// `log`, behind what is there.
+    /// Starts `program` with `arguments` and `variables`, beside the variables of
+    /// the test; appends its output to `log`.
     pub fn start(
         name: &str,
         program: &Path,
@@ -92,28 +94,28 @@ impl Process {
     pub fn signal(&self, signal: &str) {
         assert!(
             send(signal, self.child.id()),
-            "{} takes SIG{signal}",
+            "{} cannot be sent SIG{signal}",
             self.name
         );
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
         self.child.kill().expect("SIGKILL is sent");
         self.child.wait().expect("the end is seen");
     }
 
-    /// SIGTERM, and waits for the end; panics when it takes longer than
-    /// `limit` or ends in failure.
+    /// Sends SIGTERM and waits for the end; panics if that takes longer than
+    /// `limit`, or if the process fails.
     pub fn terminate(&mut self, limit: Duration) {
         self.signal("TERM");
         let (ended, end) = mpsc::channel();
         let pid = self.child.id();
-        // `wait` has no limit of its own; the thread ends with the process.
+        // `wait` has no time limit; the thread ends with the process.
         thread::scope(|scope| {
             let child = &mut self.child;
             scope.spawn(move || {
-                let _unheard = ended.send(child.wait());
+                let _nobody_waits = ended.send(child.wait());
             });
             let Ok(status) = end.recv_timeout(limit) else {
                 send("KILL", pid);
@@ -124,8 +126,8 @@ impl Process {
         });
     }
 
-    /// Waits until it has ended by itself in failure; all it has written.
-    /// Panics when it still runs after `limit`.
+    /// Waits until it has failed by itself and returns its output. Panics if it
+    /// still runs after `limit`. Blocks.
     pub fn until_failed(&mut self, limit: Duration) -> String {
         let began = Instant::now();
         while self.is_running() {
@@ -147,7 +149,7 @@ impl Process {
         self.child.try_wait().expect("its state is known").is_none()
     }
 
-    /// Waits until it has ended by itself; `why` is said when it does not.
+    /// Waits until it has ended by itself; panics with `why` if it does not.
     pub async fn until_ended(&mut self, limit: Duration, why: &str) {
         let began = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
@@ -157,7 +159,7 @@ impl Process {
         }
     }
 
-    /// All it has written.
+    /// Its output so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -176,7 +178,7 @@ impl Drop for Process {
                 .join("\n");
             #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
             {
-                eprintln!("--- the end of the log of {}:\n{tail}", self.name);
+                eprintln!("--- end of the log of {}:\n{tail}", self.name);
             }
         }
     }

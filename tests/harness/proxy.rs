@@ -1,8 +1,7 @@
-//! A TCP proxy between two parts of the system, with faults by script.
+//! A TCP proxy between two parts of the system that makes network faults.
 //!
-//! A [`Mode`] holds for every connection until the next one is set; an
-//! [`LostAnswer`] waits for one request and falls on its answer. It must not know
-//! what flows through it, beyond the frames of Kafka where an lost_answer names one.
+//! A [`Mode`] applies to every connection until the next one is set; a
+//! [`LostAnswer`] waits for one request and drops the answer to it.
 
 mod connection;
 mod lost_answer;
@@ -26,18 +25,18 @@ use crate::{eventually, servers::free_port};
 pub enum Mode {
     /// Bytes flow.
     Forward,
-    /// Connections are reset, and new ones as soon as they are made.
+    /// Connections are reset, new ones as soon as they are made.
     Cut,
-    /// Connections stay, nothing flows in either direction; what was sent
-    /// meanwhile arrives afterwards.
+    /// Connections stay open and nothing flows; what is sent arrives when the
+    /// mode ends.
     Stall,
-    /// Bytes flow, slowly, in each direction of each connection.
+    /// Bytes flow at a limited rate in each direction of each connection.
     Slow {
         /// Bytes a second.
         bytes_per_second: usize,
     },
-    /// The server's side is gone, and the client is not told: what it sends
-    /// vanishes. Its connection is reset when the mode ends.
+    /// The server's side is closed and the client's stays open: what the client
+    /// sends is dropped. Its connection is reset when the mode ends.
     HalfOpen,
 }
 
@@ -46,19 +45,19 @@ pub enum Mode {
 pub struct Proxy {
     port: u16,
     shared: Arc<ProxyState>,
-    /// Ends with the proxy.
+    /// Aborted when the proxy is dropped.
     _accepting: JoinSet<()>,
 }
 
-/// What all connections see.
+/// What all connections share.
 #[derive(Debug)]
 struct ProxyState {
     upstream: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Counts up; every connection that was open then is reset.
+    /// Each increment resets every open connection.
     cuts: watch::Sender<u64>,
     lost_answers: Mutex<Vec<LostAnswer>>,
-    /// Ambushes that have fallen on an answer.
+    /// Answers lost so far.
     lost: watch::Sender<usize>,
     /// Connections made so far.
     accepted: watch::Sender<usize>,
@@ -70,7 +69,7 @@ impl Proxy {
         Self::on_port(free_port(), upstream).await
     }
 
-    /// A proxy on a given port, where a server advertises that one.
+    /// A proxy on a port that the server advertises.
     pub async fn on_port(port: u16, upstream: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port))
             .await
@@ -97,46 +96,46 @@ impl Proxy {
         self.port
     }
 
-    /// Changes what happens to all connections, open and to come.
+    /// Changes what happens to all connections, open and new.
     pub fn set(&self, mode: Mode) {
         self.shared.mode.send_replace(mode);
     }
 
-    /// Bytes flow again.
+    /// Ends the fault.
     pub fn heal(&self) {
         self.set(Mode::Forward);
     }
 
-    /// Holds a mode for a time.
+    /// Applies a mode for a time.
     pub async fn hold(&self, mode: Mode, time: Duration) {
         self.set(mode);
         tokio::time::sleep(time).await;
         self.heal();
     }
 
-    /// Resets every open connection; new ones are let through.
+    /// Resets every open connection; new ones are not affected.
     pub fn reset(&self) {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Lays an lost_answer.
+    /// Loses the answer to one request.
     pub fn lose(&self, lost_answer: LostAnswer) {
         self.shared.lost_answers.lock().unwrap().push(lost_answer);
     }
 
-    /// Takes back the lost_answers that nothing has met.
+    /// Cancels the losses that no request has met.
     pub fn clear(&self) {
         self.shared.lost_answers.lock().unwrap().clear();
     }
 
-    /// How many lost_answers have fallen on an answer.
+    /// How many answers were lost so far.
     pub fn answers_lost(&self) -> usize {
         *self.shared.lost.borrow()
     }
 
-    /// Waits until so many lost_answers in all have fallen on an answer.
+    /// Waits until that many answers in all were lost.
     pub async fn until_answers_lost(&self, count: usize, limit: Duration) {
-        eventually("an lost_answer falls on an answer", limit, async || {
+        eventually("an answer is lost", limit, async || {
             (self.answers_lost() >= count).then_some(())
         })
         .await;

@@ -1,15 +1,13 @@
-//! What no log may have in it.
-//!
-//! It must not know who writes a log.
+//! Searches logs for secrets, which none may contain.
 
 use std::{collections::BTreeMap, path::Path};
 
-/// The secret texts of credential files, by name and content.
+/// The secrets of credential files, each given by name and content.
 pub(crate) fn of(credentials: &[(String, String)]) -> Vec<String> {
     let mut secrets = Vec::new();
     for (_, content) in credentials {
         match serde_json::from_str::<BTreeMap<String, String>>(content) {
-            // Shorter texts are words.
+            // A shorter text, such as a client id, is no secret.
             Ok(fields) => secrets.extend(fields.into_values().filter(|it| it.len() >= 8)),
             Err(_) => secrets.push(content.trim().to_owned()),
         }
@@ -17,7 +15,7 @@ pub(crate) fn of(credentials: &[(String, String)]) -> Vec<String> {
     secrets
 }
 
-/// Panics where one of them is in a log of a stack's folder.
+/// Panics if a log in the folder of a stack contains one of the secrets.
 pub(crate) fn assert_absent(folder: &Path, secrets: &[String]) {
     let mut logs = vec![folder.join("clickhouse/server.log")];
     let entries = std::fs::read_dir(folder).into_iter().flatten();

@@ -1,10 +1,9 @@
-//! The real servers: Kafka and the registry once for all scenarios, which keep
-//! apart by topic prefix; a ClickHouse for each.
-//!
-//! It must not know our services.
+//! The real servers: one Kafka and one registry for all scenarios, which keep
+//! apart by topic prefix, and a ClickHouse for each.
 
 use std::{
     fs::File,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{
@@ -19,16 +18,19 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
-    metadata::{MetadataPartition, MetadataTopic},
+    metadata::{Metadata, MetadataPartition, MetadataTopic},
     producer::{FutureProducer, FutureRecord},
 };
 
-use crate::Process;
+use crate::{HANG_LIMIT, Process};
 
-/// How long a server may take until it answers, on a busy machine.
-const START_LIMIT: Duration = Duration::from_mins(3);
+/// How long one request to Kafka may take before it is repeated.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
-/// A server and where it listens.
+/// The pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A server and the port it listens on.
 #[derive(Debug)]
 pub struct Server {
     /// The process.
@@ -41,130 +43,227 @@ pub struct Server {
 }
 
 impl Server {
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Kills it where it runs and starts it again: same port, same data. Does not
-    /// wait until it answers.
+    /// Kills it where it runs and starts it again on the same port, with the
+    /// same data. Does not wait until it is ready.
     pub fn restart(&mut self) {
         self.process.kill();
         *self = start(&self.kind, &self.data, self.port, &self.more);
     }
+
+    /// Whether it serves requests. An open port is not enough: a registry and a
+    /// Kafka listen before they do. Blocks.
+    fn is_ready(&self) -> bool {
+        match self.kind.as_str() {
+            "kafka" => {
+                let mut config = ClientConfig::new();
+                config.set("bootstrap.servers", format!("127.0.0.1:{}", self.port));
+                metadata(&config, None).is_some_and(|cluster| !cluster.brokers().is_empty())
+            }
+            "registry" => http_ok(self.port, "/apis/ccompat/v7/subjects"),
+            _ => http_ok(self.port, "/ping"),
+        }
+    }
 }
 
 /// Ports of one system's two proxies to Kafka, the worker's and that of
-/// data-streams: where Kafka listens, and where the proxy has to be that it names
-/// to its clients.
-pub type Proxied = [(u16, u16); 2];
+/// data-streams: the port where Kafka listens for the proxy, and the port of the
+/// proxy, which Kafka advertises.
+pub type ProxiedListeners = [(u16, u16); 2];
 
-/// How many scenarios at most reach the Kafka of all by proxies; each is given
+/// How many scenarios can reach the shared Kafka through proxies; each gets
 /// listeners of its own.
 const PROXIED_SCENARIOS: usize = 8;
 
-/// A Kafka and a registry: those that all scenarios share, or a scenario's own,
-/// for those that stop them.
+/// The Kafka that all scenarios share, with the listeners that no system has
+/// been given. Its start blocks.
+static SHARED_KAFKA: LazyLock<(Server, Mutex<Vec<ProxiedListeners>>)> = LazyLock::new(|| {
+    let listeners = new_listeners(PROXIED_SCENARIOS);
+    let mut server = kafka(&SHARED_FOLDER.join("kafka"), &listeners);
+    wait_until_ready(&mut server);
+    (server, Mutex::new(listeners))
+});
+
+/// The registry that all scenarios share. Its start blocks.
+static SHARED_REGISTRY: LazyLock<Server> = LazyLock::new(|| {
+    let mut server = registry(&SHARED_FOLDER.join("registry"));
+    wait_until_ready(&mut server);
+    server
+});
+
+/// Data and logs of the shared servers. They are removed by the next test
+/// process, as nothing runs at the end of this one.
+static SHARED_FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    static LOCK: Mutex<Option<File>> = Mutex::new(None);
+    let parent = std::env::temp_dir().join("hubspot-streams-servers");
+    std::fs::create_dir_all(&parent).expect("a folder for the servers");
+    for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+        // Locked while the process that owns it lives.
+        let lock = File::open(entry.path().join("lock"));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _other_process_did = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let own = tempfile::tempdir_in(&parent).expect("a folder for the servers");
+    let lock = File::create(own.path().join("lock")).expect("a lock file");
+    lock.try_lock().expect("nobody else has this lock");
+    *LOCK.lock().expect("no panic in between") = Some(lock);
+    own.keep()
+});
+
+fn new_listeners(systems: usize) -> Vec<ProxiedListeners> {
+    (0..systems)
+        .map(|_| [(); 2].map(|()| (free_port(), free_port())))
+        .collect()
+}
+
+/// A Kafka and a registry. Each is either shared by all scenarios or, where the
+/// scenario stops it, its own.
 #[derive(Debug)]
 pub struct KafkaAndRegistry {
-    /// Kafka; none where it is that of all scenarios.
+    /// The scenario's own Kafka.
     pub kafka: Option<Server>,
-    /// Port of Kafka on 127.0.0.1, whosever it is.
+    /// Port of Kafka on 127.0.0.1, own or shared.
     pub kafka_port: u16,
-    /// Another broker of the same Kafka, where there is one.
+    /// A second broker of the own Kafka.
     pub second_broker: Option<Server>,
-    /// The schema registry; none where it is that of all scenarios.
+    /// The scenario's own registry.
     pub registry: Option<Server>,
-    /// Port of the registry on 127.0.0.1, whosever it is.
+    /// Port of the registry on 127.0.0.1, own or shared.
     pub registry_port: u16,
-    /// Further listeners of its Kafka that no system has been given.
-    proxied: Mutex<Vec<Proxied>>,
-    /// Where their data and logs lie; removed at the end.
-    pub folder: tempfile::TempDir,
+    /// Listeners of the own Kafka that no system has been given.
+    proxied: Mutex<Vec<ProxiedListeners>>,
+    /// Data and logs of the own servers; removed at the end.
+    own_folder: Option<tempfile::TempDir>,
 }
 
 impl KafkaAndRegistry {
-    /// The servers, started by the first scenario that asks.
+    /// The shared servers, started by the first scenario that asks. Blocks.
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<KafkaAndRegistry> =
-            LazyLock::new(|| KafkaAndRegistry::start(true, true, PROXIED_SCENARIOS));
+            LazyLock::new(|| KafkaAndRegistry::own(false, false));
         &SHARED
     }
 
-    /// Starts a Kafka, a registry or both of one's own; what is not is that of
-    /// all scenarios. Blocks.
-    pub fn own(kafka: bool, registry: bool) -> Self {
-        Self::start(kafka, registry, 1)
-    }
-
-    fn start(own_kafka: bool, own_registry: bool, systems: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the servers");
-        let proxied: Vec<Proxied> = (0..systems)
-            .map(|_| [(); 2].map(|()| (free_port(), free_port())))
-            .collect();
-        // Both at once, then for both it is waited.
-        let mut registry = own_registry.then(|| registry(&folder.path().join("registry")));
-        let mut kafka = own_kafka.then(|| kafka(&folder.path().join("kafka"), &proxied));
-        kafka.iter_mut().chain(&mut registry).for_each(wait_for);
-        let port = |server: &Option<Server>, of_all: fn(&Self) -> u16| {
-            let own = server.as_ref().map(|server| server.port);
-            own.unwrap_or_else(|| of_all(Self::shared()))
+    /// Starts a Kafka, a registry or both for the caller alone, and takes the
+    /// shared one for the other; only what is used is started. Blocks.
+    pub fn own(own_kafka: bool, own_registry: bool) -> Self {
+        let own_folder = (own_kafka || own_registry)
+            .then(|| tempfile::tempdir().expect("a folder for the servers"));
+        let folder = |kind: &str| {
+            let own = own_folder.as_ref().expect("made for an own server");
+            own.path().join(kind)
         };
+        let proxied = if own_kafka {
+            new_listeners(1)
+        } else {
+            Vec::new()
+        };
+        // Both start at the same time.
+        let mut registry = own_registry.then(|| registry(&folder("registry")));
+        let mut kafka = own_kafka.then(|| kafka(&folder("kafka"), &proxied));
+        let (kafka_port, registry_port) = std::thread::scope(|scope| {
+            let registry_port = scope.spawn(|| match &mut registry {
+                Some(registry) => {
+                    wait_until_ready(registry);
+                    registry.port
+                }
+                None => SHARED_REGISTRY.port,
+            });
+            let kafka_port = match &mut kafka {
+                Some(kafka) => {
+                    wait_until_ready(kafka);
+                    kafka.port
+                }
+                None => SHARED_KAFKA.0.port,
+            };
+            (
+                kafka_port,
+                registry_port.join().expect("the registry starts"),
+            )
+        });
         Self {
-            kafka_port: port(&kafka, |all| all.kafka_port),
-            registry_port: port(&registry, |all| all.registry_port),
             kafka,
+            kafka_port,
             second_broker: None,
             registry,
+            registry_port,
             proxied: Mutex::new(proxied),
-            folder,
+            own_folder,
         }
     }
 
-    /// Listeners of Kafka for one system that reaches it by proxies.
-    pub(crate) fn proxied(&self) -> Proxied {
-        if self.kafka.is_none() {
-            return Self::shared().proxied();
-        }
-        let left = self.proxied.lock().expect("no panic in between").pop();
+    /// Listeners of Kafka for one system that reaches it through proxies.
+    pub(crate) fn proxied(&self) -> ProxiedListeners {
+        let proxied = match &self.kafka {
+            Some(_) => &self.proxied,
+            None => &SHARED_KAFKA.1,
+        };
+        let left = proxied.lock().expect("no panic in between").pop();
         left.expect("PROXIED_SCENARIOS is the number of scenarios with links")
     }
 
-    /// The Kafka of its own, to be stopped.
+    /// The own Kafka, to be stopped.
     pub fn own_kafka(&mut self) -> &mut Server {
         self.kafka.as_mut().expect("a Kafka of its own")
     }
 
-    /// The registry of its own, to be stopped.
+    /// The own registry, to be stopped.
     pub fn own_registry(&mut self) -> &mut Server {
         self.registry.as_mut().expect("a registry of its own")
     }
 
-    /// Adds a broker, and waits until Kafka gives it partitions of new topics.
-    /// Blocks.
+    /// Folder of Kafka's data and log.
+    pub fn kafka_folder(&self) -> &Path {
+        self.kafka
+            .as_ref()
+            .map_or(&SHARED_KAFKA.0.data, |it| &it.data)
+    }
+
+    /// Folder of the registry's data and log.
+    pub fn registry_folder(&self) -> &Path {
+        self.registry
+            .as_ref()
+            .map_or(&SHARED_REGISTRY.data, |it| &it.data)
+    }
+
+    /// Keeps data and logs of the own servers at the end; their folder.
+    pub(crate) fn keep(&mut self) -> Option<PathBuf> {
+        let folder = self.own_folder.as_mut()?;
+        folder.disable_cleanup(true);
+        Some(folder.path().to_owned())
+    }
+
+    /// Adds a broker to the own Kafka, and waits until new topics get
+    /// partitions on it. Blocks.
     pub fn add_broker(&mut self) {
-        let first = self.folder.path().join("kafka");
-        let data = self.folder.path().join("kafka-2");
+        let first = self.kafka_folder().to_owned();
+        let data = first.with_file_name("kafka-2");
         let joins = ["--join".to_owned(), first.display().to_string()];
         let broker = start("kafka", &data, free_port(), &joins);
         let broker = self.second_broker.insert(broker);
-        wait_for(broker);
-        wait_until("Kafka has two brokers", || self.brokers() == 2);
+        wait_until_ready(broker);
+        let second = broker.port;
+        // Each broker learns by itself that there are two.
+        for port in [self.kafka_port, second] {
+            let mut config = self.client();
+            config.set("bootstrap.servers", format!("127.0.0.1:{port}"));
+            wait_until("both brokers name two brokers", || {
+                metadata(&config, None).is_some_and(|cluster| cluster.brokers().len() == 2)
+            });
+        }
     }
 
-    /// How many brokers Kafka names to a client.
-    fn brokers(&self) -> usize {
-        let client: BaseConsumer = self.client().create().expect("a client");
-        let answer = client.fetch_metadata(None, Duration::from_secs(10));
-        answer.map_or(0, |cluster| cluster.brokers().len())
-    }
-
-    /// Partitions of a topic that have no leader now. Blocks.
+    /// Partitions of a topic that have no leader now; empty where Kafka does not
+    /// answer. Blocks.
     pub fn leaderless(&self, topic: &str) -> Vec<i32> {
-        let client: BaseConsumer = self.client().create().expect("a client");
-        let cluster = client
-            .fetch_metadata(Some(topic), Duration::from_secs(10))
-            .expect("Kafka answers");
+        let Some(cluster) = metadata(&self.client(), Some(topic)) else {
+            return Vec::new();
+        };
         let partitions = cluster.topics().iter().flat_map(MetadataTopic::partitions);
         partitions
             .filter(|partition| partition.leader() < 0)
@@ -182,7 +281,7 @@ impl KafkaAndRegistry {
         format!("http://127.0.0.1:{}/apis/ccompat/v7", self.registry_port)
     }
 
-    /// Registers a schema as the next version of a subject; its id.
+    /// Registers a schema as the next version of a subject and returns its id.
     pub async fn register(&self, subject: &str, schema: &str) -> u32 {
         let url = format!("{}/subjects/{subject}/versions", self.registry_url());
         let answer = crate::api::client()
@@ -197,8 +296,8 @@ impl KafkaAndRegistry {
         u32::try_from(id).expect("an id")
     }
 
-    /// Writes messages to the first partition of a topic, one after the other,
-    /// and returns once all are acknowledged. Key and value of each.
+    /// Writes messages (key and value) to the first partition of a topic, in
+    /// order, and returns once all are acknowledged.
     pub async fn produce(&self, topic: &str, messages: Vec<(String, Option<Vec<u8>>)>) {
         let producer: FutureProducer = self
             .client()
@@ -210,7 +309,7 @@ impl KafkaAndRegistry {
             let mut record: FutureRecord<'_, String, Vec<u8>> =
                 FutureRecord::to(topic).partition(0).key(key);
             record.payload = value.as_ref();
-            producer.send(record, Duration::from_secs(30))
+            producer.send(record, HANG_LIMIT)
         });
         for outcome in futures::future::join_all(sent).await {
             outcome.expect("a message is acknowledged");
@@ -227,7 +326,7 @@ impl KafkaAndRegistry {
         }
     }
 
-    /// Settings of a client of Kafka.
+    /// Settings of a Kafka client.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.bootstrap());
@@ -243,12 +342,12 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// A port that is free, and that no other test process on this machine is
-/// given while this one lives: a server takes seconds until it listens.
+/// A free port, reserved for this test process by a lock file for as long as
+/// it lives: a server takes seconds until it listens.
 ///
-/// Below the range from which the kernel takes ports for outgoing connections:
-/// a client that asks for one of those before its server listens can end up
-/// connected to itself.
+/// The ports, 20,000 to 32,000, are below the range from which the kernel takes
+/// ports for outgoing connections: a client that connects to one of those before
+/// its server listens can end up connected to itself.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
@@ -268,9 +367,9 @@ pub fn free_port() -> u16 {
     panic!("no free port from 20000 to 32000")
 }
 
-/// Starts a Kafka of its own, with further listeners: a port on which each
-/// listens, and the port of the proxy that it names to its clients.
-pub fn kafka(data: &Path, proxied: &[Proxied]) -> Server {
+/// Starts a Kafka, with further listeners: the port that each listens on, and
+/// the port of the proxy that it advertises to its clients.
+pub fn kafka(data: &Path, proxied: &[ProxiedListeners]) -> Server {
     let pairs: Vec<_> = proxied
         .iter()
         .flatten()
@@ -289,13 +388,13 @@ pub fn kafka(data: &Path, proxied: &[Proxied]) -> Server {
     )
 }
 
-/// Starts a schema registry of its own.
+/// Starts a schema registry.
 pub fn registry(data: &Path) -> Server {
     start("registry", data, free_port(), &[])
 }
 
-/// Starts a ClickHouse of its own, whose user `writer` has that password; on a
-/// disk of so many bytes where one is asked for.
+/// Starts a ClickHouse whose user `writer` has that password; `disk` limits its
+/// disk to so many bytes.
 pub fn clickhouse(data: &Path, writer_password: &str, disk: Option<u64>) -> Server {
     let mut options = vec![
         "--tcp-port".to_owned(),
@@ -309,7 +408,7 @@ pub fn clickhouse(data: &Path, writer_password: &str, disk: Option<u64>) -> Serv
     start("clickhouse", data, free_port(), &options)
 }
 
-/// Starts a server on a port and data folder that it had before, or anew.
+/// Starts a server on a port with a data folder, which may be new.
 pub fn start(kind: &str, data: &Path, port: u16, more: &[String]) -> Server {
     std::fs::create_dir_all(data).expect("a data folder");
     let mut arguments = vec![
@@ -336,30 +435,50 @@ pub fn start(kind: &str, data: &Path, port: u16, more: &[String]) -> Server {
     }
 }
 
-/// Asks again, every 50 ms, until something holds that takes as long as a
-/// server's start at most. Blocks.
+/// Waits until a condition holds. Blocks.
 pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(
-            began.elapsed() < START_LIMIT,
-            "not within {START_LIMIT:?}: {what}"
+            began.elapsed() < HANG_LIMIT,
+            "not within {HANG_LIMIT:?}: {what}"
         );
-        std::thread::park_timeout(Duration::from_millis(50));
+        std::thread::park_timeout(RETRY_PAUSE);
     }
 }
 
-/// Waits until a server takes connections.
-pub fn wait_for(server: &mut Server) {
+/// Waits until a server serves requests. Blocks.
+pub fn wait_until_ready(server: &mut Server) {
     let began = Instant::now();
-    let address = SocketAddr::from(([127, 0, 0, 1], server.port));
-    while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
+    while !server.is_ready() {
         assert!(
-            server.process.is_running() && began.elapsed() < START_LIMIT,
-            "no server on port {}:\n{}",
+            server.process.is_running() && began.elapsed() < HANG_LIMIT,
+            "{} on port {} is not ready:\n{}",
+            server.kind,
             server.port,
             server.process.output(),
         );
-        std::thread::park_timeout(Duration::from_millis(50));
+        std::thread::park_timeout(RETRY_PAUSE);
     }
+}
+
+/// What Kafka says of its brokers and topics; `None` where it does not answer.
+fn metadata(config: &ClientConfig, topic: Option<&str>) -> Option<Metadata> {
+    let client: BaseConsumer = config.create().expect("a client");
+    client.fetch_metadata(topic, REQUEST_LIMIT).ok()
+}
+
+/// Whether a GET is answered with 200. Blocks.
+fn http_ok(port: u16, path: &str) -> bool {
+    let get = || -> std::io::Result<[u8; 12]> {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut stream = TcpStream::connect_timeout(&address, REQUEST_LIMIT)?;
+        stream.set_read_timeout(Some(REQUEST_LIMIT))?;
+        let head = "host: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(format!("GET {path} HTTP/1.1\r\n{head}").as_bytes())?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(status)
+    };
+    get().is_ok_and(|status| status == *b"HTTP/1.1 200")
 }

@@ -1,8 +1,6 @@
-//! One system for one scenario: a simulated HubSpot, a ClickHouse of its own,
-//! and our services against the shared Kafka and registry, under a topic
-//! prefix of its own.
-//!
-//! It must not know what a scenario asserts.
+//! The system of one scenario: a simulated HubSpot, a ClickHouse, and our
+//! services, which use the shared Kafka and registry with a topic prefix of
+//! their own.
 
 mod builder;
 
@@ -18,7 +16,7 @@ use serde_json::{Value, json};
 
 pub use self::builder::StackBuilder;
 use crate::{
-    Api, ClickHouse, Links, Process, RecordLog, eventually, secrets,
+    Api, ClickHouse, HANG_LIMIT, Links, Process, RecordLog, eventually, secrets,
     servers::{KafkaAndRegistry, Server, free_port},
 };
 
@@ -27,9 +25,6 @@ pub const TOKEN: &str = "pat-na1-scenario-secret-token";
 
 /// Password of ClickHouse's user `writer` in scenarios.
 const WRITER_PASSWORD: &str = "scenario-writer";
-
-/// How long a first sync of a small portal may take on a busy machine.
-pub const SYNC_LIMIT: Duration = Duration::from_mins(3);
 
 /// An instance of data-streams.
 #[derive(Debug)]
@@ -47,19 +42,19 @@ pub struct Stack {
     pub simulator: Arc<Simulator>,
     /// The workers; one at the start.
     pub workers: Vec<Process>,
-    /// Of their admin interfaces.
+    /// Ports of their admin interfaces.
     pub worker_ports: Vec<u16>,
     /// The instances of data-streams; one at the start.
     pub instances: Vec<Instance>,
     /// Its ClickHouse.
     pub clickhouse: Server,
-    /// What its topics begin with.
+    /// Prefix of its topics.
     pub prefix: String,
-    /// Kafka and registry, where that or both are its own.
+    /// Kafka and registry, where one or both are its own.
     pub own: Option<KafkaAndRegistry>,
     links: Option<Links>,
     folder: tempfile::TempDir,
-    /// Texts that no log may have.
+    /// Texts that no log may contain.
     secrets: Vec<String>,
     worker_variables: Vec<(String, String)>,
     data_streams_variables: Vec<(String, String)>,
@@ -78,7 +73,8 @@ impl Stack {
             .unwrap_or_else(|| KafkaAndRegistry::shared())
     }
 
-    /// The proxies between the parts, where the scenario has asked for them.
+    /// The proxies between the parts. Panics if the scenario did not ask for
+    /// them.
     pub fn links(&self) -> &Links {
         self.links.as_ref().expect("a scenario with links")
     }
@@ -88,7 +84,7 @@ impl Stack {
         self.own.as_mut().expect("a scenario with its own servers")
     }
 
-    /// Folder of the services' logs and credentials.
+    /// Folder of logs, credentials and ClickHouse's data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -98,36 +94,35 @@ impl Stack {
         self.add_worker_with(&[]);
     }
 
-    /// Starts one more worker, with more variables.
+    /// Starts one more worker, with additional variables.
     pub fn add_worker_with(&mut self, more: &[(&str, &str)]) {
         self.worker_ports.push(free_port());
         let worker = self.start_worker(self.workers.len(), more);
         self.workers.push(worker);
     }
 
-    /// The worker that was there first.
+    /// The worker that was started first.
     pub fn first_worker(&mut self) -> &mut Process {
         &mut self.workers[0]
     }
 
-    /// Starts a worker anew at its place, with more variables; one that still
-    /// runs there is killed.
-    pub fn restart_worker(&mut self, place: usize, more: &[(&str, &str)]) {
-        self.workers[place].kill();
-        let worker = self.start_worker(place, more);
-        self.workers[place] = worker;
+    /// Restarts a worker with additional variables; kills it first if it runs.
+    pub fn restart_worker(&mut self, index: usize, more: &[(&str, &str)]) {
+        self.workers[index].kill();
+        let worker = self.start_worker(index, more);
+        self.workers[index] = worker;
     }
 
-    fn start_worker(&self, place: usize, more: &[(&str, &str)]) -> Process {
+    fn start_worker(&self, index: usize, more: &[(&str, &str)]) -> Process {
         let mut variables = self.worker_variables.clone();
         for (name, value) in more {
             variables.push(((*name).to_owned(), (*value).to_owned()));
         }
         variables.push((
             "ADMIN_ADDRESS".to_owned(),
-            format!("127.0.0.1:{}", self.worker_ports[place]),
+            format!("127.0.0.1:{}", self.worker_ports[index]),
         ));
-        let log = format!("worker-{}.log", place + 1);
+        let log = format!("worker-{}.log", index + 1);
         Process::start(
             "worker",
             &binary("worker"),
@@ -142,26 +137,26 @@ impl Stack {
         self.add_data_streams_with(&[]);
     }
 
-    /// Starts one more instance of data-streams, with more variables.
+    /// Starts one more instance of data-streams, with additional variables.
     pub fn add_data_streams_with(&mut self, more: &[(&str, &str)]) {
         let instance = self.start_data_streams(self.instances.len(), free_port(), more);
         self.instances.push(instance);
     }
 
-    /// Starts an instance of data-streams anew, on its port; one that still
-    /// runs there is killed.
-    pub fn restart_data_streams(&mut self, place: usize) {
-        self.instances[place].process.kill();
-        self.instances[place] = self.start_data_streams(place, self.instances[place].port, &[]);
+    /// Restarts an instance of data-streams on its port; kills it first if it
+    /// runs.
+    pub fn restart_data_streams(&mut self, index: usize) {
+        self.instances[index].process.kill();
+        self.instances[index] = self.start_data_streams(index, self.instances[index].port, &[]);
     }
 
-    fn start_data_streams(&self, place: usize, port: u16, more: &[(&str, &str)]) -> Instance {
+    fn start_data_streams(&self, index: usize, port: u16, more: &[(&str, &str)]) -> Instance {
         let mut variables = self.data_streams_variables.clone();
         for (name, value) in more {
             variables.push(((*name).to_owned(), (*value).to_owned()));
         }
         variables.push(("API_ADDRESS".to_owned(), format!("127.0.0.1:{port}")));
-        let log = format!("data-streams-{}.log", place + 1);
+        let log = format!("data-streams-{}.log", index + 1);
         let process = Process::start(
             "data-streams",
             &binary("data-streams"),
@@ -172,19 +167,16 @@ impl Stack {
         Instance { process, port }
     }
 
-    /// Where `file:` credentials lie.
+    /// Folder of `file:` credentials.
     pub fn credentials(&self) -> PathBuf {
         self.folder.path().join("credentials")
     }
 
-    /// Leaves data and logs where they are when it ends; says where.
+    /// Keeps data and logs at the end; the folders.
     pub fn keep(&mut self) -> Vec<PathBuf> {
         self.folder.disable_cleanup(true);
         let mut kept = vec![self.folder.path().to_owned()];
-        if let Some(own) = &mut self.own {
-            own.folder.disable_cleanup(true);
-            kept.push(own.folder.path().to_owned());
-        }
+        kept.extend(self.own.as_mut().and_then(KafkaAndRegistry::keep));
         kept
     }
 
@@ -193,12 +185,12 @@ impl Stack {
         Api::new(self.instances.last().expect("an instance").port)
     }
 
-    /// Queries as the service's user.
+    /// A client of ClickHouse as `writer`, the user of data-streams.
     pub fn sql(&self) -> ClickHouse {
         ClickHouse::new(self.clickhouse.port, "writer", WRITER_PASSWORD)
     }
 
-    /// Queries as the user that people have.
+    /// A client of ClickHouse as `reader`, the user for people.
     pub fn sql_as_reader(&self) -> ClickHouse {
         ClickHouse::new(self.clickhouse.port, "reader", "reader")
     }
@@ -208,12 +200,12 @@ impl Stack {
         format!("{}{name}", self.prefix)
     }
 
-    /// The records topic as a stranger reads it.
+    /// The records topic as any consumer reads it.
     pub async fn log(&self) -> RecordLog {
         RecordLog::read(self.servers(), &self.topic("records")).await
     }
 
-    /// Starts the default connection and waits until its first runs have
+    /// Starts the default connection and waits until a run of each stream has
     /// succeeded.
     pub async fn first_sync(&self, settings: Value) -> Value {
         let api = self.api();
@@ -221,7 +213,7 @@ impl Stack {
         api.until(
             "the first runs have succeeded",
             "default",
-            SYNC_LIMIT,
+            HANG_LIMIT,
             |connection| {
                 connection["streams"].as_array().is_some_and(|streams| {
                     !streams.is_empty() && streams.iter().all(|it| !it["last_success"].is_null())
@@ -231,30 +223,31 @@ impl Stack {
         .await
     }
 
-    /// Asks for a run of the default connection's streams and waits until it
-    /// has been carried out.
+    /// Requests a run of each stream of the default connection and waits until
+    /// they are done.
     pub async fn sync(&self) {
         self.request(json!({})).await;
     }
 
-    /// Asks for a run with a body and waits until it has been carried out.
+    /// Requests runs of the default connection with a body, and waits until they
+    /// are done.
     pub async fn request(&self, body: Value) {
-        self.request_of("default", body, SYNC_LIMIT).await;
+        self.request_of("default", body, HANG_LIMIT).await;
     }
 
-    /// Waits until search shows every change that was made so far.
+    /// Waits until search shows every change made so far.
     pub async fn search_shows_changes(&self) {
         let portal = self.simulator.portal();
         let changed_by = portal.now_ms();
-        eventually("search shows what has changed", SYNC_LIMIT, async || {
+        eventually("search shows what has changed", HANG_LIMIT, async || {
             portal.search_shows(changed_by).then_some(())
         })
         .await;
     }
 
-    /// Asks for a run of a connection with a body and waits until it has been
-    /// carried out. Search shows a change some time after it was made, so the
-    /// run is asked for once it shows all that were made before.
+    /// Requests runs of a connection with a body, and waits until they are done.
+    /// Search shows a change with a lag, so the request is sent once it shows
+    /// every change made before.
     pub async fn request_of(&self, name: &str, body: Value, limit: Duration) {
         self.search_shows_changes().await;
         let api = self.api();
@@ -275,7 +268,7 @@ impl Stack {
                 (text("stream"), text("request_id"))
             })
             .collect();
-        api.until("the requests are carried out", name, limit, |connection| {
+        api.until("the requested runs are done", name, limit, |connection| {
             requests.iter().all(|(stream, id)| {
                 crate::api::stream(connection, stream)["request_done"] == json!(id)
             })
@@ -283,14 +276,14 @@ impl Stack {
         .await;
     }
 
-    /// Waits until ClickHouse holds what the simulator holds, by digest.
+    /// Waits until ClickHouse holds what the simulator holds, object by object.
     pub async fn matches_truth(&self, object_type: &str) {
         crate::truth::warehouse_matches(self, object_type).await;
     }
 }
 
-/// Whatever a scenario was about, no secret of its is in a log at its end. One
-/// that has failed leaves its data and logs where they are.
+/// At the end of a scenario no log may contain one of its secrets. A scenario
+/// that failed keeps its data and logs.
 impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -305,15 +298,15 @@ impl Drop for Stack {
     }
 }
 
-/// Starts a service by itself, with these variables and nothing else set.
+/// Starts a service without a system around it.
 pub fn service(name: &str, variables: &[(String, String)], log: &Path) -> Process {
     Process::start(name, &binary(name), &[], variables, log)
 }
 
 /// A binary of the workspace, built beside the tests.
 fn binary(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().expect("the test binary's place");
-    // In target/profile, or in its folder deps.
+    let tests = std::env::current_exe().expect("the path of the test binary");
+    // The test binary is in target/<profile> or in its folder deps.
     let path = tests
         .ancestors()
         .skip(1)

@@ -1,7 +1,5 @@
-//! One seed for every random choice of a test, and every fault with its time:
-//! what a failure prints, so that it can be played again.
-//!
-//! It must not know what the faults are.
+//! The seed of all random choices of a test, and the time of each fault: a
+//! failure prints both, so that it can be reproduced.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -12,33 +10,33 @@ use std::{
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
-/// The last entries are what a failure is understood by.
+/// How many entries, the last ones, a failure prints.
 const PRINTED: usize = 400;
 
-/// A seed and what has happened. Clones share it.
+/// A seed and the events so far. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     seed: u64,
     began: Instant,
     entries: Arc<Mutex<Vec<(Duration, String)>>>,
-    aloud: bool,
+    printed: bool,
 }
 
 impl Timeline {
-    /// An empty one.
+    /// A timeline without events.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
             began: Instant::now(),
             entries: Arc::default(),
-            aloud: false,
+            printed: false,
         }
     }
 
-    /// With each entry printed when it is made.
+    /// Prints each entry when it is made.
     #[must_use]
     pub fn printed(mut self) -> Self {
-        self.aloud = true;
+        self.printed = true;
         self
     }
 
@@ -52,18 +50,18 @@ impl Timeline {
         self.began.elapsed()
     }
 
-    /// The random choices of one actor: its own, so that they do not depend on
-    /// who else chooses when.
+    /// The random choices of one actor. Each actor has its own, so that they do
+    /// not depend on when the others choose.
     pub fn choices(&self, actor: &str) -> StdRng {
         let mut hasher = DefaultHasher::new();
         (self.seed, actor).hash(&mut hasher);
         StdRng::seed_from_u64(hasher.finish())
     }
 
-    /// Notes what happens now.
+    /// Adds an event that happens now.
     pub fn note(&self, what: impl Into<String>) {
         let (at, what) = (self.elapsed(), what.into());
-        if self.aloud {
+        if self.printed {
             #[expect(clippy::print_stderr, reason = "progress of a long run")]
             {
                 eprintln!("{:9.3} {what}", at.as_secs_f64());
@@ -72,7 +70,7 @@ impl Timeline {
         self.entries.lock().unwrap().push((at, what));
     }
 
-    /// Seed and entries as text, the last of them where there are many.
+    /// The seed and the last entries, as text.
     pub fn text(&self) -> String {
         use std::fmt::Write as _;
 
@@ -84,7 +82,8 @@ impl Timeline {
         text
     }
 
-    /// Prints seed and timeline if the test fails before it is dropped.
+    /// A guard that prints seed and entries if the test fails before it is
+    /// dropped.
     pub fn guard(&self) -> PrintOnFailure {
         PrintOnFailure(self.clone())
     }
@@ -112,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_actor_makes_the_same_choices_for_the_same_seed_and_others_for_another() {
+    fn choices_depend_on_seed_and_actor_only() {
         let draw = |seed, actor: &str| Timeline::new(seed).choices(actor).random::<u64>();
         assert_eq!(draw(1, "killer"), draw(1, "killer"));
         assert_ne!(draw(1, "killer"), draw(2, "killer"));
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_has_the_seed_and_every_fault_with_its_time() {
+    fn the_text_contains_the_seed_and_each_event_with_its_time() {
         let timeline = Timeline::new(7);
         timeline.note("worker 1 killed");
         let text = timeline.text();

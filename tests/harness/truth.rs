@@ -1,6 +1,4 @@
-//! Compares what is stored with what the simulator holds.
-//!
-//! It must not know how it came there.
+//! Compares the log and ClickHouse with what the simulator holds.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,13 +6,10 @@ use hubspot_sim::{Portal, Truth};
 use serde_json::Value;
 
 use crate::{
-    RecordLog, Stack,
+    HANG_LIMIT, RecordLog, Stack,
     check::{self, Extra, FoundObject, Violation},
     eventually,
 };
-
-/// How long a committed record may take into ClickHouse on a busy machine.
-const LOAD_LIMIT: Duration = Duration::from_mins(2);
 
 /// Panics unless the newest versions in the log are the simulator's objects.
 pub fn log_matches(stack: &Stack, log: &RecordLog, object_type: &str) {
@@ -24,7 +19,7 @@ pub fn log_matches(stack: &Stack, log: &RecordLog, object_type: &str) {
     check::assert_no_violations(&check::same(&found, &truth, object_type, Extra::Forbidden));
 }
 
-/// What a portal's type truly holds.
+/// What a portal holds of a type.
 pub fn truth(portal: &Portal, object_type: &str) -> Truth {
     portal.truth(object_type).expect("a type of the portal")
 }
@@ -32,12 +27,12 @@ pub fn truth(portal: &Portal, object_type: &str) -> Truth {
 /// Waits until the newest versions in ClickHouse are the simulator's objects.
 pub(crate) async fn warehouse_matches(stack: &Stack, object_type: &str) {
     let portal = stack.simulator.portal();
-    let violations = last_differences(stack, "hubspot", &portal, object_type, LOAD_LIMIT).await;
+    let violations = last_differences(stack, "hubspot", &portal, object_type, HANG_LIMIT).await;
     check::assert_no_violations(&violations);
 }
 
-/// What a destination holds other than the portal does, asked again until it
-/// is nothing or the time is over.
+/// Waits until a destination holds what the portal holds, and returns the
+/// differences that are left after `limit`.
 pub async fn last_differences(
     stack: &Stack,
     destination: &str,
@@ -47,9 +42,10 @@ pub async fn last_differences(
 ) -> Vec<Violation> {
     let truth = truth(portal, object_type);
     let last = std::sync::Mutex::new(Vec::new());
-    // The wait itself must not panic, as what was seen last says more.
-    let forever = limit + Duration::from_mins(1);
-    let matched = eventually("ClickHouse holds what HubSpot holds", forever, async || {
+    // Longer than the wait below, which must not panic: the last differences say
+    // more than that the time is over.
+    let longer = limit + Duration::from_mins(1);
+    let matched = eventually("ClickHouse holds what HubSpot holds", longer, async || {
         let found = differences(stack, destination, &truth, object_type).await?;
         let none = found.is_empty();
         *last.lock().unwrap() = found;
@@ -69,9 +65,9 @@ pub async fn last_differences(
     last
 }
 
-/// What a destination holds other than the truth: in the history of
-/// changes and in the wide table; `None` while those are not there yet.
-pub async fn differences(
+/// Differences between the truth and a destination, in its history of changes
+/// and in its wide table; `None` while those do not exist.
+async fn differences(
     stack: &Stack,
     destination: &str,
     truth: &Truth,
@@ -104,7 +100,7 @@ async fn stored(
     .await
 }
 
-/// The objects of the wide table, as people query it.
+/// The objects of the wide table, which people query.
 async fn current(
     stack: &Stack,
     destination: &str,
@@ -136,10 +132,10 @@ async fn rows(
     Some(held.collect())
 }
 
-/// ClickHouse quotes 64-bit numbers in JSON, by default.
+/// By default ClickHouse quotes 64-bit numbers in JSON.
 fn number(value: &Value) -> i64 {
     value
         .as_i64()
         .or_else(|| value.as_str()?.parse().ok())
-        .unwrap_or_else(|| panic!("{value} is no number"))
+        .unwrap_or_else(|| panic!("{value} is not a number"))
 }

@@ -1,13 +1,11 @@
-//! A time of day that is wrong, and jumps, for one process.
-//!
-//! It must not know which process.
+//! Makes the clock of one process wrong, by any time and at any moment.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// A clock that can be moved.
+/// A shift of the clock, for the processes started with its variables.
 #[derive(Debug)]
 pub struct WrongClock {
     folder: tempfile::TempDir,
@@ -20,7 +18,7 @@ impl Default for WrongClock {
 }
 
 impl WrongClock {
-    /// A clock that is right. Compiles the library that makes it wrong.
+    /// A shift of zero. Compiles the library that applies it.
     pub fn new() -> Self {
         let clock = Self {
             folder: tempfile::tempdir().expect("a folder for the clock"),
@@ -37,14 +35,14 @@ impl WrongClock {
         clock
     }
 
-    /// Makes it wrong by so many ms from now on.
+    /// Sets the shift, in ms.
     pub fn shift(&self, ms: i64) {
-        // One write, as the process reads it at any moment.
+        // One write of fixed length: the process may read at any moment.
         let text = format!("{ms:<24}");
-        std::fs::write(self.file(), text).expect("the clock is moved");
+        std::fs::write(self.file(), text).expect("the shift is written");
     }
 
-    /// What a process has to be started with to go by it.
+    /// The variables that a process must be started with.
     pub fn variables(&self) -> [(&'static str, String); 2] {
         [
             ("LD_PRELOAD", self.library().display().to_string()),
@@ -68,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_goes_by_the_clock_and_others_do_not() {
+    fn the_clock_is_wrong_for_the_process_alone() {
         let clock = WrongClock::new();
         let now = || {
             SystemTime::now()
@@ -76,7 +74,7 @@ mod tests {
                 .unwrap()
                 .as_secs()
         };
-        let told = || -> u64 {
+        let shifted = || -> u64 {
             let output = Command::new("date")
                 .arg("+%s")
                 .envs(clock.variables())
@@ -88,10 +86,20 @@ mod tests {
                 .parse()
                 .unwrap()
         };
-        assert!(told().abs_diff(now()) <= 1);
-        clock.shift(7_200_000);
-        assert!(told().abs_diff(now() + 7_200) <= 1);
-        clock.shift(-3_600_500);
-        assert!(told().abs_diff(now() - 3_600) <= 2);
+        for (shift_ms, lowest, highest) in [
+            (0, 0, 0),
+            (7_200_000, 7_200, 7_200),
+            (-3_600_500, -3_601, -3_600),
+        ] {
+            clock.shift(shift_ms);
+            let before = now().saturating_add_signed(lowest);
+            let read = shifted();
+            let after = now().saturating_add_signed(highest);
+            // `date` cuts off what is below a second.
+            assert!(
+                (before..=after).contains(&read),
+                "{before}, {read}, {after}"
+            );
+        }
     }
 }

@@ -1,9 +1,7 @@
-//! Records that change while something is broken, and the check that all of
-//! them arrived, once.
+//! Records that change while something is broken, and the check that each change
+//! arrived once.
 
-use std::time::Duration;
-
-use harness::{Stack, api::stream, eventually, stack::SYNC_LIMIT};
+use harness::{HANG_LIMIT, Stack, api::stream, eventually};
 use serde_json::{Value, json};
 
 /// How many records change at a time.
@@ -16,24 +14,25 @@ pub(crate) struct ChangingRecords {
 }
 
 impl ChangingRecords {
-    /// Everything is stored once before anything breaks.
+    /// Syncs a portal and waits until ClickHouse holds everything.
     pub(crate) async fn after_first_sync(stack: &Stack) -> Self {
         let records = Self::after_first_run(stack).await;
         stack.matches_truth("contacts").await;
         records
     }
 
-    /// Everything is in the log once, and mostly not stored yet.
+    /// Syncs a portal, without waiting for ClickHouse.
     pub(crate) async fn after_first_run(stack: &Stack) -> Self {
-        stack.first_sync(json!({})).await;
+        // No scheduled run may start during a scenario.
+        stack.first_sync(json!({"interval": "1h"})).await;
         Self {
             ids: stack.simulator.portal().ids("contacts"),
             round: 0,
         }
     }
 
-    /// Changes the next slice of contacts, and returns once a search finds them:
-    /// a run that begins before has nothing to do.
+    /// Changes the next contacts, and returns once search shows the changes: a
+    /// run that starts earlier would find nothing.
     pub(crate) async fn change(&mut self, stack: &Stack, what: &str) {
         let begin = self.round * SLICE % self.ids.len();
         let end = (begin + SLICE).min(self.ids.len());
@@ -48,8 +47,8 @@ impl ChangingRecords {
         stack.search_shows_changes().await;
     }
 
-    /// Changes records and asks for a run, then more of them as the fault goes
-    /// on, and waits until all of it has arrived.
+    /// Changes records and requests a run, causes the fault, changes more records,
+    /// and waits until all changes have arrived.
     pub(crate) async fn change_during<F>(&mut self, stack: &mut Stack, what: &str, fault: F)
     where
         F: AsyncFnOnce(&mut Stack),
@@ -63,13 +62,13 @@ impl ChangingRecords {
     }
 }
 
-/// Asks for a run, as soon as the API takes a command; its request's id.
+/// Requests a run as soon as the API accepts commands; the id of the request.
 pub(crate) async fn request_run(stack: &Stack, stream: &str) -> Value {
     let api = stack.api();
-    eventually("a command is taken", Duration::from_mins(1), async || {
+    eventually("a command is accepted", HANG_LIMIT, async || {
         let path = "/v1/connections/default/sync";
         let body = json!({"streams": [stream]});
-        let answer = api.send("POST", path, Some(body)).await;
+        let answer = api.try_send("POST", path, Some(body)).await.ok()?;
         match answer.status {
             200..=202 => Some(answer.body["requests"][0]["request_id"].clone()),
             503 => None,
@@ -79,26 +78,26 @@ pub(crate) async fn request_run(stack: &Stack, stream: &str) -> Value {
     .await
 }
 
-/// Waits until a run that begins after this moment has succeeded: a request
-/// onto an unfinished one is that one.
+/// Waits until a run that starts after this moment has succeeded. Two requests,
+/// as the first may join a run that has started already.
 pub(crate) async fn complete_a_run(stack: &Stack) {
     for _ in 0..2 {
         let id = request_run(stack, "contacts").await;
-        let what = format!("request {id} is carried out");
+        let what = format!("request {id} is done");
         let done = |it: &Value| stream(it, "contacts")["request_done"] == id;
-        stack.api().until(&what, "default", SYNC_LIMIT, done).await;
+        stack.api().until(&what, "default", HANG_LIMIT, done).await;
     }
 }
 
-/// No row of the change history is there twice, and no version in the log.
+/// Panics if the change history has a record twice, or the log a version.
 pub(crate) async fn assert_no_duplicates(stack: &Stack) {
     stack.log().await.assert_exactly_once();
-    let doubled = stack
+    let duplicates = stack
         .sql()
         .number(
             "SELECT count() - uniqExact(object_type, object_id, topic, partition, offset) \
              FROM hubspot_raw.changes FINAL",
         )
         .await;
-    assert_eq!(doubled, 0, "rows of the change history");
+    assert_eq!(duplicates, 0, "duplicate rows in the change history");
 }

@@ -1,5 +1,5 @@
-//! Credentials are references, and only some are allowed: the API refuses the
-//! others, and so does the worker, whoever wrote the command.
+//! Credentials are references, and only some forms are allowed: the API refuses
+//! the others, and so does the worker if a command bypassed the API.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,9 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::time::Duration;
-
-use harness::{Stack, stack::TOKEN};
+use harness::{HANG_LIMIT, Stack, stack::TOKEN};
 use rdkafka::{
     ClientConfig,
     producer::{FutureProducer, FutureRecord},
@@ -17,10 +15,8 @@ use rdkafka::{
 use schemas::{Command, DesiredState, codec, partition_for};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// Asks the worker directly, past the API.
-async fn command(stack: &Stack, name: &str, credential: &str) {
+/// Writes a command to Kafka, past the API.
+async fn write_command(stack: &Stack, name: &str, credential: &str) {
     let shared = stack.servers();
     let topic = stack.topic("commands");
     let url = format!(
@@ -52,12 +48,12 @@ async fn command(stack: &Stack, name: &str, credential: &str) {
         .key(name)
         .payload(&payload)
         .partition(partition_for(name.as_bytes(), 2));
-    producer.send(record, LIMIT).await.unwrap();
+    producer.send(record, HANG_LIMIT).await.unwrap();
 }
 
 fn assert_hubspot_got_no_request(stack: &Stack) {
     let asked = stack.simulator.requests().counts().total;
-    assert_eq!(asked, 0, "nothing was asked with any of them");
+    assert_eq!(asked, 0, "no request was sent with any of them");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,13 +89,13 @@ async fn a_malformed_credential_reference_is_refused_by_api_and_worker() {
         assert_eq!(answer.status, 422, "{what}");
         assert_eq!(answer.body["code"], "invalid_value", "{what}");
         assert!(!answer.body.to_string().contains("secret-token"), "{what}");
-        // Past the API, which is not the only one who can write commands.
-        command(&stack, &format!("past_{number}"), reference).await;
+        // Others than the API can write commands too.
+        write_command(&stack, &format!("direct_{number}"), reference).await;
     }
     for number in 0..refused.len() {
-        let name = format!("past_{number}");
+        let name = format!("direct_{number}");
         let connection = api
-            .until("the reference is refused", &name, LIMIT, |it| {
+            .until("the reference is refused", &name, HANG_LIMIT, |it| {
                 it["observed"]["state"] == "failed"
             })
             .await;
@@ -130,7 +126,7 @@ async fn only_credential_files_in_the_folder_are_read() {
     ] {
         api.start("named", json!({"credential": reference})).await;
         let connection = api
-            .until("the reference is refused", "named", LIMIT, |it| {
+            .until("the reference is refused", "named", HANG_LIMIT, |it| {
                 it["observed"]["state"] == "failed" && it["observed"]["obeyed"] == it["command_id"]
             })
             .await;
@@ -145,13 +141,13 @@ async fn only_credential_files_in_the_folder_are_read() {
     }
     assert_hubspot_got_no_request(&stack);
 
-    // One that is allowed leads on, from the very same state.
+    // With a valid reference the same connection continues.
     api.start(
         "named",
         json!({"credential": "file:good", "streams": ["contacts"]}),
     )
     .await;
-    api.until("contacts are read", "named", LIMIT, |it| {
+    api.until("contacts are read", "named", HANG_LIMIT, |it| {
         !it["streams"][0]["last_success"].is_null()
     })
     .await;

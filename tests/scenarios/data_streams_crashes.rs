@@ -1,21 +1,17 @@
-//! data-streams dies at each of its named points, and nothing is lost nor
-//! doubled.
+//! data-streams is killed at each of its crash points: nothing is lost or
+//! duplicated.
 
-use std::time::Duration;
-
-use harness::{Stack, eventually};
+use harness::{HANG_LIMIT, Stack, eventually, process::SHUTDOWN_LIMIT};
 use hubspot_sim::Definition;
 use serde_json::{Value, json};
 
 use crate::changing_records::{self, ChangingRecords};
 
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// Starts an instance that dies at a point, in place of those before it.
+/// Replaces the running instances by one that is killed at a crash point.
 fn start_with_crash_point(stack: &mut Stack, point: &str) {
     for instance in &mut stack.instances {
         if instance.process.is_running() {
-            instance.process.terminate(Duration::from_secs(10));
+            instance.process.terminate(SHUTDOWN_LIMIT);
         }
     }
     stack.add_data_streams_with(&[("DATA_STREAMS_CRASH_AT", point)]);
@@ -23,16 +19,16 @@ fn start_with_crash_point(stack: &mut Stack, point: &str) {
 
 fn assert_crashed_at(stack: &mut Stack, point: &str) {
     let last = stack.instances.last_mut().expect("an instance");
-    let output = last.process.until_failed(LIMIT);
+    let output = last.process.until_failed(HANG_LIMIT);
     let name = point.split(':').next().unwrap_or_default();
     assert!(
         output.contains("crash point reached") && output.contains(name),
-        "it died of something else than {name}:\n{output}"
+        "it ended for another reason than {name}:\n{output}"
     );
 }
 
-/// Asks for a run of an instance that may die before it answers.
-async fn sync(stack: &Stack) {
+/// Requests a run from an instance that may be killed before it answers.
+async fn request_run(stack: &Stack) {
     let path = "/v1/connections/default/sync";
     let answer = stack.api().try_send("POST", path, Some(json!({}))).await;
     assert!(answer.is_err() || answer.is_ok_and(|it| it.status < 300));
@@ -78,12 +74,12 @@ async fn data_streams_killed_at_any_step_of_a_batch_loses_and_duplicates_nothing
         start_with_crash_point(&mut stack, point);
         stack.api().ready().await;
         records.change(&stack, point).await;
-        sync(&stack).await;
+        request_run(&stack).await;
         assert_crashed_at(&mut stack, point);
         start_again(&mut stack).await;
-        // What comes now is stored by an instance that has the partitions: the
-        // next one, which is to die, finds nothing to do until it is told.
-        records.change(&stack, "alive again").await;
+        // Stored by this instance, so that the next one, which is to be killed,
+        // has nothing to do until records change.
+        records.change(&stack, "after the restart").await;
         changing_records::complete_a_run(&stack).await;
         stack.matches_truth("contacts").await;
     }
@@ -105,7 +101,7 @@ async fn columns_added_just_before_a_crash_are_visible_after_the_next_start() {
         .bulk("contacts", &ids, &[("shoe_size", "43")])
         .unwrap();
     stack.search_shows_changes().await;
-    sync(&stack).await;
+    request_run(&stack).await;
     assert_crashed_at(&mut stack, "in-alter");
     start_again(&mut stack).await;
     changing_records::complete_a_run(&stack).await;
@@ -141,7 +137,7 @@ async fn a_rebuild_killed_while_exchanging_tables_is_restarted_by_the_next_start
 
 async fn until_rebuilt(stack: &Stack) {
     let api = stack.api();
-    let last: Value = eventually("the rebuild has ended", LIMIT, async || {
+    let last: Value = eventually("the rebuild has ended", HANG_LIMIT, async || {
         let answer = api.send("GET", "/v1/warehouse/rebuild", None).await;
         (answer.status == 200 && !answer.body["ended_at"].is_null()).then_some(answer.body)
     })

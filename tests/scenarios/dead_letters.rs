@@ -1,39 +1,37 @@
-//! Messages and values that nothing can be done with: they are set aside with
-//! their reason, and hold up nobody.
+//! Undecodable messages and unusual values: messages become dead letters with a
+//! reason, and nothing else waits for them.
 
 use std::time::{Duration, Instant};
 
-use harness::{Stack, api::stream, eventually};
+use harness::{HANG_LIMIT, Stack, api::stream, eventually};
 use hubspot_sim::Definition;
 use schemas::{CrmRecord, PropertyMapBuilder, crm_record::SCHEMA, frame};
 use serde_json::{Value, json};
 
-/// A good record of an object that HubSpot has not; key and value.
+/// A valid record of an object that HubSpot does not have; key and value.
 fn record(stack: &Stack, schema_id: u32, id: i64, text: &str) -> (String, Vec<u8>) {
     let mut properties = PropertyMapBuilder::default();
     properties.push("jobtitle", text);
+    let properties = properties.finish();
     let record = CrmRecord {
-        portal_id: stack.simulator.portal().id().cast_signed(),
-        object_type: "contacts",
-        object_id: id,
         created_at: 1_700_000_000_000,
         updated_at: 1_700_000_000_000,
-        archived: false,
-        deleted: false,
-        properties: &properties.finish(),
         connection: "default",
         run_id: "written-by-a-test",
         reason: "backfill",
         fetched_at: 1_700_000_000_000,
         fetch_sequence: 1,
-        merged_into: None,
-        definitions_version: 0,
+        ..CrmRecord::new(
+            stack.simulator.portal().id().cast_signed(),
+            "contacts",
+            id,
+            &properties,
+        )
     };
     (record.key(), record.encode(schema_id))
 }
 
-/// The record's schema as a later version of us may have it, and a record of
-/// that version.
+/// A later version of the record's schema, and a record of that version.
 fn record_of_a_later_schema(stack: &Stack, schema_id: u32, id: i64) -> (String, (String, Vec<u8>)) {
     let mut schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
     let field = json!({"name": "origin", "type": "string", "default": ""});
@@ -41,7 +39,7 @@ fn record_of_a_later_schema(stack: &Stack, schema_id: u32, id: i64) -> (String, 
         .as_array_mut()
         .expect("fields")
         .insert(0, field);
-    let (key, value) = record(stack, schema_id, id, "of the future");
+    let (key, value) = record(stack, schema_id, id, "later schema");
     let mut message = frame(schema_id, value.len());
     message.extend([14]);
     message.extend(b"replica");
@@ -68,13 +66,13 @@ async fn reprocess(stack: &Stack) -> (Value, Value) {
     (answer.body["stored"].clone(), answer.body["left"].clone())
 }
 
-/// The test's own records in the change history, each once.
+/// How many records of this test the change history has.
 async fn stored(stack: &Stack) -> i64 {
     let sql = "SELECT count() FROM hubspot_raw.changes FINAL WHERE run_id = 'written-by-a-test'";
     stack.sql().number(sql).await
 }
 
-/// Writes messages, and waits until so many of the test's own are stored.
+/// Writes messages, and waits until that many records of this test are stored.
 async fn time_to_store(
     stack: &Stack,
     messages: Vec<(String, Option<Vec<u8>>)>,
@@ -85,7 +83,7 @@ async fn time_to_store(
         .produce(&stack.topic("records"), messages)
         .await;
     let written = Instant::now();
-    eventually("good rows", Duration::from_mins(1), async || {
+    eventually("valid records are stored", HANG_LIMIT, async || {
         (stored(stack).await == count).then_some(())
     })
     .await;
@@ -106,7 +104,7 @@ async fn undecodable_messages_become_dead_letters_and_do_not_delay_their_batch()
             schemas::command::SCHEMA,
         )
         .await;
-    // Behind all that other scenarios register meanwhile.
+    // Higher than any id that other scenarios register meanwhile.
     let unknown = id.max(command_id) + 1_000_000;
 
     let good = |number: i64| record(&stack, id, 9_000_000 + number, "good");
@@ -147,19 +145,19 @@ async fn undecodable_messages_become_dead_letters_and_do_not_delay_their_batch()
         took < limit,
         "good rows took {took:?}, without poison {alone:?}"
     );
-    // Large ones take the time that their bytes take.
+    // Large messages, without a time limit.
     reasons.push("not_framed".to_owned());
     let large = vec![
         (huge_key, Some(huge)),
         ("b".to_owned(), Some(vec![7; 4 * 1024 * 1024])),
     ];
     time_to_store(&stack, large, 2 + count).await;
-    let listed = eventually("letters", Duration::from_secs(20), async || {
+    let listed = eventually("all dead letters are listed", HANG_LIMIT, async || {
         let letters = letters(&stack).await;
         (letters.len() == reasons.len()).then_some(letters)
     })
     .await;
-    // Letters are in order in their partition only.
+    // Dead letters are ordered within a partition only.
     let mut listed: Vec<String> = listed.into_iter().map(|(_, reason)| reason).collect();
     listed.sort();
     reasons.sort();
@@ -175,14 +173,14 @@ async fn a_dead_letter_that_becomes_readable_is_reprocessed_once() {
     stack.matches_truth("contacts").await;
     let topic = stack.topic("records");
     let servers = stack.servers();
-    // The registry counts up: the id of what is registered next.
+    // The registry assigns ids in order, so the next one is known.
     let probe = servers.register("probe-value", r#""string""#).await;
     let (schema, message) = record_of_a_later_schema(&stack, probe + 1, 9_000_200);
     let (key, value) = message;
     servers
         .produce(&topic, vec![(key.clone(), Some(value.clone()))])
         .await;
-    eventually("a letter", Duration::from_secs(20), async || {
+    eventually("the dead letter is listed", HANG_LIMIT, async || {
         (letters(&stack).await.len() == 1).then_some(())
     })
     .await;
@@ -192,11 +190,11 @@ async fn a_dead_letter_that_becomes_readable_is_reprocessed_once() {
     assert_eq!(reprocess(&stack).await, (json!(0), json!(0)));
     assert!(letters(&stack).await.is_empty());
     assert_eq!(stored(&stack).await, 1);
-    // The same schema in the log is no poison any more.
+    // Further messages with that schema are decoded.
     servers.produce(&topic, vec![(key, Some(value))]).await;
     eventually(
-        "the next of its kind",
-        Duration::from_secs(20),
+        "the next message of that schema is stored",
+        HANG_LIMIT,
         async || (stored(&stack).await == 2).then_some(()),
     )
     .await;

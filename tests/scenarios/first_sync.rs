@@ -1,6 +1,6 @@
-//! The first sync: everything arrives, once, and is what HubSpot has.
+//! The first sync: everything arrives once, and equals what HubSpot has.
 
-use harness::{RecordLog, Stack, stack::SYNC_LIMIT, truth};
+use harness::{HANG_LIMIT, RecordLog, Stack, truth};
 use hubspot_sim::{CursorMode, Definition};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ async fn every_record_arrives_once_and_as_hubspot_has_it() {
         .count();
     stack
         .api()
-        .until(contacts, "default", SYNC_LIMIT, |connection| {
+        .until(contacts, "default", HANG_LIMIT, |connection| {
             let contacts = harness::api::stream(connection, "contacts");
             contacts["phase"] == "idle"
                 && contacts["records_total"].as_u64() >= u64::try_from(written).ok()
@@ -84,7 +84,7 @@ async fn a_portal_with_more_properties_than_fit_a_url_is_synced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_whose_names_exceed_a_url_are_synced() {
     let stack = Stack::with(300, 10).start().await;
-    // As long as HubSpot lets them be.
+    // The longest names that HubSpot allows.
     for number in 0..700 {
         let name = format!("{}_{number:03}", "x".repeat(96));
         stack

@@ -1,8 +1,8 @@
-//! What HubSpot can do to a sync, and what the status then says.
+//! Errors of HubSpot, and the state that the API then shows.
 
 use std::time::Duration;
 
-use harness::{Stack, api::stream, stack::SYNC_LIMIT};
+use harness::{HANG_LIMIT, Stack, api::stream};
 use hubspot_sim::{Fault, Kind, PortalConfig, Rule};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ async fn a_missing_scope_skips_only_its_stream() {
         .until(
             "companies are skipped and contacts synced",
             "default",
-            SYNC_LIMIT,
+            HANG_LIMIT,
             |it| {
                 stream(it, "companies")["phase"] == "skipped"
                     && !stream(it, "contacts")["last_success"].is_null()
@@ -47,7 +47,7 @@ async fn a_revoked_token_fails_the_connection_with_a_reason() {
     let api = stack.api();
     api.sync("default").await;
     let connection = api
-        .until("the connection has failed", "default", SYNC_LIMIT, |it| {
+        .until("the connection has failed", "default", HANG_LIMIT, |it| {
             it["observed"]["state"] == "failed"
         })
         .await;
@@ -105,7 +105,7 @@ async fn a_credential_of_another_portal_is_refused() {
     api.stop("default").await;
     api.start("default", json!({})).await;
     let connection = api
-        .until("the portal is refused", "default", SYNC_LIMIT, |it| {
+        .until("the portal is refused", "default", HANG_LIMIT, |it| {
             it["observed"]["state"] == "failed"
         })
         .await;
@@ -119,9 +119,12 @@ async fn a_second_connection_to_the_same_portal_is_refused() {
     let api = stack.api();
     api.start("twin", json!({})).await;
     let connection = api
-        .until("the twin is refused", "twin", SYNC_LIMIT, |it| {
-            it["observed"]["state"] == "failed"
-        })
+        .until(
+            "the second connection is refused",
+            "twin",
+            HANG_LIMIT,
+            |it| it["observed"]["state"] == "failed",
+        )
         .await;
     assert_eq!(connection["observed"]["error"]["code"], "portal_taken");
 }
@@ -149,7 +152,7 @@ async fn an_expired_oauth_token_is_refreshed() {
     api.start("default", json!({"credential": "file:oauth.json"}))
         .await;
     let portal_id = stack.simulator.portal().id();
-    harness::eventually("the backfill runs", Duration::from_mins(1), async || {
+    harness::eventually("the backfill runs", HANG_LIMIT, async || {
         (stack.simulator.requests().count(Kind::List) > 3).then_some(())
     })
     .await;

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use harness::{
-    Stack, Timeline, api::stream, check, eventually, history, history::History, stack::SYNC_LIMIT,
-    truth, wrong_clock::WrongClock,
+    HANG_LIMIT, Stack, Timeline, api::stream, check, eventually, history, history::History,
 };
 use hubspot_sim::{
     Change, Definition, Fault, FaultBody, Kind, Limits, Policy, Portal, Rule, Simulator,
@@ -13,7 +12,7 @@ use hubspot_sim::{
 use rand::{RngExt as _, rngs::StdRng};
 use serde_json::json;
 
-/// Random changes of contacts, such as people make all day.
+/// A random change of contacts.
 fn change(portal: &Portal, choices: &mut StdRng) -> Change {
     let object_type = "contacts".to_owned();
     let ids = portal.ids("contacts");
@@ -63,7 +62,7 @@ async fn nothing_is_lost_while_a_tenth_of_requests_fails_and_records_change() {
     for number in 0..500 {
         ticks.tick().await;
         let next = change(&portal, &mut choices);
-        // An object that is not there, say, is another change not made.
+        // Fails for an object that is gone, for example; then nothing changes.
         if history.apply(&portal, &next).is_ok() {
             timeline.note(format!("{next:?}"));
         }
@@ -94,11 +93,11 @@ async fn an_outage_and_bursts_of_429_are_waited_out_and_reported() {
     let stack = Stack::with(3_000, 30).start().await;
     let faults = stack.simulator.faults();
     for policy in [Policy::TenSecondlyRolling, Policy::Secondly] {
-        let storm = Fault::RateLimited {
+        let limited = Fault::RateLimited {
             policy,
             retry_after: Some(1),
         };
-        faults.push(Rule::next(Kind::List, storm).of("contacts").times(3));
+        faults.push(Rule::next(Kind::List, limited).of("contacts").times(3));
     }
     let down = Fault::Status {
         code: 503,
@@ -114,9 +113,9 @@ async fn an_outage_and_bursts_of_429_are_waited_out_and_reported() {
     let api = stack.api();
     api.start("default", json!({})).await;
     let connection = api
-        .until("the outage is said", "default", SYNC_LIMIT, |it| {
-            let said = stream(it, "contacts")["error"]["message"].as_str();
-            said.is_some_and(|it| it.contains("503"))
+        .until("the outage is reported", "default", HANG_LIMIT, |it| {
+            let message = stream(it, "contacts")["error"]["message"].as_str();
+            message.is_some_and(|it| it.contains("503"))
         })
         .await;
     assert_eq!(stream(&connection, "contacts")["phase"], "waiting");
@@ -133,13 +132,13 @@ async fn a_run_failed_by_a_revoked_token_resumes_with_a_valid_one() {
     let portal_id = stack.simulator.portal().id();
     let api = stack.api();
     api.start("default", json!({"streams": ["contacts"]})).await;
-    eventually("the backfill runs", Duration::from_mins(1), async || {
+    eventually("the backfill runs", HANG_LIMIT, async || {
         (stack.simulator.requests().count(Kind::List) > 15).then_some(())
     })
     .await;
     stack.simulator.revoke_token(harness::stack::TOKEN);
     let failed = api
-        .until("the connection has failed", "default", SYNC_LIMIT, |it| {
+        .until("the connection has failed", "default", HANG_LIMIT, |it| {
             it["observed"]["state"] == "failed"
         })
         .await;
@@ -153,20 +152,20 @@ async fn a_run_failed_by_a_revoked_token_resumes_with_a_valid_one() {
     let log = stack.log().await;
     log.assert_exactly_once();
     let of_the_run = log.records.iter().filter(|it| it.run_id == run);
-    assert!(of_the_run.count() > 5_900, "the run went on under its id");
+    assert!(of_the_run.count() > 5_900, "the run keeps its id");
     stack.matches_truth("contacts").await;
 }
 
-/// How far the portal is from UTC, and how long before its midnight the sync
-/// begins: long enough to spend the day's allowance.
+/// Offset of the portal from UTC, and the time before its midnight at which the
+/// sync starts: enough to spend the day's allowance on a busy machine.
 const FROM_UTC: Duration = Duration::from_hours(5);
-const LATE_EVENING: Duration = Duration::from_secs(20);
+const LATE_EVENING: Duration = Duration::from_secs(45);
 
-/// Moves HubSpot's clock to a late evening of the portal.
+/// Moves HubSpot's clock to shortly before the portal's midnight.
 fn advance_to_late_evening(simulator: &Simulator) {
     let day = Duration::from_hours(24).as_millis();
     let now = u128::try_from(simulator.clock().now_ms()).unwrap();
-    // Of a place in the west, where midnight comes later.
+    // The portal is west of UTC, so its midnight is later.
     let evening = FROM_UTC.as_millis() + day - LATE_EVENING.as_millis();
     let left = (evening - now % day) % day;
     simulator.advance(Duration::from_millis(u64::try_from(left).unwrap()));
@@ -189,7 +188,7 @@ async fn the_daily_limit_is_waited_out_until_the_accounts_midnight() {
     let api = stack.api();
     api.start("default", json!({"streams": ["contacts"]})).await;
     let connection = api
-        .until("the stream waits", "default", SYNC_LIMIT, |it| {
+        .until("the stream waits", "default", HANG_LIMIT, |it| {
             !stream(it, "contacts")["error"].is_null()
         })
         .await;

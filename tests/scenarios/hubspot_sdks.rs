@@ -1,5 +1,5 @@
-//! HubSpot's own SDKs page, search and batch read the simulator, and see what
-//! its truth says: what is a HubSpot for them is one for the worker.
+//! HubSpot's own SDKs page, search and batch read the simulator and get what it
+//! holds: what they accept as HubSpot is realistic enough for the worker.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,15 +1,15 @@
-//! Memory stays bounded, whatever piles up.
+//! Memory stays bounded while records wait to be stored.
 
 use std::time::{Duration, Instant};
 
-use harness::{Mode, Stack, eventually};
+use harness::{HANG_LIMIT, Mode, Stack, eventually};
 use serde_json::json;
 
-/// Of worker and data-streams together, in MiB.
+/// Limit of worker and data-streams together, in MiB: a promise of the product.
 const BOUND_MIB: u64 = 250;
 
-/// How long ClickHouse is away: `MEMORY_SECONDS`, for a longer look.
-fn away() -> Duration {
+/// How long ClickHouse is unavailable; `MEMORY_SECONDS` sets a longer time.
+fn outage() -> Duration {
     #[expect(clippy::disallowed_methods, reason = "no setting of the product")]
     let seconds = std::env::var("MEMORY_SECONDS").ok();
     let seconds = seconds.and_then(|it| it.parse().ok()).unwrap_or(15);
@@ -49,18 +49,13 @@ async fn memory_is_bounded_while_clickhouse_is_unavailable_under_full_input() {
         .await;
     // The whole portal is in the log, and more comes every ten seconds.
     let api = stack.api();
-    api.until(
-        "the backfill is done",
-        "default",
-        Duration::from_mins(5),
-        |it| {
-            it["streams"].as_array().is_some_and(|streams| {
-                !streams.is_empty() && streams.iter().all(|it| !it["last_success"].is_null())
-            })
-        },
-    )
+    api.until("the backfill is done", "default", HANG_LIMIT, |it| {
+        it["streams"].as_array().is_some_and(|streams| {
+            !streams.is_empty() && streams.iter().all(|it| !it["last_success"].is_null())
+        })
+    })
     .await;
-    tokio::time::sleep(away().saturating_sub(began.elapsed())).await;
+    tokio::time::sleep(outage().saturating_sub(began.elapsed())).await;
     assert_bounded(&stack);
     api.stop("default").await;
     stack.links().data_streams_clickhouse.heal();
@@ -69,7 +64,7 @@ async fn memory_is_bounded_while_clickhouse_is_unavailable_under_full_input() {
     let records = i64::try_from(log.records.len()).unwrap();
     let sql = stack.sql();
     let count = "SELECT uniqExact(topic, partition, offset) FROM hubspot_raw.changes";
-    eventually("all of it is stored", Duration::from_mins(3), async || {
+    eventually("all of it is stored", HANG_LIMIT, async || {
         let stored = sql.try_query(count).await.ok()?;
         (stored.trim().parse() == Ok(records)).then_some(())
     })

@@ -1,29 +1,25 @@
-//! Starts against a world that is half there: ClickHouse emptied, the registry
-//! empty, topics gone.
+//! Starts where state is missing: ClickHouse or the registry was emptied, topics
+//! were deleted.
 
-use std::time::Duration;
-
-use harness::{Stack, eventually, servers::wait_for};
+use harness::{HANG_LIMIT, Stack, eventually, process::SHUTDOWN_LIMIT, servers::wait_until_ready};
 use serde_json::{Value, json};
 
 use crate::changing_records::{self, ChangingRecords};
 
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// ClickHouse comes back with nothing in it.
+/// Kills ClickHouse and starts it without its data.
 fn empty_clickhouse(stack: &mut Stack) {
     stack.clickhouse.kill();
     std::fs::remove_dir_all(stack.folder().join("clickhouse/store")).expect("it had data");
     stack.clickhouse.restart();
-    tokio::task::block_in_place(|| wait_for(&mut stack.clickhouse));
+    tokio::task::block_in_place(|| wait_until_ready(&mut stack.clickhouse));
 }
 
 async fn until_a_rebuild_is_advised(stack: &Stack) {
     let api = stack.api();
-    eventually("data-streams names the remedy", LIMIT, async || {
+    eventually("data-streams advises a rebuild", HANG_LIMIT, async || {
         let answer = api.try_send("GET", "/health/ready", None).await.ok()?;
-        let said = answer.body.to_string().contains("/v1/warehouse/rebuild");
-        (answer.status == 503 && said).then_some(())
+        let advised = answer.body.to_string().contains("/v1/warehouse/rebuild");
+        (answer.status == 503 && advised).then_some(())
     })
     .await;
 }
@@ -33,7 +29,7 @@ async fn rebuild(stack: &Stack) -> Value {
     let answer = api.send("POST", "/v1/warehouse/rebuild", None).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     let path = answer.body["status"].as_str().expect("a link").to_owned();
-    let last = eventually("the rebuild has ended", LIMIT, async || {
+    let last = eventually("the rebuild has ended", HANG_LIMIT, async || {
         let state = api.get(&path).await;
         (!state["ended_at"].is_null()).then_some(state)
     })
@@ -49,10 +45,8 @@ async fn an_emptied_clickhouse_is_detected_and_rebuilt_without_requests_to_hubsp
     stack.matches_truth("contacts").await;
     let before = stack.simulator.requests().counts().total;
 
-    // At the start, with offsets committed.
-    stack.instances[0]
-        .process
-        .terminate(Duration::from_secs(10));
+    // Emptied before a start, while offsets are committed.
+    stack.instances[0].process.terminate(SHUTDOWN_LIMIT);
     empty_clickhouse(&mut stack);
     stack.add_data_streams();
     until_a_rebuild_is_advised(&stack).await;
@@ -62,14 +56,14 @@ async fn an_emptied_clickhouse_is_detected_and_rebuilt_without_requests_to_hubsp
     stack.matches_truth("companies").await;
     assert_eq!(stack.simulator.requests().counts().total, before);
 
-    // While it runs: what comes then waits, and comes after the rebuild.
+    // Emptied while data-streams runs: new records wait for the rebuild.
     empty_clickhouse(&mut stack);
     records.change(&stack, "while it is empty").await;
     changing_records::request_run(&stack, "contacts").await;
     until_a_rebuild_is_advised(&stack).await;
     rebuild(&stack).await;
     stack.api().ready().await;
-    records.change(&stack, "after it was refilled").await;
+    records.change(&stack, "after the rebuild").await;
     changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
@@ -80,10 +74,8 @@ async fn an_emptied_clickhouse_is_detected_and_rebuilt_without_requests_to_hubsp
 async fn an_emptied_registry_and_deleted_topics_are_recreated_at_the_next_start() {
     let mut stack = Stack::with(300, 20).own_registry().start().await;
     let mut records = ChangingRecords::after_first_sync(&stack).await;
-    stack.instances[0]
-        .process
-        .terminate(Duration::from_secs(10));
-    stack.workers[0].terminate(Duration::from_secs(10));
+    stack.instances[0].process.terminate(SHUTDOWN_LIMIT);
+    stack.workers[0].terminate(SHUTDOWN_LIMIT);
     let topics = [stack.topic("dead-letters"), stack.topic("status")];
     stack
         .servers()
@@ -91,18 +83,20 @@ async fn an_emptied_registry_and_deleted_topics_are_recreated_at_the_next_start(
         .await;
     let servers = stack.own_servers();
     servers.own_registry().kill();
-    for entry in std::fs::read_dir(servers.folder.path().join("registry")).expect("its folder") {
+    for entry in std::fs::read_dir(servers.registry_folder()).expect("its folder") {
         let path = entry.expect("a file").path();
         if path.file_name().is_some_and(|name| name != "server.log") {
-            std::fs::remove_file(path).expect("a file goes");
+            std::fs::remove_file(path).expect("a file is removed");
         }
     }
     servers.own_registry().restart();
-    tokio::task::block_in_place(|| wait_for(servers.own_registry()));
+    tokio::task::block_in_place(|| wait_until_ready(servers.own_registry()));
     stack.add_worker();
     stack.add_data_streams();
     stack.api().ready().await;
-    records.change(&stack, "after all was made anew").await;
+    records
+        .change(&stack, "after everything was recreated")
+        .await;
     changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
     let letters = stack.api().get("/v1/dead-letters").await;

@@ -1,5 +1,5 @@
 //! The network between the parts: cut, stalled, slow, half-open, and answers
-//! that are lost after their request was done.
+//! that are lost after their request was carried out.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use harness::{Links, LostAnswer, Mode, Proxy, Request, Stack};
 
 use crate::changing_records::{self, ChangingRecords};
 
-/// Modes one after the other, each for a time, as a connection would have them
-/// on a bad day.
+/// The faults of a link, each for a time.
 const FAULTS: [(Mode, Duration); 4] = [
     (Mode::Cut, Duration::from_millis(700)),
     (Mode::Stall, Duration::from_millis(1_500)),

@@ -1,9 +1,9 @@
-//! Readers with nothing of ours: Confluent's Python client and ClickHouse's
-//! Kafka engine.
+//! Consumers without our code: Confluent's Python client and ClickHouse's Kafka
+//! engine.
 
 use std::process::Command;
 
-use harness::{Stack, servers};
+use harness::{HANG_LIMIT, Stack, servers};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,15 +62,11 @@ async fn clickhouses_kafka_engine_reads_every_record() {
         "CREATE MATERIALIZED VIEW stranger.flow TO stranger.kept AS SELECT * FROM stranger.queue",
     )
     .await;
-    harness::eventually(
-        "ClickHouse has read all",
-        std::time::Duration::from_mins(1),
-        async || {
-            let count = sql
-                .number("SELECT uniqExact(object_type, object_id) FROM stranger.kept")
-                .await;
-            (count == 330).then_some(())
-        },
-    )
+    harness::eventually("ClickHouse has read all", HANG_LIMIT, async || {
+        let count = sql
+            .number("SELECT uniqExact(object_type, object_id) FROM stranger.kept")
+            .await;
+        (count == 330).then_some(())
+    })
     .await;
 }

@@ -1,4 +1,4 @@
-//! A portal belongs to one connection, whoever asks first and wherever it runs.
+//! A portal belongs to one connection: the first to claim it.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,14 +8,12 @@
 
 use std::time::Duration;
 
-use harness::{Stack, api::Api, eventually};
+use harness::{HANG_LIMIT, Stack, api::Api, eventually};
 use hubspot_sim::Kind;
 use schemas::partition_for;
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// Two names whose commands lie in these partitions of two.
+/// Two names whose commands are in these partitions, of two.
 fn names(partitions: [i32; 2]) -> [String; 2] {
     let mut taken = 0;
     partitions.map(|partition| {
@@ -30,7 +28,7 @@ fn names(partitions: [i32; 2]) -> [String; 2] {
 }
 
 async fn until_decided(api: &Api, name: &str) -> Value {
-    api.until("the claim is decided", name, LIMIT, |it| {
+    api.until("the claim is decided", name, HANG_LIMIT, |it| {
         let observed = &it["observed"];
         observed["obeyed"] == it["command_id"]
             && (observed["state"] == "failed" || !it["streams"][0]["last_success"].is_null())
@@ -38,7 +36,7 @@ async fn until_decided(api: &Api, name: &str) -> Value {
     .await
 }
 
-/// Starts both at once and returns the name that has the portal.
+/// Starts both at once and returns the one that gets the portal.
 async fn race(stack: &Stack, names: &[String; 2]) -> String {
     let api = stack.api();
     let before = stack.simulator.requests().count(Kind::Details);
@@ -52,12 +50,12 @@ async fn race(stack: &Stack, names: &[String; 2]) -> String {
         until_decided(&api, &names[1])
     );
     assert!(stack.simulator.requests().count(Kind::Details) >= before + 2);
-    let has_it = |it: &Value| it["observed"]["state"] != "failed";
+    let owns_portal = |it: &Value| it["observed"]["state"] != "failed";
     assert!(
-        has_it(&first) != has_it(&second),
+        owns_portal(&first) != owns_portal(&second),
         "exactly one has the portal: {first} {second}"
     );
-    let (winner, loser) = if has_it(&first) {
+    let (winner, loser) = if owns_portal(&first) {
         (first, second)
     } else {
         (second, first)
@@ -77,7 +75,7 @@ async fn delete(stack: &Stack, names: &[String; 2]) {
     for name in names {
         let path = format!("/v1/connections/{name}");
         api.send("DELETE", &path, None).await;
-        eventually("the connection is forgotten", LIMIT, async || {
+        eventually("the connection is deleted", HANG_LIMIT, async || {
             (api.send("GET", &path, None).await.status == 404).then_some(())
         })
         .await;
@@ -88,7 +86,7 @@ async fn delete(stack: &Stack, names: &[String; 2]) {
 async fn of_two_simultaneous_claims_exactly_one_wins() {
     let mut stack = Stack::with(20, 1).start().await;
     stack.add_worker();
-    eventually("each worker owns a partition", LIMIT, async || {
+    eventually("each worker owns a partition", HANG_LIMIT, async || {
         stack
             .workers
             .iter()
@@ -101,13 +99,13 @@ async fn of_two_simultaneous_claims_exactly_one_wins() {
             .then_some(())
     })
     .await;
-    // Both answers come at about the same time, whoever asked first.
+    // So that both account details arrive at about the same time.
     stack.simulator.set_latency(Duration::from_millis(200));
-    // Of two workers, and of one.
+    // On two workers, then on one.
     for partitions in [[0, 1], [1, 0], [0, 1], [0, 0], [1, 1]] {
         let names = names(partitions);
         let winner = race(&stack, &names).await;
-        // The loser does not get it by asking again.
+        // The loser cannot claim it by a second start.
         let loser = names.iter().find(|it| **it != winner).unwrap();
         let path = format!("/v1/connections/{loser}/start");
         let again = stack.api().send("POST", &path, None).await;
@@ -115,7 +113,7 @@ async fn of_two_simultaneous_claims_exactly_one_wins() {
         assert_eq!(again.body["code"], "portal_in_use", "{}", again.body);
         delete(&stack, &names).await;
     }
-    // No record came of a connection that had lost.
+    // A connection that lost has written no record.
     let log = stack.log().await;
     log.assert_exactly_once();
 }

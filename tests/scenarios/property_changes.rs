@@ -1,38 +1,34 @@
-//! Properties come and change while data flows: no value is lost, and nothing
-//! has to be started anew.
+//! Properties are created and changed during a sync: no value is lost, and no
+//! restart is needed.
 
 use std::time::Duration;
 
-use harness::{Process, Stack, eventually};
+use harness::{HANG_LIMIT, Process, Stack, eventually};
 use hubspot_sim::{Definition, Kind};
 use serde_json::json;
 
 const NUMBER: &str = "lucky_number";
 
 async fn until_read(stack: &Stack, kind: Kind, count: u64) {
-    eventually("pages are read", Duration::from_mins(1), async || {
+    eventually("pages are read", HANG_LIMIT, async || {
         (stack.simulator.requests().count(kind) >= count).then_some(())
     })
     .await;
 }
 
-/// The number of contacts with the value 7, once the sum has come.
+/// Waits until that many contacts have the value 7.
 async fn until_sevens_are_stored(stack: &Stack, expected: usize) {
     let reader = stack.sql_as_reader();
     let sql = format!("SELECT countIf({NUMBER} = 7) FROM hubspot.contacts");
-    eventually(
-        "every value is stored",
-        Duration::from_mins(2),
-        async || {
-            let found = reader.try_query(&sql).await.ok()?;
-            (found.trim() == expected.to_string()).then_some(())
-        },
-    )
+    eventually("every value is stored", HANG_LIMIT, async || {
+        let found = reader.try_query(&sql).await.ok()?;
+        (found.trim() == expected.to_string()).then_some(())
+    })
     .await;
 }
 
-/// Once a run is in the middle of its batch reads, makes the property a number
-/// and changes values; then one more run.
+/// During the batch reads of a run, makes the property a number and changes
+/// values; then completes one more run.
 async fn sync_while_the_property_becomes_a_number(stack: &Stack, change_values: impl FnOnce()) {
     stack.simulator.set_latency(Duration::from_millis(100));
     let read = stack.simulator.requests().count(Kind::BatchRead);
@@ -66,11 +62,11 @@ async fn a_property_created_during_the_backfill_loses_no_value() {
     portal
         .define_property("contacts", Definition::new(NUMBER, "number", "number"))
         .unwrap();
-    // A calculated value does not touch last-modified: no search finds it.
+    // A calculated value does not change last-modified, so search cannot show it.
     let ids: Vec<_> = portal.ids("contacts").into_iter().step_by(40).collect();
-    for (place, id) in ids.iter().enumerate() {
+    for (index, id) in ids.iter().enumerate() {
         let set = [(NUMBER, "7")];
-        if place % 2 == 0 {
+        if index % 2 == 0 {
             portal.calculate("contacts", *id, &set).unwrap();
         } else {
             portal.update("contacts", *id, &set).unwrap();
@@ -122,7 +118,7 @@ async fn a_property_whose_type_changes_keeps_every_value() {
                 table = 'contacts' AND name = 'lucky_number'";
     assert_eq!(stack.sql().query(kind).await.trim(), "Nullable(String)");
 
-    // While a run is under way.
+    // The type changes during a run.
     portal
         .bulk("contacts", &ids[100..2_100], &[("jobtitle", "changed")])
         .unwrap();
@@ -133,7 +129,7 @@ async fn a_property_whose_type_changes_keeps_every_value() {
     })
     .await;
     stack.matches_truth("contacts").await;
-    eventually("the new type shows", Duration::from_mins(1), async || {
+    eventually("the column has the new type", HANG_LIMIT, async || {
         (stack.sql().query(kind).await.trim() == "Nullable(Float64)").then_some(())
     })
     .await;

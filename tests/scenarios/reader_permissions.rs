@@ -1,8 +1,6 @@
-//! Who may read what in ClickHouse.
+//! What the user `reader` may read in ClickHouse.
 
-use std::time::Duration;
-
-use harness::{Stack, eventually};
+use harness::{HANG_LIMIT, Stack, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,24 +13,24 @@ async fn the_reader_reads_every_destination_but_not_its_storage() {
     let stored = async |database: &str| {
         let count = format!("SELECT count() FROM {database}.contacts_all");
         let (sql, count) = (&sql, &count);
-        eventually("contacts are stored", Duration::from_mins(1), async || {
+        eventually("contacts are stored", HANG_LIMIT, async || {
             let found = sql.try_query(count).await.ok()?;
             (found.trim() == "50").then_some(())
         })
         .await;
     };
     stored("hubspot_eu").await;
-    // A second destination, of a name that no file knows.
+    // A second destination, with a name that no configuration file has.
     api.start("default", json!({"destination": "crm"})).await;
     stack.request(json!({"kind": "resync"})).await;
     stored("crm").await;
 
-    // The native engine reads its users once, at its start.
+    // The native server reads its users at its start only.
     stack.clickhouse.restart();
     let reader = stack.sql_as_reader();
     for database in ["hubspot_eu", "crm"] {
         let read = format!("SELECT count() FROM {database}.contacts_all");
-        eventually("the reader can read", Duration::from_mins(1), async || {
+        eventually("the reader can read", HANG_LIMIT, async || {
             (reader.try_query(&read).await.ok()?.trim() == "50").then_some(())
         })
         .await;

@@ -1,4 +1,4 @@
-//! What changes in HubSpot shows up, whether search can see it or not.
+//! Changes in HubSpot arrive, whether search shows them or not.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_and_new_records_arrive_in_the_next_run() {
-    // Longer than a run takes: what search does not show yet is the next run's.
+    // A lag that is longer than a run: what search does not show yet must not be
+    // skipped.
     let stack = Stack::with(600, 60)
         .portal(|portal| portal.quirks.index_lag_ms = 1_000)
         .start()

@@ -1,18 +1,13 @@
-//! A service does not start over a log that is not as it has to be, and says
-//! what to do about it.
+//! A service refuses to start with topics of another shape, and names the remedy.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
-
-use harness::{Process, servers::KafkaAndRegistry, stack};
+use harness::{HANG_LIMIT, Process, servers::KafkaAndRegistry, stack};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
 };
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 async fn create(topic: &str, partitions: i32, cleanup: &str) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
@@ -88,9 +83,9 @@ async fn a_topic_with_other_partitions_or_cleanup_policy_is_refused_with_a_remed
         create(&topic, partitions, cleanup).await;
         for service in ["worker", "data-streams"] {
             let mut process = start(service, &prefix, &folder);
-            let said = tokio::task::block_in_place(|| process.until_failed(LIMIT));
+            let output = tokio::task::block_in_place(|| process.until_failed(HANG_LIMIT));
             for part in [topic.as_str(), remedy, "TOPIC_PREFIX"] {
-                assert!(said.contains(part), "{case}, {service}, {part}: {said}");
+                assert!(output.contains(part), "{case}, {service}, {part}: {output}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The registry is emptied, or exchanged for one in which our ids mean other
-//! schemas: nothing is taken for what it is not.
+//! The registry is emptied, or replaced by one in which our ids name other
+//! schemas: no message is decoded with a wrong schema.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,16 +7,14 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path};
 
 use harness::{
-    Process, Stack, eventually, log,
+    HANG_LIMIT, Process, Stack, eventually, log,
     servers::{self, Server},
 };
 use schemas::lineage;
 use serde_json::{Value, json};
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 async fn registry(data: &Path, port: Option<u16>) -> Server {
     let data = data.to_owned();
@@ -25,7 +23,7 @@ async fn registry(data: &Path, port: Option<u16>) -> Server {
             Some(port) => servers::start("registry", &data, port, &[]),
             None => servers::registry(&data),
         };
-        servers::wait_for(&mut server);
+        servers::wait_until_ready(&mut server);
         server
     })
     .await
@@ -36,16 +34,19 @@ fn url(registry: &Server) -> String {
     format!("http://127.0.0.1:{}/apis/ccompat/v7", registry.port)
 }
 
-/// Someone else was here first, and has the ids that ours had.
+/// Registers schemas of somebody else, which get the ids that ours had.
 async fn register_foreign_schemas(registry: &Server) {
-    let http = reqwest::Client::builder().timeout(LIMIT).build().unwrap();
+    let http = reqwest::Client::builder()
+        .timeout(HANG_LIMIT)
+        .build()
+        .unwrap();
     for number in 0..8 {
         let subject = format!("{}/subjects/other-{number}/versions", url(registry));
         let schema = json!({"type": "record", "name": format!("Other{number}"), "fields": [
             {"name": "field", "type": "string"},
         ]});
         let body = json!({"schema": schema.to_string()}).to_string();
-        eventually("a foreign schema is registered", LIMIT, async || {
+        eventually("a foreign schema is registered", HANG_LIMIT, async || {
             let request = http
                 .post(&subject)
                 .header("content-type", "application/vnd.schemaregistry.v1+json")
@@ -75,8 +76,8 @@ async fn letters(stack: &Stack) -> Value {
     stack.api().get("/v1/dead-letters").await["results"].clone()
 }
 
-/// A stranger finds the schema of every message in the registry.
-async fn every_message_can_be_read(stack: &Stack, registry: &Server) {
+/// Any consumer finds the schema of every message in the registry.
+async fn assert_every_schema_is_registered(stack: &Stack, registry: &Server) {
     let mut ids = BTreeSet::new();
     for topic in [
         "commands",
@@ -95,7 +96,7 @@ async fn every_message_can_be_read(stack: &Stack, registry: &Server) {
     }
 }
 
-/// Services that start now go no further, and say what to do.
+/// Services that start now wait, and name the remedy.
 async fn assert_the_start_is_blocked(stack: &mut Stack) {
     let portal = stack.simulator.portal();
     let id = portal.ids("contacts")[0];
@@ -103,10 +104,10 @@ async fn assert_the_start_is_blocked(stack: &mut Stack) {
     restart_services(stack);
     let asked = stack.simulator.requests().counts().total;
     let remedy = "restore its data, or use another TOPIC_PREFIX";
-    eventually("both name the remedy", LIMIT, async || {
-        let said = readiness(stack).await?["failures"]["registry"].to_string();
+    eventually("both name the remedy", HANG_LIMIT, async || {
+        let failure = readiness(stack).await?["failures"]["registry"].to_string();
         let worker = stack.workers.last()?.output();
-        (said.contains(remedy) && worker.contains(remedy)).then_some(())
+        (failure.contains(remedy) && worker.contains(remedy)).then_some(())
     })
     .await;
     let answer = stack.api().send("GET", "/v1/connections", None).await;
@@ -116,13 +117,13 @@ async fn assert_the_start_is_blocked(stack: &mut Stack) {
     assert_eq!(stack.simulator.requests().counts().total, asked);
 }
 
-/// All is as it should be, and nothing went to the dead letters.
+/// A run succeeds, and there are no dead letters.
 async fn assert_it_syncs(stack: &Stack, registry: &Server) {
     stack.api().ready().await;
     stack.sync().await;
     stack.matches_truth("contacts").await;
     assert_eq!(letters(stack).await, json!([]));
-    every_message_can_be_read(stack, registry).await;
+    assert_every_schema_is_registered(stack, registry).await;
 }
 
 async fn synced(registry: &Server) -> Stack {
@@ -144,7 +145,8 @@ async fn a_registry_whose_ids_name_other_schemas_blocks_the_start_until_restored
     let port = Some(server.port);
     let mut stack = synced(&server).await;
 
-    // Emptied: the same subjects get the same ids, in their fixed order.
+    // Emptied: subjects are registered in a fixed order, so they get the same
+    // ids again.
     server.process.kill();
     server = registry(&folder.path().join("emptied"), port).await;
     restart_services(&mut stack);
@@ -155,7 +157,7 @@ async fn a_registry_whose_ids_name_other_schemas_blocks_the_start_until_restored
     register_foreign_schemas(&server).await;
     assert_the_start_is_blocked(&mut stack).await;
 
-    // Its data is restored: both go on by themselves.
+    // Its data is restored: both services continue by themselves.
     server.process.kill();
     server = registry(&ours, port).await;
     assert_it_syncs(&stack, &server).await;
@@ -167,7 +169,7 @@ async fn a_registry_without_our_ids_blocks_the_start_until_restored() {
     let ours = folder.path().join("ours");
     let mut server = registry(&ours, None).await;
     let port = Some(server.port);
-    // Ours come behind these, and so does every id of the log.
+    // Our schemas, and so all ids in the log, come after these.
     register_foreign_schemas(&server).await;
     let mut stack = synced(&server).await;
 

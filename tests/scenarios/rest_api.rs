@@ -1,4 +1,4 @@
-//! The REST API: what it refuses, and how it says so.
+//! The REST API: refused requests, and paging over stored records.
 
 use harness::{Api, Stack};
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ async fn invalid_input_is_refused_with_a_reason() {
     assert_eq!(api.get("/v1/connections").await["connections"], json!([]));
 }
 
-/// Ids on all pages of a query, with whether they are archived.
+/// Ids on all pages of a query, and whether they are archived.
 async fn paged(api: &Api, query: &str) -> Vec<(u64, bool)> {
     let route = format!("/v1/connections/default/records/contacts?{query}");
     let mut ids = Vec::new();
@@ -125,7 +125,7 @@ async fn paged(api: &Api, query: &str) -> Vec<(u64, bool)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
     let stack = Stack::with(450, 10).start().await;
-    // More in a row than a small page reads at once.
+    // More archived records in a row than a small page has.
     let portal = stack.simulator.portal();
     for id in portal.ids("contacts").iter().skip(100).take(40) {
         portal.archive("contacts", *id).unwrap();

@@ -1,5 +1,4 @@
-//! Services end and start again: what was asked for and when things are due
-//! outlive them.
+//! Services end and start again: commands and schedules survive.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,12 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Process, Stack, api::stream, log, stack::SYNC_LIMIT};
+use harness::{HANG_LIMIT, Process, Stack, api::stream, log, process::SHUTDOWN_LIMIT};
 use hubspot_sim::Kind;
 use schemas::{Status, StreamStatus, codec, status, unframe};
 use serde_json::{Value, json};
 
-/// How the first worker and the first instance end.
+/// How a service ends.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
     Terminated,
@@ -28,13 +27,13 @@ enum Ending {
 impl Ending {
     fn end(self, process: &mut Process) {
         match self {
-            Self::Terminated => process.terminate(Duration::from_secs(10)),
+            Self::Terminated => process.terminate(SHUTDOWN_LIMIT),
             Self::Killed => process.kill(),
         }
     }
 }
 
-/// A stack whose only runs after the first are those of the interval.
+/// A system whose only runs after the first are those of the interval.
 async fn with_an_hourly_schedule() -> Stack {
     let stack = Stack::with(200, 10)
         .worker("LATE_INTERVAL", "31d")
@@ -49,12 +48,12 @@ async fn with_an_hourly_schedule() -> Stack {
     stack
 }
 
-/// Waits until the stream is at rest, knows its next run, and `more` holds.
+/// Waits until the stream is idle, has a next run, and `more` holds.
 async fn until_idle(stack: &Stack, more: impl Fn(&Value) -> bool) -> Value {
     let what = "contacts are idle with a next run";
     stack
         .api()
-        .until(what, "default", SYNC_LIMIT, |connection| {
+        .until(what, "default", HANG_LIMIT, |connection| {
             let contacts = stream(connection, "contacts");
             contacts["phase"] == "idle" && !contacts["next_run"].is_null() && more(connection)
         })
@@ -77,7 +76,7 @@ async fn history(stack: &Stack) -> Vec<StreamStatus> {
         .collect()
 }
 
-/// Ids of the runs made for the schedule.
+/// Ids of scheduled runs.
 async fn scheduled_runs(stack: &Stack) -> BTreeSet<String> {
     history(stack)
         .await
@@ -92,7 +91,7 @@ async fn next_run_at(stack: &Stack) -> i64 {
     last.next_run_at.expect("a next run")
 }
 
-/// Another worker has taken over and rests.
+/// Ends the worker, calls `pause`, starts another and waits until it is idle.
 async fn replace_worker(stack: &mut Stack, ending: Ending, pause: impl FnOnce(&Stack)) {
     let before = stack.api().connection("default").await;
     ending.end(stack.workers.last_mut().expect("a worker"));
@@ -143,7 +142,7 @@ async fn missed_runs_are_caught_up_by_one_run_at_the_start() {
         let after = stack.simulator.portal().now_ms();
         assert!(
             (before + 5 * HOUR..=after).contains(&started),
-            "{ending:?}: the interval counts from the start of the late run"
+            "{ending:?}: the interval starts with the late run"
         );
         assert_eq!(scheduled_runs(&stack).await.len(), number, "{ending:?}");
         stack.matches_truth("contacts").await;
@@ -166,7 +165,7 @@ async fn a_restarted_data_streams_shows_the_same_state_and_causes_no_request() {
         assert!(requests.is_empty(), "{ending:?}: {requests:?}");
     }
     assert_eq!(scheduled_runs(&stack).await, BTreeSet::new());
-    // What is asked of the new instance is carried out.
+    // The new instance accepts commands.
     stack.sync().await;
     stack.matches_truth("contacts").await;
 }

@@ -1,31 +1,30 @@
-//! No secret and no value of a record is where it must not be, and the API is
-//! for whom it is meant.
+//! Secrets and values of records stay where they belong, and the API serves
+//! authorized callers only.
 
 use std::{
     collections::BTreeMap,
     io::Read as _,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
 };
 
 use harness::{
-    Stack, eventually,
+    HANG_LIMIT, Stack, eventually,
     log::read_topic,
-    stack::{self, SYNC_LIMIT, TOKEN},
+    stack::{self, TOKEN},
 };
 use hubspot_sim::{Definition, Fault, FaultBody, Kind, Rule};
 use serde_json::json;
 
 use crate::changing_records;
 
-/// Planted in properties; a value of a record belongs to its owner.
+/// A value of properties, to be found in records only.
 const CANARY: &str = "canary-7f3a9c51";
 const CLIENT_SECRET: &str = "client-secret-51fe0b77";
 const REFRESH_TOKEN: &str = "refresh-token-93ab2c10";
 const API_TOKEN: &str = "api-token-2d44e0aa";
 const SECRETS: [&str; 4] = [TOKEN, CLIENT_SECRET, REFRESH_TOKEN, API_TOKEN];
 
-/// Where a text of a running system was found.
+/// The texts of a running system, by the place where they were found.
 type Places = BTreeMap<String, Vec<u8>>;
 
 fn found(places: &Places, needle: &str) -> Vec<String> {
@@ -38,10 +37,10 @@ fn found(places: &Places, needle: &str) -> Vec<String> {
 }
 
 fn logs(stack: &Stack, places: &mut Places) {
-    let shared = stack.servers().folder.path();
+    let servers = stack.servers();
     let mut files = vec![
-        shared.join("kafka/server.log"),
-        shared.join("registry/server.log"),
+        servers.kafka_folder().join("server.log"),
+        servers.registry_folder().join("server.log"),
         stack.folder().join("clickhouse/server.log"),
     ];
     for entry in std::fs::read_dir(stack.folder()).unwrap() {
@@ -58,7 +57,7 @@ fn logs(stack: &Stack, places: &mut Places) {
     }
 }
 
-/// Every topic: `values` of records where they belong, and all else.
+/// Adds the messages of every topic.
 async fn topics(stack: &Stack, of_records: &mut Places, others: &mut Places) {
     for name in [
         "commands",
@@ -175,7 +174,8 @@ async fn answers(stack: &Stack, of_records: &mut Places, others: &mut Places) {
     }
 }
 
-/// Values that are refused, that do not fit, that are retried and that fail.
+/// Causes errors of every kind: values that do not fit their type, failed
+/// requests, an undecodable message.
 async fn cause_errors(stack: &Stack) {
     let portal = stack.simulator.portal();
     portal
@@ -238,23 +238,26 @@ async fn no_secret_leaks_and_record_values_stay_in_records() {
         json!({"credential": "file:app.json", "streams": ["contacts"]}),
     )
     .await;
-    api.until("the app's portal is read", "app", SYNC_LIMIT, |it| {
+    api.until("the app's portal is read", "app", HANG_LIMIT, |it| {
         !harness::api::stream(it, "contacts")["last_success"].is_null()
     })
     .await;
     api.start("lost", json!({"credential": "file:missing.json"}))
         .await;
-    api.until("a credential is missed", "lost", SYNC_LIMIT, |it| {
-        it["observed"]["state"] == "failed"
-    })
+    api.until(
+        "the missing credential is reported",
+        "lost",
+        HANG_LIMIT,
+        |it| it["observed"]["state"] == "failed",
+    )
     .await;
     stack.matches_truth("contacts").await;
     stack.clickhouse.restart();
-    tokio::task::block_in_place(|| harness::servers::wait_for(&mut stack.clickhouse));
+    tokio::task::block_in_place(|| harness::servers::wait_until_ready(&mut stack.clickhouse));
     changing_records::complete_a_run(&stack).await;
     stack.simulator.revoke_token(TOKEN);
     api.sync("default").await;
-    api.until("the connection has failed", "default", SYNC_LIMIT, |it| {
+    api.until("the connection has failed", "default", HANG_LIMIT, |it| {
         it["observed"]["state"] == "failed"
     })
     .await;
@@ -266,7 +269,7 @@ async fn no_secret_leaks_and_record_values_stay_in_records() {
     topics(&stack, &mut of_records, &mut others).await;
     tables(&stack, &mut of_records, &mut others).await;
     answers(&stack, &mut of_records, &mut others).await;
-    // The scan sees what there is to see.
+    // The search finds what is there.
     assert!(
         found(&of_records, CANARY).len() >= 4,
         "{:?}",
@@ -285,11 +288,11 @@ async fn an_api_on_a_public_address_requires_a_token() {
     let log = folder.path().join("data-streams.log");
     let variables = [("API_ADDRESS".to_owned(), "0.0.0.0:0".to_owned())];
     let mut process = stack::service("data-streams", &variables, &log);
-    let said = process.until_failed(Duration::from_secs(20));
-    assert!(said.contains("API_TOKEN"), "{said}");
+    let output = process.until_failed(HANG_LIMIT);
+    assert!(output.contains("API_TOKEN"), "{output}");
 }
 
-/// A caller who sends slowly is cut off, and others are served meanwhile.
+/// A slow caller is refused after a time; others are served meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_sent_too_slowly_is_refused_and_blocks_no_other_request() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -300,7 +303,7 @@ async fn a_body_sent_too_slowly_is_refused_and_blocks_no_other_request() {
         .await;
     let port = stack.instances[0].port;
     let answered = AtomicUsize::new(0);
-    let drip = async {
+    let slow = async {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
             .await
             .unwrap();
@@ -312,13 +315,17 @@ async fn a_body_sent_too_slowly_is_refused_and_blocks_no_other_request() {
         answered.fetch_add(1, Ordering::Relaxed);
         String::from_utf8(answer).unwrap()
     };
-    let (answer, ()) = tokio::join!(drip, async {
+    let (answer, ()) = tokio::join!(slow, async {
         let api = stack.api();
-        eventually("others are answered", Duration::from_secs(5), async || {
+        eventually("others are answered", HANG_LIMIT, async || {
             (api.send("GET", "/v1/connections", None).await.status == 200).then_some(())
         })
         .await;
-        assert_eq!(answered.load(Ordering::Relaxed), 0, "it still drips");
+        assert_eq!(
+            answered.load(Ordering::Relaxed),
+            0,
+            "the slow body is not refused yet"
+        );
     });
     assert_eq!(answer, "HTTP/1.1 408");
 }

@@ -1,35 +1,35 @@
-//! Kafka, ClickHouse and the registry die or stand still, one after the other,
-//! while records change; then everything arrives, once.
+//! Kafka, ClickHouse and the registry are killed or paused, one after the other,
+//! while records change; then everything arrives once.
 
 use std::time::Duration;
 
 use harness::{
     Stack,
-    servers::{Server, wait_for, wait_until},
+    servers::{Server, wait_until, wait_until_ready},
 };
 
 use crate::changing_records::{self, ChangingRecords};
 
-/// Longer than what a producer waits before it looks for a new leader.
+/// How long partitions have no leader: longer than a producer waits before it
+/// asks for a new leader.
 const LEADERLESS: Duration = Duration::from_secs(6);
 
-/// How long a server stands still. Longer than its clients wait for an answer
-/// where that is of consequence: the group's session ends after 6 s.
-const STILL: Duration = Duration::from_secs(8);
+/// How long a server is paused: longer than the group's session of 6 s.
+const PAUSED: Duration = Duration::from_secs(8);
 
-/// How long a dead server is missed.
-const GONE: Duration = Duration::from_secs(2);
+/// How long a killed server is down.
+const DOWN: Duration = Duration::from_secs(2);
 
 async fn kill_and_restart(server: &mut Server) {
     server.kill();
-    tokio::time::sleep(GONE).await;
+    tokio::time::sleep(DOWN).await;
     server.restart();
-    tokio::task::block_in_place(|| wait_for(server));
+    tokio::task::block_in_place(|| wait_until_ready(server));
 }
 
 async fn pause_and_resume(server: &Server) {
     server.process.signal("STOP");
-    tokio::time::sleep(STILL).await;
+    tokio::time::sleep(PAUSED).await;
     server.process.signal("CONT");
 }
 
@@ -39,18 +39,14 @@ async fn nothing_is_lost_when_kafka_is_killed_or_paused() {
     let mut records = ChangingRecords::after_first_run(&stack).await;
     stack.simulator.set_latency(Duration::from_millis(30));
     records
-        .change_during(&mut stack, "kafka dies", async |stack: &mut Stack| {
+        .change_during(&mut stack, "kafka is killed", async |stack: &mut Stack| {
             kill_and_restart(stack.own_servers().own_kafka()).await;
         })
         .await;
     records
-        .change_during(
-            &mut stack,
-            "kafka stands still",
-            async |stack: &mut Stack| {
-                pause_and_resume(stack.own_servers().own_kafka()).await;
-            },
-        )
+        .change_during(&mut stack, "kafka is paused", async |stack: &mut Stack| {
+            pause_and_resume(stack.own_servers().own_kafka()).await;
+        })
         .await;
     changing_records::assert_no_duplicates(&stack).await;
 }
@@ -74,7 +70,7 @@ async fn nothing_is_lost_while_partitions_have_no_leader() {
             tokio::time::sleep(LEADERLESS).await;
             let broker = servers.second_broker.as_mut().expect("two brokers");
             broker.restart();
-            tokio::task::block_in_place(|| wait_for(broker));
+            tokio::task::block_in_place(|| wait_until_ready(broker));
         })
         .await;
     changing_records::assert_no_duplicates(&stack).await;
@@ -85,28 +81,36 @@ async fn nothing_is_lost_when_clickhouse_or_the_registry_is_killed_or_paused() {
     let mut stack = Stack::with(900, 20).own_registry().start().await;
     let mut records = ChangingRecords::after_first_sync(&stack).await;
     records
-        .change_during(&mut stack, "clickhouse dies", async |stack: &mut Stack| {
-            kill_and_restart(&mut stack.clickhouse).await;
-        })
+        .change_during(
+            &mut stack,
+            "clickhouse is killed",
+            async |stack: &mut Stack| {
+                kill_and_restart(&mut stack.clickhouse).await;
+            },
+        )
         .await;
     records
         .change_during(
             &mut stack,
-            "clickhouse stands still",
+            "clickhouse is paused",
             async |stack: &mut Stack| {
                 pause_and_resume(&stack.clickhouse).await;
             },
         )
         .await;
     records
-        .change_during(&mut stack, "registry dies", async |stack: &mut Stack| {
-            kill_and_restart(stack.own_servers().own_registry()).await;
-        })
+        .change_during(
+            &mut stack,
+            "registry is killed",
+            async |stack: &mut Stack| {
+                kill_and_restart(stack.own_servers().own_registry()).await;
+            },
+        )
         .await;
     records
         .change_during(
             &mut stack,
-            "registry stands still",
+            "registry is paused",
             async |stack: &mut Stack| {
                 pause_and_resume(stack.own_servers().own_registry()).await;
             },

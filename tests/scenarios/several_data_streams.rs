@@ -1,20 +1,20 @@
-//! Two instances of data-streams: partitions move between them in the middle of
-//! batches, and both answer alike.
+//! Two instances of data-streams: partitions move between them while batches are
+//! under way, and both give the same answers.
 
 use std::time::Duration;
 
-use harness::{Api, Mode, Stack, eventually};
+use harness::{Api, HANG_LIMIT, Mode, Stack, eventually};
 use hubspot_sim::Kind;
 use serde_json::{Value, json};
 
 use crate::changing_records::{self, ChangingRecords};
 
-/// The group gives up a member that is silent for six seconds.
-const SESSION: Duration = Duration::from_secs(20);
+/// Longer than the 6 s after which the group drops a silent member.
+const PAUSE: Duration = Duration::from_secs(8);
 
-/// Both answer the same to the same question, once both have read all there is.
+/// Waits until both give the same answer: each reads Kafka by itself.
 async fn until_both_answer_alike(a: &Api, b: &Api, path: &str) -> Value {
-    eventually(path, Duration::from_secs(30), async || {
+    eventually(path, HANG_LIMIT, async || {
         let (a, b) = tokio::join!(a.send("GET", path, None), b.send("GET", path, None));
         (a.status == 200 && a.body == b.body).then_some(a.body)
     })
@@ -24,19 +24,19 @@ async fn until_both_answer_alike(a: &Api, b: &Api, path: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_moved_in_mid_batch_lose_nothing_and_instances_answer_alike() {
     let mut stack = Stack::with(6_000, 60)
-        // Many small batches, so that each move finds one under way.
+        // Small batches, so that one is under way at each move.
         .data_streams("BATCH_ROWS", "50")
         .start()
         .await;
     stack.simulator.set_latency(Duration::from_millis(150));
     stack.api().start("default", json!({})).await;
-    pages(&stack, 8).await;
-    // One joins, one stands still past its session, wakes, and one is killed.
+    until_pages_were_read(&stack, 8).await;
+    // One joins, one is paused past its session and resumed, one is killed.
     stack.add_data_streams();
     stack.api().ready().await;
-    pages(&stack, 16).await;
+    until_pages_were_read(&stack, 16).await;
     stack.instances[0].process.signal("STOP");
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(PAUSE).await;
     stack.instances[0].process.signal("CONT");
     stack.simulator.set_latency(Duration::ZERO);
     stack.add_data_streams();
@@ -62,8 +62,8 @@ async fn partitions_moved_in_mid_batch_lose_nothing_and_instances_answer_alike()
     }
 }
 
-/// A partition that is taken away while it is paused for back pressure is still
-/// paused when it comes back, for all that the client says.
+/// The Kafka client keeps a partition paused that was revoked while paused for
+/// back pressure, also after it is assigned again.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_revoked_while_paused_are_read_again_when_reassigned() {
     let mut stack = Stack::with(3_000, 20)
@@ -74,12 +74,14 @@ async fn partitions_revoked_while_paused_are_read_again_when_reassigned() {
     let mut records = ChangingRecords::after_first_sync(&stack).await;
     stack.links().data_streams_clickhouse.set(Mode::Stall);
     for round in 0..4 {
-        records.change(&stack, &format!("held up {round}")).await;
+        records
+            .change(&stack, &format!("while paused {round}"))
+            .await;
         stack.sync().await;
     }
-    // What does not fit in between has waited for a second: it is paused.
+    // data-streams pauses a partition whose messages wait for a second.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // The other one reaches ClickHouse, and is gone before long.
+    // The second instance reaches ClickHouse, and is killed soon.
     let clickhouse = format!("http://127.0.0.1:{}", stack.clickhouse.port);
     stack.add_data_streams_with(&[("CLICKHOUSE_URL", &clickhouse)]);
     until_assigned(&stack, 1, 1).await;
@@ -89,27 +91,27 @@ async fn partitions_revoked_while_paused_are_read_again_when_reassigned() {
     stack.instances.truncate(1);
     stack.links().data_streams_clickhouse.heal();
     records
-        .change_during(&mut stack, "they are back", async |_: &mut Stack| {})
+        .change_during(&mut stack, "reassigned", async |_: &mut Stack| {})
         .await;
     changing_records::assert_no_duplicates(&stack).await;
 }
 
-/// How often an instance was given partitions so far.
-fn assignments(stack: &Stack, place: usize) -> usize {
-    let log = stack.instances[place].process.output();
-    log.matches("ingest::poll::poller: assigned").count()
+/// How often partitions were assigned to an instance so far.
+fn assignments(stack: &Stack, index: usize) -> usize {
+    let log = stack.instances[index].process.output();
+    log.matches("assigned partitions=").count()
 }
 
-async fn until_assigned(stack: &Stack, place: usize, times: usize) {
-    eventually("partitions are assigned", SESSION, async || {
-        (assignments(stack, place) >= times).then_some(())
+async fn until_assigned(stack: &Stack, index: usize, times: usize) {
+    eventually("partitions are assigned", HANG_LIMIT, async || {
+        (assignments(stack, index) >= times).then_some(())
     })
     .await;
 }
 
-/// Waits until so many pages of a list were read.
-async fn pages(stack: &Stack, count: u64) {
-    eventually("pages are read", Duration::from_mins(1), async || {
+/// Waits until that many pages of a list were read.
+async fn until_pages_were_read(stack: &Stack, count: u64) {
+    eventually("pages are read", HANG_LIMIT, async || {
         (stack.simulator.requests().count(Kind::List) >= count).then_some(())
     })
     .await;

@@ -1,26 +1,32 @@
-//! Several workers on one group: whoever owns a connection fetches it, and
-//! nobody else does, whatever happens to the others.
+//! Several workers in one group: only the owner of a connection fetches it,
+//! whatever happens to the others.
 
 use std::time::{Duration, Instant};
 
-use harness::{Stack, Timeline, eventually, stack::SYNC_LIMIT, truth};
+use harness::{HANG_LIMIT, Stack, Timeline, eventually, process::SHUTDOWN_LIMIT, truth};
 use rand::RngExt as _;
 use serde_json::json;
 
-/// How long a connection may be without an owner while Kafka answers.
+/// How long a connection may be without an owner while Kafka answers: a promise
+/// of the product.
 const WITHOUT_OWNER: Duration = Duration::from_secs(15);
-/// After that long without a word the group gives partitions to others.
+/// The group reassigns partitions of a member that is silent for so long.
 const SESSION: Duration = Duration::from_secs(6);
-/// Within it, Kafka gives a transaction up.
+/// Kafka aborts a transaction that is open for so long.
 const TRANSACTION: Duration = Duration::from_secs(15);
 
-/// Waits until so many requests more have come.
-async fn until_more_requests(stack: &Stack, more: u64, limit: Duration) {
-    let wanted = stack.simulator.requests().counts().total + more;
-    eventually("requests come", limit, async || {
-        (stack.simulator.requests().counts().total >= wanted).then_some(())
-    })
-    .await;
+/// Waits for that many more requests, none of which may take longer than `pause`
+/// to follow the one before it.
+async fn until_more_requests(stack: &Stack, more: u64, pause: Duration) {
+    let total = || stack.simulator.requests().counts().total;
+    let wanted = total() + more;
+    while total() < wanted {
+        let before = total();
+        eventually("a request follows", pause, async || {
+            (total() > before).then_some(())
+        })
+        .await;
+    }
 }
 
 async fn assert_everything_arrives(stack: &Stack) {
@@ -37,7 +43,7 @@ async fn workers_that_join_leave_or_are_killed_lose_and_duplicate_nothing() {
     let mut stack = Stack::with(9_000, 10).start().await;
     stack.simulator.set_latency(Duration::from_millis(250));
     stack.api().start("default", json!({})).await;
-    until_more_requests(&stack, 5, SYNC_LIMIT).await;
+    until_more_requests(&stack, 5, HANG_LIMIT).await;
     stack.add_worker();
     until_more_requests(&stack, 8, WITHOUT_OWNER).await;
     stack.add_worker();
@@ -48,7 +54,7 @@ async fn workers_that_join_leave_or_are_killed_lose_and_duplicate_nothing() {
     until_more_requests(&stack, 8, WITHOUT_OWNER).await;
     stack.restart_worker(0, &[]);
     until_more_requests(&stack, 8, WITHOUT_OWNER).await;
-    stack.workers[2].terminate(Duration::from_secs(10));
+    stack.workers[2].terminate(SHUTDOWN_LIMIT);
     until_more_requests(&stack, 8, WITHOUT_OWNER).await;
     assert_everything_arrives(&stack).await;
 }
@@ -59,8 +65,8 @@ async fn a_worker_resumed_after_losing_its_partitions_requests_and_writes_nothin
     stack.simulator.set_latency(Duration::from_millis(200));
     let api = stack.api();
     api.start("default", json!({})).await;
-    until_more_requests(&stack, 10, SYNC_LIMIT).await;
-    // The owner is paused in the middle of everything, with pages in its hands.
+    until_more_requests(&stack, 10, HANG_LIMIT).await;
+    // The owner is paused while it holds pages that are not committed.
     stack.first_worker().signal("STOP");
     stack.add_worker();
     until_more_requests(&stack, 10, WITHOUT_OWNER + SESSION).await;
@@ -68,12 +74,16 @@ async fn a_worker_resumed_after_losing_its_partitions_requests_and_writes_nothin
     let stopped = Instant::now();
     let written = stack.log().await.records.len();
     stack.first_worker().signal("CONT");
-    // It is fenced, lets go, and becomes a member again.
-    let zombie = &stack.workers[0];
-    eventually("the zombie is a member again", SYNC_LIMIT, async || {
-        let log = zombie.output();
-        (log.matches("partitions assigned").count() > 1).then_some(())
-    })
+    // It is fenced, releases its partitions, and joins the group again.
+    let paused = &stack.workers[0];
+    eventually(
+        "the paused worker is a member again",
+        HANG_LIMIT,
+        async || {
+            let log = paused.output();
+            (log.matches("partitions assigned").count() > 1).then_some(())
+        },
+    )
     .await;
     let asked = stack.simulator.requests().since(stopped);
     assert!(asked.is_empty(), "after the answer to a stop: {asked:?}");
@@ -81,7 +91,7 @@ async fn a_worker_resumed_after_losing_its_partitions_requests_and_writes_nothin
     assert_eq!(
         log.records.len(),
         written,
-        "what the zombie held is not visible"
+        "no page of the paused worker is visible"
     );
     log.assert_exactly_once();
     assert_everything_arrives(&stack).await;
@@ -92,11 +102,11 @@ async fn a_worker_paused_beyond_the_transaction_timeout_recovers() {
     let mut stack = Stack::with(4_000, 10).start().await;
     stack.simulator.set_latency(Duration::from_millis(150));
     stack.api().start("default", json!({})).await;
-    until_more_requests(&stack, 10, SYNC_LIMIT).await;
+    until_more_requests(&stack, 10, HANG_LIMIT).await;
     stack.first_worker().signal("STOP");
-    let stalled = TRANSACTION + Duration::from_secs(3);
-    // The time itself is the fault.
-    tokio::time::sleep(stalled).await;
+    let paused = TRANSACTION + Duration::from_secs(3);
+    // The pause is the fault.
+    tokio::time::sleep(paused).await;
     stack.first_worker().signal("CONT");
     until_more_requests(&stack, 5, WITHOUT_OWNER).await;
     assert_everything_arrives(&stack).await;
@@ -113,7 +123,7 @@ async fn no_request_starts_after_a_stop_at_a_random_moment() {
     for _ in 0..12 {
         api.start("default", json!({})).await;
         let wait = choices.random_range(0..700);
-        // The moment of the stop is what is random here.
+        // The stop comes at a random moment.
         tokio::time::sleep(Duration::from_millis(wait)).await;
         timeline.note(format!("stop {wait} ms after the start"));
         api.stop("default").await;

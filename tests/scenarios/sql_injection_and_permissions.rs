@@ -1,12 +1,12 @@
-//! No text of a request becomes SQL; the users that people have can only read,
-//! and only what is meant for them.
+//! No text of a request becomes SQL; users for people can only read, and only
+//! what is meant for them.
 
 use std::net::TcpListener;
 
 use harness::{ClickHouse, Stack};
 use serde_json::json;
 
-/// Texts that mean something to someone: SQL, paths, templates, control.
+/// Texts with a meaning in SQL, paths or templates, and control characters.
 const HOSTILE: [&str; 22] = [
     "'",
     "''",
@@ -37,7 +37,7 @@ fn encoded(text: &str) -> String {
         .fold(String::new(), |out, byte| format!("{out}%{byte:02X}"))
 }
 
-/// Random texts of what breaks quoting, from a seed.
+/// A random text of characters that break quoting, from a seed.
 fn random(seed: u64) -> String {
     const PIECES: [&str; 14] = [
         "'", "`", "\\", ";", "--", "/*", "*/", "\n", "\0", " ", "UNION", "contacts", ")", "é",
@@ -94,7 +94,7 @@ async fn no_text_of_a_request_becomes_sql() {
             assert!(!body.contains("DB::Exception"), "GET {path}: {body}");
         }
     }
-    // Names that reach storage by a command instead.
+    // Names that reach ClickHouse through a command.
     for text in &texts {
         for body in [
             json!({"destination": text}),
@@ -103,7 +103,7 @@ async fn no_text_of_a_request_becomes_sql() {
         ] {
             let path = "/v1/connections/fuzzed";
             let answer = stack.api().send("PUT", path, Some(body.clone())).await;
-            // Some are names as good as any.
+            // Some of the texts are valid names.
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             let allowed = text.chars().all(plain) && matches!(answer.status, 200 | 201);
             assert!(
@@ -132,7 +132,7 @@ async fn the_reader_cannot_write_read_files_or_reach_the_network() {
     let reader = stack.sql_as_reader();
     assert!(reader.number("SELECT count() FROM hubspot.contacts").await > 0);
 
-    // Whatever connects to it was let out.
+    // A connection to this listener would be one to the network.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     listener.set_nonblocking(true).unwrap();
@@ -201,7 +201,7 @@ async fn the_reader_cannot_write_read_files_or_reach_the_network() {
         assert_refused(&reader, statement).await;
     }
     let connected = listener.accept();
-    assert!(connected.is_err(), "somebody connected: {connected:?}");
+    assert!(connected.is_err(), "a connection was made: {connected:?}");
     stack.matches_truth("contacts").await;
 }
 
@@ -211,8 +211,8 @@ async fn the_default_user_reads_no_table_and_writes_nothing() {
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     for (user, password) in [("reader", ""), ("writer", ""), ("writer", "reader")] {
-        let stranger = ClickHouse::new(stack.clickhouse.port, user, password);
-        assert_refused(&stranger, "SELECT 1").await;
+        let other = ClickHouse::new(stack.clickhouse.port, user, password);
+        assert_refused(&other, "SELECT 1").await;
     }
     let default = ClickHouse::new(stack.clickhouse.port, "default", "");
     for statement in [

@@ -1,9 +1,8 @@
-//! Start, stop, restart: the state that is asked for is the state that is
-//! reached.
+//! Start, stop, kill and restart: the system reaches the requested state.
 
 use std::time::{Duration, Instant};
 
-use harness::{Stack, api::stream, eventually};
+use harness::{HANG_LIMIT, Stack, api::stream, eventually, process::SHUTDOWN_LIMIT};
 use serde_json::json;
 
 use crate::changing_records;
@@ -17,7 +16,7 @@ async fn no_request_starts_after_the_answer_to_a_stop() {
     stack.simulator.set_latency(Duration::from_millis(100));
     let api = stack.api();
     api.start("default", json!({})).await;
-    eventually("the backfill runs", Duration::from_mins(1), async || {
+    eventually("the backfill runs", HANG_LIMIT, async || {
         (stack.simulator.requests().counts().total > 10).then_some(())
     })
     .await;
@@ -26,7 +25,7 @@ async fn no_request_starts_after_the_answer_to_a_stop() {
     let connection = api.connection("default").await;
     assert_eq!(connection["state"], "stopped");
 
-    // It goes on from where it stood, so what comes after is the whole.
+    // A start continues from the checkpoint, until everything has arrived.
     assert!(stack.simulator.requests().since(stopped).is_empty());
     stack.simulator.set_latency(Duration::ZERO);
     stack.first_sync(json!({})).await;
@@ -46,7 +45,7 @@ async fn a_start_after_a_stop_fetches_at_once() {
     stack.api().start("default", json!({})).await;
     stack.matches_truth("contacts").await;
 
-    // A one-time run in between is none of the schedule.
+    // A requested run in between does not count for the schedule.
     stack.api().stop("default").await;
     stack.sync().await;
     create_while_stopped(&stack).await;
@@ -64,13 +63,13 @@ async fn a_start_fetches_changes_to_pages_that_a_stopped_run_had_read() {
     let api = stack.api();
     api.start("default", json!({"interval": "1h"})).await;
     let committed = "some pages are committed";
-    api.until(committed, "default", Duration::from_mins(1), |connection| {
+    api.until(committed, "default", HANG_LIMIT, |connection| {
         stream(connection, "contacts")["records_total"].as_u64() > Some(0)
     })
     .await;
     api.stop("default").await;
     stack.simulator.set_latency(Duration::ZERO);
-    // Among them are some of the pages that the run has read.
+    // Some of them are on pages that the run has read.
     let portal = stack.simulator.portal();
     for id in portal.ids("contacts") {
         let changed = [("jobtitle", "changed while stopped")];
@@ -94,7 +93,7 @@ async fn a_killed_worker_resumes_from_its_checkpoint() {
     let mut stack = Stack::with(6_000, 60).start().await;
     stack.simulator.set_latency(Duration::from_millis(60));
     stack.api().start("default", json!({})).await;
-    eventually("some pages are read", Duration::from_mins(1), async || {
+    eventually("some pages are read", HANG_LIMIT, async || {
         (stack.simulator.requests().counts().total > 20).then_some(())
     })
     .await;
@@ -112,7 +111,7 @@ async fn a_killed_data_streams_loses_and_duplicates_nothing() {
     let mut stack = Stack::with(6_000, 60).start().await;
     stack.simulator.set_latency(Duration::from_millis(20));
     stack.api().start("default", json!({})).await;
-    eventually("some pages are read", Duration::from_mins(1), async || {
+    eventually("some pages are read", HANG_LIMIT, async || {
         (stack.simulator.requests().counts().total > 20).then_some(())
     })
     .await;
@@ -130,14 +129,12 @@ async fn services_end_within_ten_seconds_of_sigterm() {
     let mut stack = Stack::with(5_000, 10).start().await;
     stack.simulator.set_latency(Duration::from_millis(50));
     stack.api().start("default", json!({})).await;
-    eventually("the backfill runs", Duration::from_mins(1), async || {
+    eventually("the backfill runs", HANG_LIMIT, async || {
         (stack.simulator.requests().counts().total > 10).then_some(())
     })
     .await;
-    stack.workers[0].terminate(Duration::from_secs(10));
-    stack.instances[0]
-        .process
-        .terminate(Duration::from_secs(10));
+    stack.workers[0].terminate(SHUTDOWN_LIMIT);
+    stack.instances[0].process.terminate(SHUTDOWN_LIMIT);
     stack.add_worker();
     stack.add_data_streams();
     stack.api().ready().await;
@@ -153,17 +150,21 @@ async fn workers_end_within_ten_seconds_while_kafka_is_paused() {
     stack.first_sync(json!({})).await;
     stack.add_worker();
     let joined = &stack.workers[1];
-    eventually("it takes over", Duration::from_mins(1), async || {
-        joined
-            .output()
-            .contains("partitions assigned")
-            .then_some(())
-    })
+    eventually(
+        "the second worker gets partitions",
+        HANG_LIMIT,
+        async || {
+            joined
+                .output()
+                .contains("partitions assigned")
+                .then_some(())
+        },
+    )
     .await;
-    // In the middle of reading what it takes over.
+    // While it reads the state of what it takes over.
     stack.own_servers().own_kafka().process.signal("STOP");
     for worker in &mut stack.workers {
-        worker.terminate(Duration::from_secs(10));
+        worker.terminate(SHUTDOWN_LIMIT);
     }
     stack.own_servers().own_kafka().process.signal("CONT");
     stack.restart_worker(0, &[]);
@@ -199,7 +200,7 @@ async fn two_instances_show_the_same_state() {
     );
     assert!(matches!(starts.status, 200..=202), "{}", starts.body);
     assert!(matches!(stops.status, 200 | 202 | 409), "{}", stops.body);
-    eventually("both show one state", Duration::from_secs(20), async || {
+    eventually("both show the same state", HANG_LIMIT, async || {
         let (a, b) = (
             first.connection("default").await,
             second.connection("default").await,

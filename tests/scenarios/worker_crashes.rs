@@ -1,16 +1,15 @@
-//! The worker dies, at every named point and in the middle of everything: it
-//! goes on at the exact page.
+//! The worker is killed at every crash point and continues at the right page.
 
 use std::{
     collections::{BTreeSet, HashSet},
     time::Duration,
 };
 
-use harness::{RecordLog, Stack, Timeline, truth};
+use harness::{HANG_LIMIT, RecordLog, Stack, Timeline, truth};
 use hubspot_sim::{Kind, Seen};
 use serde_json::json;
 
-/// Every place at which the worker can be told to die, and at which passage.
+/// Every crash point of the worker, and the passage at which it is killed.
 const POINTS: [&str; 8] = [
     "token-refresh:1",
     "after-fetch:12",
@@ -22,19 +21,20 @@ const POINTS: [&str; 8] = [
     "take-over:1",
 ];
 
-/// The backfill's pages of contacts: what was asked for, and what the log has.
+/// The backfill's pages of contacts, each by the id at which it begins.
 #[derive(Debug, Default)]
 struct Pages {
-    /// The ids at which they begin.
+    /// Requested pages.
     asked: BTreeSet<u64>,
+    /// Pages whose records are in the log.
     committed: BTreeSet<u64>,
-    /// Where pages end, so that the next one begins there. Any other request
-    /// is a guess where to split a lane, which is no page of one.
+    /// Ends of requested pages, at which the next page begins. A request that
+    /// begins elsewhere is a guess where to split a lane, not a page of one.
     cursors: BTreeSet<u64>,
 }
 
 impl Pages {
-    /// The ids at which new requests for live contacts begin.
+    /// The ids at which requests for live contacts begin.
     fn of(seen: &[Seen]) -> BTreeSet<u64> {
         let contacts = seen
             .iter()
@@ -50,14 +50,14 @@ impl Pages {
             .collect()
     }
 
-    /// Pages among the requests that the log has already.
-    fn in_vain(&self, requests: &BTreeSet<u64>) -> Vec<u64> {
+    /// Requested pages that are in the log already.
+    fn fetched_again(&self, requests: &BTreeSet<u64>) -> Vec<u64> {
         let is_page = |after: &&u64| **after == 0 || self.cursors.contains(after);
         let again = requests.intersection(&self.committed).filter(is_page);
         again.copied().collect()
     }
 
-    /// Takes in what was asked for, and what the log has by now.
+    /// Adds requested pages, and pages that are in the log by now.
     fn add(&mut self, requests: BTreeSet<u64>, ids: &BTreeSet<u64>, log: &RecordLog) {
         let live = log.records.iter().filter(|it| !it.archived);
         let written: HashSet<_> = live
@@ -68,8 +68,8 @@ impl Pages {
         let page = |after: &u64| ids.range(*after..);
         self.cursors
             .extend(self.asked.iter().filter_map(|it| page(it).nth(100)));
-        // The page of a guess overlaps that of the lane that it split: a record
-        // that both hold does not tell which of them was committed.
+        // The page of a guess overlaps a page of the lane that it splits: a
+        // record on both does not tell which of them was committed.
         let guessed: HashSet<_> = self
             .asked
             .iter()
@@ -84,7 +84,7 @@ impl Pages {
     }
 }
 
-/// A system whose portal is reached by OAuth, with no worker.
+/// A system without a worker, whose portal is accessed by OAuth.
 async fn stack_without_a_worker() -> Stack {
     let credential = json!({
         "client_id": "app", "client_secret": "app-secret", "refresh_token": "refresh-1",
@@ -127,24 +127,21 @@ async fn a_worker_killed_at_any_crash_point_fetches_no_committed_page_again() {
     let mut requests = 0;
     for point in POINTS {
         stack.restart_worker(0, &[("WORKER_CRASH_AT", point)]);
-        let why = format!("it should die at {point}; was it built with fault-injection?");
-        stack
-            .first_worker()
-            .until_ended(Duration::from_mins(1), &why)
-            .await;
-        // Nothing comes any more, as nobody else is there.
+        let why = format!("it should be killed at {point}; was it built with fault-injection?");
+        stack.first_worker().until_ended(HANG_LIMIT, &why).await;
+        // No more requests follow, as there is no other worker.
         let seen = stack.simulator.requests().all().split_off(requests);
         requests += seen.len();
         let new = Pages::of(&seen);
-        let in_vain = pages.in_vain(&new);
+        let fetched_again = pages.fetched_again(&new);
         assert!(
-            in_vain.is_empty(),
-            "after {point}, committed before: {in_vain:?}"
+            fetched_again.is_empty(),
+            "after {point}, committed before: {fetched_again:?}"
         );
         let repeated = new.intersection(&pages.asked).count();
         pages.add(new, &ids, &stack.log().await);
         timeline.note(format!(
-            "died at {point}: {repeated} asked for again; {} of {} pages are in the log",
+            "killed at {point}: {repeated} requested again; {} of {} pages are in the log",
             pages.committed.len(),
             pages.asked.len(),
         ));

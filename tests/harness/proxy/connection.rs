@@ -1,6 +1,5 @@
-//! One connection through the proxy: two pumps, and what can befall them.
-//!
-//! It must not know when a fault is due.
+//! One connection through the proxy: two pumps, and the faults that end or
+//! delay them.
 
 use std::{
     future::Future,
@@ -22,24 +21,24 @@ use super::{
     lost_answer::{Matched, Scanner},
 };
 
-/// Slow bytes go out so often.
-const BEAT: Duration = Duration::from_millis(20);
+/// How often a slow connection forwards bytes.
+const SLOW_PERIOD: Duration = Duration::from_millis(20);
 
 /// Why a pump has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Its reader was closed in order.
+    /// Its reader was closed normally.
     Closed,
-    /// A side was reset, or an lost_answer fell on the answer.
+    /// A side was reset, or the answer was lost.
     Reset,
 }
 
-/// Serves a client until either side ends or a fault ends both.
+/// Serves a client until a side closes or a fault ends the connection.
 pub(super) async fn serve(mut client: TcpStream, shared: Arc<ProxyState>) {
     let mode = shared.mode.subscribe();
     let mut cuts = shared.cuts.subscribe();
     let flow = async {
-        // Nobody answers the greeting of a stalled connection.
+        // A new connection waits while the link is stalled.
         until(&mode, |mode| mode != Mode::Stall).await;
         let mut server = TcpStream::connect(shared.upstream).await.ok()?;
         for stream in [&client, &server] {
@@ -63,22 +62,22 @@ pub(super) async fn serve(mut client: TcpStream, shared: Arc<ProxyState>) {
         () = until(&mode, |mode| mode == Mode::HalfOpen) => true,
     };
     if half_open {
-        let mut vanishes = vec![0; 16 * 1024];
+        let mut dropped = vec![0; 16 * 1024];
         tokio::select! {
-            () = async { while !matches!(client.read(&mut vanishes).await, Ok(0) | Err(_)) {} } => {}
+            () = async { while !matches!(client.read(&mut dropped).await, Ok(0) | Err(_)) {} } => {}
             () = until(&mode, |mode| mode != Mode::HalfOpen) => {}
         }
     }
     reset(&client);
 }
 
-/// Closing it answers with RST from now on.
+/// From now on closing the stream sends RST.
 fn reset(stream: &TcpStream) {
-    // Fails only on a socket that is no more.
-    let _gone = stream.set_zero_linger();
+    // Fails only on a closed socket.
+    let _closed = stream.set_zero_linger();
 }
 
-/// Ends when the mode is as wanted.
+/// Waits for a mode.
 fn until(
     mode: &watch::Receiver<Mode>,
     wanted: impl Fn(Mode) -> bool + Send + Sync,
@@ -124,10 +123,10 @@ impl Pump<'_> {
         let mut scanner = Scanner::default();
         let mut buffer = vec![0; 64 * 1024];
         while let Some(bytes) = self.read(&mut buffer).await? {
-            // Laid before the request is passed on: its answer comes later.
-            let met = scanner.requests(bytes, &mut self.shared.lost_answers.lock().unwrap());
-            if let Some(met) = met {
-                matched.lock().unwrap().get_or_insert(met);
+            // Before the request is forwarded, as its answer comes later.
+            let found = scanner.requests(bytes, &mut self.shared.lost_answers.lock().unwrap());
+            if let Some(found) = found {
+                matched.lock().unwrap().get_or_insert(found);
             }
             self.write(bytes).await?;
         }
@@ -138,24 +137,25 @@ impl Pump<'_> {
         let mut scanner = Scanner::default();
         let mut buffer = vec![0; 64 * 1024];
         while let Some(bytes) = self.read(&mut buffer).await? {
-            let passed = scanner.answers(bytes, &mut matched.lock().unwrap());
-            let Some(passed) = passed else {
+            let forwarded = scanner.answers(bytes, &mut matched.lock().unwrap());
+            let Some(forwarded) = forwarded else {
                 self.write(bytes).await?;
                 continue;
             };
-            self.write(bytes.get(..passed).unwrap_or_default()).await?;
+            self.write(bytes.get(..forwarded).unwrap_or_default())
+                .await?;
             self.shared.lost.send_modify(|count| *count += 1);
             return Err(End::Reset);
         }
         Ok(())
     }
 
-    /// `None` at the end, which is passed on.
+    /// `None` at the end of the stream, which is forwarded.
     async fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, End> {
         match self.from.read(buffer).await {
             Ok(0) => {
-                // Where it is gone there is nobody to tell.
-                let _gone = self.to.shutdown().await;
+                // Fails where the other side has closed already.
+                let _closed = self.to.shutdown().await;
                 Ok(None)
             }
             Ok(count) => Ok(buffer.get(..count)),
@@ -171,7 +171,7 @@ impl Pump<'_> {
             let now = *mode.borrow();
             let piece = match now {
                 Mode::Slow { bytes_per_second } => {
-                    tokio::time::sleep(BEAT).await;
+                    tokio::time::sleep(SLOW_PERIOD).await;
                     (bytes_per_second / 50).clamp(1, rest.len())
                 }
                 Mode::Forward | Mode::Cut | Mode::Stall | Mode::HalfOpen => rest.len(),

@@ -1,28 +1,27 @@
-//! Which request an lost_answer waits for, and where in the answer it falls.
-//!
-//! It must not know sockets.
+//! Finds a request in a stream of bytes, and the place in its answer at which
+//! the connection is to be reset. Does no I/O.
 
-/// A request that an lost_answer waits for.
+/// A request whose answer is to be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// Whatever is sent next.
+    /// The next bytes sent.
     Any,
-    /// One whose bytes contain these.
+    /// One that contains this text.
     Containing(&'static str),
     /// A Kafka request of this API key: 0 produce, 1 fetch, 8 offset commit,
     /// 22 init producer id, 26 end transaction.
     Kafka(i16),
 }
 
-/// Waits for a request, lets it be done, and loses its answer: the rest of the
-/// answer is swallowed and both connections are reset.
+/// Waits for a request, forwards it, and loses its answer: the rest of the answer
+/// is dropped and both connections are reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LostAnswer {
-    /// What it waits for.
+    /// The request to wait for.
     pub request: Request,
-    /// So many requests of that kind are let by first.
+    /// Requests of that kind to ignore first.
     pub skip: usize,
-    /// So many bytes of the answer still arrive.
+    /// Bytes of the answer that still arrive.
     pub answer_bytes: usize,
 }
 
@@ -36,14 +35,14 @@ impl LostAnswer {
         }
     }
 
-    /// Lets so many such requests by first.
+    /// Ignores that many such requests first.
     #[must_use]
     pub fn after(mut self, requests: usize) -> Self {
         self.skip = requests;
         self
     }
 
-    /// Lets the answer begin.
+    /// Forwards the first bytes of the answer.
     #[must_use]
     pub fn within_answer(mut self, bytes: usize) -> Self {
         self.answer_bytes = bytes;
@@ -51,35 +50,35 @@ impl LostAnswer {
     }
 }
 
-/// An lost_answer that was met, on the connection where it was.
+/// A request that was found, on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Matched {
-    /// Kafka's number of the request, which its answer repeats.
+    /// Kafka's correlation id of the request, which the answer repeats.
     correlation: Option<i32>,
     answer_bytes: usize,
 }
 
-/// Sees the requests, or the answers, of one connection.
+/// Reads the requests, or the answers, of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     frames: Frames,
-    /// The end of what went by, where a searched text may begin.
+    /// The last bytes, in which a searched text may begin.
     tail: Vec<u8>,
 }
 
 impl Scanner {
-    /// The first lost_answer that these bytes of requests meet; it is taken.
+    /// Removes and returns the first loss whose request is in these bytes.
     pub(super) fn requests(
         &mut self,
         bytes: &[u8],
         lost_answers: &mut Vec<LostAnswer>,
     ) -> Option<Matched> {
         let frames = if lost_answers.is_empty() {
-            self.frames.pass(bytes);
+            self.frames.push(bytes);
             self.keep_tail(bytes);
             return None;
         } else {
-            self.frames.pass(bytes)
+            self.frames.push(bytes)
         };
         let seen = [self.tail.as_slice(), bytes].concat();
         let tail = self.tail.len();
@@ -112,25 +111,25 @@ impl Scanner {
         matched
     }
 
-    /// How many of these bytes of answers still pass, where the lost_answer falls
-    /// within them.
+    /// How many of these bytes of answers are still forwarded; `None` where all
+    /// are.
     pub(super) fn answers(&mut self, bytes: &[u8], matched: &mut Option<Matched>) -> Option<usize> {
-        let frames = self.frames.pass(bytes);
+        let frames = self.frames.push(bytes);
         let lost_answer = matched.as_mut()?;
         let mut begins = 0;
         if let Some(correlation) = lost_answer.correlation {
             let answer = frames
                 .iter()
                 .find(|frame| frame.correlation_of_answer() == correlation)?;
-            // A header cut in two has begun in bytes that are gone.
+            // Part of the header may have been forwarded already.
             begins = answer.begins.unwrap_or_default();
             lost_answer.correlation = None;
         }
-        let falls = begins + lost_answer.answer_bytes;
-        if falls < bytes.len() {
-            return Some(falls);
+        let end = begins + lost_answer.answer_bytes;
+        if end < bytes.len() {
+            return Some(end);
         }
-        lost_answer.answer_bytes = falls - bytes.len();
+        lost_answer.answer_bytes = end - bytes.len();
         None
     }
 
@@ -142,7 +141,7 @@ impl Scanner {
     }
 }
 
-/// How often `text` ends in `seen` behind the first `before` bytes.
+/// How often `text` ends in `seen` after the first `before` bytes.
 fn ending_after(seen: &[u8], text: &[u8], before: usize) -> usize {
     seen.windows(text.len().max(1))
         .enumerate()
@@ -150,7 +149,7 @@ fn ending_after(seen: &[u8], text: &[u8], before: usize) -> usize {
         .count()
 }
 
-/// The beginning of a frame, and where in the bytes it was.
+/// The header of a frame of Kafka, and its offset in the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
     header: [u8; HEADER],
@@ -180,16 +179,16 @@ fn number(header: &[u8; HEADER], at: usize) -> i32 {
     i32::from_be_bytes(bytes)
 }
 
-/// Finds the beginnings of frames in a stream of bytes.
+/// Finds the headers of frames in a stream of bytes.
 #[derive(Debug, Default)]
 struct Frames {
     header: Vec<u8>,
-    /// Bytes of the frame that are still to come.
+    /// Bytes of the current frame still to come.
     rest: usize,
 }
 
 impl Frames {
-    fn pass(&mut self, bytes: &[u8]) -> Vec<Frame> {
+    fn push(&mut self, bytes: &[u8]) -> Vec<Frame> {
         let mut found = Vec::new();
         let mut at = 0;
         while at < bytes.len() {
@@ -205,7 +204,8 @@ impl Frames {
             at += wanted;
             if let Ok(header) = <[u8; HEADER]>::try_from(self.header.as_slice()) {
                 self.header.clear();
-                // What is no frame of Kafka's is asked for no frame.
+                // The length is nonsense where the bytes are not Kafka's; then
+                // nobody uses the frame.
                 let length = usize::try_from(number(&header, 0)).unwrap_or_default();
                 self.rest = (length + 4).saturating_sub(HEADER);
                 found.push(Frame { header, begins });
@@ -219,7 +219,7 @@ impl Frames {
 mod tests {
     use super::*;
 
-    /// A request of a key with `size` bytes behind its header.
+    /// A request with an API key and `size` bytes after its header.
     fn request(key: i16, correlation: i32, size: u8) -> Vec<u8> {
         let mut frame = (8 + i32::from(size)).to_be_bytes().to_vec();
         frame.extend(key.to_be_bytes());
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_kafkas_is_found_however_it_is_cut_into_pieces() {
+    fn a_kafka_request_is_found_in_pieces_of_any_size() {
         let stream = [request(0, 1, 30), request(26, 2, 3), request(1, 3, 40)].concat();
         for size in 1..stream.len() {
             let mut lost_answers = vec![LostAnswer::to(Request::Kafka(26))];
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_answer_of_the_request_is_swallowed() {
+    fn the_answer_of_the_request_is_found() {
         let stream = [answer(1, 30), answer(2, 20), answer(3, 5)].concat();
         let mut matched = Some(Matched {
             correlation: Some(2),
@@ -274,11 +274,11 @@ mod tests {
             assert_eq!(scanner.requests(piece.as_bytes(), &mut lost_answers), None);
         }
         let met = scanner.requests(b"POST INSERT INTO b", &mut lost_answers);
-        assert!(met.is_some(), "the second is met");
+        assert!(met.is_some(), "the second is found");
     }
 
     #[test]
-    fn an_answer_is_cut_behind_the_bytes_that_may_pass() {
+    fn an_answer_is_cut_after_the_bytes_to_forward() {
         let mut matched = Some(Matched {
             correlation: None,
             answer_bytes: 5,

@@ -1,4 +1,4 @@
-//! The proxy before a server that answers each line with itself.
+//! The proxy in front of a server that echoes lines.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +9,18 @@ use tokio::{
 };
 
 use super::*;
+use crate::HANG_LIMIT;
 
-/// Long enough for anything on a busy machine.
-const LONG: Duration = Duration::from_secs(20);
-/// Nothing came within that.
+/// How long the absence of bytes is watched.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Lines that the server has got; it ends with them.
+/// Lines that the server has received. It ends when they are dropped.
 struct Lines {
     got: mpsc::UnboundedReceiver<String>,
     _server: JoinSet<()>,
 }
 
-/// A server that echoes lines and tells which it has got.
+/// A server that echoes lines and reports them.
 async fn echo() -> (u16, Lines) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -69,10 +68,10 @@ impl Client {
             .unwrap();
     }
 
-    /// The next line; an error where the connection was reset or closed.
+    /// The next line; an error if the connection was reset or closed.
     async fn hear(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
-        let read = tokio::time::timeout(LONG, self.0.read_line(&mut line));
+        let read = tokio::time::timeout(HANG_LIMIT, self.0.read_line(&mut line));
         match read.await.expect("an answer or an end")? {
             0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(line.trim_end().to_owned()),
@@ -97,7 +96,7 @@ async fn bytes_flow_both_ways() {
 }
 
 #[tokio::test]
-async fn a_cut_resets_what_is_open_and_what_comes_until_it_heals() {
+async fn a_cut_resets_open_and_new_connections_until_it_ends() {
     let (port, _lines) = echo().await;
     let proxy = Proxy::to(port).await;
     let mut client = Client::of(&proxy).await;
@@ -117,7 +116,7 @@ async fn a_cut_resets_what_is_open_and_what_comes_until_it_heals() {
 }
 
 #[tokio::test]
-async fn a_reset_ends_only_what_is_open() {
+async fn a_reset_ends_open_connections_only() {
     let (port, _lines) = echo().await;
     let proxy = Proxy::to(port).await;
     let mut client = Client::of(&proxy).await;
@@ -147,7 +146,7 @@ async fn a_stall_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_half_open_connection_takes_everything_and_answers_nothing() {
+async fn a_half_open_connection_accepts_bytes_and_drops_them() {
     let (port, mut lines) = echo().await;
     let proxy = Proxy::to(port).await;
     let mut client = Client::of(&proxy).await;
@@ -159,11 +158,11 @@ async fn a_half_open_connection_takes_everything_and_answers_nothing() {
     proxy.heal();
     assert!(client.hear().await.is_err(), "then it is reset");
     assert_eq!(lines.got.recv().await.unwrap(), "one");
-    assert!(lines.got.try_recv().is_err(), "what was sent has vanished");
+    assert!(lines.got.try_recv().is_err(), "what was sent is dropped");
 }
 
 #[tokio::test]
-async fn slow_is_as_slow_as_said() {
+async fn a_slow_link_keeps_to_its_rate() {
     let (port, _lines) = echo().await;
     let proxy = Proxy::to(port).await;
     let mut client = Client::of(&proxy).await;
@@ -181,7 +180,7 @@ async fn slow_is_as_slow_as_said() {
 }
 
 #[tokio::test]
-async fn an_answer_is_swallowed_after_the_request_was_done() {
+async fn an_answer_is_lost_after_its_request_was_carried_out() {
     let (port, mut lines) = echo().await;
     let proxy = Proxy::to(port).await;
     proxy.lose(LostAnswer::to(Request::Containing("INSERT")).after(1));
@@ -193,17 +192,21 @@ async fn an_answer_is_swallowed_after_the_request_was_done() {
     assert_eq!(proxy.answers_lost(), 0);
     client.say("INSERT two").await;
     assert!(client.hear().await.is_err(), "the answer is lost");
-    proxy.until_answers_lost(1, LONG).await;
-    let done = [
+    proxy.until_answers_lost(1, HANG_LIMIT).await;
+    let received = [
         lines.got.recv().await.unwrap(),
         lines.got.recv().await.unwrap(),
         lines.got.recv().await.unwrap(),
     ];
-    assert_eq!(done, ["INSERT one", "SELECT", "INSERT two"], "it was done");
+    assert_eq!(
+        received,
+        ["INSERT one", "SELECT", "INSERT two"],
+        "it was carried out"
+    );
 }
 
 #[tokio::test]
-async fn an_answer_is_reset_in_its_middle() {
+async fn an_answer_can_be_lost_after_its_first_bytes() {
     let (port, _lines) = echo().await;
     let proxy = Proxy::to(port).await;
     proxy.lose(LostAnswer::to(Request::Any).within_answer(4));

@@ -1,6 +1,4 @@
-//! What a scenario wants its system to be, and how that is started.
-//!
-//! It must not know what a scenario asserts.
+//! Configures the system of a scenario and starts it.
 
 use std::sync::{
     Arc,
@@ -15,25 +13,25 @@ use crate::{
     servers::{self, KafkaAndRegistry, Server},
 };
 
-/// What a scenario wants to be different.
+/// The configuration of a system.
 #[derive(Debug)]
 pub struct StackBuilder {
     simulator: Config,
     worker: Vec<(String, String)>,
     data_streams: Vec<(String, String)>,
     credentials: Vec<(String, String)>,
-    /// Of a Kafka of its own; none where it shares that of all scenarios.
+    /// Brokers of its own Kafka; 0 where it uses the shared one.
     brokers: u32,
-    /// Whether its registry is its own.
+    /// Whether it has a registry of its own.
     own_registry: bool,
     links: bool,
-    parts: bool,
-    /// Size of ClickHouse's disk in bytes; else it writes where all others do.
+    services: bool,
+    /// Size of ClickHouse's disk in bytes; `None` for the disk of the machine.
     disk: Option<u64>,
 }
 
 impl StackBuilder {
-    /// A portal without limits.
+    /// A system over one portal without rate limits.
     pub(super) fn new(contacts: u32, companies: u32) -> Self {
         let mut simulator = Config::with_sizes(contacts, companies);
         for portal in &mut simulator.portals {
@@ -49,7 +47,7 @@ impl StackBuilder {
             brokers: 0,
             own_registry: false,
             links: false,
-            parts: true,
+            services: true,
             disk: None,
         }
     }
@@ -68,14 +66,14 @@ impl StackBuilder {
         self
     }
 
-    /// Has a Kafka of its own with two brokers, which share the partitions.
+    /// Starts a Kafka of its own with two brokers, which share the partitions.
     #[must_use]
     pub fn two_brokers(mut self) -> Self {
         self.brokers = 2;
         self
     }
 
-    /// Puts a proxy into every connection between two parts.
+    /// Puts a proxy into every link between two parts.
     #[must_use]
     pub fn links(mut self) -> Self {
         self.links = true;
@@ -85,11 +83,11 @@ impl StackBuilder {
     /// Starts neither a worker nor an instance of data-streams.
     #[must_use]
     pub fn without_services(mut self) -> Self {
-        self.parts = false;
+        self.services = false;
         self
     }
 
-    /// Gives ClickHouse a disk of so many bytes, which the scenario may fill.
+    /// Gives ClickHouse a disk of that many bytes, which the scenario may fill.
     #[must_use]
     pub fn small_disk(mut self, bytes: u64) -> Self {
         self.disk = Some(bytes);
@@ -105,7 +103,7 @@ impl StackBuilder {
         self
     }
 
-    /// Adds another portal behind the same address.
+    /// Adds a portal, behind the same address.
     #[must_use]
     pub fn another_portal(mut self, portal: PortalConfig) -> Self {
         self.simulator.portals.push(portal);
@@ -126,7 +124,7 @@ impl StackBuilder {
         self
     }
 
-    /// Puts a credential into the folder that `file:` references name.
+    /// Adds a credential to the folder of `file:` references.
     #[must_use]
     pub fn credential(mut self, name: &str, content: &str) -> Self {
         self.credentials.push((name.to_owned(), content.to_owned()));
@@ -161,8 +159,8 @@ impl StackBuilder {
                 "CREDENTIALS_DIR".to_owned(),
                 folder.path().join("credentials").display().to_string(),
             ),
-            // The simulator's search lags by little, so that a scenario does
-            // not wait for HubSpot's fifteen seconds.
+            // The simulator's search lags by 100 ms, so a scenario need not wait
+            // for HubSpot's 15 s.
             ("INDEX_LAG".to_owned(), "500ms".to_owned()),
         ]);
         common.extend([
@@ -184,7 +182,7 @@ impl StackBuilder {
             worker.extend(links.worker_variables());
             common.extend(links.data_streams_variables());
         }
-        // What a scenario says counts.
+        // Last, so that the settings of the scenario win.
         worker.extend(self.worker);
         common.extend(self.data_streams);
         let mut stack = Stack {
@@ -201,7 +199,7 @@ impl StackBuilder {
             worker_variables: worker,
             data_streams_variables: common,
         };
-        if self.parts {
+        if self.services {
             stack.add_worker();
             stack.add_data_streams();
             stack.api().ready().await;
@@ -209,8 +207,8 @@ impl StackBuilder {
         stack
     }
 
-    /// Kafka and registry where that or both are its own, ClickHouse, and the
-    /// folder of all else.
+    /// Starts Kafka and registry where one or both are its own, and ClickHouse;
+    /// makes the folder of everything else.
     async fn servers(&self) -> (Option<KafkaAndRegistry>, Server, tempfile::TempDir) {
         let (brokers, own_registry) = (self.brokers, self.own_registry);
         let folder = tempfile::tempdir().unwrap();
@@ -233,7 +231,7 @@ impl StackBuilder {
                 None
             };
             let mut clickhouse = servers::clickhouse(&data, WRITER_PASSWORD, disk);
-            servers::wait_for(&mut clickhouse);
+            servers::wait_until_ready(&mut clickhouse);
             (own, clickhouse)
         })
         .await
