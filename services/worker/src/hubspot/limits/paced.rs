@@ -1,29 +1,34 @@
 //! The limits per second: an even pace, and a pause after a refusal.
-//!
-//! It must not know what a request asks for.
 
 use std::{num::NonZeroU32, time::Duration};
 
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed},
+};
 use tokio::{
     sync::{Mutex, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 /// Requests are this much further apart than the limit asks for: on the way
 /// to HubSpot some move closer together.
 const STRETCH_PERCENT: u32 = 103;
 /// A pause grows by a second with each refusal in a row, up to this many.
-const LONGEST_PAUSE_S: u32 = 10;
+const MAX_PAUSE_S: u32 = 10;
 
 /// A bucket with an even pace. A burst would be allowed by a token bucket, but
 /// not by a rolling second.
 #[derive(Debug)]
 pub(super) struct Paced {
-    /// From one request to the next; `None` for any number.
-    spacing: Option<Duration>,
-    /// When the next request may be sent. Waiting for the lock is the queue.
-    next: Mutex<Instant>,
+    limiter: Option<RateLimiter<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Nanos>>>,
+    clock: RuntimeClock,
     pause: watch::Sender<Pause>,
+    /// Requests wait in the order in which they came.
+    queue: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -35,25 +40,35 @@ struct Pause {
 impl Paced {
     /// A bucket of `limit` requests per `interval`; `None` for any number.
     pub(super) fn new(limit: Option<NonZeroU32>, interval: Duration) -> Self {
+        let clock = RuntimeClock {
+            origin: Instant::now(),
+        };
+        let limiter = limit.and_then(|limit| {
+            Quota::with_period(interval * STRETCH_PERCENT / 100 / limit.get())
+                .map(|quota| RateLimiter::direct_with_clock(quota, clock.clone()))
+        });
         Self {
-            spacing: limit.map(|limit| interval * STRETCH_PERCENT / 100 / limit.get()),
-            next: Mutex::new(Instant::now()),
+            limiter,
+            clock,
             pause: watch::Sender::default(),
+            queue: Mutex::new(()),
         }
     }
 
     /// Waits until a request may be sent, and counts it.
     pub(super) async fn acquire(&self) {
-        let mut next = self.next.lock().await;
+        let _next = self.queue.lock().await;
         loop {
             let paused_until = self.pause.borrow().until;
-            let at = paused_until.map_or(*next, |until| until.max(*next));
-            let now = Instant::now();
-            if at <= now {
-                *next = now + self.spacing.unwrap_or_default();
-                return;
+            if let Some(until) = paused_until.filter(|until| *until > Instant::now()) {
+                sleep_until(until).await;
+                continue;
             }
-            sleep_until(at).await;
+            let Some(limiter) = &self.limiter else { return };
+            match limiter.check() {
+                Ok(()) => return,
+                Err(early) => sleep(early.wait_time_from(self.clock.now())).await,
+            }
         }
     }
 
@@ -61,7 +76,7 @@ impl Paced {
     pub(super) fn refused(&self, retry_after: Option<Duration>) {
         self.pause.send_modify(|pause| {
             pause.refusals = pause.refusals.saturating_add(1);
-            let seconds = u64::from(pause.refusals.min(LONGEST_PAUSE_S));
+            let seconds = u64::from(pause.refusals.min(MAX_PAUSE_S));
             let until = Instant::now() + retry_after.unwrap_or(Duration::from_secs(seconds));
             pause.until = Some(pause.until.map_or(until, |other| other.max(until)));
         });
@@ -73,5 +88,19 @@ impl Paced {
             pause.refusals = 0;
             false
         });
+    }
+}
+
+/// The runtime's clock, which a test can hold still.
+#[derive(Debug, Clone)]
+struct RuntimeClock {
+    origin: Instant,
+}
+
+impl Clock for RuntimeClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.origin.elapsed().into()
     }
 }
