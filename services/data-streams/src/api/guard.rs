@@ -1,9 +1,7 @@
-//! What every request passes on its way in: who may, how many, how large, how
-//! long; and what is noted of it.
-//!
-//! It must not know any route.
+//! The layers around every route: request id, log and metrics; then access,
+//! concurrency, size and time limits.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{any::Any, sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
@@ -12,23 +10,37 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use futures::FutureExt as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD_PAD_INDIFFERENT};
 use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Api, BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, error::ApiError};
 
-/// Requests answered, by route, method and status.
+/// Requests answered; labels: route, method, status.
 const REQUESTS: &str = "api_requests_total";
-/// Seconds from a request to the head of its answer, by route and method.
+/// Seconds from a request to the head of its answer; labels: route, method.
 const SECONDS: &str = "api_request_duration_seconds";
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// Notes a request and its answer, and turns a panic into one.
+/// What [`catch_panics`] answers a panic with.
+type AnswerToPanic = fn(Box<dyn Any + Send>) -> Response;
+
+/// Answers a panic with status 500.
+pub(super) fn catch_panics() -> CatchPanicLayer<AnswerToPanic> {
+    CatchPanicLayer::custom(|_panic: Box<dyn Any + Send>| {
+        tracing::error!("a request panicked");
+        ApiError::Internal.into_response()
+    })
+}
+
+/// Gives a request its id, logs and counts its answer.
+// Not tower-http's request-id: it keeps any id that the caller sends. Nor its
+// trace: metrics and log need the same route, status and time.
 pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let route = request
@@ -39,18 +51,12 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let request_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
-    // The path and never the query or a header: those may hold values.
+    // Not the query or headers: they may hold property values or the token.
     let span = tracing::info_span!("request", %method, route, request_id);
-    let answered = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .instrument(span.clone());
-    let mut response = answered.await.unwrap_or_else(|_panic| {
-        tracing::error!(parent: &span, "a request panicked");
-        ApiError::Internal.into_response()
-    });
+    let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let duration = began.elapsed();
-    // Whoever polls for readiness is told, and the reason is logged once.
+    // Readiness is polled; why it fails is logged elsewhere, once.
     if response.status().is_server_error() && route != "/health/ready" {
         tracing::warn!(parent: &span, status, duration_ms = duration.as_millis(), "answered");
     } else {
@@ -64,7 +70,8 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// The caller's id where it is short and harmless, else a new one.
+/// The caller's id if it is at most 64 letters, digits, `-`, `_` and `.`,
+/// otherwise a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|id| {
         id.len() <= 64
@@ -79,13 +86,15 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// Lets a request through whose caller may, while there is room, with a body
-/// of bounded size, for a bounded time.
+/// Checks access, then bounds requests at a time, the size of the body and the
+/// time for body and answer.
+// Not tower-http's timeout and body limit, nor tower's load shedding: they
+// answer without a problem body, and none bounds the time for the body alone.
 pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
-    if let Err(refused) = permitted(&api, request.headers()) {
+    if let Err(refused) = check_access(&api, request.headers()) {
         return refused.into_response();
     }
-    let Ok(_room) = Arc::clone(&api.room).try_acquire_owned() else {
+    let Ok(_permit) = Arc::clone(&api.requests).try_acquire_owned() else {
         return ApiError::Overrun.into_response();
     };
     let bounded = async {
@@ -112,17 +121,18 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
         })
 }
 
-fn permitted(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
+/// Checks the token, and that no page of another site sent the request.
+fn check_access(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
     if let Some(token) = &api.token {
         let given = credentials(headers).ok_or(ApiError::Unauthorized)?;
-        // Of digests, so that not even the length can be measured.
+        // Digests are compared, so that the time does not tell the length.
         let expected = Sha256::digest(token.expose_secret().as_bytes());
         if !bool::from(Sha256::digest(given.as_bytes()).ct_eq(&expected)) {
             return Err(ApiError::Unauthorized);
         }
     }
-    // A browser adds its credentials, or reaches loopback, for any page; only
-    // the origin tells which page asks.
+    // A browser sends its credentials, and reaches loopback, for the pages of
+    // every site; only the origin tells which page sent the request.
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
@@ -135,7 +145,8 @@ fn permitted(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
             return Err(ApiError::ForeignOrigin);
         }
     }
-    // Without a token, a foreign name that resolves to loopback would do.
+    // Without a token, a page could use a name of its own that resolves to
+    // loopback: its origin and the host would agree.
     if api.token.is_none() && host.is_some_and(|host| !is_loopback(host)) {
         return Err(ApiError::ForeignOrigin);
     }
@@ -154,8 +165,8 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// The token that a request carries: as a bearer, or as the password of Basic,
-/// which is what a browser can ask for.
+/// The token of a request: as Bearer, or as the password of Basic, which a
+/// browser can ask its user for.
 fn credentials(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
@@ -163,7 +174,8 @@ fn credentials(headers: &HeaderMap) -> Option<String> {
         return Some(rest.trim().to_owned());
     }
     if scheme.eq_ignore_ascii_case("basic") {
-        let pair = String::from_utf8(base64(rest.trim())?).ok()?;
+        let pair = STANDARD_PAD_INDIFFERENT.decode(rest.trim()).ok()?;
+        let pair = String::from_utf8(pair).ok()?;
         return pair
             .split_once(':')
             .map(|(_, password)| password.to_owned());
@@ -171,49 +183,55 @@ fn credentials(headers: &HeaderMap) -> Option<String> {
     None
 }
 
-/// Decodes standard Base64; `None` where it is not.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let (mut held, mut bits) = (0u32, 0u32);
-    for byte in text.trim_end_matches('=').bytes() {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        held = (held << 6) | u32::from(digit);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push(u8::try_from((held >> bits) & 0xff).ok()?);
-            held &= (1 << bits) - 1;
-        }
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::{Router, middleware::from_fn, routing::get};
+    use tower::ServiceExt as _;
+
     use super::*;
 
     #[test]
-    fn base64_is_decoded() {
-        for (text, bytes) in [
-            ("", &b""[..]),
-            ("Zg==", b"f"),
-            ("Zm9v", b"foo"),
-            ("OnNlY3JldA==", b":secret"),
+    fn the_token_is_read_from_bearer_and_from_the_password_of_basic() {
+        for (authorization, token) in [
+            ("Bearer secret", Some("secret")),
+            ("Basic OnNlY3JldA==", Some("secret")),
+            ("Basic OnNlY3JldA", Some("secret")),
+            ("Basic dTpmb28=", Some("foo")),
+            ("Basic Og==", Some("")),
+            // No colon.
+            ("Basic Zm9v", None),
+            ("Basic ", None),
+            ("Basic a b", None),
+            ("Basic ****", None),
+            // Not UTF-8.
+            ("Basic Ov8=", None),
         ] {
-            assert_eq!(base64(text).unwrap(), bytes, "{text}");
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                header::AUTHORIZATION,
+                HeaderValue::from_static(authorization),
+            );
+            assert_eq!(credentials(&headers).as_deref(), token, "{authorization}");
         }
-        assert_eq!(base64("a b"), None);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_status_500() {
+        let fails = async || -> &'static str { panic!("a test") };
+        let router = Router::new()
+            .route("/", get(fails))
+            .layer(catch_panics())
+            .layer(from_fn(observe));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let kind = response.headers().get(header::CONTENT_TYPE).unwrap();
+        assert_eq!(kind, "application/problem+json");
     }
 
     #[test]
-    fn only_loopback_is_loopback() {
+    fn only_localhost_and_loopback_addresses_are_loopback() {
         for host in [
             "localhost",
             "localhost:8080",
