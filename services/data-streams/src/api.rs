@@ -1,14 +1,13 @@
-//! What people script against: the REST API, its specification, its docs and
-//! the dashboard.
+//! The REST API, its OpenAPI document, Swagger UI and the dashboard.
 //!
-//! It must not know Kafka or `ClickHouse`: commands and states come from
-//! [`control`](crate::control), all else from a [`Backend`].
+//! It must not know Kafka or `ClickHouse`: the state of connections comes from
+//! [`control`](crate::control), everything else from a [`Backend`].
 
 mod body;
 mod connections;
 mod dead_letters;
-pub mod error;
-pub mod front;
+pub(crate) mod error;
+pub(crate) mod front;
 mod guard;
 mod records;
 mod specification;
@@ -37,28 +36,29 @@ use self::{
     specification::Specification,
 };
 use crate::{
-    control::Control,
-    ingest::{DeadLetter, RebuildState},
+    control::ControlPlane,
+    ingest::{DeadLetter, RebuildState, Reprocessed},
     records::{RecordPage, RecordQuery, StoredRecord},
 };
 
-/// Bytes of a body at most.
+/// Maximum size of a body in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Time for a whole body to come in: who drips it holds a place of others.
+/// Maximum time for a whole body to arrive: a slow one takes one of
+/// [`ApiSettings::max_requests`] meanwhile.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 
-/// Time until the head of an answer, at most.
+/// Maximum time from the request to the head of its answer.
 const REQUEST_LIMIT: Duration = Duration::from_mins(1);
 
-/// What the API asks of storage and of its loader.
+/// What the API needs of the warehouse and its loader.
 #[async_trait]
-pub trait Backend: fmt::Debug + Send + Sync + 'static {
-    /// A page of records; an empty one where nothing is stored yet.
+pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// A page of records; an empty one if nothing is stored yet.
     async fn records(&self, query: &RecordQuery) -> Result<RecordPage, ApiError>;
 
-    /// Hands over all records that match, by ascending id, until nobody takes
-    /// them any more.
+    /// Sends all matching records to `out` by ascending id; ends early when the
+    /// receiver is dropped.
     async fn export(
         &self,
         query: &RecordQuery,
@@ -68,55 +68,55 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// The newest dead letters, oldest first.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ApiError>;
 
-    /// Stores the dead letters that can be; how many were, how many are left.
-    async fn reprocess(&self) -> Result<(u64, u64), ApiError>;
+    /// Stores the dead letters that can be stored now.
+    async fn reprocess(&self) -> Result<Reprocessed, ApiError>;
 
-    /// Begins a rebuild, or names the one under way.
+    /// Starts a rebuild, or returns the one that is running.
     async fn start_rebuild(&self) -> Result<RebuildState, ApiError>;
 
     /// The last rebuild.
     fn rebuild(&self) -> Option<RebuildState>;
 }
 
-/// What the API is told.
+/// Settings of the API.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Needed by every request but health.
-    pub token: Option<SecretString>,
-    /// Requests at a time.
-    pub max_requests: usize,
-    /// Record streams at a time.
-    pub max_streams: usize,
-    /// Time that a stop waits for the worker.
-    pub stop_wait: Duration,
+pub(crate) struct ApiSettings {
+    /// Required of every request, except those for health.
+    pub(crate) token: Option<SecretString>,
+    /// Maximum number of requests at a time.
+    pub(crate) max_requests: usize,
+    /// Maximum number of record streams at a time.
+    pub(crate) max_streams: usize,
+    /// How long a stop waits for the worker.
+    pub(crate) stop_wait: Duration,
 }
 
-/// What every handler is given. Cheap to clone.
+/// What the handlers share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Api {
+pub(crate) struct Api {
     context: Context,
-    control: Control,
+    control: ControlPlane,
     backend: Arc<dyn Backend>,
     token: Option<Arc<SecretString>>,
-    room: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     stop_wait: Duration,
 }
 
 impl Api {
-    /// Joins what the handlers need.
-    pub fn new(
+    /// An API over `control` and `backend`.
+    pub(crate) fn new(
         context: Context,
-        control: Control,
+        control: ControlPlane,
         backend: Arc<dyn Backend>,
-        settings: Settings,
+        settings: ApiSettings,
     ) -> Self {
         Self {
             context,
             control,
             backend,
             token: settings.token.map(Arc::new),
-            room: Arc::new(Semaphore::new(settings.max_requests)),
+            requests: Arc::new(Semaphore::new(settings.max_requests)),
             streams: Arc::new(Semaphore::new(settings.max_streams)),
             stop_wait: settings.stop_wait,
         }
@@ -127,8 +127,8 @@ impl Api {
     }
 
     /// All routes with all their layers.
-    pub fn router(self) -> Router {
-        let (routes, specification) = described().split_for_parts();
+    pub(crate) fn router(self) -> Router {
+        let (routes, specification) = documented_routes().split_for_parts();
         let docs = SwaggerUi::new("/docs").url("/openapi.json", specification);
         let health = chassis::health::router(self.context.clone());
         let (health, metrics) = (health.clone(), health);
@@ -138,21 +138,22 @@ impl Api {
             .route("/metrics", routing::get_service(metrics))
             .with_state(self.clone())
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-            .fallback(missing)
-            .layer(middleware::from_fn(bodiless_errors))
+            .fallback(no_route)
+            .layer(middleware::from_fn(refusals_as_problems))
             .layer(middleware::from_fn_with_state(self, guard::admit));
         Router::new()
             .route("/health/live", routing::get_service(health.clone()))
             .route("/health/ready", routing::get_service(health))
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .merge(guarded)
+            .layer(guard::catch_panics())
             .layer(middleware::from_fn(guard::observe))
     }
 }
 
-/// The routes that the specification describes.
-fn described() -> OpenApiRouter<Api> {
-    let mut described = OpenApiRouter::with_openapi(Specification::openapi())
+/// The routes in the OpenAPI document.
+fn documented_routes() -> OpenApiRouter<Api> {
+    let mut routes = OpenApiRouter::with_openapi(Specification::openapi())
         .routes(routes!(connections::list))
         .routes(routes!(
             connections::get,
@@ -168,13 +169,14 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(dead_letters::reprocess))
         .routes(routes!(warehouse::rebuild, warehouse::last))
         .routes(routes!(warehouse::status));
-    specification::complete(described.get_openapi_mut());
-    described
+    specification::complete(routes.get_openapi_mut());
+    routes
 }
 
-/// The specification as `/openapi.json` serves it.
-pub fn specification() -> utoipa::openapi::OpenApi {
-    described().into_openapi()
+/// The document that `/openapi.json` serves.
+#[cfg(test)]
+fn specification() -> utoipa::openapi::OpenApi {
+    documented_routes().into_openapi()
 }
 
 async fn dashboard() -> Response {
@@ -194,16 +196,16 @@ async fn dashboard() -> Response {
     (headers, page).into_response()
 }
 
-async fn missing(uri: OriginalUri) -> ApiError {
+async fn no_route(uri: OriginalUri) -> ApiError {
     ApiError::NotFound {
         what: Missing::Route,
         name: uri.path().chars().take(128).collect(),
     }
 }
 
-/// Turns a refusal of the framework (a path or query that does not parse) into
-/// a problem, as every other error is one.
-async fn bodiless_errors(request: Request, next: middleware::Next) -> Response {
+/// Gives a refusal of axum itself (a path or query that does not parse) the
+/// problem body that every other failure has.
+async fn refusals_as_problems(request: Request, next: middleware::Next) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let response = next.run(request).await;
     let is_problem = response
@@ -220,8 +222,8 @@ async fn bodiless_errors(request: Request, next: middleware::Next) -> Response {
             name: String::new(),
         }
         .into_response(),
-        _ if is_read => body::parameter("query", "cannot be read").into_response(),
-        _ => body::parameter("path", "cannot be read").into_response(),
+        _ if is_read => body::parameter("query", "cannot be parsed").into_response(),
+        _ => body::parameter("path", "cannot be parsed").into_response(),
     }
 }
 

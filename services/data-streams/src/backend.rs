@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     api::{Backend, error::ApiError},
-    ingest::{DeadLetter, Ingest, JobError, RebuildState, StoreErrorKind},
+    ingest::{DeadLetter, Ingest, JobError, RebuildState, Reprocessed, StoreErrorKind},
     records::{RecordPage, RecordQuery, StoredRecord},
     warehouse::{Warehouse, WarehouseError},
 };
@@ -18,11 +18,11 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// The warehouse and its loader.
 #[derive(Debug)]
-pub struct Storage {
+pub(crate) struct Storage {
     /// Stores the records.
-    pub warehouse: Arc<Warehouse>,
+    pub(crate) warehouse: Arc<Warehouse>,
     /// Loads records into the warehouse.
-    pub ingest: Ingest,
+    pub(crate) ingest: Ingest,
 }
 
 #[async_trait]
@@ -47,9 +47,8 @@ impl Backend for Storage {
         letters.map_err(job_failure)
     }
 
-    async fn reprocess(&self) -> Result<(u64, u64), ApiError> {
-        let outcome = self.ingest.reprocess().await.map_err(job_failure)?;
-        Ok((outcome.stored, outcome.left))
+    async fn reprocess(&self) -> Result<Reprocessed, ApiError> {
+        self.ingest.reprocess().await.map_err(job_failure)
     }
 
     async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {

@@ -1,239 +1,253 @@
-//! Desired and observed state of every connection: commands out, commands and
-//! status in. What the API shows comes from here, so a second instance shows
-//! the same.
+//! The desired and the observed state of every connection: commands are
+//! written to Kafka, commands and status are read from it. All that the API
+//! shows comes from these topics, so every instance shows the same.
 //!
-//! It must not know HTTP or how a state is brought about.
+//! It must not know HTTP, nor how the worker applies a command.
 
-pub mod change;
-pub mod follow;
-pub mod log;
-pub mod settings;
-pub mod state;
-pub mod view;
+mod change;
+pub(crate) mod follow;
+pub(crate) mod log;
+pub(crate) mod settings;
+pub(crate) mod state;
+mod view;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chassis::Clock;
 use schemas::{Command, DesiredState, FullPass};
-use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use change::Change;
-pub use settings::{Invalid, Settings};
-pub use state::{Connection, State};
-pub use view::View;
+pub(crate) use change::ConnectionChange;
+pub(crate) use settings::{ConnectionSettings, Invalid};
+pub(crate) use state::{Connection, Connections, LiveConnection};
+pub(crate) use view::View;
 
-/// How long one command may wait for its turn, and then for its own echo.
+/// How long a command may wait for those before it, and again for being read
+/// back.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a command that crossed another is written again.
 const ATTEMPTS: usize = 8;
 
-/// Why a command was not accepted.
+/// Why a command was not accepted. The API shows these texts.
 #[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The commands have not been read to their end yet, or what was written is
-    /// not read back.
-    #[error("the state of the connections is not known yet")]
+pub(crate) enum ControlError {
+    /// The control topics are not read to their end yet, or a command was
+    /// written and not read back in time.
+    #[error("the state of the connections is not known yet; /health/ready says why")]
     NotReady,
     /// Kafka did not acknowledge the command.
-    #[error("kafka did not acknowledge the command")]
+    #[error("kafka does not answer; the command may have been accepted or not")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// There is no such connection.
+    /// There is no connection of this name.
     #[error("there is no connection {0}")]
     NotFound(String),
-    /// A setting that cannot be.
+    /// A setting has a value that is not allowed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Another connection has it.
+    /// Another connection uses the destination or the portal.
     #[error(transparent)]
     InUse(#[from] InUse),
-    /// Others wrote the same connection all the time.
-    #[error("connection {0} is being changed by others all the time")]
+    /// Other writers changed the connection in all [`ATTEMPTS`].
+    #[error("other clients keep changing the connection {0}; try again")]
     Contended(String),
 }
 
-/// What a connection asks for and another has.
+/// What a connection asks for and another connection uses already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InUse {
-    /// The database is another connection's.
+pub(crate) enum InUse {
+    /// The database.
     #[error("destination {destination} is in use by connection {by}")]
     Destination {
-        /// The database.
+        /// Name of the database.
         destination: String,
-        /// Who has it.
+        /// The connection that uses it.
         by: String,
     },
-    /// The account is another connection's.
+    /// The account.
     #[error("portal {portal_id} of this credential is in use by connection {by}")]
     Portal {
         /// `HubSpot`'s id of the account.
         portal_id: i64,
-        /// Who has it.
+        /// The connection that uses it.
         by: String,
     },
 }
 
-/// Where commands go.
-#[async_trait]
-pub trait CommandLog: Send + Sync + 'static {
-    /// Writes a command and returns its partition and offset once it is
-    /// acknowledged.
-    async fn append(&self, command: &Command) -> Result<(i32, i64), ControlError>;
+/// Where a command is in the commands topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CommandPosition {
+    /// Partition.
+    pub(crate) partition: i32,
+    /// Offset in the partition.
+    pub(crate) offset: i64,
 }
 
-/// The way in and out of the control topics. Cheap to clone.
+/// Writes commands.
+#[async_trait]
+pub(crate) trait CommandLog: Send + Sync + 'static {
+    /// Writes a command; returns once it is acknowledged.
+    async fn append(&self, command: &Command) -> Result<CommandPosition, ControlError>;
+}
+
+/// Reads and changes the state of connections. Cheap to clone.
 #[derive(Clone)]
-pub struct Control {
+pub(crate) struct ControlPlane {
     view: View,
     log: Arc<dyn CommandLog>,
     clock: Clock,
-    /// One command at a time in this process; crossings with other processes
-    /// are mended.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    /// This process writes one command at a time. Commands that cross those of
+    /// other processes are merged.
+    submitting: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl fmt::Debug for Control {
+impl fmt::Debug for ControlPlane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").finish_non_exhaustive()
+        f.debug_struct("ControlPlane").finish_non_exhaustive()
     }
 }
 
 /// A command that Kafka has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// The command as it stands in the log.
-    pub command: Command,
-    /// Whether the connection is new by it.
-    pub created: bool,
+pub(crate) struct Accepted {
+    /// The command as written.
+    pub(crate) command: Command,
+    /// Whether it created the connection.
+    pub(crate) created: bool,
 }
 
-/// What became of a command.
+/// What happened to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The worker has acknowledged it.
-    Obeyed,
+pub(crate) enum CommandOutcome {
+    /// The worker has applied it.
+    Applied,
     /// A later command exists.
     Superseded,
     /// Neither, yet.
     Pending,
 }
 
-impl Control {
-    /// Joins what is read with where commands go.
-    pub fn new(view: View, log: Arc<dyn CommandLog>, clock: Clock) -> Self {
+impl ControlPlane {
+    /// Reads from `view`, writes to `log`.
+    pub(crate) fn new(view: View, log: Arc<dyn CommandLog>, clock: Clock) -> Self {
         Self {
             view,
             log,
             clock,
-            turn: Arc::default(),
+            submitting: Arc::default(),
         }
     }
 
-    /// Looks at the state of all connections.
-    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T, ControlError> {
-        let read = self.view.lock();
-        if read.caught_up() {
-            Ok(look(&read.state))
+    /// Reads the state of all connections; fails until the topics were read to
+    /// their end once.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Connections) -> T) -> Result<T, ControlError> {
+        let known = self.view.lock();
+        if known.caught_up() {
+            Ok(read(&known.connections))
         } else {
             Err(ControlError::NotReady)
         }
     }
 
     /// The database of a connection; `None` while it is not known.
-    pub fn destination(&self, connection: &str) -> Option<String> {
-        self.view.lock().state.destination(connection)
-    }
-
-    /// Whether the topics were read to their end once.
-    pub fn is_caught_up(&self) -> bool {
-        self.view.lock().caught_up()
+    pub(crate) fn destination(&self, connection: &str) -> Option<String> {
+        self.view.lock().connections.destination(connection)
     }
 
     /// The last full pass of every stream: connection, stream, pass.
-    pub fn full_passes(&self) -> Vec<(String, String, FullPass)> {
-        self.view.lock().state.full_passes()
+    pub(crate) fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+        self.view.lock().connections.full_passes()
     }
 
-    /// Changes its value with every message that was read.
-    pub fn changed(&self) -> watch::Receiver<u64> {
-        self.view.changed.subscribe()
-    }
-
-    /// Writes what `change` makes of the connection; answered once Kafka has
-    /// it and this process has read it back.
-    pub async fn submit(&self, name: &str, change: Change) -> Result<Accepted, ControlError> {
-        let turn = tokio::time::timeout(PATIENCE, self.turn.lock());
-        let _turn = turn.await.map_err(|_elapsed| ControlError::NotReady)?;
-        let (command, created, is_new) = self.read(|state| prepare(state, name, &change))??;
-        if !is_new {
+    /// Applies `change` to the connection's desired state and writes the
+    /// result. Returns once Kafka has acknowledged it and this process has read
+    /// it back.
+    pub(crate) async fn submit(
+        &self,
+        name: &str,
+        change: ConnectionChange,
+    ) -> Result<Accepted, ControlError> {
+        let submitting = tokio::time::timeout(PATIENCE, self.submitting.lock());
+        let _submitting = submitting
+            .await
+            .map_err(|_elapsed| ControlError::NotReady)?;
+        let Prepared {
+            command,
+            created,
+            must_write,
+        } = self.read(|connections| prepare(connections, name, &change))??;
+        if !must_write {
             return Ok(Accepted { command, created });
         }
-        let own = self.write(command).await?;
-        let mut mine = own.clone();
+        let first = self.write(command).await?;
+        let mut last = first.clone();
         for _ in 0..ATTEMPTS {
-            let Some(mended) = self.read(|state| mend(state, name, &change, &own, &mine))? else {
+            let merged = self.read(|it| merge_crossed(it, name, &change, &first, &last))?;
+            let Some(merged) = merged else {
                 return Ok(Accepted {
-                    command: mine,
+                    command: last,
                     created,
                 });
             };
             tracing::info!(
                 connection = name,
-                "a command crossed another; written on top of it"
+                "a command crossed another; both are merged and written again"
             );
-            mine = self.write(mended).await?;
+            last = self.write(merged).await?;
         }
         Err(ControlError::Contended(name.to_owned()))
     }
 
-    /// Gives the command its id and time, writes it, and waits for its echo.
+    /// Gives the command its id and time, writes it, and waits until it is read
+    /// back.
     async fn write(&self, mut command: Command) -> Result<Command, ControlError> {
         command.command_id = Uuid::now_v7().to_string();
         command.issued_at = self.clock.now_ms();
-        let (partition, offset) = self.log.append(&command).await?;
-        let echoed = self
-            .until(PATIENCE, || self.view.has_read(partition, offset))
+        let written = self.log.append(&command).await?;
+        let read_back = self
+            .wait_until(PATIENCE, || self.view.has_read(written))
             .await;
-        if !echoed {
+        if !read_back {
             return Err(ControlError::NotReady);
         }
         Ok(command)
     }
 
-    /// Waits until the worker has acknowledged a command by reaching `state`,
-    /// or a later command exists.
-    pub async fn outcome(
+    /// Waits up to `wait` until the worker has applied a command by reaching
+    /// `state`, or a later command exists.
+    pub(crate) async fn outcome(
         &self,
         name: &str,
         command_id: &str,
         state: &str,
         wait: Duration,
-    ) -> Outcome {
-        let look = || {
-            let read = self.view.lock();
-            let Some(connection) = read.state.get(name) else {
-                return Outcome::Pending;
+    ) -> CommandOutcome {
+        let current = || {
+            let known = self.view.lock();
+            let Some(connection) = known.connections.get(name) else {
+                return CommandOutcome::Pending;
             };
-            let reached = connection.whole.as_ref().is_some_and(|(_, whole)| {
-                whole.obeyed.as_deref() == Some(command_id) && whole.state == state
+            let reached = connection.whole.as_ref().is_some_and(|it| {
+                it.status.obeyed.as_deref() == Some(command_id) && it.status.state == state
             });
             let is_last = connection
                 .last_command()
                 .is_some_and(|last| last.command_id == command_id);
             match (is_last, reached) {
-                (false, _) => Outcome::Superseded,
-                (true, true) => Outcome::Obeyed,
-                (true, false) => Outcome::Pending,
+                (false, _) => CommandOutcome::Superseded,
+                (true, true) => CommandOutcome::Applied,
+                (true, false) => CommandOutcome::Pending,
             }
         };
-        self.until(wait, || look() != Outcome::Pending).await;
-        look()
+        self.wait_until(wait, || current() != CommandOutcome::Pending)
+            .await;
+        current()
     }
 
-    async fn until(&self, limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
-        let mut changed = self.changed();
+    /// Checks `holds` after every message read; false when `limit` is over.
+    async fn wait_until(&self, limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+        let mut changed = self.view.changed.subscribe();
         let waited = tokio::time::timeout(limit, async {
             while !holds() {
                 if changed.changed().await.is_err() {
@@ -246,31 +260,41 @@ impl Control {
     }
 }
 
-/// The command that a change makes, whether the connection is new by it, and
-/// whether it has to be written at all.
+/// What a change comes to.
+struct Prepared {
+    command: Command,
+    /// Whether the connection is new.
+    created: bool,
+    /// False where the desired state is already as the change wants it.
+    must_write: bool,
+}
+
+/// Checks a change and applies it to the desired state.
 fn prepare(
-    state: &State,
+    connections: &Connections,
     name: &str,
-    change: &Change,
-) -> Result<(Command, bool, bool), ControlError> {
+    change: &ConnectionChange,
+) -> Result<Prepared, ControlError> {
     settings::check_name(name)?;
-    let connection = state.get(name);
+    let connection = connections.get(name);
     let desired = connection.and_then(Connection::desired);
     let before = connection.and_then(Connection::last_command);
     let is_done = |request: &_| connection.is_some_and(|it| it.is_done(request));
     match (change, desired) {
-        (Change::Replace(settings) | Change::Start(settings), _) => settings.check()?,
+        (ConnectionChange::Replace(settings) | ConnectionChange::Start(settings), _) => {
+            settings.check()?;
+        }
         (_, None) => return Err(ControlError::NotFound(name.to_owned())),
         (
-            Change::Sync {
+            ConnectionChange::Sync {
                 streams: Some(streams),
                 ..
             },
             Some(command),
         ) => {
-            if let Some(place) = streams.iter().position(|it| !command.streams.contains(it)) {
+            if let Some(index) = streams.iter().position(|it| !command.streams.contains(it)) {
                 return Err(Invalid::new(
-                    format!("streams[{place}]"),
+                    format!("streams[{index}]"),
                     format!(
                         "is not a stream of the connection: {}",
                         command.streams.join(", ")
@@ -279,10 +303,13 @@ fn prepare(
                 .into());
             }
         }
-        (Change::Sync { .. } | Change::Stop | Change::Delete, Some(_)) => {}
+        (
+            ConnectionChange::Sync { .. } | ConnectionChange::Stop | ConnectionChange::Delete,
+            Some(_),
+        ) => {}
     }
     let mut after = change.apply(name, before, &is_done);
-    if let Some(by) = state.holder_of(&after.destination, name)
+    if let Some(by) = connections.holder_of(&after.destination, name)
         && after.state != DesiredState::Deleted
         && desired.is_none_or(|it| it.destination != after.destination)
     {
@@ -292,47 +319,61 @@ fn prepare(
         }
         .into());
     }
-    if matches!(change, Change::Start(_) | Change::Sync { .. })
+    let fetches = matches!(
+        change,
+        ConnectionChange::Start(_) | ConnectionChange::Sync { .. }
+    );
+    if fetches
         && desired.is_some_and(|it| it.credential == after.credential)
-        && let Some((by, portal_id)) = state.portal_holder(name)
+        && let Some((by, portal_id)) = connections.portal_holder(name)
     {
-        let portal_id = portal_id.unwrap_or_default();
         return Err(InUse::Portal {
-            portal_id,
+            portal_id: portal_id.unwrap_or_default(),
             by: by.to_owned(),
         }
         .into());
     }
     let unchanged = desired.filter(|it| change::same_content(it, &after));
-    if let (Some(same), Change::Replace(_) | Change::Sync { .. }) = (unchanged, change) {
-        return Ok((same.clone(), false, false));
+    if let (Some(same), ConnectionChange::Replace(_) | ConnectionChange::Sync { .. }) =
+        (unchanged, change)
+    {
+        return Ok(Prepared {
+            command: same.clone(),
+            created: false,
+            must_write: false,
+        });
     }
     after.based_on = before.map(|it| it.command_id.clone());
-    Ok((after, desired.is_none(), true))
+    Ok(Prepared {
+        command: after,
+        created: desired.is_none(),
+        must_write: true,
+    })
 }
 
-/// What has to be written on top because `mine` overwrote a command that it
-/// had not seen; `None` where nothing is lost.
-fn mend(
-    state: &State,
+/// The command to write again because `last` overwrote a command that it was
+/// not based on; `None` where nothing was lost. `first` is what this process
+/// wrote before any merge.
+fn merge_crossed(
+    connections: &Connections,
     name: &str,
-    change: &Change,
-    own: &Command,
-    mine: &Command,
+    change: &ConnectionChange,
+    first: &Command,
+    last: &Command,
 ) -> Option<Command> {
-    let connection = state.get(name)?;
-    let predecessor = connection.predecessor(&mine.command_id)?;
-    if mine.based_on.as_deref() == Some(predecessor.command_id.as_str()) {
+    let connection = connections.get(name)?;
+    let predecessor = connection.predecessor(&last.command_id)?;
+    if last.based_on.as_deref() == Some(predecessor.command_id.as_str()) {
         return None;
     }
-    let log = connection.since(own.based_on.as_deref());
+    let log = connection.since(first.based_on.as_deref());
     let is_done = |request: &_| connection.is_done(request);
-    let mut merged = change::merge(name, &log, &own.command_id, change, &is_done)?;
-    let last = connection.last_command()?;
-    if change::same_content(last, &merged) {
+    let mut merged = change::merge(name, &log, &first.command_id, change, &is_done)?;
+    let newest = connection.last_command()?;
+    if change::same_content(newest, &merged) {
         return None;
     }
-    merged.based_on = Some(last.command_id.clone());
+    merged.based_on = Some(newest.command_id.clone());
     Some(merged)
 }
 

@@ -1,31 +1,29 @@
-//! Named places at which a fault test makes the process die at once.
-//!
-//! Nothing happens there without the feature `fault-injection`. It must not know
-//! what is done at those places.
+//! The points at which a fault test ends the process at once. Without the
+//! feature `fault-injection` they do nothing.
 
-/// Places at which the process can be told to die.
+/// A point at which the process can be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Point {
-    /// A batch is decoded and sorted, nothing of it is stored.
+pub(crate) enum Point {
+    /// A batch is decoded and routed, nothing of it is stored.
     BeforeInsert,
-    /// One table has its rows of a batch, another may not.
+    /// One table has its rows of a batch, others may not.
     AfterInsert,
     /// A batch is stored and its dead letters are acknowledged, no offset is
     /// committed.
     BeforeCommit,
-    /// Offsets are committed, nobody knows it yet.
+    /// Offsets are committed, the loader does not know it yet.
     AfterCommit,
-    /// Columns were added, the views do not show them yet.
+    /// Columns are added, the views do not show them yet.
     InAlter,
-    /// Some statements of a migration are done, it is not noted yet.
+    /// Some statements of a migration are done, the migration is not recorded.
     InMigration,
-    /// A rebuild has exchanged one table, and not the next.
+    /// A rebuild has exchanged one table, not the next.
     InExchange,
 }
 
 impl Point {
     /// Its name in `DATA_STREAMS_CRASH_AT`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::BeforeInsert => "before-insert",
             Self::AfterInsert => "after-insert",
@@ -38,9 +36,9 @@ impl Point {
     }
 }
 
-/// Dies here if `DATA_STREAMS_CRASH_AT` names this place (`NAME`, or `NAME:N` for the nth
-/// time that it is passed).
+/// Ends the process if `DATA_STREAMS_CRASH_AT` is this point: `NAME` for the first
+/// time that it is reached, `NAME:N` for the Nth.
 #[inline]
-pub fn point(point: Point) {
+pub(crate) fn point(point: Point) {
     chassis::crash::point("DATA_STREAMS_CRASH_AT", point.name());
 }

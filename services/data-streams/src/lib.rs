@@ -7,11 +7,11 @@
 //! [`crash`] names the points where fault tests end the process. [`run()`]
 //! wires them together.
 
-pub mod api;
-pub mod backend;
+mod api;
+mod backend;
 pub mod config;
-pub mod control;
-pub mod crash;
+mod control;
+mod crash;
 pub mod ingest;
 mod records;
 pub mod warehouse;

@@ -10,11 +10,11 @@ use schemas::{Topics, lineage, topics::subject};
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{self, Api, front::Front},
+    api::{Api, ApiSettings, front::Front},
     backend::Storage,
     config::Config,
     control::{
-        Control, View,
+        ControlPlane, View,
         follow::{self, Followed, Kind},
         log::KafkaLog,
     },
@@ -70,7 +70,7 @@ async fn start(
     let ids = prepare(config, context, &registry, names).await?;
     let id = |topic: &str| ids.get(topic).map_or(0, |(id, _)| *id);
 
-    let view = View::new();
+    let view = View::default();
     for (topic, kind) in [
         (&names.commands, Kind::Commands),
         (&names.status, Kind::Status),
@@ -97,7 +97,7 @@ async fn start(
         context.spawn(kind.condition(), following);
     }
     let log = KafkaLog::new(&config.kafka, &names.commands, id(&names.commands))?;
-    let control = Control::new(view, Arc::new(log), context.clock().clone());
+    let control = ControlPlane::new(view, Arc::new(log), context.clock().clone());
 
     let warehouse = Arc::new(Warehouse::new(&WarehouseSettings {
         url: config.clickhouse_url.clone(),
@@ -131,7 +131,7 @@ async fn start(
         keep_merged(context.clone(), Arc::clone(&warehouse)),
     );
 
-    let settings = api::Settings {
+    let settings = ApiSettings {
         token: config.api_token.clone(),
         max_requests: config.api_max_requests,
         max_streams: config.api_max_streams,
@@ -154,7 +154,7 @@ async fn keep_merged(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Res
     Ok(())
 }
 
-impl ingest::ControlState for Control {
+impl ingest::ControlState for ControlPlane {
     fn destination(&self, connection: &str) -> Option<String> {
         self.destination(connection)
     }

@@ -1,7 +1,5 @@
-//! Bodies and query strings, read field by field, so that every refusal names
-//! the field and what is allowed.
-//!
-//! It must not know what a field is used for.
+//! Reads bodies and query parameters field by field, so that every refusal
+//! names the field and what is allowed.
 
 use axum::body::Bytes;
 use chrono::{DateTime, SecondsFormat};
@@ -9,22 +7,22 @@ use schemas::{Millis, RequestKind};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use crate::control::{Invalid, Settings, settings};
+use crate::control::{ConnectionSettings, Invalid, settings};
 
-/// A body before it is read. By its own name the specification would describe
-/// it as a string.
+/// A body before it is parsed. Under the name `Bytes`, utoipa would describe the
+/// body as a string.
 pub(super) type RawBody = Bytes;
 
-/// A JSON object whose fields are taken one by one; what is left is unknown.
+/// A JSON object whose fields are taken one by one; those left over are unknown.
 #[derive(Debug)]
-pub(super) struct Fields {
+struct Fields {
     fields: Map<String, Value>,
     known: Vec<&'static str>,
 }
 
 impl Fields {
-    /// Reads a body; an empty one is an object without fields.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    /// Parses a body; an empty one is an object without fields.
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self {
                 fields: Map::new(),
@@ -37,14 +35,14 @@ impl Fields {
                 known: Vec::new(),
             }),
             Ok(_) => Err(ApiError::MalformedJson(
-                "it is another kind of value".to_owned(),
+                "it is a JSON value of another type".to_owned(),
             )),
-            // The parser's message names a place, never a value.
+            // The parser's message has line and column, never a value.
             Err(error) => Err(ApiError::MalformedJson(error.to_string())),
         }
     }
 
-    /// Takes a field; null counts as left out.
+    /// Removes a field; null counts as left out.
     fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
         self.fields.remove(name).filter(|value| !value.is_null())
@@ -82,8 +80,8 @@ impl Fields {
         }
     }
 
-    /// Refuses what was not taken.
-    pub(super) fn finish(self) -> Result<(), ApiError> {
+    /// Refuses fields that were not taken.
+    fn finish(self) -> Result<(), ApiError> {
         let Some(name) = self.fields.keys().next() else {
             return Ok(());
         };
@@ -106,8 +104,8 @@ fn wrong(field: impl Into<String>, message: impl Into<String>) -> ApiError {
     ApiError::InvalidValue(Invalid::new(field, message))
 }
 
-/// Reads the settings of a connection.
-pub(super) fn settings(body: &[u8]) -> Result<Settings, ApiError> {
+/// Reads and checks the settings of a connection.
+pub(super) fn settings(body: &[u8]) -> Result<ConnectionSettings, ApiError> {
     let mut fields = Fields::parse(body)?;
     let credential = fields.text("credential", "a reference such as env:HUBSPOT_ACCESS_TOKEN")?;
     let streams = fields.names("streams")?;
@@ -118,7 +116,7 @@ pub(super) fn settings(body: &[u8]) -> Result<Settings, ApiError> {
         .map(|text| settings::parse_interval(&text))
         .transpose()
         .map_err(ApiError::InvalidValue)?;
-    let settings = Settings {
+    let settings = ConnectionSettings {
         credential,
         streams,
         interval_ms,
@@ -128,8 +126,17 @@ pub(super) fn settings(body: &[u8]) -> Result<Settings, ApiError> {
     Ok(settings)
 }
 
-/// Reads what a sync asks for.
-pub(super) fn sync(body: &[u8]) -> Result<(Option<Vec<String>>, RequestKind), ApiError> {
+/// The body of a sync.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SyncRequest {
+    /// All streams of the connection when `None`.
+    pub(super) streams: Option<Vec<String>>,
+    /// What kind of run.
+    pub(super) kind: RequestKind,
+}
+
+/// Reads the body of a sync.
+pub(super) fn sync(body: &[u8]) -> Result<SyncRequest, ApiError> {
     let mut fields = Fields::parse(body)?;
     let streams = fields.names("streams")?;
     let kind = fields.text("kind", "sync or resync")?;
@@ -149,20 +156,20 @@ pub(super) fn sync(body: &[u8]) -> Result<(Option<Vec<String>>, RequestKind), Ap
         }
         (Some(_), _) => return Err(wrong("kind", "must be sync or resync")),
     };
-    Ok((streams, kind))
+    Ok(SyncRequest { streams, kind })
 }
 
-/// Refuses every field.
+/// Reads the body of a route that has no fields.
 pub(super) fn nothing(body: &[u8]) -> Result<(), ApiError> {
     Fields::parse(body)?.finish()
 }
 
-/// A query parameter that cannot be.
+/// The error of a query parameter.
 pub(super) fn parameter(name: &str, message: impl Into<String>) -> ApiError {
     ApiError::InvalidParameter(Invalid::new(name, message))
 }
 
-/// Reads an RFC 3339 time; times finer than a millisecond are cut.
+/// Parses an RFC 3339 time; fractions of a millisecond are cut off.
 pub(super) fn time(name: &str, text: &str) -> Result<Millis, ApiError> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.timestamp_millis())
@@ -174,7 +181,7 @@ pub(super) fn time(name: &str, text: &str) -> Result<Millis, ApiError> {
         })
 }
 
-/// Writes a time as RFC 3339 in UTC with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub(super) fn timestamp(ms: Millis) -> String {
     DateTime::from_timestamp_millis(ms)
         .unwrap_or_default()
@@ -197,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_body_is_refused_by_the_name_of_its_field() {
+    fn a_bad_body_is_refused_with_the_name_of_its_field() {
         for (body, code, field) in [
             ("{", "malformed", None),
             ("[]", "malformed", None),
@@ -226,21 +233,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_or_null_keeps_to_its_default() {
-        assert_eq!(settings(b"").unwrap(), Settings::default());
-        assert_eq!(settings(b" {} ").unwrap(), Settings::default());
+    fn a_setting_left_out_or_null_is_not_given() {
+        assert_eq!(settings(b"").unwrap(), ConnectionSettings::default());
+        assert_eq!(settings(b" {} ").unwrap(), ConnectionSettings::default());
         assert_eq!(
             settings(br#"{"interval":null}"#).unwrap(),
-            Settings::default()
+            ConnectionSettings::default()
         );
     }
 
     #[test]
-    fn a_sync_names_streams_and_its_kind() {
-        assert_eq!(sync(b"").unwrap(), (None, RequestKind::Sync));
+    fn a_sync_may_name_streams_and_its_kind() {
+        let empty = SyncRequest {
+            streams: None,
+            kind: RequestKind::Sync,
+        };
+        assert_eq!(sync(b"").unwrap(), empty);
+        let full = SyncRequest {
+            streams: Some(vec!["contacts".to_owned()]),
+            kind: RequestKind::Resync,
+        };
         assert_eq!(
             sync(br#"{"streams":["contacts"],"full":true}"#).unwrap(),
-            (Some(vec!["contacts".to_owned()]), RequestKind::Resync)
+            full
         );
         for body in [
             r#"{"kind":"all"}"#,
@@ -264,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_the_reader_fail_otherwise_than_by_its_answer(body in ".{0,80}") {
+        fn any_body_is_read_or_refused_without_a_panic(body in ".{0,80}") {
             drop(settings(body.as_bytes()));
             drop(sync(body.as_bytes()));
         }

@@ -1,23 +1,24 @@
-//! Connections: settings, start, stop, sync, and what is observed of them.
-//!
-//! It must not know how a command travels.
+//! The routes of connections: settings, start, stop, sync, delete, and what is
+//! known of them.
 
 use std::time::Duration;
 
 use axum::{
     Json,
     extract::{Path, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
+use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
 
 use super::{
     Api,
-    body::{self, RawBody},
-    error::{ApiError, Missing},
+    body::{self, RawBody, SyncRequest},
+    error::{ApiError, Missing, Problem},
 };
-use crate::control::{Accepted, Change, Outcome, settings};
+use crate::control::{CommandOutcome, ConnectionChange, ConnectionSettings, settings};
 
 mod view;
 
@@ -26,6 +27,38 @@ use view::{
     SyncRequestBody, connection_body,
 };
 
+/// How long a delete waits for the worker at most: its caller needs no proof
+/// that fetching has ended.
+const DELETE_WAIT: Duration = Duration::from_secs(3);
+
+/// Parameters of a path that names a connection.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ConnectionPath {
+    /// Name of the connection.
+    name: String,
+}
+
+/// Failures of every route that writes a command.
+#[derive(Debug, IntoResponses)]
+#[expect(dead_code, reason = "describes the answers")]
+enum CommandFailure {
+    /// The path cannot be parsed, or the body is not a JSON object.
+    #[response(status = 400)]
+    NotParsed(Problem),
+    /// Another connection uses the destination or the portal, a later command
+    /// replaced this one, or other clients keep changing the connection; `code`
+    /// tells which.
+    #[response(status = 409)]
+    Conflict(Problem),
+    /// A name, field or value that is not allowed.
+    #[response(status = 422)]
+    NotAllowed(Problem),
+    /// Kafka does not answer, or the service is starting.
+    #[response(status = 503)]
+    Unavailable(Problem),
+}
+
 /// Lists the connections.
 #[utoipa::path(
     get,
@@ -33,114 +66,79 @@ use view::{
     tag = "connections",
     responses(
         (status = 200, description = "All connections", body = ConnectionsBody),
-        (status = 503, description = "Their state is not known yet", body = super::error::Problem),
+        (status = 503, description = "The service is starting", body = Problem),
     )
 )]
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>, ApiError> {
-    let connections = api.control.read(|state| {
-        state
-            .living()
-            .map(|(name, it, command)| connection_body(name, it, command))
-            .collect()
-    })?;
+    let connections = api
+        .control
+        .read(|connections| connections.live().map(connection_body).collect())?;
     Ok(Json(ConnectionsBody { connections }))
 }
 
-/// Shows one connection.
+/// Shows a connection.
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}",
     tag = "connections",
-    params(("name" = String, Path, description = "Name of the connection")),
+    params(ConnectionPath),
     responses(
         (status = 200, description = "The connection", body = ConnectionBody),
-        (status = 404, description = "There is none", body = super::error::Problem),
-        (status = 503, description = "Its state is not known yet", body = super::error::Problem),
+        (status = 404, description = "There is no such connection", body = Problem),
+        (status = 503, description = "The service is starting", body = Problem),
     )
 )]
 pub(super) async fn get(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
 ) -> Result<Json<ConnectionBody>, ApiError> {
     show(&api, &name).map(Json)
 }
 
-fn show(api: &Api, name: &str) -> Result<ConnectionBody, ApiError> {
-    let found = api.control.read(|state| {
-        let connection = state.get(name)?;
-        Some(connection_body(name, connection, connection.desired()?))
-    })?;
-    found.ok_or_else(|| ApiError::NotFound {
-        what: Missing::Connection,
-        name: name.chars().take(64).collect(),
-    })
-}
-
-fn answer(api: &Api, name: &str, accepted: &Accepted) -> Result<Response, ApiError> {
-    let status = if accepted.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    Ok((status, Json(show(api, name)?)).into_response())
-}
-
-/// Creates a connection or replaces its settings.
+/// Creates a connection, stopped, or replaces the settings of one.
+///
+/// Settings that are left out get their defaults.
 #[utoipa::path(
     put,
     path = "/v1/connections/{name}",
     tag = "connections",
-    params(("name" = String, Path, description = "Name of the connection")),
+    params(ConnectionPath),
     request_body = SettingsBody,
     responses(
         (status = 200, description = "Settings replaced", body = ConnectionBody),
         (status = 201, description = "Created, stopped", body = ConnectionBody),
-        (status = 400, description = "Not JSON", body = super::error::Problem),
-        (status = 409, description = "Destination in use", body = super::error::Problem),
-        (status = 422, description = "A field that cannot be", body = super::error::Problem),
-        (status = 503, description = "Kafka does not answer", body = super::error::Problem),
+        CommandFailure,
     )
 )]
 pub(super) async fn put(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    settings::check_name(&name).map_err(ApiError::InvalidValue)?;
-    let accepted = api
-        .control
-        .submit(&name, Change::Replace(body::settings(&body)?))
-        .await?;
-    answer(&api, &name, &accepted)
+    submit_settings(&api, &name, &body, ConnectionChange::Replace).await
 }
 
-/// Starts fetching, now and then every interval.
+/// Starts fetching: now, then once every interval.
+///
+/// Creates the connection if there is none.
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/start",
     tag = "connections",
-    params(("name" = String, Path, description = "Name of the connection; a new one is created")),
-    request_body(content = Option<SettingsBody>, description = "Only the fields given change"),
+    params(ConnectionPath),
+    request_body(content = Option<SettingsBody>, description = "Only the given settings change"),
     responses(
         (status = 200, description = "Accepted", body = ConnectionBody),
         (status = 201, description = "Created and started", body = ConnectionBody),
-        (status = 400, description = "Not JSON", body = super::error::Problem),
-        (status = 409, description = "Destination or portal in use", body = super::error::Problem),
-        (status = 422, description = "A field that cannot be", body = super::error::Problem),
-        (status = 503, description = "Kafka does not answer", body = super::error::Problem),
+        CommandFailure,
     )
 )]
 pub(super) async fn start(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    settings::check_name(&name).map_err(ApiError::InvalidValue)?;
-    let accepted = api
-        .control
-        .submit(&name, Change::Start(body::settings(&body)?))
-        .await?;
-    answer(&api, &name, &accepted)
+    submit_settings(&api, &name, &body, ConnectionChange::Start).await
 }
 
 /// Stops fetching.
@@ -148,123 +146,86 @@ pub(super) async fn start(
     post,
     path = "/v1/connections/{name}/stop",
     tag = "connections",
-    params(("name" = String, Path, description = "Name of the connection")),
+    params(ConnectionPath),
     responses(
-        (status = 200, description = "The worker has acknowledged: no HubSpot call after this answer", body = ConnectionBody),
-        (status = 202, description = "Accepted, not acknowledged yet", body = PendingBody),
-        (status = 400, description = "Not JSON", body = super::error::Problem),
-        (status = 404, description = "There is no such connection", body = super::error::Problem),
-        (status = 409, description = "A later command won", body = super::error::Problem),
-        (status = 422, description = "A name that cannot be, or a body with fields", body = super::error::Problem),
-        (status = 503, description = "Kafka does not answer", body = super::error::Problem),
+        (status = 200, description = "Stopped: no HubSpot request starts after this answer", body = ConnectionBody),
+        (status = 202, description = "Accepted; the worker has not confirmed it yet", body = PendingBody),
+        (status = 404, description = "There is no such connection", body = Problem),
+        CommandFailure,
     )
 )]
 pub(super) async fn stop(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     body::nothing(&body)?;
-    let accepted = api.control.submit(&name, Change::Stop).await?;
-    let id = accepted.command.command_id;
-    match api
-        .control
-        .outcome(&name, &id, "stopped", api.stop_wait)
-        .await
-    {
-        Outcome::Obeyed => Ok(Json(show(&api, &name)?).into_response()),
-        Outcome::Superseded => Err(ApiError::Superseded),
-        Outcome::Pending => Ok(pending(&name, id)),
+    let wait = api.stop_wait;
+    match submit_and_wait(&api, &name, ConnectionChange::Stop, "stopped", wait).await? {
+        Submitted::Applied(_) => Ok(Json(show(&api, &name)?).into_response()),
+        Submitted::Pending(body) => Ok(pending(body)),
     }
 }
 
-fn pending(name: &str, command_id: String) -> Response {
-    let status = format!("/v1/connections/{name}");
-    let location = HeaderValue::from_str(&status);
-    let body = Json(PendingBody { command_id, status });
-    let mut response = (StatusCode::ACCEPTED, body).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
-}
-
-/// Stops a connection and forgets it; stored data stays.
+/// Stops a connection and deletes it; stored records stay.
 #[utoipa::path(
     delete,
     path = "/v1/connections/{name}",
     tag = "connections",
-    params(("name" = String, Path, description = "Name of the connection")),
+    params(ConnectionPath),
     responses(
-        (status = 200, description = "Stopped and forgotten", body = PendingBody),
-        (status = 202, description = "Accepted, not acknowledged yet", body = PendingBody),
-        (status = 404, description = "There is no such connection", body = super::error::Problem),
-        (status = 409, description = "A later command won", body = super::error::Problem),
-        (status = 422, description = "A name that cannot be", body = super::error::Problem),
-        (status = 503, description = "Kafka does not answer", body = super::error::Problem),
+        (status = 200, description = "Stopped and deleted", body = PendingBody),
+        (status = 202, description = "Accepted; the worker has not confirmed it yet", body = PendingBody),
+        (status = 404, description = "There is no such connection", body = Problem),
+        CommandFailure,
     )
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
 ) -> Result<Response, ApiError> {
-    let accepted = api.control.submit(&name, Change::Delete).await?;
-    let id = accepted.command.command_id;
-    // Whoever deletes wants it gone, not to watch it go.
-    let wait = api.stop_wait.min(Duration::from_secs(3));
-    match api.control.outcome(&name, &id, "deleted", wait).await {
-        Outcome::Obeyed => {
-            let status = format!("/v1/connections/{name}");
-            Ok(Json(PendingBody {
-                command_id: id,
-                status,
-            })
-            .into_response())
-        }
-        Outcome::Superseded => Err(ApiError::Superseded),
-        Outcome::Pending => Ok(pending(&name, id)),
+    let wait = api.stop_wait.min(DELETE_WAIT);
+    match submit_and_wait(&api, &name, ConnectionChange::Delete, "deleted", wait).await? {
+        Submitted::Applied(body) => Ok(Json(body).into_response()),
+        Submitted::Pending(body) => Ok(pending(body)),
     }
 }
 
-/// Asks for one run now.
+/// Requests one run now.
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/sync",
     tag = "connections",
-    params(("name" = String, Path, description = "Name of the connection")),
+    params(ConnectionPath),
     request_body(content = Option<SyncRequestBody>),
     responses(
         (status = 202, description = "Accepted", body = SyncBody),
-        (status = 400, description = "Not JSON", body = super::error::Problem),
-        (status = 404, description = "There is no such connection", body = super::error::Problem),
-        (status = 409, description = "Portal in use, or changed by others all the time", body = super::error::Problem),
-        (status = 422, description = "A field that cannot be", body = super::error::Problem),
-        (status = 503, description = "Kafka does not answer", body = super::error::Problem),
+        (status = 404, description = "There is no such connection", body = Problem),
+        CommandFailure,
     )
 )]
 pub(super) async fn sync(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    let (streams, kind) = body::sync(&body)?;
-    let request_id = Uuid::now_v7().to_string();
-    let at = api.now_ms();
-    let change = Change::Sync {
+    let SyncRequest { streams, kind } = body::sync(&body)?;
+    let change = ConnectionChange::Sync {
         streams: streams.clone(),
         kind,
-        request_id,
-        at,
+        request_id: Uuid::now_v7().to_string(),
+        at: api.now_ms(),
     };
     let command = api.control.submit(&name, change).await?.command;
-    let wanted = streams.unwrap_or_else(|| command.streams.clone());
+    let requested = streams.unwrap_or_else(|| command.streams.clone());
     let requests: Vec<_> = command
         .requests
         .iter()
-        .filter(|request| wanted.contains(&request.stream))
+        .filter(|request| requested.contains(&request.stream))
         .map(RequestBody::from)
         .collect();
-    // The newest one, should some of the streams have had an unfinished one.
+    // A stream with an unfinished request keeps that one's older id. Ids sort by
+    // time, so this is the new id, if any stream took it.
     let request_id = requests
         .iter()
         .map(|it| it.request_id.clone())
@@ -273,7 +234,72 @@ pub(super) async fn sync(
     let body = SyncBody {
         request_id,
         requests,
-        status: format!("/v1/connections/{name}"),
+        status: address(&name),
     };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// Submits the settings of a body, and answers with the connection.
+async fn submit_settings(
+    api: &Api,
+    name: &str,
+    body: &[u8],
+    change: fn(ConnectionSettings) -> ConnectionChange,
+) -> Result<Response, ApiError> {
+    // Of a wrong name and a wrong body, the name is reported.
+    settings::check_name(name).map_err(ApiError::InvalidValue)?;
+    let change = change(body::settings(body)?);
+    let accepted = api.control.submit(name, change).await?;
+    let status = if accepted.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(show(api, name)?)).into_response())
+}
+
+/// A command that was submitted, and whether the worker has applied it.
+enum Submitted {
+    Applied(PendingBody),
+    Pending(PendingBody),
+}
+
+/// Submits a change, and waits up to `wait` until the worker has reached `state`
+/// by it.
+async fn submit_and_wait(
+    api: &Api,
+    name: &str,
+    change: ConnectionChange,
+    state: &str,
+    wait: Duration,
+) -> Result<Submitted, ApiError> {
+    let command_id = api.control.submit(name, change).await?.command.command_id;
+    let outcome = api.control.outcome(name, &command_id, state, wait).await;
+    let body = PendingBody {
+        command_id,
+        status: address(name),
+    };
+    match outcome {
+        CommandOutcome::Applied => Ok(Submitted::Applied(body)),
+        CommandOutcome::Superseded => Err(ApiError::Superseded),
+        CommandOutcome::Pending => Ok(Submitted::Pending(body)),
+    }
+}
+
+fn pending(body: PendingBody) -> Response {
+    let location = [(header::LOCATION, body.status.clone())];
+    (StatusCode::ACCEPTED, location, Json(body)).into_response()
+}
+
+fn show(api: &Api, name: &str) -> Result<ConnectionBody, ApiError> {
+    let found = api.control.read(|connections| {
+        let connection = connections.get_live(name)?;
+        Some(connection_body(connection))
+    })?;
+    found.ok_or_else(|| ApiError::not_found(Missing::Connection, name))
+}
+
+/// Path of a connection.
+fn address(name: &str) -> String {
+    format!("/v1/connections/{name}")
 }

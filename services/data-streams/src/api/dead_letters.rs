@@ -1,6 +1,5 @@
-//! What could not be stored: which messages, why, and putting them back.
-//!
-//! It must not know how a message is stored.
+//! The routes of dead letters: messages that could not be stored, and storing
+//! them again.
 
 use axum::{
     Json,
@@ -12,10 +11,10 @@ use utoipa::ToSchema;
 use super::{
     Api,
     body::{self, RawBody, timestamp},
-    error::ApiError,
+    error::{ApiError, Problem},
     records::{limit, unknown_parameter},
 };
-use crate::ingest::DeadLetter;
+use crate::ingest::{DeadLetter, Reprocessed};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
@@ -30,21 +29,21 @@ pub(super) struct DeadLettersBody {
 /// A message that could not be stored. Its bytes stay in Kafka.
 #[derive(Debug, Serialize, ToSchema)]
 struct DeadLetterBody {
-    /// Topic it came from.
+    /// Topic of the message.
     topic: String,
-    /// Its partition there.
+    /// Partition of the message.
     partition: i32,
-    /// Its offset there.
+    /// Offset of the message.
     offset: i64,
-    /// Its key, as far as it is text.
+    /// Key of the message; bytes that are not UTF-8 are replaced.
     key: Option<String>,
-    /// Why it could not be stored; stable, `snake_case`.
+    /// Why it could not be stored, for programs: stable, `snake_case`.
     reason: String,
-    /// What is wrong with it.
+    /// Why it could not be stored, for people.
     error: String,
-    /// When it was appended to its topic.
+    /// When the message was appended to its topic.
     timestamp: String,
-    /// Size of its value in bytes.
+    /// Size of the value in bytes.
     bytes: usize,
 }
 
@@ -65,25 +64,25 @@ impl From<DeadLetter> for DeadLetterBody {
     }
 }
 
-/// What became of them.
+/// How many dead letters were stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReprocessedBody {
-    /// Messages that are stored now.
+    /// Messages that were stored now.
     stored: u64,
     /// Messages that still cannot be stored.
     left: u64,
 }
 
-/// Lists what could not be stored.
+/// Lists messages that could not be stored.
 #[utoipa::path(
     get,
     path = "/v1/dead-letters",
     tag = "dead letters",
-    params(("limit" = Option<u32>, Query, description = "100, at most 1,000")),
+    params(("limit" = Option<u32>, Query, description = "How many; 100 when left out, at most 1,000")),
     responses(
         (status = 200, description = "The newest ones, oldest first", body = DeadLettersBody),
-        (status = 400, description = "A parameter that cannot be", body = super::error::Problem),
-        (status = 503, description = "Kafka or ClickHouse does not answer", body = super::error::Problem),
+        (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
+        (status = 503, description = "Kafka or ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn list(
@@ -103,16 +102,16 @@ pub(super) async fn list(
     }))
 }
 
-/// Stores what now can be stored, under its original place.
+/// Tries to store the dead letters again, under their original positions in the log.
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/reprocess",
     tag = "dead letters",
     responses(
-        (status = 200, description = "What became of them", body = ReprocessedBody),
-        (status = 400, description = "Not JSON", body = super::error::Problem),
-        (status = 422, description = "A body with fields", body = super::error::Problem),
-        (status = 503, description = "Kafka or ClickHouse does not answer", body = super::error::Problem),
+        (status = 200, description = "How many were stored", body = ReprocessedBody),
+        (status = 400, description = "The body is not a JSON object", body = Problem),
+        (status = 422, description = "The body has fields", body = Problem),
+        (status = 503, description = "Kafka or ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn reprocess(
@@ -120,6 +119,6 @@ pub(super) async fn reprocess(
     body: RawBody,
 ) -> Result<Json<ReprocessedBody>, ApiError> {
     body::nothing(&body)?;
-    let (stored, left) = api.backend.reprocess().await?;
+    let Reprocessed { stored, left } = api.backend.reprocess().await?;
     Ok(Json(ReprocessedBody { stored, left }))
 }

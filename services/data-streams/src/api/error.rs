@@ -1,7 +1,5 @@
-//! One table from failure to status and body: `application/problem+json` with
-//! a stable code.
-//!
-//! It must not know what was asked for.
+//! Maps every failure to its HTTP answer: `application/problem+json` with a
+//! stable code.
 
 use axum::{
     Json,
@@ -16,83 +14,80 @@ use crate::control::{ControlError, InUse, Invalid};
 /// The content type of a [`Problem`].
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What a caller is told when a request fails, by RFC 9457.
+/// The body of a failed request, by RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Problem {
-    /// What kind of failure, for people: the status in words.
-    pub title: String,
+pub(crate) struct Problem {
+    /// The HTTP status in words.
+    pub(crate) title: String,
     /// HTTP status.
-    pub status: u16,
-    /// Stable, `snake_case`, for programs.
+    pub(crate) status: u16,
+    /// What failed, for programs: stable, `snake_case`.
     #[schema(example = "connection_not_found")]
-    pub code: String,
-    /// What went wrong, and what is allowed.
-    pub detail: String,
-    /// The field that is wrong.
+    pub(crate) code: String,
+    /// What went wrong, and what is allowed, for people.
+    pub(crate) detail: String,
+    /// The field or parameter with the wrong value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub(crate) field: Option<String>,
 }
 
-/// Every way in which a request can fail.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
+pub(crate) enum ApiError {
     /// The body is not JSON.
     #[error("the body is not a JSON object: {0}")]
     MalformedJson(String),
-    /// A query parameter that cannot be, or is unknown.
+    /// A query parameter is unknown or has a value that is not allowed.
     #[error("{0}")]
     InvalidParameter(Invalid),
-    /// A field that the route does not have.
+    /// The body has a field that the route does not have.
     #[error("{0}")]
     UnknownField(Invalid),
-    /// A field with a value that cannot be.
+    /// A field has a value that is not allowed.
     #[error("{0}")]
     InvalidValue(Invalid),
-    /// No token, or another one.
+    /// The token is missing or wrong.
     #[error("the request needs the API token as Authorization: Bearer")]
     Unauthorized,
-    /// Sent by a page of another site.
+    /// A browser sent it for a page of another site.
     #[error("requests from pages of other origins are refused")]
     ForeignOrigin,
-    /// There is nothing of that name.
+    /// Nothing has that name.
     #[error("there is no {what} {name}")]
     NotFound {
-        /// Kind of thing.
+        /// What was looked up.
         what: Missing,
         /// Its name.
         name: String,
     },
-    /// The route has no such method.
-    #[error("this address does not take that method")]
+    /// The route does not have this method.
+    #[error("this address does not allow this method")]
     MethodNotAllowed,
-    /// A later command won.
-    #[error("a later command replaced this one; see the connection for what holds")]
+    /// A later command replaced this one.
+    #[error("a later command replaced this one; the connection shows the current state")]
     Superseded,
-    /// Others change the same connection all the time.
-    #[error("the connection is being changed by others all the time; try again")]
-    Contended,
-    /// Another connection has it.
+    /// A command was not accepted.
     #[error(transparent)]
-    InUse(InUse),
-    /// More bytes than a request may have.
+    Control(#[from] ControlError),
+    /// The body has too many bytes.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
-        /// What is allowed.
+        /// Bytes allowed.
         limit: usize,
     },
-    /// A body that drips in.
-    #[error("the body was not here within {seconds} s")]
+    /// The body arrives too slowly.
+    #[error("the body did not arrive within {seconds} s")]
     SlowBody {
-        /// What is allowed.
+        /// Seconds allowed.
         seconds: u64,
     },
-    /// The API itself is overrun.
-    #[error("too many requests are under way")]
+    /// The limit of concurrent requests is reached.
+    #[error("too many requests at a time; try again")]
     Overrun,
     /// Kafka does not answer.
-    #[error("kafka does not answer; nothing was accepted for certain")]
+    #[error("kafka does not answer")]
     KafkaUnavailable,
-    /// The servers are awaited, or the state of the connections is being read.
+    /// The service still waits for its servers.
     #[error("the service is starting; /health/ready says what it waits for")]
     Starting,
     /// `ClickHouse` does not answer.
@@ -101,17 +96,17 @@ pub enum ApiError {
     /// The request took too long.
     #[error("the request took longer than {seconds} s")]
     TimedOut {
-        /// What is allowed.
+        /// Seconds allowed.
         seconds: u64,
     },
-    /// A defect of the program.
-    #[error("the request failed by a defect of the program; its log says more")]
+    /// A bug, or a failure that someone has to fix.
+    #[error("the request failed; the log of the service says why")]
     Internal,
 }
 
-/// What can be missing.
+/// What was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// A connection.
     Connection,
     /// An object type of a connection.
@@ -137,13 +132,23 @@ impl std::fmt::Display for Missing {
 }
 
 impl ApiError {
-    /// The table: status and stable code of each failure.
-    pub(super) fn entry(&self) -> (StatusCode, &'static str) {
+    /// Nothing of that name; at most 64 characters of it are repeated.
+    pub(super) fn not_found(what: Missing, name: &str) -> Self {
+        Self::NotFound {
+            what,
+            name: name.chars().take(64).collect(),
+        }
+    }
+
+    /// Status and stable code of each failure.
+    pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::MalformedJson(_) => (StatusCode::BAD_REQUEST, "malformed_json"),
             Self::InvalidParameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),
             Self::UnknownField(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_field"),
-            Self::InvalidValue(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value"),
+            Self::InvalidValue(_) | Self::Control(ControlError::Invalid(_)) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value")
+            }
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign_origin"),
             Self::NotFound { what, .. } => (
@@ -157,15 +162,26 @@ impl ApiError {
                 },
             ),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Control(ControlError::NotFound(_)) => {
+                (StatusCode::NOT_FOUND, "connection_not_found")
+            }
             Self::Superseded => (StatusCode::CONFLICT, "superseded"),
-            Self::Contended => (StatusCode::CONFLICT, "contended"),
-            Self::InUse(InUse::Destination { .. }) => (StatusCode::CONFLICT, "destination_in_use"),
-            Self::InUse(InUse::Portal { .. }) => (StatusCode::CONFLICT, "portal_in_use"),
+            Self::Control(ControlError::Contended(_)) => (StatusCode::CONFLICT, "contended"),
+            Self::Control(ControlError::InUse(InUse::Destination { .. })) => {
+                (StatusCode::CONFLICT, "destination_in_use")
+            }
+            Self::Control(ControlError::InUse(InUse::Portal { .. })) => {
+                (StatusCode::CONFLICT, "portal_in_use")
+            }
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::SlowBody { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Overrun => (StatusCode::TOO_MANY_REQUESTS, "overrun"),
-            Self::KafkaUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "kafka_unavailable"),
-            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+            Self::KafkaUnavailable | Self::Control(ControlError::Unavailable(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "kafka_unavailable")
+            }
+            Self::Starting | Self::Control(ControlError::NotReady) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "starting")
+            }
             Self::ClickHouseUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "clickhouse_unavailable")
             }
@@ -178,34 +194,19 @@ impl ApiError {
         match self {
             Self::InvalidParameter(invalid)
             | Self::UnknownField(invalid)
-            | Self::InvalidValue(invalid) => Some(&invalid.field),
+            | Self::InvalidValue(invalid)
+            | Self::Control(ControlError::Invalid(invalid)) => Some(&invalid.field),
             _ => None,
-        }
-    }
-}
-
-impl From<ControlError> for ApiError {
-    fn from(error: ControlError) -> Self {
-        match error {
-            ControlError::NotReady => Self::Starting,
-            ControlError::Unavailable(cause) => {
-                tracing::warn!(error = %cause, "a command was not acknowledged");
-                Self::KafkaUnavailable
-            }
-            ControlError::NotFound(name) => Self::NotFound {
-                what: Missing::Connection,
-                name,
-            },
-            ControlError::Invalid(invalid) => Self::InvalidValue(invalid),
-            ControlError::InUse(taken) => Self::InUse(taken),
-            ControlError::Contended(_) => Self::Contended,
         }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code) = self.entry();
+        if let Self::Control(ControlError::Unavailable(cause)) = &self {
+            tracing::warn!(error = %cause, "kafka did not acknowledge a command");
+        }
+        let (status, code) = self.status_and_code();
         let problem = Problem {
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
@@ -223,7 +224,7 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         if status == StatusCode::UNAUTHORIZED {
-            // Basic lets a browser ask for the token, as its password.
+            // With Basic, a browser asks its user for the token, as a password.
             headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             headers.append(
                 header::WWW_AUTHENTICATE,

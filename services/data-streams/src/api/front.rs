@@ -1,7 +1,5 @@
-//! Answers from the first moment: health while the process waits for its
-//! servers, and the API once there is one.
-//!
-//! It must not know what is waited for.
+//! Serves from the start of the process: health while it waits for its servers,
+//! then the API.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,16 +9,16 @@ use tower::ServiceExt as _;
 
 use super::error::ApiError;
 
-/// What listens before the API can. Cheap to clone.
+/// The router of the process. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Front {
+pub(crate) struct Front {
     early: Router,
     api: Arc<OnceLock<Router>>,
 }
 
 impl Front {
-    /// Health alone; every other request is asked to come back.
-    pub fn new(context: Context) -> Self {
+    /// Answers health only; other requests get 503 with `Retry-After`.
+    pub(crate) fn new(context: Context) -> Self {
         let health = chassis::health::router(context);
         let early = Router::new()
             .route("/health/live", routing::get_service(health.clone()))
@@ -32,13 +30,13 @@ impl Front {
         }
     }
 
-    /// From now on the API answers. A second one is not taken.
-    pub fn open(&self, api: Router) {
+    /// Forwards every request to `api` from now on; only the first call counts.
+    pub(crate) fn open(&self, api: Router) {
         self.api.get_or_init(|| api);
     }
 
-    /// What to serve.
-    pub fn router(self) -> Router {
+    /// The router to serve.
+    pub(crate) fn router(self) -> Router {
         Router::new().fallback(move |request: Request| {
             let router = self.api.get().unwrap_or(&self.early).clone();
             router.oneshot(request)
@@ -59,7 +57,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_answers_before_there_is_an_api_and_nothing_else_does() {
+    async fn only_health_answers_until_the_api_is_ready() {
         let context = Context::new(Clock::system(), Health::without_metrics());
         context.health().fails("registry", "away");
         let front = Front::new(context);

@@ -1,6 +1,5 @@
-//! Stored records: pages, single ones, and streams of all that match.
-//!
-//! It must not know where they are stored.
+//! The routes of stored records: a page, one record, or a stream of all that
+//! match.
 
 use std::sync::Arc;
 
@@ -13,10 +12,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 mod query;
 
@@ -26,23 +25,23 @@ use query::{query, token};
 use super::{
     Api,
     body::timestamp,
-    error::{ApiError, Missing},
+    error::{ApiError, Missing, Problem},
 };
 use crate::records::{ArchivedFilter, RecordPage, StoredRecord};
 
-/// One record.
+/// A record.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RecordBody {
-    /// Its id, a string.
+    /// HubSpot's id of the object, as a string.
     #[schema(example = "1001")]
     id: String,
-    /// When it was created, by HubSpot.
+    /// When HubSpot created it.
     created_at: String,
-    /// When it was last modified, by HubSpot.
+    /// When it was last modified in HubSpot.
     updated_at: String,
-    /// Whether it is in the recycle bin.
+    /// Whether it is in HubSpot's recycle bin.
     archived: bool,
-    /// Each property that is set, as JSON of its type.
+    /// The properties that are set, each as JSON of its type.
     #[schema(value_type = Object)]
     properties: Box<RawValue>,
 }
@@ -54,61 +53,75 @@ impl From<StoredRecord> for RecordBody {
             created_at: timestamp(record.created_at),
             updated_at: timestamp(record.updated_at),
             archived: record.archived,
-            // INVARIANT: it is JSON.
+            // INVARIANT: the backend gives JSON.
             properties: RawValue::from_string(record.properties).unwrap_or_default(),
         }
     }
 }
 
 /// A page of records.
-// `write_page` writes it, as the properties of a hundred records are JSON
-// already and need not be read once more.
+// `write_page` writes it without this type: the properties are JSON already, and
+// are not parsed again.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "it says what the answer looks like")]
+#[expect(dead_code, reason = "describes the answer")]
 pub(super) struct RecordsBody {
-    /// In ascending order of ids.
+    /// Records by ascending id.
     results: Vec<RecordBody>,
-    /// Left out on the last page.
+    /// Missing on the last page.
     paging: Option<PagingBody>,
 }
 
-/// Where the next page is.
+/// Links to other pages.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "it says what the answer looks like")]
+#[expect(dead_code, reason = "describes the answer")]
 pub(super) struct PagingBody {
     /// The next page.
     next: NextBody,
 }
 
-/// What to give for the next page.
+/// The next page.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "it says what the answer looks like")]
+#[expect(dead_code, reason = "describes the answer")]
 pub(super) struct NextBody {
-    /// Value of the parameter `after`; opaque.
+    /// Value for the parameter `after`; opaque.
     after: String,
 }
 
-/// The database of a connection that has the stream.
+/// Parameters of a path that names the records of a stream.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct StreamPath {
+    /// Name of the connection.
+    name: String,
+    /// Object type, such as contacts.
+    object_type: String,
+}
+
+/// Parameters of a path that names a record.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct RecordPath {
+    /// Name of the connection.
+    name: String,
+    /// Object type, such as contacts.
+    object_type: String,
+    /// HubSpot's id of the object.
+    id: String,
+}
+
+/// The database of a connection, if it has the stream.
 fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiError> {
-    let found = api.control.read(|state| {
-        let command = state.get(name)?.desired()?;
-        Some((
-            command.destination.clone(),
-            command.streams.iter().any(|it| it == object_type),
-        ))
-    })?;
-    let short = |text: &str| text.chars().take(64).collect::<String>();
-    match found {
-        None => Err(ApiError::NotFound {
-            what: Missing::Connection,
-            name: short(name),
-        }),
-        Some((_, false)) => Err(ApiError::NotFound {
-            what: Missing::Stream,
-            name: short(object_type),
-        }),
-        Some((destination, true)) => Ok(destination),
-    }
+    api.control.read(|connections| {
+        let connection = connections.get_live(name);
+        let desired = connection
+            .ok_or_else(|| ApiError::not_found(Missing::Connection, name))?
+            .desired;
+        if desired.streams.iter().any(|it| it == object_type) {
+            Ok(desired.destination.clone())
+        } else {
+            Err(ApiError::not_found(Missing::Stream, object_type))
+        }
+    })?
 }
 
 /// Lists stored records.
@@ -117,39 +130,38 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
     path = "/v1/connections/{name}/records/{object_type}",
     tag = "records",
     params(
-        ("name" = String, Path, description = "Name of the connection"),
-        ("object_type" = String, Path, description = "Object type, such as contacts"),
-        ("limit" = Option<u32>, Query, description = "100, at most 1,000"),
-        ("after" = Option<String>, Query, description = "From the page before"),
+        StreamPath,
+        ("limit" = Option<u32>, Query, description = "Records of a page; 100 when left out, at most 1,000"),
+        ("after" = Option<String>, Query, description = "paging.next.after of the page before"),
         ("properties" = Option<String>, Query, description = "Names, comma-separated; all when left out"),
-        ("updated_since" = Option<String>, Query, description = "Last-modified at or after it"),
-        ("updated_before" = Option<String>, Query, description = "Last-modified before it"),
-        ("archived" = Option<String>, Query, description = "false (as when left out), true or any"),
-        ("ids" = Option<String>, Query, description = "Ids, comma-separated"),
+        ("updated_since" = Option<String>, Query, description = "Only records last modified at or after this time"),
+        ("updated_before" = Option<String>, Query, description = "Only records last modified before this time"),
+        ("archived" = Option<String>, Query, description = "false (when left out), true (only archived ones) or any"),
+        ("ids" = Option<String>, Query, description = "Only these ids, comma-separated; at most 1,000"),
     ),
     responses(
         (
             status = 200,
-            description = "A page; with Accept: application/x-ndjson all that match, one a line",
+            description = "A page; with Accept: application/x-ndjson all matching records, one a line",
             content(
                 (RecordsBody = "application/json"),
                 (RecordBody = "application/x-ndjson"),
             ),
         ),
-        (status = 400, description = "A parameter that cannot be", body = super::error::Problem),
-        (status = 404, description = "There is no such connection or stream", body = super::error::Problem),
-        (status = 503, description = "ClickHouse does not answer", body = super::error::Problem),
+        (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
+        (status = 404, description = "There is no such connection or stream", body = Problem),
+        (status = 503, description = "ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn list(
     State(api): State<Api>,
-    Path((name, object_type)): Path<(String, String)>,
+    Path(path): Path<StreamPath>,
     Query(pairs): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut query = query(pairs)?;
-    query.destination = destination(&api, &name, &object_type)?;
-    query.object_type = object_type;
+    query.destination = destination(&api, &path.name, &path.object_type)?;
+    query.object_type = path.object_type;
     let wants_lines = headers
         .get(header::ACCEPT)
         .and_then(|it| it.to_str().ok())
@@ -159,13 +171,13 @@ pub(super) async fn list(
             .try_acquire_owned()
             .map_err(|_closed_or_full| ApiError::Overrun)?;
         let backend = Arc::clone(&api.backend);
-        // One handful is read while the one before is on its way.
+        // A chunk is read while the one before it is sent.
         let (out, mut records) = mpsc::channel(1);
         drop(
             api.context
                 .spawn_owned(async move { backend.export(&query, out).await }),
         );
-        // A failure at once is an answer of its own.
+        // A failure before the first chunk still gets its status.
         let first = records.recv().await.transpose()?;
         let lines = lines(first.map(Ok), records, permit);
         let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
@@ -178,17 +190,17 @@ pub(super) async fn list(
 
 /// A page as JSON.
 fn write_page(page: &RecordPage) -> Vec<u8> {
-    let mut out = Vec::with_capacity(room(&page.records) + 64);
+    let mut out = Vec::with_capacity(size_hint(&page.records) + 64);
     out.extend_from_slice(b"{\"results\":[");
-    for (place, record) in page.records.iter().enumerate() {
-        if place > 0 {
+    for (index, record) in page.records.iter().enumerate() {
+        if index > 0 {
             out.push(b',');
         }
         write_record(&mut out, record);
     }
     out.push(b']');
     if let Some(next) = page.next {
-        // A token needs no escape.
+        // A token has no characters to escape.
         for part in [",\"paging\":{\"next\":{\"after\":\"", &token(next), "\"}}"] {
             out.extend_from_slice(part.as_bytes());
         }
@@ -197,28 +209,29 @@ fn write_page(page: &RecordPage) -> Vec<u8> {
     out
 }
 
-/// Bytes that these records take, about.
-fn room(records: &[StoredRecord]) -> usize {
+/// Approximate size of these records as JSON, in bytes.
+fn size_hint(records: &[StoredRecord]) -> usize {
     records.iter().map(|it| it.properties.len() + 160).sum()
 }
 
-/// All that match, so that memory stays flat however many they are. A failure
-/// in the middle cuts the body off: what is missing shows.
+/// All matching records, one a line; only one chunk of them is in memory. A
+/// failure cuts the connection, so that the caller sees that the body is not
+/// complete.
 fn lines(
     first: Option<Result<Vec<StoredRecord>, ApiError>>,
     records: mpsc::Receiver<Result<Vec<StoredRecord>, ApiError>>,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Bytes, ApiError>> {
-    // The permit is held until the stream ends.
+    // Holds the permit until the stream ends.
     stream::unfold(
         (first, records, permit),
         async |(first, mut records, permit)| {
-            let records_now = match first {
+            let chunk = match first {
                 Some(first) => first,
                 None => records.recv().await?,
             };
-            let text = records_now.map(|records| {
-                let mut text = Vec::with_capacity(room(&records));
+            let text = chunk.map(|records| {
+                let mut text = Vec::with_capacity(size_hint(&records));
                 for record in &records {
                     write_record(&mut text, record);
                     text.push(b'\n');
@@ -230,8 +243,7 @@ fn lines(
     )
 }
 
-/// A record: what [`RecordBody`] gives, without reading the properties once
-/// more.
+/// Writes a record as [`RecordBody`] would, without parsing its properties.
 fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
     let times = [record.created_at, record.updated_at].map(timestamp);
     let id = record.id.to_string();
@@ -260,34 +272,29 @@ fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
     path = "/v1/connections/{name}/records/{object_type}/{id}",
     tag = "records",
     params(
-        ("name" = String, Path, description = "Name of the connection"),
-        ("object_type" = String, Path, description = "Object type, such as contacts"),
-        ("id" = String, Path, description = "Object id"),
+        RecordPath,
         ("properties" = Option<String>, Query, description = "Names, comma-separated; all when left out"),
     ),
     responses(
         (status = 200, description = "The record, archived or not", body = RecordBody),
-        (status = 400, description = "A parameter that cannot be", body = super::error::Problem),
-        (status = 404, description = "There is none", body = super::error::Problem),
-        (status = 503, description = "ClickHouse does not answer", body = super::error::Problem),
+        (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
+        (status = 404, description = "There is no such connection, stream or record", body = Problem),
+        (status = 503, description = "ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn one(
     State(api): State<Api>,
-    Path((name, object_type, id)): Path<(String, String, String)>,
+    Path(path): Path<RecordPath>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<RecordBody>, ApiError> {
     if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "properties") {
         return Err(unknown_parameter(other, "properties"));
     }
     let mut query = query(pairs)?;
-    query.destination = destination(&api, &name, &object_type)?;
-    query.object_type = object_type;
-    let missing = || ApiError::NotFound {
-        what: Missing::Record,
-        name: id.chars().take(64).collect(),
-    };
-    query.ids = Some(vec![id.parse().map_err(|_error| missing())?]);
+    query.destination = destination(&api, &path.name, &path.object_type)?;
+    query.object_type = path.object_type;
+    let not_found = || ApiError::not_found(Missing::Record, &path.id);
+    query.ids = Some(vec![path.id.parse().map_err(|_error| not_found())?]);
     query.limit = 1;
     query.archived = ArchivedFilter::Include;
     let found = api
@@ -297,7 +304,9 @@ pub(super) async fn one(
         .records
         .into_iter()
         .next();
-    found.map(|record| Json(record.into())).ok_or_else(missing)
+    found
+        .map(|record| Json(record.into()))
+        .ok_or_else(not_found)
 }
 
 #[cfg(test)]
@@ -317,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_what_its_records_are_one_by_one() {
+    fn a_written_page_equals_its_serialized_bodies() {
         for (ids, next) in [(vec![], None), (vec![1], None), (vec![1, 2], Some(2))] {
             let page = RecordPage {
                 records: ids.iter().copied().map(record).collect(),

@@ -1,7 +1,5 @@
-//! What the specification says beside the routes: what they belong to, who may,
-//! and what the guard and the layers may answer to any of them.
-//!
-//! It must not know any route.
+//! The parts of the OpenAPI document that do not belong to one route: title,
+//! tags, the token, and the answers of the layers around every route.
 
 use utoipa::{
     Modify, OpenApi,
@@ -18,11 +16,11 @@ use super::{
     error::{self, ApiError, PROBLEM_JSON},
 };
 
-/// What any route may answer, unless it says of the status itself what it means
-/// there.
-fn any_route() -> [ApiError; 8] {
+/// Failures that every route may answer with. A route's own text for the same
+/// status takes precedence.
+fn common_failures() -> [ApiError; 8] {
     [
-        body::parameter("path", "cannot be read"),
+        body::parameter("path", "cannot be parsed"),
         ApiError::Unauthorized,
         ApiError::ForeignOrigin,
         ApiError::SlowBody {
@@ -41,14 +39,14 @@ fn any_route() -> [ApiError; 8] {
 #[openapi(
     info(
         title = "data-streams",
-        description = "Syncs HubSpot records over Kafka into ClickHouse: connections are started \
-                       and stopped here, and stored records are read. Errors are \
+        description = "Syncs HubSpot records over Kafka into ClickHouse. Start and stop \
+                       connections and read stored records here. Errors are \
                        application/problem+json with a stable code.",
     ),
     tags(
         (name = "connections", description = "HubSpot accounts to sync"),
         (name = "records", description = "Stored records"),
-        (name = "dead letters", description = "What could not be stored"),
+        (name = "dead letters", description = "Messages that could not be stored"),
         (name = "warehouse", description = "ClickHouse as a whole"),
     ),
     components(schemas(error::Problem)),
@@ -69,26 +67,25 @@ impl Modify for Secured {
     }
 }
 
-/// Adds to every route what the layers around it may answer, and tells errors
-/// as what they are sent as.
+/// Adds the failures of the layers to every route, and gives all failures the
+/// content type that they are sent with.
 pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
-    let answers = any_route().map(|error| (error.entry(), error.to_string()));
+    let failures = common_failures().map(|error| (error.status_and_code(), error.to_string()));
     for operation in openapi.paths.paths.values_mut().flat_map(operations) {
         let responses = &mut operation.responses.responses;
         for response in responses.values_mut() {
             if let RefOr::T(response) = response {
-                tell_as_problem(response);
+                set_problem_content_type(response);
             }
         }
-        for ((status, code), _) in &answers {
-            let any = || Ref::from_response_name(*code).into();
+        for ((status, code), _) in &failures {
             responses
                 .entry(status.as_str().to_owned())
-                .or_insert_with(any);
+                .or_insert_with(|| Ref::from_response_name(*code).into());
         }
     }
     let components = openapi.components.get_or_insert_default();
-    for ((_, code), detail) in answers {
+    for ((_, code), detail) in failures {
         let content = ContentBuilder::new().schema(Some(problem())).build();
         let response = ResponseBuilder::new()
             .description(detail)
@@ -114,7 +111,7 @@ fn problem() -> Ref {
     Ref::from_schema_name("Problem")
 }
 
-fn tell_as_problem(response: &mut Response) {
+fn set_problem_content_type(response: &mut Response) {
     let is_problem = |content: &RefOr<utoipa::openapi::Content>| match content {
         RefOr::T(content) => content.schema == Some(RefOr::Ref(problem())),
         RefOr::Ref(_) => false,

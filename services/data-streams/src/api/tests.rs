@@ -1,4 +1,4 @@
-//! Requests and answers, over a log in memory and a store of numbered records.
+//! Requests and answers, over a log in memory and a backend of numbered records.
 
 use std::sync::Arc;
 
@@ -22,15 +22,16 @@ mod access;
 mod connections;
 mod records;
 
-/// Records with the ids 1 to `count`.
+/// A backend with the records 1 to `count`.
 #[derive(Debug)]
-struct Numbered {
+struct NumberedRecords {
     count: u64,
+    /// Whether it cannot be reached.
     away: bool,
 }
 
 #[async_trait]
-impl Backend for Numbered {
+impl Backend for NumberedRecords {
     async fn records(&self, query: &RecordQuery) -> Result<RecordPage, ApiError> {
         if self.away {
             return Err(ApiError::ClickHouseUnavailable);
@@ -87,8 +88,8 @@ impl Backend for Numbered {
         }])
     }
 
-    async fn reprocess(&self) -> Result<(u64, u64), ApiError> {
-        Ok((1, 2))
+    async fn reprocess(&self) -> Result<Reprocessed, ApiError> {
+        Ok(Reprocessed { stored: 1, left: 2 })
     }
 
     async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
@@ -117,15 +118,15 @@ impl Fixture {
     fn new() -> Self {
         Self::with(
             |_| {},
-            Numbered {
+            NumberedRecords {
                 count: 2_500,
                 away: false,
             },
         )
     }
 
-    fn with(change: impl FnOnce(&mut Settings), backend: Numbered) -> Self {
-        let mut settings = Settings {
+    fn with(change: impl FnOnce(&mut ApiSettings), backend: NumberedRecords) -> Self {
+        let mut settings = ApiSettings {
             token: None,
             max_requests: 8,
             max_streams: 1,
@@ -166,7 +167,7 @@ impl Fixture {
 
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
-async fn every_refusal_has_its_status_and_code() {
+async fn every_refusal_has_its_status_and_its_code() {
     let api = Fixture::new();
     api.send("POST", "/v1/connections/default/start", "").await;
     let large = " ".repeat(MAX_BODY + 1);
@@ -329,22 +330,22 @@ async fn dead_letters_and_rebuilds_are_shown() {
     assert_eq!(shown["state"], "reading");
 }
 
-/// `UPDATE_SNAPSHOTS=1` writes it anew.
+/// With `UPDATE_SNAPSHOTS=1` it writes the file.
 #[test]
-fn the_specification_is_the_one_that_is_kept() {
+fn the_openapi_document_equals_the_file_in_schemas() {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../schemas/openapi/data-streams.json"
     );
     let mut generated = specification().to_pretty_json().unwrap();
     generated.push('\n');
-    #[expect(clippy::disallowed_methods, reason = "a switch of the test alone")]
+    #[expect(clippy::disallowed_methods, reason = "only a switch of this test")]
     if std::env::var("UPDATE_SNAPSHOTS").is_ok() {
         std::fs::write(path, &generated).unwrap();
     }
     let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         kept == generated,
-        "the specification has changed; UPDATE_SNAPSHOTS=1 cargo test -p data-streams writes it"
+        "the OpenAPI document has changed; UPDATE_SNAPSHOTS=1 cargo test -p data-streams writes it"
     );
 }

@@ -1,6 +1,4 @@
-//! The warehouse as a whole: refilling it from the log.
-//!
-//! It must not know how it is refilled.
+//! The routes of the warehouse: rebuilding it from the log.
 
 use axum::{
     Json,
@@ -14,11 +12,11 @@ use utoipa::ToSchema;
 use super::{
     Api,
     body::{self, RawBody, timestamp},
-    error::{ApiError, Missing},
+    error::{ApiError, Missing, Problem},
 };
 use crate::ingest::{RebuildPhase, RebuildState};
 
-/// How far a rebuild is.
+/// The progress of a rebuild.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RebuildBody {
     /// Its id.
@@ -28,16 +26,16 @@ pub(super) struct RebuildBody {
     state: RebuildPhase,
     /// Messages of the log read so far.
     records: u64,
-    /// Offsets to pass, those of transactions' marks and of compacted messages
-    /// among them: `records` stays below it. `state` says when it is done.
+    /// Offsets of the log to read. Compacted messages and transaction markers have
+    /// offsets too, so `records` stays below it; `state` tells when it is done.
     expected: u64,
-    /// When it began.
+    /// When it started.
     started_at: String,
     /// When it ended.
     ended_at: Option<String>,
     /// Why it failed.
     error: Option<String>,
-    /// Where to look for how far it is.
+    /// Path of this rebuild.
     status: String,
 }
 
@@ -56,16 +54,16 @@ impl From<RebuildState> for RebuildBody {
     }
 }
 
-/// Refills ClickHouse from the log, with no request to HubSpot.
+/// Rebuilds the tables in ClickHouse from the log, without requests to HubSpot.
 #[utoipa::path(
     post,
     path = "/v1/warehouse/rebuild",
     tag = "warehouse",
     responses(
-        (status = 202, description = "Begun, or under way already", body = RebuildBody),
-        (status = 400, description = "Not JSON", body = super::error::Problem),
-        (status = 422, description = "A body with fields", body = super::error::Problem),
-        (status = 503, description = "ClickHouse does not answer", body = super::error::Problem),
+        (status = 202, description = "Started, or already running", body = RebuildBody),
+        (status = 400, description = "The body is not a JSON object", body = Problem),
+        (status = 422, description = "The body has fields", body = Problem),
+        (status = 503, description = "ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn rebuild(State(api): State<Api>, body: RawBody) -> Result<Response, ApiError> {
@@ -75,21 +73,21 @@ pub(super) async fn rebuild(State(api): State<Api>, body: RawBody) -> Result<Res
     Ok((StatusCode::ACCEPTED, location, Json(state)).into_response())
 }
 
-/// Shows how far the last rebuild of this instance is.
+/// Shows the last rebuild of this instance.
 #[utoipa::path(
     get,
     path = "/v1/warehouse/rebuild",
     tag = "warehouse",
     responses(
-        (status = 200, description = "The last one", body = RebuildBody),
-        (status = 404, description = "There was none", body = super::error::Problem),
+        (status = 200, description = "The last rebuild", body = RebuildBody),
+        (status = 404, description = "There was none since this instance started", body = Problem),
     )
 )]
 pub(super) async fn last(State(api): State<Api>) -> Result<Json<RebuildBody>, ApiError> {
     find(&api, "since this instance started", |_| true)
 }
 
-/// Shows how far a rebuild of this instance is.
+/// Shows a rebuild of this instance.
 #[utoipa::path(
     get,
     path = "/v1/warehouse/rebuild/{id}",
@@ -97,7 +95,7 @@ pub(super) async fn last(State(api): State<Api>) -> Result<Json<RebuildBody>, Ap
     params(("id" = String, Path, description = "Id of the rebuild")),
     responses(
         (status = 200, description = "The rebuild", body = RebuildBody),
-        (status = 404, description = "There is none of that id", body = super::error::Problem),
+        (status = 404, description = "There is no rebuild with this id", body = Problem),
     )
 )]
 pub(super) async fn status(
@@ -115,8 +113,5 @@ fn find(
     let found = api.backend.rebuild().filter(matches);
     found
         .map(|state| Json(state.into()))
-        .ok_or_else(|| ApiError::NotFound {
-            what: Missing::Rebuild,
-            name: name.chars().take(64).collect(),
-        })
+        .ok_or_else(|| ApiError::not_found(Missing::Rebuild, name))
 }

@@ -1,47 +1,45 @@
-//! What a request makes of a desired state, and how requests that crossed
-//! each other come together. Pure.
-//!
-//! It must not know Kafka or HTTP.
+//! Applies a request to a desired state, and merges requests that crossed each
+//! other. No I/O.
 
 use schemas::{Command, DesiredState, Millis, Request, RequestKind};
 
-use super::settings::{self, Settings};
+use super::settings::{self, ConnectionSettings};
 
-/// A request, as something that can be applied to any desired state.
+/// A request that can be applied to any desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Settings as a whole: what is left out goes back to its default.
-    Replace(Settings),
-    /// Run on the schedule; only the settings given change.
-    Start(Settings),
-    /// No request to `HubSpot` any more.
+pub(crate) enum ConnectionChange {
+    /// Replace all settings; those left out return to their defaults.
+    Replace(ConnectionSettings),
+    /// Run on the schedule; only the given settings change.
+    Start(ConnectionSettings),
+    /// Send no more requests to `HubSpot`.
     Stop,
-    /// One run of each stream.
+    /// One run of each stream, now.
     Sync {
         /// All streams of the connection when `None`.
         streams: Option<Vec<String>>,
         /// What kind of run.
         kind: RequestKind,
-        /// Id for what is asked for anew.
+        /// Id of the new requests.
         request_id: String,
-        /// When it was asked for.
+        /// When they were made.
         at: Millis,
     },
-    /// Forget the connection.
+    /// Delete the connection.
     Delete,
 }
 
-impl Change {
-    /// The state after it, made from `before`, or from nothing. `is_done` says
-    /// whether a one-time request of a stream has been carried out. The
-    /// command's own id, base and time are left for the writer.
-    pub fn apply(
+impl ConnectionChange {
+    /// The desired state after the change, made from `before` or, without one,
+    /// from the defaults. `is_done` tells whether a one-time request has been
+    /// carried out. The writer fills in id, base and time.
+    pub(crate) fn apply(
         &self,
         connection: &str,
         before: Option<&Command>,
         is_done: &dyn Fn(&Request) -> bool,
     ) -> Command {
-        // A deleted connection that comes back knows nothing of its past.
+        // A deleted connection that is created again starts from the defaults.
         let before = before.filter(|command| command.state != DesiredState::Deleted);
         let mut after = before
             .cloned()
@@ -76,7 +74,7 @@ impl Change {
                         kind: *kind,
                         requested_at: *at,
                     };
-                    ask(&mut after.requests, request, is_done);
+                    add_request(&mut after.requests, request, is_done);
                 }
             }
             Self::Delete => {
@@ -88,9 +86,10 @@ impl Change {
     }
 }
 
-/// Fills the stream's one slot, unless what is in it is unfinished and at
-/// least as much: a resync replaces a sync, never the reverse.
-fn ask(slots: &mut Vec<Request>, request: Request, is_done: &dyn Fn(&Request) -> bool) {
+/// Puts the request into its stream's one slot, unless the slot holds an
+/// unfinished one of the same or higher rank: a resync replaces a sync, never
+/// the reverse.
+fn add_request(slots: &mut Vec<Request>, request: Request, is_done: &dyn Fn(&Request) -> bool) {
     match slots.iter_mut().find(|slot| slot.stream == request.stream) {
         None => slots.push(request),
         Some(slot) => {
@@ -102,8 +101,8 @@ fn ask(slots: &mut Vec<Request>, request: Request, is_done: &dyn Fn(&Request) ->
     }
 }
 
-/// Whether two commands ask for the same, whoever wrote them and when.
-pub fn same_content(a: &Command, b: &Command) -> bool {
+/// Whether two commands want the same; ids, times and bases do not count.
+pub(crate) fn same_content(a: &Command, b: &Command) -> bool {
     a.state == b.state
         && a.credential == b.credential
         && a.streams == b.streams
@@ -112,20 +111,21 @@ pub fn same_content(a: &Command, b: &Command) -> bool {
         && a.requests == b.requests
 }
 
-/// What `log` means when nothing in it is lost: each command's difference from
-/// the one it was made from, applied in the order of the log. The command
-/// `own` is not a difference but a request, `change`, which is applied again.
-/// `log` begins with the command that `own` was made from, where that is known.
-pub fn merge(
+/// Merges the commands of `log` so that none is lost: takes each command's
+/// difference from the command it was based on, and applies the differences in
+/// the order of the log. For the command with the id `own`, `change` is applied
+/// again instead. `log` begins with the command that `own` was based on, if
+/// that is known.
+pub(crate) fn merge(
     connection: &str,
     log: &[Command],
     own: &str,
-    change: &Change,
+    change: &ConnectionChange,
     is_done: &dyn Fn(&Request) -> bool,
 ) -> Option<Command> {
     let (first, rest) = log.split_first()?;
     let mut merged = first.clone();
-    for (place, command) in rest.iter().enumerate() {
+    for (index, command) in rest.iter().enumerate() {
         if command.command_id == own {
             merged = change.apply(connection, Some(&merged), is_done);
             continue;
@@ -134,7 +134,7 @@ pub fn merge(
             .based_on
             .as_ref()
             .and_then(|id| log.iter().find(|earlier| earlier.command_id == *id))
-            .or_else(|| log.get(place));
+            .or_else(|| log.get(index));
         if let Some(base) = base {
             carry_over(base, command, &mut merged);
         }
@@ -142,7 +142,7 @@ pub fn merge(
     Some(merged)
 }
 
-/// Applies to `merged` what `after` has otherwise than `base`.
+/// Applies to `merged` what differs between `base` and `after`.
 fn carry_over(base: &Command, after: &Command, merged: &mut Command) {
     if after.state != base.state {
         merged.state = after.state;
@@ -183,7 +183,7 @@ mod tests {
     fn command(
         id: &str,
         based_on: Option<&str>,
-        change: &Change,
+        change: &ConnectionChange,
         before: Option<&Command>,
     ) -> Command {
         let mut command = change.apply("default", before, &|_| false);
@@ -192,15 +192,15 @@ mod tests {
         command
     }
 
-    fn interval(ms: i64) -> Settings {
-        Settings {
+    fn interval(ms: i64) -> ConnectionSettings {
+        ConnectionSettings {
             interval_ms: Some(ms),
-            ..Settings::default()
+            ..ConnectionSettings::default()
         }
     }
 
-    fn sync(id: &str, kind: RequestKind) -> Change {
-        Change::Sync {
+    fn sync(id: &str, kind: RequestKind) -> ConnectionChange {
+        ConnectionChange::Sync {
             streams: Some(vec!["contacts".to_owned()]),
             kind,
             request_id: id.to_owned(),
@@ -210,32 +210,48 @@ mod tests {
 
     #[test]
     fn a_new_connection_is_stopped_and_a_replaced_one_keeps_its_state() {
-        let new = Change::Replace(Settings::default()).apply("default", None, &|_| false);
+        let new = ConnectionChange::Replace(ConnectionSettings::default()).apply(
+            "default",
+            None,
+            &|_| false,
+        );
         assert_eq!(new.state, DesiredState::Stopped);
-        let running = Change::Start(interval(60_000)).apply("default", Some(&new), &|_| false);
-        let replaced =
-            Change::Replace(Settings::default()).apply("default", Some(&running), &|_| false);
+        let running =
+            ConnectionChange::Start(interval(60_000)).apply("default", Some(&new), &|_| false);
+        let replaced = ConnectionChange::Replace(ConnectionSettings::default()).apply(
+            "default",
+            Some(&running),
+            &|_| false,
+        );
         assert_eq!(replaced.state, DesiredState::Running);
         assert_eq!(replaced.interval_ms, 300_000);
     }
 
     #[test]
-    fn a_start_changes_only_what_is_given() {
-        let first = Change::Start(interval(60_000)).apply("default", None, &|_| false);
-        let again = Change::Start(Settings::default()).apply("default", Some(&first), &|_| false);
+    fn a_start_changes_only_the_given_settings() {
+        let first = ConnectionChange::Start(interval(60_000)).apply("default", None, &|_| false);
+        let again = ConnectionChange::Start(ConnectionSettings::default()).apply(
+            "default",
+            Some(&first),
+            &|_| false,
+        );
         assert_eq!(again.interval_ms, 60_000);
     }
 
     #[test]
-    fn a_deleted_connection_comes_back_with_defaults() {
-        let first = Change::Start(interval(60_000)).apply("default", None, &|_| false);
-        let deleted = Change::Delete.apply("default", Some(&first), &|_| false);
-        let back = Change::Start(Settings::default()).apply("default", Some(&deleted), &|_| false);
+    fn a_connection_created_again_after_its_deletion_has_the_defaults() {
+        let first = ConnectionChange::Start(interval(60_000)).apply("default", None, &|_| false);
+        let deleted = ConnectionChange::Delete.apply("default", Some(&first), &|_| false);
+        let back = ConnectionChange::Start(ConnectionSettings::default()).apply(
+            "default",
+            Some(&deleted),
+            &|_| false,
+        );
         assert_eq!(back.interval_ms, 300_000);
     }
 
     #[test]
-    fn a_request_onto_an_unfinished_one_keeps_that_one() {
+    fn a_request_is_ignored_while_an_earlier_one_is_unfinished() {
         let first = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
         let second = sync("b", RequestKind::Sync).apply("default", Some(&first), &|_| false);
         assert_eq!(
@@ -261,10 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_takes_back_what_was_asked_for() {
+    fn a_stop_cancels_open_requests() {
         let asked = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
         assert!(
-            Change::Stop
+            ConnectionChange::Stop
                 .apply("default", Some(&asked), &|_| false)
                 .requests
                 .is_empty()
@@ -272,10 +288,15 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_crossed_each_other_both_count() {
-        let x = command("x", None, &Change::Start(Settings::default()), None);
-        let stop = command("p", Some("x"), &Change::Stop, Some(&x));
-        let change = Change::Start(interval(60_000));
+    fn two_changes_that_crossed_are_both_applied() {
+        let x = command(
+            "x",
+            None,
+            &ConnectionChange::Start(ConnectionSettings::default()),
+            None,
+        );
+        let stop = command("p", Some("x"), &ConnectionChange::Stop, Some(&x));
+        let change = ConnectionChange::Start(interval(60_000));
         let own = command("c", Some("x"), &change, Some(&x));
         let merged = merge("default", &[x.clone(), stop, own], "c", &change, &|_| false).unwrap();
         assert_eq!(
@@ -283,8 +304,8 @@ mod tests {
             (DesiredState::Running, 60_000)
         );
 
-        let faster = Change::Replace(interval(60_000));
-        let stop = command("p", Some("x"), &Change::Stop, Some(&x));
+        let faster = ConnectionChange::Replace(interval(60_000));
+        let stop = command("p", Some("x"), &ConnectionChange::Stop, Some(&x));
         let own = command("c", Some("x"), &faster, Some(&x));
         let merged = merge("default", &[x, stop, own], "c", &faster, &|_| false).unwrap();
         assert_eq!(
@@ -294,12 +315,17 @@ mod tests {
     }
 
     #[test]
-    fn a_command_made_from_a_lost_one_carries_only_its_own_difference() {
-        let x = command("x", None, &Change::Start(Settings::default()), None);
+    fn a_command_based_on_an_overwritten_one_adds_only_its_own_difference() {
+        let x = command(
+            "x",
+            None,
+            &ConnectionChange::Start(ConnectionSettings::default()),
+            None,
+        );
         let p = command("p", Some("x"), &sync("r", RequestKind::Sync), Some(&x));
-        let own_change = Change::Start(interval(60_000));
+        let own_change = ConnectionChange::Start(interval(60_000));
         let own = command("c", Some("x"), &own_change, Some(&x));
-        let on_own = command("e", Some("c"), &Change::Stop, Some(&own));
+        let on_own = command("e", Some("c"), &ConnectionChange::Stop, Some(&own));
         let merged = merge("default", &[x, p, own, on_own], "c", &own_change, &|_| {
             false
         })
@@ -310,15 +336,15 @@ mod tests {
     }
 
     proptest! {
-        /// Two clients change different settings, each from the same state:
-        /// neither change is lost, whoever comes second.
+        /// Two clients change different settings of the same state: both changes
+        /// hold, in either order.
         #[test]
-        fn no_change_is_lost(first_is_interval in any::<bool>(), ms in 10_000i64..1_000_000) {
-            let x = command("x", None, &Change::Start(Settings::default()), None);
-            let a = Change::Start(interval(ms));
-            let b = Change::Start(Settings {
+        fn two_crossed_changes_of_different_settings_both_hold(first_is_interval in any::<bool>(), ms in 10_000i64..1_000_000) {
+            let x = command("x", None, &ConnectionChange::Start(ConnectionSettings::default()), None);
+            let a = ConnectionChange::Start(interval(ms));
+            let b = ConnectionChange::Start(ConnectionSettings {
                 destination: Some("elsewhere".to_owned()),
-                ..Settings::default()
+                ..ConnectionSettings::default()
             });
             let (first, second) = if first_is_interval { (&a, &b) } else { (&b, &a) };
             let log = [

@@ -22,13 +22,13 @@ use schemas::{
     partition_for,
 };
 
-use super::{CommandLog, ControlError};
+use super::{CommandLog, CommandPosition, ControlError};
 
 /// How long Kafka may take to acknowledge a command.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 
 /// Writes to the commands topic.
-pub struct KafkaLog {
+pub(crate) struct KafkaLog {
     settings: ClientConfig,
     producer: Mutex<FutureProducer>,
     topic: String,
@@ -47,7 +47,7 @@ impl std::fmt::Debug for KafkaLog {
 
 impl KafkaLog {
     /// A producer of its own; nothing is sent yet.
-    pub fn new(kafka: &KafkaArgs, topic: &str, schema_id: u32) -> anyhow::Result<Self> {
+    pub(crate) fn new(kafka: &KafkaArgs, topic: &str, schema_id: u32) -> anyhow::Result<Self> {
         let mut settings = kafka.producer("data-streams-commands");
         settings
             .set("message.timeout.ms", ACKNOWLEDGE.as_millis().to_string())
@@ -88,7 +88,7 @@ impl KafkaLog {
 
 #[async_trait]
 impl CommandLog for KafkaLog {
-    async fn append(&self, command: &Command) -> Result<(i32, i64), ControlError> {
+    async fn append(&self, command: &Command) -> Result<CommandPosition, ControlError> {
         let value = codec::encode(&self.schema, self.schema_id, command)
             .map_err(|error| ControlError::Unavailable(Box::new(error)))?;
         let partition = partition_for(command.connection.as_bytes(), self.partitions);
@@ -98,7 +98,10 @@ impl CommandLog for KafkaLog {
             .payload(&value);
         let producer = self.producer();
         match producer.send(record, Timeout::After(ACKNOWLEDGE)).await {
-            Ok(delivery) => Ok((delivery.partition, delivery.offset)),
+            Ok(delivery) => Ok(CommandPosition {
+                partition: delivery.partition,
+                offset: delivery.offset,
+            }),
             Err((error, _)) => {
                 self.replace_if_fatal(&producer, &error);
                 Err(ControlError::Unavailable(Box::new(error)))

@@ -1,21 +1,19 @@
-//! What a connection may be told: names, intervals, references.
-//!
-//! It must not know where a setting comes from or where it goes.
+//! The settings of a connection: defaults, allowed values, intervals as text.
 
 use schemas::{Command, DesiredState, default_destination};
 
 /// Shortest time from one run to the next, in ms.
-pub const MIN_INTERVAL_MS: i64 = 10_000;
+const MIN_INTERVAL_MS: i64 = 10_000;
 /// Longest time from one run to the next, in ms.
-pub const MAX_INTERVAL_MS: i64 = 31 * 24 * 3_600_000;
-/// Streams of one connection at most.
-pub const MAX_STREAMS: usize = 64;
+const MAX_INTERVAL_MS: i64 = 31 * 24 * 3_600_000;
+/// Maximum number of streams of one connection.
+const MAX_STREAMS: usize = 64;
 
 const DEFAULT_CREDENTIAL: &str = "env:HUBSPOT_ACCESS_TOKEN";
 const DEFAULT_STREAMS: [&str; 2] = ["contacts", "companies"];
 const DEFAULT_INTERVAL_MS: i64 = 300_000;
 
-/// Databases that are not for records.
+/// Databases of `ClickHouse` or of the warehouse itself.
 const RESERVED_DATABASES: [&str; 5] = [
     "system",
     "default",
@@ -24,19 +22,19 @@ const RESERVED_DATABASES: [&str; 5] = [
     "hubspot_meta",
 ];
 
-/// A value that cannot be: which field, and what is allowed.
+/// A value that is not allowed: which field, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
-pub struct Invalid {
+pub(crate) struct Invalid {
     /// Name of the field, as the caller wrote it.
-    pub field: String,
+    pub(crate) field: String,
     /// What is wrong, and what is allowed.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Invalid {
-    /// Says what is wrong with a field.
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    /// An error of this field.
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             field: field.into(),
             message: message.into(),
@@ -44,22 +42,22 @@ impl Invalid {
     }
 }
 
-/// Settings as they were given: what is `None` was left out.
+/// ConnectionSettings as the caller gave them: `None` is a setting left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct ConnectionSettings {
     /// A reference to the credential.
-    pub credential: Option<String>,
+    pub(crate) credential: Option<String>,
     /// Object types.
-    pub streams: Option<Vec<String>>,
+    pub(crate) streams: Option<Vec<String>>,
     /// Time from one start to the next, in ms.
-    pub interval_ms: Option<i64>,
+    pub(crate) interval_ms: Option<i64>,
     /// `ClickHouse` database.
-    pub destination: Option<String>,
+    pub(crate) destination: Option<String>,
 }
 
-impl Settings {
-    /// Refuses what cannot be.
-    pub fn check(&self) -> Result<(), Invalid> {
+impl ConnectionSettings {
+    /// Checks every given value.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
         if let Some(credential) = &self.credential {
             check_credential(credential)?;
         }
@@ -75,8 +73,9 @@ impl Settings {
         Ok(())
     }
 
-    /// Changes only the fields given.
-    pub fn apply_to(&self, command: &mut Command) {
+    /// Changes the given settings of a command. Drops requests of streams that
+    /// the connection no longer has.
+    pub(crate) fn apply_to(&self, command: &mut Command) {
         if let Some(credential) = &self.credential {
             command.credential.clone_from(credential);
         }
@@ -95,8 +94,8 @@ impl Settings {
     }
 }
 
-/// A new, stopped connection with every default.
-pub fn defaults(connection: &str) -> Command {
+/// A new, stopped connection with all defaults.
+pub(crate) fn defaults(connection: &str) -> Command {
     Command {
         command_id: String::new(),
         based_on: None,
@@ -111,8 +110,9 @@ pub fn defaults(connection: &str) -> Command {
     }
 }
 
-/// Refuses a name that cannot be part of a database's name and of a key.
-pub fn check_name(name: &str) -> Result<(), Invalid> {
+/// Checks a connection's name, which is part of a database's name and of Kafka
+/// keys.
+pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
     if is_identifier(name, 1, 50) && name.starts_with(|first: char| first.is_ascii_lowercase()) {
         return Ok(());
     }
@@ -124,7 +124,7 @@ pub fn check_name(name: &str) -> Result<(), Invalid> {
 }
 
 fn check_credential(reference: &str) -> Result<(), Invalid> {
-    let right = if let Some(variable) = reference.strip_prefix("env:") {
+    let valid = if let Some(variable) = reference.strip_prefix("env:") {
         variable.len() <= 128
             && variable.strip_prefix("HUBSPOT_").is_some_and(|rest| {
                 !rest.is_empty()
@@ -142,10 +142,10 @@ fn check_credential(reference: &str) -> Result<(), Invalid> {
     } else {
         false
     };
-    if right {
+    if valid {
         return Ok(());
     }
-    // The value is not repeated: it may be a token that went astray.
+    // The value is not repeated: it may be a token given by mistake.
     Err(Invalid::new(
         "credential",
         "must be a reference, env:HUBSPOT_NAME or file:NAME (letters, digits, '.', '_', '-'), \
@@ -160,25 +160,25 @@ fn check_streams(streams: &[String]) -> Result<(), Invalid> {
             format!("must name 1 to {MAX_STREAMS} object types, such as contacts"),
         ));
     }
-    for (place, stream) in streams.iter().enumerate() {
+    for (index, stream) in streams.iter().enumerate() {
         if let Err(reason) = check_stream(stream) {
-            return Err(Invalid::new(format!("streams[{place}]"), reason));
+            return Err(Invalid::new(format!("streams[{index}]"), reason));
         }
-        if streams.iter().take(place).any(|earlier| earlier == stream) {
-            return Err(Invalid::new(format!("streams[{place}]"), "is there twice"));
+        if streams.iter().take(index).any(|earlier| earlier == stream) {
+            return Err(Invalid::new(format!("streams[{index}]"), "is given twice"));
         }
     }
     Ok(())
 }
 
-/// Refuses what cannot be an object type.
-pub fn check_stream(stream: &str) -> Result<(), &'static str> {
-    let shaped = (1..=64).contains(&stream.len())
+/// Checks an object type.
+fn check_stream(stream: &str) -> Result<(), &'static str> {
+    let well_formed = (1..=64).contains(&stream.len())
         && stream.starts_with(|first: char| first.is_ascii_alphanumeric())
         && stream
             .bytes()
             .all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it));
-    if !shaped {
+    if !well_formed {
         return Err(
             "must be an object type of 1 to 64 letters, digits, '_' and '-', such as \
                     contacts or 2-3456789",
@@ -186,15 +186,15 @@ pub fn check_stream(stream: &str) -> Result<(), &'static str> {
     }
     if stream == "changes" || stream.ends_with("_all") || stream.ends_with("__rebuild") {
         return Err(
-            "is a name that the warehouse uses itself: changes, or one that ends in _all \
+            "is reserved for the warehouse: changes, and every name that ends in _all \
                     or __rebuild",
         );
     }
     Ok(())
 }
 
-/// Refuses an interval out of range.
-pub fn check_interval(interval_ms: i64) -> Result<(), Invalid> {
+/// Checks that an interval is in range.
+fn check_interval(interval_ms: i64) -> Result<(), Invalid> {
     if (MIN_INTERVAL_MS..=MAX_INTERVAL_MS).contains(&interval_ms) {
         return Ok(());
     }
@@ -216,7 +216,7 @@ fn check_destination(destination: &str) -> Result<(), Invalid> {
         return Err(Invalid::new(
             "destination",
             "is reserved: system, default, information_schema, hubspot_internal, hubspot_meta, \
-             and every name that ends in _raw, where storage lies",
+             and every name that ends in _raw",
         ));
     }
     Ok(())
@@ -236,8 +236,8 @@ const UNITS: [(&str, i64); 4] = [
     ("s", 1_000),
 ];
 
-/// Reads `30s`, `5m`, `1h30m`, `1d`.
-pub fn parse_interval(text: &str) -> Result<i64, Invalid> {
+/// Parses `30s`, `5m`, `1h30m` or `1d`; returns ms.
+pub(crate) fn parse_interval(text: &str) -> Result<i64, Invalid> {
     let invalid = || Invalid::new("interval", INTERVAL_ALLOWED);
     let mut total = 0i64;
     let mut rest = text;
@@ -246,9 +246,9 @@ pub fn parse_interval(text: &str) -> Result<i64, Invalid> {
     }
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, behind) = rest.split_at_checked(digits).ok_or_else(invalid)?;
-        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, next) = behind.split_at_checked(letters).ok_or_else(invalid)?;
+        let (number, after) = rest.split_at_checked(digits).ok_or_else(invalid)?;
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, next) = after.split_at_checked(letters).ok_or_else(invalid)?;
         let number: i64 = number.parse().map_err(|_error| invalid())?;
         let (_, factor) = UNITS
             .iter()
@@ -264,13 +264,13 @@ pub fn parse_interval(text: &str) -> Result<i64, Invalid> {
     Ok(total)
 }
 
-/// Writes an interval as [`parse_interval`] reads it.
-pub fn format_interval(interval_ms: i64) -> String {
-    let mut rest = interval_ms.max(0);
+/// Formats an interval as [`parse_interval`] parses it.
+pub(crate) fn format_interval(interval_ms: i64) -> String {
+    let mut rest_ms = interval_ms.max(0);
     let mut text = String::new();
     for (unit, factor) in UNITS {
-        let count = rest / factor;
-        rest %= factor;
+        let count = rest_ms / factor;
+        rest_ms %= factor;
         if count > 0 {
             text.push_str(&count.to_string());
             text.push_str(unit);

@@ -1,4 +1,5 @@
-//! Commands against a log in memory, with a second writer that crosses.
+//! Commands against a log in memory, with a second writer whose commands cross
+//! ours.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,18 +11,18 @@ use super::{follow::Kind, *};
 
 type Before = Box<dyn FnOnce(&Command) -> Option<Command> + Send>;
 
-/// A log of one partition that everything is read back from at once.
+/// A log of one partition; what is appended is read back at once.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     pub(crate) view: View,
     next: Mutex<i64>,
-    /// What another process writes before the next command lands.
+    /// What another process writes just before the next command.
     crossing: Mutex<Option<Before>>,
     pub(crate) away: Mutex<bool>,
 }
 
 impl MemoryLog {
-    fn take(&self, command: Command) -> i64 {
+    fn write(&self, command: Command) -> i64 {
         let mut next = self.next.lock().unwrap();
         let offset = *next;
         *next += 1;
@@ -34,24 +35,27 @@ impl MemoryLog {
 
 #[async_trait]
 impl CommandLog for MemoryLog {
-    async fn append(&self, command: &Command) -> Result<(i32, i64), ControlError> {
+    async fn append(&self, command: &Command) -> Result<CommandPosition, ControlError> {
         if *self.away.lock().unwrap() {
             return Err(ControlError::Unavailable("away".into()));
         }
         let crossing = self.crossing.lock().unwrap().take();
         if let Some(other) = crossing.and_then(|other| other(command)) {
-            self.take(other);
+            self.write(other);
         }
-        Ok((0, self.take(command.clone())))
+        Ok(CommandPosition {
+            partition: 0,
+            offset: self.write(command.clone()),
+        })
     }
 }
 
-/// A control over a log in memory, read to its end.
-pub(crate) fn in_memory() -> (Control, Arc<MemoryLog>) {
+/// A control plane over a log in memory, read to its end.
+pub(crate) fn in_memory() -> (ControlPlane, Arc<MemoryLog>) {
     let log = Arc::new(MemoryLog::default());
     log.view.caught_up(Kind::Commands);
     log.view.caught_up(Kind::Status);
-    let control = Control::new(
+    let control = ControlPlane::new(
         log.view.clone(),
         Arc::<MemoryLog>::clone(&log),
         Clock::from_fn(|| 1_000),
@@ -59,7 +63,7 @@ pub(crate) fn in_memory() -> (Control, Arc<MemoryLog>) {
     (control, log)
 }
 
-/// The worker's word that it has reached a state.
+/// Writes the status of a worker that has reached `state` by this command.
 pub(crate) fn acknowledge(log: &MemoryLog, name: &str, command_id: &str, state: &str) {
     log.view.update(|it| {
         it.status(Status {
@@ -77,19 +81,19 @@ pub(crate) fn acknowledge(log: &MemoryLog, name: &str, command_id: &str, state: 
     });
 }
 
-fn start() -> Change {
-    Change::Start(Settings::default())
+fn start() -> ConnectionChange {
+    ConnectionChange::Start(ConnectionSettings::default())
 }
 
-fn faster() -> Change {
-    Change::Start(Settings {
+fn faster() -> ConnectionChange {
+    ConnectionChange::Start(ConnectionSettings {
         interval_ms: Some(60_000),
-        ..Settings::default()
+        ..ConnectionSettings::default()
     })
 }
 
 #[tokio::test]
-async fn a_start_creates_and_a_second_one_is_based_on_it() {
+async fn a_start_creates_a_connection_and_the_next_command_is_based_on_it() {
     let (control, _log) = in_memory();
     let first = control.submit("default", start()).await.unwrap();
     assert!(first.created);
@@ -99,21 +103,27 @@ async fn a_start_creates_and_a_second_one_is_based_on_it() {
 }
 
 #[tokio::test]
-async fn replacing_settings_by_the_same_writes_nothing() {
+async fn replacing_settings_by_equal_ones_writes_nothing() {
     let (control, _log) = in_memory();
     let first = control
-        .submit("default", Change::Replace(Settings::default()))
+        .submit(
+            "default",
+            ConnectionChange::Replace(ConnectionSettings::default()),
+        )
         .await
         .unwrap();
     let second = control
-        .submit("default", Change::Replace(Settings::default()))
+        .submit(
+            "default",
+            ConnectionChange::Replace(ConnectionSettings::default()),
+        )
         .await
         .unwrap();
     assert_eq!(first.command, second.command);
 }
 
 #[tokio::test]
-async fn a_command_that_crossed_another_is_written_again_on_top_of_it() {
+async fn a_command_that_crossed_another_is_merged_and_written_again() {
     let (control, log) = in_memory();
     control.submit("default", start()).await.unwrap();
     *log.crossing.lock().unwrap() = Some(Box::new(|mine| {
@@ -123,12 +133,12 @@ async fn a_command_that_crossed_another_is_written_again_on_top_of_it() {
         other.state = DesiredState::Stopped;
         Some(other)
     }));
-    let settings = Settings {
+    let settings = ConnectionSettings {
         interval_ms: Some(60_000),
-        ..Settings::default()
+        ..ConnectionSettings::default()
     };
     let accepted = control
-        .submit("default", Change::Replace(settings))
+        .submit("default", ConnectionChange::Replace(settings))
         .await
         .unwrap();
     assert_eq!(accepted.command.state, DesiredState::Stopped);
@@ -140,7 +150,7 @@ async fn a_command_that_crossed_another_is_written_again_on_top_of_it() {
 }
 
 #[tokio::test]
-async fn two_that_create_the_same_connection_end_in_one_state() {
+async fn two_writers_that_create_the_same_connection_end_in_one_merged_state() {
     let (control, log) = in_memory();
     *log.crossing.lock().unwrap() = Some(Box::new(|mine| {
         let mut other = mine.clone();
@@ -155,11 +165,11 @@ async fn two_that_create_the_same_connection_end_in_one_state() {
 }
 
 #[tokio::test]
-async fn a_stop_is_obeyed_by_its_own_id_only() {
+async fn a_stop_is_applied_only_when_the_worker_names_its_id() {
     let (control, log) = in_memory();
     control.submit("default", start()).await.unwrap();
     let stop = control
-        .submit("default", Change::Stop)
+        .submit("default", ConnectionChange::Stop)
         .await
         .unwrap()
         .command
@@ -167,27 +177,27 @@ async fn a_stop_is_obeyed_by_its_own_id_only() {
     let soon = Duration::from_millis(20);
     assert_eq!(
         control.outcome("default", &stop, "stopped", soon).await,
-        Outcome::Pending
+        CommandOutcome::Pending
     );
     acknowledge(&log, "default", "another", "stopped");
     assert_eq!(
         control.outcome("default", &stop, "stopped", soon).await,
-        Outcome::Pending
+        CommandOutcome::Pending
     );
     acknowledge(&log, "default", &stop, "stopped");
     assert_eq!(
         control.outcome("default", &stop, "stopped", soon).await,
-        Outcome::Obeyed
+        CommandOutcome::Applied
     );
     control.submit("default", start()).await.unwrap();
     assert_eq!(
         control.outcome("default", &stop, "stopped", soon).await,
-        Outcome::Superseded
+        CommandOutcome::Superseded
     );
 }
 
 #[tokio::test]
-async fn a_connection_that_was_refused_for_its_account_is_refused_while_another_has_it() {
+async fn a_connection_with_a_taken_portal_is_refused_while_another_uses_that_portal() {
     let (control, log) = in_memory();
     let first = control.submit("default", start()).await.unwrap();
     acknowledge(&log, "default", &first.command.command_id, "running");
@@ -215,33 +225,33 @@ async fn a_connection_that_was_refused_for_its_account_is_refused_while_another_
         ),
         "{refused}"
     );
-    let elsewhere = Change::Start(Settings {
+    let elsewhere = ConnectionChange::Start(ConnectionSettings {
         credential: Some("env:HUBSPOT_OTHER".to_owned()),
-        ..Settings::default()
+        ..ConnectionSettings::default()
     });
     assert!(control.submit("twin", elsewhere).await.is_ok());
     assert!(control.submit("default", start()).await.is_ok());
 }
 
 #[tokio::test]
-async fn what_does_not_exist_cannot_be_stopped_or_synced() {
+async fn a_connection_that_does_not_exist_cannot_be_stopped_deleted_or_synced() {
     let (control, _log) = in_memory();
-    let sync = Change::Sync {
+    let sync = ConnectionChange::Sync {
         streams: None,
         kind: RequestKind::Sync,
         request_id: "r".to_owned(),
         at: 1,
     };
-    for change in [Change::Stop, Change::Delete, sync] {
+    for change in [ConnectionChange::Stop, ConnectionChange::Delete, sync] {
         let refused = control.submit("default", change).await.unwrap_err();
         assert!(matches!(refused, ControlError::NotFound(_)), "{refused}");
     }
 }
 
 #[tokio::test]
-async fn nothing_is_answered_before_the_topics_are_read() {
+async fn commands_are_refused_until_the_topics_are_read() {
     let log = Arc::new(MemoryLog::default());
-    let control = Control::new(
+    let control = ControlPlane::new(
         log.view.clone(),
         Arc::<MemoryLog>::clone(&log),
         Clock::from_fn(|| 1),

@@ -1,68 +1,60 @@
-//! What was read of the control topics, and who waits for it.
-//!
-//! It must not know how it is read, nor what it is used for.
+//! What was read of the control topics, shared between the readers and those
+//! who wait for a change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{follow::Kind, state::State};
+use super::{CommandPosition, follow::Kind, state::Connections};
 
-/// What was read of the topics, with a signal for every change.
-#[derive(Debug, Clone)]
-pub struct View {
-    read: Arc<Mutex<Read>>,
+/// What was read of the topics, with a signal at every change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    read: Arc<Mutex<ReadState>>,
+    /// Counts the changes.
     pub(super) changed: Arc<watch::Sender<u64>>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Read {
-    pub(super) state: State,
+pub(super) struct ReadState {
+    pub(super) connections: Connections,
     /// Next offset by partition of the commands topic.
-    positions: Vec<i64>,
+    next_offsets: Vec<i64>,
     has_commands: bool,
     has_status: bool,
 }
 
-impl Read {
+impl ReadState {
+    /// Whether both topics were read to their end once.
     pub(super) fn caught_up(&self) -> bool {
         self.has_commands && self.has_status
     }
 }
 
 impl View {
-    /// Nothing is read yet.
-    pub fn new() -> Self {
-        Self {
-            read: Arc::default(),
-            changed: Arc::new(watch::Sender::new(0)),
-        }
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Read> {
+    /// Locks what was read.
+    pub(super) fn lock(&self) -> MutexGuard<'_, ReadState> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what was read, then tells everyone who waits.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock().state);
-        self.changed
-            .send_modify(|version| *version = version.wrapping_add(1));
+    /// Applies a message, then wakes everyone who waits.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Connections)) {
+        change(&mut self.lock().connections);
+        self.signal();
     }
 
     /// Notes that a partition of the commands topic was read up to `next`.
     pub(crate) fn advance(&self, partition: i32, next: i64) {
         let mut read = self.lock();
-        let place = usize::try_from(partition).unwrap_or_default();
-        if read.positions.len() <= place {
-            read.positions.resize(place + 1, 0);
+        let index = usize::try_from(partition).unwrap_or_default();
+        if read.next_offsets.len() <= index {
+            read.next_offsets.resize(index + 1, 0);
         }
-        if let Some(position) = read.positions.get_mut(place) {
-            *position = next.max(*position);
+        if let Some(offset) = read.next_offsets.get_mut(index) {
+            *offset = next.max(*offset);
         }
         drop(read);
-        self.changed
-            .send_modify(|version| *version = version.wrapping_add(1));
+        self.signal();
     }
 
     /// Notes that all partitions of a topic were read to their end.
@@ -73,21 +65,20 @@ impl View {
             Kind::Status => read.has_status = true,
         }
         drop(read);
+        self.signal();
+    }
+
+    /// Whether the command at this position was read.
+    pub(super) fn has_read(&self, command: CommandPosition) -> bool {
+        let index = usize::try_from(command.partition).unwrap_or_default();
+        self.lock()
+            .next_offsets
+            .get(index)
+            .is_some_and(|next| *next > command.offset)
+    }
+
+    fn signal(&self) {
         self.changed
             .send_modify(|version| *version = version.wrapping_add(1));
-    }
-
-    pub(super) fn has_read(&self, partition: i32, offset: i64) -> bool {
-        let place = usize::try_from(partition).unwrap_or_default();
-        self.lock()
-            .positions
-            .get(place)
-            .is_some_and(|next| *next > offset)
-    }
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self::new()
     }
 }

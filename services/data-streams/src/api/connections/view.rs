@@ -1,67 +1,66 @@
-//! A connection as it is shown: what is desired beside what is observed.
-//!
-//! It must not know who asks.
+//! The bodies of the routes of connections: the desired state beside the
+//! observed one.
 
-use schemas::{Command, DesiredState, Problem, RequestKind, StreamStatus};
+use schemas::{DesiredState, Problem, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::body::timestamp;
-use crate::control::{Connection, settings};
+use crate::control::{LiveConnection, settings};
 
-/// A connection: what is desired and what is observed.
+/// A connection: its desired state and the observed one.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ConnectionBody {
     /// Its name.
     #[schema(example = "default")]
     name: String,
-    /// What is desired: `running` or `stopped`.
+    /// The desired state: `running` or `stopped`.
     #[schema(example = "running")]
     state: &'static str,
-    /// Id of the command that says so.
+    /// Id of the command that set it.
     command_id: String,
-    /// A reference to the credential.
+    /// Reference to the credential.
     #[schema(example = "env:HUBSPOT_ACCESS_TOKEN")]
     credential: String,
-    /// Time from one start to the next.
+    /// Time from the start of one run to the start of the next.
     #[schema(example = "5m")]
     interval: String,
-    /// The ClickHouse database to query.
+    /// The ClickHouse database with its records.
     #[schema(example = "hubspot")]
     destination: String,
-    /// What the worker says of it; null before it has said anything.
+    /// The state that the worker reports; null before its first report.
     observed: Option<ObservedBody>,
-    /// Its streams, in the order of its settings.
+    /// Its streams, in the order of the settings.
     streams: Vec<StreamBody>,
 }
 
-/// What the worker says of a connection.
+/// The state of a connection that the worker reports.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ObservedBody {
     /// `starting`, `running`, `stopping`, `stopped`, `failed` or `deleted`.
     state: String,
-    /// The command obeyed.
+    /// Id of the last command applied.
     obeyed: Option<String>,
     /// HubSpot's id of the account.
     portal_id: Option<String>,
-    /// The process that says so.
+    /// Name of the worker process that reported it.
     worker: String,
-    /// When it said so.
+    /// When it was reported.
     at: String,
-    /// Why it does not run.
+    /// Why the connection does not run.
     error: Option<ErrorBody>,
 }
 
 /// What went wrong, and what to do about it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ErrorBody {
-    /// Stable, `snake_case`.
+    /// What failed, for programs: stable, `snake_case`.
     code: String,
     /// What went wrong and where.
     message: String,
-    /// What can be done.
+    /// What to do about it.
     advice: String,
-    /// When.
+    /// When it went wrong.
     at: String,
 }
 
@@ -85,46 +84,46 @@ pub(in crate::api) struct StreamBody {
     /// `backfill`, `incremental`, `idle`, `waiting`, `stopped`, `skipped` or
     /// `failed`.
     phase: String,
-    /// The run under way, or the last one.
+    /// Id of the current run, or of the last one.
     run_id: Option<String>,
-    /// Why that run was made.
+    /// Why that run was started.
     reason: Option<String>,
-    /// How that run ended; null while it goes on.
+    /// How that run ended; null while it runs.
     outcome: Option<String>,
-    /// The request that this run carries out.
+    /// Id of the request that this run carries out.
     request_id: Option<String>,
-    /// The request last carried out.
+    /// Id of the last request that was carried out.
     request_done: Option<String>,
-    /// The request that is asked for and not carried out yet.
+    /// The request that is not carried out yet.
     pending_request: Option<RequestBody>,
     /// Records written in this run.
     records_in_run: i64,
     /// Records written in all runs.
     records_total: i64,
-    /// How many records the portal says it has.
+    /// Number of records in the portal, as HubSpot reports it.
     expected_total: Option<i64>,
-    /// Every change before it is in Kafka.
+    /// Every change before this time is in Kafka.
     cursor: Option<String>,
-    /// When the last run that succeeded ended.
+    /// When the last successful run ended.
     last_success: Option<String>,
     /// When the next run is due.
     next_run: Option<String>,
-    /// When the worker said so.
+    /// When the worker reported this.
     at: Option<String>,
-    /// Why it waits, was skipped or failed.
+    /// Why the stream waits, was skipped or failed.
     error: Option<ErrorBody>,
 }
 
-/// A run asked for once.
+/// A requested run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct RequestBody {
     /// Object type.
     stream: String,
-    /// Its id, which the run carries.
+    /// Id of the request; the run shows it as its `request_id`.
     pub(super) request_id: String,
     /// `sync` or `resync`.
     kind: &'static str,
-    /// When it was asked for.
+    /// When it was requested.
     requested_at: String,
 }
 
@@ -145,35 +144,36 @@ impl From<&schemas::Request> for RequestBody {
 /// All connections.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ConnectionsBody {
-    /// By name.
+    /// Sorted by name.
     pub(super) connections: Vec<ConnectionBody>,
 }
 
-/// What became of a command that waits for the worker.
+/// A command that was accepted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct PendingBody {
     /// Id of the command.
     pub(super) command_id: String,
-    /// Where to look for what became of it: `observed.obeyed`.
+    /// Path of the connection. The command is applied once `observed.obeyed` is
+    /// its id.
     pub(super) status: String,
 }
 
 /// A sync that was accepted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct SyncBody {
-    /// Id of the request, which the runs carry. Where a stream has an
-    /// unfinished request, that one's id is in `requests`.
+    /// Id of the request; its runs show it as their `request_id`. A stream with
+    /// an unfinished request keeps that one, see `requests`.
     pub(super) request_id: String,
-    /// One for each stream asked for.
+    /// The open request of each requested stream.
     pub(super) requests: Vec<RequestBody>,
-    /// Where to look for what became of it.
+    /// Path of the connection, which shows the progress.
     pub(super) status: String,
 }
 
-/// Settings of a connection; every field optional.
+/// Settings of a connection; every field is optional.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct SettingsBody {
-    /// A reference, `env:HUBSPOT_NAME` or `file:NAME`.
+    /// Reference to the credential: `env:HUBSPOT_NAME` or `file:NAME`.
     #[schema(
         example = "env:HUBSPOT_ACCESS_TOKEN",
         default = "env:HUBSPOT_ACCESS_TOKEN"
@@ -182,74 +182,75 @@ pub(in crate::api) struct SettingsBody {
     /// Object types.
     #[schema(example = json!(["contacts", "companies"]))]
     streams: Option<Vec<String>>,
-    /// From 10s to 31d.
+    /// Time from the start of one run to the start of the next, from 10s to 31d.
     #[schema(example = "5m", default = "5m")]
     interval: Option<String>,
-    /// The ClickHouse database to query.
+    /// The ClickHouse database for its records.
     #[schema(example = "hubspot")]
     destination: Option<String>,
 }
 
-/// What to sync; every field optional.
+/// What to sync; every field is optional.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct SyncRequestBody {
-    /// All streams when left out.
+    /// Object types; all streams of the connection when left out.
     #[schema(example = json!(["contacts"]))]
     streams: Option<Vec<String>>,
-    /// `sync`, or `resync` for a full pass.
+    /// `sync` for what has changed, `resync` to read everything again.
     #[schema(example = "sync", default = "sync")]
     kind: Option<String>,
-    /// True for a full pass.
+    /// True is the same as `kind` `resync`.
     full: Option<bool>,
 }
 
-/// Shows a connection.
-pub(super) fn connection_body(
-    name: &str,
-    connection: &Connection,
-    command: &Command,
-) -> ConnectionBody {
-    let observed = connection.whole.as_ref().map(|(at, whole)| ObservedBody {
-        state: whole.state.clone(),
-        obeyed: whole.obeyed.clone(),
-        portal_id: whole.portal_id.map(|id| id.to_string()),
-        worker: whole.worker.clone(),
-        at: timestamp(*at),
-        error: whole.error.as_ref().map(ErrorBody::from),
+/// The body of a connection.
+pub(super) fn connection_body(it: LiveConnection<'_>) -> ConnectionBody {
+    let desired = it.desired;
+    let observed = it.connection.whole.as_ref().map(|whole| ObservedBody {
+        state: whole.status.state.clone(),
+        obeyed: whole.status.obeyed.clone(),
+        portal_id: whole.status.portal_id.map(|id| id.to_string()),
+        worker: whole.status.worker.clone(),
+        at: timestamp(whole.at),
+        error: whole.status.error.as_ref().map(ErrorBody::from),
     });
     ConnectionBody {
-        name: name.to_owned(),
-        state: match command.state {
+        name: it.name.to_owned(),
+        state: match desired.state {
             DesiredState::Running => "running",
             DesiredState::Stopped => "stopped",
             DesiredState::Deleted => "deleted",
         },
-        command_id: command.command_id.clone(),
-        credential: command.credential.clone(),
-        interval: settings::format_interval(command.interval_ms),
-        destination: command.destination.clone(),
+        command_id: desired.command_id.clone(),
+        credential: desired.credential.clone(),
+        interval: settings::format_interval(desired.interval_ms),
+        destination: desired.destination.clone(),
         observed,
-        streams: command
+        streams: desired
             .streams
             .iter()
-            .map(|stream| stream_body(stream, connection, command))
+            .map(|stream| stream_body(stream, it))
             .collect(),
     }
 }
 
-fn stream_body(name: &str, connection: &Connection, command: &Command) -> StreamBody {
-    // Before the worker has said anything, the desired state tells what to
-    // expect.
-    let unheard = StreamStatus {
-        phase: match command.state {
+fn stream_body(name: &str, it: LiveConnection<'_>) -> StreamBody {
+    let LiveConnection {
+        connection,
+        desired,
+        ..
+    } = it;
+    // Until the worker reports a phase, the desired state tells what comes.
+    let expected = StreamStatus {
+        phase: match desired.state {
             DesiredState::Running => "waiting".to_owned(),
             DesiredState::Stopped | DesiredState::Deleted => "stopped".to_owned(),
         },
         ..StreamStatus::default()
     };
-    let heard = connection.streams.get(name);
-    let status = heard.map_or(&unheard, |(_, status)| status);
-    let pending = command
+    let observed = connection.streams.get(name);
+    let status = observed.map_or(&expected, |it| &it.status);
+    let pending = desired
         .requests
         .iter()
         .find(|request| request.stream == name && !connection.is_done(request));
@@ -268,7 +269,7 @@ fn stream_body(name: &str, connection: &Connection, command: &Command) -> Stream
         cursor: status.cursor.map(timestamp),
         last_success: status.last_success_at.map(timestamp),
         next_run: status.next_run_at.map(timestamp),
-        at: heard.map(|(at, _)| timestamp(*at)),
+        at: observed.map(|it| timestamp(it.at)),
         error: status.error.as_ref().map(ErrorBody::from),
     }
 }

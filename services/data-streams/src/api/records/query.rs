@@ -1,7 +1,4 @@
-//! Which records are asked for: the parameters of a request, and the token
-//! between two pages.
-//!
-//! It must not know where records are stored.
+//! The parameters of a request for records, and the token of the next page.
 
 use super::super::{
     body::{parameter, time},
@@ -9,13 +6,13 @@ use super::super::{
 };
 use crate::records::{ArchivedFilter, RecordQuery};
 
-/// Records of one page at most, and of one step of a stream.
+/// Maximum number of records of a page.
 pub(super) const MAX_LIMIT: usize = 1_000;
 const DEFAULT_LIMIT: usize = 100;
-/// Ids that one request may name.
+/// Maximum number of ids in a request.
 const MAX_IDS: usize = 1_000;
 
-/// A place between two pages, so that a later form can be told apart.
+/// The token of the page after `id`. `k1` is its version.
 pub(super) fn token(id: u64) -> String {
     format!("k1{id:016x}")
 }
@@ -25,7 +22,7 @@ fn parse_token(text: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// Reads the parameters of a records request.
+/// Reads the parameters of a request for records.
 pub(super) fn query(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiError> {
     let mut query = RecordQuery {
         limit: DEFAULT_LIMIT,
@@ -34,15 +31,15 @@ pub(super) fn query(pairs: Vec<(String, String)>) -> Result<RecordQuery, ApiErro
     let mut seen = Vec::new();
     for (name, value) in pairs {
         if seen.contains(&name) {
-            return Err(parameter(&name, "is there twice"));
+            return Err(parameter(&name, "is given twice"));
         }
         match name.as_str() {
             "limit" => query.limit = limit(&value, MAX_LIMIT)?,
             "after" => {
-                let place = parse_token(&value).ok_or_else(|| {
-                    parameter("after", "must be the paging.next.after of a page before")
+                let id = parse_token(&value).ok_or_else(|| {
+                    parameter("after", "must be the paging.next.after of an earlier page")
                 })?;
-                query.after = Some(place);
+                query.after = Some(id);
             }
             "properties" => query.properties = Some(property_names(&value)?),
             "updated_since" => query.updated_since = Some(time("updated_since", &value)?),
@@ -129,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_parameter_is_refused_by_its_name() {
+    fn a_bad_parameter_is_refused_with_its_name() {
         for (name, value) in [
             ("limit", "0"),
             ("limit", "1001"),
@@ -153,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_read() {
+    fn parameters_become_a_query() {
         let pairs = [
             ("limit", "1000"),
             ("properties", "email, firstname"),
@@ -171,12 +168,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_read_as_it_was_written(id in any::<u64>()) {
+        fn a_token_parses_to_its_id(id in any::<u64>()) {
             prop_assert_eq!(parse_token(&token(id)), Some(id));
         }
 
         #[test]
-        fn no_text_makes_the_token_reader_panic(text in ".{0,30}") {
+        fn any_text_is_a_valid_token_or_refused(text in ".{0,30}") {
             prop_assert!(parse_token(&text).is_none_or(|id| token(id) == text));
         }
     }

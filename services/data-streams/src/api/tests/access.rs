@@ -1,12 +1,12 @@
-//! Who may ask, and pages for people.
+//! The token, requests from other sites, and the pages for browsers.
 
 use super::*;
 
 #[tokio::test]
-async fn a_token_is_needed_by_all_but_health() {
+async fn every_request_but_those_for_health_needs_the_token() {
     let api = Fixture::with(
         |settings| settings.token = Some("secret".into()),
-        Numbered {
+        NumberedRecords {
             count: 1,
             away: false,
         },
@@ -41,7 +41,7 @@ async fn a_token_is_needed_by_all_but_health() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_is_refused() {
+async fn requests_from_pages_of_other_sites_are_refused() {
     let api = Fixture::new();
     for (host, origin, status) in [
         ("127.0.0.1:8080", None, 200),
@@ -60,7 +60,7 @@ async fn a_page_of_another_site_is_refused() {
 }
 
 #[tokio::test]
-async fn pages_for_people_are_served() {
+async fn the_dashboard_the_docs_and_metrics_are_served() {
     let api = Fixture::new();
     for path in [
         "/",

@@ -1,4 +1,4 @@
-//! Connections: made, shown, stopped, asked to sync.
+//! The routes of connections.
 
 use super::*;
 
@@ -28,7 +28,7 @@ async fn a_connection_is_created_shown_replaced_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_stop_without_a_worker_is_accepted_with_a_link() {
+async fn a_stop_without_a_worker_is_answered_with_202_and_a_location() {
     let api = Fixture::new();
     api.send("POST", "/v1/connections/default/start", "").await;
     let request = Request::post("/v1/connections/default/stop")
@@ -43,10 +43,10 @@ async fn a_stop_without_a_worker_is_accepted_with_a_link() {
 }
 
 #[tokio::test]
-async fn a_stop_is_answered_when_the_worker_has_acknowledged_it() {
+async fn a_stop_is_answered_with_200_once_the_worker_has_applied_it() {
     let api = Fixture::with(
         |settings| settings.stop_wait = Duration::from_secs(10),
-        Numbered {
+        NumberedRecords {
             count: 0,
             away: false,
         },
@@ -70,7 +70,7 @@ async fn a_stop_is_answered_when_the_worker_has_acknowledged_it() {
 }
 
 #[tokio::test]
-async fn a_sync_answers_with_the_id_that_its_run_carries() {
+async fn a_sync_answers_with_the_id_of_the_open_request() {
     let api = Fixture::new();
     api.send("PUT", "/v1/connections/default", "").await;
     let (status, first) = api.send("POST", "/v1/connections/default/sync", "").await;

@@ -1,9 +1,9 @@
-//! Records in pages and as lines, and servers that are away.
+//! The routes of records, and servers that do not answer.
 
 use super::*;
 
 #[tokio::test]
-async fn records_come_in_pages_without_a_gap_and_as_lines() {
+async fn records_are_read_completely_in_pages_and_as_lines() {
     let api = Fixture::new();
     api.send("PUT", "/v1/connections/default", "").await;
     let mut ids = Vec::new();
@@ -44,7 +44,7 @@ async fn records_come_in_pages_without_a_gap_and_as_lines() {
 }
 
 #[tokio::test]
-async fn more_streams_than_there_is_room_for_are_told_to_come_back() {
+async fn a_record_stream_above_the_limit_is_refused_with_retry_after() {
     let api = Fixture::new();
     api.send("PUT", "/v1/connections/default", "").await;
     let lines = || {
@@ -62,10 +62,10 @@ async fn more_streams_than_there_is_room_for_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_said_with_a_time_to_come_back() {
+async fn a_server_that_does_not_answer_gives_503_with_retry_after() {
     let api = Fixture::with(
         |_| {},
-        Numbered {
+        NumberedRecords {
             count: 1,
             away: true,
         },

@@ -1,11 +1,11 @@
-//! Every setting that cannot be.
+//! ConnectionSettings that are allowed and that are not.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn defaults_are_the_promised_ones() {
+fn defaults_are_as_documented() {
     let command = defaults("default");
     assert_eq!(command.credential, "env:HUBSPOT_ACCESS_TOKEN");
     assert_eq!(command.streams, ["contacts", "companies"]);
@@ -16,7 +16,7 @@ fn defaults_are_the_promised_ones() {
 }
 
 #[test]
-fn references_that_could_send_a_file_away_are_refused() {
+fn only_references_to_hubspot_variables_and_to_files_of_the_folder_are_allowed() {
     for reference in [
         "",
         "env:",
@@ -35,27 +35,27 @@ fn references_that_could_send_a_file_away_are_refused() {
         "env:HUBSPOT_X\n",
         "ENV:HUBSPOT_X",
     ] {
-        let settings = Settings {
+        let settings = ConnectionSettings {
             credential: Some(reference.to_owned()),
-            ..Settings::default()
+            ..ConnectionSettings::default()
         };
         let invalid = settings.check().unwrap_err();
         assert_eq!(invalid.field, "credential", "{reference}");
-        // What the message itself says by way of an example is no echo.
+        // The message's own examples are not an echo of the value.
         let is_echo = reference.len() > "env:HUBSPOT_".len() && invalid.message.contains(reference);
         assert!(!is_echo, "{reference}");
     }
     for reference in ["env:HUBSPOT_ACCESS_TOKEN", "file:sales.json", "file:a-b_c"] {
-        let settings = Settings {
+        let settings = ConnectionSettings {
             credential: Some(reference.to_owned()),
-            ..Settings::default()
+            ..ConnectionSettings::default()
         };
         assert_eq!(settings.check(), Ok(()), "{reference}");
     }
 }
 
 #[test]
-fn intervals_out_of_range_or_out_of_form_are_refused() {
+fn intervals_out_of_range_or_malformed_are_refused() {
     for text in [
         "",
         "5",
@@ -102,25 +102,25 @@ fn names_that_cannot_be_a_key_or_a_database_are_refused() {
 }
 
 #[test]
-fn destinations_that_could_collide_are_refused() {
+fn malformed_and_reserved_destinations_are_refused() {
     for name in [
         "", "a_raw", "system", "default", "Hub", "1a", "a.b", "a`b", "a-b",
     ] {
-        let settings = Settings {
+        let settings = ConnectionSettings {
             destination: Some(name.to_owned()),
-            ..Settings::default()
+            ..ConnectionSettings::default()
         };
         assert!(settings.check().is_err(), "{name}");
     }
 }
 
 #[test]
-fn streams_are_named_once_and_rightly() {
+fn malformed_reserved_and_repeated_streams_are_refused() {
     let check = |streams: &[&str]| {
         let streams = streams.iter().map(|it| (*it).to_owned()).collect();
-        Settings {
+        ConnectionSettings {
             streams: Some(streams),
-            ..Settings::default()
+            ..ConnectionSettings::default()
         }
         .check()
     };
@@ -144,13 +144,13 @@ fn streams_are_named_once_and_rightly() {
 
 proptest! {
     #[test]
-    fn an_interval_is_read_as_it_is_written(seconds in 10i64..=31 * 86_400) {
+    fn a_formatted_interval_parses_to_itself(seconds in 10i64..=31 * 86_400) {
         let interval = seconds * 1_000;
         prop_assert_eq!(parse_interval(&format_interval(interval)), Ok(interval));
     }
 
     #[test]
-    fn no_text_makes_the_parser_fail_otherwise_than_by_its_answer(text in ".{0,40}") {
+    fn any_text_parses_to_an_interval_in_range_or_is_refused(text in ".{0,40}") {
         if let Ok(interval) = parse_interval(&text) {
             prop_assert!((MIN_INTERVAL_MS..=MAX_INTERVAL_MS).contains(&interval));
         }
