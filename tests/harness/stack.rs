@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hubspot_sim::Simulator;
@@ -233,6 +233,15 @@ impl Stack {
     /// are done.
     pub async fn request(&self, body: Value) {
         self.request_of("default", body, HANG_LIMIT).await;
+    }
+
+    /// The time now, once the simulator has logged the requests that were sent
+    /// before: on a busy machine it may log one some ms after it was sent.
+    pub async fn after_requests_sent(&self) -> Instant {
+        let url = format!("{}/__sim/now", self.simulator.base_url());
+        let answer = crate::api::client().get(url).send().await;
+        answer.expect("the simulator answers");
+        Instant::now()
     }
 
     /// Waits until search shows every change made so far.

@@ -1,7 +1,7 @@
 //! Several workers in one group: only the owner of a connection fetches it,
 //! whatever happens to the others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::{HANG_LIMIT, Stack, Timeline, eventually, process::SHUTDOWN_LIMIT, truth};
 use rand::RngExt as _;
@@ -71,7 +71,7 @@ async fn a_worker_resumed_after_losing_its_partitions_requests_and_writes_nothin
     stack.add_worker();
     until_more_requests(&stack, 10, WITHOUT_OWNER + SESSION).await;
     api.stop("default").await;
-    let stopped = Instant::now();
+    let stopped = stack.after_requests_sent().await;
     let written = stack.log().await.records.len();
     stack.first_worker().signal("CONT");
     // It is fenced, releases its partitions, and joins the group again.
@@ -127,7 +127,7 @@ async fn no_request_starts_after_a_stop_at_a_random_moment() {
         tokio::time::sleep(Duration::from_millis(wait)).await;
         timeline.note(format!("stop {wait} ms after the start"));
         api.stop("default").await;
-        let stopped = Instant::now();
+        let stopped = stack.after_requests_sent().await;
         tokio::time::sleep(Duration::from_millis(150)).await;
         let asked = stack.simulator.requests().since(stopped);
         assert!(asked.is_empty(), "after the answer to a stop: {asked:?}");

@@ -1,6 +1,6 @@
 //! Start, stop, kill and restart: the system reaches the requested state.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::{HANG_LIMIT, Stack, api::stream, eventually, process::SHUTDOWN_LIMIT};
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn no_request_starts_after_the_answer_to_a_stop() {
     })
     .await;
     api.stop("default").await;
-    let stopped = Instant::now();
+    let stopped = stack.after_requests_sent().await;
     let connection = api.connection("default").await;
     assert_eq!(connection["state"], "stopped");
 

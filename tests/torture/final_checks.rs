@@ -73,9 +73,9 @@ async fn heal(system: &System) {
     stack.links().heal_all();
     tokio::task::block_in_place(|| {
         let own = stack.own_servers();
-        servers::wait_for(own.own_kafka());
-        servers::wait_for(own.own_registry());
-        servers::wait_for(&mut stack.clickhouse);
+        servers::wait_until_ready(own.own_kafka());
+        servers::wait_until_ready(own.own_registry());
+        servers::wait_until_ready(&mut stack.clickhouse);
     });
     for place in 0..WORKERS {
         if !stack.workers[place].is_running() {

@@ -54,7 +54,7 @@ fn restart(stack: &mut Stack, target: &str, place: usize) {
     };
     tokio::task::block_in_place(|| {
         server.restart();
-        servers::wait_for(server);
+        servers::wait_until_ready(server);
     });
 }
 

@@ -175,7 +175,7 @@ pub(super) fn set_clickhouse(variables: &mut Variables, clickhouse: &Server) {
 pub(super) async fn clickhouse(data: PathBuf) -> anyhow::Result<Server> {
     let server = tokio::task::spawn_blocking(move || {
         let mut server = servers::clickhouse(&data, WRITER_PASSWORD, None);
-        servers::wait_for(&mut server);
+        servers::wait_until_ready(&mut server);
         server
     });
     server.await.context("ClickHouse does not start")
