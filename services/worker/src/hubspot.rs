@@ -4,8 +4,7 @@
 //! limits. It must not know of Kafka, nor what a page is read for.
 
 mod auth;
-mod bodies;
-mod body;
+mod body_pool;
 mod call;
 mod client;
 mod clock;
@@ -15,6 +14,7 @@ mod failure;
 mod http;
 mod limits;
 mod objects;
+mod request_body;
 mod selection;
 mod transport;
 mod wire;
@@ -29,20 +29,20 @@ use schemas::{Definitions, Millis, Property};
 
 use self::{
     auth::Auth,
-    body::search_body,
     call::{Call, Endpoint},
     client::Client,
     limits::Limits,
+    request_body::search_body,
     selection::{Selections, encode},
     transport::Transport,
 };
 pub(crate) use self::{
     config::{HubSpotConfig, Limit},
     http::Http,
-    transport::Gate,
+    transport::RequestGuard,
 };
 use crate::sync::{
-    Advice, Batch, Fetched, ListPage, Portal, Search, SearchPage, Source, SourceError,
+    Advice, Fetched, ListPage, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
 };
 
 /// The first dated version, for accounts that lack the one configured.
@@ -50,7 +50,7 @@ const FALLBACK_VERSION: &str = "2026-03";
 /// The list's largest page, and the largest batch.
 const PAGE: usize = 100;
 /// Passes over whole lists leave this much of the day's allowance to all else.
-const KEPT_FROM_PASSES_PERCENT: i64 = 50;
+const PASSES_RESERVE_PERCENT: i64 = 50;
 
 /// Parses a page of the list, for the benchmark of the parser.
 #[doc(hidden)]
@@ -78,9 +78,9 @@ impl HubSpot {
         config: &HubSpotConfig,
         http: Http,
         credential: &str,
-        gate: Gate,
+        guard: RequestGuard,
     ) -> Result<Self, SourceError> {
-        let transport = Transport::new(config, http, gate).map_err(|reason| SourceError {
+        let transport = Transport::new(config, http, guard).map_err(|reason| SourceError {
             advice: Advice::StopConnection,
             code: "base_url_invalid",
             problem: format!("the base URL of HubSpot cannot be used: {reason}"),
@@ -143,7 +143,7 @@ impl HubSpot {
 
     /// Asks for the day's allowance. Not every kind of token may, and nothing
     /// depends on it: headers tell most of it.
-    async fn look_up_usage(&self) {
+    async fn fetch_usage(&self) {
         let path = [
             "account-info",
             self.client.version(),
@@ -177,9 +177,7 @@ impl Source for HubSpot {
 
     fn passes_from(&self) -> Option<Millis> {
         let (limit, remaining) = self.daily_rest()?;
-        let kept = limit
-            .saturating_mul(KEPT_FROM_PASSES_PERCENT)
-            .div_euclid(100);
+        let kept = limit.saturating_mul(PASSES_RESERVE_PERCENT).div_euclid(100);
         (remaining <= kept).then(|| self.client.limits.daily.next_reset(self.now()))
     }
 
@@ -188,7 +186,7 @@ impl Source for HubSpot {
         if let Some(utc_offset_ms) = account.utc_offset_ms {
             self.client.limits.daily.set_utc_offset(utc_offset_ms);
         }
-        self.look_up_usage().await;
+        self.fetch_usage().await;
         Ok(Portal {
             portal_id: account.portal_id,
             now: self.now(),
@@ -254,11 +252,11 @@ impl Source for HubSpot {
         ids: &[i64],
         archived: bool,
         properties: &Definitions,
-    ) -> Result<Fetched<Batch>, SourceError> {
+    ) -> Result<Fetched<ObjectBatch>, SourceError> {
         if ids.is_empty() {
             return Ok(Fetched {
                 sent_at: self.now(),
-                value: Batch::default(),
+                value: ObjectBatch::default(),
             });
         }
         let selection = self.selections.of(object_type, properties).await;

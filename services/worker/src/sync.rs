@@ -7,11 +7,11 @@ mod backfill;
 mod definitions;
 mod incremental;
 mod lanes;
+mod list;
 mod outbox;
 mod session;
 mod sink;
 mod source;
-mod sweep;
 mod windows;
 
 #[cfg(test)]
@@ -25,7 +25,8 @@ use tokio::sync::watch;
 pub(crate) use self::{
     sink::{Page, Record, Sink, SinkClosed},
     source::{
-        Advice, Batch, Fetched, ListPage, Object, Portal, Search, SearchPage, Source, SourceError,
+        Advice, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
+        SourceError,
     },
 };
 use crate::schedule::{Reason, RunPlan, Settings};

@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::reference::{Credential, Error, OAuth, Reference};
+use self::reference::{Credential, CredentialError, OAuth, Reference};
 use super::{
     error::{Category, Fault},
     transport::Transport,
@@ -31,9 +31,9 @@ use crate::{
 
 /// A token is renewed this long before it expires, or a fifth of its lifetime
 /// if that is less. HubSpot asks not to wait for the refusal.
-const AHEAD: Duration = Duration::from_mins(2);
+const RENEW_AHEAD: Duration = Duration::from_mins(2);
 /// Lifetime of a token whose answer does not tell (HubSpot's OAuth guide).
-const LIFETIME_S: u64 = 1_800;
+const DEFAULT_LIFETIME_S: u64 = 1_800;
 
 /// A token, and which one it is.
 #[derive(Debug, Clone)]
@@ -47,20 +47,20 @@ pub(super) struct Token {
 /// The credential of a connection.
 #[derive(Debug)]
 pub(super) struct Auth {
-    state: Mutex<State>,
-    place: Arc<Place>,
+    state: Mutex<AuthState>,
+    store: Arc<CredentialStore>,
     transport: Arc<Transport>,
 }
 
 /// Where the credential lies.
 #[derive(Debug)]
-struct Place {
+struct CredentialStore {
     reference: Reference,
     folder: PathBuf,
 }
 
 #[derive(Debug)]
-struct State {
+struct AuthState {
     credential: Credential,
     generation: u64,
     access: Option<Access>,
@@ -93,16 +93,16 @@ impl Auth {
             Ok((reference, credential))
         });
         let (reference, credential) = resolved.map_err(|error| refused(&error))?;
-        let state = State {
+        let state = AuthState {
             credential,
             generation: 0,
             access: None,
             refreshing: None,
         };
-        let place = Arc::new(Place { reference, folder });
+        let store = Arc::new(CredentialStore { reference, folder });
         Ok(Self {
             state: Mutex::new(state),
-            place,
+            store,
             transport,
         })
     }
@@ -145,7 +145,7 @@ impl Auth {
             }
             Credential::Token(refused) => {
                 // The file may hold a newer one.
-                let found = self.place.read().await;
+                let found = self.store.read().await;
                 let Some(Credential::Token(found)) = found else {
                     return Ok(false);
                 };
@@ -160,7 +160,7 @@ impl Auth {
     }
 
     /// Gets another access token. Whoever holds the state does it for all.
-    async fn refresh(&self, state: &mut State, version: &str) -> Result<(), Fault> {
+    async fn refresh(&self, state: &mut AuthState, version: &str) -> Result<(), Fault> {
         if state.refreshing.is_none() {
             let Credential::OAuth(credential) = &state.credential else {
                 return Ok(());
@@ -168,7 +168,7 @@ impl Auth {
             let url = self.transport.url(&["oauth", version, "token"]);
             let task = refresh(
                 Arc::clone(&self.transport),
-                Arc::clone(&self.place),
+                Arc::clone(&self.store),
                 credential.clone(),
                 url,
             );
@@ -195,22 +195,22 @@ impl Auth {
 }
 
 /// Refreshes; where the refresh token is refused, another process may have
-/// rotated it, so the place is looked up again.
+/// rotated it, so the store is looked up again.
 async fn refresh(
     transport: Arc<Transport>,
-    place: Arc<Place>,
+    store: Arc<CredentialStore>,
     credential: OAuth,
     url: reqwest::Url,
 ) -> Result<Refreshed, Fault> {
-    let refused = match grant(&transport, &place, &credential, url.clone()).await {
+    let refused = match grant(&transport, &store, &credential, url.clone()).await {
         Err(fault) if is_revoked(&fault) => fault,
         ended => return ended,
     };
-    match place.read().await {
+    match store.read().await {
         Some(Credential::OAuth(found))
             if found.refresh_token.expose_secret() != credential.refresh_token.expose_secret() =>
         {
-            grant(&transport, &place, &found, url).await
+            grant(&transport, &store, &found, url).await
         }
         _ => Err(refused),
     }
@@ -218,11 +218,11 @@ async fn refresh(
 
 async fn grant(
     transport: &Transport,
-    place: &Arc<Place>,
+    store: &Arc<CredentialStore>,
     credential: &OAuth,
     url: reqwest::Url,
 ) -> Result<Refreshed, Fault> {
-    transport.opened().await;
+    transport.wait_until_allowed().await;
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", &credential.client_id),
@@ -244,13 +244,13 @@ async fn grant(
         !rotated.is_empty() && rotated != credential.refresh_token.expose_secret()
     }) {
         // Kept before it is used, so that a crash after this finds it.
-        place
+        store
             .keep(credential.refresh_token.clone(), rotated.clone())
             .await;
         credential.refresh_token = rotated;
     }
-    let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(LIFETIME_S));
-    let renew_at = Instant::now() + lifetime - AHEAD.min(lifetime / 5);
+    let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_LIFETIME_S));
+    let renew_at = Instant::now() + lifetime - RENEW_AHEAD.min(lifetime / 5);
     Ok(Refreshed {
         access: Access {
             secret: answer.access_token,
@@ -260,19 +260,19 @@ async fn grant(
     })
 }
 
-impl Place {
+impl CredentialStore {
     async fn read(self: &Arc<Self>) -> Option<Credential> {
-        let place = Arc::clone(self);
-        let read = spawn_blocking(move || place.reference.read(&place.folder, &environment));
+        let store = Arc::clone(self);
+        let read = spawn_blocking(move || store.reference.read(&store.folder, &environment));
         read.await.ok()?.ok()
     }
 
     async fn keep(self: &Arc<Self>, used: SecretString, rotated: SecretString) {
-        let place = Arc::clone(self);
+        let store = Arc::clone(self);
         let kept = spawn_blocking(move || {
-            place
+            store
                 .reference
-                .keep(&place.folder, &environment, &used, &rotated)
+                .keep(&store.folder, &environment, &used, &rotated)
         });
         let problem = match kept.await {
             Ok(Ok(())) => return,
@@ -296,21 +296,21 @@ fn environment(name: &str) -> Option<String> {
     std::env::var_os(name)?.into_string().ok()
 }
 
-fn refused(error: &Error) -> SourceError {
+fn refused(error: &CredentialError) -> SourceError {
     let (code, remedy) = match error {
-        Error::NotAllowed { .. } => (
+        CredentialError::NotAllowed { .. } => (
             "credential_invalid",
             "name a credential as env:HUBSPOT_… or as file:NAME in the credentials folder",
         ),
-        Error::Missing { .. } => (
+        CredentialError::Missing { .. } => (
             "credential_missing",
             "set the variable, or put the file into the credentials folder, where the worker runs",
         ),
-        Error::Unreadable { .. } => (
+        CredentialError::Unreadable { .. } => (
             "credential_invalid",
             "let the worker's user read the file in the credentials folder",
         ),
-        Error::Malformed { .. } => (
+        CredentialError::Malformed { .. } => (
             "credential_invalid",
             "put a token there, or a JSON object of client_id, client_secret and refresh_token",
         ),

@@ -1,4 +1,4 @@
-//! Room for the bodies of answers, used again and again: a page of 100 objects
+//! Room for the pool of answers, used again and again: a page of 100 objects
 //! is large enough that the system would otherwise map and clear its memory
 //! anew each time.
 //!
@@ -10,35 +10,35 @@ use std::{
 };
 
 /// Rooms that are kept while nobody uses them.
-const KEPT: usize = 8;
+const MAX_FREE: usize = 8;
 /// The largest room that is kept, in bytes: two usual pages.
-const LARGEST_KEPT: usize = 512 * 1024;
+const MAX_KEPT_BYTES: usize = 512 * 1024;
 
-/// Room for bodies, shared by all portals.
+/// Room for pool, shared by all portals.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Bodies {
+pub(super) struct BodyPool {
     free: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// A body, as far as it has come. Its room is free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct PooledBody {
     bytes: Vec<u8>,
-    home: Bodies,
+    pool: BodyPool,
 }
 
-impl Bodies {
+impl BodyPool {
     /// An empty body.
-    pub(super) fn room(&self) -> Body {
+    pub(super) fn take(&self) -> PooledBody {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        Body {
+        PooledBody {
             bytes: free.pop().unwrap_or_default(),
-            home: self.clone(),
+            pool: self.clone(),
         }
     }
 }
 
-impl Body {
+impl PooledBody {
     /// Takes in an answer's body to its end. Each part is given back to the
     /// connection at once, which reads the next one into the same room.
     pub(super) async fn fill(&mut self, mut response: reqwest::Response) -> reqwest::Result<()> {
@@ -49,7 +49,7 @@ impl Body {
     }
 }
 
-impl Deref for Body {
+impl Deref for PooledBody {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -57,19 +57,19 @@ impl Deref for Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for PooledBody {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() > LARGEST_KEPT {
+        if bytes.capacity() > MAX_KEPT_BYTES {
             return;
         }
         bytes.clear();
         let mut free = self
-            .home
+            .pool
             .free
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if free.len() < KEPT {
+        if free.len() < MAX_FREE {
             free.push(bytes);
         }
     }
@@ -81,25 +81,25 @@ mod tests {
 
     #[test]
     fn room_is_used_again_and_is_empty_then() {
-        let bodies = Bodies::default();
-        let mut body = bodies.room();
+        let pool = BodyPool::default();
+        let mut body = pool.take();
         body.bytes.extend_from_slice(&[7; 1_000]);
         drop(body);
-        let again = bodies.room();
+        let again = pool.take();
         assert!(again.is_empty());
         assert!(again.bytes.capacity() >= 1_000);
-        assert_eq!(bodies.room().bytes.capacity(), 0);
+        assert_eq!(pool.take().bytes.capacity(), 0);
     }
 
     #[test]
     fn little_room_is_kept() {
-        let bodies = Bodies::default();
-        let mut large = bodies.room();
-        large.bytes.reserve_exact(LARGEST_KEPT + 1);
+        let pool = BodyPool::default();
+        let mut large = pool.take();
+        large.bytes.reserve_exact(MAX_KEPT_BYTES + 1);
         drop(large);
-        assert_eq!(bodies.room().bytes.capacity(), 0);
-        let many: Vec<_> = (0..KEPT + 3).map(|_| bodies.room()).collect();
+        assert_eq!(pool.take().bytes.capacity(), 0);
+        let many: Vec<_> = (0..MAX_FREE + 3).map(|_| pool.take()).collect();
         drop(many);
-        assert_eq!(bodies.free.lock().unwrap().len(), KEPT);
+        assert_eq!(pool.free.lock().unwrap().len(), MAX_FREE);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     auth::{Auth, Token},
     call::{Call, Endpoint},
     error::{Action, Fault, UNAUTHORIZED, action},
-    failure::{Failed, day_is_over, given_up, rest},
+    failure::{CallError, daily_limit_until, given_up, unavailable_until},
     limits::Limits,
     transport::Transport,
     wire,
@@ -31,9 +31,9 @@ const REQUESTS_TOTAL: &str = "worker_hubspot_requests_total";
 const REQUEST_SECONDS: &str = "worker_hubspot_request_seconds";
 
 /// A request is given up for now this long after its first attempt.
-const PATIENCE: Duration = Duration::from_mins(5);
+const GIVE_UP_AFTER: Duration = Duration::from_mins(5);
 /// Then the run waits this long.
-const REST_MS: i64 = 60_000;
+const BACK_OFF_MS: i64 = 60_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -95,8 +95,8 @@ impl Client {
     pub(super) async fn call<T>(
         &self,
         call: &Call,
-        parse: impl Fn(&[u8]) -> Result<T, wire::Error> + Send + Sync,
-    ) -> Result<Fetched<T>, Failed> {
+        parse: impl Fn(&[u8]) -> Result<T, wire::ParseError> + Send + Sync,
+    ) -> Result<Fetched<T>, CallError> {
         let mut attempts = Attempts {
             began: Instant::now(),
             count: 0,
@@ -105,7 +105,7 @@ impl Client {
             pause: FIRST_PAUSE,
         };
         loop {
-            self.mind_the_day(call.endpoint)?;
+            self.check_daily_limit(call.endpoint)?;
             let (token, result) = self.attempt(call, &parse).await;
             let (fault, endpoint) = match result {
                 Ok(fetched) => return Ok(fetched),
@@ -125,12 +125,12 @@ impl Client {
     async fn attempt<T>(
         &self,
         call: &Call,
-        parse: &(impl Fn(&[u8]) -> Result<T, wire::Error> + Send + Sync),
+        parse: &(impl Fn(&[u8]) -> Result<T, wire::ParseError> + Send + Sync),
     ) -> (Option<Token>, Result<Fetched<T>, Fault>) {
         let mut permit = loop {
-            self.transport.opened().await;
+            self.transport.wait_until_allowed().await;
             let permit = self.limits.acquire(call.endpoint.bucket()).await;
-            if self.transport.is_open() {
+            if self.transport.may_send() {
                 break permit;
             }
             permit.unused();
@@ -143,15 +143,15 @@ impl Client {
             }
         };
         // A refresh takes a while, in which the ownership may have ended.
-        self.transport.opened().await;
+        self.transport.wait_until_allowed().await;
         let began = Instant::now();
         let result = async {
-            let opened = self.transport.send(self.request(call, &token)).await?;
-            permit.answered(opened.headers(), opened.status().as_u16() == 429);
+            let response = self.transport.send(self.request(call, &token)).await?;
+            permit.answered(response.headers(), response.status().as_u16() == 429);
             self.limits
-                .observe_daily(opened.headers(), self.transport.clock.now());
-            let sent_at = opened.sent_at;
-            let body = opened.body().await?;
+                .observe_daily(response.headers(), self.transport.clock.now());
+            let sent_at = response.sent_at;
+            let body = response.body().await?;
             let value = parse(&body).map_err(|error| Fault::Unreadable {
                 reason: error.to_string(),
             })?;
@@ -159,7 +159,7 @@ impl Client {
         }
         .await;
         drop(permit);
-        count(call.endpoint, result.as_ref().err(), began.elapsed());
+        count_request(call.endpoint, result.as_ref().err(), began.elapsed());
         (Some(token), result)
     }
 
@@ -191,7 +191,7 @@ impl Client {
         endpoint: Endpoint,
         fault: Fault,
         attempts: &mut Attempts,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), CallError> {
         let now = self.transport.clock.now();
         match action(endpoint, &fault) {
             Action::Retry(at_least) => self.pause(call, fault, at_least, attempts).await,
@@ -202,21 +202,21 @@ impl Client {
                 };
                 self.limits.refused(endpoint.bucket(), retry_after);
                 if attempts.are_spent(call) {
-                    return Err(rest(call, fault, now + REST_MS));
+                    return Err(unavailable_until(call, fault, now + BACK_OFF_MS));
                 }
                 Ok(())
             }
             Action::WaitForReset => {
                 let until = self.limits.daily.refused(now);
-                let error = day_is_over(until, &fault.to_string());
-                Err(Failed {
+                let error = daily_limit_until(until, &fault.to_string());
+                Err(CallError {
                     fault: Box::new(fault),
                     error,
                 })
             }
             Action::PauseAccount(pause) => {
                 let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-                Err(rest(call, fault, now.saturating_add(ms)))
+                Err(unavailable_until(call, fault, now.saturating_add(ms)))
             }
             Action::RenewToken => self.renew(call, fault, attempts).await,
             Action::GiveUp(verdict) => Err(given_up(call, fault, verdict)),
@@ -229,7 +229,7 @@ impl Client {
         call: &Call,
         refused: Fault,
         attempts: &mut Attempts,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), CallError> {
         let Some(generation) = attempts.token.take().filter(|_| !attempts.renewed) else {
             return Err(given_up(call, refused, UNAUTHORIZED));
         };
@@ -253,9 +253,13 @@ impl Client {
         fault: Fault,
         at_least: Duration,
         attempts: &mut Attempts,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), CallError> {
         if attempts.are_spent(call) {
-            return Err(rest(call, fault, self.transport.clock.now() + REST_MS));
+            return Err(unavailable_until(
+                call,
+                fault,
+                self.transport.clock.now() + BACK_OFF_MS,
+            ));
         }
         sleep(at_least + attempts.next_pause()).await;
         Ok(())
@@ -263,14 +267,17 @@ impl Client {
 
     /// The day's allowance is spent, but for what is left to others. Asking
     /// for the account is always allowed: all else depends on it.
-    fn mind_the_day(&self, endpoint: Endpoint) -> Result<(), Failed> {
+    fn check_daily_limit(&self, endpoint: Endpoint) -> Result<(), CallError> {
         let now = self.transport.clock.now();
-        match self.limits.daily.closed_until(now) {
-            Some(until) if endpoint != Endpoint::Account => Err(Failed {
+        match self.limits.daily.blocked_until(now) {
+            Some(until) if endpoint != Endpoint::Account => Err(CallError {
                 fault: Box::new(Fault::NoAnswer {
                     reason: "the daily allowance is spent",
                 }),
-                error: day_is_over(until, "the account's daily allowance of requests is spent"),
+                error: daily_limit_until(
+                    until,
+                    "the account's daily allowance of requests is spent",
+                ),
             }),
             _ => Ok(()),
         }
@@ -279,7 +286,7 @@ impl Client {
 
 impl Attempts {
     fn are_spent(&self, call: &Call) -> bool {
-        self.count >= call.attempts || self.began.elapsed() >= PATIENCE
+        self.count >= call.attempts || self.began.elapsed() >= GIVE_UP_AFTER
     }
 
     /// Doubles, with full jitter above a half, so that requests that failed
@@ -291,7 +298,7 @@ impl Attempts {
     }
 }
 
-fn count(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {
+fn count_request(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {
     let outcome = match fault {
         None => "ok",
         Some(Fault::NoAnswer { .. }) => "no_answer",

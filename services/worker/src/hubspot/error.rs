@@ -222,7 +222,7 @@ fn forbidden_action(category: Category) -> Action {
 /// An error's body. Its `message` can hold values of records, and is not kept.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Body {
+struct ErrorBody {
     status: Option<serde_json::Value>,
     error: Option<serde_json::Value>,
     category: Option<serde_json::Value>,
@@ -236,7 +236,7 @@ struct Body {
 
 /// Reads the body of an error.
 pub(super) fn read_detail(body: &[u8]) -> Detail {
-    let Ok(body) = serde_json::from_slice::<Body>(body) else {
+    let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
         return Detail::default();
     };
     let text = |value: &Option<serde_json::Value>| {

@@ -10,26 +10,26 @@ use crate::sync::{Advice, SourceError};
 
 /// Why a call failed for good, and what that asks for.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(super) struct CallError {
     /// The last fault.
     pub(super) fault: Box<Fault>,
     /// What the run has to do.
     pub(super) error: SourceError,
 }
 
-impl From<Failed> for SourceError {
-    fn from(failed: Failed) -> Self {
+impl From<CallError> for SourceError {
+    fn from(failed: CallError) -> Self {
         failed.error
     }
 }
 
-impl Failed {
+impl CallError {
     pub(super) fn has_status(&self, expected: u16) -> bool {
         matches!(*self.fault, Fault::Status { status, .. } if status == expected)
     }
 
     /// HubSpot itself failed on what it was asked.
-    pub(super) fn is_of_hubspot(&self) -> bool {
+    pub(super) fn is_hubspot_failure(&self) -> bool {
         match &*self.fault {
             Fault::Status { status, .. } => (500..=599).contains(status) && *status != 530,
             Fault::Unreadable { .. } => true,
@@ -39,7 +39,7 @@ impl Failed {
 }
 
 /// It may pass, but not soon.
-pub(super) fn rest(call: &Call, fault: Fault, until: Millis) -> Failed {
+pub(super) fn unavailable_until(call: &Call, fault: Fault, until: Millis) -> CallError {
     tracing::warn!(endpoint = call.endpoint.label(), %fault, "hubspot is left alone for a while");
     let code = match &fault {
         Fault::Status { status: 429, .. } => "rate_limited",
@@ -51,13 +51,13 @@ pub(super) fn rest(call: &Call, fault: Fault, until: Millis) -> Failed {
         problem: problem(call, &fault),
         remedy: "none needed: it is tried again; see status.hubspot.com if it lasts".to_owned(),
     };
-    Failed {
+    CallError {
         fault: Box::new(fault),
         error,
     }
 }
 
-pub(super) fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> Failed {
+pub(super) fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> CallError {
     tracing::warn!(endpoint = call.endpoint.label(), code = verdict.code, %fault,
         "hubspot refuses a request");
     let error = SourceError {
@@ -66,13 +66,13 @@ pub(super) fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> Failed {
         problem: problem(call, &fault),
         remedy: verdict.remedy.to_owned(),
     };
-    Failed {
+    CallError {
         fault: Box::new(fault),
         error,
     }
 }
 
-pub(super) fn day_is_over(until: Millis, problem: &str) -> SourceError {
+pub(super) fn daily_limit_until(until: Millis, problem: &str) -> SourceError {
     SourceError {
         advice: Advice::WaitUntil(until),
         code: "daily_limit",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{bodies::Bodies, config::HubSpotConfig};
+use super::{body_pool::BodyPool, config::HubSpotConfig};
 
 /// The connections to HubSpot that all portals of a process share: each client
 /// has a pool and the certificates of all authorities to itself, many times
@@ -14,7 +14,7 @@ use super::{bodies::Bodies, config::HubSpotConfig};
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(super) client: reqwest::Client,
-    pub(super) bodies: Bodies,
+    pub(super) pool: BodyPool,
 }
 
 impl Http {
@@ -32,7 +32,7 @@ impl Http {
             .context("no HTTP client can be made")?;
         Ok(Self {
             client,
-            bodies: Bodies::default(),
+            pool: BodyPool::default(),
         })
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 pub(super) use self::daily::Daily;
 use self::{
     paced::Paced,
-    window::{Reading, Use, Window},
+    window::{Reading, Window, WindowSlot},
 };
 use super::Limit;
 
@@ -34,7 +34,7 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 /// Searches per second and account, of all apps together (usage guidelines).
 const SEARCHES_PER_SECOND: u32 = 5;
 /// Requests under way at once.
-const AT_ONCE: usize = 100;
+const MAX_IN_FLIGHT: usize = 100;
 
 const WAIT_SECONDS: &str = "worker_hubspot_limit_wait_seconds";
 
@@ -66,7 +66,7 @@ pub(super) struct Permit {
 
 #[derive(Debug)]
 enum Spent {
-    Window(Use),
+    Window(WindowSlot),
     Search(Arc<Paced>),
     Answered,
 }
@@ -88,7 +88,7 @@ impl Limits {
             general: Arc::new(window),
             search: Arc::new(Paced::new(per_second, Duration::from_secs(1))),
             daily: Daily::new(reserve_percent, general != Limit::Off),
-            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         }
     }
 

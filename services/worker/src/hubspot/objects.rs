@@ -4,12 +4,12 @@ use schemas::Millis;
 
 use super::{
     HubSpot,
-    body::read_body,
     call::{Call, Endpoint},
+    request_body::read_body,
     selection::{Selection, last_modified},
     wire,
 };
-use crate::sync::{Batch, Fetched, ListPage, Source as _, SourceError};
+use crate::sync::{Fetched, ListPage, ObjectBatch, Source as _, SourceError};
 
 /// A batch that HubSpot fails on is split after this many attempts.
 const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
@@ -82,7 +82,7 @@ impl HubSpot {
         ids: &[i64],
         archived: bool,
         selection: &Selection,
-    ) -> Result<Fetched<Batch>, SourceError> {
+    ) -> Result<Fetched<ObjectBatch>, SourceError> {
         let mut url = self.objects(object_type, &["batch", "read"]);
         url.set_query(Some(if archived {
             "archived=true"
@@ -92,7 +92,7 @@ impl HubSpot {
         let mut parts = vec![ids];
         let mut whole = Fetched {
             sent_at: Millis::MAX,
-            value: Batch::default(),
+            value: ObjectBatch::default(),
         };
         while let Some(part) = parts.pop() {
             let body = read_body(part, selection);
@@ -110,7 +110,7 @@ impl HubSpot {
                     whole.value.objects.extend(read.value.objects);
                     whole.value.missing.extend(read.value.missing);
                 }
-                Err(failed) if part.len() > 1 && failed.is_of_hubspot() => {
+                Err(failed) if part.len() > 1 && failed.is_hubspot_failure() => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }

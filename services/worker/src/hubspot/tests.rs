@@ -16,13 +16,13 @@ use super::*;
 mod failures;
 mod simulator;
 
-struct Fake {
+struct FakeServer {
     server: MockServer,
     folder: tempfile::TempDir,
     open: Arc<AtomicBool>,
 }
 
-impl Fake {
+impl FakeServer {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("key"), "secret-token\n").unwrap();
@@ -42,8 +42,8 @@ impl Fake {
             ..HubSpotConfig::default()
         };
         let open = Arc::clone(&self.open);
-        let gate: Gate = Arc::new(move || open.load(Ordering::SeqCst));
-        HubSpot::connect(&config, http(&config), "file:key", gate).unwrap()
+        let guard: RequestGuard = Arc::new(move || open.load(Ordering::SeqCst));
+        HubSpot::connect(&config, http(&config), "file:key", guard).unwrap()
     }
 
     async fn answers(&self, on: &str, response: ResponseTemplate) {
@@ -54,12 +54,12 @@ impl Fake {
     }
 
     /// The answers in their order, the last one again and again.
-    async fn answers_in_turn(&self, on: &str, responses: Vec<ResponseTemplate>) {
+    async fn answers_in_order(&self, on: &str, responses: Vec<ResponseTemplate>) {
         let count = AtomicUsize::new(0);
         Mock::given(path(on))
             .respond_with(move |_: &Request| {
-                let turn = count.fetch_add(1, Ordering::SeqCst);
-                responses[turn.min(responses.len() - 1)].clone()
+                let index = count.fetch_add(1, Ordering::SeqCst);
+                responses[index.min(responses.len() - 1)].clone()
             })
             .mount(&self.server)
             .await;
@@ -104,7 +104,7 @@ const ACCOUNT: &str = "/account-info/2026-09/details";
 
 #[tokio::test]
 async fn a_page_is_asked_for_with_all_properties_and_its_cursor() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     Mock::given(method("GET"))
         .and(path(LIST))
         .and(header("authorization", "Bearer secret-token"))
@@ -134,7 +134,7 @@ async fn a_page_is_asked_for_with_all_properties_and_its_cursor() {
 
 #[tokio::test]
 async fn where_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     Mock::given(path(LIST))
         .and(query_param("properties", "lastmodifieddate"))
         .respond_with(error(
@@ -170,7 +170,7 @@ async fn where_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
 
 #[tokio::test]
 async fn a_search_has_a_window_a_last_id_and_no_first_millisecond() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     Mock::given(path(SEARCH))
         .and(body_partial_json(json!({
             "filterGroups": [{"filters": [
@@ -198,9 +198,9 @@ async fn a_search_has_a_window_a_last_id_and_no_first_millisecond() {
 
 #[tokio::test]
 async fn an_empty_page_of_a_search_that_names_a_next_one_is_followed() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     let empty = json!({"total": 1, "results": [], "paging": {"next": {"after": "200"}}});
-    fake.answers_in_turn(SEARCH, vec![error(200, empty), page(&[9])])
+    fake.answers_in_order(SEARCH, vec![error(200, empty), page(&[9])])
         .await;
     let search = Search {
         from: 5_000,
@@ -220,7 +220,7 @@ async fn an_empty_page_of_a_search_that_names_a_next_one_is_followed() {
 
 #[tokio::test]
 async fn the_account_sets_the_clock_and_an_older_version_is_found() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     fake.answers(ACCOUNT, ResponseTemplate::new(404)).await;
     let account = json!({"portalId": 42, "utcOffsetMilliseconds": -18_000_000});
     fake.answers(
@@ -249,7 +249,7 @@ async fn the_account_sets_the_clock_and_an_older_version_is_found() {
 
 #[tokio::test]
 async fn a_spent_day_is_waited_out_and_a_reserve_is_left() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     let spent = page(&[1])
         .insert_header("x-hubspot-ratelimit-daily", "1000")
         .insert_header("x-hubspot-ratelimit-daily-remaining", "99");
@@ -272,7 +272,7 @@ async fn a_spent_day_is_waited_out_and_a_reserve_is_left() {
 
 #[tokio::test]
 async fn no_request_starts_while_the_gate_is_closed() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     fake.answers(LIST, page(&[1])).await;
     let source = fake.source(12_000);
     fake.open.store(false, Ordering::SeqCst);
@@ -288,7 +288,7 @@ async fn no_request_starts_while_the_gate_is_closed() {
 
 #[tokio::test]
 async fn an_object_type_cannot_leave_its_path() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     let source = fake.source(12_000);
     let url = source.objects("../../../x?y=1#z", &["search"]);
     assert_eq!(
@@ -299,13 +299,13 @@ async fn an_object_type_cannot_leave_its_path() {
 
 #[test]
 fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
-    let gate: Gate = Arc::new(|| true);
+    let guard: RequestGuard = Arc::new(|| true);
     let config = HubSpotConfig {
         base_url: "ftp://x".to_owned(),
         ..HubSpotConfig::default()
     };
     let failed =
-        HubSpot::connect(&config, http(&config), "env:HUBSPOT_X", Arc::clone(&gate)).unwrap_err();
+        HubSpot::connect(&config, http(&config), "env:HUBSPOT_X", Arc::clone(&guard)).unwrap_err();
     assert_eq!(
         (failed.advice, failed.code),
         (Advice::StopConnection, "base_url_invalid")
@@ -317,7 +317,7 @@ fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
         ("env:HUBSPOT_SURELY_NOT_SET", "credential_missing"),
     ] {
         let failed =
-            HubSpot::connect(&config, http(&config), reference, Arc::clone(&gate)).unwrap_err();
+            HubSpot::connect(&config, http(&config), reference, Arc::clone(&guard)).unwrap_err();
         assert_eq!(
             (failed.advice, failed.code),
             (Advice::StopConnection, code),

@@ -13,16 +13,16 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     Http, HubSpotConfig,
-    bodies::{Bodies, Body},
+    body_pool::{BodyPool, PooledBody},
     clock::{PortalClock, parse_date},
     error::{Fault, read_detail},
 };
 
 /// Whether requests may start now: whether the connection is still ours.
-pub(crate) type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+pub(crate) type RequestGuard = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// A closed gate is asked again this often.
-const GATE_POLL: Duration = Duration::from_millis(50);
+/// A closed guard is asked again this often.
+const GUARD_POLL: Duration = Duration::from_millis(50);
 
 /// Connections to HubSpot.
 pub(super) struct Transport {
@@ -30,20 +30,20 @@ pub(super) struct Transport {
     pub(super) http: reqwest::Client,
     /// HubSpot's time.
     pub(super) clock: PortalClock,
-    bodies: Bodies,
+    pool: BodyPool,
     base: Url,
-    gate: Gate,
+    guard: RequestGuard,
     headers_timeout: Duration,
     body_timeout: Duration,
 }
 
 /// An answer whose body is still to come.
-pub(super) struct Opened {
+pub(super) struct PendingResponse {
     /// HubSpot's time when the request was sent.
     pub(super) sent_at: Millis,
     deadline: Instant,
     response: Response,
-    bodies: Bodies,
+    pool: BodyPool,
 }
 
 impl Transport {
@@ -51,7 +51,7 @@ impl Transport {
     pub(super) fn new(
         config: &HubSpotConfig,
         http: Http,
-        gate: Gate,
+        guard: RequestGuard,
     ) -> Result<Arc<Self>, &'static str> {
         let base = Url::parse(&config.base_url).map_err(|_unparsed| "it cannot be parsed")?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
@@ -59,10 +59,10 @@ impl Transport {
         }
         Ok(Arc::new(Self {
             http: http.client,
-            bodies: http.bodies,
+            pool: http.pool,
             clock: PortalClock::new(),
             base,
-            gate,
+            guard,
             headers_timeout: config.headers_timeout,
             body_timeout: config.body_timeout,
         }))
@@ -79,19 +79,19 @@ impl Transport {
     }
 
     /// Whether requests may start.
-    pub(super) fn is_open(&self) -> bool {
-        (self.gate)()
+    pub(super) fn may_send(&self) -> bool {
+        (self.guard)()
     }
 
     /// Waits until requests may start.
-    pub(super) async fn opened(&self) {
-        while !self.is_open() {
-            sleep(GATE_POLL).await;
+    pub(super) async fn wait_until_allowed(&self) {
+        while !self.may_send() {
+            sleep(GUARD_POLL).await;
         }
     }
 
     /// Sends a request and waits for the headers of its answer.
-    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Opened, Fault> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<PendingResponse, Fault> {
         let sent_at = self.clock.now();
         let began = Instant::now();
         let response = timeout(self.headers_timeout, request.send())
@@ -116,11 +116,11 @@ impl Transport {
         } else {
             sent_at
         };
-        Ok(Opened {
+        Ok(PendingResponse {
             sent_at,
             deadline: began + self.body_timeout,
             response,
-            bodies: self.bodies.clone(),
+            pool: self.pool.clone(),
         })
     }
 }
@@ -129,7 +129,7 @@ impl Transport {
 /// HubSpot's was set.
 const FIRST_ANSWER_MS: i64 = 600_000;
 
-impl Opened {
+impl PendingResponse {
     /// The status of the answer.
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
@@ -141,10 +141,10 @@ impl Opened {
     }
 
     /// Reads the body to its end: of a success the body, else what it says.
-    pub(super) async fn body(self) -> Result<Body, Fault> {
+    pub(super) async fn body(self) -> Result<PooledBody, Fault> {
         let status = self.response.status();
         let retry_after = retry_after(self.response.headers());
-        let mut body = self.bodies.room();
+        let mut body = self.pool.take();
         let read = timeout_at(self.deadline, body.fill(self.response))
             .await
             .map_err(|_elapsed| Fault::NoAnswer {

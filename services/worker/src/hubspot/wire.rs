@@ -23,11 +23,11 @@ use self::{
     object::Id,
     scan::{Scanner, Unexpected},
 };
-use crate::sync::{Batch, ListPage, Object, SearchPage};
+use crate::sync::{ListPage, Object, ObjectBatch, SearchPage};
 
 /// Why an answer could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(super) enum ParseError {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8(#[source] std::str::Utf8Error),
@@ -110,13 +110,13 @@ struct Paging {
 #[derive(Deserialize)]
 struct Next {
     #[serde(default)]
-    after: Option<After>,
+    after: Option<Cursor>,
 }
 
 /// A cursor: a string, though a number would be taken, too.
-struct After(String);
+struct Cursor(String);
 
-impl<'de> Deserialize<'de> for After {
+impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         object::text(deserializer).map(|text| Self(text.unwrap_or_default().into_owned()))
     }
@@ -173,7 +173,7 @@ struct UsageEntry {
 }
 
 /// A page of the list.
-pub(super) fn list_page(body: &[u8]) -> Result<ListPage, Error> {
+pub(super) fn list_page(body: &[u8]) -> Result<ListPage, ParseError> {
     let page = objects(body)?;
     Ok(ListPage {
         objects: page.results,
@@ -186,7 +186,7 @@ pub(super) fn list_page(body: &[u8]) -> Result<ListPage, Error> {
 pub(super) fn search_page(
     body: &[u8],
     after_id: i64,
-) -> Result<(SearchPage, Option<String>), Error> {
+) -> Result<(SearchPage, Option<String>), ParseError> {
     let found: Found = parse(body)?;
     let mut ids: Vec<i64> = found.results.iter().map(|found| found.id.0).collect();
     ids.retain(|id| *id > after_id);
@@ -208,13 +208,13 @@ pub(super) fn search_page(
 
 /// A batch, by the id in the answer: of a merged object it is another one than
 /// was asked for.
-pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<Batch, Error> {
+pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<ObjectBatch, ParseError> {
     let read = objects(body)?;
     // Ids missing for any other reason than that they do not exist would be
     // taken for deleted.
     let not_found = |error: &ReadError<'_>| error.category.as_deref() == Some("OBJECT_NOT_FOUND");
     if !read.errors.iter().all(not_found) {
-        return Err(Error::Partial);
+        return Err(ParseError::Partial);
     }
     let mut objects = read.results;
     let mut seen = std::collections::HashSet::with_capacity(objects.len());
@@ -224,11 +224,11 @@ pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<Batch, Error> {
         .copied()
         .filter(|id| !seen.contains(id))
         .collect();
-    Ok(Batch { objects, missing })
+    Ok(ObjectBatch { objects, missing })
 }
 
 /// The properties that an object type has.
-pub(super) fn properties(body: &[u8]) -> Result<Vec<Property>, Error> {
+pub(super) fn properties(body: &[u8]) -> Result<Vec<Property>, ParseError> {
     let defined: Defined = parse(body)?;
     let present = defined
         .results
@@ -238,12 +238,12 @@ pub(super) fn properties(body: &[u8]) -> Result<Vec<Property>, Error> {
 }
 
 /// The account behind a token.
-pub(super) fn account(body: &[u8]) -> Result<Account, Error> {
+pub(super) fn account(body: &[u8]) -> Result<Account, ParseError> {
     parse(body)
 }
 
 /// The day's allowance, where the answer tells it.
-pub(super) fn usage(body: &[u8]) -> Result<Option<Usage>, Error> {
+pub(super) fn usage(body: &[u8]) -> Result<Option<Usage>, ParseError> {
     let usages: Usages = parse(body)?;
     Ok(usages.results.into_iter().find_map(|entry| {
         Some(Usage {
@@ -259,7 +259,7 @@ pub(super) fn usage(body: &[u8]) -> Result<Option<Usage>, Error> {
 }
 
 /// An access token.
-pub(super) fn token(body: &[u8]) -> Result<TokenAnswer, Error> {
+pub(super) fn token(body: &[u8]) -> Result<TokenAnswer, ParseError> {
     owned(body)
 }
 
@@ -269,8 +269,8 @@ fn next_of(paging: Option<Paging>) -> Option<String> {
 }
 
 /// The one form of answer that is read without serde.
-fn objects(body: &[u8]) -> Result<Objects<'_>, Error> {
-    let text = std::str::from_utf8(body).map_err(Error::NotUtf8)?;
+fn objects(body: &[u8]) -> Result<Objects<'_>, ParseError> {
+    let text = std::str::from_utf8(body).map_err(ParseError::NotUtf8)?;
     let mut scanner = Scanner::new(text);
     let mut answer = Objects::default();
     let mut has_results = false;
@@ -291,33 +291,33 @@ fn objects(body: &[u8]) -> Result<Objects<'_>, Error> {
         })
         .and_then(|()| scanner.end())
         .and_then(|()| has_results.then_some(()).ok_or(scanner.unexpected()))
-        .map_err(|Unexpected(at)| place(text, at))?;
+        .map_err(|Unexpected(at)| error_at(text, at))?;
     Ok(answer)
 }
 
 /// Line and column of a byte.
-fn place(text: &str, at: usize) -> Error {
+fn error_at(text: &str, at: usize) -> ParseError {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |it| it + 1);
-    Error::Json {
+    ParseError::Json {
         line: before.matches('\n').count() + 1,
         column: at - line_start + 1,
     }
 }
 
 /// Checking the whole body once is faster than checking each string.
-fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Error> {
-    let text = std::str::from_utf8(body).map_err(Error::NotUtf8)?;
+fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ParseError> {
+    let text = std::str::from_utf8(body).map_err(ParseError::NotUtf8)?;
     serde_json::from_str(text).map_err(|error| located(&error))
 }
 
-fn owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+fn owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, ParseError> {
     serde_json::from_slice(body).map_err(|error| located(&error))
 }
 
 /// The parser's own words can quote a value.
-fn located(error: &serde_json::Error) -> Error {
-    Error::Json {
+fn located(error: &serde_json::Error) -> ParseError {
+    ParseError::Json {
         line: error.line(),
         column: error.column(),
     }

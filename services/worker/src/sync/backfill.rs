@@ -13,9 +13,8 @@
 //! It must not know how one list is read.
 
 use super::{
-    Sink, Source,
+    Sink, Source, list,
     session::{Session, Stop},
-    sweep,
 };
 use crate::sync::Search;
 
@@ -41,13 +40,13 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         .as_ref()
         .is_some_and(|position| position.archived)
     {
-        sweep::read(session, true).await?;
+        list::read(session, true).await?;
         if let Some(position) = &mut session.run.list {
             position.archived = false;
             position.lanes.clear();
         }
     }
-    sweep::read(session, false).await?;
+    list::read(session, false).await?;
     session.confirm_definitions().await
 }
 
@@ -58,5 +57,5 @@ pub(super) async fn read_archived<S: Source, K: Sink>(
     if session.run.list.is_none() {
         session.run.list = Some(session.begin_list(true));
     }
-    sweep::read(session, true).await
+    list::read(session, true).await
 }

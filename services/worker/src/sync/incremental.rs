@@ -23,14 +23,14 @@ use super::{
 use crate::schedule::Reason;
 
 /// Ids that a batch read takes.
-const BATCH: usize = 100;
-/// Batch reads under way: more than a search page holds, so that neither waits.
-const READS: usize = 8;
+const BATCH_SIZE: usize = 100;
+/// ObjectBatch reads under way: more than a search page holds, so that neither waits.
+const MAX_READS: usize = 8;
 /// How often an empty page that names a next one is asked for again.
-const EMPTY_PAGES: u32 = 5;
+const MAX_EMPTY_PAGES: u32 = 5;
 
 /// One batch of ids as it was read.
-struct Read {
+struct BatchRead {
     /// Ascending.
     ids: Vec<i64>,
     /// In the order of the requests; each id at most once in all of them.
@@ -75,7 +75,7 @@ async fn read_window<S: Source, K: Sink>(
     let mut searching = FuturesUnordered::new();
     let mut reading = FuturesOrdered::new();
     while more || !reading.is_empty() {
-        if more && searching.is_empty() && reading.len() < READS {
+        if more && searching.is_empty() && reading.len() < MAX_READS {
             let search = Search {
                 from: position.from,
                 to: position.window_to,
@@ -85,7 +85,7 @@ async fn read_window<S: Source, K: Sink>(
         }
         tokio::select! {
             submitted = session.outbox.advance(), if !session.outbox.is_empty() => submitted?,
-            Some(read) = reading.next(), if session.outbox.has_room() => {
+            Some(read) = reading.next(), if session.outbox.has_capacity() => {
                 take(session, &position, read?);
             }
             Some(found) = searching.next() => {
@@ -93,11 +93,11 @@ async fn read_window<S: Source, K: Sink>(
                 let ids = windows::keyset(found.ids, after_id);
                 more = found.more;
                 empty_pages = if ids.is_empty() { empty_pages + 1 } else { 0 };
-                if more && empty_pages > EMPTY_PAGES {
+                if more && empty_pages > MAX_EMPTY_PAGES {
                     return Err(stuck().into());
                 }
                 after_id = ids.last().copied().unwrap_or(after_id);
-                for batch in ids.chunks(BATCH) {
+                for batch in ids.chunks(BATCH_SIZE) {
                     reading.push_back(read_batch(source, object_type, &definitions, batch.to_vec()));
                 }
             }
@@ -110,7 +110,7 @@ async fn read_window<S: Source, K: Sink>(
 fn take<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     position: &SearchPosition,
-    read: Read,
+    read: BatchRead,
 ) {
     let mut out = Vec::with_capacity(read.ids.len());
     // The time of a deletion lies behind every version, so look first who has
@@ -122,7 +122,7 @@ fn take<S: Source, K: Sink>(
     for mut part in read.found {
         let sequence = session.sequence(part.sent_at);
         part.value
-            .retain(|object| windows::holds(position, object.updated_at));
+            .retain(|object| windows::contains(position, object.updated_at));
         records(part, sequence, &mut out);
     }
     let gone_at = read.gone.sent_at;
@@ -162,7 +162,7 @@ async fn read_batch<S: Source>(
     object_type: &str,
     definitions: &Definitions,
     ids: Vec<i64>,
-) -> Result<Read, SourceError> {
+) -> Result<BatchRead, SourceError> {
     let mut found = Vec::new();
     let mut winners = Vec::new();
     let mut missing = ids.clone();
@@ -188,7 +188,7 @@ async fn read_batch<S: Source>(
             value: asked,
         });
     }
-    Ok(Read {
+    Ok(BatchRead {
         ids,
         found,
         winners,

@@ -14,7 +14,7 @@ use schemas::Lane;
 
 use super::ListPage;
 
-/// Records that a part of the id space must promise to be worth a lane.
+/// Records that a part of the id space must expected_records to be worth a lane.
 const WORTH_A_LANE: i64 = 300;
 /// How far beyond the last lane the first guess goes.
 const FIRST_REACH: i64 = 1_000;
@@ -26,9 +26,9 @@ const REACH_GROWTH: i64 = 8;
 #[error("the list is not in the order of object ids, or its cursor is none")]
 pub(super) struct Mismatch;
 
-/// A page to ask for.
+/// A page to request for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct PageRequest {
     /// The lane it is for.
     pub(super) key: u64,
     /// Cursor to send; `None` for the list's first page.
@@ -40,18 +40,18 @@ pub(super) struct Ask {
 /// The lanes of one pass, in the order of their ids.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    states: Vec<State>,
+    states: Vec<LaneState>,
     /// How many requests may be under way; 1 where lanes are not tried.
     limit: usize,
-    under_way: usize,
+    in_flight: usize,
     /// An answer has shown a cursor that can be an id.
-    proven: bool,
+    cursors_are_ids: bool,
     next_key: u64,
     reach: i64,
 }
 
 #[derive(Debug)]
-struct State {
+struct LaneState {
     key: u64,
     lane: Lane,
     /// Every id up to it was returned in this lane or one before.
@@ -60,7 +60,7 @@ struct State {
     empty_from: Option<i64>,
     /// Ids returned since the process has this lane.
     seen: i64,
-    asked: bool,
+    requested: bool,
     probed: bool,
 }
 
@@ -68,10 +68,10 @@ impl Lanes {
     /// The lanes of a checkpoint, or one lane from the list's start.
     pub(super) fn new(lanes: Vec<Lane>, limit: usize) -> Self {
         let mut all = Self {
-            proven: lanes.len() > 1,
+            cursors_are_ids: lanes.len() > 1,
             states: Vec::new(),
             limit: limit.max(1),
-            under_way: 0,
+            in_flight: 0,
             next_key: 0,
             reach: FIRST_REACH,
         };
@@ -86,12 +86,12 @@ impl Lanes {
             let state = all.state(lane, last_id);
             all.states.push(state);
         }
-        all.merge();
+        all.join_finished();
         all
     }
 
     /// For the checkpoint.
-    pub(super) fn position(&self) -> Vec<Lane> {
+    pub(super) fn to_checkpoint(&self) -> Vec<Lane> {
         self.states.iter().map(|state| state.lane.clone()).collect()
     }
 
@@ -105,29 +105,33 @@ impl Lanes {
         self.limit == 1
     }
 
-    /// The next page to ask for, if one more request may be under way.
-    pub(super) fn ask(&mut self) -> Option<Ask> {
-        if self.under_way >= self.limit {
+    /// The next page to request for, if one more request may be under way.
+    pub(super) fn next_request(&mut self) -> Option<PageRequest> {
+        if self.in_flight >= self.limit {
             return None;
         }
-        if let Some(state) = self.states.iter_mut().find(|s| !s.lane.done && !s.asked) {
-            state.asked = true;
-            self.under_way += 1;
-            return Some(Ask {
+        if let Some(state) = self
+            .states
+            .iter_mut()
+            .find(|s| !s.lane.done && !s.requested)
+        {
+            state.requested = true;
+            self.in_flight += 1;
+            return Some(PageRequest {
                 key: state.key,
                 after: state.lane.after.clone(),
                 probe: None,
             });
         }
         let probes = self.states.iter().filter(|state| state.probed).count();
-        if !self.proven || self.states.len() + probes >= self.limit {
+        if !self.cursors_are_ids || self.states.len() + probes >= self.limit {
             return None;
         }
         let (index, at) = self.best_split()?;
         let state = self.states.get_mut(index)?;
         state.probed = true;
-        self.under_way += 1;
-        Some(Ask {
+        self.in_flight += 1;
+        Some(PageRequest {
             key: state.key,
             after: Some(at.to_string()),
             probe: Some(at),
@@ -137,7 +141,7 @@ impl Lanes {
     /// Takes a lane's next page, and leaves in it what this lane has to
     /// return.
     pub(super) fn take_page(&mut self, key: u64, page: &mut ListPage) -> Result<(), Mismatch> {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         let Some(index) = self.index_of(key) else {
             return Err(Mismatch);
         };
@@ -146,16 +150,16 @@ impl Lanes {
         let Some(state) = self.states.get_mut(index) else {
             return Err(Mismatch);
         };
-        state.asked = false;
+        state.requested = false;
         if self.limit > 1 {
             match check(page, state.last_id) {
-                Ok(next) => self.proven |= next.is_some(),
+                Ok(next) => self.cursors_are_ids |= next.is_some(),
                 Err(Mismatch) if alone => self.limit = 1,
                 Err(Mismatch) => return Err(Mismatch),
             }
         }
         state.advance(page, end);
-        self.merge();
+        self.join_finished();
         Ok(())
     }
 
@@ -167,7 +171,7 @@ impl Lanes {
         at: i64,
         page: &mut ListPage,
     ) -> Result<bool, Mismatch> {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         let Some(index) = self.index_of(key) else {
             return Ok(false);
         };
@@ -207,13 +211,13 @@ impl Lanes {
             self.reach = self.reach.saturating_mul(REACH_GROWTH);
         }
         self.states.insert(index + 1, state);
-        self.merge();
+        self.join_finished();
         Ok(true)
     }
 
     /// The source refused the cursor of a guess, so cursors are no ids.
     pub(super) fn refuse_probe(&mut self) -> Result<(), Mismatch> {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         if self.states.len() > 1 {
             return Err(Mismatch);
         }
@@ -224,16 +228,16 @@ impl Lanes {
         Ok(())
     }
 
-    fn state(&mut self, lane: Lane, last_id: i64) -> State {
+    fn state(&mut self, lane: Lane, last_id: i64) -> LaneState {
         let key = self.next_key;
         self.next_key += 1;
-        State {
+        LaneState {
             key,
             lane,
             last_id,
             empty_from: None,
             seen: 0,
-            asked: false,
+            requested: false,
             probed: false,
         }
     }
@@ -251,7 +255,7 @@ impl Lanes {
 
     /// Joins every lane that was read to its end with the one after it, so
     /// that the checkpoint names only what is left to do.
-    fn merge(&mut self) {
+    fn join_finished(&mut self) {
         let mut first_id = None;
         let count = self.states.len();
         let mut index = 0;
@@ -278,28 +282,28 @@ impl Lanes {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            let (promise, at) = match end {
+            let (expected_records, at) = match end {
                 None => (i64::MAX, state.last_id.saturating_add(self.reach)),
                 Some(end) => {
                     let width = end.saturating_sub(state.last_id);
                     (
-                        state.promise(width),
+                        state.expected_records(width),
                         state.last_id.saturating_add(width / 2),
                     )
                 }
             };
-            if promise > WORTH_A_LANE
+            if expected_records > WORTH_A_LANE
                 && at > state.last_id
-                && best.is_none_or(|(most, _, _)| promise > most)
+                && best.is_none_or(|(most, _, _)| expected_records > most)
             {
-                best = Some((promise, index, at));
+                best = Some((expected_records, index, at));
             }
         }
         best.map(|(_, index, at)| (index, at))
     }
 }
 
-impl State {
+impl LaneState {
     /// Cuts the page at the lane's end and moves the lane behind it.
     fn advance(&mut self, page: &mut ListPage, end: Option<i64>) {
         let mut met = false;
@@ -322,7 +326,7 @@ impl State {
     }
 
     /// Records to expect in that many ids, going by those seen.
-    fn promise(&self, width: i64) -> i64 {
+    fn expected_records(&self, width: i64) -> i64 {
         let span = self
             .lane
             .first_id

@@ -9,13 +9,13 @@ use schemas::Definitions;
 
 use super::{
     Advice, Fetched, ListPage, Sink, Source, SourceError,
-    lanes::{Ask, Lanes},
+    lanes::{Lanes, PageRequest},
     session::{Session, Stop, records},
 };
 
-/// An answer, with what was asked.
+/// An answer, with what was requested.
 struct Answer {
-    ask: Ask,
+    request: PageRequest,
     result: Result<Fetched<ListPage>, SourceError>,
 }
 
@@ -42,20 +42,20 @@ pub(super) async fn read<S: Source, K: Sink>(
     let definitions = Arc::clone(&session.definitions);
     let mut in_flight = FuturesUnordered::new();
     while !lanes.is_done() {
-        while session.outbox.has_room()
-            && let Some(ask) = lanes.ask()
+        while session.outbox.has_capacity()
+            && let Some(request) = lanes.next_request()
         {
             in_flight.push(fetch(
                 source,
                 &stream.object_type,
                 archived,
                 &definitions,
-                ask,
+                request,
             ));
         }
         tokio::select! {
             submitted = session.outbox.advance(), if !session.outbox.is_empty() => submitted?,
-            Some(answer) = in_flight.next(), if session.outbox.has_room() => {
+            Some(answer) = in_flight.next(), if session.outbox.has_capacity() => {
                 if let Err(stop) = take(session, &mut lanes, answer) {
                     // What was read before holds: only the rest is given up.
                     session.outbox.drain().await?;
@@ -72,35 +72,35 @@ async fn fetch<S: Source>(
     object_type: &str,
     archived: bool,
     definitions: &Definitions,
-    ask: Ask,
+    request: PageRequest,
 ) -> Answer {
     let result = source
-        .list(object_type, archived, ask.after.as_deref(), definitions)
+        .list(object_type, archived, request.after.as_deref(), definitions)
         .await;
-    Answer { ask, result }
+    Answer { request, result }
 }
 
 /// Puts the records of an answer on their way.
 fn take<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     lanes: &mut Lanes,
-    Answer { ask, result }: Answer,
+    Answer { request, result }: Answer,
 ) -> Result<(), Stop> {
     let was_single = lanes.is_single();
-    let taken = match (ask.probe, result) {
+    let taken = match (request.probe, result) {
         (Some(_), Err(error)) if error.advice == Advice::EndRun => {
             lanes.refuse_probe().map(|()| None)
         }
         (_, Err(error)) => return Err(error.into()),
         (Some(at), Ok(mut page)) => lanes
-            .take_probe(ask.key, at, &mut page.value)
+            .take_probe(request.key, at, &mut page.value)
             .map(|is_lane| is_lane.then_some(page)),
         (None, Ok(mut page)) => {
-            if page.value.next.is_some() && page.value.next == ask.after {
+            if page.value.next.is_some() && page.value.next == request.after {
                 return Err(stuck().into());
             }
             lanes
-                .take_page(ask.key, &mut page.value)
+                .take_page(request.key, &mut page.value)
                 .map(|()| Some(page))
         }
     };
@@ -117,7 +117,7 @@ fn take<S: Source, K: Sink>(
     }
     let Some(page) = taken else { return Ok(()) };
     if let Some(position) = &mut session.run.list {
-        position.lanes = lanes.position();
+        position.lanes = lanes.to_checkpoint();
     }
     let sequence = session.sequence(page.sent_at);
     let mut out = Vec::new();

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, future::Future, pin::Pin};
 use super::{Page, Sink, SinkClosed};
 
 /// Pages that may wait before requests pause: the sink is the slower side.
-const ROOM: usize = 4;
+const CAPACITY: usize = 4;
 
 type Submission<'a> = Pin<Box<dyn Future<Output = Result<(), SinkClosed>> + Send + 'a>>;
 
@@ -36,8 +36,8 @@ impl<'a, K: Sink> Outbox<'a, K> {
         self.first.is_none() && self.waiting.is_empty()
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() < ROOM
+    pub(super) fn has_capacity(&self) -> bool {
+        self.waiting.len() < CAPACITY
     }
 
     /// Submits one page. May be dropped at the await and called again.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use schemas::{Checkpoint, Closing, Definitions, FullPass, ListPosition, Millis, PropertyMap, Run};
+use schemas::{Checkpoint, Closing, Definitions, FullPass, ListPosition, Millis, Run};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use super::{
 use crate::schedule::{Reason, RunPlan, Start};
 
 /// How long nothing starts after an answer that made no sense.
-const HOLD: Millis = 60_000;
+const HOLD_MS: Millis = 60_000;
 
 /// Why a run ends before it is through.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(super) struct Session<'a, S, K> {
     pub(super) outbox: Outbox<'a, K>,
     progress: &'a watch::Sender<Progress>,
     /// The definitions have not been written under their number.
-    unsent: bool,
+    definitions_unsent: bool,
     full_pass: Option<FullPass>,
 }
 
@@ -95,7 +95,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             definitions: Arc::clone(&stream.definitions),
             outbox: Outbox::new(sink),
             progress,
-            unsent: false,
+            definitions_unsent: false,
             full_pass: None,
         }
     }
@@ -154,7 +154,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         };
         self.checkpoint.definitions_version = change.definitions.version;
         self.definitions = Arc::new(change.definitions);
-        self.unsent = true;
+        self.definitions_unsent = true;
         Ok((listed.sent_at, change.grew))
     }
 
@@ -196,8 +196,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     }
 
     fn send_page(&mut self, records: Vec<Record>, checkpoint: Checkpoint) {
-        let definitions =
-            std::mem::take(&mut self.unsent).then(|| Definitions::clone(&self.definitions));
+        let definitions = std::mem::take(&mut self.definitions_unsent)
+            .then(|| Definitions::clone(&self.definitions));
         self.outbox.push(Page {
             records,
             checkpoint,
@@ -245,7 +245,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             }
             Err(Stop::Failed(error)) => {
                 if error.advice == Advice::EndRun {
-                    self.checkpoint.hold_until = Some(self.source.now().saturating_add(HOLD));
+                    self.checkpoint.hold_until = Some(self.source.now().saturating_add(HOLD_MS));
                 } else {
                     self.checkpoint.run = Some(self.run.clone());
                 }
@@ -354,11 +354,8 @@ pub(super) fn deletion(
     Record {
         object: Object {
             id,
-            created_at: 0,
             updated_at: winner.map_or(fetched_at, |(_, updated_at)| updated_at),
-            archived: false,
-            merged_ids: Vec::new(),
-            properties: PropertyMap::default(),
+            ..Object::default()
         },
         deleted: true,
         merged_into: winner.map(|(id, _)| id),

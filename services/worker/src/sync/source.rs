@@ -5,7 +5,7 @@ use std::future::Future;
 use schemas::{Definitions, Millis, Property, PropertyMap};
 
 /// One object as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Object {
     /// HubSpot's id.
     pub(crate) id: i64,
@@ -55,7 +55,7 @@ pub(crate) struct SearchPage {
 
 /// A batch read by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct ObjectBatch {
     /// Objects by the id in the answer, without doubles.
     pub(crate) objects: Vec<Object>,
     /// Ids asked for that the answer does not have.
@@ -159,5 +159,5 @@ pub(crate) trait Source: Send + Sync + 'static {
         ids: &[i64],
         archived: bool,
         properties: &Definitions,
-    ) -> impl Future<Output = Result<Fetched<Batch>, SourceError>> + Send;
+    ) -> impl Future<Output = Result<Fetched<ObjectBatch>, SourceError>> + Send;
 }

@@ -1,29 +1,29 @@
 //! Runs against a portal that changes between the answers, and a log that
 //! breaks off anywhere.
 
-mod history;
-mod log;
-mod portal;
+mod fake_log;
+mod fake_portal;
+mod scenarios;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use schemas::{Checkpoint, Definitions, Request, RequestKind};
 
-use self::{history::Story, log::Log, portal::Portal};
+use self::{fake_log::FakeLog, fake_portal::FakePortal, scenarios::Scenario};
 use super::*;
 use crate::schedule::{Due, Settings, StreamDemand, due};
 
 /// One stream, from run to run.
 struct Stream {
-    portal: Portal,
-    log: Log,
+    portal: FakePortal,
+    log: FakeLog,
     context: StreamContext,
     checkpoint: Checkpoint,
 }
 
 impl Stream {
-    fn new(portal: Portal, lanes: usize) -> Self {
+    fn new(portal: FakePortal, lanes: usize) -> Self {
         let context = StreamContext {
             connection: "default".to_owned(),
             portal_id: 7,
@@ -42,7 +42,7 @@ impl Stream {
         };
         Self {
             portal,
-            log: Log::default(),
+            log: FakeLog::default(),
             context,
             checkpoint: Checkpoint::default(),
         }
@@ -129,18 +129,18 @@ proptest! {
     /// The heart of the product: whatever changes meanwhile, and wherever it
     /// breaks off, the log ends with the truth and says nothing twice.
     #[test]
-    fn the_log_ends_with_the_truth(story in history::stories(true)) {
+    fn the_log_ends_with_the_truth(scenario in scenarios::scenarios(true)) {
         block_on(async {
-            let Story { portal, lanes, crashes, rounds } = story;
+            let Scenario { portal, lanes, crashes, rounds } = scenario;
             let mut stream = Stream::new(portal, lanes);
             stream.log.crash_after(crashes);
             for _ in 0..rounds {
                 stream.catch_up().await;
-                stream.portal.pass_time(61_000);
+                stream.portal.advance_time(61_000);
             }
-            stream.portal.be_quiet();
+            stream.portal.stop_churn();
             stream.log.crash_after(Vec::new());
-            stream.portal.pass_time(61_000);
+            stream.portal.advance_time(61_000);
             stream.catch_up().await;
             stream.resync("quiet").await;
             stream.log.check_nothing_twice();
@@ -151,17 +151,17 @@ proptest! {
     /// Search alone finds every creation and change, and nothing is restarted
     /// for ever.
     #[test]
-    fn changes_need_no_full_pass(story in history::stories(false)) {
+    fn changes_need_no_full_pass(scenario in scenarios::scenarios(false)) {
         block_on(async {
-            let Story { portal, lanes, crashes, rounds } = story;
+            let Scenario { portal, lanes, crashes, rounds } = scenario;
             let mut stream = Stream::new(portal, lanes);
             stream.log.crash_after(crashes);
             for _ in 0..rounds {
                 stream.catch_up().await;
-                stream.portal.pass_time(61_000);
+                stream.portal.advance_time(61_000);
             }
-            stream.portal.be_quiet();
-            stream.portal.pass_time(61_000);
+            stream.portal.stop_churn();
+            stream.portal.advance_time(61_000);
             stream.catch_up().await;
             stream.log.check_nothing_twice();
             stream.log.check_truth(&stream.portal, None);
@@ -172,11 +172,11 @@ proptest! {
 #[test]
 fn more_records_in_one_millisecond_than_a_search_returns() {
     block_on(async {
-        let mut stream = Stream::new(Portal::quiet(1, 50), 4);
+        let mut stream = Stream::new(FakePortal::new(1, 50), 4);
         stream.catch_up().await;
-        stream.portal.pass_time(120_000);
+        stream.portal.advance_time(120_000);
         stream.portal.touch_all_at_once(12_000);
-        stream.portal.pass_time(120_000);
+        stream.portal.advance_time(120_000);
         let end = stream.step(None).await.unwrap();
         assert_eq!(
             (end.reason, end.outcome),
@@ -190,11 +190,11 @@ fn more_records_in_one_millisecond_than_a_search_returns() {
 #[test]
 fn a_new_property_reads_the_window_again_and_brings_a_full_pass() {
     block_on(async {
-        let mut stream = Stream::new(Portal::quiet(2, 250), 4);
+        let mut stream = Stream::new(FakePortal::new(2, 250), 4);
         stream.catch_up().await;
-        stream.portal.pass_time(120_000);
+        stream.portal.advance_time(120_000);
         stream.portal.touch_all_at_once(300);
-        stream.portal.pass_time(120_000);
+        stream.portal.advance_time(120_000);
         stream.portal.add_property_after_calls(3);
         let first = stream.step(None).await.unwrap();
         assert_eq!(first.outcome, Outcome::Restarted);
@@ -214,7 +214,7 @@ fn a_new_property_reads_the_window_again_and_brings_a_full_pass() {
 fn a_large_list_is_read_in_lanes_and_an_opaque_one_is_not() {
     block_on(async {
         for opaque in [false, true] {
-            let mut portal = Portal::quiet(3, 5_000);
+            let mut portal = FakePortal::new(3, 5_000);
             portal.opaque = opaque;
             let mut stream = Stream::new(portal, 8);
             let end = stream.step(None).await.unwrap();

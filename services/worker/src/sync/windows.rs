@@ -32,7 +32,7 @@ pub(super) fn before_cursor(cursor: Millis, span: Millis) -> SearchPosition {
 /// Whether an object, as read, belongs to the window. The read shows its
 /// newest state: one that has changed since it was searched for has left a
 /// closed window, and whoever reads behind the window will meet it there.
-pub(super) fn holds(position: &SearchPosition, updated_at: Millis) -> bool {
+pub(super) fn contains(position: &SearchPosition, updated_at: Millis) -> bool {
     position.window_to.is_none_or(|end| updated_at < end)
 }
 
@@ -72,9 +72,9 @@ mod tests {
                 let position = since_cursor(cursor, now, 15_000);
                 prop_assert_eq!(position.from, cursor);
                 prop_assert!(position.to >= cursor);
-                prop_assert!(holds(&position, Millis::MAX));
+                prop_assert!(contains(&position, Millis::MAX));
                 let late = before_cursor(cursor, 7_200_000);
-                prop_assert!(holds(&late, cursor - 1) && !holds(&late, cursor));
+                prop_assert!(contains(&late, cursor - 1) && !contains(&late, cursor));
                 cursor = position.to;
             }
         }

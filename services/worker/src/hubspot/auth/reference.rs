@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A credential is a token or a small JSON object.
-const LONGEST: u64 = 64 * 1024;
+const MAX_BYTES: u64 = 64 * 1024;
 /// Only these variables may be named, else the API could send any of them
 /// away.
 const VARIABLE_PREFIX: &str = "HUBSPOT_";
 
 /// Why there is no credential.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(super) enum CredentialError {
     /// The reference may not be used.
     #[error("the credential reference is not allowed: {reason}")]
     NotAllowed {
@@ -82,13 +82,13 @@ pub(super) struct OAuth {
 
 /// A credential as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct StoredOAuth<'a> {
     client_id: &'a str,
     client_secret: &'a str,
     refresh_token: &'a str,
 }
 
-/// A refresh token that took the place of one in the environment.
+/// A refresh token that took the store of one in the environment.
 #[derive(Serialize, Deserialize)]
 struct Rotated {
     refresh_token: String,
@@ -99,7 +99,7 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Reference {
     /// Reads a reference: `env:HUBSPOT_…`, or `file:NAME` inside of `folder`.
-    pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, Error> {
+    pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, CredentialError> {
         if let Some(name) = text.strip_prefix("env:") {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             let rest = name.strip_prefix(VARIABLE_PREFIX);
@@ -107,28 +107,28 @@ impl Reference {
                 Some(rest) if !rest.is_empty() && rest.bytes().all(allowed) => {
                     Ok(Self::Variable(name.to_owned()))
                 }
-                _ => Err(Error::NotAllowed {
+                _ => Err(CredentialError::NotAllowed {
                     reason: "variables begin with HUBSPOT_",
                 }),
             };
         }
         let Some(name) = text.strip_prefix("file:") else {
-            return Err(Error::NotAllowed {
+            return Err(CredentialError::NotAllowed {
                 reason: "it begins with env: or file:",
             });
         };
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         if name.is_empty() || name.starts_with('.') || !name.bytes().all(allowed) {
-            return Err(Error::NotAllowed {
+            return Err(CredentialError::NotAllowed {
                 reason: "a file is named by letters, digits, dots, dashes and underscores",
             });
         }
         let real = |path: &Path| {
             fs::canonicalize(path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Error::Missing {
+                io::ErrorKind::NotFound => CredentialError::Missing {
                     name: name.to_owned(),
                 },
-                kind => Error::Unreadable {
+                kind => CredentialError::Unreadable {
                     name: name.to_owned(),
                     kind,
                 },
@@ -136,7 +136,7 @@ impl Reference {
         };
         let path = real(&folder.join(name))?;
         if !path.starts_with(real(folder)?) {
-            return Err(Error::NotAllowed {
+            return Err(CredentialError::NotAllowed {
                 reason: "the file is inside of the folder",
             });
         }
@@ -144,33 +144,34 @@ impl Reference {
     }
 
     /// Reads what is there. Of a credential in the environment, a refresh
-    /// token that took the place of its own is in `folder`.
+    /// token that took the store of its own is in `folder`.
     pub(super) fn read(
         &self,
         folder: &Path,
         environment: Environment<'_>,
-    ) -> Result<Credential, Error> {
+    ) -> Result<Credential, CredentialError> {
         let name = self.name().to_owned();
         let text = match self {
-            Self::Variable(variable) => {
-                environment(variable).ok_or_else(|| Error::Missing { name: name.clone() })?
+            Self::Variable(variable) => environment(variable)
+                .ok_or_else(|| CredentialError::Missing { name: name.clone() })?,
+            Self::File(path, _) => {
+                read_small(path).map_err(|error| CredentialError::Unreadable {
+                    name: name.clone(),
+                    kind: error.kind(),
+                })?
             }
-            Self::File(path, _) => read_small(path).map_err(|error| Error::Unreadable {
-                name: name.clone(),
-                kind: error.kind(),
-            })?,
         };
         let text = text.trim();
         let mut credential = if text.starts_with('{') {
             match serde_json::from_str(text) {
                 Ok(credential) => Credential::OAuth(credential),
                 // The parser's words can quote a secret.
-                Err(_quoting) => return Err(Error::Malformed { name }),
+                Err(_quoting) => return Err(CredentialError::Malformed { name }),
             }
         } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             Credential::Token(text.to_owned().into())
         } else {
-            return Err(Error::Malformed { name });
+            return Err(CredentialError::Malformed { name });
         };
         if let (Self::Variable(_), Credential::OAuth(credential)) = (self, &mut credential) {
             let kept = read_small(&rotated_path(folder, credential)).ok();
@@ -211,7 +212,7 @@ impl Reference {
                 if current.refresh_token.expose_secret() != used.expose_secret() {
                     return Ok(());
                 }
-                let content = Written {
+                let content = StoredOAuth {
                     client_id: &current.client_id,
                     client_secret: current.client_secret.expose_secret(),
                     refresh_token: rotated.expose_secret(),
@@ -231,7 +232,7 @@ impl Reference {
 
 fn read_small(path: &Path) -> io::Result<String> {
     let about = fs::metadata(path)?;
-    if !about.is_file() || about.len() > LONGEST {
+    if !about.is_file() || about.len() > MAX_BYTES {
         return Err(io::ErrorKind::InvalidData.into());
     }
     fs::read_to_string(path)

@@ -13,13 +13,13 @@ const SLACK_MS: i64 = 5_000;
 /// What is known of the day's allowance.
 #[derive(Debug)]
 pub(in crate::hubspot) struct Daily {
-    state: watch::Sender<State>,
+    state: watch::Sender<DailyState>,
     reserve_percent: u32,
     enforced: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct State {
+struct DailyState {
     allowance: Option<Allowance>,
     /// HubSpot said that the day is used up; until then.
     exhausted_until: Option<Millis>,
@@ -49,7 +49,7 @@ impl Daily {
     }
 
     /// Until when no request may be sent.
-    pub(in crate::hubspot) fn closed_until(&self, now: Millis) -> Option<Millis> {
+    pub(in crate::hubspot) fn blocked_until(&self, now: Millis) -> Option<Millis> {
         let state = *self.state.borrow();
         if let Some(until) = state.exhausted_until.filter(|until| *until > now) {
             return Some(until);
@@ -113,7 +113,7 @@ impl Daily {
     }
 }
 
-impl State {
+impl DailyState {
     /// The next time at which the counters start anew: as told, or midnight of
     /// the account's time zone.
     fn next_reset(&self, now: Millis) -> Millis {
@@ -138,13 +138,13 @@ mod tests {
     #[test]
     fn a_share_of_the_day_is_left_to_others() {
         let daily = Daily::new(10, true);
-        assert_eq!(daily.closed_until(NOON), None);
+        assert_eq!(daily.blocked_until(NOON), None);
         daily.observe(1_000, 101, NOON);
-        assert_eq!(daily.closed_until(NOON), None);
+        assert_eq!(daily.blocked_until(NOON), None);
         daily.observe(1_000, 100, NOON);
-        assert_eq!(daily.closed_until(NOON), Some(MIDNIGHT));
+        assert_eq!(daily.blocked_until(NOON), Some(MIDNIGHT));
         assert_eq!(
-            daily.closed_until(MIDNIGHT),
+            daily.blocked_until(MIDNIGHT),
             None,
             "a new day, a new allowance"
         );
@@ -155,7 +155,7 @@ mod tests {
         let daily = Daily::new(10, true);
         daily.set_utc_offset(-5 * 3_600_000);
         assert_eq!(daily.refused(NOON), MIDNIGHT + 5 * 3_600_000);
-        assert!(daily.closed_until(NOON).is_some());
+        assert!(daily.blocked_until(NOON).is_some());
     }
 
     #[test]

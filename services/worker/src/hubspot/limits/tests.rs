@@ -208,8 +208,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time().start_paused(true).build().unwrap();
         let latency = move |index: u64| {
-            let place = usize::try_from(index).unwrap() % latencies.len();
-            Duration::from_millis(latencies[place])
+            let index = usize::try_from(index).unwrap() % latencies.len();
+            Duration::from_millis(latencies[index])
         };
         let span = Duration::from_secs(40);
         let times =

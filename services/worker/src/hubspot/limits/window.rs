@@ -15,13 +15,13 @@ use tokio::{
 const MARGIN: Duration = Duration::from_millis(10);
 /// A request is assumed to have reached HubSpot at most this long after it was
 /// sent: slow answers are slow because of the work, not of the way.
-const LONGEST_WAY: Duration = Duration::from_millis(250);
+const MAX_TRAVEL: Duration = Duration::from_millis(250);
 /// The fastest round trip is believed to be the path's own after this many
 /// answers that were not faster.
 const STEADY_AFTER: u32 = 200;
 /// Uses stay in the log this long after they ceased to count, so that an
 /// answer that was long under way is compared with what counted at its time.
-const AFTERLIFE: Duration = Duration::from_secs(5);
+const KEEP_EXPIRED: Duration = Duration::from_secs(5);
 
 /// What an answer says of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,27 +37,27 @@ pub(super) struct Reading {
 /// A rolling window, shared by all requests of a portal.
 #[derive(Debug)]
 pub(super) struct Window {
-    log: watch::Sender<Log>,
+    log: watch::Sender<RequestLog>,
     /// Whoever holds it is the next to be served.
-    turn: Mutex<()>,
+    queue: Mutex<()>,
 }
 
 /// One use of the window. Dropped without an answer, it counts from then on.
 #[derive(Debug)]
-pub(super) struct Use {
+pub(super) struct WindowSlot {
     window: Arc<Window>,
     id: u64,
     open: bool,
 }
 
 #[derive(Debug)]
-struct Log {
+struct RequestLog {
     /// Uses per window; `None` for any number.
     limit: Option<u32>,
     /// Whether answers change the limit.
-    follows_answers: bool,
+    learns_from_answers: bool,
     interval: Duration,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LoggedRequest>,
     next_id: u64,
     /// The fastest answer so far.
     fastest: Option<Duration>,
@@ -68,7 +68,7 @@ struct Log {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LoggedRequest {
     id: u64,
     sent: Instant,
     /// Until the answer; `None` while it is under way.
@@ -77,10 +77,10 @@ struct Entry {
 
 impl Window {
     /// A window of `limit` uses per `interval`.
-    pub(super) fn new(limit: Option<u32>, follows_answers: bool, interval: Duration) -> Self {
-        let log = Log {
+    pub(super) fn new(limit: Option<u32>, learns_from_answers: bool, interval: Duration) -> Self {
+        let log = RequestLog {
             limit,
-            follows_answers,
+            learns_from_answers,
             interval,
             entries: VecDeque::new(),
             next_id: 0,
@@ -91,13 +91,13 @@ impl Window {
         };
         Self {
             log: watch::Sender::new(log),
-            turn: Mutex::new(()),
+            queue: Mutex::new(()),
         }
     }
 
     /// Waits until a request may be sent, and counts it.
-    pub(super) async fn acquire(self: &Arc<Self>) -> Use {
-        let _turn = self.turn.lock().await;
+    pub(super) async fn acquire(self: &Arc<Self>) -> WindowSlot {
+        let _first_in_queue = self.queue.lock().await;
         let mut changes = self.log.subscribe();
         loop {
             let mut taken = Err(None);
@@ -107,7 +107,7 @@ impl Window {
             });
             match taken {
                 Ok(id) => {
-                    return Use {
+                    return WindowSlot {
                         window: Arc::clone(self),
                         id,
                         open: true,
@@ -136,7 +136,7 @@ impl Window {
     }
 }
 
-impl Use {
+impl WindowSlot {
     /// The headers of the answer have come.
     pub(super) fn answered(mut self, reading: Option<Reading>, refused: bool) {
         self.open = false;
@@ -163,7 +163,7 @@ impl Use {
     }
 }
 
-impl Drop for Use {
+impl Drop for WindowSlot {
     fn drop(&mut self) {
         if self.open {
             let id = self.id;
@@ -174,7 +174,7 @@ impl Drop for Use {
     }
 }
 
-impl Log {
+impl RequestLog {
     fn take(&mut self, now: Instant) -> Result<u64, Option<Instant>> {
         if let Some(until) = self.paused_until.filter(|until| *until > now) {
             return Err(Some(until));
@@ -182,12 +182,12 @@ impl Log {
         self.paused_until = None;
         let id = self.next_id;
         if let Some(limit) = self.limit {
-            self.forget(now);
+            self.drop_expired(now);
             if self.counting_after(now) >= limit as usize {
                 let frees = self.entries.iter().filter_map(|entry| self.free_at(entry));
                 return Err(frees.filter(|free_at| *free_at > now).min());
             }
-            self.entries.push_back(Entry {
+            self.entries.push_back(LoggedRequest {
                 id,
                 sent: now,
                 took: None,
@@ -199,7 +199,8 @@ impl Log {
 
     /// Uses that still count after `time`.
     fn counting_after(&self, time: Instant) -> usize {
-        let counts = |entry: &&Entry| self.free_at(entry).is_none_or(|free_at| free_at > time);
+        let counts =
+            |entry: &&LoggedRequest| self.free_at(entry).is_none_or(|free_at| free_at > time);
         self.entries.iter().filter(counts).count()
     }
 
@@ -209,20 +210,20 @@ impl Log {
     /// fastest round trip taken off, what is left of this one's bounds how
     /// much later than usual it arrived, so the next one in its slot cannot
     /// overtake it. With a steady latency nothing is lost by this.
-    fn free_at(&self, entry: &Entry) -> Option<Instant> {
+    fn free_at(&self, entry: &LoggedRequest) -> Option<Instant> {
         let fastest = self.fastest.filter(|_| self.steady_for >= STEADY_AFTER);
         let late = entry
             .took?
             .saturating_sub(fastest.unwrap_or_default())
-            .min(LONGEST_WAY);
+            .min(MAX_TRAVEL);
         Some(entry.sent + late + self.interval + MARGIN)
     }
 
-    fn forget(&mut self, now: Instant) {
+    fn drop_expired(&mut self, now: Instant) {
         while let Some(entry) = self.entries.front()
             && self
                 .free_at(entry)
-                .is_some_and(|free_at| free_at + AFTERLIFE <= now)
+                .is_some_and(|free_at| free_at + KEEP_EXPIRED <= now)
         {
             self.entries.pop_front();
         }
@@ -245,7 +246,7 @@ impl Log {
     /// Brings the log in line with an answer to a request sent at `sent`: what
     /// HubSpot counted and we did not, others used.
     fn correct(&mut self, reading: Reading, sent: Instant, now: Instant) {
-        if !self.follows_answers {
+        if !self.learns_from_answers {
             return;
         }
         self.limit = Some(reading.max.max(1));
@@ -272,7 +273,7 @@ impl Log {
     fn count_others(&mut self, uses: usize, now: Instant) {
         for _ in 0..uses {
             let took = Some(Duration::ZERO);
-            self.entries.push_back(Entry {
+            self.entries.push_back(LoggedRequest {
                 id: self.next_id,
                 sent: now,
                 took,

@@ -4,8 +4,8 @@ use super::*;
 
 #[tokio::test]
 async fn what_passes_is_tried_again() {
-    let fake = Fake::start().await;
-    fake.answers_in_turn(
+    let fake = FakeServer::start().await;
+    fake.answers_in_order(
         LIST,
         vec![
             ResponseTemplate::new(502).set_body_string("<html>Bad gateway</html>"),
@@ -24,9 +24,9 @@ async fn what_passes_is_tried_again() {
 
 #[tokio::test]
 async fn a_search_that_is_refused_for_its_second_waits_and_goes_on() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     let refusal = error(429, json!({"policyName": "SECONDLY"})).insert_header("retry-after", "0");
-    fake.answers_in_turn(SEARCH, vec![refusal, page(&[1])])
+    fake.answers_in_order(SEARCH, vec![refusal, page(&[1])])
         .await;
     let search = Search {
         from: 5_000,
@@ -46,7 +46,7 @@ async fn a_search_that_is_refused_for_its_second_waits_and_goes_on() {
 
 #[tokio::test]
 async fn a_batch_that_hubspot_fails_on_is_halved_until_it_is_read() {
-    let fake = Fake::start().await;
+    let fake = FakeServer::start().await;
     Mock::given(path(READ))
         .respond_with(|request: &Request| {
             let body: serde_json::Value = request.body_json().unwrap();
@@ -90,7 +90,7 @@ async fn failures_that_stay_say_what_to_do() {
         (403, scopes, Advice::SkipStream, "missing_scope"),
         (404, json!({}), Advice::SkipStream, "unknown_object_type"),
     ] {
-        let fake = Fake::start().await;
+        let fake = FakeServer::start().await;
         fake.answers(LIST, error(status, body)).await;
         let failed = fake
             .source(12_000)

@@ -10,12 +10,12 @@ use hubspot_sim::{
 use super::*;
 use crate::sync::Object;
 
-struct Account {
+struct TestAccount {
     simulator: Simulator,
     folder: tempfile::TempDir,
 }
 
-impl Account {
+impl TestAccount {
     async fn of(portal: PortalConfig) -> Self {
         let config = Config {
             portals: vec![portal],
@@ -88,7 +88,7 @@ fn digest(objects: &[Object]) -> Digest {
 
 #[tokio::test]
 async fn every_record_arrives_as_it_is_by_both_ways_of_listing() {
-    let account = Account::of(portal()).await;
+    let account = TestAccount::of(portal()).await;
     let truth = account.simulator.truth("contacts").unwrap();
     for longest_url in [12_000, 200] {
         let source = account.source("file:key", |config| config.longest_url = longest_url);
@@ -110,7 +110,7 @@ async fn a_url_that_hubspot_finds_too_long_is_gone_round() {
         max_url: 400,
         ..Quirks::default()
     };
-    let account = Account::of(PortalConfig { quirks, ..portal() }).await;
+    let account = TestAccount::of(PortalConfig { quirks, ..portal() }).await;
     let source = account.source("file:key", |_| {});
     let objects = all(&source).await;
     assert_eq!(
@@ -121,7 +121,7 @@ async fn a_url_that_hubspot_finds_too_long_is_gone_round() {
 
 #[tokio::test]
 async fn faults_of_the_way_are_hidden() {
-    let account = Account::of(portal()).await;
+    let account = TestAccount::of(portal()).await;
     let source = account.source("file:key", |config| {
         config.body_timeout = Duration::from_secs(1);
     });
@@ -160,7 +160,7 @@ async fn faults_of_the_way_are_hidden() {
     }
 }
 
-fn change(account: &Account, count: usize) -> Vec<u64> {
+fn change(account: &TestAccount, count: usize) -> Vec<u64> {
     let changed: Vec<u64> = account
         .simulator
         .portal()
@@ -203,7 +203,7 @@ async fn changes_are_found_by_search_and_read_by_id() {
         index_lag_ms: 0,
         ..Quirks::default()
     };
-    let account = Account::of(PortalConfig { quirks, ..portal() }).await;
+    let account = TestAccount::of(PortalConfig { quirks, ..portal() }).await;
     let source = account.source("file:key", |_| {});
     let from = source.portal().await.unwrap().now;
     account.simulator.advance(Duration::from_mins(1));
@@ -244,7 +244,7 @@ async fn a_limit_is_used_up_without_a_refusal() {
         general: Some(60),
         ..Limits::default()
     };
-    let account = Account::of(PortalConfig { limits, ..portal() }).await;
+    let account = TestAccount::of(PortalConfig { limits, ..portal() }).await;
     account.simulator.set_latency(Duration::from_millis(20));
     let source = account.source("file:key", |_| {});
     source.portal().await.unwrap();
@@ -266,7 +266,7 @@ async fn a_spent_day_is_left_alone() {
         daily_used: 950,
         ..Limits::default()
     };
-    let account = Account::of(PortalConfig { limits, ..portal() }).await;
+    let account = TestAccount::of(PortalConfig { limits, ..portal() }).await;
     let source = account.source("file:key", |_| {});
     source.portal().await.unwrap();
     let failed = source.definitions("contacts").await.unwrap_err();
@@ -286,7 +286,7 @@ async fn tokens_are_renewed_as_they_expire_and_a_revoked_grant_stops() {
         rotate: true,
         expires_in_s: 1_800,
     };
-    let account = Account::of(PortalConfig {
+    let account = TestAccount::of(PortalConfig {
         oauth: Some(oauth),
         ..portal()
     })
@@ -312,7 +312,7 @@ async fn tokens_are_renewed_as_they_expire_and_a_revoked_grant_stops() {
 
 #[tokio::test]
 async fn a_missing_scope_skips_the_stream_and_an_unknown_token_stops() {
-    let account = Account::of(portal()).await;
+    let account = TestAccount::of(portal()).await;
     let source = account.source("file:key", |_| {});
     account.simulator.portal().set_scope("contacts", false);
     let failed = source.definitions("contacts").await.err();

@@ -10,10 +10,10 @@ use schemas::PropertyName;
 use super::scan::{Scanner, Unexpected};
 
 /// After a wrong guess, so many followers are compared: properties are left
-/// out more often than they change places.
+/// out more often than they change indexes.
 const LOOK_AHEAD: usize = 8;
 /// Names that are remembered at most; a portal has about 1,000 of a type.
-const KEPT: usize = 8_192;
+const MAX_NAMES: usize = 8_192;
 
 /// A property's name.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(super) struct Name {
     pub(super) encoded: PropertyName,
     /// What its value says of the object.
     pub(super) role: Role,
-    /// The place of the one that came after it the last time.
-    follower: usize,
+    /// The index of the one that came after it the last time.
+    next_index: usize,
 }
 
 /// What a property's value says of its object.
@@ -46,7 +46,7 @@ pub(super) enum Role {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: Vec<Name>,
-    places: HashMap<String, usize>,
+    indexes: HashMap<String, usize>,
     first: usize,
     last: Option<usize>,
 }
@@ -61,47 +61,47 @@ impl Names {
     #[inline]
     pub(super) fn next(&mut self, scanner: &mut Scanner<'_>) -> Result<&Name, Unexpected> {
         let guess = match self.last.and_then(|last| self.known.get(last)) {
-            Some(last) => last.follower,
+            Some(last) => last.next_index,
             None => self.first,
         };
-        let place = match self.known.get(guess) {
+        let index = match self.known.get(guess) {
             Some(name) if name.is_next(scanner) => guess,
             _ => self.find(guess, scanner)?,
         };
-        self.last = Some(place);
-        self.known.get(place).ok_or_else(|| scanner.unexpected())
+        self.last = Some(index);
+        self.known.get(index).ok_or_else(|| scanner.unexpected())
     }
 
     #[cold]
     fn find(&mut self, guess: usize, scanner: &mut Scanner<'_>) -> Result<usize, Unexpected> {
-        let mut place = guess;
+        let mut index = guess;
         for _ in 0..LOOK_AHEAD {
-            let Some(name) = self.known.get(place) else {
+            let Some(name) = self.known.get(index) else {
                 break;
             };
             if name.is_next(scanner) {
-                return Ok(place);
+                return Ok(index);
             }
-            place = name.follower;
+            index = name.next_index;
         }
         let name = scanner.string()?;
         scanner.require(b':')?;
-        let place = match self.places.get(&*name) {
-            Some(place) => *place,
+        let index = match self.indexes.get(&*name) {
+            Some(index) => *index,
             None => self.add(&name, matches!(name, Cow::Borrowed(_))),
         };
         match self.last.and_then(|last| self.known.get_mut(last)) {
-            Some(last) => last.follower = place,
-            None => self.first = place,
+            Some(last) => last.next_index = index,
+            None => self.first = index,
         }
-        Ok(place)
+        Ok(index)
     }
 
     fn add(&mut self, name: &str, is_plain: bool) -> usize {
-        if self.known.len() >= KEPT {
+        if self.known.len() >= MAX_NAMES {
             *self = Self::default();
         }
-        let place = self.known.len();
+        let index = self.known.len();
         self.known.push(Name {
             text: is_plain.then(|| format!("\"{name}\":").into_bytes()),
             encoded: PropertyName::new(name),
@@ -111,10 +111,10 @@ impl Names {
                 "lastmodifieddate" | "hs_lastmodifieddate" => Role::UpdatedAt,
                 _ => Role::Plain,
             },
-            follower: place + 1,
+            next_index: index + 1,
         });
-        self.places.insert(name.to_owned(), place);
-        place
+        self.indexes.insert(name.to_owned(), index);
+        index
     }
 }
 

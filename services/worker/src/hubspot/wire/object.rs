@@ -34,7 +34,7 @@ impl<'de> Deserialize<'de> for Id {
 pub(super) fn objects(scanner: &mut Scanner<'_>) -> Result<Vec<Object>, Unexpected> {
     // A page has 100 at most.
     let mut objects = Vec::with_capacity(100);
-    let mut reader = Reader {
+    let mut reader = ObjectReader {
         names: Names::default(),
         builder: PropertyMapBuilder::for_bytes(scanner.left()),
     };
@@ -46,26 +46,26 @@ pub(super) fn objects(scanner: &mut Scanner<'_>) -> Result<Vec<Object>, Unexpect
 }
 
 /// What the objects of an answer share.
-struct Reader {
+struct ObjectReader {
     names: Names,
     builder: PropertyMapBuilder,
 }
 
 /// What the properties say, besides themselves.
 #[derive(Default)]
-struct Meaning {
+struct TypedProperties {
     merged_ids: Vec<i64>,
     created_at: Option<Millis>,
     updated_at: Option<Millis>,
 }
 
-impl Reader {
+impl ObjectReader {
     fn object(&mut self, scanner: &mut Scanner<'_>) -> Result<Object, Unexpected> {
         let mut id = None;
         let mut created_at = None;
         let mut updated_at = None;
         let mut archived = None;
-        let mut properties = Meaning::default();
+        let mut properties = TypedProperties::default();
         scanner.members(|scanner, name| {
             match name {
                 "id" => id = Some(scanner.value::<Id>()?.0),
@@ -79,7 +79,7 @@ impl Reader {
             }
             Ok(())
         })?;
-        // The properties of the same meaning stand in for a time that is
+        // The properties of the same typed stand in for a time that is
         // missing, and each time for the other.
         let created_at = created_at.or(properties.created_at);
         let updated_at = updated_at
@@ -99,10 +99,10 @@ impl Reader {
     fn properties(
         &mut self,
         scanner: &mut Scanner<'_>,
-        meaning: &mut Meaning,
+        typed: &mut TypedProperties,
     ) -> Result<(), Unexpected> {
         // Of a doubled member the last counts, as everywhere.
-        *meaning = Meaning::default();
+        *typed = TypedProperties::default();
         drop(self.builder.finish());
         if scanner.peek() == Some(b'n') {
             return scanner.value::<()>();
@@ -119,9 +119,9 @@ impl Reader {
             {
                 match name.role {
                     Role::Plain => {}
-                    Role::MergedIds => meaning.merged_ids = ids_of(&value),
-                    Role::CreatedAt => meaning.created_at = time::parse(&value),
-                    Role::UpdatedAt => meaning.updated_at = time::parse(&value),
+                    Role::MergedIds => typed.merged_ids = ids_of(&value),
+                    Role::CreatedAt => typed.created_at = time::parse(&value),
+                    Role::UpdatedAt => typed.updated_at = time::parse(&value),
                 }
                 self.builder.push_named(&name.encoded, &value);
             }
@@ -147,12 +147,12 @@ fn scalar<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Unexpec
     if scanner.peek() == Some(b'"') {
         return scanner.string().map(Some);
     }
-    scanner.value::<Value<'a>>().map(|value| value.0)
+    scanner.value::<Scalar<'a>>().map(|value| value.0)
 }
 
-struct Value<'a>(Option<Cow<'a, str>>);
+struct Scalar<'a>(Option<Cow<'a, str>>);
 
-impl<'de> Deserialize<'de> for Value<'de> {
+impl<'de> Deserialize<'de> for Scalar<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text(deserializer).map(Self)
     }

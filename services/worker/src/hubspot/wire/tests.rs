@@ -114,7 +114,7 @@ fn a_batch_goes_by_the_ids_of_the_answer() {
 #[test]
 fn ids_that_failed_for_another_reason_do_not_count_as_missing() {
     let body = br#"{"results":[{"id":"1"}],"errors":[{"category":"INTERNAL","context":{}}]}"#;
-    assert!(matches!(batch(body, &[1, 2]), Err(Error::Partial)));
+    assert!(matches!(batch(body, &[1, 2]), Err(ParseError::Partial)));
 }
 
 #[test]

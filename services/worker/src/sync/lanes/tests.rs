@@ -1,7 +1,6 @@
 //! Lanes over lists that keep what they rest on, and over some that do not.
 
 use proptest::prelude::*;
-use schemas::PropertyMap;
 
 use super::*;
 use crate::sync::Object;
@@ -9,11 +8,7 @@ use crate::sync::Object;
 fn object(id: i64) -> Object {
     Object {
         id,
-        created_at: 0,
-        updated_at: 0,
-        archived: false,
-        merged_ids: Vec::new(),
-        properties: PropertyMap::default(),
+        ..Object::default()
     }
 }
 
@@ -27,37 +22,40 @@ fn page(ids: &[i64], after: Option<&str>, size: usize) -> ListPage {
     }
 }
 
-/// Answers in an order that `turns` picks, and returns all ids and the number
+/// Answers in an order that `picks` picks, and returns all ids and the number
 /// of requests. After `crash` answers the lanes start again from the position.
 fn read_all(
     ids: &[i64],
     size: usize,
     limit: usize,
-    turns: &[usize],
+    picks: &[usize],
     crash: usize,
 ) -> (Vec<i64>, usize) {
     let mut lanes = Lanes::new(Vec::new(), limit);
-    let mut asked: Vec<Ask> = Vec::new();
+    let mut requested: Vec<PageRequest> = Vec::new();
     let (mut out, mut count) = (Vec::new(), 0);
     while !lanes.is_done() {
-        while let Some(ask) = lanes.ask() {
-            asked.push(ask);
+        while let Some(request) = lanes.next_request() {
+            requested.push(request);
         }
-        assert!(asked.len() <= limit.max(1));
-        let turn = turns.get(count % turns.len()).copied().unwrap_or(0);
-        let ask = asked.remove(turn % asked.len());
+        assert!(requested.len() <= limit.max(1));
+        let pick = picks.get(count % picks.len()).copied().unwrap_or(0);
+        let request = requested.remove(pick % requested.len());
         count += 1;
-        let mut page = page(ids, ask.after.as_deref(), size);
-        let taken = match ask.probe {
-            Some(at) => lanes.take_probe(ask.key, at, &mut page).unwrap(),
-            None => lanes.take_page(ask.key, &mut page).map(|()| true).unwrap(),
+        let mut page = page(ids, request.after.as_deref(), size);
+        let taken = match request.probe {
+            Some(at) => lanes.take_probe(request.key, at, &mut page).unwrap(),
+            None => lanes
+                .take_page(request.key, &mut page)
+                .map(|()| true)
+                .unwrap(),
         };
         if taken {
             out.extend(page.objects.iter().map(|object| object.id));
         }
         if count == crash {
-            asked.clear();
-            lanes = Lanes::new(lanes.position(), limit);
+            requested.clear();
+            lanes = Lanes::new(lanes.to_checkpoint(), limit);
         }
     }
     (out, count)
@@ -70,11 +68,11 @@ proptest! {
         scale in prop_oneof![Just(1i64), Just(977), Just(10_000_019)],
         size in 1usize..20,
         limit in 1usize..9,
-        turns in proptest::collection::vec(0usize..9, 1..40),
+        picks in proptest::collection::vec(0usize..9, 1..40),
         crash in 0usize..60,
     ) {
         let ids: Vec<_> = ids.into_iter().map(|id| id * scale).collect();
-        let (mut out, _) = read_all(&ids, size, limit, &turns, crash);
+        let (mut out, _) = read_all(&ids, size, limit, &picks, crash);
         out.sort_unstable();
         prop_assert_eq!(out, ids);
     }
@@ -91,22 +89,22 @@ fn a_long_list_is_read_in_lanes_at_the_cost_of_few_requests() {
 #[test]
 fn a_cursor_that_is_no_id_means_one_lane() {
     let mut lanes = Lanes::new(Vec::new(), 8);
-    let ask = lanes.ask().unwrap();
+    let request = lanes.next_request().unwrap();
     let mut first = ListPage {
         objects: vec![object(1), object(2)],
         next: Some("b3BhcXVl".to_owned()),
     };
-    lanes.take_page(ask.key, &mut first).unwrap();
+    lanes.take_page(request.key, &mut first).unwrap();
     assert!(lanes.is_single());
     assert_eq!(first.objects.len(), 2);
-    let ask = lanes.ask().unwrap();
-    assert_eq!(ask.after.as_deref(), Some("b3BhcXVl"));
-    assert_eq!(lanes.ask(), None);
+    let request = lanes.next_request().unwrap();
+    assert_eq!(request.after.as_deref(), Some("b3BhcXVl"));
+    assert_eq!(lanes.next_request(), None);
     let mut last = ListPage {
         objects: vec![object(1)],
         next: None,
     };
-    lanes.take_page(ask.key, &mut last).unwrap();
+    lanes.take_page(request.key, &mut last).unwrap();
     assert!(lanes.is_done());
 }
 
@@ -118,24 +116,24 @@ fn a_number_that_turns_out_to_be_no_id_ends_the_run_once_lanes_exist() {
         done: false,
     };
     let mut lanes = Lanes::new(vec![lane("10", 1), lane("500", 400)], 4);
-    let ask = lanes.ask().unwrap();
+    let request = lanes.next_request().unwrap();
     let mut page = ListPage {
         objects: vec![object(5)],
         next: Some("20".to_owned()),
     };
-    assert_eq!(lanes.take_page(ask.key, &mut page), Err(Mismatch));
+    assert_eq!(lanes.take_page(request.key, &mut page), Err(Mismatch));
 }
 
 #[test]
 fn a_refused_guess_means_one_lane_while_there_is_but_one() {
     let ids: Vec<i64> = (1..=1_000).collect();
     let mut lanes = Lanes::new(Vec::new(), 4);
-    let ask = lanes.ask().unwrap();
+    let request = lanes.next_request().unwrap();
     lanes
-        .take_page(ask.key, &mut page(&ids, None, 100))
+        .take_page(request.key, &mut page(&ids, None, 100))
         .unwrap();
-    assert!(lanes.ask().unwrap().probe.is_none());
-    assert!(lanes.ask().unwrap().probe.is_some());
+    assert!(lanes.next_request().unwrap().probe.is_none());
+    assert!(lanes.next_request().unwrap().probe.is_some());
     lanes.refuse_probe().unwrap();
     assert!(lanes.is_single());
 }

@@ -10,11 +10,11 @@ use tokio::task::yield_now;
 
 use super::{
     super::{Page, Record, Sink, SinkClosed},
-    portal::Portal,
+    fake_portal::FakePortal,
 };
 
 #[derive(Debug, Default)]
-struct State {
+struct LogState {
     pages: Vec<Page>,
     /// Pages until the next crash, the next one last.
     crashes: Vec<usize>,
@@ -22,11 +22,11 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Log {
-    state: Mutex<State>,
+pub(super) struct FakeLog {
+    state: Mutex<LogState>,
 }
 
-impl Log {
+impl FakeLog {
     pub(super) fn crash_after(&self, pages: Vec<usize>) {
         self.state().crashes = pages;
     }
@@ -77,7 +77,7 @@ impl Log {
     }
 
     /// The last versions are what the portal holds.
-    pub(super) fn check_truth(&self, portal: &Portal, full_pass: Option<&FullPass>) {
+    pub(super) fn check_truth(&self, portal: &FakePortal, full_pass: Option<&FullPass>) {
         let state = self.state();
         let mut last: HashMap<i64, &Record> = HashMap::new();
         for record in state.pages.iter().flat_map(|page| &page.records) {
@@ -107,12 +107,12 @@ impl Log {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap()
     }
 }
 
-impl Sink for Log {
+impl Sink for FakeLog {
     async fn submit(&self, page: Page) -> Result<(), SinkClosed> {
         yield_now().await;
         let mut state = self.state();

@@ -18,7 +18,7 @@ mod source;
 const START: Millis = 1_800_000_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct FakeObject {
     pub(super) created: Millis,
     pub(super) updated: Millis,
     pub(super) archived: bool,
@@ -28,7 +28,7 @@ pub(super) struct Entry {
 
 /// What the portal does between answers.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Unrest {
+pub(super) struct Churn {
     /// Changes for each answer, in percent.
     pub(super) changes: u32,
     /// Archive, restore, merge and erase as well.
@@ -40,11 +40,11 @@ pub(super) struct Unrest {
 }
 
 #[derive(Debug)]
-struct State {
+struct PortalState {
     now: Millis,
     rng: StdRng,
-    unrest: Unrest,
-    objects: BTreeMap<i64, Entry>,
+    churn: Churn,
+    objects: BTreeMap<i64, FakeObject>,
     /// By id: from when on the index shows which last-modified time.
     index: BTreeMap<i64, Vec<(Millis, Option<Millis>)>>,
     merged: HashMap<i64, i64>,
@@ -56,21 +56,21 @@ struct State {
 }
 
 #[derive(Debug)]
-pub(super) struct Portal {
-    state: Mutex<State>,
+pub(super) struct FakePortal {
+    state: Mutex<PortalState>,
     pub(super) opaque: bool,
     pub(super) page_size: usize,
     pub(super) search_size: usize,
     pub(super) origin: String,
 }
 
-impl Portal {
-    pub(super) fn quiet(seed: u64, count: usize) -> Self {
+impl FakePortal {
+    pub(super) fn new(seed: u64, count: usize) -> Self {
         let portal = Self {
-            state: Mutex::new(State {
+            state: Mutex::new(PortalState {
                 now: START,
                 rng: StdRng::seed_from_u64(seed),
-                unrest: Unrest::default(),
+                churn: Churn::default(),
                 objects: BTreeMap::new(),
                 index: BTreeMap::new(),
                 merged: HashMap::new(),
@@ -95,15 +95,15 @@ impl Portal {
         portal
     }
 
-    pub(super) fn be_unquiet(&self, unrest: Unrest) {
-        self.state().unrest = unrest;
+    pub(super) fn set_churn(&self, churn: Churn) {
+        self.state().churn = churn;
     }
 
-    pub(super) fn be_quiet(&self) {
-        self.state().unrest = Unrest::default();
+    pub(super) fn stop_churn(&self) {
+        self.state().churn = Churn::default();
     }
 
-    pub(super) fn pass_time(&self, ms: Millis) {
+    pub(super) fn advance_time(&self, ms: Millis) {
         self.state().now += ms;
     }
 
@@ -137,16 +137,16 @@ impl Portal {
             .collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PortalState> {
         self.state.lock().unwrap()
     }
 
     /// Answers after a while, with changes before it.
     async fn answer<T>(
         &self,
-        value: impl FnOnce(&Self, &mut State) -> T,
+        value: impl FnOnce(&Self, &mut PortalState) -> T,
     ) -> Result<Fetched<T>, SourceError> {
-        let under_way = UnderWay::new(self);
+        let under_way = InFlight::new(self);
         let (sent_at, before, after) = {
             let mut state = self.state();
             (
@@ -171,10 +171,10 @@ impl Portal {
     }
 }
 
-struct UnderWay<'a>(&'a Portal);
+struct InFlight<'a>(&'a FakePortal);
 
-impl<'a> UnderWay<'a> {
-    fn new(portal: &'a Portal) -> Self {
+impl<'a> InFlight<'a> {
+    fn new(portal: &'a FakePortal) -> Self {
         let mut state = portal.state();
         state.in_flight += 1;
         state.most_at_once = state.most_at_once.max(state.in_flight);
@@ -182,13 +182,13 @@ impl<'a> UnderWay<'a> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.state().in_flight -= 1;
     }
 }
 
-impl State {
+impl PortalState {
     fn tick(&mut self) {
         self.calls += 1;
         self.now += self.rng.random_range(1..150);
@@ -196,15 +196,15 @@ impl State {
             self.grow_at = None;
             self.properties += 1;
         }
-        let mut percent = self.unrest.changes;
+        let mut percent = self.churn.changes;
         while percent > 0 {
             if self.rng.random_range(0..100) < percent.min(100) {
                 self.change();
             }
             percent = percent.saturating_sub(100);
         }
-        if self.unrest.new_properties > 0 && self.rng.random_range(0..40) == 0 {
-            self.unrest.new_properties -= 1;
+        if self.churn.new_properties > 0 && self.rng.random_range(0..40) == 0 {
+            self.churn.new_properties -= 1;
             self.properties += 1;
         }
     }
@@ -212,7 +212,7 @@ impl State {
     fn change(&mut self) {
         let kind = self
             .rng
-            .random_range(0..if self.unrest.moves { 100 } else { 60 });
+            .random_range(0..if self.churn.moves { 100 } else { 60 });
         match kind {
             0..45 => {
                 if let Some(id) = self.pick(false) {
@@ -251,7 +251,7 @@ impl State {
             } else {
                 self.rng.random_range(1..9)
             };
-        let entry = Entry {
+        let entry = FakeObject {
             created: self.now,
             updated: self.now,
             archived: false,
@@ -300,8 +300,8 @@ impl State {
     }
 
     fn show(&mut self, id: i64, updated: Option<Millis>) {
-        let lag = if self.unrest.lag > 0 {
-            self.rng.random_range(0..self.unrest.lag)
+        let lag = if self.churn.lag > 0 {
+            self.rng.random_range(0..self.churn.lag)
         } else {
             0
         };

@@ -2,17 +2,17 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::portal::{Portal, Unrest};
+use super::fake_portal::{Churn, FakePortal};
 
-pub(super) struct Story {
-    pub(super) portal: Portal,
+pub(super) struct Scenario {
+    pub(super) portal: FakePortal,
     pub(super) lanes: usize,
     pub(super) crashes: Vec<usize>,
     pub(super) rounds: usize,
 }
 
 /// The seed that made the portal says more than its content.
-impl std::fmt::Debug for Story {
+impl std::fmt::Debug for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             portal,
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Story {
 
 /// Stories with creations and changes, and where `moves` is set with
 /// archiving, restoring, merging and erasing as well.
-pub(super) fn stories(moves: bool) -> impl Strategy<Value = Story> {
+pub(super) fn scenarios(moves: bool) -> impl Strategy<Value = Scenario> {
     let portal = (
         any::<u64>(),
         0usize..160,
@@ -38,23 +38,23 @@ pub(super) fn stories(moves: bool) -> impl Strategy<Value = Story> {
         3usize..40,
         prop::bool::weighted(0.2),
     );
-    let unrest = (0u32..250, 0u32..3, 1i64..12_000);
-    (portal, unrest, 1usize..9, vec(0usize..12, 0..8), 1usize..5).prop_map(
-        move |((seed, count, page_size, search_size, opaque), unrest, lanes, crashes, rounds)| {
-            let mut portal = Portal::quiet(seed, count);
+    let churn = (0u32..250, 0u32..3, 1i64..12_000);
+    (portal, churn, 1usize..9, vec(0usize..12, 0..8), 1usize..5).prop_map(
+        move |((seed, count, page_size, search_size, opaque), churn, lanes, crashes, rounds)| {
+            let mut portal = FakePortal::new(seed, count);
             (portal.opaque, portal.page_size) = (opaque, page_size);
             portal.search_size = search_size;
             portal.origin = format!(
-                "seed {seed}, {count} objects, pages of {page_size} and {search_size}, {unrest:?}"
+                "seed {seed}, {count} objects, pages of {page_size} and {search_size}, {churn:?}"
             );
-            let (changes, new_properties, lag) = unrest;
-            portal.be_unquiet(Unrest {
+            let (changes, new_properties, lag) = churn;
+            portal.set_churn(Churn {
                 changes,
                 moves,
                 new_properties,
                 lag,
             });
-            Story {
+            Scenario {
                 portal,
                 lanes,
                 crashes,

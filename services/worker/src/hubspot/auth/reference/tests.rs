@@ -37,7 +37,7 @@ fn only_what_is_allowed_can_be_named() {
     ] {
         let result = Reference::parse(refused, folder.path());
         assert!(
-            matches!(result, Err(Error::NotAllowed { .. })),
+            matches!(result, Err(CredentialError::NotAllowed { .. })),
             "{refused}: {result:?}"
         );
     }
@@ -46,7 +46,7 @@ fn only_what_is_allowed_can_be_named() {
     let read = reference.read(folder.path(), &|_| None).unwrap();
     assert!(matches!(read, Credential::Token(token) if token.expose_secret() == "token"));
     let missing = Reference::parse("file:missing", folder.path());
-    assert!(matches!(missing, Err(Error::Missing { .. })));
+    assert!(matches!(missing, Err(CredentialError::Missing { .. })));
 }
 
 #[test]
@@ -63,11 +63,11 @@ fn what_is_no_credential_is_refused_without_quoting_it() {
         let error = reference
             .read(folder.path(), &|_| Some(text.to_owned()))
             .unwrap_err();
-        assert!(matches!(error, Error::Malformed { .. }), "{text}");
+        assert!(matches!(error, CredentialError::Malformed { .. }), "{text}");
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
     let error = reference.read(folder.path(), &|_| None).unwrap_err();
-    assert!(matches!(error, Error::Missing { .. }));
+    assert!(matches!(error, CredentialError::Missing { .. }));
 }
 
 #[test]

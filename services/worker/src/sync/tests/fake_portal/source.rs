@@ -6,24 +6,27 @@ use schemas::{Definitions, Millis, Property, PropertyMapBuilder};
 
 use super::{
     super::super::{
-        Batch, Fetched, ListPage, Object, Portal as Account, Search, SearchPage, Source,
-        SourceError,
+        Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
     },
-    Entry, Portal, property_name,
+    FakeObject, FakePortal, property_name,
 };
 
-pub(super) fn read(id: i64, entry: &Entry, names: &[String]) -> Object {
+pub(super) fn read(id: i64, entry: &FakeObject, names: &[String]) -> Object {
     let mut properties = PropertyMapBuilder::default();
     for name in names {
         properties.push(name, &entry.value.to_string());
     }
-    Object {
+    let object = Object {
         id,
         created_at: entry.created,
         updated_at: entry.updated,
         archived: entry.archived,
+        ..Object::default()
+    };
+    Object {
         merged_ids: entry.merged_ids.clone(),
         properties: properties.finish(),
+        ..object
     }
 }
 
@@ -35,13 +38,13 @@ fn names(definitions: &Definitions) -> Vec<String> {
         .collect()
 }
 
-impl Source for Portal {
+impl Source for FakePortal {
     fn now(&self) -> Millis {
         self.state().now
     }
 
-    async fn portal(&self) -> Result<Account, SourceError> {
-        Ok(Account {
+    async fn portal(&self) -> Result<Portal, SourceError> {
+        Ok(Portal {
             portal_id: 7,
             now: self.now(),
         })
@@ -123,7 +126,7 @@ impl Source for Portal {
         ids: &[i64],
         archived: bool,
         properties: &Definitions,
-    ) -> Result<Fetched<Batch>, SourceError> {
+    ) -> Result<Fetched<ObjectBatch>, SourceError> {
         assert!(ids.len() <= 100);
         let names = names(properties);
         self.answer(|_, state| {
@@ -142,7 +145,7 @@ impl Source for Portal {
                 .copied()
                 .filter(|id| !found.contains_key(id))
                 .collect();
-            Batch {
+            ObjectBatch {
                 objects: found.into_values().rev().collect(),
                 missing,
             }
