@@ -1,7 +1,5 @@
-//! What has to hold of the log and of the warehouse, rule by rule. Pure.
-//!
-//! A check names each object that breaks a rule, so that a failure says where
-//! to look. It must not know where records, rows or the truth were read.
+//! The rules for log and warehouse. Pure functions: a check returns each object
+//! that breaks a rule.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,35 +10,35 @@ use hubspot_sim::{Digest, TrueObject, Truth, object_hash};
 
 use crate::RecordLog;
 
-/// How many violations a failure names; the others are counted.
+/// How many violations a failure prints.
 const NAMED: usize = 20;
 
-/// What can be broken.
+/// A rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// A run has each version of an object at most once.
+    /// A run writes each version of an object at most once.
     NoDuplicate,
-    /// Versions of one object grow with their offsets.
+    /// No version of an object is followed by an older one.
     Order,
-    /// Every object of the portal is there.
+    /// Every object of the portal is found.
     Present,
-    /// Nothing is there that the portal does not have.
+    /// No object is found that the portal does not have.
     Unexpected,
-    /// It is there as the portal has it.
+    /// An object equals that of the portal.
     Same,
-    /// Every version is there that the portal had when a run had read so far.
+    /// Every version is found that a run must have read.
     Version,
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoDuplicate => "doubled",
-            Self::Order => "goes back in time",
+            Self::NoDuplicate => "duplicate",
+            Self::Order => "an older version follows a newer one",
             Self::Present => "missing",
-            Self::Unexpected => "there, and not in HubSpot",
-            Self::Same => "not as HubSpot has it",
-            Self::Version => "a version was lost",
+            Self::Unexpected => "found, but not in HubSpot",
+            Self::Same => "differs from HubSpot",
+            Self::Version => "a version is missing",
         })
     }
 }
@@ -62,12 +60,12 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Panics with the objects and rules, if there are any.
+/// Panics if there are violations, and prints them.
 pub fn assert_no_violations(violations: &[Violation]) {
     assert!(violations.is_empty(), "{}", report(violations));
 }
 
-/// Violations as text, the first of them by name.
+/// The number of violations, and the first of them, as text.
 pub fn report(violations: &[Violation]) -> String {
     let mut text = format!("{} violations", violations.len());
     for violation in violations.iter().take(NAMED) {
@@ -76,8 +74,8 @@ pub fn report(violations: &[Violation]) -> String {
     text
 }
 
-/// Each (run, object, last-modified, archived, deleted) is there at most once;
-/// a crash keeps the run.
+/// Finds versions (run, object, last-modified, archived, deleted) that are in the
+/// log twice. A run keeps its id over a crash.
 pub fn no_duplicates(log: &RecordLog) -> Vec<Violation> {
     let mut seen = HashMap::new();
     let mut violations = Vec::new();
@@ -100,8 +98,8 @@ pub fn no_duplicates(log: &RecordLog) -> Vec<Violation> {
     violations
 }
 
-/// The versions of an object (last-modified, then fetch sequence) grow with
-/// its offsets.
+/// Finds versions (last-modified, then fetch sequence) that are older than the
+/// one before them.
 pub fn in_order(log: &RecordLog) -> Vec<Violation> {
     let mut newest = HashMap::new();
     let mut violations = Vec::new();
@@ -126,28 +124,28 @@ pub fn in_order(log: &RecordLog) -> Vec<Violation> {
     violations
 }
 
-/// An object as it was found.
+/// An object as found in the log or in ClickHouse.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundObject {
-    /// Last-modified, ms.
+    /// Last-modified, in ms since 1970.
     pub updated_at: i64,
     /// In the recycle bin.
     pub archived: bool,
-    /// Properties that are set; `None` where they were not looked at.
+    /// Properties that are set; `None` where they were not read.
     pub properties: Option<BTreeMap<String, String>>,
 }
 
-/// Whether what is found may have more than the portal: the log keeps what a
-/// full pass did not meet, the warehouse marks it as deleted.
+/// Whether objects that the portal does not have may be found: the log keeps an
+/// object that a full pass did not find, the warehouse marks it as deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extra {
-    /// It may.
+    /// They may.
     Allowed,
-    /// It may not.
+    /// They may not.
     Forbidden,
 }
 
-/// What is found is what the portal holds, object by object and by digest.
+/// Compares what was found with the portal, object by object and by digest.
 pub fn same(
     found: &BTreeMap<i64, FoundObject>,
     truth: &Truth,
@@ -177,8 +175,8 @@ pub fn same(
         }
     }
     if extra == Extra::Forbidden {
-        let strangers = found.iter().filter(|(id, _)| !known.contains_key(id));
-        violations.extend(strangers.map(|(id, held)| {
+        let unexpected = found.iter().filter(|(id, _)| !known.contains_key(id));
+        violations.extend(unexpected.map(|(id, held)| {
             let detail = format!("last-modified {}", held.updated_at);
             violation(Rule::Unexpected, *id, detail)
         }));
@@ -190,7 +188,7 @@ pub fn same(
     violations
 }
 
-/// The digest of what is found; `None` where properties were not looked at.
+/// The digest of what was found; `None` where properties were not looked at.
 fn digest(found: &BTreeMap<i64, FoundObject>) -> Option<Digest> {
     let mut digest = Digest::default();
     for (id, held) in found {
@@ -242,7 +240,7 @@ fn difference(held: &FoundObject, object: &TrueObject) -> Option<String> {
 }
 
 /// The newest version of each object of a portal's type in the log, without
-/// those deleted.
+/// deleted objects.
 pub fn newest(log: &RecordLog, portal_id: u64, object_type: &str) -> BTreeMap<i64, FoundObject> {
     log.newest_of(portal_id, object_type)
         .into_iter()

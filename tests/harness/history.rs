@@ -1,7 +1,5 @@
-//! Every version that a portal's objects had, and when: what a run that had
-//! read up to some time must have brought into the log.
-//!
-//! It must not know how a run reads.
+//! Every version that the objects of a portal had, and when: a run that has read
+//! up to some time must have written those of that time to the log.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,33 +13,35 @@ use crate::{
     servers::KafkaAndRegistry,
 };
 
-/// A run's own idea of HubSpot's time is up to a second early (`Date` names
-/// seconds), so a version counts only if it stood so much longer, in ms.
+/// The worker's estimate of HubSpot's time is up to 1 s early, as `Date` has
+/// seconds. A version must have lasted so much longer than the run, in ms.
 const MARGIN: i64 = 2_000;
-/// A checkpoint is stamped by the worker, a record by Kafka, in ms.
+/// Tolerance between two clocks, in ms: the worker stamps checkpoints, Kafka
+/// stamps records.
 const STAMPS: i64 = 5_000;
 
-/// From when to when an object had a version.
+/// A version of an object: its last-modified, and when it was replaced.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     updated_at: i64,
     until: Option<i64>,
 }
 
-/// Every version that live objects had.
+/// Every version of live objects.
 #[derive(Debug, Default)]
 pub struct History {
     spans: BTreeMap<(String, u64), Vec<Span>>,
 }
 
-/// A run that has read every change before its cursor.
+/// A run that has read every change before its cursor. Times are in ms since
+/// 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishedRun {
     /// HubSpot's id of the account.
     pub portal_id: i64,
     /// Object type.
     pub stream: String,
-    /// Every change before it is in the log.
+    /// Every change before this time is in the log.
     pub cursor: i64,
     /// HubSpot's time when the run ended.
     pub ended_at: i64,
@@ -50,7 +50,7 @@ pub struct FinishedRun {
 }
 
 impl History {
-    /// That of a portal's types as they are now.
+    /// The history of these types of a portal, beginning with their state now.
     pub fn of(portal: &Portal, object_types: &[&str]) -> Self {
         let mut history = Self::default();
         for object_type in object_types {
@@ -62,7 +62,7 @@ impl History {
         history
     }
 
-    /// Carries out a change and keeps what it did.
+    /// Applies a change to the portal and records the versions that it makes.
     pub fn apply(&mut self, portal: &Portal, change: &Change) -> Result<Changed, ChangeError> {
         let changed = portal.apply(change)?;
         let at = changed.at;
@@ -89,7 +89,7 @@ impl History {
                     self.version_began(object_type, *winner, at);
                 }
             }
-            // No last-modified moves: search does not see it.
+            // These do not change last-modified, so search does not show them.
             Change::Restore { .. }
             | Change::Calculate { .. }
             | Change::DefineProperty { .. }
@@ -101,7 +101,7 @@ impl History {
         Ok(changed)
     }
 
-    /// An object has a new version.
+    /// Records that an object has a new version.
     pub fn version_began(&mut self, object_type: &str, id: u64, updated_at: i64) {
         let spans = self.spans.entry((object_type.to_owned(), id)).or_default();
         spans.push(Span {
@@ -110,7 +110,7 @@ impl History {
         });
     }
 
-    /// Its version was replaced, or it is no longer live.
+    /// Records that its version was replaced, or that it is no longer live.
     pub fn version_ended(&mut self, object_type: &str, id: u64, at: i64) {
         if let Some(last) = self
             .spans
@@ -126,8 +126,8 @@ impl History {
         self.spans.values().map(Vec::len).sum()
     }
 
-    /// Versions of a portal that stood when a run had read them, and that were
-    /// not in the log by the end of that run.
+    /// Versions of a portal that a run must have read, and that were not in the log
+    /// at the end of that run.
     pub fn lost(&self, portal_id: i64, log: &RecordLog, runs: &[FinishedRun]) -> Vec<Violation> {
         let mut first: HashMap<(&str, i64, i64), i64> = HashMap::new();
         for record in log.records.iter().filter(|it| it.portal_id == portal_id) {
@@ -147,7 +147,7 @@ impl History {
                     object: format!("{object_type}/{id}"),
                     detail: format!(
                         "last-modified {}, until {:?}; a run had read up to {} and ended at {}; \
-                         {found:?} in the log",
+                         written to the log at {found:?}",
                         span.updated_at, span.until, run.cursor, run.ended_at
                     ),
                 });
@@ -156,13 +156,13 @@ impl History {
         violations
     }
 
-    /// How many versions those are that [`History::lost`] looks for.
+    /// How many versions [`History::lost`] checks.
     pub fn checked(&self, portal_id: i64, runs: &[FinishedRun]) -> usize {
         self.due(portal_id, runs).count()
     }
 
-    /// Versions that must be in the log, with the first run that had to bring
-    /// them there.
+    /// Versions that must be in the log, with the first run that must have read
+    /// them.
     fn due<'a>(
         &'a self,
         portal_id: i64,
@@ -184,8 +184,8 @@ impl History {
     }
 }
 
-/// Runs that moved a cursor, in their order, from the checkpoints that are
-/// still in the log (each moment's newest always is).
+/// Runs that moved a cursor, in order, from the checkpoints that compaction has
+/// left in the log.
 pub async fn finished_runs(servers: &KafkaAndRegistry, topic: &str) -> Vec<FinishedRun> {
     let mut runs: Vec<FinishedRun> = Vec::new();
     let mut cursors: HashMap<String, i64> = HashMap::new();
@@ -213,7 +213,7 @@ async fn checkpoints(servers: &KafkaAndRegistry, topic: &str) -> Vec<(log::Messa
             continue;
         };
         let framed = unframe(value).unwrap();
-        // The harness reads what it was built with.
+        // Written by a worker of the same build.
         let checkpoint = codec::decode(schemas::checkpoint::SCHEMA, framed.datum).unwrap();
         checkpoints.push((message, checkpoint));
     }

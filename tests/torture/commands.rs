@@ -1,6 +1,4 @@
-//! What people do meanwhile: start, stop, ask for a run, change settings.
-//!
-//! It must not know what a command brings about.
+//! Sends commands of users: start, stop, request a run, change settings.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::system::{Account, System};
 
-/// Gives commands until the faults are to end.
-pub(crate) async fn run(system: Arc<System>, place: usize) {
-    let account = &system.accounts[place];
+/// Sends commands until the faults are over.
+pub(crate) async fn run(system: Arc<System>, index: usize) {
+    let account = &system.accounts[index];
     let mut choices = system
         .timeline
         .choices(&format!("commands for {}", account.connection));
@@ -31,7 +29,7 @@ pub(crate) async fn run(system: Arc<System>, place: usize) {
     }
 }
 
-/// A stop, and after a while a start. In between no request may come.
+/// A stop, and some seconds later a start. No request may come in between.
 async fn stop_and_start(system: &System, account: &Account, choices: &mut StdRng) {
     let Some(answer) = send(system, account, "stop", Value::Null).await else {
         return;
@@ -53,7 +51,7 @@ async fn stop_and_start(system: &System, account: &Account, choices: &mut StdRng
     }
 }
 
-/// The answer, if there was one: servers die meanwhile.
+/// The answer, if there is one: data-streams may be down.
 async fn send(system: &System, account: &Account, what: &str, body: Value) -> Option<Answer> {
     let path = format!("/v1/connections/{}/{what}", account.connection);
     let body = (!body.is_null()).then_some(body);

@@ -1,6 +1,4 @@
-//! What is counted, for the last lines of a run.
-//!
-//! It must not know what it means.
+//! Counters of events, printed at the end of a run.
 
 use std::{collections::BTreeMap, sync::Mutex, time::Instant};
 
@@ -12,7 +10,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts one more.
+    /// Increments a counter.
     pub(crate) fn count(&self, what: &str) {
         *self
             .counts
@@ -22,7 +20,7 @@ impl Counters {
             .or_default() += 1;
     }
 
-    /// A worker was killed just now.
+    /// Counts a kill of a worker, with its time.
     pub(crate) fn worker_killed(&self) {
         self.worker_kills.lock().unwrap().push(Instant::now());
     }
@@ -42,7 +40,7 @@ impl Counters {
         self.sum("killed ")
     }
 
-    /// The sum of all counters that begin like that.
+    /// The sum of all counters whose names have this beginning.
     pub(crate) fn sum(&self, beginning: &str) -> u64 {
         let counts = self.counts.lock().unwrap();
         counts
@@ -52,7 +50,7 @@ impl Counters {
             .sum()
     }
 
-    /// One line a counter.
+    /// All counters, by name.
     pub(crate) fn lines(&self) -> Vec<(String, u64)> {
         let counts = self.counts.lock().unwrap();
         let mut lines = vec![("worker kills".to_owned(), self.worker_kills())];

@@ -1,7 +1,5 @@
-//! The end of a run: everything is healed, the system gets time to converge,
-//! and then every promise is checked.
-//!
-//! It must not know which faults there were.
+//! The end of a run: ends all faults, waits until the system has converged, and
+//! checks every promise.
 
 use std::{collections::HashSet, process::ExitCode, time::Duration};
 
@@ -19,18 +17,18 @@ use crate::{
     system::{System, TYPES, WORKERS},
 };
 
-/// How long the system may take to converge once nothing is wrong any more.
+/// How long the system may take to converge once the faults are over.
 const CONVERGE: Duration = Duration::from_mins(6);
-/// How long what is in the log may take into ClickHouse.
-const LOADED: Duration = Duration::from_mins(2);
-/// A request that was sent before a stop was acknowledged may be seen so much
-/// later on a busy machine.
-const SEEN_LATE: Duration = Duration::from_millis(50);
-/// Requests so long before and after a kill are compared.
+/// How long ClickHouse may take to hold what is in the log.
+const LOAD_LIMIT: Duration = Duration::from_mins(2);
+/// On a busy machine the simulator may log a request so much later than it was
+/// sent.
+const LOG_DELAY: Duration = Duration::from_millis(50);
+/// Requests that long before and after a kill are compared.
 const BEFORE_KILL: Duration = Duration::from_secs(3);
 const AFTER_KILL: Duration = Duration::from_secs(15);
 
-/// Heals, lets stops race, waits and checks.
+/// Ends the faults, runs the races of stops, waits and checks.
 pub(crate) async fn run(system: System, races: u64) -> ExitCode {
     let timeline = system.timeline.clone();
     heal(&system).await;
@@ -47,25 +45,22 @@ pub(crate) async fn run(system: System, races: u64) -> ExitCode {
         stack
             .request_of(account.connection, json!({"kind": "resync"}), CONVERGE)
             .await;
-        timeline.note(format!(
-            "{} has read everything once more",
-            account.connection
-        ));
+        timeline.note(format!("{} has completed a full pass", account.connection));
     }
-    // From here on the log stands still.
+    // From here on the log does not change.
     for account in &system.accounts {
         system.api.stop(account.connection).await;
     }
     let violations = violations(&system, &stack).await;
     print_counters(&system, &stack, &violations).await;
     if violations.is_empty() {
-        timeline.note("nothing lost, nothing doubled");
+        timeline.note("nothing lost, nothing duplicated");
         return ExitCode::SUCCESS;
     }
     panic!("{}", check::report(&violations));
 }
 
-/// Ends every fault and brings back what is dead.
+/// Ends every fault and restarts what has ended.
 async fn heal(system: &System) {
     system.simulator.faults().clear();
     system.simulator.set_latency(LATENCY);
@@ -77,26 +72,26 @@ async fn heal(system: &System) {
         servers::wait_until_ready(own.own_registry());
         servers::wait_until_ready(&mut stack.clickhouse);
     });
-    for place in 0..WORKERS {
-        if !stack.workers[place].is_running() {
+    for index in 0..WORKERS {
+        if !stack.workers[index].is_running() {
             system
                 .timeline
-                .note(format!("worker {place} had ended by itself"));
-            stack.restart_worker(place, &[]);
+                .note(format!("worker {index} had ended by itself"));
+            stack.restart_worker(index, &[]);
         }
     }
-    for place in 0..stack.instances.len() {
-        if !stack.instances[place].process.is_running() {
+    for index in 0..stack.instances.len() {
+        if !stack.instances[index].process.is_running() {
             system
                 .timeline
-                .note(format!("data-streams {place} had ended by itself"));
-            stack.restart_data_streams(place);
+                .note(format!("data-streams {index} had ended by itself"));
+            stack.restart_data_streams(index);
         }
     }
     drop(stack);
     system.api.ready().await;
-    // Workers that were killed while they joined leave a group of the dead, and
-    // the last kill may have been a moment ago.
+    // The group may still have members that were killed a moment ago, so a worker
+    // can take some seconds to own the connection.
     for account in &system.accounts {
         let api = &system.api;
         api.until_applied(account.connection, "stop", None).await;
@@ -118,8 +113,13 @@ async fn violations(system: &System, stack: &Stack) -> Vec<Violation> {
             let truth = truth::truth(portal, object_type);
             let kind = format!("log of {}: {object_type}", account.connection);
             found.extend(check::same(&in_log, &truth, &kind, Extra::Allowed));
-            let stored =
-                truth::last_differences(stack, account.destination, portal, object_type, LOADED);
+            let stored = truth::last_differences(
+                stack,
+                account.destination,
+                portal,
+                object_type,
+                LOAD_LIMIT,
+            );
             found.extend(stored.await);
         }
         found.extend(stored_once(stack, account.destination, id, &log).await);
@@ -129,7 +129,7 @@ async fn violations(system: &System, stack: &Stack) -> Vec<Violation> {
     found
 }
 
-/// The history of changes has each record of the log, once.
+/// Checks that the history of changes has each record of the log once.
 async fn stored_once(
     stack: &Stack,
     destination: &str,
@@ -161,18 +161,18 @@ async fn dead_letters(system: &System) -> Option<Violation> {
     })
 }
 
-/// Requests that came after a stop was acknowledged and before the next start.
+/// Requests between the answer to a stop and the next start.
 fn asked_while_stopped(system: &System) -> Vec<Violation> {
     let requests = system.simulator.requests().all();
     let stopped = system.stopped.lock().unwrap();
     let held_back = system.held_back.lock().unwrap();
     let mut violations = Vec::new();
     for (portal_id, from, to) in stopped.iter() {
-        // What the network held back then had been sent before.
+        // The network held back requests that had been sent before.
         let held = held_back.iter().filter(|it| it.0 < *from && *from < it.1);
         let arrived = held.map(|it| it.1).max().unwrap_or(*from);
         let asked = requests.iter().filter(|seen| {
-            seen.portal_id == *portal_id && seen.at > arrived + SEEN_LATE && seen.at < *to
+            seen.portal_id == *portal_id && seen.at > arrived + LOG_DELAY && seen.at < *to
         });
         violations.extend(asked.map(|seen| Violation {
             rule: Rule::Order,
@@ -188,7 +188,7 @@ fn asked_while_stopped(system: &System) -> Vec<Violation> {
     violations
 }
 
-/// Pages that were asked for again right after a worker was killed.
+/// How many pages were requested again right after a worker was killed.
 fn fetched_again(system: &System) -> usize {
     let requests = system.simulator.requests().all();
     let page =
@@ -236,7 +236,7 @@ async fn print_counters(system: &System, stack: &Stack, violations: &[Violation]
     line("versions in hubspot", versions);
     let runs = history::finished_runs(stack.servers(), &stack.topic("checkpoints")).await;
     line("runs that moved a cursor", runs.len());
-    line("versions held against the log", {
+    line("versions compared with the log", {
         let judged = system.accounts.iter().zip(&system.histories);
         let judged = judged.map(|(account, history)| {
             let portal_id = account.portal.id().cast_signed();
@@ -247,7 +247,7 @@ async fn print_counters(system: &System, stack: &Stack, violations: &[Violation]
     line("pages fetched again after a kill", fetched_again(system));
     line("lost", of(&[Rule::Present, Rule::Same, Rule::Version]));
     line(
-        "doubled",
+        "duplicated",
         of(&[Rule::NoDuplicate, Rule::Order, Rule::Unexpected]),
     );
     for (name, count) in lines {

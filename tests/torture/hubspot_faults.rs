@@ -1,7 +1,5 @@
-//! What HubSpot does: random failures, rate limits, outages, tokens that
-//! expire, answers that never come.
-//!
-//! It must not know who asks.
+//! Faults of HubSpot: random failures, rate limits, outages, expired tokens,
+//! answers that never come.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,24 +8,24 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use crate::system::{System, one_of};
 
-/// Latency of an answer when nothing else is wrong.
+/// Latency of an answer without a fault.
 pub(crate) const LATENCY: Duration = Duration::from_millis(15);
 
-/// Lets HubSpot misbehave until the faults are to end.
+/// Causes faults of HubSpot until the faults are over.
 pub(crate) async fn run(system: Arc<System>) {
     let mut choices = system.timeline.choices("storms");
     while system.pause_between(&mut choices, 2.0, 15.0).await {
-        storm(&system, &mut choices).await;
+        cause_one(&system, &mut choices).await;
     }
 }
 
-async fn storm(system: &System, choices: &mut StdRng) {
+async fn cause_one(system: &System, choices: &mut StdRng) {
     let (simulator, faults) = (&system.simulator, system.simulator.faults());
     let seconds = choices.random_range(2.0..20.0);
     let what = choices.random_range(0..9);
     let name = match what {
         0..3 => "hubspot: a share of requests fails",
-        3 => "hubspot: a storm of 429",
+        3 => "hubspot: a burst of 429",
         4 => "hubspot: 503",
         5 => "hubspot: answers stall",
         6 => "hubspot: slow",
@@ -65,7 +63,7 @@ async fn storm(system: &System, choices: &mut StdRng) {
             faults.push(Rule::any(Fault::CutBody { after: 700 }).times(10));
         }
     }
-    let _quiet = system.pause(Duration::from_secs_f64(seconds)).await;
+    let _over = system.pause(Duration::from_secs_f64(seconds)).await;
     faults.clear();
     simulator.set_latency(LATENCY);
 }

@@ -1,13 +1,11 @@
-//! `make torture`: the whole system over real servers, while everything that
-//! can fail does, at random, from one seed; then the checks.
-//!
-//! It must not know how the system works, only what it promises.
+//! `make torture`: runs the whole system over real servers under random faults
+//! of every kind, from one seed, and then checks its promises.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a run that fails ends by panicking, which prints seed and timeline"
+    reason = "a failed run panics, which prints seed and timeline"
 )]
 
 mod commands;
@@ -33,21 +31,20 @@ use tokio::task::JoinSet;
 
 use system::System;
 
-/// Kills, stalls and lies to the system, then checks that nothing was lost and
-/// nothing doubled.
+/// Causes random faults of every kind, then checks that nothing was lost or
+/// duplicated.
 #[derive(Debug, Clone, Parser)]
 struct Args {
-    /// Where every random choice comes from.
+    /// Seed of all random choices.
     #[arg(long, env = "SEED", default_value_t = 1)]
     seed: u64,
-    /// Kills of workers, at least; half as many of the other servers.
+    /// Minimum number of kills of workers; half as many of the other servers.
     #[arg(long, env = "KILLS", default_value_t = 40)]
     kills: u64,
-    /// How long the faults go on, at least.
+    /// Minimum duration of the faults.
     #[arg(long, env = "MINUTES", default_value_t = 8)]
     minutes: u64,
-    /// Which faults there are: `workers`, `servers`, `network`, `hubspot`,
-    /// `commands`.
+    /// Kinds of faults: `workers`, `servers`, `network`, `hubspot`, `commands`.
     #[arg(
         long,
         env = "FAULTS",
@@ -55,13 +52,13 @@ struct Args {
         default_value = "workers,servers,network,hubspot,commands"
     )]
     faults: Vec<String>,
-    /// Stops that race with requests, once the faults are over.
+    /// Stops that race with requests, after the faults.
     #[arg(long, env = "RACES", default_value_t = 1_000)]
     races: u64,
     /// Contacts of the larger portal.
     #[arg(long, default_value_t = 2_000)]
     contacts: u32,
-    /// Leaves data and logs behind.
+    /// Keeps data and logs.
     #[arg(long, env = "KEEP")]
     keep: bool,
 }
@@ -86,8 +83,8 @@ async fn run(args: Args) -> ExitCode {
     }
     let has = |name: &str| args.faults.iter().any(|it| it == name);
     let mut actors = JoinSet::new();
-    for place in 0..system.accounts.len() {
-        actors.spawn(record_changes::run(Arc::clone(&system), place));
+    for index in 0..system.accounts.len() {
+        actors.spawn(record_changes::run(Arc::clone(&system), index));
     }
     if has("workers") {
         actors.spawn(worker_faults::run(Arc::clone(&system)));
@@ -103,8 +100,8 @@ async fn run(args: Args) -> ExitCode {
         actors.spawn(hubspot_faults::run(Arc::clone(&system)));
     }
     if has("commands") {
-        for place in 0..system.accounts.len() {
-            actors.spawn(commands::run(Arc::clone(&system), place));
+        for index in 0..system.accounts.len() {
+            actors.spawn(commands::run(Arc::clone(&system), index));
         }
     }
     let least = Duration::from_secs(args.minutes * 60);
@@ -118,7 +115,7 @@ async fn run(args: Args) -> ExitCode {
     {
         tokio::select! {
             _ = ticks.tick() => {}
-            // Actors go on for ever; one that ends has failed.
+            // Actors run until the faults are over; one that ends has failed.
             Some(ended) = actors.join_next() => ended.expect("an actor"),
         }
     }
@@ -126,7 +123,7 @@ async fn run(args: Args) -> ExitCode {
     while let Some(ended) = actors.join_next().await {
         ended.expect("an actor");
     }
-    timeline.note("quiet");
+    timeline.note("the faults are over");
     let system = Arc::into_inner(system).expect("the actors have ended");
     final_checks::run(system, args.races).await
 }

@@ -1,7 +1,5 @@
-//! What the network does: connections between two parts are cut, stand still,
-//! drip, or lose their other end.
-//!
-//! It must not know what flows through them.
+//! Faults of the network: links between two parts are cut, stalled, slow,
+//! half-open or reset.
 
 use std::{
     sync::Arc,
@@ -13,7 +11,7 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use crate::system::{System, one_of};
 
-/// Breaks one connection after the other until the faults are to end.
+/// Breaks one link after the other until the faults are over.
 pub(crate) async fn run(system: Arc<System>) {
     let mut choices = system.timeline.choices("network");
     while system.pause_between(&mut choices, 2.0, 14.0).await {
@@ -22,7 +20,7 @@ pub(crate) async fn run(system: Arc<System>) {
 }
 
 async fn break_a_link(system: &System, choices: &mut StdRng) {
-    let place = choices.random_range(0..6);
+    let index = choices.random_range(0..6);
     let seconds = *one_of(choices, &[0.3, 1.5, 4.0, 9.0, 20.0]);
     let slow = Mode::Slow {
         bytes_per_second: choices.random_range(2_000..200_000),
@@ -31,7 +29,7 @@ async fn break_a_link(system: &System, choices: &mut StdRng) {
     let reset = choices.random_ratio(1, 4);
     let (name, began) = {
         let stack = system.stack.lock().await;
-        let (name, link) = stack.links().all()[place];
+        let (name, link) = stack.links().all()[index];
         let began = Instant::now();
         if reset {
             link.reset();
@@ -47,8 +45,8 @@ async fn break_a_link(system: &System, choices: &mut StdRng) {
     system
         .timeline
         .note(format!("{name}: {mode:?} for {seconds} s"));
-    let _quiet = system.pause(Duration::from_secs_f64(seconds)).await;
-    system.stack.lock().await.links().all()[place].1.heal();
+    let _over = system.pause(Duration::from_secs_f64(seconds)).await;
+    system.stack.lock().await.links().all()[index].1.heal();
     if name == "worker-hubspot" && matches!(mode, Mode::Stall | Mode::Slow { .. }) {
         let span = (began, Instant::now());
         system.held_back.lock().unwrap().push(span);

@@ -1,6 +1,4 @@
-//! Accounts that keep changing: records, and now and then definitions.
-//!
-//! It must not know that anyone reads them.
+//! Changes records of an account all the time, and definitions sometimes.
 
 use std::sync::Arc;
 
@@ -9,12 +7,12 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use crate::system::{System, TYPES, one_of};
 
-/// Properties that come, change and go.
+/// Properties that are defined, changed and archived.
 const EXTRA: [&str; 4] = ["torture_a", "torture_b", "torture_c", "torture_d"];
 
-/// Changes an account until the faults are to end.
-pub(crate) async fn run(system: Arc<System>, place: usize) {
-    let account = &system.accounts[place];
+/// Changes an account until the faults are over.
+pub(crate) async fn run(system: Arc<System>, index: usize) {
+    let account = &system.accounts[index];
     let mut choices = system
         .timeline
         .choices(&format!("changes of {}", account.connection));
@@ -22,13 +20,13 @@ pub(crate) async fn run(system: Arc<System>, place: usize) {
         let Some(change) = next(&account.portal, &mut choices) else {
             continue;
         };
-        let applied = system.histories[place]
+        let applied = system.histories[index]
             .lock()
             .unwrap()
             .apply(&account.portal, &change);
         match applied {
             Ok(_) => system.counters.count(name(&change)),
-            // A property that is not there, say: another choice follows.
+            // Fails for a property that does not exist, for example.
             Err(ChangeError::Log(error)) => panic!("the simulator: {error}"),
             Err(_) => {}
         }
@@ -139,7 +137,7 @@ fn next(portal: &Portal, choices: &mut StdRng) -> Option<Change> {
     })
 }
 
-/// Twenty neighbours.
+/// Twenty consecutive ids.
 fn some_of(ids: Vec<u64>, choices: &mut StdRng) -> Vec<u64> {
     let first = choices.random_range(0..ids.len());
     ids.into_iter().skip(first).take(20).collect()

@@ -1,7 +1,5 @@
-//! What happens to data-streams, Kafka, ClickHouse and the registry: killed
-//! and started again, stopped and woken.
-//!
-//! It must not know what they are for.
+//! Faults of data-streams, Kafka, ClickHouse and the registry: killed and
+//! restarted, paused and resumed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +8,7 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use crate::system::{System, one_of};
 
-/// How often each is chosen.
+/// The servers; a name occurs as often as it is to be chosen.
 const TARGETS: [&str; 8] = [
     "data-streams",
     "data-streams",
@@ -22,32 +20,32 @@ const TARGETS: [&str; 8] = [
     "registry",
 ];
 
-/// Kills and stops them until the faults are to end.
+/// Kills and pauses them until the faults are over.
 pub(crate) async fn run(system: Arc<System>) {
     let mut choices = system.timeline.choices("servers");
     while system.pause_between(&mut choices, 1.0, 12.0).await {
         let target = *one_of(&mut choices, &TARGETS);
-        let place = choices.random_range(0..2);
+        let index = choices.random_range(0..2);
         if choices.random_ratio(3, 4) {
-            kill(&system, target, place, &mut choices).await;
+            kill(&system, target, index, &mut choices).await;
         } else {
-            pause_process(&system, target, place, &mut choices).await;
+            pause_process(&system, target, index, &mut choices).await;
         }
     }
 }
 
-async fn kill(system: &System, target: &str, place: usize, choices: &mut StdRng) {
+async fn kill(system: &System, target: &str, index: usize, choices: &mut StdRng) {
     system.timeline.note(format!("{target} killed"));
-    process(&mut *system.stack.lock().await, target, place).kill();
+    process(&mut *system.stack.lock().await, target, index).kill();
     system.counters.count(&format!("killed {target}"));
-    let _quiet = system.pause_between(choices, 0.0, 3.0).await;
+    let _over = system.pause_between(choices, 0.0, 3.0).await;
     let mut stack = system.stack.lock().await;
-    restart(&mut stack, target, place);
+    restart(&mut stack, target, index);
 }
 
-fn restart(stack: &mut Stack, target: &str, place: usize) {
+fn restart(stack: &mut Stack, target: &str, index: usize) {
     let server = match target {
-        "data-streams" => return stack.restart_data_streams(place),
+        "data-streams" => return stack.restart_data_streams(index),
         "kafka" => stack.own_servers().own_kafka(),
         "registry" => stack.own_servers().own_registry(),
         _ => &mut stack.clickhouse,
@@ -58,20 +56,20 @@ fn restart(stack: &mut Stack, target: &str, place: usize) {
     });
 }
 
-async fn pause_process(system: &System, target: &str, place: usize, choices: &mut StdRng) {
+async fn pause_process(system: &System, target: &str, index: usize, choices: &mut StdRng) {
     let seconds = *one_of(choices, &[1.0, 4.0, 8.0, 16.0, 60.0]);
     system
         .timeline
-        .note(format!("{target} stopped for {seconds} s"));
-    system.counters.count(&format!("stalled {target}"));
-    process(&mut *system.stack.lock().await, target, place).signal("STOP");
-    let _quiet = system.pause(Duration::from_secs_f64(seconds)).await;
-    process(&mut *system.stack.lock().await, target, place).signal("CONT");
+        .note(format!("{target} paused for {seconds} s"));
+    system.counters.count(&format!("paused {target}"));
+    process(&mut *system.stack.lock().await, target, index).signal("STOP");
+    let _over = system.pause(Duration::from_secs_f64(seconds)).await;
+    process(&mut *system.stack.lock().await, target, index).signal("CONT");
 }
 
-fn process<'a>(stack: &'a mut Stack, target: &str, place: usize) -> &'a mut harness::Process {
+fn process<'a>(stack: &'a mut Stack, target: &str, index: usize) -> &'a mut harness::Process {
     match target {
-        "data-streams" => &mut stack.instances[place].process,
+        "data-streams" => &mut stack.instances[index].process,
         "kafka" => &mut stack.own_servers().own_kafka().process,
         "registry" => &mut stack.own_servers().own_registry().process,
         _ => &mut stack.clickhouse.process,

@@ -1,7 +1,5 @@
-//! Stops that race with requests under way, many times: none may start after
-//! the answer to a stop, at whatever moment it comes.
-//!
-//! It must not know how a worker stops.
+//! Many stops that race with requests: no request may start after the answer to
+//! a stop.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +7,13 @@ use rand::RngExt as _;
 
 use crate::system::{Account, System};
 
-/// From a start to its stop, at most, in ms: from a connection that was not
-/// even taken up to one in the middle of its requests.
+/// The longest time from a start to its stop, in ms: a stop comes before the
+/// worker has begun, or while it sends requests.
 const LATEST_MS: u64 = 400;
-/// How long requests are looked for behind a stop.
+/// How long after a stop requests are watched.
 const WATCHED: Duration = Duration::from_millis(100);
 
-/// So many races, shared among the accounts.
+/// Runs that many races, shared among the accounts.
 pub(crate) async fn run(system: &System, races: u64) {
     let mut left = races;
     let each = races.div_ceil(system.accounts.len() as u64);
@@ -33,7 +31,7 @@ async fn of(system: &System, account: &Account, races: u64) {
     for _ in 0..races {
         system.api.start(name, account.settings.clone()).await;
         let wait = Duration::from_millis(choices.random_range(0..LATEST_MS));
-        // The moment is what is random here.
+        // The stop comes at a random moment.
         tokio::time::sleep(wait).await;
         system.api.stop(name).await;
         let stopped = Instant::now();

@@ -1,6 +1,4 @@
 //! What all actors share: the stack, the portals and their history.
-//!
-//! It must not know what an actor does.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,7 +17,7 @@ use crate::counters::Counters;
 pub(crate) const TYPES: [&str; 2] = ["contacts", "companies"];
 /// HubSpot's id of the second account.
 const SECOND_PORTAL: u64 = 99;
-/// Workers that are always there, dead or alive.
+/// Workers besides the one that joins and leaves.
 pub(crate) const WORKERS: usize = 2;
 
 /// One account with its connection.
@@ -41,13 +39,13 @@ pub(crate) struct System {
     pub(crate) histories: [Mutex<History>; 2],
     pub(crate) counters: Counters,
     pub(crate) timeline: Timeline,
-    /// Cancelled when the faults are to end.
+    /// Cancelled when the faults are over.
     pub(crate) faults_over: CancellationToken,
-    /// Spans in which an account must not be asked: from the answer to a stop
-    /// until the next start is sent.
+    /// Spans in which no request may come for an account: from the answer to a
+    /// stop until the next start is sent.
     pub(crate) stopped: Mutex<Vec<(u64, Instant, Instant)>>,
-    /// Spans in which the network held back what a worker had sent to HubSpot,
-    /// and let it through at their end.
+    /// Spans in which the network held back requests to HubSpot, and forwarded them
+    /// at the end.
     pub(crate) held_back: Mutex<Vec<(Instant, Instant)>>,
 }
 
@@ -68,8 +66,8 @@ impl System {
                 client_id: "app".to_owned(),
                 client_secret: "app-secret".to_owned(),
                 refresh_token: "refresh-1".to_owned(),
-                // HubSpot gives the same refresh token again. With one that is good
-                // once only, a crash right after the answer would end the grant.
+                // HubSpot returns the same refresh token. With one that is valid
+                // once, a crash right after the answer would lose the grant.
                 rotate: false,
                 expires_in_s: 20,
             }),
@@ -84,7 +82,7 @@ impl System {
             .portal(|portal| portal.seed = seed)
             .another_portal(second)
             .credential("second.json", &credential.to_string())
-            // So that every kind of run happens often.
+            // So that each kind of run starts often.
             .worker("LATE_INTERVAL", "25s")
             .worker("LATE_SPAN", "10m")
             .worker("ARCHIVED_INTERVAL", "20s")
@@ -131,7 +129,7 @@ impl System {
         }
     }
 
-    /// Waits; `false` when the faults are to end.
+    /// Waits; `false` if the faults are over.
     pub(crate) async fn pause(&self, time: Duration) -> bool {
         tokio::select! {
             () = self.faults_over.cancelled() => false,
@@ -139,14 +137,14 @@ impl System {
         }
     }
 
-    /// Waits for a time between two; `false` when the faults are to end.
+    /// Waits for a random time; `false` if the faults are over.
     pub(crate) async fn pause_between(&self, choices: &mut StdRng, from: f64, to: f64) -> bool {
         let time = Duration::from_secs_f64(choices.random_range(from..to));
         self.pause(time).await
     }
 }
 
-/// One of a few things.
+/// A random element.
 pub(crate) fn one_of<'a, T>(choices: &mut StdRng, things: &'a [T]) -> &'a T {
     &things[choices.random_range(0..things.len())]
 }

@@ -1,6 +1,4 @@
-//! Each rule, broken: a check that cannot fail proves nothing.
-//!
-//! It must not start anything.
+//! Each check finds what breaks its rule.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +66,7 @@ fn rules(violations: &[Violation]) -> Vec<(Rule, &str)> {
 }
 
 #[test]
-fn a_version_that_one_run_has_twice_is_doubled_and_in_two_runs_is_not() {
+fn a_version_is_a_duplicate_within_one_run_only() {
     let mut twice = record(1, 5, 100);
     twice.run_id = "b".to_owned();
     assert_eq!(
@@ -78,11 +76,11 @@ fn a_version_that_one_run_has_twice_is_doubled_and_in_two_runs_is_not() {
     twice.run_id = "a".to_owned();
     let found = no_duplicates(&log(vec![record(0, 5, 100), twice]));
     assert_eq!(rules(&found), [(Rule::NoDuplicate, "7/contacts/5")]);
-    assert!(found[0].to_string().contains("7/contacts/5: doubled"));
+    assert!(found[0].to_string().contains("7/contacts/5: duplicate"));
 }
 
 #[test]
-fn a_version_older_than_the_one_before_it_goes_back_in_time() {
+fn a_version_older_than_the_one_before_it_is_found() {
     let forth = log(vec![record(0, 5, 100), record(1, 6, 50), record(2, 5, 101)]);
     assert_eq!(in_order(&forth), []);
     let back = in_order(&log(vec![record(0, 5, 100), record(1, 5, 99)]));
@@ -94,7 +92,7 @@ fn a_version_older_than_the_one_before_it_goes_back_in_time() {
 }
 
 #[test]
-fn what_is_missing_too_much_or_other_than_in_the_portal_is_named() {
+fn missing_unexpected_and_different_objects_are_found() {
     let log = log(vec![
         record(0, 1, 100),
         record(1, 2, 100),
@@ -117,7 +115,7 @@ fn what_is_missing_too_much_or_other_than_in_the_portal_is_named() {
 }
 
 #[test]
-fn a_value_that_differs_is_named_by_its_property() {
+fn a_different_value_is_named_by_its_property() {
     let mut changed = record(0, 1, 100);
     changed
         .properties
@@ -133,7 +131,7 @@ fn a_value_that_differs_is_named_by_its_property() {
 }
 
 #[test]
-fn a_deletion_takes_the_object_away_and_an_older_version_does_not_bring_it_back() {
+fn a_deleted_object_is_not_among_the_newest_versions() {
     let mut deletion = record(1, 1, 200);
     deletion.deleted = true;
     let log = log(vec![record(0, 1, 100), deletion]);
@@ -142,7 +140,7 @@ fn a_deletion_takes_the_object_away_and_an_older_version_does_not_bring_it_back(
 }
 
 #[test]
-fn the_digest_of_the_truth_is_held_against_what_is_found() {
+fn a_different_digest_is_found() {
     let found = newest(&log(vec![record(0, 1, 100)]), 7, "contacts");
     let mut wrong = truth(&[(1, 100)]);
     wrong.digest = Digest(3);
@@ -151,7 +149,7 @@ fn the_digest_of_the_truth_is_held_against_what_is_found() {
 }
 
 #[test]
-fn a_version_that_stood_when_a_run_had_read_so_far_must_be_in_the_log_by_then() {
+fn a_version_that_a_run_must_have_read_and_that_is_not_in_the_log_is_found() {
     let mut history = History::default();
     history.version_began("contacts", 1, 100);
     history.version_ended("contacts", 1, 50_000);
@@ -165,11 +163,11 @@ fn a_version_that_stood_when_a_run_had_read_so_far_must_be_in_the_log_by_then() 
     };
     let there = log(vec![record(0, 1, 100)]);
     assert_eq!(history.lost(7, &there, &[run(1_000, 2_000, 5)]), []);
-    // It had not read so far, or the version had been replaced by then.
+    // The run had not read so far, or the version was replaced before it ended.
     let empty = log(vec![]);
     assert_eq!(history.lost(7, &empty, &[run(100, 2_000, 5)]), []);
     assert_eq!(history.lost(7, &empty, &[run(1_000, 49_000, 5)]), []);
-    // Another portal's run says nothing of this one.
+    // The run belongs to another portal.
     assert_eq!(history.lost(8, &empty, &[run(1_000, 2_000, 5)]), []);
     let lost = history.lost(7, &empty, &[run(1_000, 2_000, 5)]);
     assert_eq!(rules(&lost), [(Rule::Version, "contacts/1")]);
