@@ -15,12 +15,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chassis::Clock;
-use schemas::{Command, DesiredState, FullPass};
+use schemas::{Command, DesiredState};
 use uuid::Uuid;
 
 pub(crate) use change::ConnectionChange;
 pub(crate) use settings::{ConnectionSettings, Invalid};
-pub(crate) use state::{Connection, Connections, LiveConnection};
+pub(crate) use state::{Connection, Connections, LiveConnection, StreamFullPass};
 pub(crate) use view::View;
 
 /// How long a command may wait for those before it, and again for being read
@@ -155,8 +155,8 @@ impl ControlPlane {
         self.view.lock().connections.destination(connection)
     }
 
-    /// The last full pass of every stream: connection, stream, pass.
-    pub(crate) fn full_passes(&self) -> Vec<(String, String, FullPass)> {
+    /// The last full pass of every stream.
+    pub(crate) fn full_passes(&self) -> Vec<StreamFullPass> {
         self.view.lock().connections.full_passes()
     }
 

@@ -22,14 +22,15 @@ use crate::{
     warehouse::{Warehouse, WarehouseSettings},
 };
 
-/// How long the worker, which may start at the same moment, is left to register
-/// the schemas by itself.
+/// How long a worker that starts at the same time may take to register the
+/// schemas, before this process registers them.
 const REGISTRATION: Duration = Duration::from_secs(2);
 
-/// How often tables are looked at whose parts should be merged.
+/// Time between two checks for tables whose parts should be merged.
 const MERGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Runs the process: waits for its servers, then follows, loads and answers.
+/// Runs the process until it is asked to end. The API's port answers from the
+/// start; everything else waits for Kafka and the registry.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     config.check()?;
     tracing::info!(?config, "starting");
@@ -39,7 +40,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {address} (--api-address)"))?;
     let registry = Registry::new(&config.registry)?;
     let names = Topics::with_prefix(&config.kafka.topic_prefix);
-    // Health tells from the first moment what is waited for.
+    // Health says from the start what the process waits for.
     let front = Front::new(context.clone());
     let draining = context.draining().clone();
     let limits = chassis::http::Limits::default();
@@ -92,7 +93,7 @@ async fn start(
             followed,
             view.clone(),
         );
-        // Not ready from now on, rather than from the task's first moment.
+        // Set here, not in the task: the process would be ready until it runs.
         context.health().fails(kind.condition(), "being read");
         context.spawn(kind.condition(), following);
     }
@@ -124,11 +125,11 @@ async fn start(
     );
     context
         .health()
-        .fails(ingest::conditions::CLICKHOUSE, "not asked yet");
+        .fails(ingest::conditions::CLICKHOUSE, "not checked yet");
     context.spawn("ingest", ingest.clone().run());
     context.spawn(
         "merges",
-        keep_merged(context.clone(), Arc::clone(&warehouse)),
+        merge_idle_tables(context.clone(), Arc::clone(&warehouse)),
     );
 
     let settings = ApiSettings {
@@ -141,16 +142,16 @@ async fn start(
     Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
 }
 
-/// Merges what has come to rest, now and then. Only speed depends on it, so a
-/// failure waits for the next time.
-async fn keep_merged(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Result<()> {
-    let again = async || {
+/// Merges the parts of idle tables every [`MERGE_INTERVAL`]. Only the speed of
+/// queries depends on it, so a failure is not retried before the next check.
+async fn merge_idle_tables(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Result<()> {
+    let merge = async || {
         tokio::time::sleep(MERGE_INTERVAL).await;
         if let Err(error) = warehouse.merge_idle_tables().await {
-            tracing::debug!(%error, "no merge");
+            tracing::debug!(%error, "idle tables were not merged");
         }
     };
-    while context.unless_draining(again()).await.is_some() {}
+    while context.unless_draining(merge()).await.is_some() {}
     Ok(())
 }
 
@@ -162,17 +163,17 @@ impl ingest::ControlState for ControlPlane {
     fn full_passes(&self) -> Vec<ingest::StreamPass> {
         self.full_passes()
             .into_iter()
-            .map(|(connection, object_type, pass)| ingest::StreamPass {
-                connection,
-                object_type,
-                pass,
+            .map(|it| ingest::StreamPass {
+                connection: it.connection,
+                object_type: it.stream,
+                pass: it.pass,
             })
             .collect()
     }
 }
 
-/// Waits for Kafka and the registry, with our topics and schemas in them; id
-/// and schema by topic.
+/// Waits for Kafka and the registry and makes sure that our topics and schemas
+/// are in them; returns id and schema by topic.
 async fn prepare(
     config: &Config,
     context: &Context,
@@ -192,7 +193,7 @@ async fn prepare(
     startup::topics(context, &config.kafka, &specs).await?;
     let schemas = names.schemas();
     let subjects = schemas.map(|(topic, schema)| (subject(topic), schema));
-    // Only the worker reads checkpoints, and letters have no schema of theirs.
+    // Only the worker reads checkpoints, and dead letters have no schema.
     let mut read = specs;
     read.retain(|it| it.name != names.checkpoints && it.name != names.dead_letters);
     let contract = startup::Contract {

@@ -27,6 +27,17 @@ pub(crate) struct Observed<T> {
     pub(crate) status: T,
 }
 
+/// The last full pass of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamFullPass {
+    /// Its connection.
+    pub(crate) connection: String,
+    /// Its name.
+    pub(crate) stream: String,
+    /// The pass.
+    pub(crate) pass: FullPass,
+}
+
 /// A connection that is not deleted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LiveConnection<'a> {
@@ -210,16 +221,19 @@ impl Connections {
         })
     }
 
-    /// The last full pass of each stream: connection, stream, pass.
-    pub(crate) fn full_passes(&self) -> Vec<(String, String, FullPass)> {
-        self.by_name
-            .iter()
-            .flat_map(|(name, connection)| {
-                connection.streams.iter().filter_map(|(stream, it)| {
-                    Some((name.clone(), stream.clone(), it.status.full_pass.clone()?))
-                })
-            })
-            .collect()
+    /// The last full pass of each stream.
+    pub(crate) fn full_passes(&self) -> Vec<StreamFullPass> {
+        let mut passes = Vec::new();
+        for (connection, known) in &self.by_name {
+            for (stream, it) in &known.streams {
+                passes.extend(it.status.full_pass.clone().map(|pass| StreamFullPass {
+                    connection: connection.clone(),
+                    stream: stream.clone(),
+                    pass,
+                }));
+            }
+        }
+        passes
     }
 }
 
