@@ -11,17 +11,17 @@
 
 pub mod api;
 pub mod check;
-pub mod clickhouse;
+mod clickhouse;
 pub mod documentation;
 pub mod history;
-pub mod links;
+mod links;
 pub mod log;
 pub mod process;
-pub mod proxy;
+mod proxy;
 mod secrets;
 pub mod servers;
 pub mod stack;
-pub mod timeline;
+mod timeline;
 pub mod truth;
 pub mod wrong_clock;
 
@@ -32,7 +32,7 @@ use tokio::time::MissedTickBehavior;
 pub use api::Api;
 pub use clickhouse::ClickHouse;
 pub use links::Links;
-pub use log::{Record, RecordLog};
+pub use log::RecordLog;
 pub use process::Process;
 pub use proxy::{LostAnswer, Mode, Proxy, Request};
 pub use stack::{Stack, StackBuilder};

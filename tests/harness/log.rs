@@ -23,8 +23,6 @@ pub struct Record {
     pub written_at: i64,
     /// HubSpot's id of the account.
     pub portal_id: i64,
-    /// Connection that fetched it.
-    pub connection: String,
     /// Run that fetched it.
     pub run_id: String,
     /// Why that run was made.
@@ -39,8 +37,6 @@ pub struct Record {
     pub archived: bool,
     /// Erased, merged away, or not found by a full pass.
     pub deleted: bool,
-    /// Orders the reads of one object.
-    pub fetch_sequence: i64,
     /// Version by the rule of the contract: last-modified, then fetch sequence.
     pub version: u128,
     /// Properties that are set.
@@ -82,13 +78,11 @@ impl RecordLog {
                 key,
                 written_at,
                 portal_id: record.portal_id,
-                connection: record.connection.to_owned(),
                 run_id: record.run_id.to_owned(),
                 object_type: record.object_type.to_owned(),
                 reason: record.reason.to_owned(),
                 object_id: record.object_id,
                 updated_at: record.updated_at,
-                fetch_sequence: record.fetch_sequence,
                 archived: record.archived,
                 deleted: record.deleted,
                 version: record.version(),

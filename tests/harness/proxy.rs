@@ -59,8 +59,6 @@ struct ProxyState {
     lost_answers: Mutex<Vec<LostAnswer>>,
     /// Answers lost so far.
     lost: watch::Sender<usize>,
-    /// Connections made so far.
-    accepted: watch::Sender<usize>,
 }
 
 impl Proxy {
@@ -80,7 +78,6 @@ impl Proxy {
             cuts: watch::Sender::new(0),
             lost_answers: Mutex::default(),
             lost: watch::Sender::new(0),
-            accepted: watch::Sender::new(0),
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&shared)));
@@ -140,11 +137,6 @@ impl Proxy {
         })
         .await;
     }
-
-    /// How many connections were made so far.
-    pub fn accepted(&self) -> usize {
-        *self.shared.accepted.borrow()
-    }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<ProxyState>) {
@@ -153,7 +145,6 @@ async fn accept(listener: TcpListener, shared: Arc<ProxyState>) {
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
-                shared.accepted.send_modify(|count| *count += 1);
                 connections.spawn(connection::serve(client, Arc::clone(&shared)));
             }
             Some(_ended) = connections.join_next() => {}

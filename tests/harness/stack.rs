@@ -91,13 +91,8 @@ impl Stack {
 
     /// Starts one more worker.
     pub fn add_worker(&mut self) {
-        self.add_worker_with(&[]);
-    }
-
-    /// Starts one more worker, with additional variables.
-    pub fn add_worker_with(&mut self, more: &[(&str, &str)]) {
         self.worker_ports.push(free_port());
-        let worker = self.start_worker(self.workers.len(), more);
+        let worker = self.start_worker(self.workers.len(), &[]);
         self.workers.push(worker);
     }
 

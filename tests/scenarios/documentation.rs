@@ -57,7 +57,6 @@ async fn run(command: String) -> Result<String, String> {
 /// Why a value has another form than the one printed.
 fn difference(printed: &Value, got: &Value) -> Option<String> {
     match (printed, got) {
-        (Value::Null, _) | (_, Value::Null) => None,
         (Value::Object(a), Value::Object(b)) => {
             if let Some(key) = a.keys().find(|it| !b.contains_key(*it)) {
                 return Some(format!("{key} is missing"));
@@ -76,7 +75,9 @@ fn difference(printed: &Value, got: &Value) -> Option<String> {
             (Some(_), None) => Some("it is empty".to_owned()),
             (None, _) => None,
         },
-        (Value::Bool(_), Value::Bool(_))
+        (Value::Null, _)
+        | (_, Value::Null)
+        | (Value::Bool(_), Value::Bool(_))
         | (Value::Number(_), Value::Number(_))
         | (Value::String(_), Value::String(_)) => None,
         _ => Some(format!("{got} is of another type than {printed}")),

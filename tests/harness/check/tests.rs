@@ -6,8 +6,9 @@ use hubspot_sim::{Digest, TrueObject, Truth, object_hash};
 
 use super::*;
 use crate::{
-    Record, RecordLog,
+    RecordLog,
     history::{FinishedRun, History},
+    log::Record,
 };
 
 fn record(offset: i64, id: i64, updated_at: i64) -> Record {
@@ -16,7 +17,6 @@ fn record(offset: i64, id: i64, updated_at: i64) -> Record {
         key: format!("7/contacts/{id}"),
         written_at: offset,
         portal_id: 7,
-        connection: "default".to_owned(),
         run_id: "a".to_owned(),
         reason: "backfill".to_owned(),
         object_type: "contacts".to_owned(),
@@ -24,7 +24,6 @@ fn record(offset: i64, id: i64, updated_at: i64) -> Record {
         updated_at,
         archived: false,
         deleted: false,
-        fetch_sequence: offset,
         version: schemas::version(updated_at, offset),
         properties: BTreeMap::from([("email".to_owned(), "a@b".to_owned())]),
     }

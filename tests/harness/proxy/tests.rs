@@ -92,7 +92,6 @@ async fn bytes_flow_both_ways() {
     let mut client = Client::of(&proxy).await;
     client.say("one").await;
     assert_eq!(client.hear().await.unwrap(), "one");
-    assert_eq!(proxy.accepted(), 1);
 }
 
 #[tokio::test]

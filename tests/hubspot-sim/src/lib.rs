@@ -60,7 +60,6 @@ pub use portal::Portal;
 pub use requests::{Counts, Requests, Seen};
 pub use route::Kind;
 pub use table::{TrueObject, Truth};
-pub use timestamps::iso;
 
 use answer::Answer;
 use auth::Tokens;

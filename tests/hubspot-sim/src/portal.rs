@@ -285,13 +285,6 @@ impl Portal {
         .map(drop)
     }
 
-    /// Archives a property; its values vanish from answers and truth.
-    pub fn archive_property(&self, object_type: &str, name: &str) -> Result<(), ChangeError> {
-        let (object_type, name) = (object_type.to_owned(), name.to_owned());
-        self.apply(&Change::ArchiveProperty { object_type, name })
-            .map(drop)
-    }
-
     /// The names of the properties that are not archived.
     pub fn property_names(&self, object_type: &str) -> Vec<String> {
         self.list(object_type, |table| {
@@ -324,7 +317,7 @@ impl Portal {
     }
 
     /// What a type truly holds, counts and digest alone where not `objects`.
-    pub fn truth_of(&self, object_type: &str, objects: bool) -> Option<Truth> {
+    pub(crate) fn truth_of(&self, object_type: &str, objects: bool) -> Option<Truth> {
         let now_ms = self.now_ms();
         self.data()
             .state
@@ -361,7 +354,7 @@ impl Portal {
     }
 
     /// Changes the quirks; the index lag of what is under way stays.
-    pub fn set_quirks(&self, quirks: Quirks) {
+    pub(crate) fn set_quirks(&self, quirks: Quirks) {
         let mut data = self.data();
         for table in &mut data.state.tables {
             table.index_lag_ms = quirks.index_lag_ms;

@@ -38,7 +38,7 @@ pub(crate) fn iso_bytes(ms: i64) -> Vec<u8> {
 }
 
 /// `ms` as `2026-01-02T03:04:05.678Z`.
-pub fn iso(ms: i64) -> String {
+pub(crate) fn iso(ms: i64) -> String {
     String::from_utf8(iso_bytes(ms)).unwrap_or_default()
 }
 
