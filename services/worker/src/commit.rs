@@ -24,7 +24,7 @@ use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use log::TransactionalLog;
-pub use producer::{KafkaLog, fence};
+pub use producer::fence;
 pub use sink::{StreamSink, StreamState};
 
 use crate::{
@@ -80,9 +80,9 @@ pub struct Committer {
 
 impl Committer {
     /// Starts the thread that owns the fenced log of a partition.
-    pub fn start<L: TransactionalLog + Send + 'static>(
+    pub fn start(
         partition: i32,
-        log: L,
+        log: Box<dyn TransactionalLog>,
         context: Arc<CommitContext>,
     ) -> std::io::Result<Self> {
         let (items, queue) = mpsc::unbounded_channel();

@@ -6,16 +6,21 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
+use chassis::{
+    Context,
+    kafka::{KafkaArgs, topics::TopicSpec},
+    registry::Registry,
+    startup,
+};
 use schemas::{Topics, lineage, topics::subject};
 
 use crate::{
-    commit::{self, CommitContext},
+    commit::{self, CommitContext, TransactionalLog},
     config::Config,
     hubspot::{self, Http, HubSpot, HubSpotConfig},
     messages::{Messages, SchemaIds},
-    ownership::{self, Decoder, Gate},
-    supervisor::{self, Claims, Dependencies, Sources, Supervisor},
+    ownership::{self, ClaimKeys, Decoder, Gate, Restored},
+    supervisor::{self, Claims, ControlLog, Dependencies, Sources, Supervisor},
     sync::SourceError,
 };
 
@@ -28,7 +33,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let Some(ids) = prepared.await.transpose()? else {
         return Ok(());
     };
-    let decoder = Decoder::new(
+    let decoder = Arc::new(Decoder::new(
         registry,
         topics.clone(),
         [
@@ -37,7 +42,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
             (ids.status, schemas::status::SCHEMA),
             (ids.definitions, schemas::definitions::SCHEMA),
         ],
-    );
+    ));
     let commits = CommitContext {
         messages: Messages::new(topics, ids)?,
         limits: config.commit,
@@ -46,10 +51,15 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let worker = config.worker_name.clone().unwrap_or_else(own_name);
     let dependencies = Dependencies {
         sources: Portals::new(config.hubspot.client())?,
-        kafka: config.kafka.clone(),
+        log: Box::new(KafkaControlLog {
+            kafka: config.kafka.clone(),
+            client_id: worker.clone(),
+            decoder: Arc::clone(&decoder),
+        }),
+        control_partitions: config.kafka.control_partitions,
         worker: worker.clone(),
         commits: Arc::new(commits),
-        decoder: Arc::new(decoder),
+        decoder,
         claims: Claims::default(),
         settings: config.schedule.settings(),
         context: context.clone(),
@@ -93,6 +103,29 @@ impl Sources for Portals {
             credential,
             Arc::new(move || gate.is_open()),
         ))
+    }
+}
+
+/// Kafka, as the supervisor uses it.
+#[derive(Debug)]
+struct KafkaControlLog {
+    kafka: KafkaArgs,
+    client_id: String,
+    decoder: Arc<Decoder>,
+}
+
+impl ControlLog for KafkaControlLog {
+    fn fence(&self, partition: i32) -> anyhow::Result<Box<dyn TransactionalLog>> {
+        let log = commit::fence(&self.kafka, &self.client_id, partition)?;
+        Ok(Box::new(log))
+    }
+
+    fn restore(&self, partitions: &[i32]) -> anyhow::Result<Restored> {
+        ownership::restore(&self.kafka, &self.client_id, &self.decoder, partitions)
+    }
+
+    fn claims(&self, asked: &[ClaimKeys]) -> anyhow::Result<Vec<Vec<String>>> {
+        ownership::claims(&self.kafka, &self.client_id, asked)
     }
 }
 

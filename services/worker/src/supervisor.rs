@@ -5,31 +5,29 @@
 
 mod claim;
 mod connection;
+mod dependencies;
 mod receive;
 mod stream;
 mod take_over;
 
 use std::{
     collections::HashMap,
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use chassis::kafka::KafkaArgs;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
 use crate::{
-    commit::{CommitContext, Committer},
+    commit::Committer,
     desired::{DesiredConnection, DesiredPartition},
-    ownership::{Assignment, Decoder, Event, Events, Gate, Restored},
-    schedule::Settings,
-    sync::{Source, SourceError},
+    ownership::{Assignment, Event, Events, Gate, Restored},
 };
 pub use claim::Claims;
+pub use dependencies::{ControlLog, Dependencies, Sources};
 use take_over::TakenOver;
 
 /// Name of the gauge of partitions that this process owns.
@@ -37,41 +35,6 @@ pub const PARTITIONS: &str = "worker_partitions";
 
 /// How long letting go waits for what is being committed.
 const RELEASE_LIMIT: Duration = Duration::from_millis(2_500);
-
-/// Where sources come from.
-pub trait Sources: Send + Sync + 'static {
-    /// A source.
-    type Source: Source;
-
-    /// The source that a credential's reference leads to. It starts no request
-    /// while the gate is closed.
-    fn connect(
-        &self,
-        credential: &str,
-        gate: Gate,
-    ) -> impl Future<Output = Result<Self::Source, SourceError>> + Send;
-}
-
-/// What every connection needs.
-#[derive(Debug)]
-pub struct Dependencies<S> {
-    /// Where sources come from.
-    pub sources: S,
-    /// Where Kafka is.
-    pub kafka: KafkaArgs,
-    /// Name of this process, in the status and to Kafka.
-    pub worker: String,
-    /// What the commits of all partitions share.
-    pub commits: Arc<CommitContext>,
-    /// Reads what is in the log.
-    pub decoder: Arc<Decoder>,
-    /// Reads who has which portal.
-    pub claims: Claims,
-    /// When what is fetched.
-    pub settings: Settings,
-    /// Time, health, and the process's life.
-    pub context: chassis::Context,
-}
 
 /// A partition that is ours.
 struct Partition {

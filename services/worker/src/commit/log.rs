@@ -24,7 +24,7 @@ pub enum Failure {
 }
 
 /// A transactional log.
-pub trait TransactionalLog {
+pub trait TransactionalLog: Send {
     /// Begins a transaction.
     fn begin(&mut self) -> Result<(), Failure>;
     /// Hands over the message with that index in the transaction.

@@ -158,9 +158,7 @@ fn page(stream: &str, first_id: i64, count: i64) -> Page {
             id,
             created_at: 1,
             updated_at: 2,
-            archived: false,
-            merged_ids: Vec::new(),
-            properties: schemas::PropertyMap::default(),
+            ..Object::default()
         },
         deleted: false,
         merged_into: None,
@@ -181,7 +179,7 @@ fn page(stream: &str, first_id: i64, count: i64) -> Page {
 }
 
 fn start(log: &Scripted) -> (Committer, super::StreamSink) {
-    let committer = Committer::start(0, log.clone(), context()).unwrap();
+    let committer = Committer::start(0, Box::new(log.clone()), context()).unwrap();
     let definitions = Definitions {
         portal_id: 1,
         object_type: "contacts".to_owned(),
@@ -302,7 +300,7 @@ async fn a_closed_committer_takes_nothing_more() {
 async fn submission_waits_for_room() {
     let log = Scripted::default();
     let gate = log.0.lock().unwrap();
-    let committer = Committer::start(0, log.clone(), context()).unwrap();
+    let committer = Committer::start(0, Box::new(log.clone()), context()).unwrap();
     let definitions = Definitions {
         portal_id: 1,
         object_type: "contacts".to_owned(),

@@ -31,16 +31,16 @@ pub(super) enum WriterEnd {
     Lost(String),
 }
 
-pub(super) struct TransactionWriter<L> {
+pub(super) struct TransactionWriter {
     pub(super) partition: i32,
-    pub(super) log: L,
+    pub(super) log: Box<dyn TransactionalLog>,
     pub(super) queue: mpsc::UnboundedReceiver<Item>,
     pub(super) closing: Arc<AtomicBool>,
     pub(super) context: Arc<CommitContext>,
     pub(super) buffer: RecordBuffer,
 }
 
-impl<L: TransactionalLog> TransactionWriter<L> {
+impl TransactionWriter {
     /// Commits until it is told to end or cannot go on.
     pub(super) fn run(mut self) {
         let partition = self.partition;
@@ -138,7 +138,7 @@ impl<L: TransactionalLog> TransactionWriter<L> {
 
     fn attempt(&mut self, transaction: &Transaction) -> Result<(), Failure> {
         crash::point(crash::Point::BeforeBegin);
-        self.repeat(TransactionalLog::begin)?;
+        self.repeat(|log| log.begin())?;
         crash::point(crash::Point::AfterBegin);
         let middle = transaction.len() / 2;
         let context = Arc::clone(&self.context);
@@ -159,7 +159,7 @@ impl<L: TransactionalLog> TransactionWriter<L> {
         self.log.drain()?;
         let drained = sent.elapsed();
         crash::point(crash::Point::BeforeCommit);
-        self.repeat(TransactionalLog::commit)?;
+        self.repeat(|log| log.commit())?;
         tracing::trace!(
             partition = self.partition,
             messages = transaction.len(),
@@ -172,10 +172,13 @@ impl<L: TransactionalLog> TransactionWriter<L> {
 
     /// The same call until it settles. If it does not, its outcome is unknown:
     /// the producer is given up, and the log tells.
-    fn repeat(&mut self, call: impl Fn(&mut L) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn repeat(
+        &mut self,
+        call: impl Fn(&mut dyn TransactionalLog) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let started = Instant::now();
         loop {
-            match call(&mut self.log) {
+            match call(&mut *self.log) {
                 Err(Failure::Retry(error)) if started.elapsed() < SETTLE_LIMIT => {
                     tracing::warn!(
                         partition = self.partition,
@@ -192,7 +195,7 @@ impl<L: TransactionalLog> TransactionWriter<L> {
 
     fn abort(&mut self) -> Result<(), WriterEnd> {
         metrics::counter!(ABORTS).increment(1);
-        match self.repeat(TransactionalLog::abort) {
+        match self.repeat(|log| log.abort()) {
             Ok(()) => Ok(()),
             Err(error) => Err(WriterEnd::Lost(error.to_string())),
         }

@@ -17,11 +17,7 @@ use schemas::{Status, partition_for};
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::{Dependencies, Sources};
-use crate::{
-    commit::Committer,
-    messages::Message,
-    ownership::{self, ClaimKeys},
-};
+use crate::{commit::Committer, messages::Message, ownership::ClaimKeys};
 
 /// A claim that does not show for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,7 +67,7 @@ fn prefix(portal_id: i64) -> String {
 fn partition<S>(dependencies: &Dependencies<S>, portal_id: i64) -> i32 {
     partition_for(
         prefix(portal_id).as_bytes(),
-        dependencies.kafka.control_partitions,
+        dependencies.control_partitions,
     )
 }
 
@@ -120,7 +116,7 @@ impl Claims {
             _turn = self.turn.lock() => {
                 let (asked, answers): (Vec<_>, Vec<_>) = self.waiting().drain(..).unzip();
                 let reader = Arc::clone(dependencies);
-                let read = move || ownership::claims(&reader.kafka, &reader.worker, &asked);
+                let read = move || reader.log.claims(&asked);
                 let all = tokio::task::spawn_blocking(read)
                     .await
                     .context("reading panicked")??;

@@ -2,7 +2,7 @@
 //!
 //! It must not know what is done about them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use schemas::Command;
 
@@ -23,7 +23,7 @@ impl<S: Sources> Supervisor<S> {
         };
         let decoded = match message.payload {
             None => None,
-            Some(payload) => Some(self.decode(&name, &payload).await),
+            Some(payload) => Some(self.decode(&name, payload).await),
         };
         let wanted =
             desired::from_message(&name, decoded, self.dependencies.context.clock().now_ms());
@@ -41,14 +41,19 @@ impl<S: Sources> Supervisor<S> {
 
     /// Reads a command. One of ours whose schema should be in the registry, and
     /// is not or is another, is waited for.
-    async fn decode(&self, name: &str, payload: &[u8]) -> Result<Command, String> {
+    async fn decode(&self, name: &str, payload: Vec<u8>) -> Result<Command, String> {
+        let payload: Arc<[u8]> = payload.into();
         let dependencies = &self.dependencies;
         let topic = &dependencies.commits.messages.topics.commands;
         let health = dependencies.context.health();
         loop {
-            let decoded = tokio::task::block_in_place(|| {
-                dependencies.decoder.decode(topic, "Command", payload)
-            });
+            let decoder = Arc::clone(&dependencies.decoder);
+            let (of_topic, bytes) = (topic.clone(), Arc::clone(&payload));
+            // It blocks on the registry where a schema is new.
+            let decoded =
+                tokio::task::spawn_blocking(move || decoder.decode(&of_topic, "Command", &bytes))
+                    .await
+                    .map_err(|error| error.to_string())?;
             let error = match decoded {
                 Ok(command) => {
                     health.holds("registry");
@@ -59,7 +64,7 @@ impl<S: Sources> Supervisor<S> {
             let reason = format!("{:#}", anyhow::Error::new(error));
             if !dependencies
                 .decoder
-                .is_ours(topic, name.as_bytes(), payload)
+                .is_ours(topic, name.as_bytes(), &payload)
             {
                 return Err(reason);
             }

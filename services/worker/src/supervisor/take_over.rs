@@ -11,9 +11,9 @@ use anyhow::Context as _;
 
 use super::{Dependencies, Sources};
 use crate::{
-    commit::{self, KafkaLog},
+    commit::TransactionalLog,
     crash,
-    ownership::{self, Assignment, Restored},
+    ownership::{Assignment, Restored},
 };
 
 /// Before a partition that failed is tried again.
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Partitions that are fenced and read.
 pub(super) struct TakenOver {
-    pub(super) logs: Vec<(i32, KafkaLog)>,
+    pub(super) logs: Vec<(i32, Box<dyn TransactionalLog>)>,
     pub(super) restored: Restored,
 }
 
@@ -46,8 +46,7 @@ pub(super) async fn take_over<S: Sources>(
     for assignment in assignments {
         let (dependencies, number) = (Arc::clone(dependencies), assignment.partition);
         fencing.push(tokio::task::spawn_blocking(move || {
-            commit::fence(&dependencies.kafka, &dependencies.worker, number)
-                .map(|log| (number, log))
+            dependencies.log.fence(number).map(|log| (number, log))
         }));
     }
     let mut logs = Vec::new();
@@ -68,11 +67,9 @@ pub(super) async fn take_over<S: Sources>(
             .map(|it| it.partition)
             .collect::<Vec<_>>(),
     );
-    let restored = tokio::task::spawn_blocking(move || {
-        ownership::restore(&reader.kafka, &reader.worker, &reader.decoder, &numbers)
-    })
-    .await
-    .context("reading panicked")??;
+    let restored = tokio::task::spawn_blocking(move || reader.log.restore(&numbers))
+        .await
+        .context("reading panicked")??;
     let total_ms = started.elapsed().as_millis();
     tracing::debug!(
         partitions = logs.len(),

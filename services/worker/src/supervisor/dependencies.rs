@@ -1,0 +1,64 @@
+//! What the supervisor is given: the edges to HubSpot and to Kafka, which a
+//! test replaces, and what all connections share.
+
+use std::{fmt, future::Future, sync::Arc};
+
+use super::Claims;
+use crate::{
+    commit::{CommitContext, TransactionalLog},
+    ownership::{ClaimKeys, Decoder, Gate, Restored},
+    schedule::Settings,
+    sync::{Source, SourceError},
+};
+
+/// Where sources come from.
+pub trait Sources: Send + Sync + 'static {
+    /// A source.
+    type Source: Source;
+
+    /// The source that a credential's reference leads to. It starts no request
+    /// while the gate is closed.
+    fn connect(
+        &self,
+        credential: &str,
+        gate: Gate,
+    ) -> impl Future<Output = Result<Self::Source, SourceError>> + Send;
+}
+
+/// The log of the control topics and of the records. Every call blocks.
+pub trait ControlLog: fmt::Debug + Send + Sync + 'static {
+    /// Fences every other writer of a partition and opens its transactional
+    /// log.
+    fn fence(&self, partition: i32) -> anyhow::Result<Box<dyn TransactionalLog>>;
+
+    /// Reads checkpoints and status of the partitions, and all definitions, to
+    /// their end.
+    fn restore(&self, partitions: &[i32]) -> anyhow::Result<Restored>;
+
+    /// The connections that claim, in the order of the log, for each of the
+    /// keys asked for.
+    fn claims(&self, asked: &[ClaimKeys]) -> anyhow::Result<Vec<Vec<String>>>;
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+pub struct Dependencies<S> {
+    /// Where sources come from.
+    pub sources: S,
+    /// Where everything is written, and read at the start.
+    pub log: Box<dyn ControlLog>,
+    /// Partitions of the control topics.
+    pub control_partitions: i32,
+    /// Name of this process, in the status and to Kafka.
+    pub worker: String,
+    /// What the commits of all partitions share.
+    pub commits: Arc<CommitContext>,
+    /// Decodes commands.
+    pub decoder: Arc<Decoder>,
+    /// Reads which connection has which portal.
+    pub claims: Claims,
+    /// How often the runs beside the interval are made, and how they read.
+    pub settings: Settings,
+    /// Clock, health, and the end of the process.
+    pub context: chassis::Context,
+}
