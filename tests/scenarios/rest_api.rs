@@ -3,91 +3,38 @@
 use harness::{Api, Stack};
 use serde_json::{Value, json};
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_input_is_refused_with_a_reason() {
+    const INVALID: &[u16] = &[400, 422];
     let stack = Stack::with(10, 1).start().await;
     let api = stack.api();
-    let cases: Vec<(&str, &str, Option<Value>, &[u16])> = vec![
-        (
-            "PUT",
-            "/v1/connections/Bad%20Name",
-            Some(json!({})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"interval": "9s"})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"interval": "32d"})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"interval": "soon"})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"intervall": "5m"})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"streams": []})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"streams": ["con tacts"]})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"credential": "/etc/passwd"})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"credential": "env:PATH"})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"credential": "file:../x"})),
-            &[400, 422],
-        ),
-        (
-            "PUT",
-            "/v1/connections/a",
-            Some(json!({"destination": "system"})),
-            &[400, 422],
-        ),
-        ("PUT", "/v1/connections/a", Some(json!([])), &[400, 422]),
+    let invalid_settings = [
+        json!({"interval": "9s"}),
+        json!({"interval": "32d"}),
+        json!({"interval": "soon"}),
+        json!({"intervall": "5m"}),
+        json!({"streams": []}),
+        json!({"streams": ["con tacts"]}),
+        json!({"credential": "/etc/passwd"}),
+        json!({"credential": "env:PATH"}),
+        json!({"credential": "file:../x"}),
+        json!({"destination": "system"}),
+        json!([]),
+    ];
+    let mut cases: Vec<(&str, &str, Option<Value>, &[u16])> = invalid_settings
+        .into_iter()
+        .map(|settings| ("PUT", "/v1/connections/a", Some(settings), INVALID))
+        .collect();
+    let empty = || Some(json!({}));
+    cases.extend([
+        ("PUT", "/v1/connections/Bad%20Name", empty(), INVALID),
         ("GET", "/v1/connections/nobody", None, &[404]),
         ("POST", "/v1/connections/nobody/stop", None, &[404]),
-        (
-            "POST",
-            "/v1/connections/nobody/sync",
-            Some(json!({})),
-            &[404],
-        ),
+        ("POST", "/v1/connections/nobody/sync", empty(), &[404]),
         ("DELETE", "/v1/connections/nobody", None, &[404]),
         ("GET", "/v1/nothing", None, &[404]),
         ("PATCH", "/v1/connections", None, &[405]),
-    ];
+    ]);
     for (method, path, body, expected) in cases {
         let answer = api.send(method, path, body.clone()).await;
         let what = format!(

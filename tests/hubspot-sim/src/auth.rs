@@ -15,14 +15,14 @@ use crate::{
     json, timestamps,
 };
 
-/// Who may ask for which portal.
+/// Who may call for which portal.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    inner: Mutex<Inner>,
+    inner: Mutex<TokenTable>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct TokenTable {
     /// Portal and time of expiry, by access token.
     access: HashMap<String, (u64, Option<i64>)>,
     grants: Vec<Grant>,
@@ -39,7 +39,7 @@ struct Grant {
 
 impl Tokens {
     pub(crate) fn new(portals: &[PortalConfig]) -> Self {
-        let mut inner = Inner::default();
+        let mut inner = TokenTable::default();
         for portal in portals {
             for token in &portal.tokens {
                 inner.access.insert(token.clone(), (portal.portal_id, None));
@@ -56,7 +56,7 @@ impl Tokens {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, TokenTable> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,7 +141,7 @@ impl Tokens {
             );
         }
         let mut inner = self.lock();
-        let Inner {
+        let TokenTable {
             access,
             grants,
             issued,

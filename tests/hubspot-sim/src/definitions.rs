@@ -137,11 +137,11 @@ fn label_of(name: &str) -> String {
     label
 }
 
-/// All definitions of an object type, in order; a place is never used again.
+/// All definitions of an object type, in order; a slot is never used again.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Definitions {
     list: Vec<Definition>,
-    places: HashMap<String, u16>,
+    slots: HashMap<String, u16>,
     /// Raised by each change, so that rendered objects know that they are stale.
     pub(crate) version: u32,
 }
@@ -150,36 +150,36 @@ impl Definitions {
     /// Adds a definition, or replaces the one of that name.
     pub(crate) fn put(&mut self, definition: Definition) {
         self.version += 1;
-        if let Some(&place) = self.places.get(&definition.name) {
-            if let Some(slot) = self.list.get_mut(usize::from(place)) {
+        if let Some(&slot) = self.slots.get(&definition.name) {
+            if let Some(slot) = self.list.get_mut(usize::from(slot)) {
                 *slot = definition;
             }
         } else {
-            let place = u16::try_from(self.list.len()).unwrap_or(u16::MAX);
-            self.places.insert(definition.name.clone(), place);
+            let slot = u16::try_from(self.list.len()).unwrap_or(u16::MAX);
+            self.slots.insert(definition.name.clone(), slot);
             self.list.push(definition);
         }
     }
 
-    /// The place of a property by name, archived ones included.
-    pub(crate) fn place(&self, name: &str) -> Option<u16> {
-        self.places.get(name).copied()
+    /// The slot of a property by name, archived ones included.
+    pub(crate) fn slot(&self, name: &str) -> Option<u16> {
+        self.slots.get(name).copied()
     }
 
-    /// The definition at a place.
-    pub(crate) fn at(&self, place: u16) -> Option<&Definition> {
-        self.list.get(usize::from(place))
+    /// The definition at a slot.
+    pub(crate) fn at(&self, slot: u16) -> Option<&Definition> {
+        self.list.get(usize::from(slot))
     }
 
     /// The definition of that name, unless archived.
     pub(crate) fn active(&self, name: &str) -> Option<(u16, &Definition)> {
-        let place = self.place(name)?;
-        self.at(place)
+        let slot = self.slot(name)?;
+        self.at(slot)
             .filter(|definition| definition.archived_at.is_none())
-            .map(|d| (place, d))
+            .map(|d| (slot, d))
     }
 
-    /// All that are not archived, with their places.
+    /// All that are not archived, with their slots.
     pub(crate) fn all_active(&self) -> impl Iterator<Item = (u16, &Definition)> {
         (0..)
             .zip(&self.list)

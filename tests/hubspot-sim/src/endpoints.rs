@@ -23,14 +23,14 @@ use crate::{
 
 /// A request, as the endpoints need it.
 #[derive(Debug)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct ApiCall<'a> {
     pub(crate) portal: &'a Portal,
     pub(crate) route: &'a Route,
     pub(crate) query: &'a str,
     pub(crate) body: &'a [u8],
 }
 
-impl Ask<'_> {
+impl ApiCall<'_> {
     /// A parameter of the query string, still encoded.
     fn raw(&self, name: &str) -> Option<&str> {
         json::pairs(self.query)
@@ -79,19 +79,19 @@ impl Ask<'_> {
 }
 
 /// Answers a request.
-pub(crate) fn answer(ask: &Ask<'_>) -> Answer {
-    let answered = match ask.route.kind {
-        Kind::List | Kind::ListArchived => list::page(ask),
-        Kind::Read => list::one(ask),
-        Kind::Search => search::page(ask),
-        Kind::BatchRead => batch_read::read(ask),
-        Kind::Associations => associations::read(ask),
-        Kind::Properties => portal_info::properties(ask),
-        Kind::Details => Ok(portal_info::details(ask)),
-        Kind::Usage => Ok(portal_info::usage(ask)),
-        Kind::Owners => portal_info::owners(ask),
-        Kind::Schemas => Ok(portal_info::schemas(ask)),
-        Kind::Pipelines => portal_info::pipelines(ask),
+pub(crate) fn answer(call: &ApiCall<'_>) -> Answer {
+    let answered = match call.route.kind {
+        Kind::List | Kind::ListArchived => list::page(call),
+        Kind::Read => list::one(call),
+        Kind::Search => search::page(call),
+        Kind::BatchRead => batch_read::read(call),
+        Kind::Associations => associations::read(call),
+        Kind::Properties => portal_info::properties(call),
+        Kind::Details => Ok(portal_info::details(call)),
+        Kind::Usage => Ok(portal_info::usage(call)),
+        Kind::Owners => portal_info::owners(call),
+        Kind::Schemas => Ok(portal_info::schemas(call)),
+        Kind::Pipelines => portal_info::pipelines(call),
         Kind::OAuth | Kind::Unknown => Err(Answer::no_such_path()),
     };
     answered.unwrap_or_else(|refused| refused)
@@ -106,7 +106,7 @@ fn no_such_type(name: &str) -> Answer {
 }
 
 /// The objects of an answer, taken out of the portal: they are written while
-/// others already ask.
+/// others already call.
 struct Page {
     definitions: Arc<Definitions>,
     selection: Selection,
@@ -126,7 +126,7 @@ impl Page {
     fn size_hint(&self) -> usize {
         let each = match &self.selection {
             Selection::All => 2_048,
-            Selection::Some(places) => 256 + 48 * places.len(),
+            Selection::Some(slots) => 256 + 48 * slots.len(),
         };
         256 + each * self.records.len()
     }

@@ -23,11 +23,11 @@ use crate::{
 /// A handle to one portal; clones share it.
 #[derive(Debug, Clone)]
 pub struct Portal {
-    inner: Arc<Inner>,
+    inner: Arc<PortalInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct PortalInner {
     id: u64,
     utc_offset_ms: i64,
     clock: SimClock,
@@ -110,7 +110,7 @@ impl Portal {
             buckets: Buckets::default(),
             missing_scopes: BTreeSet::new(),
         };
-        let inner = Inner {
+        let inner = PortalInner {
             id: config.portal_id,
             utc_offset_ms: config.utc_offset_minutes * 60_000,
             clock,

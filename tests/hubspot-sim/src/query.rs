@@ -21,7 +21,7 @@ const RESULT_CAP: usize = 10_000;
 /// The body of a search.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Body {
+pub(crate) struct SearchBody {
     filter_groups: Vec<Group>,
     /// The old form: one group at the top.
     filters: Vec<Filter>,
@@ -92,7 +92,7 @@ pub(crate) struct Oddity {
 }
 
 /// Runs a search on what the index of the type knows.
-pub(crate) fn run(table: &Table, body: &Body, odd: Oddity) -> Result<Found, Refused> {
+pub(crate) fn run(table: &Table, body: &SearchBody, odd: Oddity) -> Result<Found, Refused> {
     let limit = body.limit.unwrap_or(10);
     let offset = offset(body)?;
     if limit > 200 {
@@ -161,7 +161,7 @@ fn first_id(tests: &[Option<Vec<Test<'_>>>]) -> u64 {
 
 fn passes(
     table: &Table,
-    body: &Body,
+    body: &SearchBody,
     tests: &[Option<Vec<Test<'_>>>],
     (id, modified_ms, slop_ms): (u64, i64, i64),
 ) -> bool {
@@ -194,7 +194,7 @@ fn page(rows: Vec<(u64, i64)>, offset: usize, limit: usize, short: bool) -> Foun
     }
 }
 
-fn offset(body: &Body) -> Result<usize, Refused> {
+fn offset(body: &SearchBody) -> Result<usize, Refused> {
     match &body.after {
         None | Some(serde_json::Value::Null) => Ok(0),
         Some(after) => {
@@ -217,7 +217,7 @@ fn bounds(tests: &[Option<Vec<Test<'_>>>], slop_ms: i64) -> (i64, i64) {
             .iter()
             .filter(|test| test.definition.source == Source::Modified)
         {
-            let whole = |place: usize| match test.values.get(place) {
+            let whole = |slot: usize| match test.values.get(slot) {
                 Some(Operand::Whole(ms)) => i64::try_from(*ms).ok(),
                 _ => None,
             };
@@ -242,12 +242,12 @@ fn bounds(tests: &[Option<Vec<Test<'_>>>], slop_ms: i64) -> (i64, i64) {
 
 #[derive(Clone, Copy)]
 struct Order {
-    place: u16,
+    slot: u16,
     source: Source,
     descending: bool,
 }
 
-fn order(table: &Table, body: &Body) -> Result<Option<Order>, Refused> {
+fn order(table: &Table, body: &SearchBody) -> Result<Option<Order>, Refused> {
     if body.sorts.len() > 1 {
         return Err(invalid("only one sort rule is allowed"));
     }
@@ -261,12 +261,12 @@ fn order(table: &Table, body: &Body) -> Result<Option<Order>, Refused> {
             direction,
         } => (property_name.as_str(), direction == "DESCENDING"),
     };
-    let (place, definition) = table
+    let (slot, definition) = table
         .definitions
         .active(name)
         .ok_or_else(|| Refused::NoSuchProperty(name.to_owned()))?;
     Ok(Some(Order {
-        place,
+        slot,
         source: definition.source,
         descending,
     }))
@@ -285,7 +285,7 @@ fn sort(table: &Table, rows: &mut [(u64, i64)], order: Option<Order>) {
         Source::Stored => rows.sort_by_cached_key(|(id, _)| {
             let record = table.live.get(id);
             record
-                .and_then(|it| it.values.get(order.place))
+                .and_then(|it| it.values.get(order.slot))
                 .unwrap_or("")
                 .to_owned()
         }),

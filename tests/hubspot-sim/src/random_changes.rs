@@ -85,17 +85,13 @@ fn next(portal: &Portal, rng: &mut StdRng) -> Option<Change> {
 fn one_of(portal: &Portal, object_type: &str, rng: &mut StdRng, archived: bool) -> Option<u64> {
     let data = portal.data();
     let table = data.state.table(object_type)?;
-    let rows = if archived {
-        &table.archived
-    } else {
-        &table.live
-    };
+    let rows = table.rows(archived);
     let (first, last) = (*rows.first_key_value()?.0, *rows.last_key_value()?.0);
     // A random place among the ids, then the next object: no list is copied.
-    let place = if rng.random_ratio(1, 10) {
+    let start = if rng.random_ratio(1, 10) {
         first
     } else {
         rng.random_range(first..=last)
     };
-    rows.range(place..).next().map(|(id, _)| *id)
+    rows.range(start..).next().map(|(id, _)| *id)
 }

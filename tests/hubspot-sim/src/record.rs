@@ -54,8 +54,8 @@ impl Record {
     ) {
         match selection {
             Selection::All => self.write_all(definitions, out),
-            Selection::Some(places) => {
-                self.write(definitions, places.iter().copied(), self.updated_ms, out);
+            Selection::Some(slots) => {
+                self.write(definitions, slots.iter().copied(), self.updated_ms, out);
             }
         }
     }
@@ -64,8 +64,8 @@ impl Record {
     /// belong to this object alone is rendered once.
     pub(crate) fn write_all(&self, definitions: &Definitions, out: &mut Vec<u8>) {
         let rendering = self.values.rendered(definitions.version, || {
-            let places = definitions.all_active().map(|(place, _)| place);
-            render(&self.values, definitions, places)
+            let slots = definitions.all_active().map(|(slot, _)| slot);
+            render(&self.values, definitions, slots)
         });
         self.fill(&rendering, self.updated_ms, out);
     }
@@ -77,11 +77,11 @@ impl Record {
     pub(crate) fn write(
         &self,
         definitions: &Definitions,
-        places: impl IntoIterator<Item = u16>,
+        slots: impl IntoIterator<Item = u16>,
         updated_ms: i64,
         out: &mut Vec<u8>,
     ) {
-        self.fill(&render(&self.values, definitions, places), updated_ms, out);
+        self.fill(&render(&self.values, definitions, slots), updated_ms, out);
     }
 
     /// Writes a rendering of its values with what is this object's own.
@@ -110,11 +110,11 @@ impl Record {
     pub(crate) fn set_properties(&self, definitions: &Definitions) -> Vec<(String, String)> {
         definitions
             .all_active()
-            .filter_map(|(place, definition)| {
+            .filter_map(|(slot, definition)| {
                 let value = match definition.source {
                     Source::Stored => self
                         .values
-                        .get(place)
+                        .get(slot)
                         .filter(|value| !value.is_empty())?
                         .to_owned(),
                     Source::Id => self.id.to_string(),
@@ -131,15 +131,15 @@ impl Record {
 fn render(
     values: &Values,
     definitions: &Definitions,
-    places: impl IntoIterator<Item = u16>,
+    slots: impl IntoIterator<Item = u16>,
 ) -> Rendering {
     let mut out = Rendering::default();
     out.text(b"{\"id\":\"");
     out.hole(Hole::Id);
     out.text(b"\",\"properties\":{");
     let mut first = true;
-    for place in places {
-        let Some(definition) = definitions.at(place) else {
+    for slot in slots {
+        let Some(definition) = definitions.at(slot) else {
             continue;
         };
         if !first {
@@ -150,7 +150,7 @@ fn render(
         out.text(b":");
         let hole = match definition.source {
             Source::Stored => {
-                match values.get(place) {
+                match values.get(slot) {
                     Some(value) => quote(out.bytes(), value),
                     None => out.text(b"null"),
                 }

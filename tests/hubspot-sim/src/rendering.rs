@@ -54,11 +54,11 @@ impl Rendering {
     pub(crate) fn fill<'a>(&self, out: &mut Vec<u8>, own: impl Fn(Hole) -> &'a [u8]) {
         let mut rest = self.text.as_slice();
         let mut done = 0;
-        for &(place, hole) in &self.holes {
-            let (before, after) = rest.split_at_checked(place - done).unwrap_or((rest, &[]));
+        for &(index, hole) in &self.holes {
+            let (before, after) = rest.split_at_checked(index - done).unwrap_or((rest, &[]));
             out.extend_from_slice(before);
             out.extend_from_slice(own(hole));
-            (rest, done) = (after, place);
+            (rest, done) = (after, index);
         }
         out.extend_from_slice(rest);
     }

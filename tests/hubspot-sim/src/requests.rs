@@ -45,11 +45,11 @@ pub struct Seen {
 /// All requests.
 #[derive(Debug, Default)]
 pub struct Requests {
-    inner: Mutex<Inner>,
+    inner: Mutex<RequestLog>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct RequestLog {
     kept: Vec<Seen>,
     total: u64,
     in_flight: u64,
@@ -94,8 +94,8 @@ impl Requests {
         let mut inner = self.lock();
         inner.in_flight = inner.in_flight.saturating_sub(1);
         *inner.by_status.entry(status).or_default() += 1;
-        if let Ok(place) = inner.kept.binary_search_by_key(&number, |seen| seen.number)
-            && let Some(seen) = inner.kept.get_mut(place)
+        if let Ok(index) = inner.kept.binary_search_by_key(&number, |seen| seen.number)
+            && let Some(seen) = inner.kept.get_mut(index)
         {
             seen.status = status;
         }
@@ -142,14 +142,14 @@ impl Requests {
     pub fn clear(&self) {
         let mut inner = self.lock();
         let (in_flight, total) = (inner.in_flight, inner.total);
-        *inner = Inner {
+        *inner = RequestLog {
             total,
             in_flight,
-            ..Inner::default()
+            ..RequestLog::default()
         };
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, RequestLog> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

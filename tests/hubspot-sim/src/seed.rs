@@ -90,7 +90,7 @@ impl Plan {
             .definitions
             .all_active()
             .filter(|(_, it)| it.source == Source::Stored && it.name != "hs_merged_object_ids")
-            .map(|(place, it)| (place, it.clone()))
+            .map(|(slot, it)| (slot, it.clone()))
             .collect();
         let share = (f64::from(self.set)
             / f64::from(u16::try_from(stored.len().max(1)).unwrap_or(u16::MAX)))
@@ -117,14 +117,14 @@ impl Plan {
                 pool.get(earlier).cloned().unwrap_or_default()
             } else {
                 let mut values: Vec<(u16, String)> = Vec::with_capacity(stored.len());
-                for (order, (place, definition)) in stored.iter().enumerate() {
+                for (order, (slot, definition)) in stored.iter().enumerate() {
                     // The first ones are names, which every object has.
                     if order < 3 || rng.random_bool(share) {
                         let value = words::value(definition, rng, u64::from(row), base_ms);
-                        values.push((*place, value));
+                        values.push((*slot, value));
                     }
                 }
-                let packed = values.iter().map(|(place, value)| (*place, value.as_str()));
+                let packed = values.iter().map(|(slot, value)| (*slot, value.as_str()));
                 let packed = Values::pack(packed);
                 if self.distinct > 0 {
                     pool.push(Arc::new(packed.shared()));

@@ -21,7 +21,7 @@ const KEPT: usize = 64;
 pub(crate) enum Selection {
     /// All of the portal, for which each object is rendered already.
     All,
-    /// Those at these places, in order.
+    /// Those at these slots, in order.
     Some(Arc<[u16]>),
 }
 
@@ -62,20 +62,20 @@ pub(crate) fn of_names<'a>(
 
 /// Unknown names are ignored, silently; three properties always come.
 fn resolve<'a>(definitions: &Definitions, names: impl IntoIterator<Item = &'a str>) -> Selection {
-    let mut places: BTreeSet<u16> = definitions
+    let mut slots: BTreeSet<u16> = definitions
         .all_active()
         .filter(|(_, definition)| definition.source != Source::Stored)
-        .map(|(place, _)| place)
+        .map(|(slot, _)| slot)
         .collect();
-    places.extend(
+    slots.extend(
         names
             .into_iter()
             .filter_map(|name| Some(definitions.active(name.trim())?.0)),
     );
-    if places.len() == definitions.all_active().count() {
+    if slots.len() == definitions.all_active().count() {
         Selection::All
     } else {
-        Selection::Some(places.into_iter().collect())
+        Selection::Some(slots.into_iter().collect())
     }
 }
 

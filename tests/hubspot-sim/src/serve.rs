@@ -20,7 +20,7 @@ use hyper::{Request, Response, body::Incoming, header};
 use crate::{
     Shared, admin,
     answer::{Answer, correlation_id},
-    endpoints::{self, Ask},
+    endpoints::{self, ApiCall},
     faults::{Fault, FaultBody},
     portal::Portal,
     requests::Seen,
@@ -33,7 +33,7 @@ pub(crate) async fn request(
     shared: Arc<Shared>,
     reset: Arc<AtomicBool>,
     request: Request<Incoming>,
-) -> io::Result<Response<wire::Body>> {
+) -> io::Result<Response<wire::ResponseBody>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let path = parts.uri.path();
@@ -47,7 +47,7 @@ pub(crate) async fn request(
     let portal = shared.portal_of(token);
     let number = log(&shared, &route, (portal.as_ref().ok(), token), query, &body);
     // Dropped with the request when the client goes away: then it ends as 0.
-    let mut entry = Entry {
+    let mut entry = OpenRequest {
         shared: &shared,
         number,
         status: 0,
@@ -86,13 +86,13 @@ pub(crate) async fn request(
         None if route.kind == Kind::OAuth => shared.tokens.refresh(&body, shared.clock.now_ms()),
         None => match portal {
             Ok(portal) => {
-                let ask = Ask {
+                let call = ApiCall {
                     portal: &portal,
                     route: &route,
                     query,
                     body: &body,
                 };
-                admitted(&ask, token, &object_type)
+                admitted(&call, token, &object_type)
             }
             Err(refused) => refused,
         },
@@ -102,13 +102,13 @@ pub(crate) async fn request(
 }
 
 /// An entry of the request log that must end, however the request does.
-struct Entry<'a> {
+struct OpenRequest<'a> {
     shared: &'a Shared,
     number: u64,
     status: u16,
 }
 
-impl Drop for Entry<'_> {
+impl Drop for OpenRequest<'_> {
     fn drop(&mut self) {
         self.shared.requests.end(self.number, self.status);
     }
@@ -169,9 +169,9 @@ fn max_url(portal: Option<&Portal>) -> usize {
 }
 
 /// The answer to a known token: scope, then limits, then the endpoint.
-fn admitted(ask: &Ask<'_>, token: &str, object_type: &str) -> Answer {
-    let portal = ask.portal;
-    let allowance = match portal.take(ask.route.bucket(), token) {
+fn admitted(call: &ApiCall<'_>, token: &str, object_type: &str) -> Answer {
+    let portal = call.portal;
+    let allowance = match portal.take(call.route.bucket(), token) {
         Ok(allowance) => allowance,
         Err(policy) => return Answer::rate_limited(policy, portal.limits().retry_after),
     };
@@ -186,7 +186,7 @@ fn admitted(ask: &Ask<'_>, token: &str, object_type: &str) -> Answer {
     };
     let answer = match scopes {
         Some(scopes) => Answer::missing_scope(&scopes),
-        None => endpoints::answer(ask),
+        None => endpoints::answer(call),
     };
     Answer {
         allowance,
@@ -250,7 +250,7 @@ fn respond(
     answer: Answer,
     gzip: bool,
     fault: Option<&Fault>,
-) -> io::Result<Response<wire::Body>> {
+) -> io::Result<Response<wire::ResponseBody>> {
     let mut response = Response::builder()
         .status(answer.status)
         .header(header::DATE, timestamps::http_date(shared.clock.now_ms()))

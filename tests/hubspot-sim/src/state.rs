@@ -69,16 +69,16 @@ impl State {
 
     /// The type of that name or id: `contacts`, `contact`, `0-1`, `p_cars`.
     pub(crate) fn table(&self, name: &str) -> Option<&Table> {
-        self.tables.get(self.place(name)?)
+        self.tables.get(self.index(name)?)
     }
 
     /// See [`State::table`].
     pub(crate) fn table_mut(&mut self, name: &str) -> Option<&mut Table> {
-        let place = self.place(name)?;
-        self.tables.get_mut(place)
+        let index = self.index(name)?;
+        self.tables.get_mut(index)
     }
 
-    fn place(&self, name: &str) -> Option<usize> {
+    fn index(&self, name: &str) -> Option<usize> {
         let name = name.to_ascii_lowercase();
         self.tables.iter().position(|table| {
             table.name == name || table.type_id == name || singular(&table.name) == name
@@ -175,11 +175,7 @@ impl State {
             }
             Change::ArchiveProperty { object_type, name } => {
                 let table = self.need(object_type)?;
-                let mut definition = table
-                    .definitions
-                    .active(name)
-                    .map(|(_, definition)| definition.clone())
-                    .ok_or_else(|| ChangeError::NoSuchProperty(name.clone()))?;
+                let mut definition = table.definition(name)?.clone();
                 definition.archived_at = Some(at);
                 table.define(definition);
             }
@@ -189,16 +185,12 @@ impl State {
                 label,
             } => {
                 let table = self.need(object_type)?;
-                let mut definition = table
-                    .definitions
-                    .active(name)
-                    .map(|(_, definition)| definition.clone())
-                    .ok_or_else(|| ChangeError::NoSuchProperty(name.clone()))?;
+                let mut definition = table.definition(name)?.clone();
                 label.clone_into(&mut definition.label);
                 definition.updated_at = at;
                 table.define(definition);
             }
-            Change::AddType { name, type_id } if self.place(name).is_none() => {
+            Change::AddType { name, type_id } if self.index(name).is_none() => {
                 self.tables
                     .push(Table::new(name, type_id, self.index_lag_ms));
             }
@@ -223,8 +215,8 @@ impl State {
                 .entry((one_type.to_owned(), other_type.to_owned()))
                 .or_default();
             let linked = links.entry(one).or_default();
-            if let Err(place) = linked.binary_search(&other) {
-                linked.insert(place, other);
+            if let Err(index) = linked.binary_search(&other) {
+                linked.insert(index, other);
             }
         }
     }

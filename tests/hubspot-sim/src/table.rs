@@ -27,7 +27,7 @@ pub(crate) struct Table {
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) live: BTreeMap<u64, Record>,
     pub(crate) archived: BTreeMap<u64, Record>,
-    /// Ids that were merged away, with the id that took their place.
+    /// Ids that were merged away, with the id that took their slot.
     pub(crate) merged: HashMap<u64, u64>,
     pub(crate) index: SearchIndex,
     pub(crate) index_lag_ms: i64,
@@ -107,6 +107,19 @@ impl Table {
         Arc::make_mut(&mut self.definitions).put(definition);
     }
 
+    /// The definition of a property that is not archived.
+    pub(crate) fn definition(&self, name: &str) -> Result<&Definition, ChangeError> {
+        let found = self.definitions.active(name);
+        found
+            .map(|(_, definition)| definition)
+            .ok_or_else(|| ChangeError::NoSuchProperty(name.to_owned()))
+    }
+
+    /// The live objects, or those in the recycle bin.
+    pub(crate) fn rows(&self, archived: bool) -> &BTreeMap<u64, Record> {
+        if archived { &self.archived } else { &self.live }
+    }
+
     /// Renders each object, so that the first page costs what all others do.
     pub(crate) fn prerender(&self) {
         let mut scratch = Vec::new();
@@ -138,7 +151,7 @@ impl Table {
             return Err(ChangeError::IdInUse(id));
         }
         let mut record = Record::new(id, at, at, Values::default());
-        record.set(&self.places(properties)?);
+        record.set(&self.slots(properties)?);
         self.insert(record, at);
         Ok(id)
     }
@@ -151,7 +164,7 @@ impl Table {
         modified_ms: Option<i64>,
         now_ms: i64,
     ) -> Result<(), ChangeError> {
-        let places = self.places(properties)?;
+        let slots = self.slots(properties)?;
         if let Some(id) = ids.iter().find(|id| !self.live.contains_key(id)) {
             return Err(ChangeError::NoSuchObject(*id));
         }
@@ -159,7 +172,7 @@ impl Table {
             let Some(record) = self.live.get_mut(id) else {
                 continue;
             };
-            record.set(&places);
+            record.set(&slots);
             if let Some(ms) = modified_ms {
                 record.updated_ms = ms;
                 self.index.note(now_ms + self.index_lag_ms, *id, Some(ms));
@@ -203,9 +216,9 @@ impl Table {
         if first == second {
             return Err(ChangeError::NoSuchObject(second));
         }
-        let merged_place = self
+        let merged_slot = self
             .definitions
-            .place("hs_merged_object_ids")
+            .slot("hs_merged_object_ids")
             .unwrap_or(u16::MAX);
         let primary = self
             .live
@@ -217,7 +230,7 @@ impl Table {
             .ok_or(ChangeError::NoSuchObject(second))?;
         let mut away = vec![first.to_string(), second.to_string()];
         for side in [primary, secondary] {
-            let before = side.values.get(merged_place).unwrap_or("");
+            let before = side.values.get(merged_slot).unwrap_or("");
             away.extend(
                 before
                     .split(';')
@@ -230,10 +243,10 @@ impl Table {
         let wins: Vec<(u16, Option<&str>)> = primary
             .values
             .iter()
-            .map(|(place, value)| (place, Some(value)))
+            .map(|(slot, value)| (slot, Some(value)))
             .collect();
         let values = secondary.values.with(&wins);
-        let values = values.with(&[(merged_place, Some(&away))]);
+        let values = values.with(&[(merged_slot, Some(&away))]);
         let created_ms = primary.created_ms.min(secondary.created_ms);
         let winner = self.next_id();
         for id in [first, second] {
@@ -272,15 +285,15 @@ impl Table {
         highest + 1 + highest % 7
     }
 
-    fn places<'a>(
+    fn slots<'a>(
         &self,
         properties: &'a Properties,
     ) -> Result<Vec<(u16, Option<&'a str>)>, ChangeError> {
         properties
             .iter()
             .map(|(name, value)| match self.definitions.active(name) {
-                Some((place, definition)) if definition.source == Source::Stored => {
-                    Ok((place, value.as_deref()))
+                Some((slot, definition)) if definition.source == Source::Stored => {
+                    Ok((slot, value.as_deref()))
                 }
                 _ => Err(ChangeError::NoSuchProperty(name.clone())),
             })

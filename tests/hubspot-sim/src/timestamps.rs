@@ -90,8 +90,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 fn digits(out: &mut Vec<u8>, value: i64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = value / 10_i64.pow(place) % 10;
+    for exponent in (0..width).rev() {
+        let digit = value / 10_i64.pow(exponent) % 10;
         out.push(b'0' + u8::try_from(digit).unwrap_or(0));
     }
 }

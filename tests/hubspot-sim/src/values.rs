@@ -10,10 +10,10 @@ use crate::rendering::Rendering;
 /// with 1,000 properties sends tens of kilobytes of nulls an object.
 const KEEP_RENDERED_BELOW: usize = 8 * 1024;
 
-/// Values by place: two allocations whatever their number.
+/// Values by slot: two allocations whatever their number.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
-    /// Place of the property and end of its value in the text, by place.
+    /// Place of the property and end of its value in the text, by slot.
     entries: Box<[(u16, u32)]>,
     text: Box<str>,
     /// Whether more objects than one have them.
@@ -23,12 +23,12 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// Packs values; they must come ordered by place.
+    /// Packs values; they must come ordered by slot.
     pub(crate) fn pack<'a>(values: impl IntoIterator<Item = (u16, &'a str)>) -> Self {
         let (mut entries, mut text) = (Vec::new(), String::new());
-        for (place, value) in values {
+        for (slot, value) in values {
             text.push_str(value);
-            entries.push((place, u32::try_from(text.len()).unwrap_or(u32::MAX)));
+            entries.push((slot, u32::try_from(text.len()).unwrap_or(u32::MAX)));
         }
         Self {
             entries: entries.into(),
@@ -45,11 +45,11 @@ impl Values {
         }
     }
 
-    /// The value at a place; `""` is one that was cleared.
-    pub(crate) fn get(&self, place: u16) -> Option<&str> {
+    /// The value at a slot; `""` is one that was cleared.
+    pub(crate) fn get(&self, slot: u16) -> Option<&str> {
         let at = self
             .entries
-            .binary_search_by_key(&place, |entry| entry.0)
+            .binary_search_by_key(&slot, |entry| entry.0)
             .ok()?;
         self.slice(at)
     }
@@ -63,12 +63,12 @@ impl Values {
         self.text.get(start..end)
     }
 
-    /// All values by place.
+    /// All values by slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &str)> {
         self.entries
             .iter()
             .enumerate()
-            .filter_map(|(at, &(place, _))| Some((place, self.slice(at)?)))
+            .filter_map(|(at, &(slot, _))| Some((slot, self.slice(at)?)))
     }
 
     /// These with changes: `None` takes one out, `""` clears it and stays
@@ -76,14 +76,14 @@ impl Values {
     pub(crate) fn with(&self, changes: &[(u16, Option<&str>)]) -> Self {
         let mut all: Vec<(u16, &str)> = self
             .iter()
-            .filter(|(place, _)| changes.iter().all(|(p, _)| p != place))
+            .filter(|(slot, _)| changes.iter().all(|(p, _)| p != slot))
             .collect();
         all.extend(
             changes
                 .iter()
-                .filter_map(|&(place, value)| Some((place, value?))),
+                .filter_map(|&(slot, value)| Some((slot, value?))),
         );
-        all.sort_by_key(|(place, _)| *place);
+        all.sort_by_key(|(slot, _)| *slot);
         Self::pack(all)
     }
 

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 /// The body of an answer on the wire.
-pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A connection that can be reset instead of closed.
 #[derive(Debug)]
@@ -101,14 +101,14 @@ impl AsyncWrite for Socket {
 }
 
 /// A body that arrives whole.
-pub(crate) fn whole(body: Bytes) -> Body {
+pub(crate) fn whole(body: Bytes) -> ResponseBody {
     Full::new(body)
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
 /// A body that breaks off.
-pub(crate) fn cut(body: &Bytes, after: usize) -> Body {
+pub(crate) fn cut(body: &Bytes, after: usize) -> ResponseBody {
     let part = body.slice(..after.min(body.len()));
     let broken = io::Error::new(io::ErrorKind::ConnectionAborted, "cut on purpose");
     // The pause lets the part reach the client before the connection ends.
@@ -121,7 +121,7 @@ pub(crate) fn cut(body: &Bytes, after: usize) -> Body {
 }
 
 /// A body in pieces, with pauses.
-pub(crate) fn slow(body: &Bytes, pieces: usize, pause: Duration) -> Body {
+pub(crate) fn slow(body: &Bytes, pieces: usize, pause: Duration) -> ResponseBody {
     let size = body.len().div_ceil(pieces.max(1)).max(1);
     let parts: Vec<Bytes> = (0..body.len())
         .step_by(size)

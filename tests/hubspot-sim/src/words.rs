@@ -10,10 +10,10 @@ use crate::{
     timestamps::{self, DAY_MS},
 };
 
-type Default = (&'static str, &'static str, &'static str);
+type PropertySpec = (&'static str, &'static str, &'static str);
 
 /// Contact properties beside the four that each type has.
-pub(crate) const CONTACT_PROPERTIES: &[Default] = &[
+pub(crate) const CONTACT_PROPERTIES: &[PropertySpec] = &[
     ("email", "string", "text"),
     ("firstname", "string", "text"),
     ("lastname", "string", "text"),
@@ -55,7 +55,7 @@ pub(crate) const CONTACT_PROPERTIES: &[Default] = &[
 ];
 
 /// Company properties beside the four that each type has.
-pub(crate) const COMPANY_PROPERTIES: &[Default] = &[
+pub(crate) const COMPANY_PROPERTIES: &[PropertySpec] = &[
     ("name", "string", "text"),
     ("domain", "string", "text"),
     ("industry", "enumeration", "select"),
@@ -79,7 +79,7 @@ pub(crate) const COMPANY_PROPERTIES: &[Default] = &[
 ];
 
 /// Properties of the types that start without objects.
-pub(crate) const DEAL_PROPERTIES: [Default; 8] = [
+pub(crate) const DEAL_PROPERTIES: [PropertySpec; 8] = [
     ("dealname", "string", "text"),
     ("amount", "number", "number"),
     ("pipeline", "enumeration", "select"),
@@ -256,8 +256,8 @@ fn text(name: &str, field_type: &str, rng: &mut StdRng, row: u64) -> String {
 }
 
 fn word(words: &[&'static str], row: u64) -> &'static str {
-    let place = usize::try_from(row).unwrap_or(0) % words.len().max(1);
-    words.get(place).copied().unwrap_or_default()
+    let index = usize::try_from(row).unwrap_or(0) % words.len().max(1);
+    words.get(index).copied().unwrap_or_default()
 }
 
 fn pick<'a, T>(all: &'a [T], rng: &mut StdRng) -> Option<&'a T> {

@@ -5,34 +5,34 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Ask, no_such_type};
+use super::{ApiCall, no_such_type};
 use crate::{answer::Answer, state::singular, timestamps};
 
 /// Associated ids on one page of one `from`.
 const PAGE: usize = 500;
 
 #[derive(Debug, Deserialize)]
-struct Body {
-    inputs: Vec<Input>,
+struct AssociationsBody {
+    inputs: Vec<AssociationsInput>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Input {
+struct AssociationsInput {
     id: String,
     #[serde(default)]
     after: Option<String>,
 }
 
-pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let body: Body = serde_json::from_slice(ask.body)
+pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let body: AssociationsBody = serde_json::from_slice(call.body)
         .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
     if body.inputs.len() > 1_000 {
         return Err(Answer::invalid("inputs must contain at most 1000 items"));
     }
-    let now = timestamps::iso(ask.portal.now_ms());
-    let data = ask.portal.data();
+    let now = timestamps::iso(call.portal.now_ms());
+    let data = call.portal.data();
     let table = |name: &str| data.state.table(name).ok_or_else(|| no_such_type(name));
-    let (from, to) = (table(&ask.route.object_type)?, table(&ask.route.detail)?);
+    let (from, to) = (table(&call.route.object_type)?, table(&call.route.detail)?);
     let (one, other) = (singular(&from.name), singular(&to.name));
     let (mut results, mut errors): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     for input in &body.inputs {

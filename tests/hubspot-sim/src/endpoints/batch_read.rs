@@ -7,33 +7,33 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Ask, Page, no_such_type};
+use super::{ApiCall, Page, no_such_type};
 use crate::{answer::Answer, portal::Data, selection, state::singular, timestamps};
 
 #[derive(Debug, Deserialize)]
-struct Body<'a> {
+struct BatchReadBody<'a> {
     #[serde(borrow)]
-    inputs: Vec<Input<'a>>,
+    inputs: Vec<BatchReadInput<'a>>,
     #[serde(borrow, default)]
     properties: Option<Vec<Cow<'a, str>>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Input<'a> {
+struct BatchReadInput<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
 }
 
-pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let body: Body<'_> = serde_json::from_slice(ask.body)
+pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let body: BatchReadBody<'_> = serde_json::from_slice(call.body)
         .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
     if body.inputs.len() > 100 {
         return Err(Answer::invalid("inputs must contain at most 100 items"));
     }
-    let started = timestamps::iso(ask.portal.now_ms());
-    let mut data = ask.portal.data();
+    let started = timestamps::iso(call.portal.now_ms());
+    let mut data = call.portal.data();
     let Data { state, .. } = &mut *data;
-    let name = &ask.route.object_type;
+    let name = &call.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
     let names = body.properties.iter().flatten().map(Cow::as_ref);
     let selection = selection::of_names(table, names, body.properties.is_some());
@@ -42,7 +42,7 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
     for input in &body.inputs {
         // An id that was merged away reads as the object that took its place.
         match input.id.parse().map(|id| table.current_id(id)) {
-            Ok(id) if rows(ask, table).contains_key(&id) => {
+            Ok(id) if table.rows(call.archived()).contains_key(&id) => {
                 wanted.insert(id);
             }
             _ => missing.push(input.id.as_ref()),
@@ -52,7 +52,8 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
     let mut page = Page::new(table, selection);
     // No order is promised, and the one of the inputs is not kept.
     for id in wanted.iter().rev() {
-        page.records.extend(rows(ask, table).get(id).cloned());
+        page.records
+            .extend(table.rows(call.archived()).get(id).cloned());
     }
     drop(data);
     let mut out = Vec::with_capacity(page.size_hint());
@@ -68,7 +69,7 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
                              "message": message, "context": {"ids": missing}}]);
         out.extend_from_slice(format!(",\"numErrors\":1,\"errors\":{errors}").as_bytes());
     }
-    let completed = timestamps::iso(ask.portal.now_ms());
+    let completed = timestamps::iso(call.portal.now_ms());
     out.extend_from_slice(
         format!(",\"startedAt\":\"{started}\",\"completedAt\":\"{completed}\"}}").as_bytes(),
     );
@@ -77,15 +78,4 @@ pub(super) fn read(ask: &Ask<'_>) -> Result<Answer, Answer> {
         status,
         ..Answer::rendered(out)
     })
-}
-
-fn rows<'a>(
-    ask: &Ask<'_>,
-    table: &'a crate::table::Table,
-) -> &'a std::collections::BTreeMap<u64, crate::record::Record> {
-    if ask.archived() {
-        &table.archived
-    } else {
-        &table.live
-    }
 }

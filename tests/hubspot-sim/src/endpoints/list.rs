@@ -4,25 +4,23 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ask, Page, no_such_type};
-use crate::{answer::Answer, config::CursorMode, portal::Data, record::Record, selection};
+use super::{ApiCall, Page, no_such_type};
+use crate::{
+    answer::Answer,
+    config::CursorMode,
+    portal::Data,
+    record::Record,
+    selection::{self, Selection},
+    table::Table,
+};
 
-pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let limit = ask.limit(10, 100)?;
-    let cursor = ask.portal.quirks().cursor;
-    let after = ask.parameter("after");
-    let mut data = ask.portal.data();
-    let Data {
-        state, selections, ..
-    } = &mut *data;
-    let name = &ask.route.object_type;
-    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
-    let selection = selection::of_query(selections, table, ask.names().as_deref());
-    let rows = if ask.archived() {
-        &table.archived
-    } else {
-        &table.live
-    };
+pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let limit = call.limit(10, 100)?;
+    let cursor = call.portal.quirks().cursor;
+    let after = call.parameter("after");
+    let mut data = call.portal.data();
+    let (table, selection) = table_and_selection(&mut data, call)?;
+    let rows = table.rows(call.archived());
     let start = start(rows, cursor, after.as_deref())?;
     let mut page = Page::new(table, selection);
     let mut next = None;
@@ -44,6 +42,7 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     out.push(b']');
     // At the end there is no `paging` at all.
     if let Some(after) = next {
+        let name = &call.route.object_type;
         let paging = format!(
             ",\"paging\":{{\"next\":{{\"after\":\"{after}\",\"link\":\
              \"https://api.hubapi.com/crm/objects/v3/{name}?after={after}\"}}}}"
@@ -52,6 +51,20 @@ pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
     }
     out.push(b'}');
     Ok(Answer::rendered(out))
+}
+
+/// The objects that a call is for, and the properties to show.
+fn table_and_selection<'a>(
+    data: &'a mut Data,
+    call: &ApiCall<'_>,
+) -> Result<(&'a Table, Selection), Answer> {
+    let Data {
+        state, selections, ..
+    } = data;
+    let name = &call.route.object_type;
+    let table = state.table(name).ok_or_else(|| no_such_type(name))?;
+    let selection = selection::of_query(selections, table, call.names().as_deref());
+    Ok((table, selection))
 }
 
 /// The id at which a page starts: `after` names the next record, or a place
@@ -84,26 +97,17 @@ fn clear(cursor: &str) -> Option<u64> {
     Some((number ^ 0x5eed_ba5e_0ddc_0ffe).rotate_right(17))
 }
 
-pub(super) fn one(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let mut data = ask.portal.data();
-    let Data {
-        state, selections, ..
-    } = &mut *data;
-    let name = &ask.route.object_type;
-    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
-    let selection = selection::of_query(selections, table, ask.names().as_deref());
-    let id = ask
+pub(super) fn one(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let mut data = call.portal.data();
+    let (table, selection) = table_and_selection(&mut data, call)?;
+    let id = call
         .route
         .detail
         .parse()
         .map_err(|_not_a_number| Answer::not_found())?;
     // An id that was merged away leads to the object that took its place.
     let id = table.current_id(id);
-    let rows = if ask.archived() {
-        &table.archived
-    } else {
-        &table.live
-    };
+    let rows = table.rows(call.archived());
     let record = rows.get(&id).ok_or_else(Answer::not_found)?;
     let mut out = Vec::new();
     record.write_selected(&table.definitions, &selection, &mut out);

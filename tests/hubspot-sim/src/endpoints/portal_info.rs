@@ -5,19 +5,19 @@
 
 use serde_json::{Value, json};
 
-use super::{Ask, no_such_type};
+use super::{ApiCall, no_such_type};
 use crate::{
     answer::Answer,
     timestamps::{self, DAY_MS},
 };
 
-pub(super) fn details(ask: &Ask<'_>) -> Answer {
-    let offset = ask.portal.utc_offset_ms();
+pub(super) fn details(call: &ApiCall<'_>) -> Answer {
+    let offset = call.portal.utc_offset_ms();
     let (hours, minutes) = (offset.abs() / 3_600_000, offset.abs() / 60_000 % 60);
     let sign = if offset < 0 { '-' } else { '+' };
     Answer::json(
         200,
-        &json!({"portalId": ask.portal.id(), "accountType": "STANDARD",
+        &json!({"portalId": call.portal.id(), "accountType": "STANDARD",
                 "timeZone": "US/Eastern", "companyCurrency": "USD", "additionalCurrencies": [],
                 "utcOffset": format!("{sign}{hours:02}:{minutes:02}"),
                 "utcOffsetMilliseconds": offset,
@@ -25,40 +25,40 @@ pub(super) fn details(ask: &Ask<'_>) -> Answer {
     )
 }
 
-pub(super) fn usage(ask: &Ask<'_>) -> Answer {
-    let now = ask.portal.now_ms();
-    let offset = ask.portal.utc_offset_ms();
+pub(super) fn usage(call: &ApiCall<'_>) -> Answer {
+    let now = call.portal.now_ms();
+    let offset = call.portal.utc_offset_ms();
     let midnight = ((now + offset).div_euclid(DAY_MS) + 1) * DAY_MS - offset;
     Answer::json(
         200,
         &json!({"results": [{"name": "private-apps-api-calls-daily",
-                "usageLimit": ask.portal.limits().daily.unwrap_or(1_000_000),
-                "currentUsage": ask.portal.used_today(), "collectedAt": timestamps::iso(now),
+                "usageLimit": call.portal.limits().daily.unwrap_or(1_000_000),
+                "currentUsage": call.portal.used_today(), "collectedAt": timestamps::iso(now),
                 "fetchStatus": "SUCCESS", "resetsAt": timestamps::iso(midnight)}]}),
     )
 }
 
-pub(super) fn properties(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let name = &ask.route.object_type;
+pub(super) fn properties(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let name = &call.route.object_type;
     // Sensitive properties need scopes that no token here has.
-    let sensitive = ask
+    let sensitive = call
         .raw("dataSensitivity")
         .is_some_and(|it| it != "non_sensitive");
-    let data = ask.portal.data();
+    let data = call.portal.data();
     let table = data.state.table(name).ok_or_else(|| no_such_type(name))?;
     let shown = if sensitive {
         Vec::new()
     } else {
-        table.definitions.to_json(ask.archived())
+        table.definitions.to_json(call.archived())
     };
     Ok(Answer::json(200, &json!({"results": shown})))
 }
 
 /// Twelve owners and three former ones.
-pub(super) fn owners(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let limit = ask.limit(100, 500)?;
-    let archived = ask.archived();
-    let start: u64 = ask
+pub(super) fn owners(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let limit = call.limit(100, 500)?;
+    let archived = call.archived();
+    let start: u64 = call
         .parameter("after")
         .and_then(|it| it.parse().ok())
         .unwrap_or(0);
@@ -93,13 +93,13 @@ pub(super) fn owners(ask: &Ask<'_>) -> Result<Answer, Answer> {
     Ok(Answer::json(200, &answer))
 }
 
-pub(super) fn schemas(ask: &Ask<'_>) -> Answer {
-    let data = ask.portal.data();
+pub(super) fn schemas(call: &ApiCall<'_>) -> Answer {
+    let data = call.portal.data();
     let results: Vec<Value> = data
         .state
         .tables
         .iter()
-        .filter(|table| table.type_id.starts_with("2-") && !ask.archived())
+        .filter(|table| table.type_id.starts_with("2-") && !call.archived())
         .map(|table| {
             let label = table.name.trim_start_matches("p_");
             json!({"id": table.type_id.trim_start_matches("2-"), "objectTypeId": table.type_id,
@@ -115,9 +115,9 @@ pub(super) fn schemas(ask: &Ask<'_>) -> Answer {
     Answer::json(200, &json!({"results": results}))
 }
 
-pub(super) fn pipelines(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let name = &ask.route.object_type;
-    let data = ask.portal.data();
+pub(super) fn pipelines(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let name = &call.route.object_type;
+    let data = call.portal.data();
     let table = data.state.table(name).ok_or_else(|| no_such_type(name))?;
     if !matches!(table.name.as_str(), "deals" | "tickets") {
         return Ok(Answer::json(200, &json!({"results": []})));

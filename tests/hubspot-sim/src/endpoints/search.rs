@@ -2,7 +2,7 @@
 //!
 //! It must not know how filters compare: that is the query engine's.
 
-use super::{Ask, Page, no_such_type};
+use super::{ApiCall, Page, no_such_type};
 use crate::{
     answer::Answer,
     portal::Data,
@@ -11,25 +11,25 @@ use crate::{
     selection,
 };
 
-pub(super) fn page(ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let quirks = ask.portal.quirks();
+pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
+    let quirks = call.portal.quirks();
     if quirks
         .max_search_body
-        .is_some_and(|most| ask.body.len() > most)
+        .is_some_and(|most| call.body.len() > most)
     {
         return Err(Answer::invalid(
             "The request body is too long: at most 3000 characters",
         ));
     }
-    let body: query::Body = serde_json::from_slice(ask.body)
+    let body: query::SearchBody = serde_json::from_slice(call.body)
         .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
-    let now_ms = ask.portal.now_ms();
-    let mut data = ask.portal.data();
+    let now_ms = call.portal.now_ms();
+    let mut data = call.portal.data();
     data.searches = data.searches.wrapping_add(1);
     let short =
         quirks.short_pages_every > 0 && data.searches.is_multiple_of(quirks.short_pages_every);
     let Data { state, .. } = &mut *data;
-    let name = &ask.route.object_type;
+    let name = &call.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
     table.index.catch_up(now_ms);
     let odd = Oddity {

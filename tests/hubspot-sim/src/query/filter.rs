@@ -14,7 +14,7 @@ use crate::{
 
 /// A filter made ready for many objects.
 pub(super) struct Test<'a> {
-    place: u16,
+    slot: u16,
     pub(super) definition: &'a Definition,
     pub(super) operator: Operator,
     pub(super) values: Vec<Operand>,
@@ -56,7 +56,7 @@ pub(super) fn prepare<'a>(
             // Contacts go by another name; HubSpot finds nothing, silently.
             return Ok(None);
         }
-        let (place, definition) = table
+        let (slot, definition) = table
             .definitions
             .active(name)
             .ok_or_else(|| Refused::NoSuchProperty(name.to_owned()))?;
@@ -74,7 +74,7 @@ pub(super) fn prepare<'a>(
             return Err(invalid("operator needs a value"));
         }
         tests.push(Test {
-            place,
+            slot,
             definition,
             operator,
             values,
@@ -180,7 +180,7 @@ impl Test<'_> {
             Source::Stored => {
                 let text = (**record)?
                     .values
-                    .get(self.place)
+                    .get(self.slot)
                     .filter(|it| !it.is_empty())?;
                 match self.definition.kind.as_str() {
                     "number" => number(text),

@@ -10,10 +10,10 @@ fn table(rows: &[(u64, i64)]) -> Table {
     let mut table = Table::new("companies", "0-2", 0);
     table.define(Definition::new("name", "string", "text"));
     table.define(Definition::new("size", "number", "number"));
-    let place = table.definitions.place("size").unwrap();
+    let slot = table.definitions.slot("size").unwrap();
     for &(id, ms) in rows {
         let size = (id % 10).to_string();
-        let values = Values::pack([(place, size.as_str())]);
+        let values = Values::pack([(slot, size.as_str())]);
         table.insert_seeded(Record::new(id, ms, ms, values));
     }
     table

@@ -95,7 +95,7 @@ async fn an_oauth_token_expires_and_its_refresh_rotates() {
     let (status, granted) = refresh("first").await;
     assert_eq!((status, &granted["expires_in"]), (200, &json!(1_800)));
     let access = granted["access_token"].as_str().unwrap().to_owned();
-    let ask = async || {
+    let call = async || {
         let url = format!("{}{DETAILS}", client.base);
         read(
             client
@@ -108,9 +108,9 @@ async fn an_oauth_token_expires_and_its_refresh_rotates() {
         )
         .await
     };
-    assert_eq!(ask().await.0, 200);
+    assert_eq!(call().await.0, 200);
     simulator.advance(Duration::from_mins(30));
-    assert_eq!(ask().await.1["category"], "EXPIRED_AUTHENTICATION");
+    assert_eq!(call().await.1["category"], "EXPIRED_AUTHENTICATION");
     assert_eq!(refresh("first").await.1["status"], "BAD_REFRESH_TOKEN");
     let next = granted["refresh_token"].as_str().unwrap();
     assert_eq!(refresh(next).await.0, 200);
