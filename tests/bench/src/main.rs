@@ -1,6 +1,4 @@
 //! The benchmarks as a program: runs what is asked for, prints a table.
-//!
-//! It must not know what a benchmark measures.
 
 mod result;
 mod suite;

@@ -1,6 +1,4 @@
 //! What a benchmark has found: readings with their goals.
-//!
-//! It must not know how they are shown.
 
 /// What a reading should be.
 #[derive(Debug, Clone, Copy, PartialEq)]

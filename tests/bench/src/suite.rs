@@ -1,6 +1,4 @@
 //! The benchmarks, one module a subject, and how one is run.
-//!
-//! It must not know how readings are shown.
 
 mod connections;
 mod end_to_end;

@@ -1,7 +1,5 @@
 //! The system under measurement: servers for the whole suite, and for each run
 //! a simulator, a ClickHouse and our two services, each a process of its own.
-//!
-//! It must not know what is measured.
 
 mod build;
 mod servers;

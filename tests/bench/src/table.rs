@@ -1,6 +1,4 @@
 //! The table that is printed, and what is said on the way.
-//!
-//! It must not know how a reading came about.
 
 use std::io::Write as _;
 

@@ -1,6 +1,4 @@
 //! What a process uses: CPU seconds and memory, as the kernel counts them.
-//!
-//! It must not know which process it is.
 
 use anyhow::Context as _;
 

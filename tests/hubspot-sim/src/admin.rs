@@ -1,7 +1,5 @@
 //! The control interface of the simulator, under `/__sim/`: truth, changes,
 //! faults, the clock and the request log, for those who are not in process.
-//!
-//! It must not know of HubSpot's own endpoints.
 
 use std::time::Duration;
 

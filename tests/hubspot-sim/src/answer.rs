@@ -1,6 +1,4 @@
 //! Answers, before they go on the wire, and HubSpot's error bodies.
-//!
-//! It must not know of sockets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,6 +1,4 @@
 //! Tokens: private-app ones, which last, and OAuth ones, which expire.
-//!
-//! It must not know what a token is used for.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,4 @@
 //! What can happen in a portal, as data: applied, logged and replayed.
-//!
-//! It must not know how a change is carried out.
 
 use std::collections::BTreeMap;
 

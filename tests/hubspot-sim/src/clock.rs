@@ -1,7 +1,5 @@
 //! HubSpot's clock as the simulator has it: the machine's, plus an offset that
 //! a test moves.
-//!
-//! It must not know what is stamped with it.
 
 use std::{
     sync::{

@@ -1,6 +1,4 @@
 //! What a simulator is told: its portals, its quirks, its limits.
-//!
-//! It must not know where the settings come from.
 
 use std::{net::SocketAddr, path::PathBuf};
 

@@ -1,7 +1,5 @@
 //! The property definitions of one object type, as the properties endpoint
 //! shows them.
-//!
-//! It must not know the objects that carry the values.
 
 use std::collections::HashMap;
 

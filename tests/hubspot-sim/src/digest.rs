@@ -1,7 +1,4 @@
 //! The digest that says whether two places hold the same objects.
-//!
-//! It must not know where the objects come from: the simulator's truth, the
-//! log and the warehouse are all reduced by this one function.
 
 use std::{fmt, hash::Hasher as _};
 

@@ -1,6 +1,4 @@
 //! The endpoints, each from a parsed request to an answer.
-//!
-//! They must not know of tokens, limits or sockets: who asks is settled.
 
 mod associations;
 mod batch_read;

@@ -1,6 +1,4 @@
 //! What goes wrong on purpose: a script of faults, and random ones.
-//!
-//! It must not know how a fault is played out.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,7 +1,5 @@
 //! The search index: what search sees of an object type, some time after it
 //! happened.
-//!
-//! It must not know the values of objects; search looks those up.
 
 use std::{
     cell::RefCell,

@@ -1,6 +1,4 @@
 //! The log of changes on disk: what makes a portal survive a restart.
-//!
-//! It must not know what a change means.
 
 use std::{
     fs::{File, OpenOptions},

@@ -1,7 +1,5 @@
 //! The two things that rendering a page by hand needs: a quoted string and a
 //! decoded query string.
-//!
-//! It must not know what is rendered.
 
 /// Writes `text` as a JSON string.
 pub(crate) fn quote(out: &mut Vec<u8>, text: &str) {

@@ -1,6 +1,4 @@
 //! HubSpot's rate limits: rolling windows and the day's allowance.
-//!
-//! It must not know what a request asks for beyond which bucket it falls in.
 
 use std::{
     collections::{HashMap, VecDeque},

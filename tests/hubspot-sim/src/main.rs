@@ -1,6 +1,4 @@
 //! The simulator as a process: a demo portal for who has no token.
-//!
-//! It must not know more than how to read its settings.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 

@@ -1,7 +1,5 @@
 //! One portal as tests and endpoints reach it: its data behind a lock, its
 //! log, its scopes and its rate limits.
-//!
-//! It must not know of HTTP.
 
 use std::{
     collections::{BTreeSet, HashMap},

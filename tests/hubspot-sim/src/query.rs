@@ -1,6 +1,4 @@
 //! The search engine: filters, one sort rule, paging by offset.
-//!
-//! Pure; it must not know of HTTP, tokens or the time of day.
 
 mod filter;
 

@@ -1,6 +1,4 @@
 //! Random changes over time, so that a demo portal lives.
-//!
-//! It must not know how a change is carried out.
 
 use std::time::Duration;
 

@@ -1,6 +1,4 @@
 //! One object of the portal, and its rendering as HubSpot's JSON.
-//!
-//! It must not know of endpoints, pages or filters.
 
 use std::sync::Arc;
 

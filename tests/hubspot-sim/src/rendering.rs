@@ -1,7 +1,5 @@
 //! Rendered JSON with holes: what many objects have in common, once, and the
 //! places where each puts what is its own.
-//!
-//! It must not know what the JSON says.
 
 /// What an object puts into a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

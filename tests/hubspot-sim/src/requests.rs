@@ -1,6 +1,4 @@
 //! The log of requests: counters, and each request with its time.
-//!
-//! It must not know what is asked for beyond its kind.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,4 @@
 //! From method and path to what is asked for.
-//!
-//! It must not know who asks or what the answer is.
 
 use hyper::Method;
 use serde::{Deserialize, Serialize};

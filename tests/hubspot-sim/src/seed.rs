@@ -1,6 +1,4 @@
 //! The demo data: made from a seed, the same each time.
-//!
-//! It must not know of changes, which come on top of it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,4 @@
 //! Which properties an answer shows.
-//!
-//! It must not know of objects or endpoints.
 
 use std::{
     collections::{BTreeSet, HashMap},

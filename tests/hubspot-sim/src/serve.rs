@@ -1,7 +1,5 @@
 //! From a request on the wire to its answer on the wire: log, faults, token,
 //! scope, limits, endpoint, headers.
-//!
-//! It must not know what an endpoint answers.
 
 use std::{
     io::{self, Write as _},

@@ -1,6 +1,4 @@
 //! One portal as data: its types, its associations, and how changes apply.
-//!
-//! It must not know of HTTP, tokens or limits.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,4 @@
 //! The objects of one type: live, archived, merged away, and how they change.
-//!
-//! It must not know of HTTP, nor of the other types of the portal.
 
 use std::{
     collections::{BTreeMap, HashMap},

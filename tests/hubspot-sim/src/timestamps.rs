@@ -1,7 +1,5 @@
 //! Times as HubSpot writes and reads them: ISO 8601 in UTC with milliseconds,
 //! epoch milliseconds, and the HTTP date.
-//!
-//! It must not know what time it is.
 
 use chrono::{DateTime, NaiveDate, Utc};
 

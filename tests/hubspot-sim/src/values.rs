@@ -1,6 +1,4 @@
 //! The values of an object, packed, with their rendering.
-//!
-//! It must not know whose values they are: many objects may share them.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -1,6 +1,4 @@
 //! Sockets and bodies that can fail on purpose.
-//!
-//! It must not know why they fail.
 
 use std::{
     io,

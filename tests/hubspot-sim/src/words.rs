@@ -1,7 +1,5 @@
 //! The words that the demo data is made of, and one value for each kind of
 //! property, the odd ones that real portals hold among them.
-//!
-//! It must not know of objects or types.
 
 use rand::{RngExt as _, rngs::StdRng};
 

@@ -1,7 +1,5 @@
 //! Many small portals on one worker: what an idle connection costs, whether
 //! one portal's limit holds up another, and how punctual schedules are.
-//!
-//! It must not know how the worker schedules.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,5 @@
 //! The first sync of a portal, from the command to the last row: no latency,
 //! no limit, history kept.
-//!
-//! It must not know how the system does it.
 
 use std::time::{Duration, Instant};
 

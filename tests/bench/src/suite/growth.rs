@@ -1,6 +1,4 @@
 //! Whether a large portal is loaded as fast as a small one, in flat memory.
-//!
-//! It must not know how the system does it.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,6 @@
 //! The two halves of the way, each alone: HubSpot → Kafka against what reading
 //! pages and producing messages take by themselves, and Kafka → ClickHouse
 //! against ClickHouse's own Kafka engine.
-//!
-//! It must not know how the services do it.
 
 mod clickhouse_engine;
 mod produce;

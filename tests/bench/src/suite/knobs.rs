@@ -1,7 +1,5 @@
 //! What the settings give that decide how much goes together: the first sync
 //! with one of them changed at a time.
-//!
-//! It must not know how the services use them.
 
 use super::{
     Scale,

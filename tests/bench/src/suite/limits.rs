@@ -1,7 +1,5 @@
 //! How much of HubSpot's rate limit the worker uses, at latencies that real
 //! accounts see.
-//!
-//! It must not know how the worker keeps the limit.
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! A portal of a million contacts: pages and exports by the API, and changes
 //! that arrive every minute.
-//!
-//! It must not know how the system answers.
 
 mod changes;
 

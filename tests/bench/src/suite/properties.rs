@@ -1,6 +1,4 @@
 //! What a set property costs in portals with many of them.
-//!
-//! It must not know how the system does it.
 
 use super::{
     Scale,

@@ -1,7 +1,5 @@
 //! What the simulator costs, which runs on the same cores as the system that
 //! is measured: pages of the list with all properties.
-//!
-//! It must not know how the simulator does it.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,4 @@
 //! How a system is started for one run.
-//!
-//! It must not know what is measured.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,6 +1,4 @@
 //! Kafka and the registry, which all runs share.
-//!
-//! It must not know what is measured.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,4 @@
 //! The batch read of associations: paging for each `from`, and 207 as usual.
-//!
-//! It must not know of the objects' values.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,6 +1,4 @@
 //! The batch read endpoint.
-//!
-//! It must not know of the search index: it reads current values.
 
 use std::{borrow::Cow, collections::BTreeSet};
 

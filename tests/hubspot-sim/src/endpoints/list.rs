@@ -1,6 +1,4 @@
 //! The list endpoint, and the reading of one object.
-//!
-//! It must not know of the search index: the list reads the primary store.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,5 @@
 //! What a portal says of itself: account, use, properties, owners, schemas,
 //! pipelines.
-//!
-//! It must not know of objects.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,4 @@
 //! The search endpoint.
-//!
-//! It must not know how filters compare: that is the query engine's.
 
 use super::{ApiCall, Page, no_such_type};
 use crate::{

@@ -1,6 +1,4 @@
 //! Filters: what a search asks of each object.
-//!
-//! It must not know of pages or sorting.
 
 use std::cell::LazyCell;
 

@@ -1,8 +1,6 @@
 //! The same rows into the same table by ClickHouse alone: its Kafka engine
 //! with the format `AvroConfluent`, and a materialized view that makes the
 //! properties columns.
-//!
-//! It must not know how data-streams loads.
 
 use std::time::{Duration, Instant};
 

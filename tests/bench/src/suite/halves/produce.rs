@@ -1,7 +1,5 @@
 //! What producing takes by itself: the messages of the records topic, sent
 //! again by a bare client with the worker's settings.
-//!
-//! It must not know what a message says.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,5 @@
 //! Changes that arrive all the time: how soon they are visible, and how many
 //! requests they cost.
-//!
-//! It must not know how the worker finds them.
 
 use std::{
     collections::HashSet,
