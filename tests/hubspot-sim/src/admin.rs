@@ -1,5 +1,5 @@
 //! The control interface of the simulator, under `/__sim/`: truth, changes,
-//! faults, the clock and the request log, for those who are not in process.
+//! faults, the clock and the request log, for other processes.
 
 use std::time::Duration;
 
@@ -146,7 +146,8 @@ fn act(portal: &Portal, name: &str, id: &str, action: &str, body: &[u8]) -> Resu
         "merge" => {
             let other: Value = read(body)?;
             let secondary = other.get("with").and_then(Value::as_u64);
-            let secondary = secondary.ok_or_else(|| Answer::invalid("`with` is the other's id"))?;
+            let secondary =
+                secondary.ok_or_else(|| Answer::invalid("`with` is the id of the other object"))?;
             Change::Merge {
                 object_type,
                 primary: id,

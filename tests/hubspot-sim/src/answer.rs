@@ -1,4 +1,4 @@
-//! Answers, before they go on the wire, and HubSpot's error bodies.
+//! Answers before they are sent, and HubSpot's error bodies.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +19,7 @@ pub(crate) struct Answer {
 const JSON: &str = "application/json;charset=utf-8";
 
 impl Answer {
-    /// 200 with a body that is JSON already.
+    /// 200 with a body of rendered JSON.
     pub(crate) fn rendered(body: Vec<u8>) -> Self {
         Self {
             status: 200,
@@ -75,7 +75,7 @@ impl Answer {
         Self::error(404, "OBJECT_NOT_FOUND", "resource not found")
     }
 
-    /// 404 as HubSpot's front answers for a path that leads nowhere: no JSON.
+    /// 404 for an unknown path: HubSpot answers it in HTML.
     pub(crate) fn no_such_path() -> Self {
         Self::text(
             404,
@@ -146,7 +146,7 @@ impl Answer {
     }
 }
 
-/// An id in the form of a UUID; unique within the process.
+/// An id in the form of a UUID, unique in the process.
 pub(crate) fn correlation_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

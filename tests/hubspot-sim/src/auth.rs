@@ -1,4 +1,4 @@
-//! Tokens: private-app ones, which last, and OAuth ones, which expire.
+//! Tokens: those of private apps, which last, and of OAuth, which expire.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use crate::{
     json, timestamps,
 };
 
-/// Who may call for which portal.
+/// The tokens of all portals.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     inner: Mutex<TokenTable>,
@@ -21,7 +21,7 @@ pub(crate) struct Tokens {
 
 #[derive(Debug, Default)]
 struct TokenTable {
-    /// Portal and time of expiry, by access token.
+    /// Portal and time of expiry (ms since 1970), by access token.
     access: HashMap<String, (u64, Option<i64>)>,
     grants: Vec<Grant>,
     issued: u64,
@@ -58,7 +58,7 @@ impl Tokens {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The portal that a token leads to.
+    /// The portal of a token.
     pub(crate) fn portal_of(&self, token: &str, now_ms: i64) -> Result<u64, Answer> {
         match self.lock().access.get(token) {
             None => Err(Answer::unknown_token()),
@@ -69,7 +69,7 @@ impl Tokens {
         }
     }
 
-    /// Lets a token lead to a portal from now on.
+    /// Assigns a token to a portal.
     pub(crate) fn assign(&self, token: &str, portal_id: u64) {
         self.lock()
             .access
@@ -81,14 +81,14 @@ impl Tokens {
         self.lock().access.remove(token);
     }
 
-    /// Ends an OAuth token's life; a private-app token has no end.
+    /// Expires an OAuth token; the token of a private app does not expire.
     pub(crate) fn expire(&self, token: &str, now_ms: i64) {
         if let Some((_, Some(expiry))) = self.lock().access.get_mut(token) {
             *expiry = now_ms;
         }
     }
 
-    /// Ends the life of all OAuth access tokens of a portal.
+    /// Expires all OAuth access tokens of a portal.
     pub(crate) fn expire_all(&self, portal_id: u64, now_ms: i64) {
         for (portal, expiry) in self.lock().access.values_mut() {
             if let Some(expiry) = expiry
@@ -99,7 +99,7 @@ impl Tokens {
         }
     }
 
-    /// Revokes the grant of a portal: neither refresh nor access is left.
+    /// Revokes the OAuth grant of a portal, with its refresh and access tokens.
     pub(crate) fn revoke_grant(&self, portal_id: u64) {
         let mut inner = self.lock();
         inner
@@ -114,7 +114,7 @@ impl Tokens {
         }
     }
 
-    /// The refresh token that is good now.
+    /// The current refresh token.
     pub(crate) fn refresh_token(&self, portal_id: u64) -> Option<String> {
         let inner = self.lock();
         inner

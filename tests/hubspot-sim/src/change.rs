@@ -1,4 +1,4 @@
-//! What can happen in a portal, as data: applied, logged and replayed.
+//! Changes of a portal as data, to be applied, logged and replayed.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definitions::Definition;
 
-/// Values by property name; `null` takes a value away, `""` clears it.
+/// Values by property name; `null` removes a value, `""` clears it.
 pub type Properties = BTreeMap<String, Option<String>>;
 
 /// One change of a portal.
@@ -23,7 +23,7 @@ pub enum Change {
         /// Its values.
         properties: Properties,
     },
-    /// New values, which raise last-modified.
+    /// New values; raises last-modified.
     Update {
         /// The object's type.
         object_type: String,
@@ -32,7 +32,7 @@ pub enum Change {
         /// The values that change.
         properties: Properties,
     },
-    /// New values of calculated properties, which leave last-modified alone.
+    /// New values of calculated properties; keeps last-modified.
     Calculate {
         /// The object's type.
         object_type: String,
@@ -41,64 +41,64 @@ pub enum Change {
         /// The values that change.
         properties: Properties,
     },
-    /// A bulk job: all get the same values and the same last-modified.
+    /// A bulk job: all objects get the same values and the same last-modified.
     Bulk {
         /// The type of the objects.
         object_type: String,
         /// Their ids.
         ids: Vec<u64>,
-        /// The millisecond; now where absent.
+        /// The new last-modified, in ms since 1970; now where absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<i64>,
         /// The values that change.
         #[serde(default)]
         properties: Properties,
     },
-    /// Into the recycle bin; leaves last-modified alone.
+    /// Moves an object to the recycle bin; keeps last-modified.
     Archive {
         /// The object's type.
         object_type: String,
         /// Its id.
         id: u64,
     },
-    /// Out of the recycle bin; leaves last-modified alone.
+    /// Restores an object from the recycle bin; keeps last-modified.
     Restore {
         /// The object's type.
         object_type: String,
         /// Its id.
         id: u64,
     },
-    /// Gone for good, as a GDPR deletion: no list shows it any more.
+    /// Deletes an object for good, as by GDPR: no list shows it any more.
     Erase {
         /// The object's type.
         object_type: String,
         /// Its id.
         id: u64,
     },
-    /// Two objects become a new one with a new id.
+    /// Merges two objects into a new one with a new id.
     Merge {
         /// Their type.
         object_type: String,
-        /// The one whose values win.
+        /// The object whose values win.
         primary: u64,
-        /// The other.
+        /// The other object.
         secondary: u64,
     },
-    /// A new property definition, or another form of one.
+    /// Defines a property, or replaces its definition.
     DefineProperty {
         /// The object type that gets it.
         object_type: String,
         /// The definition.
         definition: Box<Definition>,
     },
-    /// A property definition goes into the recycle bin, and out of all answers.
+    /// Archives a property definition, which removes it from all answers.
     ArchiveProperty {
         /// The object type.
         object_type: String,
         /// The name of the property.
         name: String,
     },
-    /// A property gets another label; names never change.
+    /// Changes the label of a property; names never change.
     RelabelProperty {
         /// The object type.
         object_type: String,
@@ -107,22 +107,22 @@ pub enum Change {
         /// The new label.
         label: String,
     },
-    /// A custom object type.
+    /// Adds a custom object type.
     AddType {
         /// Its fully qualified name, such as `p_cars`.
         name: String,
         /// Its id, such as `2-123`.
         type_id: String,
     },
-    /// Two objects are associated; no last-modified moves.
+    /// Associates two objects; keeps last-modified.
     Associate {
-        /// Type of the one.
+        /// Type of one object.
         from_type: String,
-        /// The one.
+        /// Its id.
         from: u64,
-        /// Type of the other.
+        /// Type of the other object.
         to_type: String,
-        /// The other.
+        /// Its id.
         to: u64,
     },
 }
@@ -132,17 +132,17 @@ pub enum Change {
 pub struct Changed {
     /// The ids of the objects as they are now; a merge names the winner.
     pub ids: Vec<u64>,
-    /// When it happened, in ms since 1970 by HubSpot's clock.
+    /// When it was applied, in ms since 1970 by HubSpot's clock.
     pub at: i64,
 }
 
-/// Why a change cannot be.
+/// Why a change is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// No such object type.
     #[error("the portal has no object type {0}")]
     NoSuchType(String),
-    /// No such object, or not in that state.
+    /// No such object, or not in the required state.
     #[error("there is no such object {0}")]
     NoSuchObject(u64),
     /// The id is in use.
@@ -151,7 +151,7 @@ pub enum ChangeError {
     /// No such property.
     #[error("there is no property {0} that can be written")]
     NoSuchProperty(String),
-    /// The change cannot be kept.
+    /// The change cannot be written to disk.
     #[error("cannot write the log of changes")]
     Log(#[source] std::io::Error),
 }

@@ -1,5 +1,4 @@
-//! HubSpot's clock as the simulator has it: the machine's, plus an offset that
-//! a test moves.
+//! HubSpot's clock: the machine's, plus an offset that tests set.
 
 use std::{
     sync::{
@@ -16,7 +15,7 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// Now in HubSpot, in ms since 1970.
+    /// HubSpot's time, in ms since 1970.
     pub fn now_ms(&self) -> i64 {
         machine_ms() + self.offset_ms.load(Ordering::SeqCst)
     }
@@ -28,7 +27,7 @@ impl SimClock {
     }
 }
 
-/// The machine's own time, in ms since 1970.
+/// The machine's time, in ms since 1970.
 pub(crate) fn machine_ms() -> i64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! What a simulator is told: its portals, its quirks, its limits.
+//! The configuration of a simulator: portals, quirks, limits.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 /// A simulator: one address, one or more portals.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where it listens; port 0 is any free one.
+    /// Address to listen on; port 0 is any free port.
     pub listen: SocketAddr,
-    /// The portals behind it.
+    /// Its portals.
     pub portals: Vec<PortalConfig>,
-    /// Sleep before each answer, in ms.
+    /// Latency of each answer, in ms.
     pub latency_ms: u64,
-    /// Whether bodies are compressed for those who accept it.
+    /// Whether bodies are compressed for clients that accept it.
     pub gzip: bool,
-    /// Share of requests that meet a random fault, in percent.
+    /// Share of requests with a random fault, in percent.
     pub random_faults_percent: f64,
     /// Seed of the random faults.
     pub fault_seed: u64,
-    /// Whether each request is kept with its time, beside the counters.
+    /// Whether each request is kept, besides the counters.
     pub keep_requests: bool,
 }
 
@@ -38,7 +38,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// One portal with that many contacts and companies.
+    /// One portal with these numbers of contacts and companies.
     pub fn with_sizes(contacts: u32, companies: u32) -> Self {
         Self {
             portals: vec![PortalConfig {
@@ -56,32 +56,32 @@ impl Config {
 pub struct PortalConfig {
     /// HubSpot's id of the account.
     pub portal_id: u64,
-    /// The private-app tokens that lead to it.
+    /// Its private-app tokens.
     pub tokens: Vec<String>,
     /// Contacts at the start.
     pub contacts: u32,
     /// Companies at the start.
     pub companies: u32,
-    /// Share of the objects that are in the recycle bin at the start, in percent.
+    /// Share of the objects in the recycle bin at the start, in percent.
     pub archived_percent: f64,
     /// Seed of all its data.
     pub seed: u64,
-    /// Contact properties in all.
+    /// Number of contact properties.
     pub properties: u16,
-    /// Contact properties that an object has set, about.
+    /// Average number of properties that are set on a contact.
     pub set_properties: u16,
-    /// Objects of a type beyond so many share the values of earlier ones, so
-    /// that millions fit into memory; 0 is all different.
+    /// How many objects of a type have values of their own; the others share
+    /// them, so that millions fit into memory. 0 is no limit.
     pub distinct: u32,
-    /// Random changes a second.
+    /// Random changes per second.
     pub changes_per_second: f64,
-    /// Where it is kept; nowhere where absent.
+    /// Folder in which the portal is kept; in memory only where absent.
     pub state_dir: Option<PathBuf>,
     /// Offset of the account's time zone from UTC, in minutes.
     pub utc_offset_minutes: i64,
-    /// The OAuth app installed in it.
+    /// Its OAuth app.
     pub oauth: Option<OAuthConfig>,
-    /// Whether each object is rendered at the start, for measurements.
+    /// Whether each object is rendered at the start, for benchmarks.
     pub prerender: bool,
     /// The rate limits.
     pub limits: Limits,
@@ -121,9 +121,9 @@ pub struct OAuthConfig {
     pub client_secret: String,
     /// The first refresh token.
     pub refresh_token: String,
-    /// Whether a refresh replaces the refresh token too.
+    /// Whether a refresh also replaces the refresh token.
     pub rotate: bool,
-    /// Life of an access token in seconds.
+    /// Lifetime of an access token, in seconds.
     pub expires_in_s: i64,
 }
 
@@ -131,17 +131,17 @@ pub struct OAuthConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// General requests per rolling 10 s and token.
+    /// General requests per token in any 10 s.
     pub general: Option<u32>,
-    /// Searches per second and account.
+    /// Searches per account in any second.
     pub search: Option<u32>,
-    /// Association requests per rolling 10 s.
+    /// Association requests in any 10 s.
     pub associations: Option<u32>,
-    /// Requests per day and account.
+    /// Requests per account and day.
     pub daily: Option<u32>,
-    /// Requests that other tools have made today.
+    /// Requests of other clients today.
     pub daily_used: u32,
-    /// `Retry-After` on a 429, in seconds; HubSpot mostly sends none.
+    /// `Retry-After` of a 429, in seconds; HubSpot usually sends none.
     pub retry_after: Option<u64>,
 }
 
@@ -159,7 +159,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// None at all.
+    /// No limits.
     pub fn off() -> Self {
         Self {
             general: None,
@@ -171,17 +171,17 @@ impl Limits {
     }
 }
 
-/// Where HubSpot is odd.
+/// HubSpot's peculiarities.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quirks {
-    /// Time until search sees a change, in ms.
+    /// Time until search shows a change, in ms.
     pub index_lag_ms: i64,
-    /// What `after` of the list endpoint is.
+    /// The form of the list endpoint's `after`.
     pub cursor: CursorMode,
-    /// Each n-th search page is short though more follow; 0 is never.
+    /// Every n-th search page is short although more rows follow; 0 is never.
     pub short_pages_every: u32,
-    /// Search also returns rows this far outside of the window, in ms.
+    /// Search also returns rows that are this far outside the window, in ms.
     pub window_slop_ms: i64,
     /// Longest search body, in characters.
     pub max_search_body: Option<usize>,
@@ -202,15 +202,15 @@ impl Default for Quirks {
     }
 }
 
-/// What the list endpoint's `after` is.
+/// The form of the list endpoint's `after`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CursorMode {
-    /// The id of the next record; any number can be asked for.
+    /// The id of the next record; any number is accepted.
     #[default]
     Id,
     /// A token that only HubSpot can read.
     Opaque,
-    /// A number, but of rows: looks like an id and is none.
+    /// A number of rows, which looks like an id.
     Offset,
 }

@@ -14,31 +14,31 @@ use crate::timestamps;
 pub struct Definition {
     /// Its name, which never changes.
     pub name: String,
-    /// What people see.
+    /// The name shown to people.
     pub label: String,
     /// HubSpot's `type`: `string`, `number`, `date`, `datetime`, `bool`, `enumeration` …
     pub kind: String,
     /// HubSpot's `fieldType`: `text`, `textarea`, `checkbox` …
     pub field_type: String,
-    /// What it is for.
+    /// A description.
     pub description: String,
     /// The choices of an enumeration.
     pub options: Vec<String>,
-    /// HubSpot computes it, and that does not touch last-modified.
+    /// Computed by HubSpot, which keeps last-modified.
     pub calculated: bool,
-    /// Hidden in HubSpot's own pages.
+    /// Hidden in HubSpot's user interface.
     pub hidden: bool,
-    /// Made by HubSpot, not by the customer.
+    /// Defined by HubSpot, not by the customer.
     pub hubspot_defined: bool,
-    /// The object type that the value is an id of.
+    /// The object type whose ids are the values.
     pub references: Option<String>,
-    /// When it was archived.
+    /// When it was archived, in ms since 1970.
     pub archived_at: Option<i64>,
-    /// When it was made, in ms since 1970.
+    /// When it was defined, in ms since 1970.
     pub created_at: i64,
-    /// When it was last changed.
+    /// When it was last changed, in ms since 1970.
     pub updated_at: i64,
-    /// Where its value comes from.
+    /// The source of its value.
     #[serde(skip)]
     pub source: Source,
 }
@@ -49,22 +49,22 @@ impl Default for Definition {
     }
 }
 
-/// Where the value of a property comes from.
+/// The source of a property's value.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// It is a value of the object.
+    /// A value of the object.
     #[default]
     Stored,
-    /// It is the object's id.
+    /// The object's id.
     Id,
-    /// It is the time of creation.
+    /// The time of creation.
     Created,
-    /// It is the time of the last change.
+    /// The time of the last change.
     Modified,
 }
 
 impl Definition {
-    /// A property of the customer's own.
+    /// A property defined by the customer.
     pub fn new(name: &str, kind: &str, field_type: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -135,12 +135,13 @@ fn label_of(name: &str) -> String {
     label
 }
 
-/// All definitions of an object type, in order; a slot is never used again.
+/// All definitions of an object type, in order. A slot, the index of a
+/// definition, is never used again.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Definitions {
     list: Vec<Definition>,
     slots: HashMap<String, u16>,
-    /// Raised by each change, so that rendered objects know that they are stale.
+    /// Raised by each change; a rendering of an older version is stale.
     pub(crate) version: u32,
 }
 
@@ -177,7 +178,7 @@ impl Definitions {
             .map(|d| (slot, d))
     }
 
-    /// All that are not archived, with their slots.
+    /// All definitions that are not archived, with their slots.
     pub(crate) fn all_active(&self) -> impl Iterator<Item = (u16, &Definition)> {
         (0..)
             .zip(&self.list)

@@ -1,4 +1,4 @@
-//! The digest that says whether two places hold the same objects.
+//! A digest of objects, by which the truth is compared with log and warehouse.
 
 use std::{fmt, hash::Hasher as _};
 
@@ -7,8 +7,8 @@ use siphasher::sip::SipHasher13;
 /// The hash of one object: of the line `id|updated_at_ms|archived` (0 or 1)
 /// followed by `|name=value` for each set property, sorted by name.
 ///
-/// A value of `""` counts as unset. `hs_object_id` and the times that HubSpot
-/// keeps as properties are properties like all others.
+/// A value of `""` counts as unset. `hs_object_id` and HubSpot's times of creation
+/// and change are properties like all others.
 pub fn object_hash<'a>(
     id: u64,
     updated_at_ms: i64,

@@ -19,7 +19,7 @@ use crate::{
     table::Table,
 };
 
-/// A request, as the endpoints need it.
+/// A request of a known portal.
 #[derive(Debug)]
 pub(crate) struct ApiCall<'a> {
     pub(crate) portal: &'a Portal,
@@ -43,8 +43,8 @@ impl ApiCall<'_> {
             .filter(|value| !value.is_empty())
     }
 
-    /// The names of properties, still encoded: as one list with commas, or,
-    /// as HubSpot's own clients send them, each in a parameter of its own.
+    /// The names of properties, still encoded: one list with commas, or a parameter
+    /// for each, as HubSpot's SDKs send them.
     fn names(&self) -> Option<Cow<'_, str>> {
         let mut all = json::pairs(self.query).filter(|(key, _)| *key == "properties");
         let (_, first) = all.next()?;
@@ -103,8 +103,8 @@ fn no_such_type(name: &str) -> Answer {
     )
 }
 
-/// The objects of an answer, taken out of the portal: they are written while
-/// others already call.
+/// The objects of an answer, copied from the portal, so that they are written
+/// without its lock.
 struct Page {
     definitions: Arc<Definitions>,
     selection: Selection,
@@ -120,7 +120,7 @@ impl Page {
         }
     }
 
-    /// Bytes to set aside for it.
+    /// Estimated size in bytes.
     fn size_hint(&self) -> usize {
         let each = match &self.selection {
             Selection::All => 2_048,
@@ -129,7 +129,7 @@ impl Page {
         256 + each * self.records.len()
     }
 
-    /// Writes the objects, with commas between.
+    /// Writes the objects, separated by commas.
     fn write(&self, out: &mut Vec<u8>) {
         for (number, record) in self.records.iter().enumerate() {
             if number > 0 {
@@ -140,7 +140,7 @@ impl Page {
     }
 }
 
-/// The scopes that open an object type: any one of them does.
+/// The scopes of an object type, any one of which is enough.
 pub(crate) fn scopes_of(table: &Table) -> Vec<String> {
     match table.name.as_str() {
         "tickets" => vec!["tickets".to_owned()],

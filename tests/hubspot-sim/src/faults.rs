@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: a script of faults, and random ones.
+//! Faults: scripted ones, and random ones.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use crate::{limits::Policy, route::Kind};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
-    /// An answer of that status.
+    /// An answer with this status.
     Status {
         /// The status code.
         code: u16,
@@ -22,9 +22,9 @@ pub enum Fault {
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// A 429 of that policy.
+    /// A 429 with this policy.
     RateLimited {
-        /// The limit that it names.
+        /// The limit that the answer names.
         policy: Policy,
         /// `Retry-After` in seconds.
         #[serde(default)]
@@ -32,26 +32,26 @@ pub enum Fault {
     },
     /// The connection is reset before the answer.
     Reset,
-    /// The answer ends after that many bytes of its body.
+    /// The answer breaks off after that many bytes of its body.
     CutBody {
-        /// Bytes that arrive.
+        /// Bytes that are sent.
         after: usize,
     },
-    /// The body comes in small pieces.
+    /// The body is sent in pieces.
     SlowBody {
-        /// Pieces.
+        /// Number of pieces.
         pieces: usize,
-        /// Time between them in ms.
+        /// Pause between two pieces, in ms.
         pause_ms: u64,
     },
-    /// The answer comes late.
+    /// The answer is delayed.
     Delay {
-        /// How late, in ms.
+        /// By how many ms.
         ms: u64,
     },
-    /// The answer never comes.
+    /// The answer is never sent.
     Stall,
-    /// 401: the token has expired; an OAuth token stays so.
+    /// 401: the token has expired. An OAuth token stays expired.
     ExpireToken,
     /// 401: the token is not known.
     UnknownToken,
@@ -61,20 +61,20 @@ pub enum Fault {
     NotJson,
 }
 
-/// The body of an answer that is a fault.
+/// The body of an error.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultBody {
     /// HubSpot's error body.
     #[default]
     Json,
-    /// A proxy's page.
+    /// The HTML page of a proxy.
     Html,
-    /// Nothing.
+    /// No body.
     Empty,
 }
 
-/// A fault, and the requests that meet it.
+/// A fault, and the requests that get it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -87,13 +87,13 @@ pub struct Rule {
     /// Only requests of that portal.
     #[serde(default)]
     pub portal_id: Option<u64>,
-    /// Matching requests that pass first.
+    /// Matching requests to answer normally first.
     #[serde(default)]
     pub skip: u32,
-    /// Matching requests that then fail; once by default.
+    /// Matching requests that then get the fault; 1 by default.
     #[serde(default = "once")]
     pub times: u32,
-    /// What they meet.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -102,7 +102,7 @@ fn once() -> u32 {
 }
 
 impl Rule {
-    /// The next request of that kind meets the fault.
+    /// The next request of that kind gets the fault.
     pub fn next(kind: Kind, fault: Fault) -> Self {
         Self {
             kind: Some(kind),
@@ -110,7 +110,7 @@ impl Rule {
         }
     }
 
-    /// The next request of any kind meets the fault.
+    /// The next request of any kind gets the fault.
     pub fn any(fault: Fault) -> Self {
         Self {
             kind: None,
@@ -122,21 +122,21 @@ impl Rule {
         }
     }
 
-    /// Requests for that object type only.
+    /// Only requests for that object type.
     #[must_use]
     pub fn of(mut self, object_type: &str) -> Self {
         self.object_type = Some(object_type.to_owned());
         self
     }
 
-    /// That many requests.
+    /// That many requests get the fault.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
     }
 
-    /// After that many have passed.
+    /// That many requests are answered normally first.
     #[must_use]
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
@@ -144,7 +144,7 @@ impl Rule {
     }
 }
 
-/// The script.
+/// The rules, and the share of random faults.
 #[derive(Debug)]
 pub struct Faults {
     inner: Mutex<(Vec<Rule>, StdRng, f64)>,
@@ -157,19 +157,19 @@ impl Faults {
         }
     }
 
-    /// Adds a rule behind those that wait.
+    /// Adds a rule after the others.
     pub fn push(&self, rule: Rule) {
         self.lock().0.push(rule);
     }
 
-    /// Forgets all rules, and ends random faults.
+    /// Removes all rules and ends random faults.
     pub fn clear(&self) {
         let mut inner = self.lock();
         inner.0.clear();
         inner.2 = 0.0;
     }
 
-    /// Sets the share of requests that meet a random fault.
+    /// Sets the share of requests that get a random fault, in percent.
     pub fn set_random_percent(&self, percent: f64) {
         self.lock().2 = percent;
     }
@@ -179,8 +179,13 @@ impl Faults {
         self.lock().0.clone()
     }
 
-    /// The fault that a request meets.
-    pub(crate) fn meet(&self, kind: Kind, object_type: &str, portal_id: u64) -> Option<Fault> {
+    /// The fault of a request, if it gets one.
+    pub(crate) fn for_request(
+        &self,
+        kind: Kind,
+        object_type: &str,
+        portal_id: u64,
+    ) -> Option<Fault> {
         let mut inner = self.lock();
         let (rules, rng, percent) = &mut *inner;
         let hit = rules.iter_mut().find(|rule| {
@@ -201,8 +206,8 @@ impl Faults {
             rules.retain(|rule| rule.times > 0);
             return Some(fault);
         }
-        let meets = *percent > 0.0 && rng.random_bool((*percent / 100.0).clamp(0.0, 1.0));
-        meets.then(|| random(rng, kind))
+        let faulty = *percent > 0.0 && rng.random_bool((*percent / 100.0).clamp(0.0, 1.0));
+        faulty.then(|| random(rng, kind))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<Rule>, StdRng, f64)> {
@@ -210,7 +215,7 @@ impl Faults {
     }
 }
 
-/// One of the faults that pass by themselves.
+/// A random transient fault.
 fn random(rng: &mut StdRng, kind: Kind) -> Fault {
     match rng.random_range(0..8) {
         0 => Fault::Status {
@@ -255,14 +260,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_are_met_in_order_and_used_up() {
+    fn rules_apply_in_order_and_are_used_up() {
         let faults = Faults::new(0.0, 1);
         faults.push(Rule::next(Kind::List, Fault::Reset).after(1).of("contacts"));
         faults.push(Rule::any(Fault::Stall));
-        assert_eq!(faults.meet(Kind::List, "contacts", 1), None);
-        assert_eq!(faults.meet(Kind::Search, "contacts", 1), Some(Fault::Stall));
-        assert_eq!(faults.meet(Kind::List, "companies", 1), None);
-        assert_eq!(faults.meet(Kind::List, "contacts", 1), Some(Fault::Reset));
+        assert_eq!(faults.for_request(Kind::List, "contacts", 1), None);
+        assert_eq!(
+            faults.for_request(Kind::Search, "contacts", 1),
+            Some(Fault::Stall)
+        );
+        assert_eq!(faults.for_request(Kind::List, "companies", 1), None);
+        assert_eq!(
+            faults.for_request(Kind::List, "contacts", 1),
+            Some(Fault::Reset)
+        );
         assert!(faults.waiting().is_empty());
     }
 }

@@ -1,5 +1,4 @@
-//! The search index: what search sees of an object type, some time after it
-//! happened.
+//! The search index of an object type, which shows changes with a lag.
 
 use std::{
     cell::RefCell,
@@ -7,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-/// Windows that are kept: a client pages through one or two at a time.
+/// How many windows are kept: a client pages through one or two at a time.
 const KEPT: usize = 8;
 
-/// Ids and last-modified times of a window, by id.
+/// Ids and last-modified times (ms) of a window, ordered by id.
 pub(crate) type Window = Arc<[(u64, i64)]>;
 
-/// Ids by time of last change, as far as indexed.
+/// The indexed objects, and changes that are not visible yet.
 #[derive(Debug, Default)]
 pub(crate) struct SearchIndex {
     by_time: BTreeSet<(i64, u64)>,
@@ -21,19 +20,19 @@ pub(crate) struct SearchIndex {
     /// Changes by the time at which they become visible.
     pending: BTreeMap<(i64, u64), (u64, Option<i64>)>,
     sequence: u64,
-    /// Windows that were read, so that not each page of one sorts it anew.
+    /// Windows read before, so that not every page sorts its window again.
     windows: RefCell<Vec<(i64, i64, Window)>>,
 }
 
 impl SearchIndex {
-    /// Notes a change: the object's last-modified time, or that it is gone.
+    /// Adds a change: the object's new last-modified, or `None` if it is gone.
     pub(crate) fn note(&mut self, visible_at_ms: i64, id: u64, modified_ms: Option<i64>) {
         self.sequence += 1;
         self.pending
             .insert((visible_at_ms, self.sequence), (id, modified_ms));
     }
 
-    /// Makes visible what is due.
+    /// Makes the changes visible that are due.
     pub(crate) fn catch_up(&mut self, now_ms: i64) {
         while let Some(entry) = self.pending.first_entry() {
             if entry.key().0 > now_ms {
@@ -65,7 +64,7 @@ impl SearchIndex {
         }
     }
 
-    /// What was last modified in `[low, high]`, by id.
+    /// Objects last modified in `[low, high]`, ordered by id.
     pub(crate) fn window(&self, low: i64, high: i64) -> Window {
         let mut windows = self.windows.borrow_mut();
         if let Some((_, _, kept)) = windows.iter().find(|it| (it.0, it.1) == (low, high)) {
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_that_is_kept_follows_what_happens_in_it() {
+    fn a_kept_window_is_dropped_by_a_change_in_it() {
         let mut index = SearchIndex::default();
         index.put(9, Some(50));
         index.put(7, Some(60));
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_seen_only_after_the_lag() {
+    fn a_change_is_visible_after_the_lag_only() {
         let mut index = SearchIndex::default();
         index.note(100, 7, Some(90));
         index.catch_up(99);

@@ -1,4 +1,4 @@
-//! The log of changes on disk: what makes a portal survive a restart.
+//! The log of changes on disk, from which a portal is restored at a restart.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
 
-/// How the portal was made; a restart makes it anew from this.
+/// The parameters of the demo data; a restart generates it again from these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Origin {
-    /// The time that the demo data looks back from.
+    /// The latest time in the demo data, in ms since 1970.
     pub(crate) base_ms: i64,
     pub(crate) seed: u64,
     pub(crate) contacts: u32,
@@ -25,22 +25,22 @@ pub(crate) struct Origin {
     pub(crate) distinct: u32,
 }
 
-/// A change with its time.
+/// A change with its time, in ms since 1970.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) at: i64,
     pub(crate) change: Change,
 }
 
-/// The log, open for more.
+/// The log, open for appending.
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: File,
 }
 
 impl Journal {
-    /// Opens the log of a folder: where the portal came from, which is
-    /// `origin` for a new one, and what has happened since.
+    /// Opens the log in a folder, and reads the parameters of the demo data, which
+    /// are `origin` for a new portal, and the changes since.
     pub(crate) fn open(folder: &Path, origin: Origin) -> io::Result<(Self, Origin, Vec<Entry>)> {
         std::fs::create_dir_all(folder)?;
         let (origin_path, log_path) = (folder.join("origin.json"), folder.join("changes.ndjson"));
@@ -63,7 +63,7 @@ impl Journal {
         let mut lines = BufReader::new(&file);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line)? > 0 {
-            // A line that was cut off was never acknowledged.
+            // An incomplete line was never acknowledged.
             if line.last() != Some(&b'\n') {
                 break;
             }
@@ -76,7 +76,7 @@ impl Journal {
         Ok((Self { file }, origin, entries))
     }
 
-    /// Writes a change before anyone hears of it.
+    /// Writes a change, before it is acknowledged.
     pub(crate) fn append(&mut self, at: i64, change: &Change) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Entry {
             at,
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_was_cut_off_is_dropped_and_written_over() {
+    fn an_incomplete_line_is_dropped_and_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let origin = Origin {
             base_ms: 5,

@@ -1,5 +1,4 @@
-//! The two things that rendering a page by hand needs: a quoted string and a
-//! decoded query string.
+//! Quotes JSON strings, and decodes query strings.
 
 /// Writes `text` as a JSON string.
 pub(crate) fn quote(out: &mut Vec<u8>, text: &str) {
@@ -77,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_quoted_string_is_read_back(text: String) {
+        fn a_quoted_string_is_parsed_as_the_original(text: String) {
             let mut out = Vec::new();
             quote(&mut out, &text);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);

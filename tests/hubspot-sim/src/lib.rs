@@ -1,8 +1,8 @@
 //! A HubSpot simulator: the quirks of the real API over demo data, for the
 //! demo portal and for tests in process.
 //!
-//! It must not know the client: everything it does is HubSpot's behaviour, or
-//! stands under `/__sim/`.
+//! It must not know the client: what it does is HubSpot's behaviour, except under
+//! `/__sim/`.
 
 mod admin;
 mod answer;
@@ -97,7 +97,7 @@ impl Shared {
     }
 }
 
-/// A running simulator. Dropped, it stops.
+/// A running simulator, which stops when it is dropped.
 #[derive(Debug)]
 pub struct Simulator {
     shared: Arc<Shared>,
@@ -107,7 +107,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Makes the portals and begins to answer.
+    /// Makes the portals and starts to answer.
     pub async fn start(config: Config) -> io::Result<Self> {
         let clock = SimClock::default();
         let tokens = Tokens::new(&config.portals);
@@ -161,12 +161,12 @@ impl Simulator {
         })
     }
 
-    /// Where it answers.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it answers, as clients want it: `http://127.0.0.1:1234`.
+    /// Its base URL, such as `http://127.0.0.1:1234`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -188,12 +188,12 @@ impl Simulator {
         self.shared.portal(Some(id)).cloned()
     }
 
-    /// What a type of the first portal truly holds, object by object.
+    /// The objects of a type of the first portal.
     pub fn truth(&self, object_type: &str) -> Option<Truth> {
         self.shared.portals.first()?.truth(object_type)
     }
 
-    /// The script of faults.
+    /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
@@ -213,13 +213,13 @@ impl Simulator {
         self.shared.clock.advance(by);
     }
 
-    /// Sets the sleep before each answer.
+    /// Sets the latency of each answer.
     pub fn set_latency(&self, latency: std::time::Duration) {
         let ms = u64::try_from(latency.as_millis()).unwrap_or(0);
         self.shared.latency_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Lets a token, new or known, lead to a portal from now on.
+    /// Assigns a new or known token to a portal.
     pub fn assign_token(&self, token: &str, portal_id: u64) {
         self.shared.tokens.assign(token, portal_id);
     }
@@ -229,7 +229,7 @@ impl Simulator {
         self.shared.tokens.revoke(token);
     }
 
-    /// Ends the life of all OAuth access tokens of a portal.
+    /// Expires all OAuth access tokens of a portal.
     pub fn expire_access_tokens(&self, portal_id: u64) {
         self.shared
             .tokens
@@ -241,12 +241,12 @@ impl Simulator {
         self.shared.tokens.revoke_grant(portal_id);
     }
 
-    /// The refresh token that is good now.
+    /// The current refresh token.
     pub fn refresh_token(&self, portal_id: u64) -> Option<String> {
         self.shared.tokens.refresh_token(portal_id)
     }
 
-    /// Stops answering, closes all connections and waits for the end.
+    /// Stops, closes all connections and waits for the end.
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -276,7 +276,7 @@ async fn accept(
                 tasks.spawn(connection(stream, Arc::clone(&shared), stop.clone()));
             }
             Err(error) => {
-                // Too many open files, most often: give others time to close.
+                // Usually too many open files: others may close some.
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }

@@ -1,4 +1,4 @@
-//! HubSpot's rate limits: rolling windows and the day's allowance.
+//! HubSpot's rate limits: rolling windows, and a limit per day.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{config::Limits, timestamps::DAY_MS};
 
-/// The limit that a request ran into.
+/// The limit that a request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// 10 s, per token.
+    /// Requests of a token in 10 s.
     TenSecondlyRolling,
-    /// One second: search.
+    /// Searches in a second.
     Secondly,
-    /// The older body of a search limit, with no policy name.
+    /// As `Secondly`, with the older body, which names no policy.
     SecondlyUnnamed,
-    /// The day's allowance.
+    /// Requests in a day.
     Daily,
 }
 
-/// The bucket that a request falls in.
+/// The bucket that counts a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bucket {
     General,
@@ -33,7 +33,7 @@ pub(crate) enum Bucket {
     Free,
 }
 
-/// What the headers of an answer say.
+/// The limits that the headers of an answer name.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Allowance {
     pub(crate) max: u32,
@@ -52,7 +52,7 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// Takes a place for a request, or names the limit in the way.
+    /// Counts a request, or returns the limit that it exceeds.
     pub(crate) fn take(
         &mut self,
         limits: &Limits,
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_rolls() {
+    fn a_window_is_rolling() {
         let limits = Limits {
             search: Some(2),
             ..Limits::default()

@@ -1,4 +1,4 @@
-//! The simulator as a process: a demo portal for who has no token.
+//! The simulator as a process: a demo portal for users without a token.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -11,7 +11,7 @@ use hubspot_sim::{Config, CursorMode, Limits, PortalConfig, Quirks, Simulator};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Where it listens.
+    /// Address to listen on.
     #[arg(long, env = "HUBSPOT_SIM_LISTEN", default_value = "127.0.0.1:8089")]
     listen: SocketAddr,
     /// Contacts at the start.
@@ -20,7 +20,7 @@ struct Args {
     /// Companies at the start.
     #[arg(long, env = "HUBSPOT_SIM_COMPANIES", default_value_t = 2_000)]
     companies: u32,
-    /// Random changes a second.
+    /// Random changes per second.
     #[arg(long, env = "HUBSPOT_SIM_CHANGES_PER_SECOND", default_value_t = 0.0)]
     changes_per_second: f64,
     /// Seed of the demo data.
@@ -34,41 +34,41 @@ struct Args {
         hide_env_values = true
     )]
     token: String,
-    /// Where the portal is kept over a restart; nowhere by default.
+    /// Folder that keeps the portal over a restart; none by default.
     #[arg(long, env = "HUBSPOT_SIM_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
     /// HubSpot's id of the portal.
     #[arg(long, env = "HUBSPOT_SIM_PORTAL_ID", default_value_t = 4_711_001)]
     portal_id: u64,
-    /// Contact properties in all.
+    /// Number of contact properties.
     #[arg(long, env = "HUBSPOT_SIM_PROPERTIES", default_value_t = 49)]
     properties: u16,
-    /// Contact properties that an object has set, about.
+    /// Average number of properties that are set on a contact.
     #[arg(long, env = "HUBSPOT_SIM_SET_PROPERTIES", default_value_t = 35)]
     set_properties: u16,
-    /// Objects of a type beyond so many share the values of earlier ones, so
-    /// that millions fit into memory; 0 is all different.
+    /// How many objects of a type have values of their own; the others share
+    /// them, so that millions fit into memory. 0 is no limit.
     #[arg(long, env = "HUBSPOT_SIM_DISTINCT", default_value_t = 0)]
     distinct: u32,
-    /// Sleep before each answer, in ms.
+    /// Latency of each answer, in ms.
     #[arg(long, env = "HUBSPOT_SIM_LATENCY_MS", default_value_t = 0)]
     latency_ms: u64,
-    /// General requests per 10 s, or `off` for no limits at all.
+    /// General requests in any 10 s, or `off` for no limits of any kind.
     #[arg(long, env = "HUBSPOT_SIM_RATE_LIMIT", default_value = "190", value_parser = limit)]
     rate_limit: Limit,
     /// Searches per second, or `off`.
     #[arg(long, env = "HUBSPOT_SIM_SEARCH_LIMIT", default_value = "5", value_parser = limit)]
     search_limit: Limit,
-    /// Time until search sees a change, in ms.
+    /// Time until search shows a change, in ms.
     #[arg(long, env = "HUBSPOT_SIM_INDEX_LAG_MS", default_value_t = 3_000)]
     index_lag_ms: i64,
-    /// Compress bodies for those who accept it.
+    /// Compress bodies for clients that accept it.
     #[arg(long, env = "HUBSPOT_SIM_GZIP")]
     gzip: bool,
     /// Make the list's cursor a token that no client can read.
     #[arg(long, env = "HUBSPOT_SIM_OPAQUE_CURSOR")]
     opaque_cursor: bool,
-    /// Share of requests that meet a random fault.
+    /// Share of requests that get a random fault.
     #[arg(
         long,
         env = "HUBSPOT_SIM_RANDOM_FAULTS",
@@ -76,7 +76,7 @@ struct Args {
         default_value_t = 0.0
     )]
     random_faults: f64,
-    /// Render each object at the start, for measurements.
+    /// Render each object at the start, for benchmarks.
     #[arg(long, env = "HUBSPOT_SIM_PRERENDER")]
     prerender: bool,
     /// Keep each request with its time, for `GET /__sim/requests/all`.
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "stopped by a failure");
+            tracing::error!(error = format!("{error:#}"), "failed");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,5 @@
-//! One portal as tests and endpoints reach it: its data behind a lock, its
-//! log, its scopes and its rate limits.
+//! One portal: its data behind a lock, its log on disk, its scopes and its rate
+//! limits.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,7 +18,7 @@ use crate::{
     table::{Table, Truth},
 };
 
-/// A handle to one portal; clones share it.
+/// A handle to a portal; clones share it.
 #[derive(Debug, Clone)]
 pub struct Portal {
     inner: Arc<PortalInner>,
@@ -33,12 +33,11 @@ struct PortalInner {
     rules: Mutex<Rules>,
 }
 
-/// What changes of the portal go through.
+/// The data that changes modify.
 #[derive(Debug)]
 pub(crate) struct Data {
     pub(crate) state: State,
-    /// Property lists that were asked for, resolved; emptied by each change
-    /// of definitions.
+    /// Property lists of requests, resolved; cleared by each change.
     pub(crate) selections: HashMap<String, crate::selection::Selection>,
     /// Searches so far, for the quirk of short pages.
     pub(crate) searches: u32,
@@ -92,7 +91,7 @@ impl Portal {
         if config.prerender {
             state.tables.iter().for_each(Table::prerender);
         }
-        // A clock that was moved forward does not fall back over a restart.
+        // A clock that was moved forward does not go back over a restart.
         let behind = u64::try_from(last_ms - clock.now_ms()).unwrap_or(0);
         clock.advance(std::time::Duration::from_millis(behind));
         let data = Data {
@@ -149,7 +148,7 @@ impl Portal {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out a change: checked, applied and logged before anyone sees it.
+    /// Applies a change and writes it to the log on disk before anyone sees it.
     pub fn apply(&self, change: &Change) -> Result<Changed, ChangeError> {
         let mut data = self.data();
         // HubSpot's times of change do not go back.
@@ -163,7 +162,7 @@ impl Portal {
         Ok(changed)
     }
 
-    /// Makes an object; its id.
+    /// Creates an object and returns its id.
     pub fn create(
         &self,
         object_type: &str,
@@ -172,12 +171,12 @@ impl Portal {
         let change = Change::Create {
             object_type: object_type.to_owned(),
             id: None,
-            properties: given(properties),
+            properties: to_properties(properties),
         };
-        self.apply(&change).map(|changed| first(&changed))
+        self.apply(&change).map(|changed| first_id(&changed))
     }
 
-    /// Sets values of an object; the new last-modified time in ms.
+    /// Sets values of an object and returns its new last-modified, in ms since 1970.
     pub fn update(
         &self,
         object_type: &str,
@@ -188,12 +187,12 @@ impl Portal {
         let change = Change::Update {
             object_type,
             id,
-            properties: given(properties),
+            properties: to_properties(properties),
         };
         self.apply(&change).map(|changed| changed.at)
     }
 
-    /// Sets values without touching last-modified, as calculated ones are.
+    /// Sets values and keeps last-modified, as for calculated properties.
     pub fn calculate(
         &self,
         object_type: &str,
@@ -204,12 +203,12 @@ impl Portal {
         let change = Change::Calculate {
             object_type,
             id,
-            properties: given(properties),
+            properties: to_properties(properties),
         };
         self.apply(&change).map(drop)
     }
 
-    /// Sets values of many objects in one millisecond; that millisecond.
+    /// Sets values of many objects with one last-modified, and returns that.
     pub fn bulk(
         &self,
         object_type: &str,
@@ -221,7 +220,7 @@ impl Portal {
             object_type,
             ids,
             at: None,
-            properties: given(properties),
+            properties: to_properties(properties),
         };
         self.apply(&change).map(|changed| changed.at)
     }
@@ -253,7 +252,7 @@ impl Portal {
         .map(drop)
     }
 
-    /// Merges two objects; the id of the new one.
+    /// Merges two objects and returns the id of the new one.
     pub fn merge(
         &self,
         object_type: &str,
@@ -266,7 +265,7 @@ impl Portal {
             primary,
             secondary,
         })
-        .map(|changed| first(&changed))
+        .map(|changed| first_id(&changed))
     }
 
     /// Defines a property, or changes the definition of one.
@@ -303,18 +302,18 @@ impl Portal {
         })
     }
 
-    /// Something of a type; nothing where there is no such type.
+    /// A list made from a type; empty if there is no such type.
     fn list<T>(&self, object_type: &str, of: impl FnOnce(&Table) -> Vec<T>) -> Vec<T> {
         let data = self.data();
         data.state.table(object_type).map(of).unwrap_or_default()
     }
 
-    /// What a type truly holds, object by object.
+    /// What a type holds, object by object.
     pub fn truth(&self, object_type: &str) -> Option<Truth> {
         self.truth_of(object_type, true)
     }
 
-    /// What a type truly holds, counts and digest alone where not `objects`.
+    /// What a type holds; without the objects unless `objects` is set.
     pub(crate) fn truth_of(&self, object_type: &str, objects: bool) -> Option<Truth> {
         let now_ms = self.now_ms();
         self.data()
@@ -323,7 +322,7 @@ impl Portal {
             .map(|table| table.truth(now_ms, objects))
     }
 
-    /// Takes the scope for an object type away, or gives it back.
+    /// Grants or removes the scope for an object type.
     pub fn set_scope(&self, object_type: &str, granted: bool) {
         let mut rules = self.rules();
         if granted {
@@ -337,7 +336,7 @@ impl Portal {
         !self.rules().missing_scopes.contains(object_type)
     }
 
-    /// Whether search shows every change that was made by a time.
+    /// Whether search shows every change made up to a time, in ms since 1970.
     pub fn search_shows(&self, time_ms: i64) -> bool {
         self.now_ms() >= time_ms + self.data().state.index_lag_ms()
     }
@@ -351,7 +350,7 @@ impl Portal {
         self.rules().limits.clone()
     }
 
-    /// Changes the quirks; the index lag of what is under way stays.
+    /// Changes the quirks; earlier changes keep their index lag.
     pub(crate) fn set_quirks(&self, quirks: Quirks) {
         let mut data = self.data();
         for table in &mut data.state.tables {
@@ -379,13 +378,13 @@ impl Portal {
     }
 }
 
-fn given(properties: &[(&str, &str)]) -> Properties {
+fn to_properties(properties: &[(&str, &str)]) -> Properties {
     properties
         .iter()
         .map(|&(name, value)| (name.to_owned(), Some(value.to_owned())))
         .collect()
 }
 
-fn first(changed: &Changed) -> u64 {
+fn first_id(changed: &Changed) -> u64 {
     changed.ids.first().copied().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The search engine: filters, one sort rule, paging by offset.
+//! The search engine: filters, one sort rule, paging by offset. Does no I/O.
 
 mod filter;
 
@@ -13,7 +13,7 @@ use crate::{
     table::Table,
 };
 
-/// Search pages no further than this, per query.
+/// The highest row that a query can be paged to.
 const RESULT_CAP: usize = 10_000;
 
 /// The body of a search.
@@ -21,7 +21,7 @@ const RESULT_CAP: usize = 10_000;
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct SearchBody {
     filter_groups: Vec<Group>,
-    /// The old form: one group at the top.
+    /// The old form: a single group at the top level.
     filters: Vec<Filter>,
     sorts: Vec<Sort>,
     query: Option<String>,
@@ -46,7 +46,7 @@ struct Filter {
     values: Vec<serde_json::Value>,
 }
 
-/// A sort rule; the specification types it as a string, clients send objects.
+/// A sort rule: a string in the specification, an object from clients.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum Sort {
@@ -66,31 +66,31 @@ pub(crate) enum Refused {
     NoSuchProperty(String),
     #[error("{0}")]
     Invalid(String),
-    /// HubSpot fails on times before 1970-01-01T00:00:01Z.
+    /// HubSpot fails for times before 1970-01-01T00:00:01Z.
     #[error("internal error")]
     EpochZero,
 }
 
-/// One page of a search: each id with last-modified as the index knows it.
+/// One page of a search: ids with last-modified (ms) as in the index.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) total: usize,
     pub(crate) rows: Vec<(u64, i64)>,
-    /// Offset of the next page, where there is one.
+    /// Offset of the next page, if there is one.
     pub(crate) next: Option<usize>,
 }
 
-/// How a page is to be odd.
+/// Quirks of a page.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Oddity {
-    /// Rows that far outside of a last-modified window come too, in ms.
+pub(crate) struct PageQuirks {
+    /// How far outside a last-modified window rows are returned too, in ms.
     pub(crate) slop_ms: i64,
-    /// The page is short though more rows follow.
+    /// Whether the page is short although more rows follow.
     pub(crate) short: bool,
 }
 
-/// Runs a search on what the index of the type knows.
-pub(crate) fn run(table: &Table, body: &SearchBody, odd: Oddity) -> Result<Found, Refused> {
+/// Runs a search on the index of a type.
+pub(crate) fn run(table: &Table, body: &SearchBody, odd: PageQuirks) -> Result<Found, Refused> {
     let limit = body.limit.unwrap_or(10);
     let offset = offset(body)?;
     if limit > 200 {
@@ -116,7 +116,7 @@ pub(crate) fn run(table: &Table, body: &SearchBody, odd: Oddity) -> Result<Found
         return Err(invalid("at most 18 filters are allowed"));
     }
     let order = order(table, body)?;
-    // `None` is a group that nothing passes.
+    // `None` is a group that matches nothing.
     let mut tests: Vec<Option<Vec<Test<'_>>>> = Vec::new();
     for group in &groups {
         tests.push(filter::prepare(table, group)?);
@@ -128,10 +128,10 @@ pub(crate) fn run(table: &Table, body: &SearchBody, odd: Oddity) -> Result<Found
         .get(window.partition_point(|(id, _)| *id < first_id(&tests))..)
         .unwrap_or_default()
         .iter()
-        .filter(|&&(id, ms)| passes(table, body, &tests, (id, ms, odd.slop_ms)))
+        .filter(|&&(id, ms)| matches(table, body, &tests, (id, ms, odd.slop_ms)))
         .copied()
         .collect();
-    // The window comes by id already.
+    // The window is ordered by id.
     if by_id && order.is_some_and(|it| it.descending) {
         rows.reverse();
     } else if !by_id {
@@ -140,7 +140,7 @@ pub(crate) fn run(table: &Table, body: &SearchBody, odd: Oddity) -> Result<Found
     Ok(page(rows, offset, limit, odd.short))
 }
 
-/// The lowest id that can pass: where the keyset of a client begins.
+/// The lowest id that can match: the start of a client's keyset page.
 fn first_id(tests: &[Option<Vec<Test<'_>>>]) -> u64 {
     let lowest = |group: &Vec<Test<'_>>| {
         let limits = group
@@ -157,24 +157,24 @@ fn first_id(tests: &[Option<Vec<Test<'_>>>]) -> u64 {
     tests.iter().flatten().map(lowest).min().unwrap_or(0)
 }
 
-fn passes(
+fn matches(
     table: &Table,
     body: &SearchBody,
     tests: &[Option<Vec<Test<'_>>>],
     (id, modified_ms, slop_ms): (u64, i64, i64),
 ) -> bool {
-    // Looked up only where a filter needs more than the index has.
+    // Read only for a filter that needs more than the index has.
     let record = LazyCell::new(|| table.live.get(&id).or_else(|| table.archived.get(&id)));
-    let passes = |group: &Option<Vec<Test<'_>>>| {
+    let group_matches = |group: &Option<Vec<Test<'_>>>| {
         let all = |tests: &Vec<Test<'_>>| {
             tests
                 .iter()
-                .all(|test| test.passes((id, modified_ms), &record, slop_ms))
+                .all(|test| test.matches((id, modified_ms), &record, slop_ms))
         };
         group.as_ref().is_some_and(all)
     };
     let query = body.query.as_deref().filter(|query| !query.is_empty());
-    (tests.is_empty() || tests.iter().any(passes))
+    (tests.is_empty() || tests.iter().any(group_matches))
         && query.is_none_or(|query| record.is_some_and(|record| mentions(record, query)))
 }
 
@@ -206,7 +206,7 @@ fn offset(body: &SearchBody) -> Result<usize, Refused> {
     }
 }
 
-/// The window that all groups lie in, to read no more of the index.
+/// The smallest window that contains all groups, to read no more of the index.
 fn bounds(tests: &[Option<Vec<Test<'_>>>], slop_ms: i64) -> (i64, i64) {
     let mut all: Option<(i64, i64)> = None;
     for group in tests.iter().flatten() {

@@ -1,4 +1,4 @@
-//! Random changes over time, so that a demo portal lives.
+//! Random changes of a demo portal over time.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::{
     portal::Portal,
 };
 
-/// Changes a portal until told to stop.
+/// Changes a portal until it is stopped.
 pub(crate) async fn run(portal: Portal, per_second: f64, stop: CancellationToken) {
-    // Seeded by the time, or a restart would repeat the same changes.
+    // Seeded by the time, so that a restart does not repeat the changes.
     let mut rng = StdRng::seed_from_u64(portal.now_ms().unsigned_abs());
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second.max(0.001)));
     loop {
@@ -22,14 +22,14 @@ pub(crate) async fn run(portal: Portal, per_second: f64, stop: CancellationToken
                 if let Some(change) = next(&portal, &mut rng)
                     && let Err(error) = portal.apply(&change)
                 {
-                    tracing::warn!(%error, "a random change could not be");
+                    tracing::warn!(%error, "cannot apply a random change");
                 }
             }
         }
     }
 }
 
-/// Mostly updates; now and then something that search cannot see.
+/// Mostly updates, and some changes that search does not show.
 fn next(portal: &Portal, rng: &mut StdRng) -> Option<Change> {
     let contacts = rng.random_ratio(9, 10);
     let object_type = if contacts { "contacts" } else { "companies" };
@@ -85,7 +85,7 @@ fn one_of(portal: &Portal, object_type: &str, rng: &mut StdRng, archived: bool) 
     let table = data.state.table(object_type)?;
     let rows = table.rows(archived);
     let (first, last) = (*rows.first_key_value()?.0, *rows.last_key_value()?.0);
-    // A random place among the ids, then the next object: no list is copied.
+    // A random id, then the next object, so that no list is copied.
     let start = if rng.random_ratio(1, 10) {
         first
     } else {

@@ -1,4 +1,4 @@
-//! One object of the portal, and its rendering as HubSpot's JSON.
+//! One object, and its rendering as HubSpot's JSON.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) struct Record {
     pub(crate) created_ms: i64,
     pub(crate) updated_ms: i64,
     pub(crate) archived_ms: Option<i64>,
-    /// Objects of a large portal share them.
+    /// Shared by objects of a large portal.
     pub(crate) values: Arc<Values>,
 }
 
@@ -38,12 +38,12 @@ impl Record {
         }
     }
 
-    /// Sets values: `None` takes one out, `""` clears it and stays visible.
+    /// Sets values: `None` removes one, `""` clears it and stays visible.
     pub(crate) fn set(&mut self, changes: &[(u16, Option<&str>)]) {
         self.values = Arc::new(self.values.with(changes));
     }
 
-    /// Writes the object as it is now, with the properties selected.
+    /// Writes the object with the selected properties.
     pub(crate) fn write_selected(
         &self,
         definitions: &Definitions,
@@ -58,8 +58,8 @@ impl Record {
         }
     }
 
-    /// Writes the object with all properties of the portal; what does not
-    /// belong to this object alone is rendered once.
+    /// Writes the object with all properties of the portal. The part that objects
+    /// share is rendered once.
     pub(crate) fn write_all(&self, definitions: &Definitions, out: &mut Vec<u8>) {
         let rendering = self.values.rendered(definitions.version, || {
             let slots = definitions.all_active().map(|(slot, _)| slot);
@@ -68,10 +68,10 @@ impl Record {
         self.fill(&rendering, self.updated_ms, out);
     }
 
-    /// Writes the object with some properties; one without value is `null`.
+    /// Writes the object with some properties; one without a value is `null`.
     ///
-    /// The time of the last change is a parameter because the search index
-    /// may still show an older one.
+    /// The time of the last change is a parameter, as the search index may show an
+    /// older one.
     pub(crate) fn write(
         &self,
         definitions: &Definitions,
@@ -82,7 +82,7 @@ impl Record {
         self.fill(&render(&self.values, definitions, slots), updated_ms, out);
     }
 
-    /// Writes a rendering of its values with what is this object's own.
+    /// Writes a rendering of the values, with id and times of this object.
     fn fill(&self, rendering: &Rendering, updated_ms: i64, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         let id = number.format(self.id).as_bytes();
@@ -104,7 +104,7 @@ impl Record {
         }
     }
 
-    /// The properties that are set, as HubSpot's REST interface writes them.
+    /// The properties that are set, as HubSpot's API writes them.
     pub(crate) fn set_properties(&self, definitions: &Definitions) -> Vec<(String, String)> {
         definitions
             .all_active()
@@ -125,7 +125,7 @@ impl Record {
     }
 }
 
-/// The object up to `archived`.
+/// The JSON of the object up to `archived`.
 fn render(
     values: &Values,
     definitions: &Definitions,

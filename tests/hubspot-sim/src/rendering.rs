@@ -1,14 +1,14 @@
-//! Rendered JSON with holes: what many objects have in common, once, and the
-//! places where each puts what is its own.
+//! Rendered JSON with holes: the part that many objects share, and the positions
+//! of what differs.
 
-/// What an object puts into a hole.
+/// What fills a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hole {
-    /// Its id.
+    /// The id of the object.
     Id,
-    /// The time of its creation.
+    /// Its time of creation.
     Created,
-    /// The time of its last change.
+    /// Its time of last change.
     Modified,
 }
 
@@ -16,7 +16,7 @@ pub(crate) enum Hole {
 #[derive(Debug, Default)]
 pub(crate) struct Rendering {
     text: Vec<u8>,
-    /// Where in the text each hole is, in order.
+    /// Offset of each hole in the text, in order.
     holes: Vec<(usize, Hole)>,
 }
 
@@ -26,7 +26,7 @@ impl Rendering {
         self.text.extend_from_slice(text);
     }
 
-    /// The text so far, for who adds to it.
+    /// The text so far, to add to.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.text
     }
@@ -36,14 +36,14 @@ impl Rendering {
         self.holes.push((self.text.len(), hole));
     }
 
-    /// Gives back what is allocated and not used.
+    /// Frees unused capacity.
     pub(crate) fn shrink(mut self) -> Self {
         self.text.shrink_to_fit();
         self.holes.shrink_to_fit();
         self
     }
 
-    /// Bytes of the text.
+    /// Length of the text in bytes.
     pub(crate) fn len(&self) -> usize {
         self.text.len()
     }

@@ -1,4 +1,4 @@
-//! The log of requests: counters, and each request with its time.
+//! The request log: counters, and each request with its time.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::route::Kind;
 
-/// Requests that are kept with their time; older ones live on in the counters.
+/// How many requests are kept; later ones are only counted.
 const KEPT: usize = 200_000;
 
 /// One request.
@@ -18,25 +18,25 @@ const KEPT: usize = 200_000;
 pub struct Seen {
     /// Its number, from 0.
     pub number: u64,
-    /// When it came, by the machine's monotonic clock.
+    /// When it arrived, by the machine's monotonic clock.
     #[serde(skip)]
     pub at: Instant,
-    /// When it came, by HubSpot's clock, in ms since 1970.
+    /// When it arrived, in ms since 1970 by HubSpot's clock.
     pub at_ms: i64,
-    /// What it asked for.
+    /// Its kind.
     pub kind: Kind,
-    /// For which object type, or empty.
+    /// Its object type, or empty.
     pub object_type: String,
     /// The portal of its token, or 0.
     pub portal_id: u64,
-    /// The token that came with it.
+    /// Its token.
     #[serde(skip)]
     pub token: String,
     /// The query string.
     pub query: String,
     /// The body of a search, of a batch read or of an association read.
     pub body: String,
-    /// The status of the answer; 0 before, and for one that never got any.
+    /// The status of the answer; 0 where there is none.
     pub status: u16,
 }
 
@@ -56,7 +56,7 @@ struct RequestLog {
     by_portal: BTreeMap<u64, u64>,
 }
 
-/// Counters, as the control interface shows them.
+/// Counters of requests.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Counts {
     /// All requests.
@@ -72,7 +72,7 @@ pub struct Counts {
 }
 
 impl Requests {
-    /// Notes the start of a request; its number.
+    /// Records the start of a request and returns its number.
     pub(crate) fn begin(&self, mut seen: Seen, keep: bool) -> u64 {
         let mut inner = self.lock();
         let number = inner.total;
@@ -87,7 +87,7 @@ impl Requests {
         number
     }
 
-    /// Notes the end of a request.
+    /// Records the end of a request.
     pub(crate) fn end(&self, number: u64, status: u16) {
         let mut inner = self.lock();
         inner.in_flight = inner.in_flight.saturating_sub(1);
@@ -116,7 +116,7 @@ impl Requests {
         self.lock().by_kind.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Answers of a status so far.
+    /// Answers with a status so far.
     pub fn answered(&self, status: u16) -> u64 {
         self.lock().by_status.get(&status).copied().unwrap_or(0)
     }
@@ -126,7 +126,7 @@ impl Requests {
         self.lock().kept.clone()
     }
 
-    /// Requests that came at or after an instant.
+    /// Requests that arrived at or after an instant.
     pub fn since(&self, instant: Instant) -> Vec<Seen> {
         self.lock()
             .kept
@@ -136,7 +136,7 @@ impl Requests {
             .collect()
     }
 
-    /// Forgets all of them; those in flight stay counted as such.
+    /// Removes all requests; those in flight stay counted as in flight.
     pub fn clear(&self) {
         let mut inner = self.lock();
         let (in_flight, total) = (inner.in_flight, inner.total);

@@ -1,14 +1,14 @@
-//! From method and path to what is asked for.
+//! Parses method and path of a request.
 
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::{json, limits::Bucket};
 
-/// Versions that paths may name; `v3` and `v4` are the old form.
+/// Versions in paths; `v3` and `v4` are the old form.
 const VERSIONS: [&str; 4] = ["2026-09", "2026-03", "v3", "v4"];
 
-/// Kind of a request, as counted, and as faults choose by.
+/// Kind of a request, for counters and faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -42,23 +42,23 @@ pub enum Kind {
     Unknown,
 }
 
-/// A request, understood.
+/// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) kind: Kind,
-    /// The object type as the path names it, or empty.
+    /// The object type in the path, or empty.
     pub(crate) object_type: String,
     /// The id of one object, or the second type of an association.
     pub(crate) detail: String,
 }
 
 impl Route {
-    /// Understands a request.
+    /// Parses a request.
     pub(crate) fn of(method: &Method, path: &str, query: &str) -> Self {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (post, archived) = (method == Method::POST, asks_archived(query));
         let found = match *parts.as_slice() {
-            // Dated paths name the version behind the resource, old ones before.
+            // Dated paths have the version after the resource, old ones before it.
             ["crm", "objects", version, ref rest @ ..] if known(version) => {
                 objects(rest, post, archived)
             }
@@ -118,8 +118,8 @@ impl Route {
     }
 }
 
-/// Whether a query string asks for archived objects; a client of Python's
-/// writes `True`.
+/// Whether a query string requests archived objects. Python's SDK writes
+/// `True`.
 pub(crate) fn asks_archived(query: &str) -> bool {
     json::pairs(query).any(|(name, value)| name == "archived" && value.eq_ignore_ascii_case("true"))
 }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dated_and_old_paths_lead_to_the_same() {
+    fn dated_and_old_paths_have_the_same_route() {
         for path in [
             "/crm/objects/2026-09/contacts/search",
             "/crm/v3/objects/contacts/search",
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_never_was_is_unknown() {
+    fn an_unknown_version_is_refused() {
         assert_eq!(
             Route::of(&Method::GET, "/crm/objects/2027-01/contacts", "").kind,
             Kind::Unknown

@@ -1,4 +1,4 @@
-//! The demo data: made from a seed, the same each time.
+//! The demo data, generated from a seed.
 
 use std::sync::Arc;
 
@@ -54,13 +54,13 @@ pub(crate) fn fill(state: &mut State, config: &PortalConfig, base_ms: i64) {
     }
 }
 
-/// What one object type gets.
+/// The demo data of an object type.
 struct Plan {
     object_type: &'static str,
     rows: u32,
     properties: u16,
     set: u16,
-    /// Rows beyond so many share the values of earlier ones; 0 is all.
+    /// How many rows have values of their own; 0 is all.
     distinct: u32,
     defaults: &'static [(&'static str, &'static str, &'static str)],
 }
@@ -76,7 +76,7 @@ impl Plan {
         let Some(table) = state.table_mut(self.object_type) else {
             return Vec::new();
         };
-        // The four system properties count among the portal's.
+        // The number of properties includes the four system properties.
         let own = usize::from(self.properties).saturating_sub(4);
         for (name, kind, field) in self.defaults.iter().take(own) {
             table.define(default_property(name, kind, field));
@@ -95,7 +95,7 @@ impl Plan {
         .min(1.0);
         let mut pool: Vec<Arc<Values>> = Vec::new();
         let mut ids = Vec::with_capacity(self.rows as usize);
-        // Portals hold old, short ids and new, long ones.
+        // Real portals have old, short ids and new, long ones.
         let mut id = 50;
         for row in 0..self.rows {
             id = if row == self.rows / 20 + 1 {
@@ -116,7 +116,7 @@ impl Plan {
             } else {
                 let mut values: Vec<(u16, String)> = Vec::with_capacity(stored.len());
                 for (order, (slot, definition)) in stored.iter().enumerate() {
-                    // The first ones are names, which every object has.
+                    // The first three are names, which every object has.
                     if order < 3 || rng.random_bool(share) {
                         let value = words::value(definition, rng, u64::from(row), base_ms);
                         values.push((*slot, value));
@@ -160,7 +160,7 @@ fn default_property(name: &str, kind: &str, field_type: &str) -> Definition {
     definition
 }
 
-/// A property that the customer made; the kinds take turns.
+/// A property defined by the customer, of one of eight kinds.
 fn custom_property(number: usize) -> Definition {
     let (kind, field_type) = match number % 8 {
         0 => ("string", "text"),

@@ -1,4 +1,4 @@
-//! Which properties an answer shows.
+//! The properties that an answer shows.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,19 +11,19 @@ use crate::{
     table::Table,
 };
 
-/// Resolved lists that are kept; a client asks with few different ones.
+/// How many resolved lists are kept; a client sends few different ones.
 const KEPT: usize = 64;
 
 /// The properties of an answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Selection {
-    /// All of the portal, for which each object is rendered already.
+    /// All properties of the portal; this rendering is cached.
     All,
-    /// Those at these slots, in order.
+    /// The properties in these slots, in order.
     Some(Arc<[u16]>),
 }
 
-/// The properties named in a query string: names with commas between.
+/// The properties named in a query string, separated by commas.
 pub(crate) fn of_query(
     kept: &mut HashMap<String, Selection>,
     table: &Table,
@@ -58,7 +58,7 @@ pub(crate) fn of_names<'a>(
     }
 }
 
-/// Unknown names are ignored, silently; three properties always come.
+/// Unknown names are ignored; three properties are always shown.
 fn resolve<'a>(definitions: &Definitions, names: impl IntoIterator<Item = &'a str>) -> Selection {
     let mut slots: BTreeSet<u16> = definitions
         .all_active()
@@ -77,7 +77,7 @@ fn resolve<'a>(definitions: &Definitions, names: impl IntoIterator<Item = &'a st
     }
 }
 
-/// What comes when no property is asked for.
+/// The properties shown when none is requested.
 fn defaults(table: &Table) -> Selection {
     resolve(
         &table.definitions,

@@ -1,5 +1,5 @@
-//! From a request on the wire to its answer on the wire: log, faults, token,
-//! scope, limits, endpoint, headers.
+//! Answers requests over HTTP: request log, faults, token, limits, scope,
+//! endpoint, headers.
 
 use std::{
     io::{self, Write as _},
@@ -26,7 +26,7 @@ use crate::{
     timestamps, wire,
 };
 
-/// Answers one request; an error ends the connection.
+/// Answers one request. An error ends the connection.
 pub(crate) async fn request(
     shared: Arc<Shared>,
     reset: Arc<AtomicBool>,
@@ -44,7 +44,7 @@ pub(crate) async fn request(
     let token = bearer(&parts.headers);
     let portal = shared.portal_of(token);
     let number = log(&shared, &route, (portal.as_ref().ok(), token), query, &body);
-    // Dropped with the request when the client goes away: then it ends as 0.
+    // Dropped with the request where the client disconnects; the status is then 0.
     let mut entry = OpenRequest {
         shared: &shared,
         number,
@@ -55,13 +55,15 @@ pub(crate) async fn request(
     }
     let portal_id = portal.as_ref().map_or(0, Portal::id);
     let object_type = named_type(portal.as_ref().ok(), &route);
-    let fault = shared.faults.meet(route.kind, &object_type, portal_id);
+    let fault = shared
+        .faults
+        .for_request(route.kind, &object_type, portal_id);
     match fault {
         Some(Fault::Reset) => {
             reset.store(true, Ordering::SeqCst);
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionReset,
-                "reset on purpose",
+                "reset by a scripted fault",
             ));
         }
         Some(Fault::Stall) => std::future::pending::<()>().await,
@@ -71,7 +73,7 @@ pub(crate) async fn request(
     let gzip = shared.gzip && accepts_gzip(&parts.headers);
     let answer = match fault
         .as_ref()
-        .and_then(|fault| planned(&shared, fault, token, portal_id))
+        .and_then(|fault| scripted(&shared, fault, token, portal_id))
     {
         Some(answer) => answer,
         None if parts
@@ -99,7 +101,7 @@ pub(crate) async fn request(
     respond(&shared, answer, gzip, fault.as_ref())
 }
 
-/// An entry of the request log that must end, however the request does.
+/// An entry of the request log, which ends when it is dropped.
 struct OpenRequest<'a> {
     shared: &'a Shared,
     number: u64,
@@ -120,7 +122,7 @@ fn log(
     body: &[u8],
 ) -> u64 {
     let keep = shared.keep_requests;
-    // The form of the token endpoint carries secrets.
+    // The form of the token endpoint contains secrets.
     let shown = if keep && route.kind != Kind::OAuth {
         body
     } else {
@@ -149,7 +151,7 @@ fn log(
     shared.requests.begin(seen, keep)
 }
 
-/// The name of the object type that a path names, by name or by id.
+/// The name of the object type in a path, where it may be an id.
 fn named_type(portal: Option<&Portal>, route: &Route) -> String {
     portal
         .filter(|_| !route.object_type.is_empty())
@@ -166,7 +168,7 @@ fn max_url(portal: Option<&Portal>) -> usize {
     portal.map_or(16_200, |it| it.quirks().max_url)
 }
 
-/// The answer to a known token: scope, then limits, then the endpoint.
+/// The answer to a known token: limits, then scope, then the endpoint.
 fn admitted(call: &ApiCall<'_>, token: &str, object_type: &str) -> Answer {
     let portal = call.portal;
     let allowance = match portal.take(call.route.bucket(), token) {
@@ -192,8 +194,8 @@ fn admitted(call: &ApiCall<'_>, token: &str, object_type: &str) -> Answer {
     }
 }
 
-/// The answer that a fault puts in the place of the endpoint's.
-fn planned(shared: &Shared, fault: &Fault, token: &str, portal_id: u64) -> Option<Answer> {
+/// The answer of a fault that replaces the endpoint's.
+fn scripted(shared: &Shared, fault: &Fault, token: &str, portal_id: u64) -> Option<Answer> {
     let now_ms = shared.clock.now_ms();
     Some(match fault {
         Fault::Status {
@@ -227,7 +229,7 @@ fn planned(shared: &Shared, fault: &Fault, token: &str, portal_id: u64) -> Optio
         }
         Fault::UnknownToken => Answer::unknown_token(),
         Fault::MissingScope => {
-            tracing::debug!(portal_id, "a scope is missing on purpose");
+            tracing::debug!(portal_id, "a scope is missing by a scripted fault");
             Answer::missing_scope(&["crm.objects.contacts.read".to_owned()])
         }
         Fault::NotJson => Answer::text(

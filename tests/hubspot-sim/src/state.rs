@@ -1,4 +1,4 @@
-//! One portal as data: its types, its associations, and how changes apply.
+//! The data of a portal: object types, associations, and how changes apply.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
     table::Table,
 };
 
-/// Standard types by name and HubSpot's id of them.
+/// Standard object types: name and HubSpot's id.
 const TYPES: [(&str, &str); 18] = [
     ("contacts", "0-1"),
     ("companies", "0-2"),
@@ -31,10 +31,10 @@ const TYPES: [(&str, &str); 18] = [
     ("leads", "0-136"),
 ];
 
-/// Associated ids of one direction, by the id they are asked for with.
+/// Associated ids in one direction, by id.
 type Links = BTreeMap<u64, Vec<u64>>;
 
-/// What a portal holds.
+/// The data of a portal.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tables: Vec<Table>,
@@ -43,7 +43,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The portal as its seed makes it, at the time `base_ms`.
+    /// The portal with its demo data, at the time `base_ms` (ms since 1970).
     pub(crate) fn seeded(config: &PortalConfig, base_ms: i64) -> Self {
         let index_lag_ms = config.quirks.index_lag_ms;
         let tables = TYPES
@@ -59,7 +59,7 @@ impl State {
         state
     }
 
-    /// How far the search of the slowest type lags behind.
+    /// The longest index lag of all types, in ms.
     pub(crate) fn index_lag_ms(&self) -> i64 {
         let lags = self.tables.iter().map(|table| table.index_lag_ms);
         lags.max().unwrap_or(0)
@@ -83,7 +83,7 @@ impl State {
         })
     }
 
-    /// Applies a change at a time of HubSpot's clock.
+    /// Applies a change at a time of HubSpot's clock, in ms since 1970.
     pub(crate) fn apply(&mut self, change: &Change, at: i64) -> Result<Changed, ChangeError> {
         let mut ids = Vec::new();
         match change {
@@ -219,7 +219,7 @@ impl State {
         }
     }
 
-    /// The ids of `to` that are associated with one of `from`.
+    /// The ids of `to` that are associated with an id of `from`.
     pub(crate) fn associated(&self, from: &Table, id: u64, to: &Table) -> &[u64] {
         self.links
             .get(&(from.name.clone(), to.name.clone()))

@@ -1,4 +1,4 @@
-//! The objects of one type: live, archived, merged away, and how they change.
+//! The objects of one type: live, archived, merged; and how they change.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,47 +21,47 @@ pub(crate) struct Table {
     pub(crate) name: String,
     /// HubSpot's id of the type, such as `0-1`.
     pub(crate) type_id: String,
-    /// Shared with answers that are being written.
+    /// Shared with answers under way.
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) live: BTreeMap<u64, Record>,
     pub(crate) archived: BTreeMap<u64, Record>,
-    /// Ids that were merged away, with the id that took their slot.
+    /// Merged ids, with the id of the object that replaced them.
     pub(crate) merged: HashMap<u64, u64>,
     pub(crate) index: SearchIndex,
     pub(crate) index_lag_ms: i64,
-    /// The highest id ever given out.
+    /// The highest id so far.
     highest: u64,
 }
 
-/// What a type truly holds, for comparison with what a sync made of it.
+/// What a type holds, to compare the result of a sync with.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Truth {
-    /// Objects, live and archived.
+    /// Number of objects, live and archived.
     pub count: u64,
-    /// Archived ones among them.
+    /// Number of archived objects.
     pub archived: u64,
-    /// The digest over all, as 16 hexadecimal digits in JSON.
+    /// The digest of all objects; 16 hexadecimal digits in JSON.
     #[serde(serialize_with = "as_text")]
     pub digest: Digest,
-    /// HubSpot's time at which this held, in ms since 1970.
+    /// HubSpot's time of the comparison, in ms since 1970.
     pub now_ms: i64,
-    /// The objects by id, where asked for.
+    /// The objects, ordered by id; empty if not requested.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<TrueObject>,
 }
 
-/// One object as it truly is.
+/// One object of the truth.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TrueObject {
     /// Its id.
     pub id: u64,
-    /// Its creation, in ms since 1970.
+    /// Its time of creation, in ms since 1970.
     pub created_at_ms: i64,
-    /// Its last change, in ms since 1970.
+    /// Its time of last change, in ms since 1970.
     pub updated_at_ms: i64,
     /// Whether it is in the recycle bin.
     pub archived: bool,
-    /// Each property that is set, as HubSpot's REST interface writes it.
+    /// The properties that are set, as HubSpot's API writes them.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -118,7 +118,7 @@ impl Table {
         if archived { &self.archived } else { &self.live }
     }
 
-    /// Renders each object, so that the first page costs what all others do.
+    /// Renders each object, so that the first page is as fast as later ones.
     pub(crate) fn prerender(&self) {
         let mut scratch = Vec::new();
         for record in self.live.values().chain(self.archived.values()) {
@@ -127,7 +127,7 @@ impl Table {
         }
     }
 
-    /// The id that an object has now, if it was merged away.
+    /// The current id of an object, which may have been merged.
     pub(crate) fn current_id(&self, mut id: u64) -> u64 {
         while let Some(&winner) = self.merged.get(&id) {
             id = winner;
@@ -154,7 +154,7 @@ impl Table {
         Ok(id)
     }
 
-    /// Sets values of live objects, all at the same millisecond.
+    /// Sets values of live objects, with one last-modified.
     pub(crate) fn update(
         &mut self,
         ids: &[u64],
@@ -237,7 +237,7 @@ impl Table {
             );
         }
         let away = away.join(";");
-        // Values come from the primary; the other fills the gaps.
+        // Values of the primary win; the secondary adds the others.
         let wins: Vec<(u16, Option<&str>)> = primary
             .values
             .iter()
@@ -266,7 +266,7 @@ impl Table {
         self.live.insert(record.id, record);
     }
 
-    /// Puts an object that has always been there, so that search knows it.
+    /// Adds an object of the demo data, which search shows at once.
     pub(crate) fn insert_seeded(&mut self, record: Record) {
         self.highest = self.highest.max(record.id);
         if record.archived_ms.is_some() {
@@ -277,7 +277,7 @@ impl Table {
         }
     }
 
-    /// Ids of real portals have gaps, and are never given out twice.
+    /// The next id. As in real portals, ids have gaps and are never used again.
     fn next_id(&self) -> u64 {
         let highest = self.highest.max(1_000);
         highest + 1 + highest % 7
@@ -331,7 +331,7 @@ impl Table {
     }
 }
 
-/// The properties with the times of creation and of the last change.
+/// The names of the properties with the times of creation and last change.
 fn time_properties(name: &str, type_id: &str) -> (&'static str, &'static str) {
     const ACTIVITIES: [&str; 10] = [
         "calls",

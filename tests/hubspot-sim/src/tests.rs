@@ -49,7 +49,7 @@ async fn read(response: reqwest::Response) -> (u16, Value) {
     )
 }
 
-/// A simulator without limits and lag.
+/// A simulator without limits and index lag.
 async fn simulator(contacts: u32, change: impl FnOnce(&mut Config)) -> Simulator {
     let mut config = Config::with_sizes(contacts, 10);
     let portal = config.portals.first_mut().unwrap();
@@ -96,14 +96,14 @@ async fn list_all(client: &Client, simulator: &Simulator) -> (u64, Digest) {
 }
 
 #[tokio::test]
-async fn all_pages_of_the_list_make_up_the_truth() {
+async fn all_pages_of_the_list_equal_the_truth() {
     for cursor in [CursorMode::Id, CursorMode::Opaque, CursorMode::Offset] {
         let simulator = simulator(321, |config| config.portals[0].quirks.cursor = cursor).await;
         let client = Client::of(&simulator);
         let truth = simulator.truth("contacts").unwrap();
         assert!(truth.archived > 0);
         assert_eq!(list_all(&client, &simulator).await, (321, truth.digest));
-        // Rendered objects follow changes of the objects and of the portal.
+        // Cached renderings follow changes of objects and definitions.
         let portal = simulator.portal();
         let ids = portal.ids("contacts");
         portal
@@ -163,7 +163,7 @@ async fn keyset_search_finds_each_object_of_one_millisecond_once() {
 }
 
 #[tokio::test]
-async fn batch_read_answers_207_and_follows_merges() {
+async fn batch_read_answers_207_and_resolves_merged_ids() {
     let simulator = simulator(50, |_| {}).await;
     let client = Client::of(&simulator);
     let portal = simulator.portal();
@@ -200,7 +200,7 @@ async fn batch_read_answers_207_and_follows_merges() {
 }
 
 #[tokio::test]
-async fn associations_answer_207_for_those_without() {
+async fn associations_answer_207_for_objects_without_any() {
     let simulator = simulator(100, |_| {}).await;
     let client = Client::of(&simulator);
     let inputs: Vec<Value> = simulator
@@ -221,7 +221,7 @@ async fn associations_answer_207_for_those_without() {
 }
 
 #[tokio::test]
-async fn a_portal_survives_a_restart_with_all_that_happened() {
+async fn a_restart_restores_every_change_of_a_portal() {
     let folder = tempfile::tempdir().unwrap();
     let keep = |config: &mut Config| {
         config.portals[0].state_dir = Some(folder.path().to_owned());
@@ -235,7 +235,7 @@ async fn a_portal_survives_a_restart_with_all_that_happened() {
     portal.merge("contacts", ids[1], ids[2]).unwrap();
     portal.archive("contacts", ids[3]).unwrap();
     let before = first.truth("contacts").unwrap();
-    // No shutdown: what was acknowledged is on disk.
+    // Without a shutdown: what was acknowledged is on disk.
     drop(first);
     let second = simulator(999, keep).await;
     let after = second.truth("contacts").unwrap();

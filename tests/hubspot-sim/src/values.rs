@@ -1,27 +1,28 @@
-//! The values of an object, packed, with their rendering.
+//! The values of an object or of several that share them, packed, with their
+//! cached rendering.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::rendering::Rendering;
 
-/// Renderings above this size are kept only where objects share them: a portal
-/// with 1,000 properties sends tens of kilobytes of nulls an object.
+/// Renderings of this many bytes or more are cached only where objects share them:
+/// with 1,000 properties an object has tens of kilobytes of nulls.
 const KEEP_RENDERED_BELOW: usize = 8 * 1024;
 
-/// Values by slot: two allocations whatever their number.
+/// Values by slot of their property, in two allocations.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
-    /// Place of the property and end of its value in the text, by slot.
+    /// Slot of the property and end of its value in the text, ordered by slot.
     entries: Box<[(u16, u32)]>,
     text: Box<str>,
-    /// Whether more objects than one have them.
+    /// Whether several objects share them.
     shared: bool,
-    /// With all properties, and the version of the definitions.
+    /// The rendering with all properties, with the version of the definitions.
     rendered: RwLock<Option<(u32, Arc<Rendering>)>>,
 }
 
 impl Values {
-    /// Packs values; they must come ordered by slot.
+    /// Packs values, which must be ordered by slot.
     pub(crate) fn pack<'a>(values: impl IntoIterator<Item = (u16, &'a str)>) -> Self {
         let (mut entries, mut text) = (Vec::new(), String::new());
         for (slot, value) in values {
@@ -35,7 +36,7 @@ impl Values {
         }
     }
 
-    /// For more objects than one.
+    /// Marks the values as shared by several objects.
     pub(crate) fn shared(self) -> Self {
         Self {
             shared: true,
@@ -43,7 +44,7 @@ impl Values {
         }
     }
 
-    /// The value at a slot; `""` is one that was cleared.
+    /// The value of a slot; `""` is one that was cleared.
     pub(crate) fn get(&self, slot: u16) -> Option<&str> {
         let at = self
             .entries
@@ -61,7 +62,7 @@ impl Values {
         self.text.get(start..end)
     }
 
-    /// All values by slot.
+    /// All values with their slots, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &str)> {
         self.entries
             .iter()
@@ -69,8 +70,7 @@ impl Values {
             .filter_map(|(at, &(slot, _))| Some((slot, self.slice(at)?)))
     }
 
-    /// These with changes: `None` takes one out, `""` clears it and stays
-    /// visible.
+    /// A changed copy: `None` removes a value, `""` clears it and stays visible.
     pub(crate) fn with(&self, changes: &[(u16, Option<&str>)]) -> Self {
         let mut all: Vec<(u16, &str)> = self
             .iter()
@@ -85,8 +85,8 @@ impl Values {
         Self::pack(all)
     }
 
-    /// The rendering with all properties, made by `render` where there is none
-    /// for that version of the definitions.
+    /// The rendering with all properties, made by `render` unless it is cached for
+    /// this version of the definitions.
     pub(crate) fn rendered(
         &self,
         version: u32,

@@ -1,4 +1,4 @@
-//! Sockets and bodies that can fail on purpose.
+//! Sockets and bodies that can be made to fail.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The body of an answer on the wire.
+/// The body of an HTTP response.
 pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A connection that can be reset instead of closed.
@@ -31,7 +31,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// The socket, and the switch that makes its end a reset.
+    /// The socket, and a flag that makes its close a reset.
     pub(crate) fn new(stream: TcpStream) -> (Self, Arc<AtomicBool>) {
         let reset = Arc::new(AtomicBool::new(false));
         (
@@ -46,7 +46,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // With no time to linger, the kernel sends RST rather than FIN.
+        // With zero linger, the kernel sends RST instead of FIN.
         if self.reset.load(Ordering::SeqCst)
             && let Err(error) = self.stream.set_zero_linger()
         {
@@ -98,7 +98,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A body that arrives whole.
+/// A complete body.
 pub(crate) fn whole(body: Bytes) -> ResponseBody {
     Full::new(body)
         .map_err(|never| match never {})
@@ -108,8 +108,8 @@ pub(crate) fn whole(body: Bytes) -> ResponseBody {
 /// A body that breaks off.
 pub(crate) fn cut(body: &Bytes, after: usize) -> ResponseBody {
     let part = body.slice(..after.min(body.len()));
-    let broken = io::Error::new(io::ErrorKind::ConnectionAborted, "cut on purpose");
-    // The pause lets the part reach the client before the connection ends.
+    let broken = io::Error::new(io::ErrorKind::ConnectionAborted, "cut by a scripted fault");
+    // The pause lets the first part reach the client before the connection ends.
     let end = stream::once(async move {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Err(broken)

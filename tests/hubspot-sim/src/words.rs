@@ -1,5 +1,5 @@
-//! The words that the demo data is made of, and one value for each kind of
-//! property, the odd ones that real portals hold among them.
+//! The words of the demo data, and values for each kind of property, including
+//! unusual ones that real portals have.
 
 use rand::{RngExt as _, rngs::StdRng};
 
@@ -10,7 +10,7 @@ use crate::{
 
 type PropertySpec = (&'static str, &'static str, &'static str);
 
-/// Contact properties beside the four that each type has.
+/// Contact properties besides the four that each type has.
 pub(crate) const CONTACT_PROPERTIES: &[PropertySpec] = &[
     ("email", "string", "text"),
     ("firstname", "string", "text"),
@@ -52,7 +52,7 @@ pub(crate) const CONTACT_PROPERTIES: &[PropertySpec] = &[
     ("hs_all_owner_ids", "enumeration", "checkbox"),
 ];
 
-/// Company properties beside the four that each type has.
+/// Company properties besides the four that each type has.
 pub(crate) const COMPANY_PROPERTIES: &[PropertySpec] = &[
     ("name", "string", "text"),
     ("domain", "string", "text"),
@@ -76,7 +76,7 @@ pub(crate) const COMPANY_PROPERTIES: &[PropertySpec] = &[
     ("total_money_raised", "string", "text"),
 ];
 
-/// Properties of the types that start without objects.
+/// Properties of the types without demo data.
 pub(crate) const DEAL_PROPERTIES: [PropertySpec; 8] = [
     ("dealname", "string", "text"),
     ("amount", "number", "number"),
@@ -160,7 +160,7 @@ pub(crate) fn options(name: &str) -> Vec<String> {
     options.iter().map(|&option| option.to_owned()).collect()
 }
 
-/// One value of a property for the object of that row.
+/// A value of a property for the object in a row.
 pub(crate) fn value(definition: &Definition, rng: &mut StdRng, row: u64, base_ms: i64) -> String {
     match definition.kind.as_str() {
         "bool" => if rng.random_bool(0.5) {
@@ -171,7 +171,7 @@ pub(crate) fn value(definition: &Definition, rng: &mut StdRng, row: u64, base_ms
         .to_owned(),
         "number" => number(&definition.name, rng),
         "date" => match rng.random_range(0..40) {
-            // As HubSpot's own guide shows some: a date in milliseconds.
+            // Some dates are in milliseconds, as in HubSpot's guide.
             0 => (base_ms / DAY_MS * DAY_MS - rng.random_range(0..900) * DAY_MS).to_string(),
             _ => timestamps::iso_day(base_ms - rng.random_range(0..9_000) * DAY_MS),
         },

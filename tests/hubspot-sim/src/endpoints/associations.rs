@@ -1,4 +1,4 @@
-//! The batch read of associations: paging for each `from`, and 207 as usual.
+//! The batch read of associations, with paging for each object.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{ApiCall, no_such_type};
 use crate::{answer::Answer, state::singular, timestamps};
 
-/// Associated ids on one page of one `from`.
+/// Associated ids of an object per page.
 const PAGE: usize = 500;
 
 #[derive(Debug, Deserialize)]
@@ -60,7 +60,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
             .skip(offset)
             .take(PAGE)
             .map(|id| {
-                // A number here, though ids are strings everywhere else.
+                // A number here; ids are strings everywhere else.
                 json!({"toObjectId": id, "associationTypes":
                     [{"category": "HUBSPOT_DEFINED", "typeId": 279, "label": null}]})
             })

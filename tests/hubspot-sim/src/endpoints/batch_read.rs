@@ -1,4 +1,4 @@
-//! The batch read endpoint.
+//! The batch read endpoint, which reads current values.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -38,7 +38,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let mut wanted = BTreeSet::new();
     let mut missing = Vec::new();
     for input in &body.inputs {
-        // An id that was merged away reads as the object that took its place.
+        // A merged id reads as the object that replaced it.
         match input.id.parse().map(|id| table.current_id(id)) {
             Ok(id) if table.rows(call.archived()).contains_key(&id) => {
                 wanted.insert(id);
@@ -48,7 +48,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     }
     let kind = singular(&table.name).to_uppercase();
     let mut page = Page::new(table, selection);
-    // No order is promised, and the one of the inputs is not kept.
+    // HubSpot does not promise or keep the order of the inputs.
     for id in wanted.iter().rev() {
         page.records
             .extend(table.rows(call.archived()).get(id).cloned());

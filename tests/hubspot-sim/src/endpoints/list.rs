@@ -1,4 +1,4 @@
-//! The list endpoint, and the reading of one object.
+//! The list endpoint and the read of one object, which show current values.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     out.extend_from_slice(b"{\"results\":[");
     page.write(&mut out);
     out.push(b']');
-    // At the end there is no `paging` at all.
+    // The last page has no `paging`.
     if let Some(after) = next {
         let name = &call.route.object_type;
         let paging = format!(
@@ -65,8 +65,7 @@ fn table_and_selection<'a>(
     Ok((table, selection))
 }
 
-/// The id at which a page starts: `after` names the next record, or a place
-/// where one could be.
+/// The id at which a page starts. `after` need not be the id of a record.
 fn start(
     rows: &BTreeMap<u64, Record>,
     cursor: CursorMode,
@@ -76,7 +75,7 @@ fn start(
     let Some(after) = after else { return Ok(0) };
     match cursor {
         CursorMode::Id => after.parse().map_err(|_not_a_number| refused()),
-        CursorMode::Opaque => clear(after).ok_or_else(refused),
+        CursorMode::Opaque => decode(after).ok_or_else(refused),
         CursorMode::Offset => {
             let offset: usize = after.parse().map_err(|_not_a_number| refused())?;
             Ok(rows.keys().nth(offset).copied().unwrap_or(u64::MAX))
@@ -84,12 +83,12 @@ fn start(
     }
 }
 
-/// An id made unreadable; no number, so that nobody takes it for one.
+/// An id as an opaque cursor, which does not parse as a number.
 fn opaque(id: u64) -> String {
     format!("Mg{:016x}Zw", id.rotate_left(17) ^ 0x5eed_ba5e_0ddc_0ffe)
 }
 
-fn clear(cursor: &str) -> Option<u64> {
+fn decode(cursor: &str) -> Option<u64> {
     let digits = cursor.strip_prefix("Mg")?.strip_suffix("Zw")?;
     let number = u64::from_str_radix(digits, 16).ok()?;
     Some((number ^ 0x5eed_ba5e_0ddc_0ffe).rotate_right(17))
@@ -103,7 +102,7 @@ pub(super) fn one(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         .detail
         .parse()
         .map_err(|_not_a_number| Answer::not_found())?;
-    // An id that was merged away leads to the object that took its place.
+    // A merged id reads as the object that replaced it.
     let id = table.current_id(id);
     let rows = table.rows(call.archived());
     let record = rows.get(&id).ok_or_else(Answer::not_found)?;
@@ -120,10 +119,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_opaque_cursor_is_no_number_and_is_read_back(id: u64) {
+        fn an_opaque_cursor_is_not_a_number_and_can_be_decoded(id: u64) {
             let cursor = opaque(id);
             prop_assert!(cursor.parse::<u64>().is_err());
-            prop_assert_eq!(clear(&cursor), Some(id));
+            prop_assert_eq!(decode(&cursor), Some(id));
         }
     }
 }

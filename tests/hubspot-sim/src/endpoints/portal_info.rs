@@ -1,5 +1,4 @@
-//! What a portal says of itself: account, use, properties, owners, schemas,
-//! pipelines.
+//! The endpoints for account, usage, properties, owners, schemas and pipelines.
 
 use serde_json::{Value, json};
 
@@ -38,7 +37,7 @@ pub(super) fn usage(call: &ApiCall<'_>) -> Answer {
 
 pub(super) fn properties(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let name = &call.route.object_type;
-    // Sensitive properties need scopes that no token here has.
+    // Sensitive properties need scopes that no simulated token has.
     let sensitive = call
         .raw("dataSensitivity")
         .is_some_and(|it| it != "non_sensitive");

@@ -4,7 +4,7 @@ use super::{ApiCall, Page, no_such_type};
 use crate::{
     answer::Answer,
     portal::Data,
-    query::{self, Oddity, Refused},
+    query::{self, PageQuirks, Refused},
     record::Record,
     selection,
 };
@@ -30,11 +30,11 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let name = &call.route.object_type;
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
     table.index.catch_up(now_ms);
-    let odd = Oddity {
+    let page_quirks = PageQuirks {
         slop_ms: quirks.window_slop_ms,
         short,
     };
-    let found = query::run(table, &body, odd).map_err(|refused| match refused {
+    let found = query::run(table, &body, page_quirks).map_err(|refused| match refused {
         Refused::NoSuchProperty(name) => Answer::no_such_property(&name),
         Refused::Invalid(message) => Answer::invalid(&message),
         Refused::EpochZero => Answer::error(500, "INTERNAL_ERROR", "internal error"),
@@ -43,7 +43,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let selection = selection::of_names(table, names, !body.properties.is_empty());
     let mut page = Page::new(table, selection);
     for (id, modified_ms) in found.rows {
-        // What has gone since it was indexed is shown as the index has it.
+        // An object archived since it was indexed is shown as live.
         if let Some(record) = table.live.get(&id).or_else(|| table.archived.get(&id)) {
             page.records.push(Record {
                 updated_ms: modified_ms,

@@ -1,4 +1,4 @@
-//! Filters: what a search asks of each object.
+//! The filters of a search.
 
 use std::cell::LazyCell;
 
@@ -10,7 +10,7 @@ use crate::{
     timestamps,
 };
 
-/// A filter made ready for many objects.
+/// A filter, parsed for use with many objects.
 pub(super) struct Test<'a> {
     slot: u16,
     pub(super) definition: &'a Definition,
@@ -42,7 +42,7 @@ pub(super) enum Operand {
     Text(String),
 }
 
-/// A group made ready; `None` is one that nothing passes.
+/// Parses a group; `None` if it matches nothing.
 pub(super) fn prepare<'a>(
     table: &'a Table,
     group: &Group,
@@ -51,7 +51,8 @@ pub(super) fn prepare<'a>(
     for filter in &group.filters {
         let name = filter.property_name.as_str();
         if table.name == "contacts" && name == "hs_lastmodifieddate" {
-            // Contacts go by another name; HubSpot finds nothing, silently.
+            // Contacts have `lastmodifieddate`; HubSpot returns nothing, without an
+            // error.
             return Ok(None);
         }
         let (slot, definition) = table
@@ -100,7 +101,7 @@ fn operator(name: &str) -> Result<(Operator, usize), Refused> {
     })
 }
 
-/// A filter's value in the form in which the property compares.
+/// A filter's value in the type by which the property compares.
 fn operand(definition: &Definition, text: &str) -> Result<Operand, Refused> {
     match definition.kind.as_str() {
         "datetime" | "date" => {
@@ -123,9 +124,9 @@ fn number(text: &str) -> Option<Operand> {
 }
 
 impl Test<'_> {
-    /// Whether an object passes, by its id and its last-modified time as the
-    /// index knows it, or by its values.
-    pub(super) fn passes<'a, F: FnOnce() -> Option<&'a Record>>(
+    /// Whether an object matches, by its id and last-modified in the index, or by
+    /// its values.
+    pub(super) fn matches<'a, F: FnOnce() -> Option<&'a Record>>(
         &self,
         row: (u64, i64),
         record: &LazyCell<Option<&'a Record>, F>,

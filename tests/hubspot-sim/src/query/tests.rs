@@ -1,4 +1,4 @@
-//! The search engine against a reading of the same filter by hand.
+//! The search engine, compared with a plain evaluation of the same filter.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -23,7 +23,7 @@ fn search(table: &Table, body: serde_json::Value) -> Result<Found, Refused> {
     run(
         table,
         &serde_json::from_value(body).unwrap(),
-        Oddity::default(),
+        PageQuirks::default(),
     )
 }
 
@@ -65,7 +65,7 @@ fn each_operator_does_what_it_says() {
 }
 
 #[test]
-fn what_hubspot_refuses_is_refused() {
+fn searches_that_hubspot_refuses_are_refused() {
     let table = table(&[(1, 5_000)]);
     let two_sorts = json!({"sorts": ["hs_object_id", "createdate"]});
     assert!(matches!(
@@ -85,7 +85,7 @@ fn what_hubspot_refuses_is_refused() {
 }
 
 #[test]
-fn contacts_have_no_hs_lastmodifieddate_and_nothing_is_said() {
+fn hs_lastmodifieddate_of_contacts_matches_nothing_without_an_error() {
     let mut table = table(&[]);
     table.name = "contacts".into();
     table.insert_seeded(Record::new(1, 5_000, 5_000, Values::default()));
@@ -95,21 +95,21 @@ fn contacts_have_no_hs_lastmodifieddate_and_nothing_is_said() {
 }
 
 #[test]
-fn rows_just_outside_of_the_window_come_with_the_quirk() {
+fn the_quirk_returns_rows_just_outside_the_window() {
     let table = table(&[(1, 4_999), (2, 5_000), (3, 5_001), (4, 5_002)]);
     let body = json!({"filters": [{"propertyName": "hs_lastmodifieddate", "operator": "BETWEEN",
                                    "value": "5000", "highValue": "5000"}]});
-    let odd = Oddity {
+    let quirks = PageQuirks {
         slop_ms: 1,
         short: false,
     };
-    let found = run(&table, &serde_json::from_value(body).unwrap(), odd).unwrap();
+    let found = run(&table, &serde_json::from_value(body).unwrap(), quirks).unwrap();
     assert_eq!(found.total, 3);
 }
 
 proptest! {
     #[test]
-    fn a_window_paged_by_keyset_gives_each_row_once(
+    fn a_window_paged_by_keyset_returns_each_row_once(
         rows in proptest::collection::btree_map(1_u64..5_000, 2_000_i64..2_050, 0..300),
         low in 2_000_i64..2_050,
         width in 0_i64..50,

@@ -1,9 +1,9 @@
-//! Limits, headers, refusals and oddities.
+//! Limits, headers, refusals and quirks.
 
 use super::*;
 
 #[tokio::test]
-async fn the_general_limit_refuses_and_says_which() {
+async fn the_general_limit_is_named_in_its_refusal() {
     let simulator = simulator(10, |config| {
         config.portals[0].limits = Limits {
             general: Some(2),
@@ -42,7 +42,7 @@ async fn the_general_limit_refuses_and_says_which() {
 }
 
 #[tokio::test]
-async fn search_refuses_what_lies_beyond_the_cap() {
+async fn search_refuses_rows_beyond_the_cap() {
     let simulator = simulator(10, |_| {}).await;
     let client = Client::of(&simulator);
     let path = "/crm/objects/2026-09/contacts/search";
@@ -66,7 +66,7 @@ async fn search_refuses_what_lies_beyond_the_cap() {
 }
 
 #[tokio::test]
-async fn search_sees_a_change_only_after_the_lag() {
+async fn search_shows_a_change_only_after_the_lag() {
     let simulator = simulator(10, |config| config.portals[0].quirks.index_lag_ms = 60_000).await;
     let client = Client::of(&simulator);
     let portal = simulator.portal();
@@ -94,7 +94,7 @@ async fn a_url_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn unknown_properties_are_ignored_and_three_always_come() {
+async fn unknown_properties_are_ignored_and_three_are_always_shown() {
     let simulator = simulator(10, |_| {}).await;
     let client = Client::of(&simulator);
     let (_, page) = client
@@ -109,7 +109,7 @@ async fn unknown_properties_are_ignored_and_three_always_come() {
 }
 
 #[tokio::test]
-async fn a_short_page_has_a_next_one_and_nothing_is_lost() {
+async fn a_short_page_is_followed_by_the_remaining_rows() {
     let simulator = simulator(500, |config| config.portals[0].quirks.short_pages_every = 2).await;
     let client = Client::of(&simulator);
     let (mut after, mut found, mut sizes) = (None, 0, Vec::new());
