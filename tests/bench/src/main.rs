@@ -1,4 +1,4 @@
-//! The benchmarks as a program: runs what is asked for, prints a table.
+//! Runs benchmarks and prints a table.
 
 mod result;
 mod suite;
@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use crate::{
     suite::{Benchmark, Scale},
     system::Servers,
-    table::{Table, say},
+    table::{Table, progress},
 };
 
 /// Measures the system over real servers and prints a table.
@@ -29,8 +29,8 @@ struct Args {
     #[arg(long, env, default_value_t = 3)]
     runs: usize,
 
-    /// How much data: `tiny` shows that it works, `default` is the table of
-    /// the README, `full` takes as long as it takes.
+    /// How much data: `tiny` shows that a benchmark works, `default` is that of
+    /// the README, `full` is more.
     #[arg(long, env, value_enum, default_value_t = Size::Default)]
     size: Size,
 
@@ -42,11 +42,11 @@ struct Args {
 /// How much data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Size {
-    /// Little: shows that the benchmark works.
+    /// Shows that the benchmark works.
     Tiny,
     /// As in the README.
     Default,
-    /// As in the README, and beyond: more records, longer runs.
+    /// More records and longer runs than in the README.
     Full,
 }
 
@@ -59,14 +59,13 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            say(&format!("stopped by a failure: {error:#}"));
+            progress(&format!("failed: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whether each benchmark ran to its end; a goal that is not reached is no
-/// failure.
+/// Runs the benchmarks; `false` if one failed. A missed goal is not a failure.
 async fn run(args: Args) -> anyhow::Result<bool> {
     let words: Vec<&str> = args.only.split(',').filter(|it| !it.is_empty()).collect();
     let chosen: Vec<Benchmark> = suite::all()
@@ -78,11 +77,14 @@ async fn run(args: Args) -> anyhow::Result<bool> {
         .collect();
     if args.list {
         for it in &chosen {
-            say(it.name);
+            progress(it.name);
         }
         return Ok(true);
     }
-    anyhow::ensure!(!chosen.is_empty(), "no benchmark is named like {words:?}");
+    anyhow::ensure!(
+        !chosen.is_empty(),
+        "no benchmark has one of {words:?} in its name"
+    );
     let servers = Servers::start().await?;
     let mut table = Table::default();
     let scale = Scale {

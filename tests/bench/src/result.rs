@@ -1,32 +1,32 @@
-//! What a benchmark has found: readings with their goals.
+//! The readings of a benchmark, with their goals.
 
-/// What a reading should be.
+/// The goal of a reading.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Goal {
-    /// It is shown beside others and has no goal of its own.
+    /// None: the reading is shown for comparison.
     None,
-    /// At least that much.
+    /// At least this value.
     AtLeast(f64),
-    /// At most that much.
+    /// At most this value.
     AtMost(f64),
-    /// At least that many times the baseline of the same run.
+    /// At least this multiple of the baseline of the same run.
     RatioAtLeast(f64),
-    /// At most that many times the baseline of the same run.
+    /// At most this multiple of the baseline of the same run.
     RatioAtMost(f64),
 }
 
-/// One number of one run.
+/// One measured number of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reading {
-    /// What it is; the same in each run.
+    /// Its name, the same in each run.
     pub(crate) name: String,
     /// Its value.
     pub(crate) value: f64,
     /// The unit of the value.
     pub(crate) unit: &'static str,
-    /// What it should be.
+    /// Its goal.
     pub(crate) goal: Goal,
-    /// What it is compared with, measured in the same run.
+    /// The value that it is compared with, measured in the same run.
     pub(crate) baseline: Option<f64>,
 }
 
@@ -42,12 +42,12 @@ impl Reading {
         }
     }
 
-    /// Gives it a goal.
+    /// Sets the goal.
     pub(crate) fn goal(self, goal: Goal) -> Self {
         Self { goal, ..self }
     }
 
-    /// Gives it a baseline.
+    /// Sets the baseline.
     pub(crate) fn against(self, baseline: f64) -> Self {
         Self {
             baseline: Some(baseline),
@@ -56,12 +56,12 @@ impl Reading {
     }
 }
 
-/// The middle of `values`; zero of none.
+/// The median of `values`; 0 if there are none.
 pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value below which that share of `values` lies; zero of none.
+/// The quantile `share` (0 to 1) of `values`; 0 if there are none.
 pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -72,10 +72,10 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "a place in a short list"
+        reason = "an index in a short list"
     )]
-    let place = (share * last as f64).round() as usize;
-    sorted.get(place.min(last)).copied().unwrap_or(0.0)
+    let index = (share * last as f64).round() as usize;
+    sorted.get(index.min(last)).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle_whatever_the_order() {
+    fn the_median_does_not_depend_on_the_order() {
         assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
         assert!(median(&[]).abs() < f64::EPSILON);
     }

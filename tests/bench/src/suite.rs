@@ -1,4 +1,4 @@
-//! The benchmarks, one module a subject, and how one is run.
+//! The list of benchmarks, one module for each, and how one is run.
 
 mod connections;
 mod end_to_end;
@@ -16,20 +16,20 @@ use crate::{
     Size,
     result::Reading,
     system::Servers,
-    table::{Table, number, say},
+    table::{Table, number, progress},
 };
 
 /// A benchmark.
 #[derive(Debug)]
 pub(crate) struct Benchmark {
-    /// What it is chosen by.
+    /// Its name, by which it is chosen.
     pub(crate) name: &'static str,
-    /// One run of it.
+    /// Runs it once.
     run: Run,
-    /// It takes its readings as often as asked by itself, as what comes before
-    /// them takes long.
+    /// Whether one run takes its readings [`Scale::runs`] times, as the preparation
+    /// takes long.
     repeats_itself: bool,
-    /// It runs only where its name is asked for.
+    /// Whether it runs only if it is named.
     pub(crate) on_request: bool,
 }
 
@@ -46,17 +46,17 @@ impl Benchmark {
     }
 }
 
-/// How much of it.
+/// How much to measure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     /// How much data.
     pub(crate) size: Size,
-    /// How often it is run.
+    /// How often a reading is taken.
     pub(crate) runs: usize,
 }
 
 impl Scale {
-    /// One of three numbers, by size.
+    /// One of three values, by size.
     pub(crate) fn of<T>(self, tiny: T, default: T, full: T) -> T {
         match self.size {
             Size::Tiny => tiny,
@@ -104,13 +104,13 @@ pub(crate) fn all() -> Vec<Benchmark> {
     ]
 }
 
-/// Lets the servers run for a while before anything is measured.
+/// Warms up the servers before anything is measured.
 pub(crate) async fn warm_up(servers: &Servers, scale: Scale) -> anyhow::Result<()> {
-    say("first syncs that do not count, until Kafka is warm");
+    progress("warming up Kafka with first syncs that are not measured");
     end_to_end::warm_up(servers, scale).await
 }
 
-/// Runs a benchmark as often as asked; false when a run failed.
+/// Runs a benchmark as often as configured; `false` if a run failed.
 pub(crate) async fn run(
     benchmark: &Benchmark,
     servers: &Servers,
@@ -129,7 +129,7 @@ pub(crate) async fn run(
         match guarded.catch_unwind().await {
             Ok(Ok(readings)) => {
                 for it in &readings {
-                    say(&format!(
+                    progress(&format!(
                         "{} {run}/{}: {}: {} {}",
                         benchmark.name,
                         runs,
@@ -141,11 +141,11 @@ pub(crate) async fn run(
                 table.add(benchmark.name, readings);
             }
             Ok(Err(error)) => {
-                say(&format!("{} failed: {error:#}", benchmark.name));
+                progress(&format!("{} failed: {error:#}", benchmark.name));
                 complete = false;
             }
             Err(_panic) => {
-                say(&format!("{} failed: see above", benchmark.name));
+                progress(&format!("{} failed: see above", benchmark.name));
                 complete = false;
             }
         }

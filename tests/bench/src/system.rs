@@ -1,5 +1,5 @@
-//! The system under measurement: servers for the whole suite, and for each run
-//! a simulator, a ClickHouse and our two services, each a process of its own.
+//! The system under measurement: Kafka and registry for the whole suite, and for
+//! each run a simulator, a ClickHouse and our two services, each as a process.
 
 mod build;
 mod servers;
@@ -20,7 +20,7 @@ use crate::usage::{self, DATA_STREAMS, Usages, WORKER};
 pub(crate) struct System<'a> {
     /// Kafka and the registry.
     pub(crate) servers: &'a Servers,
-    /// None where the benchmark has one of its own.
+    /// `None` where the benchmark runs a simulator in this process.
     simulator: Option<Process>,
     /// The simulator's address.
     pub(crate) simulator_url: String,
@@ -29,31 +29,31 @@ pub(crate) struct System<'a> {
     worker_admin: String,
     data_streams: Option<Process>,
     data_streams_variables: build::Variables,
-    /// Warehouses so far.
+    /// Number of ClickHouse folders so far.
     warehouses: u32,
     /// A client of data-streams.
     pub(crate) api: Api,
-    /// Queries as the service's user.
+    /// A client of ClickHouse as the user of data-streams.
     pub(crate) sql: ClickHouse,
-    /// What its topics begin with.
+    /// Prefix of its topics.
     pub(crate) prefix: String,
-    // Last, so that the processes have ended when it is removed.
+    // Last, so that it is removed after the processes have ended.
     folder: tempfile::TempDir,
 }
 
 impl System<'_> {
-    /// A system over a portal of that many contacts.
+    /// Configures a system over a portal with that many contacts.
     pub(crate) fn of(contacts: u32) -> SystemBuilder {
         SystemBuilder::new(contacts)
     }
 
     /// Starts the default connection with settings.
-    pub(crate) async fn begin(&self, settings: Value) -> anyhow::Result<()> {
-        self.begin_as("default", settings).await
+    pub(crate) async fn start_default(&self, settings: Value) -> anyhow::Result<()> {
+        self.start_connection("default", settings).await
     }
 
     /// Starts a connection with settings.
-    pub(crate) async fn begin_as(&self, name: &str, settings: Value) -> anyhow::Result<()> {
+    pub(crate) async fn start_connection(&self, name: &str, settings: Value) -> anyhow::Result<()> {
         let path = format!("/v1/connections/{name}/start");
         let answer = self.api.send("POST", &path, Some(settings)).await;
         ensure!(
@@ -65,15 +65,15 @@ impl System<'_> {
         Ok(())
     }
 
-    /// Waits until that many objects of a type are there for people to see.
-    pub(crate) async fn visible(
+    /// Waits until people can see that many objects of a type.
+    pub(crate) async fn until_visible(
         &self,
         object_type: &str,
         objects: u32,
         limit: Duration,
     ) -> anyhow::Result<()> {
-        // The first count comes from the heads of the parts, so that asking
-        // costs nothing while rows arrive; it may count an object twice.
+        // The first count is read from metadata, so it costs nothing while rows
+        // arrive; it may count an object twice.
         let stored = format!("SELECT count() FROM hubspot_raw.{object_type}");
         let visible = format!("SELECT count() FROM hubspot.{object_type}_all");
         let until = Instant::now() + limit;
@@ -81,8 +81,12 @@ impl System<'_> {
         self.count_reaches(&visible, objects, until).await
     }
 
-    /// Waits until history has each object.
-    pub(crate) async fn kept(&self, object_type: &str, objects: u32) -> anyhow::Result<()> {
+    /// Waits until the history has each object.
+    pub(crate) async fn until_in_history(
+        &self,
+        object_type: &str,
+        objects: u32,
+    ) -> anyhow::Result<()> {
         let sql = format!(
             "SELECT uniqExact(object_id) FROM hubspot_raw.changes \
              WHERE object_type = '{object_type}'"
@@ -91,7 +95,7 @@ impl System<'_> {
         self.count_reaches(&sql, objects, until).await
     }
 
-    /// Waits until a count is that high.
+    /// Waits until a query returns at least that number.
     pub(crate) async fn count_reaches(
         &self,
         sql: &str,
@@ -101,26 +105,26 @@ impl System<'_> {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         loop {
             ticks.tick().await;
-            // The table is not there at first.
+            // Fails until the table exists.
             let found = self.sql.try_query(sql).await;
             if found.as_ref().is_ok_and(|it| count(it) >= u64::from(rows)) {
                 return Ok(());
             }
             if Instant::now() > until {
-                bail!("{sql}: {rows} are expected, the last answer was {found:?}");
+                bail!("{sql}: expected {rows}, the last answer was {found:?}");
             }
         }
     }
 
-    /// The requests that the simulator has kept.
+    /// The request log of the simulator.
     pub(crate) async fn requests(&self) -> anyhow::Result<Vec<Value>> {
         let url = format!("{}/__sim/requests/all", self.simulator_url);
         let answer: Value = reqwest::get(url).await?.error_for_status()?.json().await?;
         let requests = answer.as_array().cloned();
-        requests.context("the simulator's log is no list")
+        requests.context("the simulator's request log is not a list")
     }
 
-    /// The first value of ClickHouse's answer to a query.
+    /// ClickHouse's answer to a query.
     pub(crate) async fn query(&self, sql: &str) -> anyhow::Result<String> {
         let answer = self.sql.try_query(sql).await;
         answer
@@ -128,18 +132,17 @@ impl System<'_> {
             .with_context(|| sql.to_owned())
     }
 
-    /// A number that the worker shows among its metrics; zero where it does
-    /// not show it yet.
+    /// A metric of the worker; 0 if it does not exist yet.
     pub(crate) async fn worker_metric(&self, name: &str) -> anyhow::Result<f64> {
         let text = reqwest::get(format!("{}/metrics", self.worker_admin)).await?;
         let text = text.error_for_status()?.text().await?;
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        // Labels may stand between name and number.
+        // There may be labels between name and number.
         let number = line.and_then(|it| it.rsplit(' ').next()?.parse().ok());
         Ok(number.unwrap_or(0.0))
     }
 
-    /// Ends data-streams, as a signal does.
+    /// Terminates data-streams.
     pub(crate) fn stop_data_streams(&mut self) {
         if let Some(mut process) = self.data_streams.take() {
             process.terminate(END_LIMIT);
@@ -154,12 +157,12 @@ impl System<'_> {
         Ok(())
     }
 
-    /// Replaces ClickHouse by an empty one, and lets the loader's group begin
-    /// anew: the next data-streams loads the log from its start.
+    /// Replaces ClickHouse by an empty one and deletes the consumer group: the next
+    /// data-streams loads the log from its beginning.
     pub(crate) async fn empty_warehouse(&mut self) -> anyhow::Result<()> {
         self.stop_data_streams();
         let group = format!("{}warehouse", self.prefix);
-        self.servers.forget_group(&group).await?;
+        self.servers.delete_group(&group).await?;
         self.clickhouse.process.kill();
         self.warehouses += 1;
         let data = format!("clickhouse-{}", self.warehouses);
@@ -174,17 +177,17 @@ impl System<'_> {
         self.worker.pid()
     }
 
-    /// What each process has used.
+    /// The usage of each process.
     pub(crate) fn usages(&self) -> anyhow::Result<Usages> {
         Usages::of(&self.processes())
     }
 
-    /// Lets the peak of each process begin anew.
-    pub(crate) fn forget_peaks(&self) -> anyhow::Result<()> {
+    /// Resets the peak memory of each process.
+    pub(crate) fn reset_peaks(&self) -> anyhow::Result<()> {
         let processes = self.processes();
         processes
             .iter()
-            .try_for_each(|(_, pid)| usage::forget_peak(*pid))
+            .try_for_each(|(_, pid)| usage::reset_peak(*pid))
     }
 
     fn processes(&self) -> Vec<(&'static str, u32)> {
@@ -196,7 +199,7 @@ impl System<'_> {
         processes
     }
 
-    /// Ends all and removes what it leaves behind.
+    /// Ends all processes and removes the topics.
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
         self.worker.terminate(END_LIMIT);
         self.stop_data_streams();
@@ -204,7 +207,7 @@ impl System<'_> {
     }
 }
 
-/// How long a process may take to its end.
+/// How long a process may take to end.
 const END_LIMIT: Duration = Duration::from_secs(20);
 
 fn count(answer: &str) -> u64 {

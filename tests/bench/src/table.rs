@@ -1,16 +1,16 @@
-//! The table that is printed, and what is said on the way.
+//! The table of results, and messages of progress.
 
 use std::io::Write as _;
 
 use crate::result::{Goal, Reading, median};
 
-/// Says something to who watches. The table alone goes to the output.
-pub(crate) fn say(text: &str) {
-    // Nobody may be listening.
-    let _unheard = writeln!(std::io::stderr(), "{text}");
+/// Prints a message to standard error; standard output has the table only.
+pub(crate) fn progress(text: &str) {
+    // Fails if the pipe is closed.
+    let _closed = writeln!(std::io::stderr(), "{text}");
 }
 
-/// All readings, by benchmark and name, in the order of their first sight.
+/// All readings, by benchmark and name, in the order in which they came first.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
@@ -43,7 +43,7 @@ impl Table {
         }
     }
 
-    /// Prints it, as Markdown.
+    /// Prints the table as Markdown.
     pub(crate) fn print(&self) {
         let head = [
             "benchmark",
@@ -73,8 +73,8 @@ impl Table {
                 text.push_str(&row(rule));
             }
         }
-        // Nobody may be listening.
-        let _unheard = std::io::stdout().write_all(text.as_bytes());
+        // Fails if the pipe is closed.
+        let _closed = std::io::stdout().write_all(text.as_bytes());
     }
 }
 
@@ -137,7 +137,7 @@ fn reached(goal: Goal, value: f64, ratio: f64) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// Large numbers whole and with separators, small ones to three digits.
+/// Numbers from 100 on as integers with separators, others with two decimals.
 pub(crate) fn number(value: f64) -> String {
     if value.abs() < 100.0 {
         let text = format!("{value:.2}");
@@ -145,8 +145,8 @@ pub(crate) fn number(value: f64) -> String {
     }
     let digits = format!("{value:.0}");
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) && !text.ends_with('-') {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) && !text.ends_with('-') {
             text.push(',');
         }
         text.push(digit);
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_at_a_glance() {
+    fn numbers_have_separators_or_two_decimals() {
         assert_eq!(number(1_234_567.4), "1,234,567");
         assert_eq!(number(-1_234.0), "-1,234");
         assert_eq!(number(999.6), "1,000");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_by_ratio_looks_at_the_ratio() {
+    fn a_goal_by_ratio_is_compared_with_the_ratio() {
         assert_eq!(reached(Goal::RatioAtMost(1.5), 2.0, 1.4), "yes");
         assert_eq!(reached(Goal::AtMost(1.5), 1.6, 1.0), "no");
     }

@@ -1,26 +1,26 @@
-//! What a process uses: CPU seconds and memory, as the kernel counts them.
+//! CPU time and memory of processes, from the kernel.
 
 use anyhow::Context as _;
 
-/// Ticks of `utime` and `stime` in a second; fixed in the kernel's interface.
+/// Ticks of `utime` and `stime` per second, fixed by the kernel's interface.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What a process has used, of CPU since its start.
+/// CPU time and memory of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Usage {
-    /// User and system time, in seconds.
+    /// User and system time since the start of the process, in seconds.
     pub(crate) cpu_seconds: f64,
-    /// Highest resident memory since [`forget_peak`], in MiB.
+    /// Highest resident memory since [`reset_peak`], in MiB.
     pub(crate) peak_mib: f64,
     /// Resident memory now, in MiB.
     pub(crate) resident_mib: f64,
 }
 
-/// What a process has used so far.
+/// The usage of a process so far.
 pub(crate) fn of(pid: u32) -> anyhow::Result<Usage> {
     let stat = read(pid, "stat")?;
     let status = read(pid, "status")?;
-    // The name, in parentheses, may hold spaces; what follows does not.
+    // The name, in parentheses, may contain spaces; the fields after it do not.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: f64 = fields
         .split_whitespace()
@@ -35,23 +35,23 @@ pub(crate) fn of(pid: u32) -> anyhow::Result<Usage> {
     })
 }
 
-/// Lets the peak of a process begin anew.
-pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+/// Resets the peak memory of a process to its current memory.
+pub(crate) fn reset_peak(pid: u32) -> anyhow::Result<()> {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5")
         .with_context(|| format!("cannot reset the peak of process {pid}"))
 }
 
-/// Our worker.
+/// Name of the worker.
 pub(crate) const WORKER: &str = "worker";
-/// Our loader and API.
+/// Name of data-streams.
 pub(crate) const DATA_STREAMS: &str = "data-streams";
 
-/// What each process has used.
+/// The usage of each process.
 #[derive(Debug, Clone)]
 pub(crate) struct Usages(Vec<(&'static str, Usage)>);
 
 impl Usages {
-    /// CPU since then; memory as it is.
+    /// With the CPU time since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let pairs = self.0.iter().zip(&before.0);
         let since = pairs.map(|((name, now), (_, then))| {
@@ -82,14 +82,14 @@ impl Usages {
         ours.map(|(_, usage)| part(usage)).sum()
     }
 
-    /// Each process.
+    /// All processes.
     pub(crate) fn each(&self) -> impl Iterator<Item = &(&'static str, Usage)> {
         self.0.iter()
     }
 }
 
 impl Usages {
-    /// Of these processes, by name.
+    /// The usage of these processes.
     pub(crate) fn of(processes: &[(&'static str, u32)]) -> anyhow::Result<Self> {
         let usages = processes.iter().map(|(name, pid)| Ok((*name, of(*pid)?)));
         usages.collect::<anyhow::Result<_>>().map(Self)
@@ -98,7 +98,7 @@ impl Usages {
 
 fn read(pid: u32, name: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(format!("/proc/{pid}/{name}"))
-        .with_context(|| format!("process {pid} is not there"))
+        .with_context(|| format!("process {pid} does not run"))
 }
 
 fn kib(status: &str, name: &str) -> f64 {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_sees_its_own_work() {
+    fn the_cpu_time_of_a_process_grows() {
         let pid = std::process::id();
         let before = of(pid).unwrap();
         let mut number = 1_u64;

@@ -1,5 +1,5 @@
-//! Many small portals on one worker: what an idle connection costs, whether
-//! one portal's limit holds up another, and how punctual schedules are.
+//! Many small portals on one worker: memory of an idle connection, whether the
+//! rate limit of one portal delays others, and how exact schedules are.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,10 @@ const SMALL: u32 = 5;
 /// How long first syncs may take.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// A schedule's interval: the shortest that is allowed.
+/// The interval of a schedule, the shortest that is allowed, in ms.
 const INTERVAL_MS: f64 = 10_000.0;
 
-/// Requests of a run follow one another faster than that.
+/// Requests of a run follow one another faster than this, in ms.
 const PAUSE_MS: f64 = 4_000.0;
 
 pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
@@ -35,7 +35,7 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
     Ok(readings)
 }
 
-/// Portals, the first of which is large and may be asked rarely.
+/// Portals. The first one is large and has a low rate limit.
 async fn portals(count: u32, large: u32) -> anyhow::Result<Simulator> {
     let portals = (0..count).map(|number| {
         let first = number == 0 && large > 0;
@@ -75,10 +75,12 @@ async fn system<'a>(
 async fn connect(system: &System<'_>, number: u32, interval: &str) -> anyhow::Result<()> {
     let settings = json!({"credential": format!("env:HUBSPOT_T{number}"),
                           "streams": ["contacts"], "interval": interval});
-    system.begin_as(&format!("c{number}"), settings).await
+    system
+        .start_connection(&format!("c{number}"), settings)
+        .await
 }
 
-/// Memory of connections that have nothing to do, and the wait for others.
+/// Memory of idle connections, and the time until all have been read.
 async fn idle(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     let steps: &[u32] = scale.of(&[2, 4], &[10, 100, 1_000], &[10, 100, 1_000]);
     let most = steps.last().copied().context("no steps")?;
@@ -91,8 +93,8 @@ async fn idle(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
             connect(&system, number, "1h").await?;
         }
         if step == most {
-            // What is measured is the worker; a thousand databases are made
-            // meanwhile, and take their time.
+            // The worker is measured; creating a thousand databases would take
+            // CPU time.
             system.stop_data_streams();
         }
         synced(&simulator, 1..step, began + LIMIT).await?;
@@ -122,7 +124,7 @@ async fn idle(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     Ok(readings)
 }
 
-/// Waits until each of these portals has been asked for its live contacts.
+/// Waits until the live contacts of each of these portals were requested.
 async fn synced(
     simulator: &Simulator,
     numbers: std::ops::Range<u32>,
@@ -143,7 +145,7 @@ async fn synced(
     }
 }
 
-/// How far the starts of runs are from where the interval puts them.
+/// How far the starts of runs are from their schedule.
 async fn punctual(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     let count: u32 = scale.of(5, 500, 500);
     let simulator = portals(count, 0).await?;
@@ -154,7 +156,7 @@ async fn punctual(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading
     system.stop_data_streams();
     let began = Instant::now();
     synced(&simulator, 0..count, began + LIMIT).await?;
-    // The first syncs are over; what follows are runs by the clock.
+    // The first syncs are over; scheduled runs follow.
     tokio::time::sleep(Duration::from_secs(10)).await;
     simulator.requests().clear();
     let span = scale.of(
@@ -179,7 +181,7 @@ async fn punctual(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading
     ])
 }
 
-/// By how many ms each run of a portal began before or after its interval.
+/// By how many ms each run of a portal began before or after its schedule.
 fn off_schedule(requests: impl Iterator<Item = (u64, f64)>) -> Vec<f64> {
     let mut starts: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
     let mut off = Vec::new();

@@ -1,5 +1,5 @@
-//! The first sync of a portal, from the command to the last row: no latency,
-//! no limit, history kept.
+//! The first sync of a portal, from the command to the last row: without latency
+//! and limits, with history.
 
 use std::time::{Duration, Instant};
 
@@ -12,72 +12,72 @@ use crate::{
     usage::Usages,
 };
 
-/// How long it may take at worst.
+/// When a sync is given up.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// How long the system rests before its idle memory is read.
+/// How long the system is idle before its memory is read.
 const REST: Duration = Duration::from_secs(5);
 
-/// What a first sync took.
+/// The time and usage of a first sync.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(super) struct FirstSync {
     /// From the command to the last row.
     pub(super) seconds: f64,
-    /// Meanwhile, and the peaks.
+    /// Usage during the sync.
     pub(super) used: Usages,
-    /// Some seconds later.
+    /// Usage once idle.
     pub(super) idle: Usages,
 }
 
 pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     let contacts: u32 = scale.of(1_000, 100_000, 100_000);
-    let load = load(servers, System::of(contacts), contacts).await?;
-    Ok(readings(contacts, &load))
+    let sync = first_sync(servers, System::of(contacts), contacts).await?;
+    Ok(readings(contacts, &sync))
 }
 
-/// First syncs that do not count. Kafka is compiled while it runs: in the first
-/// it takes three times the CPU time of the fourth.
+/// First syncs that are not measured. Kafka is compiled while it runs: the first
+/// sync takes three times the CPU time of the fourth.
 pub(super) async fn warm_up(servers: &Servers, scale: Scale) -> anyhow::Result<()> {
     let contacts: u32 = scale.of(500, 100_000, 100_000);
     for _ in 0..scale.of(1, 5, 5) {
-        load(servers, System::of(contacts), contacts).await?;
+        first_sync(servers, System::of(contacts), contacts).await?;
     }
     Ok(())
 }
 
-/// The first sync of a portal of that many contacts.
-pub(super) async fn load(
+/// Measures the first sync of a portal with that many contacts.
+pub(super) async fn first_sync(
     servers: &Servers,
     builder: SystemBuilder,
     contacts: u32,
-) -> anyhow::Result<Load> {
+) -> anyhow::Result<FirstSync> {
     let system = builder.start(servers).await?;
-    system.forget_peaks()?;
+    system.reset_peaks()?;
     let before = system.usages()?;
     let began = Instant::now();
     let settings = json!({"streams": ["contacts"], "interval": "1h"});
-    system.begin(settings).await?;
-    system.visible("contacts", contacts, LIMIT).await?;
+    system.start_default(settings).await?;
+    system.until_visible("contacts", contacts, LIMIT).await?;
     let seconds = began.elapsed().as_secs_f64();
     let used = system.usages()?.since(&before);
-    system.kept("contacts", contacts).await?;
+    system.until_in_history("contacts", contacts).await?;
 
     tokio::time::sleep(REST).await;
     let idle = system.usages()?;
     system.end().await?;
-    Ok(Load {
+    Ok(FirstSync {
         seconds,
         used,
         idle,
     })
 }
 
-fn readings(contacts: u32, load: &Load) -> Vec<Reading> {
-    let Load {
+fn readings(contacts: u32, sync: &FirstSync) -> Vec<Reading> {
+    let FirstSync {
         seconds,
         used,
         idle,
-    } = load;
+    } = sync;
     let hundred_thousands = f64::from(contacts) / 100_000.0;
     let mut readings = vec![
         Reading::new(

@@ -1,4 +1,4 @@
-//! Whether a large portal is loaded as fast as a small one, in flat memory.
+//! Whether a large portal is loaded as fast as a small one, in the same memory.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::{
     system::{Servers, System},
 };
 
-/// How long a portal may take.
+/// When a sync is given up.
 const LIMIT: Duration = Duration::from_mins(20);
 
 pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
@@ -39,15 +39,15 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
     Ok(readings)
 }
 
-/// Records a second once the first tenth has arrived, and the peak memory.
+/// Records per second after the first tenth, and the peak memory in MiB.
 async fn steady(servers: &Servers, contacts: u32) -> anyhow::Result<(f64, f64)> {
     let system = System::of(contacts)
         .simulator("HUBSPOT_SIM_DISTINCT", "50000")
         .start(servers)
         .await?;
-    system.forget_peaks()?;
+    system.reset_peaks()?;
     let settings = json!({"streams": ["contacts"], "interval": "1h"});
-    system.begin(settings).await?;
+    system.start_default(settings).await?;
     let stored = "SELECT count() FROM hubspot_raw.contacts";
     let until = Instant::now() + LIMIT;
     system.count_reaches(stored, contacts / 10, until).await?;
@@ -55,7 +55,7 @@ async fn steady(servers: &Servers, contacts: u32) -> anyhow::Result<(f64, f64)> 
     system.count_reaches(stored, contacts, until).await?;
     let seconds = began.elapsed().as_secs_f64();
     let memory = system.usages()?.services(|it| it.peak_mib);
-    system.visible("contacts", contacts, LIMIT).await?;
+    system.until_visible("contacts", contacts, LIMIT).await?;
     system.end().await?;
     let there: f64 = there.trim().parse()?;
     Ok(((f64::from(contacts) - there).max(0.0) / seconds, memory))

@@ -1,6 +1,6 @@
-//! The two halves of the way, each alone: HubSpot → Kafka against what reading
-//! pages and producing messages take by themselves, and Kafka → ClickHouse
-//! against ClickHouse's own Kafka engine.
+//! Each half of the pipeline alone: HubSpot → Kafka, compared with reading pages
+//! only and producing messages only; and Kafka → ClickHouse, compared with
+//! ClickHouse's Kafka engine.
 
 mod clickhouse_engine;
 mod produce;
@@ -16,7 +16,7 @@ use crate::{
     system::{Servers, System},
 };
 
-/// How long a half may take.
+/// When a half is given up.
 const LIMIT: Duration = Duration::from_mins(10);
 
 /// The counter of records that the worker has committed.
@@ -34,7 +34,7 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
     Ok(readings)
 }
 
-/// HubSpot → Kafka, while data-streams is away.
+/// HubSpot → Kafka, while data-streams is stopped.
 async fn fetch(
     system: &mut System<'_>,
     contacts: u32,
@@ -50,12 +50,15 @@ async fn fetch(
 
     let before = system.usages()?;
     let settings = json!({"streams": ["contacts"], "interval": "1h"});
-    system.begin(settings).await?;
+    system.start_default(settings).await?;
     let began = Instant::now();
     system.stop_data_streams();
     let wanted = f64::from(contacts);
     while system.worker_metric(COMMITTED).await? < wanted {
-        ensure!(began.elapsed() < LIMIT, "the worker is not done");
+        ensure!(
+            began.elapsed() < LIMIT,
+            "the worker has not committed all records"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let fetched = wanted / began.elapsed().as_secs_f64();
@@ -93,16 +96,16 @@ async fn fetch(
     ])
 }
 
-/// Kafka → ClickHouse, with the history, without it, and by ClickHouse itself.
+/// Kafka → ClickHouse, with history, without it, and by ClickHouse's engine.
 async fn ingest(system: &mut System<'_>, contacts: u32) -> anyhow::Result<Vec<Reading>> {
     system.empty_warehouse().await?;
     let with = load(system, contacts).await?;
     system.empty_warehouse().await?;
-    // The history is sent, and thrown away by ClickHouse.
-    clickhouse_engine::forget_history(system).await?;
+    // The history is sent and dropped by ClickHouse.
+    clickhouse_engine::drop_history(system).await?;
     let without = load(system, contacts).await?;
     system.stop_data_streams();
-    let stock = clickhouse_engine::load(system, contacts, LIMIT).await?;
+    let engine = clickhouse_engine::load(system, contacts, LIMIT).await?;
     let rate = |it: &Loaded| f64::from(contacts) / it.seconds;
     let cpu = |it: &Loaded| it.cpu_seconds / f64::from(contacts) * 100_000.0;
     Ok(vec![
@@ -119,18 +122,18 @@ async fn ingest(system: &mut System<'_>, contacts: u32) -> anyhow::Result<Vec<Re
             "records/s",
         )
         .goal(Goal::AtLeast(80_000.0)),
-        Reading::new("ClickHouse's own Kafka engine", rate(&stock), "records/s"),
+        Reading::new("ClickHouse's own Kafka engine", rate(&engine), "records/s"),
         Reading::new(
             "Kafka → ClickHouse without history, against ClickHouse's own engine",
             rate(&without),
             "records/s",
         )
-        .against(rate(&stock))
+        .against(rate(&engine))
         .goal(Goal::RatioAtLeast(1.5)),
     ])
 }
 
-/// What loading took.
+/// Wall-clock and CPU time of loading.
 #[derive(Debug, Clone, Copy)]
 struct Loaded {
     seconds: f64,
@@ -140,7 +143,7 @@ struct Loaded {
 async fn load(system: &mut System<'_>, contacts: u32) -> anyhow::Result<Loaded> {
     let began = Instant::now();
     system.start_data_streams().await?;
-    system.visible("contacts", contacts, LIMIT).await?;
+    system.until_visible("contacts", contacts, LIMIT).await?;
     Ok(Loaded {
         seconds: began.elapsed().as_secs_f64(),
         cpu_seconds: system.usages()?.data_streams(|it| it.cpu_seconds),

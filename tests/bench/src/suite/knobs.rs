@@ -1,9 +1,9 @@
-//! What the settings give that decide how much goes together: the first sync
-//! with one of them changed at a time.
+//! The effect of settings for batches and parallelism: the first sync with one of
+//! them changed at a time.
 
 use super::{
     Scale,
-    end_to_end::{Load, load},
+    end_to_end::{FirstSync, first_sync},
 };
 use crate::{
     result::Reading,
@@ -16,7 +16,7 @@ enum Knob {
     DataStreams(&'static str),
 }
 
-/// Each with values around its default.
+/// Settings with values around their defaults.
 const KNOBS: &[(Knob, &[&str])] = &[
     (
         Knob::DataStreams("BATCH_ROWS"),
@@ -47,8 +47,8 @@ const KNOBS: &[(Knob, &[&str])] = &[
     (Knob::Worker("LANES"), &["1", "4", "32"]),
 ];
 
-/// A machine's speed drifts, so that each value is measured between two syncs
-/// with all defaults, and held against their middle.
+/// The speed of a machine drifts, so each value is measured between two syncs with
+/// the defaults, and compared with their mean.
 pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     let contacts: u32 = scale.of(500, 100_000, 300_000);
     let mut before = measure(servers, System::of(contacts), contacts).await?;
@@ -62,7 +62,7 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
             };
             let found = measure(servers, builder, contacts).await?;
             let after = measure(servers, System::of(contacts), contacts).await?;
-            let usual = before.middle(&after);
+            let usual = before.mean(&after);
             readings.extend(rows(&format!("{name}={value}"), &found, Some(&usual)));
             before = after;
         }
@@ -78,7 +78,7 @@ struct Found {
 }
 
 impl Found {
-    fn middle(&self, other: &Self) -> Self {
+    fn mean(&self, other: &Self) -> Self {
         Self {
             rate: f64::midpoint(self.rate, other.rate),
             cpu: f64::midpoint(self.cpu, other.cpu),
@@ -92,7 +92,7 @@ async fn measure(
     builder: SystemBuilder,
     contacts: u32,
 ) -> anyhow::Result<Found> {
-    let Load { seconds, used, .. } = load(servers, builder, contacts).await?;
+    let FirstSync { seconds, used, .. } = first_sync(servers, builder, contacts).await?;
     Ok(Found {
         rate: f64::from(contacts) / seconds,
         cpu: used.each().map(|(_, it)| it.cpu_seconds).sum::<f64>() / f64::from(contacts) * 1e5,
@@ -110,7 +110,7 @@ fn rows(name: &str, found: &Found, usual: Option<&Found>) -> Vec<Reading> {
             usual.map(|it| it.cpu),
         ),
         (
-            "peak memory of ours",
+            "peak memory of worker and data-streams",
             found.memory,
             "MiB",
             usual.map(|it| it.memory),

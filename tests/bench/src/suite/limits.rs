@@ -1,5 +1,5 @@
-//! How much of HubSpot's rate limit the worker uses, at latencies that real
-//! accounts see.
+//! The share of HubSpot's rate limit that the worker uses, at latencies of real
+//! accounts.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
     system::{Servers, System},
 };
 
-/// HubSpot counts requests in a window of that many ms.
+/// HubSpot's window for the rate limit, in ms.
 const WINDOW_MS: f64 = 10_000.0;
 
-/// Records of a page, and so of a request.
+/// Records per page, and so per request.
 const PAGE: f64 = 100.0;
 
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +26,8 @@ struct Case {
     lanes: u32,
 }
 
-/// The cases of the table. One lane cannot reach the limit where a request
-/// takes longer than its share of the window; it is there for comparison.
+/// The cases of the table. One lane cannot reach the limit where a request takes
+/// longer than its share of the window; it is shown for comparison.
 const CASES: [Case; 7] = [
     case(50, 190, 12),
     case(300, 190, 12),
@@ -56,14 +56,14 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
 
 impl Case {
     async fn measure(self, servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
-        // The first window goes out as one burst; what follows shows the rate.
+        // The first window is one burst; the rate shows after it.
         let contacts = if self.lanes == 1 {
             scale.of(1_000, 6_000, 20_000)
         } else {
             scale.of(1_000, self.limit * 215, self.limit * 615)
         };
         let limit = if scale.of(true, false, false) {
-            // Enough to pass one window with little data.
+            // Low enough to exceed one window with little data.
             5
         } else {
             self.limit
@@ -79,10 +79,10 @@ impl Case {
             .start(servers)
             .await?;
         system
-            .begin(json!({"streams": ["contacts"], "interval": "1h"}))
+            .start_default(json!({"streams": ["contacts"], "interval": "1h"}))
             .await?;
         system
-            .visible("contacts", contacts, Duration::from_mins(10))
+            .until_visible("contacts", contacts, Duration::from_mins(10))
             .await?;
         let requests = system.requests().await?;
         system.end().await?;
@@ -118,9 +118,9 @@ impl Case {
     }
 }
 
-/// Records a second after the first burst: each request against the one that
-/// it had to wait for, a window earlier. Where the limit was never met, all
-/// requests against the time they took.
+/// Records per second after the first burst, from the time between each request
+/// and the one a window earlier that it had to wait for. Where the limit was never
+/// reached: all requests divided by their time.
 fn rate(times: &[f64], limit: usize) -> Option<f64> {
     let waited: Vec<f64> = times
         .iter()
@@ -142,8 +142,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_burst_does_not_count() {
-        // Two at once, then two after a window and a tenth.
+    fn the_first_burst_is_ignored() {
+        // Two at once, then two after 1.1 windows.
         let times = [0.0, 1.0, 11_000.0, 11_001.0];
         let rate = rate(&times, 2).unwrap();
         assert!((rate - 200_000.0 / 11_000.0).abs() < 1e-6, "{rate}");

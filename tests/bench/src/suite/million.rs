@@ -1,5 +1,5 @@
-//! A portal of a million contacts: pages and exports by the API, and changes
-//! that arrive every minute.
+//! A portal with a million contacts: pages and exports by the API, and 1,000
+//! changes per minute.
 
 mod changes;
 
@@ -16,10 +16,10 @@ use crate::{
     system::{Servers, System},
 };
 
-/// How long the first sync may take.
+/// When the first sync is given up.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// No answer takes that long.
+/// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
 const ROUTE: &str = "/v1/connections/default/records/contacts";
@@ -33,9 +33,9 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
         .await?;
     let interval = scale.of("10s", "30s", "1m");
     system
-        .begin(json!({"streams": ["contacts"], "interval": interval}))
+        .start_default(json!({"streams": ["contacts"], "interval": interval}))
         .await?;
-    system.visible("contacts", contacts, LIMIT).await?;
+    system.until_visible("contacts", contacts, LIMIT).await?;
 
     let mut readings = changes::measure(&system, scale).await?;
     system
@@ -63,15 +63,15 @@ async fn ids(system: &System<'_>) -> anyhow::Result<Vec<u64>> {
     let answer: Value = reqwest::get(url).await?.json().await?;
     let live = answer.get("live").and_then(Value::as_array);
     let ids: Vec<u64> = live
-        .context("the simulator names no ids")?
+        .context("the simulator returns no ids")?
         .iter()
         .filter_map(Value::as_u64)
         .collect();
-    ensure!(!ids.is_empty(), "the simulator names no ids");
+    ensure!(!ids.is_empty(), "the simulator returns no ids");
     Ok(ids)
 }
 
-/// Pages of 100 records, each client from a place of its own.
+/// Reads pages of 100 records; each client starts at another record.
 async fn pages(
     system: &System<'_>,
     ids: &[u64],
@@ -83,10 +83,10 @@ async fn pages(
     let until = Instant::now() + span;
     let mut reading = JoinSet::new();
     for client in 0..clients {
-        // Clients that follow one another would find each page warm.
+        // Clients that read the same pages would find them cached.
         let start = ids.get(ids.len() / clients * client).copied();
         let start = format!("k1{:016x}", start.unwrap_or(0));
-        reading.spawn(follow(http.clone(), url.clone(), start, until));
+        reading.spawn(read_pages(http.clone(), url.clone(), start, until));
     }
     let mut taken = Vec::new();
     while let Some(client) = reading.join_next().await {
@@ -107,8 +107,9 @@ async fn pages(
     ])
 }
 
-/// Seconds that each page took. An answer other than 200 is an error.
-async fn follow(
+/// Reads pages in order; the seconds that each took. A status other than 200 is
+/// an error.
+async fn read_pages(
     http: reqwest::Client,
     url: String,
     start: String,
@@ -142,12 +143,12 @@ struct Next {
     after: String,
 }
 
-/// All records as NDJSON.
+/// Exports all records as NDJSON.
 async fn export(system: &System<'_>, contacts: u32) -> anyhow::Result<Vec<Reading>> {
     let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let request = http.get(format!("{}{ROUTE}?archived=any", system.api.url()));
     let request = request.header("accept", "application/x-ndjson");
-    system.forget_peaks()?;
+    system.reset_peaks()?;
     let before = system.usages()?;
     let began = Instant::now();
     let mut body = request.send().await?.error_for_status()?.bytes_stream();

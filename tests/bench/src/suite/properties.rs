@@ -1,15 +1,15 @@
-//! What a set property costs in portals with many of them.
+//! CPU time per set property, in portals with many properties.
 
 use super::{
     Scale,
-    end_to_end::{Load, load},
+    end_to_end::{FirstSync, first_sync},
 };
 use crate::{
     result::{Goal, Reading},
     system::{Servers, System},
 };
 
-/// Properties of the portal, and those that an object has set, about.
+/// Number of properties of the portal, and average number set on an object.
 const PORTALS: [(u32, u32); 3] = [(49, 35), (300, 210), (1_000, 40)];
 
 pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
@@ -20,9 +20,9 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
             .simulator("HUBSPOT_SIM_DISTINCT", "5000")
             .simulator("HUBSPOT_SIM_PROPERTIES", &properties.to_string())
             .simulator("HUBSPOT_SIM_SET_PROPERTIES", &set.to_string());
-        let Load { seconds, used, .. } = load(servers, builder, contacts).await?;
+        let FirstSync { seconds, used, .. } = first_sync(servers, builder, contacts).await?;
         let values = f64::from(contacts) * f64::from(set);
-        // Both cores together are what a value costs.
+        // CPU time on both cores.
         let cost = used.services(|it| it.cpu_seconds) / values * 1e9;
         let name = format!("{properties} properties, {set} set");
         let rate = f64::from(contacts) / seconds;

@@ -1,5 +1,5 @@
-//! What the simulator costs, which runs on the same cores as the system that
-//! is measured: pages of the list with all properties.
+//! CPU time of the simulator, which runs on the same cores as the measured system:
+//! pages of the list with all properties.
 
 use std::time::{Duration, Instant};
 
@@ -41,14 +41,14 @@ pub(super) async fn run(scale: Scale) -> anyhow::Result<Vec<Reading>> {
     ])
 }
 
-/// No page takes that long.
+/// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long pages are read.
 const SPAN: Duration = Duration::from_secs(4);
 
-/// Reads pages for a while, each client from a place of its own; how many, and
-/// in how many seconds.
+/// Reads pages for a time, with several clients that start at different ids; the
+/// number of pages, and the seconds that it took.
 pub(super) async fn read_pages(url: &str, span: Duration) -> anyhow::Result<(u32, f64)> {
     let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let properties = property_names(&http, url).await?;
@@ -56,7 +56,7 @@ pub(super) async fn read_pages(url: &str, span: Duration) -> anyhow::Result<(u32
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         let list = format!("{url}/crm/objects/2026-09/contacts?limit=100&properties={properties}");
-        clients.spawn(follow(http.clone(), list, client, began + span));
+        clients.spawn(read_list(http.clone(), list, client, began + span));
     }
     let mut pages = 0;
     while let Some(read) = clients.join_next().await {
@@ -65,13 +65,13 @@ pub(super) async fn read_pages(url: &str, span: Duration) -> anyhow::Result<(u32
     Ok((pages, began.elapsed().as_secs_f64()))
 }
 
-async fn follow(
+async fn read_list(
     http: reqwest::Client,
     list: String,
     client: u32,
     until: Instant,
 ) -> anyhow::Result<u32> {
-    // Ids lie in the billions; a place where no object is will do.
+    // Most ids are above this; a cursor need not be the id of an object.
     let first = format!("{}", 20_000_000_000_u64 + u64::from(client) * 100_000);
     let (mut after, mut pages) = (first.clone(), 0);
     while Instant::now() < until {

@@ -1,4 +1,4 @@
-//! How a system is started for one run.
+//! Starts a system for one run.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,13 +19,13 @@ use crate::usage::{DATA_STREAMS, WORKER};
 pub(crate) const TOKEN: &str = "pat-na1-benchmark";
 const WRITER_PASSWORD: &str = "benchmark-writer";
 
-/// How long a process of ours may take until it is ready.
+/// How long a process may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
 /// Variables of a process.
 pub(super) type Variables = Vec<(String, String)>;
 
-/// What a benchmark wants to be different.
+/// The configuration of a system.
 #[derive(Debug)]
 pub(crate) struct SystemBuilder {
     simulator: Variables,
@@ -36,8 +36,8 @@ pub(crate) struct SystemBuilder {
 }
 
 impl SystemBuilder {
-    /// A portal of that many contacts: no companies, no latency, no limit,
-    /// and a worker that knows of no limit either.
+    /// A portal with that many contacts, without companies, latency and limits; the
+    /// worker has no limits either.
     pub(crate) fn new(contacts: u32) -> Self {
         let builder = Self {
             simulator: Vec::new(),
@@ -57,7 +57,7 @@ impl SystemBuilder {
             .worker("HUBSPOT_SEARCH_LIMIT", "off")
     }
 
-    /// Sets a variable of the simulator; the last setting of a name counts.
+    /// Sets a variable of the simulator. The last value of a name wins.
     #[must_use]
     pub(crate) fn simulator(mut self, name: &str, value: &str) -> Self {
         self.simulator.push((name.to_owned(), value.to_owned()));
@@ -78,7 +78,7 @@ impl SystemBuilder {
         self
     }
 
-    /// Takes a simulator that runs already.
+    /// Uses a simulator that runs already.
     #[must_use]
     pub(crate) fn against(mut self, simulator_url: String) -> Self {
         self.simulator_url = Some(simulator_url);
@@ -142,7 +142,7 @@ impl SystemBuilder {
         variables.push(("HUBSPOT_SIM_LISTEN".to_owned(), address.clone()));
         let process = start("hubspot-sim", &variables, folder)?;
         let url = format!("http://{address}");
-        // It listens once its portal is made; any answer will do.
+        // It listens once its portal is made; any answer shows that.
         let began = Instant::now();
         while reqwest::get(&url).await.is_err() {
             let output = process.output();
@@ -156,12 +156,12 @@ impl SystemBuilder {
     }
 }
 
-/// Queries as the service's user.
+/// A client of ClickHouse as the user of data-streams.
 pub(super) fn writer(clickhouse: &Server) -> ClickHouse {
     ClickHouse::new(clickhouse.port, "writer", WRITER_PASSWORD)
 }
 
-/// Tells data-streams where ClickHouse is.
+/// Sets the address of ClickHouse for data-streams.
 pub(super) fn set_clickhouse(variables: &mut Variables, clickhouse: &Server) {
     let name = "CLICKHOUSE_URL";
     variables.retain(|it| it.0 != name);
@@ -169,7 +169,7 @@ pub(super) fn set_clickhouse(variables: &mut Variables, clickhouse: &Server) {
     variables.push((name.to_owned(), url));
 }
 
-/// Starts a ClickHouse.
+/// Starts a ClickHouse and waits until it is ready.
 pub(super) async fn clickhouse(data: PathBuf) -> anyhow::Result<Server> {
     let server = tokio::task::spawn_blocking(move || {
         let mut server = servers::clickhouse(&data, WRITER_PASSWORD, None);
@@ -187,7 +187,7 @@ fn common(servers: &Servers, prefix: &str) -> Variables {
     ]
 }
 
-/// Starts a binary that was built beside this one.
+/// Starts a binary from the folder of this one.
 pub(super) fn start(
     name: &str,
     variables: &[(String, String)],

@@ -1,4 +1,4 @@
-//! Kafka and the registry, which all runs share.
+//! Kafka and the registry, shared by all runs.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-/// Kafka and the registry, for all runs.
+/// Kafka and the registry.
 #[derive(Debug)]
 pub(crate) struct Servers(KafkaAndRegistry);
 
 impl Servers {
-    /// Starts both.
+    /// Starts both and waits until they are ready.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let started = tokio::task::spawn_blocking(|| KafkaAndRegistry::own(true, true)).await;
         started.map(Self).context("the servers do not start")
@@ -32,7 +32,7 @@ impl Servers {
         self.0.registry_url()
     }
 
-    /// Both, by name.
+    /// Names and process ids of both.
     pub(super) fn processes(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let kafka = self.0.kafka.iter().map(|it| ("Kafka", it));
         let registry = self.0.registry.iter().map(|it| ("registry", it));
@@ -41,18 +41,18 @@ impl Servers {
             .map(|(name, server)| (name, server.process.pid()))
     }
 
-    /// Settings of a client.
+    /// Settings of a Kafka client.
     pub(crate) fn client(&self) -> ClientConfig {
         self.0.client()
     }
 
-    /// Lets a consumer group begin anew. Its members must have left.
-    pub(super) async fn forget_group(&self, group: &str) -> anyhow::Result<()> {
+    /// Deletes a consumer group, whose members must have left.
+    pub(super) async fn delete_group(&self, group: &str) -> anyhow::Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
         let until = Instant::now() + Duration::from_secs(20);
         loop {
-            let forgotten = admin.delete_groups(&[group], &AdminOptions::new()).await?;
-            let refused: Vec<_> = forgotten.into_iter().filter_map(Result::err).collect();
+            let deleted = admin.delete_groups(&[group], &AdminOptions::new()).await?;
+            let refused: Vec<_> = deleted.into_iter().filter_map(Result::err).collect();
             if refused.is_empty() {
                 return Ok(());
             }
@@ -61,7 +61,7 @@ impl Servers {
         }
     }
 
-    /// Removes the topics of a run, which would fill the disk.
+    /// Removes the topics of a run, which would otherwise fill the disk.
     pub(super) async fn remove_topics(&self, prefix: &str) -> anyhow::Result<()> {
         let config = self.client();
         let listed: BaseConsumer = config.create()?;

@@ -1,6 +1,6 @@
-//! The same rows into the same table by ClickHouse alone: its Kafka engine
-//! with the format `AvroConfluent`, and a materialized view that makes the
-//! properties columns.
+//! Loads the same rows into the same table by ClickHouse alone: its Kafka engine
+//! with the format `AvroConfluent`, and a materialized view that maps properties
+//! to columns.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::Loaded;
 use crate::system::System;
 
-/// The table of the history, as data-streams makes it.
+/// The table of the history, as data-streams creates it.
 const HISTORY: &str = include_str!("../../../../../schemas/clickhouse/storage_changes.sql");
 
-/// Puts a table that keeps nothing in the place of the history.
-pub(super) async fn forget_history(system: &System<'_>) -> anyhow::Result<()> {
+/// Creates a history table that drops its rows.
+pub(super) async fn drop_history(system: &System<'_>) -> anyhow::Result<()> {
     let columns = HISTORY.split("ENGINE").next().unwrap_or_default();
     let columns = columns.replace("{table}", "hubspot_raw.changes");
     system.query("CREATE DATABASE hubspot_raw").await?;
@@ -21,7 +21,7 @@ pub(super) async fn forget_history(system: &System<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads the records topic into a table like the one of data-streams.
+/// Loads the records topic into a table like that of data-streams.
 pub(super) async fn load(
     system: &System<'_>,
     contacts: u32,
@@ -67,7 +67,7 @@ fn queue(system: &System<'_>) -> String {
     )
 }
 
-/// What the view selects: each column as data-streams would fill it.
+/// The columns of the view, each with the value that data-streams writes.
 async fn columns(system: &System<'_>) -> anyhow::Result<String> {
     let found = system
         .query(

@@ -1,5 +1,5 @@
-//! What producing takes by itself: the messages of the records topic, sent
-//! again by a bare client with the worker's settings.
+//! Producing alone: sends the messages of the records topic again, by a plain
+//! client with the worker's settings.
 
 use std::time::{Duration, Instant};
 
@@ -16,30 +16,30 @@ use rdkafka::{
 
 use crate::system::Servers;
 
-/// Records in one transaction: the worker's most.
+/// Records in one transaction: the worker's maximum.
 const TRANSACTION: usize = 10_000;
 
-/// No call to Kafka takes that long.
+/// Time limit of a call to Kafka.
 const CALL: Duration = Duration::from_secs(30);
 
-/// Records a second.
+/// Records per second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Produced {
-    /// In transactions.
+    /// With transactions.
     pub(super) transactions: f64,
-    /// Without.
+    /// Without transactions.
     pub(super) plain: f64,
 }
 
 type Messages = Vec<(Vec<u8>, Vec<u8>)>;
 
 #[derive(Debug, clap::Parser)]
-struct Args {
+struct ProducerArgs {
     #[command(flatten)]
     kafka: KafkaArgs,
 }
 
-/// Sends messages of the records topic to the dead letters' one, which has as
+/// Sends messages of the records topic to the topic of dead letters, which has as
 /// many partitions.
 pub(super) async fn measure(
     servers: &Servers,
@@ -47,7 +47,8 @@ pub(super) async fn measure(
     most: usize,
 ) -> anyhow::Result<Produced> {
     let client = servers.client();
-    let kafka = Args::try_parse_from(["", "--kafka-bootstrap", &servers.bootstrap()])?.kafka;
+    let kafka =
+        ProducerArgs::try_parse_from(["", "--kafka-bootstrap", &servers.bootstrap()])?.kafka;
     let (from, to) = (format!("{prefix}records"), format!("{prefix}dead-letters"));
     let id = format!("{prefix}bench");
     tokio::task::spawn_blocking(move || {
@@ -55,7 +56,7 @@ pub(super) async fn measure(
         let plain = BaseProducer::from_config(&kafka.producer("bench"))?;
         let transactional = BaseProducer::from_config(&kafka.transactional_producer("bench", &id))?;
         transactional.init_transactions(CALL)?;
-        // Each goes first once, as what comes first finds things cold.
+        // Each is first once, as the first one finds cold caches.
         let (mut in_transactions, mut alone) = (Vec::new(), Vec::new());
         for _ in 0..2 {
             alone.push(send(&plain, &to, &messages, false)?);
@@ -104,7 +105,7 @@ fn read(mut client: ClientConfig, topic: &str, most: usize) -> anyhow::Result<Me
     Ok(messages)
 }
 
-/// Records a second.
+/// Sends the messages; records per second.
 fn send(
     producer: &BaseProducer,
     topic: &str,

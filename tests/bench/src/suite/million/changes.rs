@@ -1,5 +1,5 @@
-//! Changes that arrive all the time: how soon they are visible, and how many
-//! requests they cost.
+//! Continuous changes: how soon they are visible, and how many requests they
+//! cost.
 
 use std::{
     collections::HashSet,
@@ -15,13 +15,13 @@ use crate::{
     system::System,
 };
 
-/// 1,000 changes a minute.
+/// Time between two changes: 1,000 per minute.
 const PERIOD: Duration = Duration::from_millis(60);
 
-/// How often ClickHouse is asked for what is new.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often ClickHouse is queried for new rows.
+const POLL: Duration = Duration::from_millis(50);
 
-/// A pause between two requests that parts one run from the next.
+/// A pause between two requests that separates two runs, in ms.
 const PAUSE_MS: f64 = 3_000.0;
 
 pub(super) async fn measure(system: &System<'_>, scale: Scale) -> anyhow::Result<Vec<Reading>> {
@@ -60,7 +60,7 @@ pub(super) async fn measure(system: &System<'_>, scale: Scale) -> anyhow::Result
     ])
 }
 
-/// Changes one object after another, all over the portal.
+/// Changes objects all over the portal, one after the other.
 async fn change(system: &System<'_>, ids: &[u64], until: Instant) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let url = format!("{}/__sim/changes", system.simulator_url);
@@ -69,7 +69,7 @@ async fn change(system: &System<'_>, ids: &[u64], until: Instant) -> anyhow::Res
     while Instant::now() < until {
         ticks.tick().await;
         number += 1;
-        // A prime stride: neighbours in time are none among the ids.
+        // A prime stride, so that consecutive changes are of distant ids.
         let id = ids.get(number * 7_919 % ids.len()).copied();
         let change = json!({"op": "update", "object_type": "contacts", "id": id,
                             "properties": {"jobtitle": format!("Chief of {number}")}});
@@ -79,11 +79,11 @@ async fn change(system: &System<'_>, ids: &[u64], until: Instant) -> anyhow::Res
     Ok(())
 }
 
-/// Milliseconds from the read of a record to its row, for each row that comes.
+/// Milliseconds from the read of a record to its row, for each new row.
 async fn watch(system: &System<'_>, since: f64, until: Instant) -> anyhow::Result<Vec<f64>> {
     let (mut seen, mut delays) = (HashSet::new(), Vec::new());
     let mut from = since;
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(POLL);
     while Instant::now() < until {
         ticks.tick().await;
         let sql = format!(
@@ -97,7 +97,7 @@ async fn watch(system: &System<'_>, since: f64, until: Instant) -> anyhow::Resul
             let at: f64 = row.rsplit('\t').next().unwrap_or("").parse()?;
             if seen.insert(row.to_owned()) {
                 delays.push(now - at);
-                // Rows of other partitions may come somewhat later.
+                // Rows of other partitions may arrive up to 10 s later.
                 from = from.max(at - 10_000.0);
             }
         }
@@ -105,7 +105,7 @@ async fn watch(system: &System<'_>, since: f64, until: Instant) -> anyhow::Resul
     Ok(delays)
 }
 
-/// Calls of all windows, and what they would be at best.
+/// Requests of all windows, and the minimum for the records found.
 fn calls(requests: &[Value], since: f64) -> Option<(f64, f64)> {
     let (mut calls, mut ideal, mut found) = (0.0, 0.0, 0_usize);
     let mut last = f64::MIN;
@@ -136,7 +136,7 @@ fn calls(requests: &[Value], since: f64) -> Option<(f64, f64)> {
     (ideal > 0.0).then_some((calls, ideal))
 }
 
-/// The simulator's clock is the machine's.
+/// Now, in ms since 1970: the clock of the simulator too.
 fn now_ms() -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default().as_secs_f64() * 1_000.0
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_window_is_held_against_its_own_ideal() {
+    fn each_window_is_compared_with_its_own_minimum() {
         let read = |at: u32, ids: usize| {
             let inputs: Vec<Value> = (0..ids).map(|id| json!({"id": id.to_string()})).collect();
             let body = json!({"inputs": inputs}).to_string();
