@@ -188,7 +188,7 @@ pub fn same(
     violations
 }
 
-/// The digest of what was found; `None` where properties were not looked at.
+/// The digest of what was found; `None` where properties were not read.
 fn digest(found: &BTreeMap<i64, FoundObject>) -> Option<Digest> {
     let mut digest = Digest::default();
     for (id, held) in found {

@@ -1,6 +1,5 @@
-/* A time of day that is wrong by as many milliseconds as a file says, for the
- * one process that is started with this as LD_PRELOAD. The monotonic clock
- * stays as it is. It must not know who asks for the time. */
+/* Shifts the time of day of a process that is started with this library as
+ * LD_PRELOAD, by the milliseconds in a file. The monotonic clock is not changed. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -81,8 +80,8 @@ static long long since(const struct timespec *at, clockid_t clock, long long shi
     return ms < 0 ? -ms : ms;
 }
 
-/* The kernel waits by the true clock, so an end that was reckoned by the wrong
- * one is moved to where it was meant to be. */
+/* The kernel uses the true clock, so a deadline computed from the shifted one is
+ * shifted back. */
 static struct timespec meant(const struct timespec *end)
 {
     struct timespec moved = *end;

@@ -42,11 +42,11 @@ async fn clickhouses_kafka_engine_reads_every_record() {
     stack.first_sync(json!({})).await;
     let shared = servers::KafkaAndRegistry::shared();
     let sql = stack.sql();
-    sql.query("CREATE DATABASE stranger").await;
+    sql.query("CREATE DATABASE other").await;
     sql.query(&format!(
-        "CREATE TABLE stranger.queue (object_type String, object_id Int64, \
+        "CREATE TABLE other.queue (object_type String, object_id Int64, \
          properties Map(String, Nullable(String))) ENGINE = Kafka SETTINGS \
-         kafka_broker_list = '{}', kafka_topic_list = '{}', kafka_group_name = 'stranger', \
+         kafka_broker_list = '{}', kafka_topic_list = '{}', kafka_group_name = 'other', \
          kafka_format = 'AvroConfluent', format_avro_schema_registry_url = '{}'",
         shared.bootstrap(),
         stack.topic("records"),
@@ -54,17 +54,15 @@ async fn clickhouses_kafka_engine_reads_every_record() {
     ))
     .await;
     sql.query(
-        "CREATE TABLE stranger.kept (object_type String, object_id Int64, \
+        "CREATE TABLE other.kept (object_type String, object_id Int64, \
          properties Map(String, Nullable(String))) ENGINE = MergeTree ORDER BY object_id",
     )
     .await;
-    sql.query(
-        "CREATE MATERIALIZED VIEW stranger.flow TO stranger.kept AS SELECT * FROM stranger.queue",
-    )
-    .await;
+    sql.query("CREATE MATERIALIZED VIEW other.flow TO other.kept AS SELECT * FROM other.queue")
+        .await;
     harness::eventually("ClickHouse has read all", HANG_LIMIT, async || {
         let count = sql
-            .number("SELECT uniqExact(object_type, object_id) FROM stranger.kept")
+            .number("SELECT uniqExact(object_type, object_id) FROM other.kept")
             .await;
         (count == 330).then_some(())
     })

@@ -197,12 +197,12 @@ async fn cause_errors(stack: &Stack) {
     ] {
         faults.push(Rule::next(Kind::List, fault));
     }
-    let poison = format!("poison with {CANARY} in it").into_bytes();
+    let undecodable = format!("undecodable, with {CANARY} in it").into_bytes();
     stack
         .servers()
         .produce(
             &stack.topic("records"),
-            vec![("1/contacts/1".to_owned(), Some(poison))],
+            vec![("1/contacts/1".to_owned(), Some(undecodable))],
         )
         .await;
 }

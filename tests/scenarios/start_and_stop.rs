@@ -161,7 +161,7 @@ async fn workers_end_within_ten_seconds_while_kafka_is_paused() {
         },
     )
     .await;
-    // While it reads the state of what it takes over.
+    // While it reads the state of its new partitions.
     stack.own_servers().own_kafka().process.signal("STOP");
     for worker in &mut stack.workers {
         worker.terminate(SHUTDOWN_LIMIT);

@@ -72,7 +72,7 @@ async fn crash(system: &System, index: usize, choices: &mut StdRng) {
                 .note(format!("worker {index} killed at {point}"));
             system
                 .counters
-                .count(&format!("died {}", point.split(':').next().unwrap()));
+                .count(&format!("crashed at {}", point.split(':').next().unwrap()));
             break;
         }
     }

@@ -68,7 +68,7 @@ pub enum Change {
         /// Its id.
         id: u64,
     },
-    /// Deletes an object for good, as by GDPR: no list shows it any more.
+    /// Deletes an object permanently, as for GDPR: no list shows it any more.
     Erase {
         /// The object's type.
         object_type: String,

@@ -243,7 +243,7 @@ impl Portal {
         .map(drop)
     }
 
-    /// Erases an object for good.
+    /// Deletes an object permanently.
     pub fn erase(&self, object_type: &str, id: u64) -> Result<(), ChangeError> {
         self.apply(&Change::Erase {
             object_type: object_type.to_owned(),

@@ -1,5 +1,5 @@
-// Reads a simulator with HubSpot's own SDK, three ways: page, search, batch
-// read. Each must give exactly what the simulator says is true.
+// Reads a simulator with HubSpot's own SDK: pages, search and batch read. Each
+// must return exactly what the simulator holds.
 //
 // usage: node check.mjs BASE_URL [TOKEN]
 
@@ -10,7 +10,7 @@ if (!base) {
   console.error("usage: node check.mjs BASE_URL [TOKEN]");
   process.exit(2);
 }
-// The SDK itself waits where a 429 names a limit that it knows.
+// The SDK waits by itself if a 429 names a limit that it knows.
 const client = new Client({ accessToken: token, basePath: base, numberOfApiCallRetries: 6 });
 
 async function truth(type) {

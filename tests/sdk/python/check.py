@@ -92,7 +92,7 @@ def main():
         sys.exit(__doc__)
     base = sys.argv[1]
     token = sys.argv[2] if len(sys.argv) > 2 else "demo-token"
-    # The SDK leaves waiting for a rate limit to urllib3.
+    # The SDK leaves the wait for a rate limit to urllib3.
     retry = Retry(total=8, status_forcelist=(429,), allowed_methods=None, backoff_factor=0.2)
     client = hubspot.Client.create(access_token=token, host=base, retry=retry)
     for object_type, api, models in (
