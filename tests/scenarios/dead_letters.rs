@@ -8,6 +8,9 @@ use hubspot_sim::Definition;
 use schemas::{CrmRecord, PropertyMapBuilder, crm_record::SCHEMA, frame};
 use serde_json::{Value, json};
 
+/// Keys and values of messages.
+type Messages = Vec<(String, Option<Vec<u8>>)>;
+
 /// How often a batch is timed: a busy machine can delay one, but undecodable
 /// messages would delay each.
 const ATTEMPTS: u32 = 3;
@@ -53,12 +56,7 @@ fn record_of_a_later_schema(stack: &Stack, schema_id: u32, id: i64) -> (String, 
 
 /// Undecodable messages of each kind among valid records, and the reasons of the
 /// dead letters that they become.
-fn mixed_batch(
-    stack: &Stack,
-    id: u32,
-    command_id: u32,
-    unknown: u32,
-) -> (Vec<(String, Option<Vec<u8>>)>, Vec<String>) {
+fn mixed_batch(stack: &Stack, id: u32, command_id: u32, unknown: u32) -> (Messages, Vec<String>) {
     let valid = |number: i64| record(stack, id, 9_000_000 + number, "valid");
     let (_, (later_key, later)) = record_of_a_later_schema(stack, unknown, 9_000_200);
     let mut cut = valid(50).1;
@@ -111,11 +109,7 @@ async fn stored(stack: &Stack) -> i64 {
 }
 
 /// Writes messages, and waits until that many records of this test are stored.
-async fn time_to_store(
-    stack: &Stack,
-    messages: Vec<(String, Option<Vec<u8>>)>,
-    count: i64,
-) -> Duration {
+async fn time_to_store(stack: &Stack, messages: Messages, count: i64) -> Duration {
     stack
         .servers()
         .produce(&stack.topic("records"), messages)
