@@ -1,6 +1,6 @@
 //! The REST API, its OpenAPI document, Swagger UI and the dashboard.
 //!
-//! It must not know Kafka or `ClickHouse`: the state of connections comes from
+//! It must not know Kafka or ClickHouse: the state of connections comes from
 //! [`control`](crate::control), everything else from a [`Backend`].
 
 mod body;

@@ -68,7 +68,7 @@ pub(crate) enum InUse {
     /// The account.
     #[error("portal {portal_id} of this credential is in use by connection {by}")]
     Portal {
-        /// `HubSpot`'s id of the account.
+        /// HubSpot's id of the account.
         portal_id: i64,
         /// The connection that uses it.
         by: String,

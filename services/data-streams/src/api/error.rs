@@ -90,7 +90,7 @@ pub(crate) enum ApiError {
     /// The service still waits for its servers.
     #[error("the service is starting; /health/ready says what it waits for")]
     Starting,
-    /// `ClickHouse` does not answer.
+    /// ClickHouse does not answer.
     #[error("clickhouse does not answer")]
     ClickHouseUnavailable,
     /// The request took too long.

@@ -12,7 +12,7 @@ pub(crate) enum ConnectionChange {
     Replace(ConnectionSettings),
     /// Run on the schedule; only the given settings change.
     Start(ConnectionSettings),
-    /// Send no more requests to `HubSpot`.
+    /// Send no more requests to HubSpot.
     Stop,
     /// One run of each stream, now.
     Sync {

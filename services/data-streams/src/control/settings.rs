@@ -13,7 +13,7 @@ const DEFAULT_CREDENTIAL: &str = "env:HUBSPOT_ACCESS_TOKEN";
 const DEFAULT_STREAMS: [&str; 2] = ["contacts", "companies"];
 const DEFAULT_INTERVAL_MS: i64 = 300_000;
 
-/// Databases of `ClickHouse` or of the warehouse itself.
+/// Databases of ClickHouse or of the warehouse itself.
 const RESERVED_DATABASES: [&str; 5] = [
     "system",
     "default",
@@ -42,7 +42,7 @@ impl Invalid {
     }
 }
 
-/// ConnectionSettings as the caller gave them: `None` is a setting left out.
+/// Settings as the caller gave them: `None` is a setting left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ConnectionSettings {
     /// A reference to the credential.
@@ -51,7 +51,7 @@ pub(crate) struct ConnectionSettings {
     pub(crate) streams: Option<Vec<String>>,
     /// Time from one start to the next, in ms.
     pub(crate) interval_ms: Option<i64>,
-    /// `ClickHouse` database.
+    /// ClickHouse database.
     pub(crate) destination: Option<String>,
 }
 

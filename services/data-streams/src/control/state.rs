@@ -109,7 +109,7 @@ impl Connection {
             .position(|it| it.command.command_id == command_id)
     }
 
-    /// `HubSpot`'s id of its account, once known.
+    /// HubSpot's id of its account, once known.
     pub(crate) fn portal_id(&self) -> Option<i64> {
         self.whole.as_ref().and_then(|it| it.status.portal_id)
     }

@@ -1,4 +1,4 @@
-//! ConnectionSettings that are allowed and that are not.
+//! Settings that are allowed and that are not.
 
 use proptest::prelude::*;
 
