@@ -1,74 +1,28 @@
 //! The real servers: one Kafka and one registry for all scenarios, which keep
 //! apart by topic prefix, and a ClickHouse for each.
 
+mod port;
+mod server;
+
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::{
-        LazyLock, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{LazyLock, Mutex},
 };
 
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
-    metadata::{Metadata, MetadataPartition, MetadataTopic},
+    metadata::{MetadataPartition, MetadataTopic},
     producer::{FutureProducer, FutureRecord},
 };
 
-use crate::{HANG_LIMIT, Process};
+pub use port::free_port;
+use server::metadata;
+pub use server::{Server, clickhouse, kafka, registry, start, wait_until, wait_until_ready};
 
-/// How long one request to Kafka may take before it is repeated.
-const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-
-/// The pause between two attempts.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// A server and the port it listens on.
-#[derive(Debug)]
-pub struct Server {
-    /// The process.
-    pub process: Process,
-    /// Its port on 127.0.0.1.
-    pub port: u16,
-    kind: String,
-    data: PathBuf,
-    more: Vec<String>,
-}
-
-impl Server {
-    /// Sends SIGKILL and waits for the end.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
-    /// Kills it where it runs and starts it again on the same port, with the
-    /// same data. Does not wait until it is ready.
-    pub fn restart(&mut self) {
-        self.process.kill();
-        *self = start(&self.kind, &self.data, self.port, &self.more);
-    }
-
-    /// Whether it serves requests. An open port is not enough: a registry and a
-    /// Kafka listen before they do. Blocks.
-    fn is_ready(&self) -> bool {
-        match self.kind.as_str() {
-            "kafka" => {
-                let mut config = ClientConfig::new();
-                config.set("bootstrap.servers", format!("127.0.0.1:{}", self.port));
-                metadata(&config, None).is_some_and(|cluster| !cluster.brokers().is_empty())
-            }
-            "registry" => http_ok(self.port, "/apis/ccompat/v7/subjects"),
-            _ => http_ok(self.port, "/ping"),
-        }
-    }
-}
+use crate::HANG_LIMIT;
 
 /// Ports of one system's two proxies to Kafka, the worker's and that of
 /// data-streams: the port where Kafka listens for the proxy, and the port of the
@@ -109,8 +63,11 @@ static SHARED_FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         }
     }
     let own = tempfile::tempdir_in(&parent).expect("a folder for the servers");
-    let lock = File::create(own.path().join("lock")).expect("a lock file");
-    lock.try_lock().expect("nobody else has this lock");
+    // Locked before it gets its name, under which others try to lock it.
+    let unnamed = own.path().join("lock.new");
+    let lock = File::create(&unnamed).expect("a lock file");
+    lock.try_lock().expect("no other process has this lock");
+    std::fs::rename(&unnamed, own.path().join("lock")).expect("a lock file");
     *LOCK.lock().expect("no panic in between") = Some(lock);
     own.keep()
 });
@@ -340,145 +297,4 @@ pub fn root() -> PathBuf {
         .parent()
         .expect("the tests' parent")
         .to_owned()
-}
-
-/// A free port, reserved for this test process by a lock file for as long as
-/// it lives: a server takes seconds until it listens.
-///
-/// The ports, 20,000 to 32,000, are below the range from which the kernel takes
-/// ports for outgoing connections: a client that connects to one of those before
-/// its server listens can end up connected to itself.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    let locks = std::env::temp_dir().join("hubspot-streams-ports");
-    std::fs::create_dir_all(&locks).expect("a folder for locks");
-    let first = u16::try_from(std::process::id() % 600).expect("below 600") * 20;
-    for _ in 0..12_000 {
-        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        let Ok(lock) = File::create(locks.join(port.to_string())) else {
-            continue;
-        };
-        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            KEPT.lock().expect("no panic in between").push(lock);
-            return port;
-        }
-    }
-    panic!("no free port from 20000 to 32000")
-}
-
-/// Starts a Kafka, with further listeners: the port that each listens on, and
-/// the port of the proxy that it advertises to its clients.
-pub fn kafka(data: &Path, proxied: &[ProxiedListeners]) -> Server {
-    let pairs: Vec<_> = proxied
-        .iter()
-        .flatten()
-        .map(|(listens, advertised)| format!("{listens}:{advertised}"))
-        .collect();
-    start(
-        "kafka",
-        data,
-        free_port(),
-        &[
-            "--controller-port".to_owned(),
-            free_port().to_string(),
-            "--proxied".to_owned(),
-            pairs.join(" "),
-        ],
-    )
-}
-
-/// Starts a schema registry.
-pub fn registry(data: &Path) -> Server {
-    start("registry", data, free_port(), &[])
-}
-
-/// Starts a ClickHouse whose user `writer` has that password; `disk` limits its
-/// disk to so many bytes.
-pub fn clickhouse(data: &Path, writer_password: &str, disk: Option<u64>) -> Server {
-    let mut options = vec![
-        "--tcp-port".to_owned(),
-        free_port().to_string(),
-        "--writer-password".to_owned(),
-        writer_password.to_owned(),
-    ];
-    if let Some(bytes) = disk {
-        options.extend(["--disk-size".to_owned(), bytes.to_string()]);
-    }
-    start("clickhouse", data, free_port(), &options)
-}
-
-/// Starts a server on a port with a data folder, which may be new.
-pub fn start(kind: &str, data: &Path, port: u16, more: &[String]) -> Server {
-    std::fs::create_dir_all(data).expect("a data folder");
-    let mut arguments = vec![
-        format!("run-{kind}"),
-        "--data".to_owned(),
-        data.display().to_string(),
-        "--port".to_owned(),
-        port.to_string(),
-    ];
-    arguments.extend_from_slice(more);
-    let process = Process::start(
-        kind,
-        &root().join("infra/native/stack"),
-        &arguments,
-        &[],
-        &data.join("server.log"),
-    );
-    Server {
-        process,
-        port,
-        kind: kind.to_owned(),
-        data: data.to_owned(),
-        more: more.to_vec(),
-    }
-}
-
-/// Waits until a condition holds. Blocks.
-pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(
-            began.elapsed() < HANG_LIMIT,
-            "not within {HANG_LIMIT:?}: {what}"
-        );
-        std::thread::park_timeout(RETRY_PAUSE);
-    }
-}
-
-/// Waits until a server serves requests. Blocks.
-pub fn wait_until_ready(server: &mut Server) {
-    let began = Instant::now();
-    while !server.is_ready() {
-        assert!(
-            server.process.is_running() && began.elapsed() < HANG_LIMIT,
-            "{} on port {} is not ready:\n{}",
-            server.kind,
-            server.port,
-            server.process.output(),
-        );
-        std::thread::park_timeout(RETRY_PAUSE);
-    }
-}
-
-/// What Kafka says of its brokers and topics; `None` where it does not answer.
-fn metadata(config: &ClientConfig, topic: Option<&str>) -> Option<Metadata> {
-    let client: BaseConsumer = config.create().expect("a client");
-    client.fetch_metadata(topic, REQUEST_LIMIT).ok()
-}
-
-/// Whether a GET is answered with 200. Blocks.
-fn http_ok(port: u16, path: &str) -> bool {
-    let get = || -> std::io::Result<[u8; 12]> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut stream = TcpStream::connect_timeout(&address, REQUEST_LIMIT)?;
-        stream.set_read_timeout(Some(REQUEST_LIMIT))?;
-        let head = "host: localhost\r\nconnection: close\r\n\r\n";
-        stream.write_all(format!("GET {path} HTTP/1.1\r\n{head}").as_bytes())?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status)?;
-        Ok(status)
-    };
-    get().is_ok_and(|status| status == *b"HTTP/1.1 200")
 }
