@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod kafka;
 pub mod registry;
+pub mod schema_lookup;
 pub mod shutdown;
 pub mod startup;
 pub mod telemetry;

@@ -2,8 +2,9 @@
 //!
 //! It must not know which schemas there are.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 /// Where the registry is.
@@ -136,21 +137,6 @@ impl Registry {
         }
     }
 
-    /// The schema with this id; `None` where the registry has none.
-    pub async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
-        match self
-            .send(reqwest::Method::GET, &format!("/schemas/ids/{id}"), None)
-            .await
-        {
-            Ok(answer) => Ok(answer
-                .get("schema")
-                .and_then(Value::as_str)
-                .map(ToOwned::to_owned)),
-            Err(RegistryError::Refused { status: 404, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     async fn send(
         &self,
         method: reqwest::Method,
@@ -189,6 +175,28 @@ impl Registry {
             status: status.as_u16(),
             reason,
         })
+    }
+}
+
+/// Where schemas are looked up by id.
+#[async_trait]
+pub trait SchemaSource: fmt::Debug + Send + Sync + 'static {
+    /// The schema with this id; `None` where there is none.
+    async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError>;
+}
+
+#[async_trait]
+impl SchemaSource for Registry {
+    async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
+        let path = format!("/schemas/ids/{id}");
+        match self.send(reqwest::Method::GET, &path, None).await {
+            Ok(answer) => Ok(answer
+                .get("schema")
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned)),
+            Err(RegistryError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
-//! What a process waits for before anything else: topics and schemas.
+//! What a process waits for before anything else: its topics, its schemas, and
+//! a registry that has the schemas which messages were written with.
 //!
 //! It must not know which topics and schemas there are.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
     error::Error as _,
-    fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,21 +14,66 @@ use anyhow::Context as _;
 use crate::{
     Context,
     kafka::{
-        KafkaArgs,
-        sample::{self, Logged},
+        KafkaArgs, sample,
         topics::{self, TopicSpec, TopicsError},
     },
     registry::{Registry, RegistryError},
+    schema_lookup::{FoundSchema, MessageRef, MessageRules, SchemaLookup},
 };
 
-/// Between two tries to reach a server.
+/// Pause before a server that does not answer is asked again.
 const RETRY: Duration = Duration::from_millis(500);
-/// Between two looks at what only a person can put right.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// The same for a registry whose data a person has to restore.
+const RECHECK: Duration = Duration::from_secs(2);
 
-/// Creates the topics that are missing and checks all, waiting for a Kafka that
-/// is away, and for brokers that do not know a new topic yet.
-pub async fn topics(
+/// What has to be there before a process starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract<'a, const SCHEMAS: usize> {
+    /// All topics.
+    pub topics: &'a [TopicSpec],
+    /// Subjects with their schemas, in the order in which they register, so
+    /// that a new registry gives them the same ids.
+    pub schemas: &'a [(String, &'static str); SCHEMAS],
+    /// How long another process is given to register them first: two that do
+    /// so at once make gaps between the ids.
+    pub patience: Duration,
+    /// Names of the topics whose messages this process reads.
+    pub read: &'a [&'a str],
+    /// Tell messages of ours from others.
+    pub rules: &'a Arc<MessageRules>,
+}
+
+/// Creates the topics that are missing, registers the schemas, and compares the
+/// registry with the first and the last messages of each partition that this
+/// process reads. Returns the ids of the schemas, in their order.
+///
+/// Waits for servers that do not answer, and while an id of a message means
+/// another schema in the registry, or none: a process that continued would
+/// write ids that mean nothing once the registry's data is restored. Health
+/// gives the reason.
+pub async fn prepare<const SCHEMAS: usize>(
+    context: &Context,
+    kafka: &KafkaArgs,
+    registry: &Registry,
+    contract: Contract<'_, SCHEMAS>,
+) -> anyhow::Result<[u32; SCHEMAS]> {
+    create_topics(context, kafka, contract.topics).await?;
+    loop {
+        // Again each time: a registry whose data was restored has other ids.
+        let ids = register(context, registry, contract).await?;
+        let Some(obstacle) = compare(kafka, registry, contract).await? else {
+            context.health().holds("kafka");
+            context.health().holds("registry");
+            return Ok(ids);
+        };
+        context.health().fails(obstacle.condition, obstacle.reason);
+        tokio::time::sleep(obstacle.pause).await;
+    }
+}
+
+/// Waits for a Kafka that is away, and for brokers that do not know a new topic
+/// yet.
+async fn create_topics(
     context: &Context,
     kafka: &KafkaArgs,
     specs: &[TopicSpec],
@@ -57,75 +102,15 @@ pub async fn topics(
     Ok(())
 }
 
-/// Schemas, and what is known of messages, whose form this crate does not know.
-#[derive(Clone, Copy)]
-pub struct Contract<'a> {
-    /// Subjects with their schemas, in the order in which they register, so
-    /// that a new registry gives them the same ids.
-    pub schemas: &'a [(String, &'static str)],
-    /// How long another process is given to register them first: two that do
-    /// so at once make gaps between the ids.
-    pub patience: Duration,
-    /// The topics whose messages this process reads.
-    pub read: &'a [TopicSpec],
-    /// The schema id that a value is framed with, if it is.
-    pub schema_id: fn(&[u8]) -> Option<u32>,
-    /// What is wrong, and what to do about it, where the schema that the
-    /// registry has under a message's id, if it has one, is not the one that
-    /// the message was written with.
-    pub contradiction: &'a (dyn Fn(&Logged, Option<&str>) -> Option<String> + Send + Sync),
-}
-
-impl fmt::Debug for Contract<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Contract").finish_non_exhaustive()
-    }
-}
-
-/// Registers the schemas and holds the log against the registry, by the first
-/// and the last messages of each topic's partitions. The ids are in the order
-/// of the schemas.
-///
-/// Waits for servers that are away. While an id means another schema than in
-/// the log, or none, the start goes no further: it says so, and looks again, as
-/// the registry's data may be restored. Whoever went on would write ids that
-/// mean nothing in the registry that comes back.
-pub async fn schemas(
-    context: &Context,
-    kafka: &KafkaArgs,
-    registry: &Registry,
-    contract: Contract<'_>,
-) -> anyhow::Result<Vec<u32>> {
-    loop {
-        // Anew each time: a registry whose data was restored has other ids.
-        let ids = register(context, registry, contract).await?;
-        match compare(kafka, registry, contract).await? {
-            Comparison::Fits => {
-                context.health().holds("kafka");
-                context.health().holds("registry");
-                return Ok(ids);
-            }
-            Comparison::Away(condition, reason) => {
-                context.health().fails(condition, reason);
-                tokio::time::sleep(RETRY).await;
-            }
-            Comparison::Contradiction(reason) => {
-                context.health().fails("registry", reason);
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
-    }
-}
-
-async fn register(
+async fn register<const SCHEMAS: usize>(
     context: &Context,
     registry: &Registry,
-    contract: Contract<'_>,
-) -> Result<Vec<u32>, RegistryError> {
-    let mut ids = Vec::new();
+    contract: Contract<'_, SCHEMAS>,
+) -> Result<[u32; SCHEMAS], RegistryError> {
+    let mut ids = [0; SCHEMAS];
     let began = Instant::now();
-    for (subject, schema) in contract.schemas {
-        let id = loop {
+    for (id, (subject, schema)) in ids.iter_mut().zip(contract.schemas) {
+        *id = loop {
             let found = if began.elapsed() < contract.patience {
                 registry.registered(subject, schema).await
             } else {
@@ -141,60 +126,62 @@ async fn register(
             }
             tokio::time::sleep(RETRY).await;
         };
-        ids.push(id);
     }
     Ok(ids)
 }
 
-enum Comparison {
-    Fits,
-    /// A server does not answer: condition and reason.
-    Away(&'static str, String),
-    Contradiction(String),
+/// Why a process cannot start yet.
+struct Obstacle {
+    condition: &'static str,
+    reason: String,
+    /// Before the next try.
+    pause: Duration,
 }
 
-async fn compare(
+async fn compare<const SCHEMAS: usize>(
     kafka: &KafkaArgs,
     registry: &Registry,
-    contract: Contract<'_>,
-) -> anyhow::Result<Comparison> {
+    contract: Contract<'_, SCHEMAS>,
+) -> anyhow::Result<Option<Obstacle>> {
+    let is_read = |spec: &&TopicSpec| contract.read.contains(&spec.name.as_str());
     let mut samples = Vec::new();
-    for spec in contract.read {
+    for spec in contract.topics.iter().filter(is_read) {
         let (kafka, topic, count) = (kafka.clone(), spec.name.clone(), spec.partitions(kafka));
         // All at once: most of the time is spent on waiting.
-        samples.push(tokio::task::spawn_blocking(move || {
-            sample::ends(&kafka, &topic, count)
-        }));
+        let reading = tokio::task::spawn_blocking(move || sample::ends(&kafka, &topic, count));
+        samples.push((&spec.name, reading));
     }
-    let mut schemas: HashMap<u32, Option<String>> = HashMap::new();
-    for sample in samples {
-        let messages = match sample.await.context("reading the log panicked")? {
+    let lookup = SchemaLookup::new(Arc::new(registry.clone()), Arc::clone(contract.rules), []);
+    for (topic, reading) in samples {
+        let messages = match reading.await.context("reading the log panicked")? {
             Ok(messages) => messages,
             Err(error) => {
-                let reason = format!("{:#}", anyhow::Error::new(error));
-                return Ok(Comparison::Away("kafka", reason));
+                return Ok(Some(Obstacle {
+                    condition: "kafka",
+                    reason: format!("{:#}", anyhow::Error::new(error)),
+                    pause: RETRY,
+                }));
             }
         };
         for message in messages {
-            let Some(id) = (contract.schema_id)(&message.value) else {
-                continue;
+            // Not `find`: two topics may have messages with one id.
+            let found = lookup.check(MessageRef {
+                topic,
+                key: &message.key,
+                value: &message.value,
+            });
+            let (reason, pause) = match found.await {
+                // Poison is skipped, and logged, by those who read it later.
+                Ok(FoundSchema::Known(_) | FoundSchema::Poison(_)) => continue,
+                Ok(FoundSchema::Later(reason)) => (reason, RECHECK),
+                Err(error) => (error.to_string(), RETRY),
             };
-            let schema = match schemas.entry(id) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => match registry.schema(id).await {
-                    Ok(schema) => new.insert(schema),
-                    Err(error) if error.is_transient() => {
-                        return Ok(Comparison::Away("registry", error.to_string()));
-                    }
-                    // As good as none: whoever reads it later says so.
-                    Err(_) => new.insert(None),
-                },
-            };
-            let said = (contract.contradiction)(&message, schema.as_deref());
-            if let Some(reason) = said {
-                return Ok(Comparison::Contradiction(reason));
-            }
+            return Ok(Some(Obstacle {
+                condition: "registry",
+                reason,
+                pause,
+            }));
         }
     }
-    Ok(Comparison::Fits)
+    Ok(None)
 }

@@ -14,72 +14,72 @@ use secrecy::{ExposeSecret as _, SecretString};
 /// `ClickHouse`.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "data-streams", version)]
-pub struct Config {
+pub(crate) struct Config {
     /// Of every process.
     #[command(flatten)]
-    pub process: chassis::Args,
+    pub(crate) process: chassis::Args,
 
     /// Where Kafka is.
     #[command(flatten)]
-    pub kafka: KafkaArgs,
+    pub(crate) kafka: KafkaArgs,
 
     /// Where the schema registry is.
     #[command(flatten)]
-    pub registry: RegistryArgs,
+    pub(crate) registry: RegistryArgs,
 
     /// Where the API listens. Anything but loopback needs a token.
     #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub api_address: SocketAddr,
+    pub(crate) api_address: SocketAddr,
 
     /// When set, every request but health needs it as `Authorization: Bearer`.
     #[arg(long, env, hide_env_values = true)]
-    pub api_token: Option<SecretString>,
+    pub(crate) api_token: Option<SecretString>,
 
     /// Requests under way at a time; more are answered with 429.
     #[arg(long, env, default_value_t = 256)]
-    pub api_max_requests: usize,
+    pub(crate) api_max_requests: usize,
 
     /// Record streams (NDJSON) under way at a time; more are answered with 429.
     #[arg(long, env, default_value_t = 8)]
-    pub api_max_streams: usize,
+    pub(crate) api_max_streams: usize,
 
     /// Seconds that a stop waits for the worker's acknowledgement.
     #[arg(long, env, default_value = "10", value_parser = seconds)]
-    pub stop_wait: Duration,
+    pub(crate) stop_wait: Duration,
 
     /// HTTP address of `ClickHouse`.
     #[arg(long, env, default_value = "http://127.0.0.1:8123")]
-    pub clickhouse_url: String,
+    pub(crate) clickhouse_url: String,
 
     /// The user that loads and queries.
     #[arg(long, env, default_value = "writer")]
-    pub clickhouse_user: String,
+    pub(crate) clickhouse_user: String,
 
     /// Its password.
     #[arg(long, env, hide_env_values = true)]
-    pub clickhouse_password: Option<SecretString>,
+    pub(crate) clickhouse_password: Option<SecretString>,
 
     /// Compression on the way to and from `ClickHouse`: none, lz4, or auto,
     /// which is none on a loopback address, where it costs more than it gives.
     #[arg(long, env, default_value = "auto", value_enum)]
-    pub clickhouse_compression: Compression,
+    pub(crate) clickhouse_compression: Compression,
 
     /// Rows of a batch at most.
     #[arg(long, env, default_value_t = 10_000)]
-    pub batch_rows: usize,
+    pub(crate) batch_rows: usize,
 
     /// Bytes of a batch at most.
     #[arg(long, env, default_value_t = 16 * 1024 * 1024)]
-    pub batch_bytes: usize,
+    pub(crate) batch_bytes: usize,
 
     /// Milliseconds after which a batch goes out as it is.
     #[arg(long, env, default_value = "1000", value_parser = milliseconds)]
-    pub batch_age: Duration,
+    pub(crate) batch_age: Duration,
 }
 
 /// Compression on the way to and from `ClickHouse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Compression {
+pub(crate) enum Compression {
     /// None on a loopback address, else LZ4.
     Auto,
     /// Never.
@@ -90,7 +90,7 @@ pub enum Compression {
 
 /// Why the settings do not go together.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// An open door.
     #[error(
         "--api-address {0} can be reached from other machines: set API_TOKEN, or listen on \
@@ -107,7 +107,7 @@ pub enum ConfigError {
 
 impl Config {
     /// Whether what goes to and from `ClickHouse` is compressed.
-    pub fn compresses(&self) -> bool {
+    pub(crate) fn compresses(&self) -> bool {
         match self.clickhouse_compression {
             Compression::None => false,
             Compression::Lz4 => true,
@@ -116,7 +116,7 @@ impl Config {
     }
 
     /// Refuses settings that do not go together.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self
             .api_token
             .as_ref()

@@ -5,33 +5,32 @@
 //! in the dead letters by then. It must not know `ClickHouse`, nor HTTP.
 
 pub mod conditions;
-pub mod decode;
-pub mod definitions;
+mod decode;
 #[cfg(test)]
 mod fakes;
-pub mod jobs;
-pub mod metrics;
-pub mod poll;
+mod jobs;
+mod metrics;
+mod parts;
+mod poll;
 mod ports;
 mod run;
-pub mod store;
+mod store;
 
 use std::{ops::AddAssign, time::Duration};
 
 use schemas::{CrmRecord, property_map::Properties};
 
 pub use ports::{Commits, ControlState, Inserts, Store, StoreError, StoreErrorKind, StreamPass};
-use run::Parts;
-pub use run::{Ingest, IngestSettings, JobError};
-pub use store::rows::Rows;
+pub use run::{Ingest, IngestSettings};
 pub use {
     decode::router::WaitLimits,
     jobs::{
+        JobError,
+        dead_letters::Reprocessed,
         rebuild::{RebuildPhase, RebuildState},
-        reprocess::Reprocessed,
     },
     poll::batch::BatchLimits,
-    store::dead_letter::DeadLetter,
+    store::{dead_letter::DeadLetter, rows::Rows},
 };
 
 /// Where a record came from: its place in the log.

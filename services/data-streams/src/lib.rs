@@ -1,22 +1,22 @@
-//! The REST API over the sync, and the loader from Kafka into `ClickHouse`.
+//! The REST API over the sync, and the loader from Kafka into ClickHouse.
 //!
 //! The modules in reading order: [`config`] holds the arguments, [`control`]
 //! the desired and the observed state of every connection, [`ingest`] carries
 //! records from the log into a store, [`warehouse`] is that store, [`api`] is
 //! the REST API, [`backend`] gives it access to warehouse and loader,
-//! [`crash`] names the points where fault tests end the process. [`run()`]
-//! wires them together.
+//! [`crash`] names the points where fault tests end the process. [`main()`] leads
+//! to where they are wired together, `run.rs`.
 
 mod api;
 mod backend;
-pub mod config;
+mod config;
 mod control;
 mod crash;
 pub mod ingest;
+mod message_rules;
 mod records;
 pub mod warehouse;
 
 mod run;
-mod writers;
 
-pub use run::run;
+pub use run::main;

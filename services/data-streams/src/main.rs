@@ -1,14 +1,7 @@
-//! The data-streams process: one expression, from arguments to exit code.
+//! The process of data-streams; see `run.rs`.
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use data_streams::config::Config;
-
 fn main() -> ExitCode {
-    let config = Config::parse();
-    let process = config.process.clone();
-    chassis::run("data-streams", &process, move |context| {
-        data_streams::run(config, context)
-    })
+    data_streams::main()
 }

@@ -2,11 +2,12 @@
 //! then run the control readers, the loader and the API until the process
 //! ends. The parts meet here.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
-use schemas::{Topics, lineage, topics::subject};
+use clap::Parser as _;
+use schemas::{Topics, topics::subject};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         log::KafkaLog,
     },
     ingest::{self, Ingest},
+    message_rules::message_rules,
     warehouse::{Warehouse, WarehouseSettings},
 };
 
@@ -29,9 +31,19 @@ const REGISTRATION: Duration = Duration::from_secs(2);
 /// Time between two checks for tables whose parts should be merged.
 const MERGE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The process, from its arguments to its exit code. All of it is compiled here,
+/// once, and not again in the binary.
+pub fn main() -> ExitCode {
+    let config = Config::parse();
+    let process = config.process.clone();
+    chassis::run("data-streams", &process, move |context| {
+        run(config, context)
+    })
+}
+
 /// Runs the process until it is asked to end. The API's port answers from the
 /// start; everything else waits for Kafka and the registry.
-pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     config.check()?;
     tracing::info!(?config, "starting");
     let address = config.api_address;
@@ -190,22 +202,22 @@ async fn prepare(
             advised: topic.advised,
         })
         .collect();
-    startup::topics(context, &config.kafka, &specs).await?;
     let schemas = names.schemas();
-    let subjects = schemas.map(|(topic, schema)| (subject(topic), schema));
-    // Only the worker reads checkpoints, and dead letters have no schema.
-    let mut read = specs;
-    read.retain(|it| it.name != names.checkpoints && it.name != names.dead_letters);
     let contract = startup::Contract {
-        schemas: &subjects,
+        topics: &specs,
+        schemas: &schemas.map(|(topic, schema)| (subject(topic), schema)),
         patience: REGISTRATION,
-        read: &read,
-        schema_id: lineage::schema_id,
-        contradiction: &|it, schema| {
-            lineage::contradiction(names, &it.topic, &it.key, &it.value, schema)
-        },
+        // Only the worker reads checkpoints; dead letters have no schema of
+        // their own.
+        read: &[
+            &names.commands,
+            &names.status,
+            &names.definitions,
+            &names.records,
+        ],
+        rules: &message_rules(names.clone()),
     };
-    let ids = startup::schemas(context, &config.kafka, registry, contract).await?;
+    let ids = startup::prepare(context, &config.kafka, registry, contract).await?;
     let with_ids = schemas.into_iter().zip(ids);
     Ok(with_ids
         .map(|((topic, schema), id)| (topic.to_owned(), (id, schema)))

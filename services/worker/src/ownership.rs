@@ -16,6 +16,7 @@ use std::{
 use tokio::sync::mpsc;
 
 pub use decode::{Decoder, Undecodable};
+pub(crate) use decode::message_rules;
 pub use lease::Lease;
 pub use member::join;
 pub use restore::{ClaimKeys, Restored, claims, restore};
@@ -66,7 +67,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    fn new(lease: Lease) -> Self {
+    pub(crate) fn new(lease: Lease) -> Self {
         Self {
             held: Arc::new(std::sync::atomic::AtomicBool::new(true)),
             lease,

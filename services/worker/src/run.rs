@@ -3,7 +3,7 @@
 //!
 //! It must not know how any of them works.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chassis::{
@@ -12,7 +12,8 @@ use chassis::{
     registry::Registry,
     startup,
 };
-use schemas::{Topics, lineage, topics::subject};
+use clap::Parser as _;
+use schemas::{Topics, topics::subject};
 
 use crate::{
     commit::{self, CommitContext, TransactionalLog},
@@ -24,8 +25,16 @@ use crate::{
     sync::SourceError,
 };
 
+/// The process, from its arguments to its exit code. All of it is compiled here,
+/// once, and not again in the binary.
+pub fn main() -> ExitCode {
+    let config = Config::parse();
+    let process = config.process.clone();
+    chassis::run("worker", &process, move |context| run(config, context))
+}
+
 /// Runs the worker until its process is to end.
-pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     describe_metrics();
     let topics = Topics::with_prefix(&config.kafka.topic_prefix);
     let registry = Registry::new(&config.registry)?;
@@ -146,26 +155,23 @@ async fn prepare(
             advised: topic.advised,
         })
         .collect();
-    startup::topics(context, &config.kafka, &specs).await?;
-    let schemas = topics
-        .schemas()
-        .map(|(topic, schema)| (subject(topic), schema));
-    // It writes records, but reads none.
-    let mut read = specs;
-    read.retain(|it| it.name != topics.records && it.name != topics.dead_letters);
     let contract = startup::Contract {
-        schemas: &schemas,
+        topics: &specs,
+        schemas: &topics
+            .schemas()
+            .map(|(topic, schema)| (subject(topic), schema)),
         patience: Duration::ZERO,
-        read: &read,
-        schema_id: lineage::schema_id,
-        contradiction: &|it, schema| {
-            lineage::contradiction(topics, &it.topic, &it.key, &it.value, schema)
-        },
+        // It writes records, but reads none.
+        read: &[
+            &topics.commands,
+            &topics.checkpoints,
+            &topics.status,
+            &topics.definitions,
+        ],
+        rules: &Arc::new(ownership::message_rules(topics.clone())),
     };
-    let ids = startup::schemas(context, &config.kafka, registry, contract).await?;
-    let [commands, checkpoints, status, definitions, records] = <[u32; 5]>::try_from(ids)
-        .ok()
-        .context("the contract has another number of schemas")?;
+    let [commands, checkpoints, status, definitions, records] =
+        startup::prepare(context, &config.kafka, registry, contract).await?;
     Ok(SchemaIds {
         commands,
         checkpoints,

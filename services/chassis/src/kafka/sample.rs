@@ -15,19 +15,11 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// the messages.
 const TAIL: i64 = 16;
 
-/// A message as it lies in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logged {
-    /// Its topic.
-    pub topic: String,
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-    /// Its key; empty where it has none.
-    pub key: Vec<u8>,
-    /// Its value.
-    pub value: Vec<u8>,
+/// Key and value of a message; the key is empty where it has none.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
 }
 
 /// The first committed message of each partition, and the last ones. Blocks.
@@ -35,7 +27,7 @@ pub(crate) fn ends(
     kafka: &KafkaArgs,
     topic: &str,
     partitions: i32,
-) -> Result<Vec<Logged>, ReadError> {
+) -> Result<Vec<Sample>, ReadError> {
     // The group is never joined: partitions are assigned by hand.
     let mut config = kafka.consumer("log-sample", &format!("{}log-sample", kafka.topic_prefix));
     config
@@ -55,7 +47,7 @@ pub(crate) fn ends(
     let mut messages = Vec::new();
     reader.assign(starts)?;
     reader.read_to_end(SILENCE, |message| {
-        let Some(first) = logged(message) else {
+        let Some(first) = sample(message) else {
             return Ok(ControlFlow::Continue(()));
         };
         messages.push(first);
@@ -63,18 +55,15 @@ pub(crate) fn ends(
     })?;
     reader.assign(tails)?;
     reader.read_to_end(SILENCE, |message| {
-        messages.extend(logged(message));
+        messages.extend(sample(message));
         Ok::<_, ReadError>(ControlFlow::Continue(()))
     })?;
     Ok(messages)
 }
 
 /// `None` for a tombstone.
-fn logged(message: &BorrowedMessage<'_>) -> Option<Logged> {
-    Some(Logged {
-        topic: message.topic().to_owned(),
-        partition: message.partition(),
-        offset: message.offset(),
+fn sample(message: &BorrowedMessage<'_>) -> Option<Sample> {
+    Some(Sample {
         key: message.key().unwrap_or_default().to_vec(),
         value: message.payload()?.to_vec(),
     })
@@ -107,12 +96,12 @@ mod tests {
             producer.send(record).unwrap();
         }
         producer.flush(SILENCE).unwrap();
-        let offsets: Vec<_> = ends(&kafka, "sampled", 2)
+        let values: Vec<_> = ends(&kafka, "sampled", 2)
             .unwrap()
             .into_iter()
-            .map(|it| (it.partition, it.offset))
+            .flat_map(|it| it.value)
             .collect();
-        let expected: Vec<_> = std::iter::once(1).chain(24..40).map(|it| (1, it)).collect();
-        assert_eq!(offsets, expected);
+        let expected: Vec<_> = std::iter::once(1).chain(24..40).collect();
+        assert_eq!(values, expected);
     }
 }

@@ -17,13 +17,14 @@ use chassis::{
         reader::{Step, TopicReader},
     },
     registry::Registry,
+    schema_lookup::{FoundSchema, MessageRef, SchemaLookup},
 };
 use rdkafka::{Message as _, error::KafkaError, message::OwnedMessage};
 use schemas::{Command, Status, Topics, codec, unframe};
 use tokio::runtime::Handle;
 
 use super::View;
-use crate::writers::{Writer, Writers};
+use crate::message_rules::message_rules;
 
 /// How often a Kafka that is away is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -66,7 +67,7 @@ struct Follower {
     context: Context,
     reader: TopicReader,
     followed: Followed,
-    writers: Writers,
+    lookup: SchemaLookup,
     runtime: Handle,
     view: View,
     /// When Kafka was last found to be away.
@@ -89,14 +90,13 @@ pub(crate) async fn run(
             .set("reconnect.backoff.max.ms", "500");
         let partitions = 0..followed.partitions;
         let reader = TopicReader::from_beginning(&settings, &followed.topic, partitions)?;
+        let own = followed.schemas.iter().map(|(id, it)| (*id, it.as_str()));
+        let rules = message_rules(Topics::with_prefix(&kafka.topic_prefix));
+        let lookup = SchemaLookup::new(Arc::new(registry), rules, own);
         let mut follower = Follower {
             context,
             reader,
-            writers: Writers::new(
-                Arc::new(registry),
-                Topics::with_prefix(&kafka.topic_prefix),
-                followed.schemas.clone(),
-            ),
+            lookup,
             followed,
             runtime,
             view,
@@ -159,7 +159,7 @@ impl Follower {
     /// stands.
     fn decode(&mut self, offset: i64, key: &[u8], payload: &[u8]) {
         let topic = self.followed.topic.clone();
-        let schema = match self.writer(key, payload) {
+        let schema = match self.schema(key, payload) {
             Ok(schema) => schema,
             Err(reason) => {
                 tracing::warn!(topic, offset, reason, "unreadable control message");
@@ -179,27 +179,22 @@ impl Follower {
         }
     }
 
-    /// The writer's schema, or why there is none; waits for a registry that is
-    /// away or whose data has to be restored, and says so.
-    fn writer(&mut self, key: &[u8], payload: &[u8]) -> Result<String, String> {
+    /// The writer's schema, or why there is none. Waits for a registry that does
+    /// not answer or whose data has to be restored; health gives the reason.
+    fn schema(&self, key: &[u8], payload: &[u8]) -> Result<Arc<str>, String> {
         let condition = self.followed.kind.condition();
         let mut waited = false;
-        loop {
-            let topic = &self.followed.topic;
-            let found = self
-                .runtime
-                .block_on(self.writers.find(topic, key, payload));
-            let reason = match found {
-                Writer::Later(reason) => reason,
-                settled => {
-                    if waited && self.reader.is_at_end() {
-                        self.context.health().holds(condition);
-                    }
-                    return match settled {
-                        Writer::Known(schema) => Ok(schema),
-                        Writer::Poison(reason) | Writer::Later(reason) => Err(reason),
-                    };
-                }
+        let settled = loop {
+            let found = self.lookup.find(MessageRef {
+                topic: &self.followed.topic,
+                key,
+                value: payload,
+            });
+            let reason = match self.runtime.block_on(found) {
+                Ok(FoundSchema::Known(schema)) => break Ok(schema),
+                Ok(FoundSchema::Poison(reason)) => break Err(reason),
+                Ok(FoundSchema::Later(reason)) => reason,
+                Err(error) => error.to_string(),
             };
             waited = true;
             self.context.health().fails(condition, reason);
@@ -210,7 +205,11 @@ impl Follower {
             if ended.is_ok() {
                 return Err("the process ends".to_owned());
             }
+        };
+        if waited && self.reader.is_at_end() {
+            self.context.health().holds(condition);
         }
+        settled
     }
 
     fn reached_end(&mut self) {

@@ -1,6 +1,5 @@
 //! Decodes messages and groups the rows by the tables that they go into.
 
-pub mod decoders;
-pub mod router;
-
-pub use decoders::SchemaSource;
+pub(crate) mod decoders;
+pub(crate) mod definitions;
+pub(crate) mod router;

@@ -6,13 +6,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chassis::registry::RegistryError;
+use chassis::registry::{RegistryError, SchemaSource};
 use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
 
 use super::{
     Commits, ControlState, Inserts, LogPosition, RefusedRow, Rows, Store, StoreError,
     StoreErrorKind, Stored, StreamPass, Target,
-    decode::decoders::SchemaSource,
     poll::message::Message,
     store::dead_letter::{DeadLetter, DeadLetterSink},
 };

@@ -1,6 +1,28 @@
-//! What runs beside the loading of the log: full passes, rebuilds, and dead
-//! letters stored again.
+//! Jobs beside the loader: full passes, rebuilds, and the reprocessing of dead
+//! letters.
 
+pub(crate) mod dead_letters;
 pub(crate) mod full_passes;
-pub mod rebuild;
-pub(crate) mod reprocess;
+pub(crate) mod rebuild;
+
+use super::{StoreError, store::inserter::describe};
+
+/// Why dead letters or a rebuild could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The log cannot be read.
+    #[error("kafka: {0}")]
+    Kafka(String),
+    /// The store does not answer.
+    #[error("store: {0}")]
+    Store(String),
+    /// The process is shutting down.
+    #[error("shutting down")]
+    Stopped,
+}
+
+impl From<StoreError> for JobError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(describe(&error))
+    }
+}

@@ -1,11 +1,11 @@
 //! Reads the assigned partitions of the records topic and collects their
 //! messages in batches.
 
-pub mod batch;
+pub(crate) mod batch;
 mod group;
 pub(crate) mod guard;
 pub(crate) mod handover;
-pub mod message;
+pub(crate) mod message;
 pub(crate) mod poller;
 mod progress;
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use schemas::{Definitions, FullPass};
+use schemas::{Definitions, FullPass, default_destination};
 
-use super::{LogPosition, Rows, Stored, Target};
+use super::{LogPosition, Rows, Stored, TableSet, Target};
 
 /// Inserts into the tables of one target, with the columns that they had when
 /// it was made.
@@ -114,6 +114,20 @@ pub struct StreamPass {
     pub object_type: String,
     /// The pass.
     pub pass: FullPass,
+}
+
+impl StreamPass {
+    /// The target of the stream.
+    pub(crate) fn target(&self, control: &dyn ControlState, tables: TableSet) -> Target {
+        Target {
+            connection: self.connection.clone(),
+            destination: control
+                .destination(&self.connection)
+                .unwrap_or_else(|| default_destination(&self.connection)),
+            object_type: self.object_type.clone(),
+            tables,
+        }
+    }
 }
 
 /// What the ingest asks of the control state, which is folded from the

@@ -4,36 +4,26 @@
 
 mod thread;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use anyhow::Context as _;
-use chassis::{Context, kafka::KafkaArgs};
-use rdkafka::{ClientConfig, consumer::BaseConsumer, producer::FutureProducer};
-use schemas::Topics;
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, watch},
-};
+use chassis::{Context, kafka::KafkaArgs, registry::SchemaSource, schema_lookup::SchemaLookup};
+use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
+use tokio::sync::mpsc;
 
 use thread::on_thread;
 
 use super::{
     Commits, ControlState, Store, StoreError, TableSet,
     conditions::CLICKHOUSE,
-    decode::{
-        decoders::{Decoders, SchemaSource},
-        router::{TargetRouter, WaitLimits},
-    },
-    definitions::{DefinitionsReader, KnownDefinitions},
+    decode::{definitions::DefinitionsReader, router::WaitLimits},
     jobs::{
+        JobError,
+        dead_letters::{DeadLetterJob, Reprocessed},
         full_passes::FullPassJob,
-        rebuild::{Rebuild, RebuildState},
-        reprocess::Reprocessed,
+        rebuild::{RebuildState, Rebuilds},
     },
+    parts::Parts,
     poll::{
         GroupCommits, GroupContext, Progress,
         batch::{BatchLimits, Batcher},
@@ -44,12 +34,11 @@ use super::{
     },
     store::{
         dead_letter::{DeadLetter, KafkaDeadLetters},
-        inserter::{Backoff, Inserter, describe},
+        inserter::{Backoff, describe},
         loader::{Delivery, Loader},
-        preparer::TablePreparer,
     },
 };
-use crate::writers::Writers;
+use crate::message_rules::message_rules;
 
 /// What the ingest is told.
 #[derive(Debug, Clone)]
@@ -64,41 +53,11 @@ pub struct IngestSettings {
     pub record_schema_id: u32,
 }
 
-/// Why dead letters or a rebuild could not be served.
-#[derive(Debug, thiserror::Error)]
-pub enum JobError {
-    /// The log cannot be read.
-    #[error("kafka: {0}")]
-    Kafka(String),
-    /// The store does not answer.
-    #[error("store: {0}")]
-    Store(String),
-    /// The process is shutting down.
-    #[error("shutting down")]
-    Stopped,
-}
-
-pub(crate) struct Parts {
-    pub(super) settings: IngestSettings,
-    pub(super) topics: Topics,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) control: Arc<dyn ControlState>,
-    pub(super) schemas: Arc<dyn SchemaSource>,
-    pub(super) context: Context,
-    pub(super) runtime: Handle,
-    pub(super) known: watch::Sender<KnownDefinitions>,
-    /// Id of the warehouse that offsets are committed for.
-    pub(super) warehouse: watch::Sender<String>,
-    pub(super) commits: OnceLock<Arc<dyn Commits>>,
-    pub(super) preparer: Arc<TablePreparer>,
-    pub(super) rebuild: watch::Sender<Option<RebuildState>>,
-    pub(super) epoch: Arc<AtomicU64>,
-}
-
 /// The loader of the records topic. Cheap to clone.
 #[derive(Clone)]
 pub struct Ingest {
     parts: Arc<Parts>,
+    rebuilds: Arc<Rebuilds>,
 }
 
 impl Ingest {
@@ -110,29 +69,10 @@ impl Ingest {
         schemas: Arc<dyn SchemaSource>,
         context: Context,
     ) -> Self {
-        let known = watch::Sender::new(KnownDefinitions::default());
-        let preparer = Arc::new(TablePreparer::new(
-            Arc::clone(&store),
-            known.subscribe(),
-            settings.wait_limits,
-        ));
-        let parts = Parts {
-            topics: Topics::with_prefix(&settings.kafka.topic_prefix),
-            settings,
-            store,
-            control,
-            schemas,
-            context,
-            runtime: Handle::current(),
-            known,
-            warehouse: watch::Sender::new(String::new()),
-            commits: OnceLock::new(),
-            preparer,
-            rebuild: watch::Sender::new(None),
-            epoch: Arc::default(),
-        };
+        let parts = Parts::new(settings, store, control, schemas, context);
         Self {
             parts: Arc::new(parts),
+            rebuilds: Arc::default(),
         }
     }
 
@@ -175,7 +115,7 @@ impl Ingest {
             holds,
             held: HashMap::new(),
         };
-        drop(parts.context.spawn_owned(parts.full_pass_job()?.run()));
+        drop(parts.context.spawn_owned(parts.full_pass_job(&self.rebuilds)?.run()));
         let runtime = parts.runtime.clone();
         futures::future::try_join3(
             on_thread("definitions", move || definitions_reader.run())?,
@@ -192,41 +132,29 @@ impl Ingest {
 
     /// The newest dead letters that are not stored yet, oldest first.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
-        Arc::clone(&self.parts).letters(limit).await
+        self.dead_letter_job().newest(limit).await
     }
 
     /// Stores the dead letters that can be stored now.
     pub async fn reprocess(&self) -> Result<Reprocessed, JobError> {
-        Arc::clone(&self.parts).reprocess().await
+        self.dead_letter_job().reprocess().await
+    }
+
+    fn dead_letter_job(&self) -> DeadLetterJob {
+        DeadLetterJob {
+            parts: Arc::clone(&self.parts),
+        }
     }
 
     /// Begins to refill the warehouse from the log; the state of the one under
     /// way where there is one.
     pub fn start_rebuild(&self) -> RebuildState {
-        let now = self.parts.context.clock().now_ms();
-        let mut begun = false;
-        let mut current = RebuildState::begun_at(now);
-        self.parts.rebuild.send_modify(|slot| match slot {
-            Some(under_way) if under_way.ended_at.is_none() => current.clone_from(under_way),
-            _ => {
-                begun = true;
-                *slot = Some(current.clone());
-            }
-        });
-        if begun {
-            let parts = Arc::clone(&self.parts);
-            drop(
-                self.parts
-                    .runtime
-                    .spawn_blocking(move || Rebuild::run(&parts)),
-            );
-        }
-        current
+        self.rebuilds.start(&self.parts)
     }
 
     /// The last rebuild of this process.
     pub fn rebuild(&self) -> Option<RebuildState> {
-        self.parts.rebuild.borrow().clone()
+        self.rebuilds.last()
     }
 }
 
@@ -239,10 +167,6 @@ impl fmt::Debug for Ingest {
 }
 
 impl Parts {
-    fn group(&self) -> String {
-        format!("{}warehouse", self.settings.kafka.topic_prefix)
-    }
-
     fn group_consumer(
         &self,
         guard: &Arc<AssignmentGuard>,
@@ -263,11 +187,7 @@ impl Parts {
         Ok(DefinitionsReader {
             config: self.reader("definitions"),
             topic: self.topics.definitions.clone(),
-            writers: Writers::new(
-                Arc::clone(&self.schemas),
-                self.topics.clone(),
-                HashMap::new(),
-            ),
+            lookup: SchemaLookup::new(Arc::clone(&self.schemas), message_rules(self.topics.clone()), []),
             health: self.context.health().clone(),
             known: self.known.clone(),
             runtime: self.runtime.clone(),
@@ -298,7 +218,7 @@ impl Parts {
         }
     }
 
-    fn full_pass_job(&self) -> anyhow::Result<FullPassJob> {
+    fn full_pass_job(&self, rebuilds: &Rebuilds) -> anyhow::Result<FullPassJob> {
         let group = self
             .settings
             .kafka
@@ -312,37 +232,9 @@ impl Parts {
             group: Arc::new(group),
             topic: self.topics.records.clone(),
             warehouse: self.warehouse.subscribe(),
-            epoch: Arc::clone(&self.epoch),
+            exchanges: rebuilds.exchanges(),
             stop: self.context.draining().clone(),
         })
-    }
-
-    /// Settings of a consumer that is no member of the group.
-    pub(super) fn reader(&self, purpose: &str) -> ClientConfig {
-        let group = format!("{}.{purpose}", self.group());
-        let client_id = format!("data-streams.{purpose}");
-        self.settings.kafka.consumer(&client_id, &group)
-    }
-
-    pub(super) fn router(&self, tables: TableSet) -> TargetRouter {
-        let schemas = Arc::clone(&self.schemas);
-        let decoders = Decoders::new(schemas, self.settings.record_schema_id);
-        TargetRouter::new(
-            decoders,
-            Arc::clone(&self.control),
-            tables,
-            self.settings.wait_limits,
-        )
-    }
-
-    pub(super) fn inserter(&self, preparer: Arc<TablePreparer>) -> Inserter {
-        Inserter {
-            store: Arc::clone(&self.store),
-            preparer,
-            health: self.context.health().clone(),
-            stop: self.context.draining().clone(),
-            expected: self.warehouse.subscribe(),
-        }
     }
 
     fn dead_letter_sink(&self) -> anyhow::Result<KafkaDeadLetters> {

@@ -1,122 +1,112 @@
 //! Messages of the small topics, whatever schema they were written with.
-//!
-//! It must not know what is done with them.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use chassis::{
+    registry::Registry,
+    schema_lookup::{FoundSchema, MessageRef, MessageRules, SchemaLookup},
 };
-
-use chassis::registry::Registry;
 use schemas::{
-    DecodeError, Topics,
-    lineage::{self, Exchanged, record_name},
+    Topics,
+    lineage::{self, record_name},
     unframe,
 };
 use serde::de::DeserializeOwned;
 
+/// Pause before a registry that does not answer is asked again.
+const RETRY: Duration = Duration::from_millis(500);
+
 /// Why a message could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Undecodable {
-    /// It never can be.
-    #[error("message is malformed")]
-    Poison(#[source] DecodeError),
-    /// The registry has no schema under the message's id.
-    #[error("the schema registry has no schema {0}: restore its data, or use another TOPIC_PREFIX")]
-    UnknownSchema(u32),
-    /// The id now means another schema than when the message was written.
-    #[error(transparent)]
-    Exchanged(Exchanged),
+    /// It never can be, and it is not ours.
+    #[error("message is malformed: {0}")]
+    Poison(String),
+    /// It is ours, and can be read once the registry has its data back.
+    #[error("{0}")]
+    Later(String),
 }
 
-/// Reads messages; keeps the schemas it has asked for. Its calls block on the
-/// registry where a schema is new.
+/// Tell messages of ours from others.
+pub(crate) fn message_rules(topics: Topics) -> MessageRules {
+    MessageRules {
+        schema_id: lineage::schema_id,
+        contradiction: Box::new(move |it, schema| {
+            lineage::contradiction(&topics, it.topic, it.key, it.value, schema)
+        }),
+    }
+}
+
+/// Reads messages. Its calls block on the registry where a schema is new.
 #[derive(Debug)]
 pub struct Decoder {
-    registry: Registry,
+    lookup: SchemaLookup,
     runtime: tokio::runtime::Handle,
     topics: Topics,
-    schemas: Mutex<HashMap<u32, String>>,
 }
 
 impl Decoder {
-    /// A decoder that already knows our own schemas.
-    pub fn new(
+    /// A decoder that already knows our own schemas. Needs a runtime.
+    pub(crate) fn new<'a>(
         registry: Registry,
         topics: Topics,
-        own: impl IntoIterator<Item = (u32, &'static str)>,
+        own: impl IntoIterator<Item = (u32, &'a str)>,
     ) -> Self {
-        let schemas = own
-            .into_iter()
-            .map(|(id, text)| (id, text.to_owned()))
-            .collect();
-        let runtime = tokio::runtime::Handle::current();
+        let rules = message_rules(topics.clone());
         Self {
-            registry,
-            runtime,
+            lookup: SchemaLookup::new(Arc::new(registry), Arc::new(rules), own),
+            runtime: tokio::runtime::Handle::current(),
             topics,
-            schemas: Mutex::new(schemas),
         }
     }
 
-    /// Reads a message of a topic whose values are `name`d records. Blocks.
+    /// Reads a message whose value is a `name`d record. Blocks, for as long as
+    /// the registry does not answer.
     pub fn decode<T: DeserializeOwned>(
         &self,
-        topic: &str,
+        message: MessageRef<'_>,
         name: &str,
-        payload: &[u8],
     ) -> Result<T, Undecodable> {
-        let framed = unframe(payload).map_err(Undecodable::Poison)?;
-        let schema = self.schema(framed.schema_id)?;
-        let actual = record_name(&schema);
-        if actual.as_deref() != Some(name) {
-            self.forget(framed.schema_id);
-            return Err(Undecodable::Exchanged(Exchanged {
-                topic: topic.to_owned(),
-                id: framed.schema_id,
-                actual: actual.unwrap_or_else(|| "no record".to_owned()),
-            }));
-        }
-        schemas::codec::decode(&schema, framed.datum).map_err(|error| {
-            self.forget(framed.schema_id);
-            Undecodable::Poison(error)
-        })
-    }
-
-    /// Whether a message that cannot be read is ours, and so can be read once
-    /// the registry has its data back. Of another's nothing is expected.
-    pub fn is_ours(&self, topic: &str, key: &[u8], payload: &[u8]) -> bool {
-        lineage::is_ours(&self.topics, topic, key, payload)
-    }
-
-    /// A schema that does not fit is asked for again: the registry's data may
-    /// be restored.
-    fn forget(&self, id: u32) {
-        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
-        schemas.remove(&id);
-    }
-
-    fn schema(&self, id: u32) -> Result<String, Undecodable> {
-        let lock = || self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(schema) = lock().get(&id) {
-            return Ok(schema.clone());
-        }
         let schema = loop {
-            match self.runtime.block_on(self.registry.schema(id)) {
-                Ok(schema) => break schema,
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, id, "waiting for the schema registry");
-                    crate::pause(Duration::from_millis(500));
-                }
+            match self.runtime.block_on(self.lookup.find(message)) {
+                Ok(FoundSchema::Known(schema)) => break schema,
+                Ok(FoundSchema::Poison(reason)) => return Err(Undecodable::Poison(reason)),
+                Ok(FoundSchema::Later(reason)) => return Err(Undecodable::Later(reason)),
                 Err(error) => {
-                    tracing::warn!(%error, id, "schema registry refuses a schema");
-                    break None;
+                    tracing::warn!(%error, "waiting for the schema registry");
+                    crate::pause(RETRY);
                 }
             }
         };
-        let schema = schema.ok_or(Undecodable::UnknownSchema(id))?;
-        lock().insert(id, schema.clone());
-        Ok(schema)
+        decode_as(&schema, name, message.value)
+            .map_err(|reason| self.unreadable(message, &schema, reason))
     }
+
+    /// A schema that does not fit is looked up again the next time: the
+    /// registry's data may be restored.
+    fn unreadable(&self, message: MessageRef<'_>, schema: &str, reason: String) -> Undecodable {
+        let MessageRef { topic, key, value } = message;
+        if let Some(id) = lineage::schema_id(value) {
+            self.lookup.forget(id);
+        }
+        if let Some(exchanged) = lineage::exchanged(&self.topics, topic, key, value, schema) {
+            Undecodable::Later(exchanged.to_string())
+        } else if lineage::is_ours(&self.topics, topic, key, value) {
+            Undecodable::Later(reason)
+        } else {
+            Undecodable::Poison(reason)
+        }
+    }
+}
+
+fn decode_as<T: DeserializeOwned>(schema: &str, name: &str, value: &[u8]) -> Result<T, String> {
+    let framed = unframe(value).map_err(|error| error.to_string())?;
+    match record_name(schema) {
+        Some(actual) if actual == name => {}
+        actual => {
+            let actual = actual.unwrap_or_else(|| "no record".to_owned());
+            return Err(format!("its schema is {actual}, not {name}"));
+        }
+    }
+    schemas::codec::decode(schema, framed.datum).map_err(|error| error.to_string())
 }

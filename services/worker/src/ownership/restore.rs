@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::kafka::{KafkaArgs, reader::TopicReader};
+use chassis::{
+    kafka::{KafkaArgs, reader::TopicReader},
+    schema_lookup::MessageRef,
+};
 use rdkafka::{Message as _, message::BorrowedMessage};
 use schemas::{Checkpoint, ConnectionStatus, Definitions, Status, StreamStatus, Topics};
 
@@ -63,40 +66,36 @@ impl Restored {
         message: &BorrowedMessage<'_>,
     ) -> anyhow::Result<()> {
         let topic = message.topic();
-        let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+        let key = message.key().unwrap_or_default();
+        let name = String::from_utf8_lossy(key);
+        let value = message.payload().map(|value| MessageRef { topic, key, value });
         let outcome = if topic == topics.checkpoints {
-            self.take_checkpoint(decoder, topic, &key, message.payload())
+            self.take_checkpoint(decoder, &name, value)
         } else if topic == topics.status {
-            self.take_status(decoder, topic, &key, message.payload())
+            self.take_status(decoder, &name, value)
         } else {
-            self.take_definitions(decoder, topic, message.payload())
+            self.take_definitions(decoder, value)
         };
-        let Err(error) = outcome else {
-            return Ok(());
-        };
-        let (raw_key, payload) = (message.key(), message.payload());
-        if decoder.is_ours(
-            topic,
-            raw_key.unwrap_or_default(),
-            payload.unwrap_or_default(),
-        ) {
-            // A position that is passed over would be lost.
-            return Err(error.into());
+        match outcome {
+            Ok(()) => Ok(()),
+            // A checkpoint that is skipped would be lost.
+            Err(error @ Undecodable::Later(_)) => Err(error.into()),
+            Err(error @ Undecodable::Poison(_)) => {
+                let (partition, offset) = (message.partition(), message.offset());
+                tracing::error!(%error, topic, partition, offset, "message skipped");
+                Ok(())
+            }
         }
-        let (partition, offset) = (message.partition(), message.offset());
-        tracing::error!(%error, topic, partition, offset, "a message is passed over");
-        Ok(())
     }
 
     fn take_checkpoint(
         &mut self,
         decoder: &Decoder,
-        topic: &str,
         key: &str,
-        payload: Option<&[u8]>,
+        value: Option<MessageRef<'_>>,
     ) -> Result<(), Undecodable> {
-        if let Some(payload) = payload {
-            let checkpoint: Checkpoint = decoder.decode(topic, "Checkpoint", payload)?;
+        if let Some(value) = value {
+            let checkpoint: Checkpoint = decoder.decode(value, "Checkpoint")?;
             let key = (checkpoint.connection.clone(), checkpoint.stream.clone());
             self.checkpoints.insert(key, checkpoint);
         } else if let Some((connection, stream)) = key.split_once('/') {
@@ -109,11 +108,10 @@ impl Restored {
     fn take_status(
         &mut self,
         decoder: &Decoder,
-        topic: &str,
         key: &str,
-        payload: Option<&[u8]>,
+        value: Option<MessageRef<'_>>,
     ) -> Result<(), Undecodable> {
-        let Some(payload) = payload else {
+        let Some(value) = value else {
             match key.split_once('/') {
                 Some((connection, stream)) => {
                     self.streams
@@ -125,7 +123,7 @@ impl Restored {
             }
             return Ok(());
         };
-        let status: Status = decoder.decode(topic, "Status", payload)?;
+        let status: Status = decoder.decode(value, "Status")?;
         if let Some(whole) = status.whole {
             self.connections.insert(status.connection, whole);
         } else if let Some(stream) = status.stream {
@@ -138,13 +136,12 @@ impl Restored {
     fn take_definitions(
         &mut self,
         decoder: &Decoder,
-        topic: &str,
-        payload: Option<&[u8]>,
+        value: Option<MessageRef<'_>>,
     ) -> Result<(), Undecodable> {
-        let Some(payload) = payload else {
+        let Some(value) = value else {
             return Ok(());
         };
-        let definitions: Definitions = decoder.decode(topic, "Definitions", payload)?;
+        let definitions: Definitions = decoder.decode(value, "Definitions")?;
         let key = (definitions.portal_id, definitions.object_type.clone());
         let newer = self
             .definitions

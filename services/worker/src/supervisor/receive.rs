@@ -4,10 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chassis::schema_lookup::MessageRef;
 use schemas::Command;
 
 use super::{Sources, Supervisor};
-use crate::{desired, ownership::CommandMessage};
+use crate::{
+    desired,
+    ownership::{CommandMessage, Undecodable},
+};
 
 impl<S: Sources> Supervisor<S> {
     pub(super) async fn command(&mut self, message: CommandMessage) {
@@ -48,27 +52,24 @@ impl<S: Sources> Supervisor<S> {
         let health = dependencies.context.health();
         loop {
             let decoder = Arc::clone(&dependencies.decoder);
-            let (of_topic, bytes) = (topic.clone(), Arc::clone(&payload));
+            let (topic, key, value) = (topic.clone(), name.to_owned(), Arc::clone(&payload));
             // It blocks on the registry where a schema is new.
-            let decoded =
-                tokio::task::spawn_blocking(move || decoder.decode(&of_topic, "Command", &bytes))
-                    .await
-                    .map_err(|error| error.to_string())?;
-            let error = match decoded {
+            let decoded = tokio::task::spawn_blocking(move || {
+                let message = MessageRef {
+                    topic: &topic,
+                    key: key.as_bytes(),
+                    value: &value,
+                };
+                decoder.decode(message, "Command")
+            });
+            match decoded.await.map_err(|error| error.to_string())? {
                 Ok(command) => {
                     health.holds("registry");
                     return Ok(command);
                 }
-                Err(error) => error,
-            };
-            let reason = format!("{:#}", anyhow::Error::new(error));
-            if !dependencies
-                .decoder
-                .is_ours(topic, name.as_bytes(), &payload)
-            {
-                return Err(reason);
+                Err(Undecodable::Poison(reason)) => return Err(reason),
+                Err(Undecodable::Later(reason)) => health.fails("registry", reason),
             }
-            health.fails("registry", reason);
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = dependencies.context.draining().cancelled() => {

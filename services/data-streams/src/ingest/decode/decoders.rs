@@ -4,10 +4,9 @@
 //! of our records. One of ours can be decoded once the registry's data is
 //! restored, so it is held.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use async_trait::async_trait;
-use chassis::registry::{Registry, RegistryError};
+use chassis::registry::SchemaSource;
 use schemas::{
     CrmRecord, codec,
     crm_record::{Decoder, SCHEMA},
@@ -15,20 +14,6 @@ use schemas::{
 };
 
 use crate::ingest::poll::message::Message;
-
-/// Looks up schemas by id.
-#[async_trait]
-pub trait SchemaSource: fmt::Debug + Send + Sync + 'static {
-    /// The schema with this id; `None` if there is none.
-    async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError>;
-}
-
-#[async_trait]
-impl SchemaSource for Registry {
-    async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
-        Self::schema(self, id).await
-    }
-}
 
 /// What a message contains.
 #[derive(Debug)]

@@ -11,14 +11,14 @@ use std::{
 use chassis::{
     Health,
     kafka::reader::{Step, TopicReader},
+    schema_lookup::{FoundSchema, MessageRef, SchemaLookup},
 };
 use rdkafka::{ClientConfig, Message as _};
 use schemas::{Definitions, codec};
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::conditions::DEFINITIONS;
-use crate::writers::{Writer, Writers};
+use crate::ingest::conditions::DEFINITIONS;
 
 /// The newest definitions by portal and object type.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +50,7 @@ impl KnownDefinitions {
 pub(crate) struct DefinitionsReader {
     pub(crate) config: ClientConfig,
     pub(crate) topic: String,
-    pub(crate) writers: Writers,
+    pub(crate) lookup: SchemaLookup,
     pub(crate) health: Health,
     pub(crate) known: watch::Sender<KnownDefinitions>,
     pub(crate) runtime: Handle,
@@ -59,7 +59,7 @@ pub(crate) struct DefinitionsReader {
 
 impl DefinitionsReader {
     /// Blocks its thread.
-    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
         let Some(mut reader) = self.open()? else {
             return Ok(());
         };
@@ -110,29 +110,33 @@ impl DefinitionsReader {
     }
 
     /// `None` where it was told to stop while it waited for the registry.
-    fn decode(&mut self, key: &[u8], value: &[u8]) -> Option<Result<Definitions, String>> {
+    fn decode(&self, key: &[u8], value: &[u8]) -> Option<Result<Definitions, String>> {
         let mut waited = false;
-        let writer = loop {
-            let found = self.writers.find(&self.topic, key, value);
-            match self.runtime.block_on(found) {
-                Writer::Known(schema) => break Ok(schema),
-                Writer::Poison(reason) => break Err(reason),
-                Writer::Later(reason) => {
-                    waited = true;
-                    self.health.fails(DEFINITIONS, reason);
-                    if self.stop.is_cancelled() {
-                        return None;
-                    }
-                    self.sleep(Duration::from_secs(1));
-                }
+        let schema = loop {
+            let found = self.lookup.find(MessageRef {
+                topic: &self.topic,
+                key,
+                value,
+            });
+            let reason = match self.runtime.block_on(found) {
+                Ok(FoundSchema::Known(schema)) => break Ok(schema),
+                Ok(FoundSchema::Poison(reason)) => break Err(reason),
+                Ok(FoundSchema::Later(reason)) => reason,
+                Err(error) => error.to_string(),
+            };
+            waited = true;
+            self.health.fails(DEFINITIONS, reason);
+            if self.stop.is_cancelled() {
+                return None;
             }
+            self.sleep(Duration::from_secs(1));
         };
         if waited {
             self.health.holds(DEFINITIONS);
         }
-        Some(writer.and_then(|writer| {
+        Some(schema.and_then(|schema| {
             let framed = codec::unframe(value).map_err(|error| error.to_string())?;
-            codec::decode(&writer, framed.datum).map_err(|error| error.to_string())
+            codec::decode(&schema, framed.datum).map_err(|error| error.to_string())
         }))
     }
 }

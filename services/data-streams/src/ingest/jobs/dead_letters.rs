@@ -12,10 +12,12 @@ use std::{
 
 use chassis::kafka::reader::TopicReader;
 
+use super::JobError;
 use crate::ingest::{
-    JobError, LogPosition, Parts, TableSet,
+    LogPosition, TableSet,
+    parts::Parts,
     poll::message::Message,
-    store::{dead_letter::DeadLetter, inserter::Stopped, preparer::TablePreparer},
+    store::{dead_letter::DeadLetter, inserter::Stopped},
 };
 
 /// Kafka is away where it says nothing for so long.
@@ -30,17 +32,18 @@ pub struct Reprocessed {
     pub left: u64,
 }
 
-impl Parts {
+/// Reads and reprocesses dead letters.
+pub(crate) struct DeadLetterJob {
+    pub(crate) parts: Arc<Parts>,
+}
+
+impl DeadLetterJob {
     /// The newest letters that are not stored yet, oldest first.
-    pub(crate) async fn letters(
-        self: Arc<Self>,
-        limit: usize,
-    ) -> Result<Vec<DeadLetter>, JobError> {
-        let recovered = self.store.recovered().await?;
-        let parts = Arc::clone(&self);
+    pub(crate) async fn newest(self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
+        let recovered = self.parts.store.recovered().await?;
         let read = tokio::task::spawn_blocking(move || {
             let mut last = VecDeque::new();
-            parts.each_letter(&recovered, |letter| {
+            self.each_letter(&recovered, |letter| {
                 if last.len() >= limit {
                     last.pop_front();
                 }
@@ -52,15 +55,13 @@ impl Parts {
     }
 
     /// Stores the letters that can be stored now.
-    pub(crate) async fn reprocess(self: Arc<Self>) -> Result<Reprocessed, JobError> {
-        let recovered = self.store.recovered().await?;
-        let parts = Arc::clone(&self);
+    pub(crate) async fn reprocess(self) -> Result<Reprocessed, JobError> {
+        let recovered = self.parts.store.recovered().await?;
         let read = tokio::task::spawn_blocking(move || {
             let mut outcome = Reprocessed::default();
             let mut waiting: BTreeMap<String, Vec<Message>> = BTreeMap::new();
             let mut bytes = 0;
-            let limits = parts.settings.limits;
-            parts.each_letter(&recovered, |letter| {
+            self.each_letter(&recovered, |letter| {
                 let message = Message {
                     partition: letter.position.partition,
                     offset: letter.position.offset,
@@ -74,12 +75,12 @@ impl Parts {
                     .entry(letter.position.topic)
                     .or_default()
                     .push(message);
-                if bytes >= limits.bytes {
+                if bytes >= self.parts.settings.limits.bytes {
                     bytes = 0;
-                    parts.store_letters(std::mem::take(&mut waiting), &mut outcome);
+                    self.store_letters(std::mem::take(&mut waiting), &mut outcome);
                 }
             })?;
-            parts.store_letters(waiting, &mut outcome);
+            self.store_letters(waiting, &mut outcome);
             anyhow::Ok(outcome)
         });
         flatten(read.await)
@@ -88,7 +89,7 @@ impl Parts {
     fn store_letters(&self, waiting: BTreeMap<String, Vec<Message>>, outcome: &mut Reprocessed) {
         for (topic, messages) in waiting {
             let count = u64::try_from(messages.len()).unwrap_or_default();
-            let stored = self.runtime.block_on(self.store_topic(&topic, messages));
+            let stored = self.parts.runtime.block_on(self.store_topic(&topic, messages));
             let stored = stored.unwrap_or_else(|error| {
                 tracing::warn!(%error, "dead letters are not stored");
                 0
@@ -99,13 +100,9 @@ impl Parts {
     }
 
     async fn store_topic(&self, topic: &str, messages: Vec<Message>) -> Result<u64, JobError> {
-        let preparer = Arc::new(TablePreparer::new(
-            Arc::clone(&self.store),
-            self.known.subscribe(),
-            self.settings.wait_limits,
-        ));
-        let inserter = self.inserter(preparer);
-        let routed = self.router(TableSet::Live).route(topic, messages).await;
+        let inserter = self.parts.own_inserter();
+        let mut router = self.parts.router(TableSet::Live);
+        let routed = router.route(topic, messages).await;
         let mut stored = Vec::new();
         for group in &routed.groups {
             let refused = async {
@@ -128,7 +125,7 @@ impl Parts {
                     }),
             );
         }
-        self.store.remember_recovered(&stored).await?;
+        self.parts.store.remember_recovered(&stored).await?;
         Ok(u64::try_from(stored.len()).unwrap_or_default())
     }
 
@@ -139,8 +136,8 @@ impl Parts {
         recovered: &HashSet<LogPosition>,
         mut take: impl FnMut(DeadLetter),
     ) -> anyhow::Result<()> {
-        let topic = &self.topics.dead_letters;
-        let mut reader = TopicReader::whole(&self.reader("dead-letters"), topic)?;
+        let topic = &self.parts.topics.dead_letters;
+        let mut reader = TopicReader::whole(&self.parts.reader("dead-letters"), topic)?;
         let mut seen = HashSet::new();
         reader.read_to_end(SILENCE, |message| {
             let letter = DeadLetter::read(message);

@@ -17,12 +17,12 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
 };
-use schemas::{FullPass, default_destination};
+use schemas::FullPass;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::{
-    ControlState, Store, StreamPass, TableSet, Target,
+    ControlState, Store, StreamPass, TableSet,
     store::{inserter::describe, preparer::TablePreparer},
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct FullPassJob {
     pub(crate) topic: String,
     pub(crate) warehouse: watch::Receiver<String>,
     /// Grows when the tables have been exchanged: all has to be done again.
-    pub(crate) epoch: Arc<AtomicU64>,
+    pub(crate) exchanges: Arc<AtomicU64>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -44,14 +44,14 @@ impl FullPassJob {
     /// Until it is told to stop.
     pub(crate) async fn run(self) {
         let mut done = HashSet::new();
-        let mut epoch = self.epoch.load(Ordering::Acquire);
+        let mut exchanges = self.exchanges.load(Ordering::Acquire);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
-            let now = self.epoch.load(Ordering::Acquire);
-            if std::mem::replace(&mut epoch, now) != now {
+            let now = self.exchanges.load(Ordering::Acquire);
+            if std::mem::replace(&mut exchanges, now) != now {
                 done.clear();
             }
             let mut todo = self.control.full_passes();
@@ -76,12 +76,7 @@ impl FullPassJob {
             object_type,
             pass,
         } = it;
-        let target = target(
-            self.control.as_ref(),
-            connection,
-            object_type,
-            TableSet::Live,
-        );
+        let target = it.target(self.control.as_ref(), TableSet::Live);
         let marked = match self.preparer.apply(&target, pass.portal_id).await {
             Ok(()) => self.store.mark_deleted(&target, pass).await,
             Err(error) => Err(error),
@@ -159,23 +154,6 @@ impl From<&StreamPass> for AppliedPass {
             object_type: it.object_type.clone(),
             run_id: it.pass.run_id.clone(),
         }
-    }
-}
-
-/// The target of a stream.
-pub(crate) fn target(
-    control: &dyn ControlState,
-    connection: &str,
-    object_type: &str,
-    tables: TableSet,
-) -> Target {
-    Target {
-        connection: connection.to_owned(),
-        destination: control
-            .destination(connection)
-            .unwrap_or_else(|| default_destination(connection)),
-        object_type: object_type.to_owned(),
-        tables,
     }
 }
 

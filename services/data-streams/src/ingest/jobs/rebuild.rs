@@ -7,27 +7,28 @@
 //! must not know how tables are exchanged.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use anyhow::Context as _;
 use chassis::kafka::reader::{Step, TopicReader};
 use serde::Serialize;
+use tokio::sync::watch;
 
-use super::full_passes::target;
 use crate::ingest::{
-    JobError, Parts, StoreError, StreamPass, TableSet,
+    TableSet,
     conditions::WAREHOUSE,
     decode::router::TargetRouter,
     poll::{
         batch::{Batch, Batcher},
         message::{Arena, Message},
     },
-    store::{
-        inserter::{Inserter, describe},
-        preparer::TablePreparer,
-    },
+    parts::Parts,
+    store::inserter::Inserter,
 };
 
 /// What a rebuild is doing.
@@ -80,23 +81,50 @@ impl RebuildState {
     }
 }
 
-/// One rebuild under way.
-pub(crate) struct Rebuild {
-    parts: Arc<Parts>,
-    reader: TopicReader,
-    batcher: Batcher,
-    arena: Arena,
-    router: TargetRouter,
-    inserter: Inserter,
+/// The rebuilds of this process, one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Rebuilds {
+    last: watch::Sender<Option<RebuildState>>,
+    /// Grows when the tables have been exchanged.
+    exchanges: Arc<AtomicU64>,
 }
 
-impl Rebuild {
+impl Rebuilds {
+    /// Starts a rebuild on a thread of its own, unless one is running. Returns
+    /// the state of the running one.
+    pub(crate) fn start(self: &Arc<Self>, parts: &Arc<Parts>) -> RebuildState {
+        let mut begun = false;
+        let mut current = RebuildState::begun_at(parts.context.clock().now_ms());
+        self.last.send_modify(|slot| match slot {
+            Some(running) if running.ended_at.is_none() => current.clone_from(running),
+            _ => {
+                begun = true;
+                *slot = Some(current.clone());
+            }
+        });
+        if begun {
+            let rebuilds = Arc::clone(self);
+            let job = Arc::clone(parts);
+            drop(parts.runtime.spawn_blocking(move || rebuilds.run(&job)));
+        }
+        current
+    }
+
+    /// The last rebuild.
+    pub(crate) fn last(&self) -> Option<RebuildState> {
+        self.last.borrow().clone()
+    }
+
+    /// How often the tables have been exchanged.
+    pub(crate) fn exchanges(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.exchanges)
+    }
+
     /// Blocks its thread until the rebuild has ended.
-    pub(crate) fn run(parts: &Arc<Parts>) {
-        let outcome = Self::new(Arc::clone(parts)).and_then(Self::go);
+    fn run(&self, parts: &Arc<Parts>) {
+        let outcome = Rebuild::new(parts, self).and_then(Rebuild::go);
         let now = parts.context.clock().now_ms();
-        parts.rebuild.send_modify(|state| {
-            let Some(state) = state else { return };
+        self.update(|state| {
             state.ended_at = Some(now);
             match &outcome {
                 Ok(()) => state.phase = RebuildPhase::Done,
@@ -112,20 +140,37 @@ impl Rebuild {
         }
     }
 
-    fn new(parts: Arc<Parts>) -> anyhow::Result<Self> {
+    fn update(&self, change: impl FnOnce(&mut RebuildState)) {
+        self.last.send_modify(|state| {
+            if let Some(state) = state {
+                change(state);
+            }
+        });
+    }
+}
+
+/// One rebuild under way.
+struct Rebuild<'r> {
+    parts: Arc<Parts>,
+    rebuilds: &'r Rebuilds,
+    reader: TopicReader,
+    batcher: Batcher,
+    arena: Arena,
+    router: TargetRouter,
+    inserter: Inserter,
+}
+
+impl<'r> Rebuild<'r> {
+    fn new(parts: &Arc<Parts>, rebuilds: &'r Rebuilds) -> anyhow::Result<Self> {
         let reader = TopicReader::whole(&parts.reader("rebuild"), &parts.topics.records)?;
-        let preparer = Arc::new(TablePreparer::new(
-            Arc::clone(&parts.store),
-            parts.known.subscribe(),
-            parts.settings.wait_limits,
-        ));
         Ok(Self {
             batcher: Batcher::new(parts.settings.limits),
             arena: Arena::default(),
             router: parts.router(TableSet::Shadow),
-            inserter: parts.inserter(preparer),
+            inserter: parts.own_inserter(),
             reader,
-            parts,
+            parts: Arc::clone(parts),
+            rebuilds,
         })
     }
 
@@ -136,31 +181,21 @@ impl Rebuild {
             .block_on(parts.store.begin_rebuild())
             .context("cannot make shadow tables")?;
         let ends = self.reader.ends()?;
-        parts.update(|state| {
+        self.rebuilds.update(|state| {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
         });
         self.read_to_end()?;
-        for StreamPass {
-            connection,
-            object_type,
-            pass,
-        } in parts.control.full_passes()
-        {
-            let target = target(
-                parts.control.as_ref(),
-                &connection,
-                &object_type,
-                TableSet::Shadow,
-            );
+        for stream in parts.control.full_passes() {
+            let target = stream.target(parts.control.as_ref(), TableSet::Shadow);
             runtime.block_on(async {
                 self.inserter
                     .preparer
-                    .apply(&target, pass.portal_id)
+                    .apply(&target, stream.pass.portal_id)
                     .await?;
-                parts.store.mark_deleted(&target, &pass).await
+                parts.store.mark_deleted(&target, &stream.pass).await
             })?;
         }
-        parts.update(|state| state.phase = RebuildPhase::Exchanging);
+        self.rebuilds.update(|state| state.phase = RebuildPhase::Exchanging);
         runtime
             .block_on(parts.store.finish_rebuild())
             .context("cannot exchange the tables")?;
@@ -170,7 +205,7 @@ impl Rebuild {
         runtime
             .block_on(parts.store.close_rebuild())
             .context("cannot note the end of the exchange")?;
-        parts.epoch.fetch_add(1, Ordering::AcqRel);
+        self.rebuilds.exchanges.fetch_add(1, Ordering::AcqRel);
         runtime.block_on(self.sign())
     }
 
@@ -267,27 +302,11 @@ impl Rebuild {
             }
             Ok(())
         })?;
-        self.parts.update(|state| state.records += count);
+        self.rebuilds.update(|state| state.records += count);
         Ok(())
     }
 
     fn stopped(&self) -> bool {
         self.parts.context.draining().is_cancelled()
-    }
-}
-
-impl Parts {
-    fn update(&self, change: impl FnOnce(&mut RebuildState)) {
-        self.rebuild.send_modify(|state| {
-            if let Some(state) = state {
-                change(state);
-            }
-        });
-    }
-}
-
-impl From<StoreError> for JobError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(describe(&error))
     }
 }

@@ -17,7 +17,7 @@ use super::*;
 use crate::ingest::{
     conditions::WAREHOUSE,
     fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, record},
-    jobs::rebuild::RebuildPhase,
+    RebuildPhase,
     poll::message::Message,
 };
 

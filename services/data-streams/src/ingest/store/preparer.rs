@@ -12,8 +12,10 @@ use tokio::sync::watch;
 
 use crate::ingest::{
     Store, StoreError, Target,
-    decode::router::{RowGroup, WaitLimits},
-    definitions::KnownDefinitions,
+    decode::{
+        definitions::KnownDefinitions,
+        router::{RowGroup, WaitLimits},
+    },
 };
 
 /// Brings tables up to the definitions.

@@ -12,8 +12,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::ingest::{
     Store, TableSet,
-    decode::{decoders::Decoders, router::WaitLimits},
-    definitions::KnownDefinitions,
+    decode::{decoders::Decoders, definitions::KnownDefinitions, router::WaitLimits},
     fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
     poll::{handover, message::Message},
     store::preparer::TablePreparer,

@@ -1,0 +1,106 @@
+//! What the loader and the jobs share: settings, connections to the outside, and
+//! how their parts are made.
+
+use std::sync::{Arc, OnceLock};
+
+use chassis::{Context, registry::SchemaSource};
+use rdkafka::ClientConfig;
+use schemas::Topics;
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{
+    Commits, ControlState, IngestSettings, Store, TableSet,
+    decode::{
+        decoders::Decoders, definitions::KnownDefinitions, router::TargetRouter,
+    },
+    store::{inserter::Inserter, preparer::TablePreparer},
+};
+
+pub(crate) struct Parts {
+    pub(crate) settings: IngestSettings,
+    pub(crate) topics: Topics,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) control: Arc<dyn ControlState>,
+    pub(crate) schemas: Arc<dyn SchemaSource>,
+    pub(crate) context: Context,
+    pub(crate) runtime: Handle,
+    pub(crate) known: watch::Sender<KnownDefinitions>,
+    /// Id of the warehouse that offsets are committed for.
+    pub(crate) warehouse: watch::Sender<String>,
+    pub(crate) commits: OnceLock<Arc<dyn Commits>>,
+    /// Prepares the live tables for the loader.
+    pub(crate) preparer: Arc<TablePreparer>,
+}
+
+impl Parts {
+    /// Needs a runtime.
+    pub(crate) fn new(
+        settings: IngestSettings,
+        store: Arc<dyn Store>,
+        control: Arc<dyn ControlState>,
+        schemas: Arc<dyn SchemaSource>,
+        context: Context,
+    ) -> Self {
+        let known = watch::Sender::new(KnownDefinitions::default());
+        let preparer = Arc::new(TablePreparer::new(
+            Arc::clone(&store),
+            known.subscribe(),
+            settings.wait_limits,
+        ));
+        Self {
+            topics: Topics::with_prefix(&settings.kafka.topic_prefix),
+            settings,
+            store,
+            control,
+            schemas,
+            context,
+            runtime: Handle::current(),
+            known,
+            warehouse: watch::Sender::new(String::new()),
+            commits: OnceLock::new(),
+            preparer,
+        }
+    }
+
+    /// Name of the loader's consumer group.
+    pub(crate) fn group(&self) -> String {
+        format!("{}warehouse", self.settings.kafka.topic_prefix)
+    }
+
+    /// Settings of a consumer outside the group.
+    pub(crate) fn reader(&self, purpose: &str) -> ClientConfig {
+        let group = format!("{}.{purpose}", self.group());
+        let client_id = format!("data-streams.{purpose}");
+        self.settings.kafka.consumer(&client_id, &group)
+    }
+
+    pub(crate) fn router(&self, tables: TableSet) -> TargetRouter {
+        let schemas = Arc::clone(&self.schemas);
+        let decoders = Decoders::new(schemas, self.settings.record_schema_id);
+        TargetRouter::new(
+            decoders,
+            Arc::clone(&self.control),
+            tables,
+            self.settings.wait_limits,
+        )
+    }
+
+    pub(crate) fn inserter(&self, preparer: Arc<TablePreparer>) -> Inserter {
+        Inserter {
+            store: Arc::clone(&self.store),
+            preparer,
+            health: self.context.health().clone(),
+            stop: self.context.draining().clone(),
+            expected: self.warehouse.subscribe(),
+        }
+    }
+
+    /// An inserter that prepares its tables apart from the loader's.
+    pub(crate) fn own_inserter(&self) -> Inserter {
+        self.inserter(Arc::new(TablePreparer::new(
+            Arc::clone(&self.store),
+            self.known.subscribe(),
+            self.settings.wait_limits,
+        )))
+    }
+}
