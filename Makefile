@@ -19,6 +19,11 @@ endif
 
 # Named points at which a fault test kills a service.
 INJECTION := --features worker/fault-injection,data-streams/fault-injection
+# OpenSSL's build takes two minutes of CPU time; where the system has its headers,
+# they are used. A change of this variable builds what depends on it again.
+ifeq ($(shell pkg-config --exists 'openssl >= 3' 2>/dev/null && echo yes),yes)
+export OPENSSL_NO_VENDOR := 1
+endif
 TEST_THREADS := $(or $(RUST_TEST_THREADS),6)
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 

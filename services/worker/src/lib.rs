@@ -1,7 +1,7 @@
 //! HubSpot to Kafka: applies the commands topic, fetches what it asks for, and
 //! writes pages and checkpoints in one transaction.
 //!
-//! The parts meet only in [`run()`]. It must not know who reads the topics.
+//! The parts meet only in `run.rs`. It must not know who reads the topics.
 //!
 //! In reading order: [`config`] holds the arguments, [`ownership`] says which
 //! partitions are ours, [`desired`] what their commands ask for, [`supervisor`]
@@ -32,10 +32,9 @@ mod run;
 
 use std::time::Duration;
 
-pub use config::Config;
 /// For the benchmark of the parser.
 pub use hubspot::parse_list_page;
-pub use run::run;
+pub use run::main;
 
 /// Blocks a thread that exists to block; never one of the runtime.
 #[expect(clippy::disallowed_methods, reason = "these threads exist to block")]

@@ -1,13 +1,7 @@
-//! The worker's process.
+//! The process of worker; see `run.rs`.
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let config = worker::Config::parse();
-    let process = config.process.clone();
-    chassis::run("worker", &process, move |context| {
-        worker::run(config, context)
-    })
+    worker::main()
 }
