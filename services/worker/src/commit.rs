@@ -23,9 +23,10 @@ use std::{
 use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use log::TransactionalLog;
+pub use log::{Failure, TransactionalLog};
 pub use producer::fence;
 pub use sink::{StreamSink, StreamState};
+pub use transaction::Outgoing;
 
 use crate::{
     config::CommitArgs,

@@ -10,6 +10,9 @@ mod receive;
 mod stream;
 mod take_over;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::Arc,

@@ -1,0 +1,76 @@
+//! Tells a test that something has changed, so that it need not sleep.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+/// Longer than any test moves the clock. The clock stands still until the
+/// harness gives up, so this fails a test that waits in vain.
+const NEVER: Duration = Duration::from_hours(24);
+
+/// Changes of the log and of the requests to HubSpot. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Changes {
+    counter: Arc<watch::Sender<u64>>,
+    open_requests: Arc<AtomicUsize>,
+}
+
+impl Changes {
+    pub(super) fn new() -> Self {
+        Self {
+            counter: Arc::new(watch::channel(0).0),
+            open_requests: Arc::default(),
+        }
+    }
+
+    pub(super) fn notify(&self) {
+        self.counter.send_modify(|it| *it += 1);
+    }
+
+    /// Requests to HubSpot that have no answer yet.
+    pub(super) fn open_requests(&self) -> usize {
+        self.open_requests.load(Ordering::SeqCst)
+    }
+
+    /// A request that is open until it is dropped.
+    pub(super) fn request(&self) -> OpenRequest {
+        self.open_requests.fetch_add(1, Ordering::SeqCst);
+        self.notify();
+        OpenRequest(self.clone())
+    }
+
+    /// Waits until there is such a thing.
+    #[track_caller]
+    pub(super) async fn until<T>(&self, what: &str, find: impl Fn() -> Option<T>) -> T {
+        let mut changed = self.counter.subscribe();
+        let found = tokio::time::timeout(NEVER, async {
+            loop {
+                changed.borrow_and_update();
+                if let Some(found) = find() {
+                    return found;
+                }
+                changed.changed().await.unwrap();
+            }
+        });
+        match found.await {
+            Ok(found) => found,
+            Err(_elapsed) => panic!("never came true: {what}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct OpenRequest(Changes);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.open_requests.fetch_sub(1, Ordering::SeqCst);
+        self.0.notify();
+    }
+}
