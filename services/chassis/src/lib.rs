@@ -6,6 +6,7 @@
 mod allocator;
 pub mod clock;
 pub mod crash;
+pub mod duration;
 pub mod health;
 pub mod http;
 pub mod kafka;
@@ -39,15 +40,10 @@ pub struct Args {
     #[arg(long, env, default_value = "text", value_enum)]
     pub log_format: telemetry::LogFormat,
 
-    /// Seconds that a shutdown may take before it is cut off.
-    #[arg(long, env, default_value = "8", value_parser = seconds)]
+    /// How long a shutdown may take before it is cut off, such as 8s or 500ms;
+    /// a number alone is in seconds.
+    #[arg(long, env, default_value = "8", value_name = "DURATION", value_parser = duration::or_seconds)]
     pub drain_limit: Duration,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse::<u64>()
-        .map(Duration::from_secs)
-        .map_err(|error| format!("a whole number of seconds is needed: {error}"))
 }
 
 /// Runs a process from its parsed arguments to its exit code: telemetry,

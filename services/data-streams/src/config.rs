@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use chassis::{kafka::KafkaArgs, registry::RegistryArgs};
+use chassis::{duration, kafka::KafkaArgs, registry::RegistryArgs};
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// REST API over the sync of `HubSpot` records, and their loader into
@@ -43,8 +43,9 @@ pub(crate) struct Config {
     #[arg(long, env, default_value_t = 8)]
     pub(crate) api_max_streams: usize,
 
-    /// Seconds that a stop waits for the worker's acknowledgement.
-    #[arg(long, env, default_value = "10", value_parser = seconds)]
+    /// How long a stop waits for the worker's acknowledgement, such as 10s or
+    /// 500ms; a number alone is in seconds.
+    #[arg(long, env, default_value = "10", value_name = "DURATION", value_parser = duration::or_seconds)]
     pub(crate) stop_wait: Duration,
 
     /// HTTP address of `ClickHouse`.
@@ -72,8 +73,9 @@ pub(crate) struct Config {
     #[arg(long, env, default_value_t = 16 * 1024 * 1024)]
     pub(crate) batch_bytes: usize,
 
-    /// Milliseconds after which a batch goes out as it is.
-    #[arg(long, env, default_value = "1000", value_parser = milliseconds)]
+    /// Age at which a batch is stored even if it is not full, such as 1s or
+    /// 500ms; a number alone is in milliseconds.
+    #[arg(long, env, default_value = "1000", value_name = "DURATION", value_parser = duration::or_milliseconds)]
     pub(crate) batch_age: Duration,
 }
 
@@ -138,18 +140,6 @@ impl Config {
             None => Ok(()),
         }
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse::<u64>()
-        .map(Duration::from_secs)
-        .map_err(|error| format!("a whole number of seconds is needed: {error}"))
-}
-
-fn milliseconds(text: &str) -> Result<Duration, String> {
-    text.parse::<u64>()
-        .map(Duration::from_millis)
-        .map_err(|error| format!("a whole number of milliseconds is needed: {error}"))
 }
 
 /// Whether a URL's host is this machine.

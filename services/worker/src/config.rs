@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use chassis::duration;
 use clap::Parser;
 
 use crate::{
@@ -83,23 +84,23 @@ pub struct HubSpotArgs {
 pub struct ScheduleArgs {
     /// Time between runs that repeat the last hours, for changes that the
     /// search index showed late.
-    #[arg(long, env, default_value = "1h", value_parser = duration)]
+    #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
     pub late_interval: Duration,
 
     /// How far back such a run reaches.
-    #[arg(long, env, default_value = "2h", value_parser = duration)]
+    #[arg(long, env, default_value = "2h", value_name = "DURATION", value_parser = duration::parse)]
     pub late_span: Duration,
 
     /// Time between runs over the archived list.
-    #[arg(long, env, default_value = "1h", value_parser = duration)]
+    #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
     pub archived_interval: Duration,
 
     /// Time between full passes, which find what search cannot.
-    #[arg(long, env, default_value = "24h", value_parser = duration)]
+    #[arg(long, env, default_value = "24h", value_name = "DURATION", value_parser = duration::parse)]
     pub full_interval: Duration,
 
     /// How far HubSpot's search index may be behind.
-    #[arg(long, env, default_value = "15s", value_parser = duration)]
+    #[arg(long, env, default_value = "15s", value_name = "DURATION", value_parser = duration::parse)]
     pub index_lag: Duration,
 
     /// Parts of the id space that a pass over the list reads at once.
@@ -166,29 +167,6 @@ fn limit(text: &str) -> Result<Limit, String> {
     }
 }
 
-/// A whole number with `ms`, `s`, `m`, `h` or `d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "a whole number with ms, s, m, h or d is needed, such as 5m".to_owned();
-    let digits = text
-        .find(|it: char| !it.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().ok().ok_or_else(wrong)?;
-    number
-        .checked_mul(unit_ms)
-        .filter(|ms| *ms > 0)
-        .map(Duration::from_millis)
-        .ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -201,12 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_with_their_unit() {
-        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "5", "m", "0s", "1 h", "-1s", "99999999999999999999d"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
+    fn durations_need_their_unit() {
+        let config = Config::try_parse_from(["worker", "--late-interval", "250ms"]).unwrap();
+        assert_eq!(config.schedule.late_interval, Duration::from_millis(250));
+        assert!(Config::try_parse_from(["worker", "--late-interval", "5"]).is_err());
     }
 
     #[test]

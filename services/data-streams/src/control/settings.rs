@@ -1,5 +1,6 @@
 //! The settings of a connection: defaults, allowed values, intervals as text.
 
+use chassis::duration;
 use schemas::{Command, DesiredState, default_destination};
 
 /// Shortest time from one run to the next, in ms.
@@ -236,32 +237,16 @@ const UNITS: [(&str, i64); 4] = [
     ("s", 1_000),
 ];
 
-/// Parses `30s`, `5m`, `1h30m` or `1d`; returns ms.
+/// Parses `30s`, `5m`, `1h30m` or `1d`; returns ms, in whole seconds.
 pub(crate) fn parse_interval(text: &str) -> Result<i64, Invalid> {
     let invalid = || Invalid::new("interval", INTERVAL_ALLOWED);
-    let mut total = 0i64;
-    let mut rest = text;
-    if rest.is_empty() {
+    let interval = duration::parse(text).map_err(|_error| invalid())?;
+    if interval.subsec_millis() > 0 {
         return Err(invalid());
     }
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = rest.split_at_checked(digits).ok_or_else(invalid)?;
-        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, next) = after.split_at_checked(letters).ok_or_else(invalid)?;
-        let number: i64 = number.parse().map_err(|_error| invalid())?;
-        let (_, factor) = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or_else(invalid)?;
-        total = number
-            .checked_mul(*factor)
-            .and_then(|part| total.checked_add(part))
-            .ok_or_else(invalid)?;
-        rest = next;
-    }
-    check_interval(total)?;
-    Ok(total)
+    let interval_ms = i64::try_from(interval.as_millis()).map_err(|_error| invalid())?;
+    check_interval(interval_ms)?;
+    Ok(interval_ms)
 }
 
 /// Formats an interval as [`parse_interval`] parses it.
