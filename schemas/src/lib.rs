@@ -18,10 +18,10 @@ pub mod command;
 pub mod crm_record;
 pub mod definitions;
 pub mod lineage;
-pub mod partition;
-pub mod property_map;
+mod partition;
+mod property_map;
 pub mod status;
-pub mod topics;
+mod topics;
 
 #[cfg(test)]
 mod compatibility;
@@ -34,9 +34,9 @@ pub use command::{Command, DesiredState, Request, RequestKind, default_destinati
 pub use crm_record::{CrmRecord, record_key, version};
 pub use definitions::{Definitions, Property};
 pub use partition::partition_for;
-pub use property_map::{PropertyMap, PropertyMapBuilder, PropertyName};
+pub use property_map::{Properties, PropertyMap, PropertyMapBuilder, PropertyName};
 pub use status::{ConnectionStatus, FullPass, Problem, Status, StreamStatus};
-pub use topics::{Topic, Topics};
+pub use topics::{Topic, Topics, subject};
 
 /// A point in time, in ms since 1970-01-01T00:00:00Z.
 pub type Millis = i64;

@@ -5,8 +5,10 @@
 use rdkafka::ClientConfig;
 
 pub mod reader;
-pub mod sample;
-pub mod topics;
+pub(crate) mod sample;
+pub(crate) mod topics;
+
+pub use topics::TopicSpec;
 
 /// Where Kafka is and how its topics are laid out.
 #[derive(Debug, Clone, clap::Args)]

@@ -4,7 +4,7 @@
 //! It must not know what the process does.
 
 mod allocator;
-pub mod clock;
+mod clock;
 pub mod crash;
 pub mod duration;
 pub mod health;
@@ -12,9 +12,9 @@ pub mod http;
 pub mod kafka;
 pub mod registry;
 pub mod schema_lookup;
-pub mod shutdown;
+mod shutdown;
 pub mod startup;
-pub mod telemetry;
+mod telemetry;
 
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -23,6 +23,7 @@ use anyhow::Context as _;
 pub use clock::Clock;
 pub use health::Health;
 pub use shutdown::Context;
+pub use telemetry::LogFormat;
 
 /// How long tasks that did not drain in time, and after them threads that
 /// block, may still take. With the default limit of the drain it leaves a second
@@ -38,7 +39,7 @@ pub struct Args {
 
     /// Form of the log lines.
     #[arg(long, env, default_value = "text", value_enum)]
-    pub log_format: telemetry::LogFormat,
+    pub log_format: LogFormat,
 
     /// How long a shutdown may take before it is cut off, such as 8s or 500ms;
     /// a number alone is in seconds.

@@ -24,7 +24,7 @@ pub enum LogFormat {
 
 /// Starts logging to standard error and recording metrics. `RUST_LOG` sets the
 /// level, `info` by default.
-pub fn install(name: &'static str, format: LogFormat) -> anyhow::Result<PrometheusHandle> {
+pub(crate) fn install(name: &'static str, format: LogFormat) -> anyhow::Result<PrometheusHandle> {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::Level::INFO.into())
         .from_env()

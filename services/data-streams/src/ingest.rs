@@ -18,7 +18,7 @@ mod store;
 
 use std::{ops::AddAssign, time::Duration};
 
-use schemas::{CrmRecord, property_map::Properties};
+use schemas::{CrmRecord, Properties};
 
 pub use ports::{Commits, ControlState, Inserts, Store, StoreError, StoreErrorKind, StreamPass};
 pub use run::{Ingest, IngestSettings};

@@ -5,9 +5,9 @@
 use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chassis::{Context, kafka::topics::TopicSpec, registry::Registry, startup};
+use chassis::{Context, kafka::TopicSpec, registry::Registry, startup};
 use clap::Parser as _;
-use schemas::{Topics, topics::subject};
+use schemas::{Topics, subject};
 use tokio::net::TcpListener;
 
 use crate::{

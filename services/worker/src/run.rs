@@ -8,12 +8,12 @@ use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use chassis::{
     Context,
-    kafka::{KafkaArgs, topics::TopicSpec},
+    kafka::{KafkaArgs, TopicSpec},
     registry::Registry,
     startup,
 };
 use clap::Parser as _;
-use schemas::{Topics, topics::subject};
+use schemas::{Topics, subject};
 
 use crate::{
     commit::{self, CommitContext, TransactionalLog},

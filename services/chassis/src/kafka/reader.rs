@@ -210,7 +210,7 @@ impl TopicReader {
     }
 
     /// The first offset of a partition and the one after its last message.
-    pub fn watermarks(&self, partition: i32) -> Result<(i64, i64), ReadError> {
+    pub(crate) fn watermarks(&self, partition: i32) -> Result<(i64, i64), ReadError> {
         self.consumer
             .fetch_watermarks(&self.topic, partition, REQUEST_LIMIT)
             .map_err(|error| self.failed(error))

@@ -58,7 +58,7 @@ impl TopicSpec {
 
 /// Why the topics are not as they have to be.
 #[derive(Debug, thiserror::Error)]
-pub enum TopicsError {
+pub(crate) enum TopicsError {
     /// Kafka did not answer.
     #[error("kafka does not answer")]
     Unavailable(#[source] KafkaError),
@@ -131,7 +131,7 @@ impl TopicsError {
 
 /// Creates what is missing, then checks all. Any number of processes may do
 /// this at once.
-pub async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), TopicsError> {
+pub(crate) async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), TopicsError> {
     let admin: AdminClient<DefaultClientContext> = kafka
         .client("topics")
         .create()

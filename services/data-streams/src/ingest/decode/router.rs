@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use schemas::{CrmRecord, codec, default_destination, property_map::Properties};
+use schemas::{CrmRecord, Properties, codec, default_destination};
 
 use super::decoders::{Datum, Decoders};
 use crate::ingest::{ControlState, Row, TableSet, Target, poll::message::Message};
