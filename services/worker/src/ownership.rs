@@ -42,7 +42,7 @@ pub struct Assignment {
     /// Number of the control partition.
     pub partition: i32,
     /// Whether requests to HubSpot may start for it.
-    pub gate: Gate,
+    pub lease: PartitionLease,
 }
 
 /// A message of the commands topic as it is.
@@ -61,22 +61,22 @@ pub struct CommandMessage {
 /// Whether requests to HubSpot may start: the partition has not been let go,
 /// and the lease is fresh.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct PartitionLease {
     held: Arc<std::sync::atomic::AtomicBool>,
-    lease: Lease,
+    membership: Lease,
 }
 
-impl Gate {
-    pub(crate) fn new(lease: Lease) -> Self {
+impl PartitionLease {
+    pub(crate) fn new(membership: Lease) -> Self {
         Self {
             held: Arc::new(std::sync::atomic::AtomicBool::new(true)),
-            lease,
+            membership,
         }
     }
 
     /// Whether a request may start now.
-    pub fn is_open(&self) -> bool {
-        self.held.load(std::sync::atomic::Ordering::SeqCst) && self.lease.is_fresh()
+    pub fn is_valid(&self) -> bool {
+        self.held.load(std::sync::atomic::Ordering::SeqCst) && self.membership.is_fresh()
     }
 
     /// Whether the partition is still ours, as far as we were told.
@@ -85,43 +85,43 @@ impl Gate {
     }
 
     /// The lease that it looks at.
-    pub fn lease(&self) -> &Lease {
-        &self.lease
+    pub fn membership(&self) -> &Lease {
+        &self.membership
     }
 
     /// Closes it for ever.
-    pub fn close(&self) {
+    pub fn revoke(&self) {
         self.held.store(false, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
-/// Gates of the partitions that are ours, closed before anything else happens
+/// PartitionLeases of the partitions that are ours, closed before anything else happens
 /// when they are revoked.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Gates {
-    by_partition: Arc<Mutex<HashMap<i32, Gate>>>,
+pub(crate) struct PartitionLeases {
+    by_partition: Arc<Mutex<HashMap<i32, PartitionLease>>>,
 }
 
-impl Gates {
-    fn open(&self, partition: i32, lease: &Lease) -> Gate {
-        let gate = Gate::new(lease.clone());
-        let mut gates = self
+impl PartitionLeases {
+    fn grant(&self, partition: i32, membership: &Lease) -> PartitionLease {
+        let lease = PartitionLease::new(membership.clone());
+        let mut leases = self
             .by_partition
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = gates.insert(partition, gate.clone()) {
-            old.close();
+        if let Some(old) = leases.insert(partition, lease.clone()) {
+            old.revoke();
         }
-        gate
+        lease
     }
 
-    fn close_all(&self) {
-        let mut gates = self
+    fn revoke_all(&self) {
+        let mut leases = self
             .by_partition
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        for (_, gate) in gates.drain() {
-            gate.close();
+        for (_, lease) in leases.drain() {
+            lease.revoke();
         }
     }
 }

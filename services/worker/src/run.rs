@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     hubspot::{self, Http, HubSpot, HubSpotConfig},
     messages::{Messages, SchemaIds},
-    ownership::{self, ClaimKeys, Decoder, Gate, Restored},
+    ownership::{self, ClaimKeys, Decoder, PartitionLease, Restored},
     supervisor::{self, Claims, ControlLog, Dependencies, Sources, Supervisor},
     sync::SourceError,
 };
@@ -104,13 +104,13 @@ impl Sources for Portals {
     fn connect(
         &self,
         credential: &str,
-        gate: Gate,
+        lease: PartitionLease,
     ) -> impl Future<Output = Result<HubSpot, SourceError>> + Send {
         std::future::ready(HubSpot::connect(
             &self.config,
             self.http.clone(),
             credential,
-            Arc::new(move || gate.is_open()),
+            Arc::new(move || lease.is_valid()),
         ))
     }
 }

@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     commit::Committer,
     desired::{DesiredConnection, DesiredPartition},
-    ownership::{Assignment, Event, Events, Gate, Restored},
+    ownership::{Assignment, Event, Events, PartitionLease, Restored},
 };
 pub use claim::Claims;
 pub use dependencies::{ControlLog, Dependencies, Sources};
@@ -41,7 +41,7 @@ const RELEASE_LIMIT: Duration = Duration::from_millis(2_500);
 
 /// A partition that is ours.
 struct Partition {
-    gate: Gate,
+    lease: PartitionLease,
     desired: DesiredPartition,
     running: Option<RunningPartition>,
 }
@@ -137,7 +137,7 @@ impl<S: Sources> Supervisor<S> {
         self.epoch += 1;
         for assignment in &assignments {
             let partition = Partition {
-                gate: assignment.gate.clone(),
+                lease: assignment.lease.clone(),
                 desired: DesiredPartition::default(),
                 running: None,
             };
@@ -237,7 +237,7 @@ impl<S: Sources> Supervisor<S> {
         }
         let assignment = Assignment {
             partition: number,
-            gate: partition.gate.clone(),
+            lease: partition.lease.clone(),
         };
         self.dependencies
             .context
@@ -272,7 +272,7 @@ impl<S: Sources> Supervisor<S> {
                 Arc::clone(&self.dependencies),
                 name.to_owned(),
                 running.committer.clone(),
-                partition.gate.clone(),
+                partition.lease.clone(),
                 Arc::clone(&running.restored),
             );
             let task = self.dependencies.context.spawn_owned(task.run(receiver));
@@ -293,7 +293,7 @@ impl<S: Sources> Supervisor<S> {
         let mut tasks = Vec::new();
         let mut committers = Vec::new();
         for (_, partition) in self.partitions.drain() {
-            partition.gate.close();
+            partition.lease.revoke();
             let Some(running) = partition.running else {
                 continue;
             };

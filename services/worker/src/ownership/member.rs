@@ -22,7 +22,7 @@ use rdkafka::{
 use schemas::Topics;
 use tokio::sync::mpsc;
 
-use super::{Assignment, CommandMessage, Event, Events, Gates, Lease};
+use super::{Assignment, CommandMessage, Event, Events, Lease, PartitionLeases};
 
 /// After it without a heartbeat the group gives our partitions to others.
 const SESSION: Duration = Duration::from_secs(6);
@@ -31,14 +31,14 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// From one confirmation to the next.
 const CONFIRM: Duration = Duration::from_secs(1);
 /// How long a rebalance waits for our streams to stop.
-const LET_GO: Duration = Duration::from_secs(3);
+const RELEASE_LIMIT: Duration = Duration::from_secs(3);
 
 type Consumer = BaseConsumer<Context>;
 
 /// Called by the client on the thread that polls.
 struct Context {
     events: mpsc::UnboundedSender<Event>,
-    gates: Gates,
+    leases: PartitionLeases,
     lease: Lease,
 }
 
@@ -52,7 +52,7 @@ impl ConsumerContext for Context {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(_) => {}
-            Rebalance::Revoke(_) | Rebalance::Error(_) => self.let_go(),
+            Rebalance::Revoke(_) | Rebalance::Error(_) => self.release(),
         }
     }
 
@@ -63,7 +63,7 @@ impl ConsumerContext for Context {
                 .iter()
                 .map(|it| Assignment {
                     partition: it.partition(),
-                    gate: self.gates.open(it.partition(), &self.lease),
+                    lease: self.leases.grant(it.partition(), &self.lease),
                 })
                 .collect();
             tracing::info!(partitions = assigned.len(), "partitions assigned");
@@ -74,14 +74,14 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    /// Closes the gates at once, then waits, with a bound, until the streams
+    /// Closes the leases at once, then waits, with a bound, until the streams
     /// have stopped and the producers are gone.
-    fn let_go(&self) {
-        self.gates.close_all();
+    fn release(&self) {
+        self.leases.revoke_all();
         self.lease.lose();
         let (done, gone) = blocking::sync_channel(1);
         if self.events.send(Event::Revoked(done)).is_ok()
-            && gone.recv_timeout(LET_GO) == Err(blocking::RecvTimeoutError::Timeout)
+            && gone.recv_timeout(RELEASE_LIMIT) == Err(blocking::RecvTimeoutError::Timeout)
         {
             tracing::warn!("partitions are let go before their streams have stopped");
         }
@@ -111,7 +111,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
     let lease = Lease::new(SESSION.saturating_sub(MARGIN));
     let context = Context {
         events: events.clone(),
-        gates: Gates::default(),
+        leases: PartitionLeases::default(),
         lease: lease.clone(),
     };
     let consumer: Consumer = kafka
@@ -141,10 +141,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
             follow(&consumer, &events, &stop, Watch::new(confirmed_by));
             // Dropping the last reference leaves the group.
         })?;
-    Ok((
-        Membership { leaving, thread },
-        receiver,
-    ))
+    Ok((Membership { leaving, thread }, receiver))
 }
 
 /// Says when membership is no longer certain, and when it is again: no request

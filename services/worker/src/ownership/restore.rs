@@ -68,7 +68,9 @@ impl Restored {
         let topic = message.topic();
         let key = message.key().unwrap_or_default();
         let name = String::from_utf8_lossy(key);
-        let value = message.payload().map(|value| MessageRef { topic, key, value });
+        let value = message
+            .payload()
+            .map(|value| MessageRef { topic, key, value });
         let outcome = if topic == topics.checkpoints {
             self.take_checkpoint(decoder, &name, value)
         } else if topic == topics.status {

@@ -22,7 +22,7 @@ use crate::{
     commit::{Committer, StreamSink},
     desired::DesiredConnection,
     messages::Message,
-    ownership::{Gate, Restored},
+    ownership::{PartitionLease, Restored},
     sync::SinkClosed,
 };
 
@@ -44,7 +44,7 @@ pub(super) struct ConnectionTask<S: Sources> {
     dependencies: Arc<Dependencies<S>>,
     name: String,
     committer: Committer,
-    gate: Gate,
+    lease: PartitionLease,
     checkpoints: BTreeMap<String, Checkpoint>,
     views: BTreeMap<String, StreamStatus>,
     /// What the log says, shared by all connections.
@@ -66,7 +66,7 @@ impl<S: Sources> ConnectionTask<S> {
         dependencies: Arc<Dependencies<S>>,
         name: String,
         committer: Committer,
-        gate: Gate,
+        lease: PartitionLease,
         restored: Arc<Restored>,
     ) -> Self {
         let own = |key: &(String, String)| key.0 == name;
@@ -88,7 +88,7 @@ impl<S: Sources> ConnectionTask<S> {
             dependencies,
             name,
             committer,
-            gate,
+            lease,
             checkpoints,
             views,
             restored,

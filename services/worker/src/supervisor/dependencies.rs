@@ -6,7 +6,7 @@ use std::{fmt, future::Future, sync::Arc};
 use super::Claims;
 use crate::{
     commit::{CommitContext, TransactionalLog},
-    ownership::{ClaimKeys, Decoder, Gate, Restored},
+    ownership::{ClaimKeys, Decoder, PartitionLease, Restored},
     schedule::Settings,
     sync::{Source, SourceError},
 };
@@ -17,11 +17,11 @@ pub trait Sources: Send + Sync + 'static {
     type Source: Source;
 
     /// The source that a credential's reference leads to. It starts no request
-    /// while the gate is closed.
+    /// unless the lease is valid.
     fn connect(
         &self,
         credential: &str,
-        gate: Gate,
+        lease: PartitionLease,
     ) -> impl Future<Output = Result<Self::Source, SourceError>> + Send;
 }
 

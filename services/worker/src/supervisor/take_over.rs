@@ -35,8 +35,8 @@ pub(super) async fn take_over<S: Sources>(
     if let Some(failed_at) = failed_at {
         tokio::time::sleep(PAUSE).await;
         for assignment in assignments {
-            while !assignment.gate.lease().is_confirmed_since(failed_at) {
-                anyhow::ensure!(assignment.gate.is_held(), "the partition was let go");
+            while !assignment.lease.membership().is_confirmed_since(failed_at) {
+                anyhow::ensure!(assignment.lease.is_held(), "the partition was let go");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

@@ -49,12 +49,12 @@ impl<S: Sources> ConnectionTask<S> {
         &self,
         credential: &str,
     ) -> Result<(S::Source, Portal), (SourceError, schemas::Millis)> {
-        let gate = self.gate.clone();
+        let lease = self.lease.clone();
         let local = self.dependencies.context.clock().now_ms();
         let source = self
             .dependencies
             .sources
-            .connect(credential, gate)
+            .connect(credential, lease)
             .await
             .map_err(|it| (it, local))?;
         match source.portal().await {

@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::changes::Changes;
 use crate::{
-    ownership::Gate,
+    ownership::PartitionLease,
     supervisor::Sources,
     sync::{
         Advice, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
@@ -110,11 +110,11 @@ impl FakeSources {
 impl Sources for FakeSources {
     type Source = FakeSource;
 
-    async fn connect(&self, credential: &str, gate: Gate) -> Result<FakeSource, SourceError> {
+    async fn connect(&self, credential: &str, lease: PartitionLease) -> Result<FakeSource, SourceError> {
         Ok(FakeSource {
             sources: self.clone(),
             credential: credential.to_owned(),
-            gate,
+            lease,
         })
     }
 }
@@ -123,12 +123,12 @@ impl Sources for FakeSources {
 pub(super) struct FakeSource {
     sources: FakeSources,
     credential: String,
-    gate: Gate,
+    lease: PartitionLease,
 }
 
 impl FakeSource {
     async fn answer<T>(&self, what: &str, value: T) -> Result<Fetched<T>, SourceError> {
-        assert!(self.gate.is_open(), "a request without a lease");
+        assert!(self.lease.is_valid(), "a request without a lease");
         let sent_at = self.now();
         let began = (self.credential.clone(), what.to_owned());
         self.sources.script().requests.push(began);

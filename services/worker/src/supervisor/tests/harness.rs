@@ -18,7 +18,7 @@ use crate::{
     commit::CommitContext,
     config::CommitArgs,
     messages::{Messages, SchemaIds},
-    ownership::{Assignment, CommandMessage, Decoder, Event, Gate, Lease},
+    ownership::{Assignment, CommandMessage, Decoder, Event, PartitionLease, Lease},
     schedule::Settings,
     supervisor::{Claims, Dependencies, Supervisor},
 };
@@ -117,7 +117,7 @@ impl Harness {
         self.lease.confirm(Instant::now());
         self.send(Event::Assigned(vec![Assignment {
             partition: 0,
-            gate: Gate::new(self.lease.clone()),
+            lease: PartitionLease::new(self.lease.clone()),
         }]));
     }
 
