@@ -1,7 +1,5 @@
-//! How long a page of the list takes from HubSpot's JSON to objects. Without
-//! `--bench` it runs once, which shows that it works.
-//!
-//! It must not know how a page is fetched.
+//! Time to parse a page of the list from HubSpot's JSON into objects. Without
+//! `--bench` it runs once, as a test.
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use divan::{Bencher, black_box, counter::ItemsCount};
@@ -11,7 +9,7 @@ fn main() {
     divan::main();
 }
 
-/// Properties of the portal, and those that an object has set.
+/// The number of properties of the portal, and how many of them an object has set.
 const PORTALS: [(u16, u16); 3] = [(49, 35), (300, 210), (1_000, 40)];
 
 #[divan::bench(args = PORTALS)]

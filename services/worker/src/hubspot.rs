@@ -1,7 +1,9 @@
-//! HubSpot: the only place that knows its API, as a [`Source`] of pages.
+//! HubSpot's API as a [`Source`] of pages; no other module knows that API.
 //!
-//! One [`HubSpot`] serves all streams of a connection and shares their rate
+//! One [`HubSpot`] serves all streams of a connection, which share its rate
 //! limits. It must not know of Kafka, nor what a page is read for.
+//!
+//! What is done about each failure of HubSpot is one table: [`error`].
 
 mod auth;
 mod body_pool;
@@ -45,11 +47,11 @@ use crate::sync::{
     Advice, Fetched, ListPage, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
 };
 
-/// The first dated version, for accounts that lack the one configured.
+/// The first dated version of the API, for accounts without the configured one.
 const FALLBACK_VERSION: &str = "2026-03";
-/// The list's largest page, and the largest batch.
+/// Objects per page of the list, the most that HubSpot allows.
 const PAGE: usize = 100;
-/// Passes over whole lists leave this much of the day's allowance to all else.
+/// Passes start only while more than this share of the daily allowance is left.
 const PASSES_RESERVE_PERCENT: i64 = 50;
 
 /// Parses a page of the list, for the benchmark of the parser.
@@ -58,7 +60,7 @@ pub fn parse_list_page(body: &[u8]) -> Option<impl Sized> {
     wire::list_page(body).ok()
 }
 
-/// An account of HubSpot, behind one credential.
+/// A HubSpot account, reached with one credential.
 #[derive(Debug)]
 pub(crate) struct HubSpot {
     client: Client,
@@ -73,7 +75,8 @@ pub(crate) fn describe_metrics() {
 }
 
 impl HubSpot {
-    /// Resolves the credential. No request is made before [`Source::portal`].
+    /// Reads the credential and makes no request. Fails if the base URL or the
+    /// credential cannot be used.
     pub(crate) fn connect(
         config: &HubSpotConfig,
         http: Http,
@@ -83,7 +86,7 @@ impl HubSpot {
         let transport = Transport::new(config, http, guard).map_err(|reason| SourceError {
             advice: Advice::StopConnection,
             code: "base_url_invalid",
-            problem: format!("the base URL of HubSpot cannot be used: {reason}"),
+            problem: format!("HubSpot's base URL cannot be used: {reason}"),
             remedy: "correct HUBSPOT_BASE_URL of the worker".to_owned(),
         })?;
         let auth = Auth::resolve(
@@ -141,8 +144,8 @@ impl HubSpot {
         }
     }
 
-    /// Asks for the day's allowance. Not every kind of token may, and nothing
-    /// depends on it: headers tell most of it.
+    /// Reads the daily allowance. Only private apps may, so a failure is ignored:
+    /// the headers of other answers carry limit and rest as well.
     async fn fetch_usage(&self) {
         let path = [
             "account-info",
@@ -234,7 +237,8 @@ impl Source for HubSpot {
             let parse = |body: &[u8]| wire::search_page(body, search.after_id);
             let found = self.client.call(&call, parse).await?;
             let (page, next) = found.value;
-            // Short pages are followed by their last id, empty ones have none.
+            // The caller continues from the last id of a page, which an empty
+            // page does not have.
             if page.ids.is_empty() && next.is_some() && next != after {
                 after = next;
                 continue;

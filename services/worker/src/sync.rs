@@ -1,5 +1,4 @@
-//! One run of one stream, and the edges that it needs: a [`Source`] of pages
-//! and a [`Sink`] for them.
+//! One run of one stream, from a [`Source`] of pages to a [`Sink`] for them.
 //!
 //! It must not know HubSpot's HTTP or Kafka.
 
@@ -31,7 +30,7 @@ pub(crate) use self::{
 };
 use crate::schedule::{Reason, RunPlan, Settings};
 
-/// The stream that a run is made for.
+/// The stream that a run reads.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamContext {
     /// Name of the connection.
@@ -40,28 +39,26 @@ pub(crate) struct StreamContext {
     pub(crate) portal_id: i64,
     /// Object type.
     pub(crate) object_type: String,
-    /// All properties ever seen, as last written to the log; version 0 and
-    /// empty where there are none.
+    /// All properties ever seen, as last written to the log. Empty and of version
+    /// 0 before the first run.
     pub(crate) definitions: Arc<Definitions>,
-    /// How passes are made.
+    /// Intervals and limits of runs.
     pub(crate) settings: Settings,
 }
 
-/// What a run shows while it runs. Counts and position are in the checkpoints
-/// that it submits.
+/// What a run shows while it runs. Its counts are in the checkpoints that it submits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// The run as it stood at its start.
+    /// The run as it was at its start.
     pub(crate) run: Option<Run>,
-    /// How many live objects the portal says it has; asked for by passes over
-    /// both lists.
+    /// The number of live objects in the portal, read by passes over both lists.
     pub(crate) expected_total: Option<i64>,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunEnd {
-    /// The stream's position, submitted already.
+    /// The stream's checkpoint, already submitted.
     pub(crate) checkpoint: Checkpoint,
     /// All properties ever seen, for the next run.
     pub(crate) definitions: Arc<Definitions>,
@@ -69,11 +66,11 @@ pub(crate) struct RunEnd {
     pub(crate) run_id: String,
     /// Why it was made.
     pub(crate) reason: Reason,
-    /// The one-time request that it was made for.
+    /// The one-time request that it carried out.
     pub(crate) request_id: Option<String>,
     /// How it ended.
     pub(crate) outcome: Outcome,
-    /// The full pass that ended with it; also in the checkpoint.
+    /// The full pass that it completed; also in the checkpoint.
     pub(crate) full_pass: Option<FullPass>,
     /// See [`Progress::expected_total`].
     pub(crate) expected_total: Option<i64>,
@@ -82,21 +79,21 @@ pub(crate) struct RunEnd {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All read, and the position moved.
+    /// Everything was read, and the checkpoint has advanced.
     Succeeded,
-    /// What it had read no longer held; another run, already in the
-    /// checkpoint, reads it again and is due now.
+    /// What it had read became invalid. The checkpoint has a new run, due now, that
+    /// reads it again.
     Restarted,
-    /// The source failed. The run stays in the checkpoint and is resumed, but
-    /// for [`Advice::EndRun`], after which the checkpoint's `hold_until` keeps
-    /// the next one from starting at once.
+    /// The source failed. The run stays in the checkpoint and is resumed. After
+    /// [`Advice::EndRun`] it does not, and the checkpoint's `hold_until` delays
+    /// the next run.
     Failed(SourceError),
-    /// The sink takes no more.
+    /// The sink accepts no more pages.
     Closed,
 }
 
-/// Makes one run, from its plan to its end. It may be dropped at any await:
-/// all that matters is in the pages submitted, definitions included.
+/// Makes one run. The future may be dropped at any await, as the submitted pages
+/// contain everything that a restart needs, definitions included.
 #[expect(
     clippy::too_many_arguments,
     reason = "each of them is its own, and the caller holds them apart"

@@ -1,8 +1,5 @@
-//! Access tokens: one credential, resolved from its reference, refreshed once
-//! for all that wait.
-//!
-//! It must not know what a token is used for. No secret leaves it but as the
-//! header of a request.
+//! Access tokens of one credential, refreshed once for all requests that wait.
+//! Secrets leave this module only as the header of a request.
 
 mod reference;
 
@@ -29,18 +26,18 @@ use crate::{
     sync::{Advice, SourceError},
 };
 
-/// A token is renewed this long before it expires, or a fifth of its lifetime
-/// if that is less. HubSpot asks not to wait for the refusal.
+/// A token is renewed this long before it expires, or a fifth of its lifetime if
+/// that is less, as HubSpot asks not to wait until it is refused.
 const RENEW_AHEAD: Duration = Duration::from_mins(2);
-/// Lifetime of a token whose answer does not tell (HubSpot's OAuth guide).
+/// Lifetime in seconds of a token whose answer has none (HubSpot's OAuth guide).
 const DEFAULT_LIFETIME_S: u64 = 1_800;
 
-/// A token, and which one it is.
+/// A token and its number.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
-    /// What requests carry.
+    /// The value of the `Authorization` header.
     pub(super) secret: SecretString,
-    /// Grows with each token.
+    /// Grows by one with each token.
     pub(super) generation: u64,
 }
 
@@ -52,7 +49,7 @@ pub(super) struct Auth {
     transport: Arc<Transport>,
 }
 
-/// Where the credential lies.
+/// Reads and writes the credential where its reference points.
 #[derive(Debug)]
 struct CredentialStore {
     reference: Reference,
@@ -64,8 +61,8 @@ struct AuthState {
     credential: Credential,
     generation: u64,
     access: Option<Access>,
-    /// A refresh under way. It is a task of its own: a refresh token that
-    /// HubSpot has rotated must not be lost because a request was dropped.
+    /// The refresh in progress. It is a separate task, so that a rotated refresh
+    /// token is not lost if the request that waits for it is dropped.
     refreshing: Option<JoinHandle<Result<Refreshed, Fault>>>,
 }
 
@@ -82,7 +79,7 @@ struct Refreshed {
 }
 
 impl Auth {
-    /// Resolves a reference. No request is made.
+    /// Reads the credential behind a reference and makes no request.
     pub(super) fn resolve(
         text: &str,
         folder: PathBuf,
@@ -107,7 +104,7 @@ impl Auth {
         })
     }
 
-    /// The token to send a request with. `version` is that of the API.
+    /// The token for a request. `version` is the version of the API.
     pub(super) async fn token(&self, version: &str) -> Result<Token, Fault> {
         let mut state = self.state.lock().await;
         if let Credential::Token(secret) = &state.credential {
@@ -131,8 +128,8 @@ impl Auth {
         })
     }
 
-    /// Looks for another token after the one of `generation` was refused.
-    /// Answers whether there is one.
+    /// Gets another token after the one of `generation` was refused. False if
+    /// there is no other.
     pub(super) async fn renew(&self, generation: u64, version: &str) -> Result<bool, Fault> {
         let mut state = self.state.lock().await;
         if state.generation != generation {
@@ -144,7 +141,7 @@ impl Auth {
                 Ok(true)
             }
             Credential::Token(refused) => {
-                // The file may hold a newer one.
+                // The file may have a newer token.
                 let found = self.store.read().await;
                 let Some(Credential::Token(found)) = found else {
                     return Ok(false);
@@ -159,7 +156,8 @@ impl Auth {
         }
     }
 
-    /// Gets another access token. Whoever holds the state does it for all.
+    /// Gets another access token. The caller has locked the state, so this
+    /// happens once for all requests that wait.
     async fn refresh(&self, state: &mut AuthState, version: &str) -> Result<(), Fault> {
         if state.refreshing.is_none() {
             let Credential::OAuth(credential) = &state.credential else {
@@ -185,7 +183,7 @@ impl Auth {
         let ended = handle.await;
         state.refreshing = None;
         let refreshed = ended.map_err(|_ended| Fault::NoAnswer {
-            reason: "the refresh was ended",
+            reason: "the refresh task failed",
         })??;
         state.access = Some(refreshed.access);
         state.credential = Credential::OAuth(refreshed.credential);
@@ -194,8 +192,8 @@ impl Auth {
     }
 }
 
-/// Refreshes; where the refresh token is refused, another process may have
-/// rotated it, so the store is looked up again.
+/// Refreshes the access token. If the refresh token is refused, another process
+/// may have rotated it, so the credential is read again.
 async fn refresh(
     transport: Arc<Transport>,
     store: Arc<CredentialStore>,
@@ -243,7 +241,7 @@ async fn grant(
         let rotated = rotated.expose_secret();
         !rotated.is_empty() && rotated != credential.refresh_token.expose_secret()
     }) {
-        // Kept before it is used, so that a crash after this finds it.
+        // Stored before it is used, so that it survives a crash.
         store
             .keep(credential.refresh_token.clone(), rotated.clone())
             .await;
@@ -282,8 +280,8 @@ impl CredentialStore {
         tracing::error!(
             credential = self.reference.name(),
             error = problem,
-            "a rotated refresh token could not be kept: after a restart the app has to be \
-             authorised again"
+            "a rotated refresh token could not be stored: authorise the app again after the next \
+             restart"
         );
     }
 }
@@ -300,19 +298,19 @@ fn refused(error: &CredentialError) -> SourceError {
     let (code, remedy) = match error {
         CredentialError::NotAllowed { .. } => (
             "credential_invalid",
-            "name a credential as env:HUBSPOT_… or as file:NAME in the credentials folder",
+            "refer to a credential as env:HUBSPOT_… or as file:NAME in the credentials folder",
         ),
         CredentialError::Missing { .. } => (
             "credential_missing",
-            "set the variable, or put the file into the credentials folder, where the worker runs",
+            "set the variable, or create the file in the credentials folder, where the worker runs",
         ),
         CredentialError::Unreadable { .. } => (
             "credential_invalid",
-            "let the worker's user read the file in the credentials folder",
+            "give the worker's user read permission on the file in the credentials folder",
         ),
         CredentialError::Malformed { .. } => (
             "credential_invalid",
-            "put a token there, or a JSON object of client_id, client_secret and refresh_token",
+            "store a token there, or a JSON object with client_id, client_secret and refresh_token",
         ),
     };
     SourceError {

@@ -1,26 +1,23 @@
-//! Room for the pool of answers, used again and again: a page of 100 objects
-//! is large enough that the system would otherwise map and clear its memory
-//! anew each time.
-//!
-//! It must not know what a body holds.
+//! Reuses the buffers of answers' bodies: a page of 100 objects is so large
+//! that the system would otherwise map and clear its memory for each one.
 
 use std::{
     ops::Deref,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Rooms that are kept while nobody uses them.
+/// Free buffers kept at most.
 const MAX_FREE: usize = 8;
-/// The largest room that is kept, in bytes: two usual pages.
+/// Larger buffers are not kept, in bytes: about two usual pages.
 const MAX_KEPT_BYTES: usize = 512 * 1024;
 
-/// Room for pool, shared by all portals.
+/// Free buffers, shared by all portals.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BodyPool {
     free: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-/// A body, as far as it has come. Its room is free again when it is dropped.
+/// A body, as far as it has arrived. Dropping it returns the buffer to the pool.
 #[derive(Debug)]
 pub(super) struct PooledBody {
     bytes: Vec<u8>,
@@ -39,8 +36,8 @@ impl BodyPool {
 }
 
 impl PooledBody {
-    /// Takes in an answer's body to its end. Each part is given back to the
-    /// connection at once, which reads the next one into the same room.
+    /// Reads an answer's body to its end. Each chunk is dropped at once, so that
+    /// the connection reads the next one into the same memory.
     pub(super) async fn fill(&mut self, mut response: reqwest::Response) -> reqwest::Result<()> {
         while let Some(part) = response.chunk().await? {
             self.bytes.extend_from_slice(&part);
@@ -80,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_used_again_and_is_empty_then() {
+    fn a_returned_buffer_is_reused_and_empty() {
         let pool = BodyPool::default();
         let mut body = pool.take();
         body.bytes.extend_from_slice(&[7; 1_000]);
@@ -92,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn little_room_is_kept() {
+    fn neither_large_buffers_nor_many_are_kept() {
         let pool = BodyPool::default();
         let mut large = pool.take();
         large.bytes.reserve_exact(MAX_KEPT_BYTES + 1);

@@ -1,21 +1,19 @@
-//! What is asked of HubSpot.
-//!
-//! It must not know how a request is sent or answered.
+//! A request to HubSpot: endpoint, URL, body and attempts.
 
 use bytes::Bytes;
 use reqwest::Url;
 
 use super::limits::Bucket;
 
-/// A request is given up for now after this many attempts.
+/// Attempts at a request before the run waits and starts it again later.
 const ATTEMPTS: u32 = 8;
 
-/// What is asked for, in general.
+/// The kinds of requests, by what they ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
-    /// The account behind the token.
+    /// Account details.
     Account,
-    /// What it has used of the day's allowance.
+    /// The account's use of its daily allowance.
     Usage,
     /// An access token.
     Token,
@@ -25,25 +23,25 @@ pub(super) enum Endpoint {
     List,
     /// Search.
     Search,
-    /// Reading by id.
+    /// Batch read by id.
     BatchRead,
 }
 
-/// A request, to be sent as often as it takes.
+/// A request, which may be sent several times.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
-    /// What is asked for.
+    /// What it asks for.
     pub(super) endpoint: Endpoint,
-    /// Where.
+    /// The address, with the query.
     pub(super) url: Url,
-    /// JSON, for a POST.
+    /// The JSON of a POST; a GET has none.
     pub(super) body: Option<Bytes>,
-    /// Attempts at most.
+    /// The number of attempts allowed.
     pub(super) attempts: u32,
 }
 
 impl Endpoint {
-    /// The limit that it counts against.
+    /// The rate limit that it counts against.
     pub(super) const fn bucket(self) -> Bucket {
         match self {
             Self::Search => Bucket::Search,

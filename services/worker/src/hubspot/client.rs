@@ -1,7 +1,5 @@
-//! Requests that are repeated until they are answered or the table says that
-//! this will not help.
-//!
-//! It must not know what an answer holds.
+//! Sends a call until it succeeds or fails for good: rate limits, token, and the
+//! actions of the table in `error.rs`.
 
 use std::{
     sync::{
@@ -30,37 +28,37 @@ use crate::sync::Fetched;
 const REQUESTS_TOTAL: &str = "worker_hubspot_requests_total";
 const REQUEST_SECONDS: &str = "worker_hubspot_request_seconds";
 
-/// A request is given up for now this long after its first attempt.
+/// Time since the first attempt after which a call is not tried again.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(5);
-/// Then the run waits this long.
+/// How long the run then waits before it tries again.
 const BACK_OFF_MS: i64 = 60_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A portal's HTTP.
+/// The HTTP client of one portal.
 #[derive(Debug)]
 pub(super) struct Client {
     /// Connections and HubSpot's clock.
     pub(super) transport: Arc<Transport>,
-    /// Limits of the portal.
+    /// The portal's rate limits.
     pub(super) limits: Limits,
     auth: Auth,
     version: String,
     fallback: AtomicBool,
 }
 
-/// What has been tried of a call.
+/// The attempts at a call so far.
 struct Attempts {
     began: Instant,
     count: u32,
-    /// Generation of the token that the last one was sent with.
+    /// Generation of the token of the last attempt.
     token: Option<u64>,
     renewed: bool,
     pause: Duration,
 }
 
 impl Client {
-    /// Puts the parts together.
+    /// A client that starts with the configured version of the API.
     pub(super) fn new(
         transport: Arc<Transport>,
         limits: Limits,
@@ -85,13 +83,12 @@ impl Client {
         }
     }
 
-    /// Goes over to the older version; answers whether there is one.
+    /// Switches to the older version of the API. False if it is in use already.
     pub(super) fn fall_back(&self) -> bool {
         self.version != super::FALLBACK_VERSION && !self.fallback.swap(true, Ordering::Relaxed)
     }
 
-    /// Sends a call until it is answered or the table says that this will not
-    /// help.
+    /// Sends a call until it succeeds or fails for good.
     pub(super) async fn call<T>(
         &self,
         call: &Call,
@@ -109,7 +106,7 @@ impl Client {
             let (token, result) = self.attempt(call, &parse).await;
             let (fault, endpoint) = match result {
                 Ok(fetched) => return Ok(fetched),
-                // A refresh has failed, not the request itself.
+                // The refresh of the token failed, and the call was not sent.
                 Err(fault) if token.is_none() => (fault, Endpoint::Token),
                 Err(fault) => (fault, call.endpoint),
             };
@@ -121,7 +118,7 @@ impl Client {
         }
     }
 
-    /// Sends a call once. Without a token, it was not sent.
+    /// Sends a call once. Without a token in the result, it was not sent.
     async fn attempt<T>(
         &self,
         call: &Call,
@@ -142,7 +139,7 @@ impl Client {
                 return (None, Err(fault));
             }
         };
-        // A refresh takes a while, in which the ownership may have ended.
+        // A refresh takes time, in which the ownership may have ended.
         self.transport.wait_until_allowed().await;
         let began = Instant::now();
         let result = async {
@@ -172,8 +169,8 @@ impl Client {
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .body(body.clone()),
         };
-        // INVARIANT: a token of the environment or a file is of graphic ASCII;
-        // one that HubSpot would grant otherwise is refused as if it were bad.
+        // INVARIANT: tokens from the environment or a file are graphic ASCII.
+        // Any other token from HubSpot is left out and ends as a 401.
         let bearer = format!("Bearer {}", token.secret.expose_secret());
         match HeaderValue::try_from(bearer) {
             Ok(mut value) => {
@@ -184,7 +181,8 @@ impl Client {
         }
     }
 
-    /// Does what the table says; an error where that is not to be sent again.
+    /// Carries out the action for a fault. An error ends the call; otherwise it is
+    /// sent again.
     async fn recover(
         &self,
         call: &Call,
@@ -223,7 +221,7 @@ impl Client {
         }
     }
 
-    /// Looks for another token, once for a call.
+    /// Gets another token after a refusal, once per call.
     async fn renew(
         &self,
         call: &Call,
@@ -265,8 +263,8 @@ impl Client {
         Ok(())
     }
 
-    /// The day's allowance is spent, but for what is left to others. Asking
-    /// for the account is always allowed: all else depends on it.
+    /// Fails if the daily allowance is spent, apart from the reserve. Account
+    /// details may always be read, as everything else depends on them.
     fn check_daily_limit(&self, endpoint: Endpoint) -> Result<(), CallError> {
         let now = self.transport.clock.now();
         match self.limits.daily.blocked_until(now) {
@@ -289,8 +287,8 @@ impl Attempts {
         self.count >= call.attempts || self.began.elapsed() >= GIVE_UP_AFTER
     }
 
-    /// Doubles, with full jitter above a half, so that requests that failed
-    /// together do not come back together.
+    /// Doubles each time. A random 50 to 100% of it is used, so that requests
+    /// that failed together are not retried together.
     fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);

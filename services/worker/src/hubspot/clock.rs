@@ -1,5 +1,4 @@
-//! HubSpot's time: the `Date` of its answers, carried on by the monotonic
-//! clock.
+//! HubSpot's time: the `Date` of its answers plus the time measured since.
 //!
 //! It must not know the machine's time of day, which may be an hour wrong.
 
@@ -11,19 +10,19 @@ use std::{
 use schemas::Millis;
 use tokio::time::Instant;
 
-/// A `Date` names the second in which an answer was made.
+/// A `Date` header has whole seconds.
 const DATE_RESOLUTION_MS: i64 = 1_000;
 
 /// HubSpot's time.
 #[derive(Debug)]
 pub(super) struct PortalClock {
     origin: Instant,
-    /// HubSpot's time at `origin`, as far as is known.
+    /// HubSpot's time at `origin`, in ms since 1970.
     offset: AtomicI64,
 }
 
 impl PortalClock {
-    /// A clock that has not heard from HubSpot yet and stands at 1970.
+    /// A clock before the first answer: it starts at 1970.
     pub(super) fn new() -> Self {
         Self {
             origin: Instant::now(),
@@ -38,13 +37,12 @@ impl PortalClock {
             .saturating_add(self.elapsed())
     }
 
-    /// Takes in the `Date` of an answer that took `round_trip`.
+    /// Adjusts the clock to the `Date` of an answer that took `round_trip`.
     ///
-    /// The answer was made within the second of its `Date` and before now, so
-    /// HubSpot's time is at least `date`, and at most a second and a round
-    /// trip more. Only what lies outside of that is corrected: within it, the
-    /// greatest lower bound seen is the better estimate, and it does not
-    /// wander with each answer.
+    /// HubSpot wrote the `Date` during that second and before now, so its time
+    /// is at least `date` and at most a second and a round trip more. The clock
+    /// moves only if it is outside of these bounds: within them, the greatest
+    /// lower bound so far is the better estimate and does not jitter.
     pub(super) fn observe(&self, date: Millis, round_trip: Duration) {
         let elapsed = self.elapsed();
         let round_trip = i64::try_from(round_trip.as_millis()).unwrap_or(i64::MAX);
@@ -62,7 +60,7 @@ impl PortalClock {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, corrected)
             .is_ok()
         {
-            tracing::trace!(date, "hubspot's time was corrected");
+            tracing::trace!(date, "adjusted the clock to hubspot's date");
         }
     }
 
@@ -71,7 +69,7 @@ impl PortalClock {
     }
 }
 
-/// Reads a `Date` header, such as `Tue, 24 Nov 2026 14:56:51 GMT`.
+/// Parses a `Date` header, such as `Tue, 24 Nov 2026 14:56:51 GMT`.
 pub(super) fn parse_date(header: &str) -> Option<Millis> {
     chrono::DateTime::parse_from_rfc2822(header)
         .ok()
@@ -83,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_header_is_read() {
+    fn a_date_header_is_parsed() {
         assert_eq!(
             parse_date("Tue, 24 Nov 2026 14:56:51 GMT"),
             Some(1_795_532_211_000)
@@ -92,19 +90,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_goes_on_between_answers_and_does_not_step_back_within_a_second() {
+    async fn time_advances_between_answers_and_does_not_step_back_within_a_second() {
         let clock = PortalClock::new();
         clock.observe(50_000, Duration::ZERO);
         tokio::time::advance(Duration::from_millis(700)).await;
         assert_eq!(clock.now(), 50_700);
         clock.observe(50_000, Duration::from_millis(40));
-        assert_eq!(clock.now(), 50_700, "the same second tells nothing new");
+        assert_eq!(clock.now(), 50_700, "the same second is no news");
         clock.observe(51_000, Duration::from_millis(40));
         assert_eq!(clock.now(), 51_000, "the second has passed already");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_jump_of_hubspots_clock_is_followed_both_ways() {
+    async fn the_clock_jumps_forward_and_back_with_hubspots() {
         let clock = PortalClock::new();
         clock.observe(50_000, Duration::ZERO);
         clock.observe(3_650_000, Duration::ZERO);

@@ -1,13 +1,11 @@
-//! Where HubSpot is, and how it may be used.
-//!
-//! It must not know where the settings come from.
+//! Settings of the HubSpot client.
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-/// Where HubSpot is, and how it may be used.
+/// Settings of the HubSpot client.
 #[derive(Debug, Clone)]
 pub struct HubSpotConfig {
-    /// Address of the API.
+    /// Base URL of the API.
     pub base_url: String,
     /// Dated version of the API.
     pub api_version: String,
@@ -15,31 +13,32 @@ pub struct HubSpotConfig {
     pub rate_limit: Limit,
     /// The limit of searches; a number counts per second.
     pub search_limit: Limit,
-    /// Percent of the daily allowance that is left to the account's other
+    /// Percent of the daily allowance that is left for the account's other
     /// tools.
     pub daily_reserve_percent: u32,
-    /// The folder of `file:` credentials and of rotated refresh tokens.
+    /// Folder of `file:` credentials and of rotated refresh tokens.
     pub credentials_dir: PathBuf,
-    /// Time for a connection.
+    /// Timeout for connecting.
     pub connect_timeout: Duration,
-    /// Time for the headers of an answer.
+    /// Timeout from sending a request to the headers of its answer.
     pub headers_timeout: Duration,
-    /// Time for a whole answer.
+    /// Timeout from sending a request to the end of its answer.
     pub body_timeout: Duration,
-    /// Longest URL that is sent; beyond it properties are asked for in a body.
+    /// Longest URL in bytes; a request with a longer one is replaced by one
+    /// that names the properties in its body.
     pub longest_url: usize,
-    /// How the client names itself.
+    /// The `User-Agent` header.
     pub user_agent: String,
 }
 
-/// A limit of requests.
+/// A rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// HubSpot's answers decide.
+    /// Taken from the headers of HubSpot's answers.
     Auto,
-    /// This many, whatever HubSpot says.
+    /// This many requests, whatever HubSpot's headers say.
     Fixed(NonZeroU32),
-    /// None.
+    /// No limit.
     Off,
 }
 
@@ -55,7 +54,7 @@ impl Default for HubSpotConfig {
             connect_timeout: Duration::from_secs(5),
             headers_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_mins(2),
-            // Addresses of up to about 16,000 characters were seen to work.
+            // URLs of up to about 16,000 characters were seen to work.
             longest_url: 12_000,
             user_agent: concat!("hubspot-streams/", env!("CARGO_PKG_VERSION")).to_owned(),
         }

@@ -1,6 +1,5 @@
-//! What went wrong with a request, and the one table of what is done about it.
-//!
-//! It must not know how a request is sent or repeated.
+//! The table of what is done about each failure of HubSpot: [`action`] maps a
+//! fault to an [`Action`]. Nothing else decides this.
 
 use std::time::Duration;
 
@@ -9,48 +8,48 @@ use serde::Deserialize;
 use super::call::Endpoint;
 use crate::sync::Advice;
 
-/// Why a request has no usable answer, as far as the decision needs it.
+/// Why a request has no usable answer, as far as the table needs it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    /// No connection, none in time, or it was lost.
+    /// No connection, a timeout, or a lost connection.
     #[error("no answer: {reason}")]
     NoAnswer {
-        /// In words, without the address.
+        /// In words, without the URL.
         reason: &'static str,
     },
-    /// A success whose body is not what was asked for, or is cut.
-    #[error("the answer cannot be read: {reason}")]
+    /// A success whose body is incomplete or not of the expected form.
+    #[error("the answer cannot be parsed: {reason}")]
     Unreadable {
         /// In words, without values.
         reason: String,
     },
-    /// An answer other than success.
+    /// Any status but success.
     #[error("status {status}{}", .detail.as_words())]
     Status {
         /// The HTTP status.
         status: u16,
         /// What the body says.
         detail: Detail,
-        /// The header of that name.
+        /// The time in the `Retry-After` header.
         retry_after: Option<Duration>,
     },
 }
 
-/// What the body of an error says. Every part can be missing, and some bodies
-/// are HTML.
+/// What the body of an error says. Any part can be missing, and some bodies are
+/// HTML.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Detail {
-    /// What kind of error.
+    /// The kind of error.
     pub(super) category: Category,
-    /// Which limit was passed.
+    /// The limit that was exceeded.
     pub(super) policy: Option<Policy>,
-    /// Any one of these would do.
+    /// The scopes of which one is needed.
     pub(super) scopes: Vec<String>,
-    /// What HubSpot's support asks for.
+    /// HubSpot's support asks for it.
     pub(super) correlation_id: Option<String>,
 }
 
-/// Kinds of errors that are treated differently.
+/// The kinds of errors that the table distinguishes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Category {
     /// The token lacks a scope.
@@ -59,47 +58,47 @@ pub(super) enum Category {
     Revoked,
     /// Client id or secret are wrong.
     BadClient,
-    /// Another one, in HubSpot's form.
+    /// Any other error in HubSpot's form.
     Other,
-    /// The body is not HubSpot's: a proxy answered.
+    /// The body is not in HubSpot's form, so a proxy answered.
     #[default]
     Foreign,
 }
 
-/// Names of limits.
+/// HubSpot's names of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// The general window, or that of associations.
+    /// The general limit per 10 s, or that of associations.
     TenSecondly,
-    /// Search.
+    /// The limit of searches per second.
     Secondly,
-    /// The day's allowance.
+    /// The daily allowance.
     Daily,
 }
 
 /// What to do about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Send it again, after a growing pause of at least this.
+    /// Send the request again after a growing pause, at least this long.
     Retry(Duration),
-    /// Pause the bucket, then send it again.
+    /// Pause the rate limit's bucket, then send the request again.
     PauseBucket,
-    /// Wait for the counters of the day to start anew.
+    /// Wait until HubSpot resets its daily counters.
     WaitForReset,
-    /// Leave the account alone for as long as the answer says.
+    /// Send nothing to the account for this long.
     PauseAccount(Duration),
-    /// Get another token, once, and send it again.
+    /// Get another token, once, and send the request again.
     RenewToken,
-    /// Sending it again will not help.
+    /// Do not send the request again.
     GiveUp(Verdict),
 }
 
-/// How it ends where sending again does not help.
+/// What happens when a request is not sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// What the run has to do.
     pub(super) advice: Advice,
-    /// Stable code.
+    /// Stable code for the status, `snake_case`.
     pub(super) code: &'static str,
     /// What the user can do.
     pub(super) remedy: &'static str,
@@ -113,19 +112,20 @@ const fn verdict(advice: Advice, code: &'static str, remedy: &'static str) -> Ac
     })
 }
 
-/// What HubSpot asks to be left alone for where an answer of 477 does not say.
+/// Pause for status 477 (the account is being migrated) without `Retry-After`.
 const MIGRATION: Duration = Duration::from_mins(10);
 /// A record lock lasts 2 s (HubSpot's error handling guide).
 const LOCKED: Duration = Duration::from_secs(2);
 
-/// The token was refused, and so was a renewed one, or there is none.
+/// The token was refused, and so was a renewed one, or there is no other.
 pub(super) const UNAUTHORIZED: Verdict = Verdict {
     advice: Advice::StopConnection,
     code: "unauthorized",
     remedy: "put a valid token behind the credential reference, then start the connection again",
 };
 
-/// The table: every fault, and what is done about it.
+/// The table. Every status, except where the kind of error decides, which
+/// `token_action` and `forbidden_action` map.
 pub(super) fn action(endpoint: Endpoint, fault: &Fault) -> Action {
     match fault {
         Fault::NoAnswer { .. } | Fault::Unreadable { .. } => Action::Retry(Duration::ZERO),
@@ -161,7 +161,7 @@ fn status_action(
         (414, _) => verdict(
             Advice::SkipStream,
             "uri_too_long",
-            "something between the worker and HubSpot takes shorter URLs than HubSpot: it has to let 12 kB pass",
+            "let the proxy between the worker and HubSpot accept URLs of 12 kB",
         ),
         (423, _) => Action::Retry(LOCKED),
         (429, _) if detail.policy == Some(Policy::Daily) => Action::WaitForReset,
@@ -172,7 +172,7 @@ fn status_action(
             verdict(
                 Advice::EndRun,
                 "request_refused",
-                "none needed: the next run starts anew; if it comes back, report it",
+                "none needed: the next run starts again; report it if this happens repeatedly",
             )
         }
         (400 | 402..=499, _) => verdict(
@@ -180,8 +180,8 @@ fn status_action(
             "request_refused",
             "check the base URL and the API version that the worker is configured with",
         ),
-        // 5xx of HubSpot and of the proxies before it; and what should not
-        // come at all, such as a redirect, which a later answer may explain.
+        // 5xx of HubSpot and of proxies in front of it, and any status that is
+        // not expected, such as a redirect: it may be transient.
         _ => Action::Retry(retry_after.unwrap_or_default()),
     }
 }
@@ -219,7 +219,8 @@ fn forbidden_action(category: Category) -> Action {
     }
 }
 
-/// An error's body. Its `message` can hold values of records, and is not kept.
+/// The body of an error. Its `message` can contain values of records, so it is
+/// used to find the limit and then dropped.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ErrorBody {
@@ -234,7 +235,7 @@ struct ErrorBody {
     errors: Option<serde_json::Value>,
 }
 
-/// Reads the body of an error.
+/// Parses the body of an error.
 pub(super) fn read_detail(body: &[u8]) -> Detail {
     let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
         return Detail::default();
@@ -315,15 +316,18 @@ impl Detail {
         let mut words = match self.category {
             Category::MissingScopes if self.scopes.is_empty() => ", a scope is missing".to_owned(),
             Category::MissingScopes => {
-                format!(", needs one of the scopes {}", self.scopes.join(", "))
+                format!(
+                    ", one of these scopes is needed: {}",
+                    self.scopes.join(", ")
+                )
             }
             Category::Revoked => ", the refresh token is revoked".to_owned(),
-            Category::BadClient => ", the client is unknown".to_owned(),
+            Category::BadClient => ", the client id or secret is wrong".to_owned(),
             Category::Other | Category::Foreign => String::new(),
         };
         match self.policy {
-            Some(Policy::TenSecondly) => words.push_str(", the limit of 10 seconds is reached"),
-            Some(Policy::Secondly) => words.push_str(", the limit of a second is reached"),
+            Some(Policy::TenSecondly) => words.push_str(", the limit per 10 seconds is reached"),
+            Some(Policy::Secondly) => words.push_str(", the limit per second is reached"),
             Some(Policy::Daily) => words.push_str(", the daily limit is reached"),
             None => {}
         }

@@ -1,4 +1,5 @@
-//! What the run is told of a call that failed for good.
+//! The error of a call that failed for good: what the run does, and what the
+//! status shows.
 
 use schemas::Millis;
 
@@ -8,12 +9,12 @@ use super::{
 };
 use crate::sync::{Advice, SourceError};
 
-/// Why a call failed for good, and what that asks for.
+/// Why a call failed for good.
 #[derive(Debug)]
 pub(super) struct CallError {
     /// The last fault.
     pub(super) fault: Box<Fault>,
-    /// What the run has to do.
+    /// What the run has to do, and what the status shows.
     pub(super) error: SourceError,
 }
 
@@ -28,7 +29,7 @@ impl CallError {
         matches!(*self.fault, Fault::Status { status, .. } if status == expected)
     }
 
-    /// HubSpot itself failed on what it was asked.
+    /// Whether HubSpot itself failed on the request, so that a smaller one may work.
     pub(super) fn is_hubspot_failure(&self) -> bool {
         match &*self.fault {
             Fault::Status { status, .. } => (500..=599).contains(status) && *status != 530,
@@ -38,9 +39,10 @@ impl CallError {
     }
 }
 
-/// It may pass, but not soon.
+/// A failure that is transient, but lasts longer than a call is retried.
 pub(super) fn unavailable_until(call: &Call, fault: Fault, until: Millis) -> CallError {
-    tracing::warn!(endpoint = call.endpoint.label(), %fault, "hubspot is left alone for a while");
+    tracing::warn!(endpoint = call.endpoint.label(), %fault,
+        "hubspot is unavailable, the run waits");
     let code = match &fault {
         Fault::Status { status: 429, .. } => "rate_limited",
         _ => "hubspot_unavailable",
@@ -49,7 +51,7 @@ pub(super) fn unavailable_until(call: &Call, fault: Fault, until: Millis) -> Cal
         advice: Advice::WaitUntil(until),
         code,
         problem: problem(call, &fault),
-        remedy: "none needed: it is tried again; see status.hubspot.com if it lasts".to_owned(),
+        remedy: "none needed: the worker retries; see status.hubspot.com if it lasts".to_owned(),
     };
     CallError {
         fault: Box::new(fault),
@@ -59,7 +61,7 @@ pub(super) fn unavailable_until(call: &Call, fault: Fault, until: Millis) -> Cal
 
 pub(super) fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> CallError {
     tracing::warn!(endpoint = call.endpoint.label(), code = verdict.code, %fault,
-        "hubspot refuses a request");
+        "hubspot refused a request for good");
     let error = SourceError {
         advice: verdict.advice,
         code: verdict.code,
@@ -77,8 +79,8 @@ pub(super) fn daily_limit_until(until: Millis, problem: &str) -> SourceError {
         advice: Advice::WaitUntil(until),
         code: "daily_limit",
         problem: problem.to_owned(),
-        remedy: "none needed: it goes on when HubSpot's counters start anew; raise the \
-                 account's limit, or lower the reserve, if it comes back daily"
+        remedy: "none needed: the sync continues when HubSpot resets its counters; raise \
+                 the account's limit, or lower the reserve, if it happens daily"
             .to_owned(),
     }
 }

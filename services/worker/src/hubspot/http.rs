@@ -1,6 +1,4 @@
-//! Connections to HubSpot and room for its answers, for all portals.
-//!
-//! It must not know what is asked.
+//! The HTTP client and the body buffers that all portals share.
 
 use std::time::Duration;
 
@@ -8,9 +6,10 @@ use anyhow::Context as _;
 
 use super::{body_pool::BodyPool, config::HubSpotConfig};
 
-/// The connections to HubSpot that all portals of a process share: each client
-/// has a pool and the certificates of all authorities to itself, many times
-/// what a portal takes otherwise. Cheap to clone.
+/// The HTTP client and body buffers that all portals of a process share. A
+/// client for each portal would load its own connection pool and root
+/// certificates, many times the memory that a portal takes otherwise. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(super) client: reqwest::Client,
@@ -18,7 +17,7 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Connects to nothing yet.
+    /// Builds the client and opens no connection.
     pub(crate) fn new(config: &HubSpotConfig) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
             .user_agent(config.user_agent.as_str())
@@ -26,10 +25,10 @@ impl Http {
             .pool_idle_timeout(Duration::from_secs(50))
             .tcp_keepalive(Duration::from_secs(30))
             .gzip(true)
-            // A redirect would carry the token to wherever it points.
+            // Following a redirect would send the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .context("no HTTP client can be made")?;
+            .context("the HTTP client cannot be built")?;
         Ok(Self {
             client,
             pool: BodyPool::default(),

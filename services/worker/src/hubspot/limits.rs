@@ -1,7 +1,4 @@
-//! When a request may be sent: one set of limits for a portal, shared by all
-//! of its streams.
-//!
-//! It must not know what a request asks for, nor how it is sent.
+//! Rate limits: when a request may be sent. All streams of a portal share them.
 
 mod daily;
 mod paced;
@@ -26,24 +23,24 @@ use self::{
 };
 use super::Limit;
 
-/// The smallest limit of any kind of app, until an answer names the real one
-/// (HubSpot's usage guidelines).
+/// Requests per window until an answer names the limit: the smallest of any kind
+/// of app (HubSpot's usage guidelines).
 const FIRST_GUESS: u32 = 100;
 /// Length of the general window (usage guidelines).
 const TEN_SECONDS: Duration = Duration::from_secs(10);
-/// Searches per second and account, of all apps together (usage guidelines).
+/// Searches per second of all apps of an account together (usage guidelines).
 const SEARCHES_PER_SECOND: u32 = 5;
-/// Requests under way at once.
+/// Requests in flight at once.
 const MAX_IN_FLIGHT: usize = 100;
 
 const WAIT_SECONDS: &str = "worker_hubspot_limit_wait_seconds";
 
-/// The limit that a request counts against, apart from the day's.
+/// The limit that a request counts against, beside the daily one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bucket {
-    /// Everything else.
+    /// All other requests.
     General,
-    /// Search, of all types.
+    /// Searches of all object types.
     Search,
 }
 
@@ -52,12 +49,12 @@ pub(super) enum Bucket {
 pub(super) struct Limits {
     general: Arc<Window>,
     search: Arc<Paced>,
-    /// The day's allowance.
+    /// The daily allowance.
     pub(super) daily: Daily,
     slots: Arc<Semaphore>,
 }
 
-/// Leave to send one request, now. To be held until its body has come.
+/// Permission to send one request now. Held until its body has been read.
 #[derive(Debug)]
 pub(super) struct Permit {
     spent: Spent,
@@ -92,7 +89,7 @@ impl Limits {
         }
     }
 
-    /// Waits until a request may be sent. First come, first served.
+    /// Waits until a request may be sent, in the order of the calls.
     pub(super) async fn acquire(&self, bucket: Bucket) -> Permit {
         let began = Instant::now();
         let spent = match bucket {
@@ -102,7 +99,8 @@ impl Limits {
                 Spent::Search(Arc::clone(&self.search))
             }
         };
-        // After the bucket, so that those who wait for one hold up no other.
+        // After the bucket, so that requests waiting for one bucket do not take
+        // slots from the other.
         // INVARIANT: the semaphore is never closed.
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         metrics::histogram!(WAIT_SECONDS, "bucket" => bucket.label())
@@ -110,7 +108,7 @@ impl Limits {
         Permit { spent, slot }
     }
 
-    /// HubSpot refused a request of the bucket as one too many.
+    /// HubSpot refused a request of the bucket with status 429.
     pub(super) fn refused(&self, bucket: Bucket, retry_after: Option<Duration>) {
         match bucket {
             Bucket::General => self.general.refused(retry_after),
@@ -118,7 +116,7 @@ impl Limits {
         }
     }
 
-    /// Takes in what the headers of an answer say of the day.
+    /// Reads the daily allowance from the headers of an answer.
     pub(super) fn observe_daily(&self, headers: &HeaderMap, now: Millis) {
         let limit = number(headers, "x-hubspot-ratelimit-daily");
         let remaining = number(headers, "x-hubspot-ratelimit-daily-remaining");
@@ -129,7 +127,7 @@ impl Limits {
 }
 
 impl Permit {
-    /// The headers of the answer have come.
+    /// The headers of the answer have arrived.
     pub(super) fn answered(&mut self, headers: &HeaderMap, refused: bool) {
         match std::mem::replace(&mut self.spent, Spent::Answered) {
             Spent::Window(used) => used.answered(reading(headers), refused),
@@ -138,7 +136,7 @@ impl Permit {
         }
     }
 
-    /// The request was not sent after all.
+    /// The request was not sent, so it does not count.
     pub(super) fn unused(self) {
         drop(self.slot);
         if let Spent::Window(used) = self.spent {

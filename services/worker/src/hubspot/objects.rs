@@ -1,4 +1,4 @@
-//! The two ways to read a page of the list, and reading by id.
+//! Requests for objects: a page of the list, in two ways, and reads by id.
 
 use schemas::Millis;
 
@@ -11,11 +11,12 @@ use super::{
 };
 use crate::sync::{Fetched, ListPage, ObjectBatch, Source as _, SourceError};
 
-/// A batch that HubSpot fails on is split after this many attempts.
+/// A batch is split in two when this many attempts at it have failed.
 const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
 
 impl HubSpot {
-    /// The list with all properties in the URL; `None` where that is too long.
+    /// Reads a page with the names of all properties in the URL. `None` if the
+    /// URL would be too long, by `longest_url` or by HubSpot's status 414.
     pub(super) async fn list_whole(
         &self,
         object_type: &str,
@@ -38,9 +39,9 @@ impl HubSpot {
         }
     }
 
-    /// The documented way round long URLs: ids by the list, properties by a
-    /// batch read. What has gone between the two is left out: it was changed
-    /// then, and comes with what looks for changes.
+    /// Reads ids by the list, then properties by a batch read, which has no long
+    /// URL. An object that disappears between the two is left out; it has just
+    /// changed, so the next incremental run reads it.
     pub(super) async fn list_ids_then_read(
         &self,
         object_type: &str,
@@ -74,8 +75,8 @@ impl HubSpot {
         })
     }
 
-    /// Reads by id. Where HubSpot fails on a batch again and again, one of its
-    /// objects may be why, so it is halved.
+    /// Reads objects by id. If HubSpot keeps failing on a batch, a single object
+    /// may be the cause, so the batch is split in two and each half is read.
     pub(super) async fn read(
         &self,
         object_type: &str,

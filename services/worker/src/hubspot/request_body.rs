@@ -1,18 +1,17 @@
-//! Bodies of the requests that have one.
-//!
-//! It must not know how a request is sent.
+//! The JSON bodies of batch reads and searches.
 
 use schemas::Millis;
 
 use super::selection::{Selection, last_modified};
 use crate::sync::Search;
 
-/// The search's largest page.
+/// Ids per page of a search, the most that HubSpot allows.
 const SEARCH_PAGE: usize = 200;
-/// A search from 1970 on is answered with an error; a second later is not.
+/// In ms since 1970. HubSpot answers a search from 0 with an error, and one from
+/// here without.
 const EARLIEST_SEARCH: Millis = 1_000;
 
-/// Of a batch read.
+/// The body of a batch read.
 pub(super) fn read_body(ids: &[i64], selection: &Selection) -> String {
     let mut body = String::with_capacity(ids.len() * 24 + selection.json.len() + 32);
     body.push_str(r#"{"inputs":["#);
@@ -31,7 +30,8 @@ pub(super) fn read_body(ids: &[i64], selection: &Selection) -> String {
     body
 }
 
-/// Only ids are asked for: what the index knows of an object can be old.
+/// The body of a search. It asks for ids only, since properties in the search
+/// index can be out of date.
 pub(super) fn search_body(object_type: &str, search: Search, after: Option<&str>) -> String {
     let property = last_modified(object_type);
     let filter = |name: &str, operator: &str, value: i64| serde_json::json!({"propertyName": name, "operator": operator, "value": value.to_string()});

@@ -1,7 +1,5 @@
-//! The properties that are asked for, encoded once for each state of the
+//! The names of the properties to request, encoded once per version of the
 //! definitions.
-//!
-//! It must not know how a request is sent.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,20 +9,20 @@ use tokio::sync::RwLock;
 /// The names of all properties that HubSpot still has.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Selection {
-    /// As a query's value.
+    /// As the value of a query parameter.
     pub(super) query: String,
     /// As a JSON array.
     pub(super) json: String,
 }
 
-/// Selections by object type.
+/// The latest selection of each object type.
 #[derive(Debug, Default)]
 pub(super) struct Selections {
     cached: RwLock<HashMap<String, (i64, Arc<Selection>)>>,
 }
 
 impl Selections {
-    /// The selection for the definitions.
+    /// The selection of all properties in `definitions`.
     pub(super) async fn of(&self, object_type: &str, definitions: &Definitions) -> Arc<Selection> {
         if let Some((version, selection)) = self.cached.read().await.get(object_type)
             && *version == definitions.version
@@ -60,7 +58,7 @@ impl Selection {
     }
 }
 
-/// Percent-encodes a query's value.
+/// Appends the percent-encoded value of a query parameter.
 pub(super) fn encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -80,8 +78,8 @@ fn hex(digit: u8) -> char {
     })
 }
 
-/// Name of the property that says when an object was last modified. Contacts
-/// differ, and answer nothing to the other name.
+/// The property with the time of the last modification. Contacts have another
+/// name for it than all other types.
 pub(super) fn last_modified(object_type: &str) -> &'static str {
     match object_type {
         "contacts" | "contact" | "0-1" => "lastmodifieddate",
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_gone_is_not_asked_for_and_odd_names_are_encoded() {
+    async fn gone_properties_are_not_requested_and_special_characters_are_encoded() {
         let mut definitions = definitions(1, &["email", "b&c", "old"]);
         definitions.properties[2].gone = true;
         let selections = Selections::default();
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn new_definitions_are_noticed() {
+    async fn a_new_version_of_the_definitions_makes_a_new_selection() {
         let selections = Selections::default();
         let first = selections.of("contacts", &definitions(1, &["a"])).await;
         let same = selections.of("contacts", &definitions(1, &["a"])).await;

@@ -53,7 +53,7 @@ impl FakeServer {
             .await;
     }
 
-    /// The answers in their order, the last one again and again.
+    /// Answers in this order, then repeats the last one.
     async fn answers_in_order(&self, on: &str, responses: Vec<ResponseTemplate>) {
         let count = AtomicUsize::new(0);
         Mock::given(path(on))
@@ -103,7 +103,7 @@ const READ: &str = "/crm/objects/2026-09/contacts/batch/read";
 const ACCOUNT: &str = "/account-info/2026-09/details";
 
 #[tokio::test]
-async fn a_page_is_asked_for_with_all_properties_and_its_cursor() {
+async fn a_list_request_has_all_properties_and_the_cursor() {
     let fake = FakeServer::start().await;
     Mock::given(method("GET"))
         .and(path(LIST))
@@ -133,7 +133,7 @@ async fn a_page_is_asked_for_with_all_properties_and_its_cursor() {
 }
 
 #[tokio::test]
-async fn where_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
+async fn if_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
     let fake = FakeServer::start().await;
     Mock::given(path(LIST))
         .and(query_param("properties", "lastmodifieddate"))
@@ -169,7 +169,7 @@ async fn where_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
 }
 
 #[tokio::test]
-async fn a_search_has_a_window_a_last_id_and_no_first_millisecond() {
+async fn a_search_has_its_window_and_last_id_and_starts_at_1000_ms_or_later() {
     let fake = FakeServer::start().await;
     Mock::given(path(SEARCH))
         .and(body_partial_json(json!({
@@ -197,7 +197,7 @@ async fn a_search_has_a_window_a_last_id_and_no_first_millisecond() {
 }
 
 #[tokio::test]
-async fn an_empty_page_of_a_search_that_names_a_next_one_is_followed() {
+async fn after_an_empty_search_page_the_next_one_is_read() {
     let fake = FakeServer::start().await;
     let empty = json!({"total": 1, "results": [], "paging": {"next": {"after": "200"}}});
     fake.answers_in_order(SEARCH, vec![error(200, empty), page(&[9])])
@@ -219,7 +219,7 @@ async fn an_empty_page_of_a_search_that_names_a_next_one_is_followed() {
 }
 
 #[tokio::test]
-async fn the_account_sets_the_clock_and_an_older_version_is_found() {
+async fn the_account_sets_the_clock_and_a_404_falls_back_to_an_older_version() {
     let fake = FakeServer::start().await;
     fake.answers(ACCOUNT, ResponseTemplate::new(404)).await;
     let account = json!({"portalId": 42, "utcOffsetMilliseconds": -18_000_000});
@@ -235,7 +235,7 @@ async fn the_account_sets_the_clock_and_an_older_version_is_found() {
     .await;
     let source = fake.source(12_000);
     assert_eq!(source.portal().await.unwrap().portal_id, 42);
-    // The usage that was looked up has a date of its own.
+    // The answer about the usage has a date of its own.
     assert!(source.now() >= 1_795_532_211_000 || source.now() > 0);
     assert!(
         source
@@ -248,7 +248,7 @@ async fn the_account_sets_the_clock_and_an_older_version_is_found() {
 }
 
 #[tokio::test]
-async fn a_spent_day_is_waited_out_and_a_reserve_is_left() {
+async fn a_spent_daily_allowance_waits_for_the_reset_and_keeps_the_reserve() {
     let fake = FakeServer::start().await;
     let spent = page(&[1])
         .insert_header("x-hubspot-ratelimit-daily", "1000")
@@ -271,7 +271,7 @@ async fn a_spent_day_is_waited_out_and_a_reserve_is_left() {
 }
 
 #[tokio::test]
-async fn no_request_starts_while_the_gate_is_closed() {
+async fn no_request_starts_while_the_guard_forbids_it() {
     let fake = FakeServer::start().await;
     fake.answers(LIST, page(&[1])).await;
     let source = fake.source(12_000);
@@ -287,7 +287,7 @@ async fn no_request_starts_while_the_gate_is_closed() {
 }
 
 #[tokio::test]
-async fn an_object_type_cannot_leave_its_path() {
+async fn an_object_type_cannot_change_the_path_of_a_url() {
     let fake = FakeServer::start().await;
     let source = fake.source(12_000);
     let url = source.objects("../../../x?y=1#z", &["search"]);

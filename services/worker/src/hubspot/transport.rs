@@ -1,6 +1,5 @@
-//! One request, one answer: times, the end of ownership, HubSpot's clock.
-//!
-//! It must not know of tokens, limits or what is done about a failure.
+//! Sends one request and reads its answer, with timeouts, and keeps HubSpot's
+//! clock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,17 +17,18 @@ use super::{
     error::{Fault, read_detail},
 };
 
-/// Whether requests may start now: whether the connection is still ours.
+/// Says whether a request may start now: only while this process owns the
+/// connection.
 pub(crate) type RequestGuard = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// A closed guard is asked again this often.
+/// How often a guard that forbids requests is polled.
 const GUARD_POLL: Duration = Duration::from_millis(50);
 
-/// Connections to HubSpot.
+/// Sends requests to HubSpot.
 pub(super) struct Transport {
     /// Shared by all requests of a portal.
     pub(super) http: reqwest::Client,
-    /// HubSpot's time.
+    /// HubSpot's clock.
     pub(super) clock: PortalClock,
     pool: BodyPool,
     base: Url,
@@ -37,7 +37,7 @@ pub(super) struct Transport {
     body_timeout: Duration,
 }
 
-/// An answer whose body is still to come.
+/// An answer whose headers have arrived.
 pub(super) struct PendingResponse {
     /// HubSpot's time when the request was sent.
     pub(super) sent_at: Millis,
@@ -47,7 +47,7 @@ pub(super) struct PendingResponse {
 }
 
 impl Transport {
-    /// Connects to nothing yet.
+    /// Fails if the base URL cannot be used. Opens no connection.
     pub(super) fn new(
         config: &HubSpotConfig,
         http: Http,
@@ -55,7 +55,7 @@ impl Transport {
     ) -> Result<Arc<Self>, &'static str> {
         let base = Url::parse(&config.base_url).map_err(|_unparsed| "it cannot be parsed")?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
-            return Err("it begins with https://");
+            return Err("it has to begin with https://");
         }
         Ok(Arc::new(Self {
             http: http.client,
@@ -68,7 +68,7 @@ impl Transport {
         }))
     }
 
-    /// The address of a resource.
+    /// The URL of a resource.
     pub(super) fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
         // INVARIANT: the constructor refused what cannot be a base.
@@ -97,7 +97,7 @@ impl Transport {
         let response = timeout(self.headers_timeout, request.send())
             .await
             .map_err(|_elapsed| Fault::NoAnswer {
-                reason: "no headers in time",
+                reason: "timed out waiting for the headers",
             })?
             .map_err(|error| Fault::NoAnswer {
                 reason: reason_of(&error),
@@ -109,8 +109,8 @@ impl Transport {
         if let Some(date) = date.and_then(parse_date) {
             self.clock.observe(date, began.elapsed());
         }
-        // Before the first answer the clock knows nothing: the request was
-        // sent a round trip ago.
+        // Before the first answer the clock is not set, so the time of sending
+        // is counted back from the answer.
         let sent_at = if sent_at < self.clock.now() - FIRST_ANSWER_MS {
             self.clock.now() - i64::try_from(began.elapsed().as_millis()).unwrap_or(0)
         } else {
@@ -125,8 +125,8 @@ impl Transport {
     }
 }
 
-/// A clock that is further behind than this had not heard from HubSpot, or
-/// HubSpot's was set.
+/// If the clock jumps by more than this at an answer, it had not been set, or
+/// HubSpot's was changed.
 const FIRST_ANSWER_MS: i64 = 600_000;
 
 impl PendingResponse {
@@ -140,7 +140,8 @@ impl PendingResponse {
         self.response.headers()
     }
 
-    /// Reads the body to its end: of a success the body, else what it says.
+    /// Reads the body to its end. Any status but success becomes a
+    /// [`Fault::Status`] with what the body says.
     pub(super) async fn body(self) -> Result<PooledBody, Fault> {
         let status = self.response.status();
         let retry_after = retry_after(self.response.headers());
@@ -148,17 +149,17 @@ impl PendingResponse {
         let read = timeout_at(self.deadline, body.fill(self.response))
             .await
             .map_err(|_elapsed| Fault::NoAnswer {
-                reason: "no whole body in time",
+                reason: "timed out reading the body",
             })
             .and_then(|read| {
                 read.map_err(|_cut| Fault::NoAnswer {
-                    reason: "the body was cut",
+                    reason: "the connection closed within the body",
                 })
             });
         if status.is_success() {
             return read.map(|()| body);
         }
-        // A status is an answer even where its body is cut.
+        // A status counts even if its body is incomplete.
         let detail = read_detail(&body);
         Err(Fault::Status {
             status: status.as_u16(),
@@ -170,15 +171,16 @@ impl PendingResponse {
 
 fn reason_of(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        "no connection in time"
+        "timed out connecting"
     } else if error.is_connect() {
-        "no connection"
+        "cannot connect"
     } else {
         "the connection was lost"
     }
 }
 
-/// Seconds, or a date.
+/// The time to wait by `Retry-After`, which has seconds or a date; at most a
+/// day.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {

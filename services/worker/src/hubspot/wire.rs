@@ -1,7 +1,5 @@
-//! HubSpot's JSON, parsed from the bytes of the answer into what the sync
-//! needs; property values go straight into their Avro encoding.
-//!
-//! It must not know how an answer came, nor what is done with it.
+//! Parses HubSpot's JSON into the types of the sync. Property values go straight
+//! into their Avro encoding.
 
 mod names;
 mod object;
@@ -25,13 +23,14 @@ use self::{
 };
 use crate::sync::{ListPage, Object, ObjectBatch, SearchPage};
 
-/// Why an answer could not be read.
+/// Why an answer could not be parsed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ParseError {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8(#[source] std::str::Utf8Error),
-    /// Not JSON, cut, or not of the form expected. Says where, never what.
+    /// Not JSON, incomplete, or not of the expected form. Names the position and
+    /// never quotes the text.
     #[error("not the expected JSON, at line {line} column {column}")]
     Json {
         /// Counted from 1.
@@ -39,39 +38,39 @@ pub(super) enum ParseError {
         /// Counted from 1.
         column: usize,
     },
-    /// A batch that was read in part, for another reason than missing ids.
-    #[error("the batch was read in part only")]
+    /// A batch with errors other than ids that were not found.
+    #[error("the batch was read only in part")]
     Partial,
 }
 
-/// The account, as account info tells it.
+/// The account, from account info.
 #[derive(Debug, Deserialize)]
 pub(super) struct Account {
     /// HubSpot's id of the account.
     #[serde(rename = "portalId")]
     pub(super) portal_id: i64,
-    /// Of its time zone.
+    /// Offset of its time zone from UTC.
     #[serde(rename = "utcOffsetMilliseconds", default)]
     pub(super) utc_offset_ms: Option<i64>,
 }
 
-/// The day's allowance, as account info tells it.
+/// The daily allowance, from account info.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     /// Requests per day.
     pub(super) limit: i64,
-    /// Used of it.
+    /// Requests used today.
     pub(super) used: i64,
-    /// When the counter starts anew.
+    /// When HubSpot resets the counter.
     pub(super) resets_at: Option<Millis>,
 }
 
 /// An access token.
 #[derive(Debug, Deserialize)]
 pub(super) struct TokenAnswer {
-    /// What requests carry.
+    /// The bearer token of requests.
     pub(super) access_token: secrecy::SecretString,
-    /// What the next refresh needs; another one where HubSpot rotates it.
+    /// The refresh token for the next refresh, if HubSpot rotated it.
     #[serde(default)]
     pub(super) refresh_token: Option<secrecy::SecretString>,
     /// Lifetime in seconds.
@@ -79,7 +78,7 @@ pub(super) struct TokenAnswer {
     pub(super) expires_in: Option<u64>,
 }
 
-/// An answer that is full of objects.
+/// An answer with objects.
 #[derive(Default)]
 struct Objects<'a> {
     results: Vec<Object>,
@@ -113,7 +112,7 @@ struct Next {
     after: Option<Cursor>,
 }
 
-/// A cursor: a string, though a number would be taken, too.
+/// A cursor: a string, but a number is accepted as well.
 struct Cursor(String);
 
 impl<'de> Deserialize<'de> for Cursor {
@@ -172,7 +171,7 @@ struct UsageEntry {
     resets_at: Option<serde_json::Value>,
 }
 
-/// A page of the list.
+/// Parses a page of the list.
 pub(super) fn list_page(body: &[u8]) -> Result<ListPage, ParseError> {
     let page = objects(body)?;
     Ok(ListPage {
@@ -181,8 +180,8 @@ pub(super) fn list_page(body: &[u8]) -> Result<ListPage, ParseError> {
     })
 }
 
-/// A page of a search, and the cursor of the next one. Ids that are not above
-/// `after_id` are dropped: the index is known to answer rows beside the window.
+/// Parses a page of a search and the cursor of the next one. Drops ids that are not
+/// above `after_id`, as the search index can return rows outside the filter.
 pub(super) fn search_page(
     body: &[u8],
     after_id: i64,
@@ -206,12 +205,11 @@ pub(super) fn search_page(
     ))
 }
 
-/// A batch, by the id in the answer: of a merged object it is another one than
-/// was asked for.
+/// Parses a batch read. Objects have the id of the answer, which for a merged object
+/// is not the requested one.
 pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<ObjectBatch, ParseError> {
     let read = objects(body)?;
-    // Ids missing for any other reason than that they do not exist would be
-    // taken for deleted.
+    // An id that is missing for any other reason would be taken for deleted.
     let not_found = |error: &ReadError<'_>| error.category.as_deref() == Some("OBJECT_NOT_FOUND");
     if !read.errors.iter().all(not_found) {
         return Err(ParseError::Partial);
@@ -227,7 +225,7 @@ pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<ObjectBatch, ParseErro
     Ok(ObjectBatch { objects, missing })
 }
 
-/// The properties that an object type has.
+/// Parses the properties of an object type, without archived ones.
 pub(super) fn properties(body: &[u8]) -> Result<Vec<Property>, ParseError> {
     let defined: Defined = parse(body)?;
     let present = defined
@@ -237,12 +235,12 @@ pub(super) fn properties(body: &[u8]) -> Result<Vec<Property>, ParseError> {
     Ok(present.map(Property::from).collect())
 }
 
-/// The account behind a token.
+/// Parses account details.
 pub(super) fn account(body: &[u8]) -> Result<Account, ParseError> {
     parse(body)
 }
 
-/// The day's allowance, where the answer tells it.
+/// Parses the daily allowance. `None` if the answer has none.
 pub(super) fn usage(body: &[u8]) -> Result<Option<Usage>, ParseError> {
     let usages: Usages = parse(body)?;
     Ok(usages.results.into_iter().find_map(|entry| {
@@ -258,7 +256,7 @@ pub(super) fn usage(body: &[u8]) -> Result<Option<Usage>, ParseError> {
     }))
 }
 
-/// An access token.
+/// Parses the answer of the token endpoint.
 pub(super) fn token(body: &[u8]) -> Result<TokenAnswer, ParseError> {
     owned(body)
 }
@@ -268,7 +266,8 @@ fn next_of(paging: Option<Paging>) -> Option<String> {
     (!after.is_empty()).then_some(after)
 }
 
-/// The one form of answer that is read without serde.
+/// Parses an answer with objects, the only one that is not parsed by serde: it is
+/// nearly all of the bytes.
 fn objects(body: &[u8]) -> Result<Objects<'_>, ParseError> {
     let text = std::str::from_utf8(body).map_err(ParseError::NotUtf8)?;
     let mut scanner = Scanner::new(text);
@@ -295,7 +294,7 @@ fn objects(body: &[u8]) -> Result<Objects<'_>, ParseError> {
     Ok(answer)
 }
 
-/// Line and column of a byte.
+/// The error at a byte, as line and column.
 fn error_at(text: &str, at: usize) -> ParseError {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |it| it + 1);
@@ -305,7 +304,7 @@ fn error_at(text: &str, at: usize) -> ParseError {
     }
 }
 
-/// Checking the whole body once is faster than checking each string.
+/// Checks the whole body for UTF-8 once, which is faster than each string by itself.
 fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ParseError> {
     let text = std::str::from_utf8(body).map_err(ParseError::NotUtf8)?;
     serde_json::from_str(text).map_err(|error| located(&error))
@@ -315,7 +314,7 @@ fn owned<T: DeserializeOwned>(body: &[u8]) -> Result<T, ParseError> {
     serde_json::from_slice(body).map_err(|error| located(&error))
 }
 
-/// The parser's own words can quote a value.
+/// Keeps the position only, as serde's message can quote a value.
 fn located(error: &serde_json::Error) -> ParseError {
     ParseError::Json {
         line: error.line(),

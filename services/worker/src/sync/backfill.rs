@@ -1,16 +1,13 @@
-//! Passes over the lists: both, as a backfill and a full pass do, or the
-//! archived one alone.
+//! Passes over the lists: both lists for a backfill or a full pass, or only the
+//! archived one.
 //!
-//! Both lists cannot be read at one moment, so an object that changes sides in
-//! between can be missed. The archived list is read first: what is restored
-//! meanwhile shows up in the live list, or stays archived in the log until the
-//! next pass, but is not missed. What is archived meanwhile can be in neither
-//! read; for that, one more run over the archived list closes the pass before
-//! anything it did not see is called gone. Only an object that is archived and
-//! restored within one pass can still slip through; its next change or pass
-//! brings it back.
-//!
-//! It must not know how one list is read.
+//! The two lists cannot be read at the same moment, so an object that moves from
+//! one to the other meanwhile can be missed. The archived list is read first: an
+//! object restored meanwhile appears in the live list, or stays archived in the
+//! log until the next pass. An object archived meanwhile can be missed by both
+//! reads, so another run over the archived list closes the pass before anything
+//! counts as gone. Only an object that is archived and restored within one pass
+//! can still be missed, until its next change or the next pass.
 
 use super::{
     Sink, Source, list,

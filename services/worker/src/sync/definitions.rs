@@ -1,23 +1,22 @@
-//! The union of all properties ever seen of an object type. Pure.
-//!
-//! It must not know when definitions are asked for.
+//! Merges the properties that a portal lists into all that were ever seen. Pure.
 
 use std::collections::HashMap;
 
 use schemas::{Definitions, Millis, Property};
 
-/// What a list of properties changed.
+/// The changed definitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
-    /// The union, under its new number.
+    /// All properties ever seen, under a new version.
     pub(super) definitions: Definitions,
-    /// A property can have values that records read before do not show.
+    /// Whether a property is new or came back, so that records read before may lack
+    /// its values.
     pub(super) grew: bool,
 }
 
-/// Merges what the portal lists into what is known; `None` where that changes
-/// nothing. Properties keep their order; one that is no longer listed is
-/// marked as gone. The new number is above `known` and above `floor`.
+/// Merges the listed properties into `known`; `None` if nothing changes. Properties
+/// keep their order, and one that is no longer listed is marked as gone. The new
+/// version is above that of `known` and above `floor`.
 pub(super) fn merge(
     known: &Definitions,
     listed: Vec<Property>,
@@ -39,7 +38,7 @@ pub(super) fn merge(
                 ..property.clone()
             },
         };
-        // One that comes back may have had values all along.
+        // A property that comes back may have had values all the time.
         grew |= property.gone && !now.gone;
         changed |= now != *property;
         properties.push(now);
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_property_comes_last_and_counts_as_growth() {
+    fn a_new_property_is_added_at_the_end_and_counts_as_growth() {
         let known = known(vec![property("b", "string")]);
         let change = merge(
             &known,
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn another_type_is_a_change_but_no_growth() {
+    fn a_changed_type_does_not_count_as_growth() {
         let known = known(vec![property("a", "string")]);
         assert!(
             !merge(&known, vec![property("a", "number")], 9, 0)

@@ -1,11 +1,8 @@
-//! Changes by search: ids in a window of last-modified times, in the order of
-//! ids, each read in its newest state.
+//! Reads changes: searches the ids in a window of last-modified times, in the order
+//! of ids, and reads each object in its newest state.
 //!
-//! A keyset on ids meets no cap on results and no two records that it cannot
-//! tell apart, however many share a millisecond. It returns every id at most
-//! once in a run.
-//!
-//! It must not know what windows a run has.
+//! Paging by the last id avoids HubSpot's cap on results and is exact even if many
+//! records share a millisecond. It returns every id at most once per run.
 
 use std::sync::Arc;
 
@@ -22,22 +19,23 @@ use super::{
 };
 use crate::schedule::Reason;
 
-/// Ids that a batch read takes.
+/// Ids per batch read.
 const BATCH_SIZE: usize = 100;
-/// ObjectBatch reads under way: more than a search page holds, so that neither waits.
+/// Batch reads in flight: more than one search page needs, so that neither search nor
+/// reads wait for the other.
 const MAX_READS: usize = 8;
-/// How often an empty page that names a next one is asked for again.
+/// How many empty pages in a row that name a next one are accepted.
 const MAX_EMPTY_PAGES: u32 = 5;
 
-/// One batch of ids as it was read.
+/// The result of reading one batch of ids.
 struct BatchRead {
     /// Ascending.
     ids: Vec<i64>,
-    /// In the order of the requests; each id at most once in all of them.
+    /// In the order of the requests; each id occurs at most once in all of them.
     found: Vec<Fetched<Vec<Object>>>,
-    /// Answers under another id than was asked for: winners of a merge.
+    /// Objects with an id that was not requested: winners of a merge.
     winners: Vec<Object>,
-    /// Found nowhere, with the time of the last request.
+    /// Ids that were not found, with the time of the last request.
     gone: Fetched<Vec<i64>>,
 }
 
@@ -52,7 +50,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     };
     session.run.search = Some(position.clone());
     let result = read_window(session, position).await;
-    // What was read before a failure holds: only the rest is given up.
+    // What was read before a failure is still valid.
     session.outbox.drain().await?;
     result?;
     if session.reason.moves_cursor() {
@@ -61,7 +59,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     Ok(())
 }
 
-/// Searches ahead while batches are read and pages are on their way.
+/// Searches ahead while batches are read and pages are submitted.
 async fn read_window<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     position: SearchPosition,
@@ -106,15 +104,15 @@ async fn read_window<S: Source, K: Sink>(
     Ok(())
 }
 
-/// Puts the records of a batch on their way.
+/// Queues the records of a batch for the sink.
 fn take<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     position: &SearchPosition,
     read: BatchRead,
 ) {
     let mut out = Vec::with_capacity(read.ids.len());
-    // The time of a deletion lies behind every version, so look first who has
-    // been merged into whom: that deletion names the winner.
+    // A loser of a merge gets its deletion, which names the winner, with the
+    // winner's record, so it must not get another one here.
     let mut losers: Vec<i64> = Vec::new();
     for object in read.found.iter().flat_map(|part| &part.value) {
         losers.extend_from_slice(&object.merged_ids);
@@ -137,7 +135,8 @@ fn take<S: Source, K: Sink>(
                 .iter()
                 .find(|object| object.merged_ids.contains(&id));
             match winner {
-                // Its own read brings the deletion along.
+                // The run reads the winner as well, whose record brings the
+                // deletion.
                 Some(winner) if windows::is_ahead(position, winner.updated_at) => {}
                 winner => {
                     let winner = winner.map(|object| (object.id, object.updated_at));
@@ -154,9 +153,9 @@ fn take<S: Source, K: Sink>(
     }
 }
 
-/// Reads objects by id: live, what is missing as archived, and what is still
-/// missing both ways again, as it may have changed sides in between. A wrong
-/// deletion would hide the object until its next change.
+/// Reads objects by id: as live ones, the missing ones as archived, and then both
+/// again, as an object can move between the two. A wrong deletion would hide the
+/// object until its next change.
 async fn read_batch<S: Source>(
     source: &S,
     object_type: &str,
@@ -204,6 +203,6 @@ fn stuck() -> SourceError {
         advice: Advice::EndRun,
         code: "search_stuck",
         problem: "the search returns empty pages that name a next one".to_owned(),
-        remedy: "nothing to do: the window is read again in a minute".to_owned(),
+        remedy: "none needed: the window is read again in a minute".to_owned(),
     }
 }

@@ -1,39 +1,38 @@
-//! A pass over a list in lanes: parts of the id space that are read side by
-//! side, so that latency does not cap the rate. Pure.
+//! Splits a pass over a list into lanes: parts of the id space that are read at the
+//! same time, so that latency does not limit the rate. Pure.
 //!
-//! The list has no sort and no filter, and its cursor is in practice an object
-//! id. That is observed, not promised: so nothing is split until an answer has
-//! shown a cursor that fits it, every later answer is held against it, and no
-//! record depends on it: a lane reads on by the list's own cursors until it
-//! meets the first id that the next lane returned, and the last one to the
-//! list's end. A guess where to split costs at most a request.
-//!
-//! It must not know who asks or what an object holds.
+//! The list has no sort and no filter, and its cursor is an object id. That was
+//! observed, and HubSpot does not promise it. So nothing is split until an answer
+//! has a cursor that can be an id, every later answer is checked, and no record
+//! depends on it: a lane continues with the list's own cursors up to the first id
+//! that the next lane returned, and the last lane up to the end of the list. A guess
+//! where to split (a probe) costs at most one request.
 
 use schemas::Lane;
 
 use super::ListPage;
 
-/// Records that a part of the id space must expected_records to be worth a lane.
+/// Records that a part of the id space is expected to have to be worth a lane.
 const WORTH_A_LANE: i64 = 300;
-/// How far beyond the last lane the first guess goes.
+/// Distance in ids of the first probe beyond the last lane.
 const FIRST_REACH: i64 = 1_000;
-/// Ids are scattered over magnitudes, so the guess grows fast.
+/// The distance grows by this factor, as ids spread over orders of magnitude.
 const REACH_GROWTH: i64 = 8;
 
-/// The answers contradict what lanes rest on.
+/// The answers contradict the assumption that lanes depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the list is not in the order of object ids, or its cursor is none")]
+#[error("the list is not in the order of object ids, or its cursor is not an id")]
 pub(super) struct Mismatch;
 
-/// A page to request for.
+/// A page to request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PageRequest {
     /// The lane it is for.
     pub(super) key: u64,
     /// Cursor to send; `None` for the list's first page.
     pub(super) after: Option<String>,
-    /// A guess where that lane could be split, not its next page.
+    /// The id at which the lane may be split, if this is a probe and not the lane's
+    /// next page.
     pub(super) probe: Option<i64>,
 }
 
@@ -41,10 +40,10 @@ pub(super) struct PageRequest {
 #[derive(Debug)]
 pub(super) struct Lanes {
     states: Vec<LaneState>,
-    /// How many requests may be under way; 1 where lanes are not tried.
+    /// How many requests may be in flight; 1 if the list is not split.
     limit: usize,
     in_flight: usize,
-    /// An answer has shown a cursor that can be an id.
+    /// Whether an answer had a cursor that can be an id.
     cursors_are_ids: bool,
     next_key: u64,
     reach: i64,
@@ -54,11 +53,11 @@ pub(super) struct Lanes {
 struct LaneState {
     key: u64,
     lane: Lane,
-    /// Every id up to it was returned in this lane or one before.
+    /// All ids up to it were returned in this lane or an earlier one.
     last_id: i64,
-    /// No id is known from here to the next lane.
+    /// From here to the next lane a probe found no id.
     empty_from: Option<i64>,
-    /// Ids returned since the process has this lane.
+    /// Ids returned by this lane since the process started it.
     seen: i64,
     requested: bool,
     probed: bool,
@@ -81,7 +80,7 @@ impl Lanes {
             lanes
         };
         for lane in lanes {
-            // The cursor names the next record, or the last one returned.
+            // The cursor is the id of the next record or of the last one returned.
             let last_id = cursor_id(lane.after.as_deref()).map_or(i64::MIN, |id| id - 1);
             let state = all.state(lane, last_id);
             all.states.push(state);
@@ -95,17 +94,17 @@ impl Lanes {
         self.states.iter().map(|state| state.lane.clone()).collect()
     }
 
-    /// The whole list has been read.
+    /// Whether the whole list has been read.
     pub(super) fn is_done(&self) -> bool {
         self.states.iter().all(|state| state.lane.done)
     }
 
-    /// Lanes are not tried, or no longer.
+    /// Whether the list is read in one lane only.
     pub(super) fn is_single(&self) -> bool {
         self.limit == 1
     }
 
-    /// The next page to request for, if one more request may be under way.
+    /// The next page to request, if another request may be in flight.
     pub(super) fn next_request(&mut self) -> Option<PageRequest> {
         if self.in_flight >= self.limit {
             return None;
@@ -138,8 +137,7 @@ impl Lanes {
         })
     }
 
-    /// Takes a lane's next page, and leaves in it what this lane has to
-    /// return.
+    /// Takes a lane's next page and removes what belongs to the next lane.
     pub(super) fn take_page(&mut self, key: u64, page: &mut ListPage) -> Result<(), Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(index) = self.index_of(key) else {
@@ -163,8 +161,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// Takes the page of a guess. True where it became a lane: then the page
-    /// holds what that lane has to return.
+    /// Takes the page of a probe. True if it became a lane; the page then holds
+    /// that lane's objects.
     pub(super) fn take_probe(
         &mut self,
         key: u64,
@@ -197,7 +195,7 @@ impl Lanes {
             state.empty_from = Some(at);
             return Ok(false);
         }
-        // The lane itself may have come past the guess meanwhile.
+        // The lane itself may have advanced beyond the probe meanwhile.
         let last_id = state.last_id;
         page.objects.retain(|object| object.id > last_id);
         if page.objects.is_empty() {
@@ -215,7 +213,7 @@ impl Lanes {
         Ok(true)
     }
 
-    /// The source refused the cursor of a guess, so cursors are no ids.
+    /// The source refused the cursor of a probe, so cursors are not ids.
     pub(super) fn refuse_probe(&mut self) -> Result<(), Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.states.len() > 1 {
@@ -253,8 +251,8 @@ impl Lanes {
             .and_then(|next| next.lane.first_id)
     }
 
-    /// Joins every lane that was read to its end with the one after it, so
-    /// that the checkpoint names only what is left to do.
+    /// Joins every finished lane with the next one, so that the checkpoint has only
+    /// what is left to read.
     fn join_finished(&mut self) {
         let mut first_id = None;
         let count = self.states.len();
@@ -270,8 +268,8 @@ impl Lanes {
         });
     }
 
-    /// Where a guess promises most: beyond the last lane, of which nobody
-    /// knows how far it goes, else in the middle of the longest lane.
+    /// Where a probe promises most records: beyond the last lane, whose end is not
+    /// known, or otherwise in the middle of the largest lane.
     fn best_split(&self) -> Option<(usize, i64)> {
         let mut best = None;
         for (index, state) in self.states.iter().enumerate() {
@@ -304,13 +302,14 @@ impl Lanes {
 }
 
 impl LaneState {
-    /// Cuts the page at the lane's end and moves the lane behind it.
+    /// Cuts the page at the lane's end and advances the lane past it.
     fn advance(&mut self, page: &mut ListPage, end: Option<i64>) {
         let mut met = false;
         if let Some(end) = end {
             let count = page.objects.len();
             page.objects.retain(|object| object.id < end);
-            // Cursors are ids here: one at the end leaves nothing before it.
+            // Cursors are ids here, so one at or beyond the end means that nothing
+            // is left before it.
             let next = cursor_id(page.next.as_deref());
             met = page.objects.len() < count || next.is_some_and(|next| next >= end);
         }
@@ -325,7 +324,7 @@ impl LaneState {
         self.lane.after = page.next.take().filter(|_| !self.lane.done);
     }
 
-    /// Records to expect in that many ids, going by those seen.
+    /// Records to expect in that many ids, by the density of those seen.
     fn expected_records(&self, width: i64) -> i64 {
         let span = self
             .lane
@@ -334,7 +333,7 @@ impl LaneState {
         if self.seen == 0 || span <= self.seen {
             return width;
         }
-        // In whole records for each thousand ids, so that nothing overflows.
+        // In whole records per thousand ids, so that nothing overflows.
         let share = (self.seen.saturating_mul(1_000) / span).max(1);
         (width / 1_000)
             .saturating_mul(share)
@@ -342,8 +341,8 @@ impl LaneState {
     }
 }
 
-/// Holds a page against what lanes rest on: ids ascend above `floor`, and the
-/// cursor is an id that does not lie before them. Answers with the cursor.
+/// Checks a page: ids ascend above `floor`, and the cursor is an id that is not below
+/// them. Returns the cursor.
 fn check(page: &ListPage, floor: i64) -> Result<Option<i64>, Mismatch> {
     let mut last = floor;
     for object in &page.objects {
@@ -361,7 +360,7 @@ fn check(page: &ListPage, floor: i64) -> Result<Option<i64>, Mismatch> {
     }
 }
 
-/// The id that a cursor is, if it is one.
+/// The cursor as an id, if it is one.
 fn cursor_id(cursor: Option<&str>) -> Option<i64> {
     cursor?.parse().ok().filter(|id| *id >= 0)
 }

@@ -1,6 +1,4 @@
-//! Reads one list, live or archived, from its position to its end.
-//!
-//! It must not know why, or where a lane is split.
+//! Reads one list, live or archived, from its checkpoint to its end, in lanes.
 
 use std::sync::Arc;
 
@@ -13,14 +11,14 @@ use super::{
     session::{Session, Stop, records},
 };
 
-/// An answer, with what was requested.
+/// An answer and its request.
 struct Answer {
     request: PageRequest,
     result: Result<Fetched<ListPage>, SourceError>,
 }
 
-/// Reads the list, with as many requests under way as there are lanes, while
-/// pages before are on their way to the sink.
+/// Reads the list with one request in flight per lane, while earlier pages are being
+/// submitted.
 pub(super) async fn read<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     archived: bool,
@@ -57,7 +55,7 @@ pub(super) async fn read<S: Source, K: Sink>(
             submitted = session.outbox.advance(), if !session.outbox.is_empty() => submitted?,
             Some(answer) = in_flight.next(), if session.outbox.has_capacity() => {
                 if let Err(stop) = take(session, &mut lanes, answer) {
-                    // What was read before holds: only the rest is given up.
+                    // What was read before is still valid.
                     session.outbox.drain().await?;
                     return Err(stop);
                 }
@@ -80,7 +78,7 @@ async fn fetch<S: Source>(
     Answer { request, result }
 }
 
-/// Puts the records of an answer on their way.
+/// Queues the records of an answer for the sink.
 fn take<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     lanes: &mut Lanes,
@@ -111,7 +109,7 @@ fn take<S: Source, K: Sink>(
     if lanes.is_single() && !was_single {
         tracing::info!(
             stream = session.stream.object_type,
-            "list cursor is no id, reading in one lane"
+            "the list's cursor is not an id, reading in one lane"
         );
         session.checkpoint.single_lane = true;
     }
@@ -135,6 +133,6 @@ fn stuck() -> SourceError {
         advice: Advice::EndRun,
         code: "list_stuck",
         problem: "the list names the same page as its next one".to_owned(),
-        remedy: "nothing to do: the pass starts anew in a minute".to_owned(),
+        remedy: "none needed: the pass starts again in a minute".to_owned(),
     }
 }

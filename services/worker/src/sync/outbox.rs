@@ -1,18 +1,16 @@
-//! Pages on their way to the sink, one after the other, so that the position
-//! in a later one never overtakes an earlier one, while requests go on.
-//!
-//! It must not know what a page holds.
+//! Submits pages to the sink one after another, so that a later checkpoint never
+//! overtakes an earlier one, while requests continue.
 
 use std::{collections::VecDeque, future::Future, pin::Pin};
 
 use super::{Page, Sink, SinkClosed};
 
-/// Pages that may wait before requests pause: the sink is the slower side.
+/// Pages that may wait before requests pause, as the sink is then slower.
 const CAPACITY: usize = 4;
 
 type Submission<'a> = Pin<Box<dyn Future<Output = Result<(), SinkClosed>> + Send + 'a>>;
 
-/// Pages in their order, the first of them being submitted.
+/// Pages in their order; the first is being submitted.
 pub(super) struct Outbox<'a, K> {
     sink: &'a K,
     waiting: VecDeque<Page>,
@@ -40,7 +38,8 @@ impl<'a, K: Sink> Outbox<'a, K> {
         self.waiting.len() < CAPACITY
     }
 
-    /// Submits one page. May be dropped at the await and called again.
+    /// Submits one page. May be dropped at the await and called again, without
+    /// losing the page.
     pub(super) async fn advance(&mut self) -> Result<(), SinkClosed> {
         if self.first.is_none() {
             let Some(page) = self.waiting.pop_front() else {
@@ -56,7 +55,7 @@ impl<'a, K: Sink> Outbox<'a, K> {
         Ok(())
     }
 
-    /// Submits all that wait.
+    /// Submits all pages that wait.
     pub(super) async fn drain(&mut self) -> Result<(), SinkClosed> {
         while !self.is_empty() {
             self.advance().await?;

@@ -1,7 +1,5 @@
-//! What the steps of one run share: the position, the definitions, the fetch
-//! sequence, the pages on their way, and how a run begins and ends.
-//!
-//! It must not know how records are found.
+//! What the steps of one run share: checkpoint, definitions, fetch sequence, and the
+//! pages that wait for the sink; and how a run begins and ends.
 
 use std::sync::Arc;
 
@@ -15,10 +13,10 @@ use super::{
 };
 use crate::schedule::{Reason, RunPlan, Start};
 
-/// How long nothing starts after an answer that made no sense.
+/// How long, in ms, no run starts after [`Advice::EndRun`].
 const HOLD_MS: Millis = 60_000;
 
-/// Why a run ends before it is through.
+/// Why a run ends early.
 #[derive(Debug)]
 pub(super) enum Stop {
     Closed,
@@ -38,7 +36,7 @@ impl From<SourceError> for Stop {
     }
 }
 
-/// One run under way.
+/// A run in progress.
 pub(super) struct Session<'a, S, K> {
     pub(super) source: &'a S,
     pub(super) sink: &'a K,
@@ -49,7 +47,7 @@ pub(super) struct Session<'a, S, K> {
     pub(super) definitions: Arc<Definitions>,
     pub(super) outbox: Outbox<'a, K>,
     progress: &'a watch::Sender<Progress>,
-    /// The definitions have not been written under their number.
+    /// Whether this version of the definitions has not been sent yet.
     definitions_unsent: bool,
     full_pass: Option<FullPass>,
 }
@@ -77,11 +75,6 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         let mut run = match (plan.start, checkpoint.run.take()) {
             (Start::New, _) | (_, None) => fresh(),
             (Start::Resume, Some(run)) => run,
-            (Start::GoOn, Some(run)) => Run {
-                run_id: new_run_id(),
-                records: 0,
-                ..run
-            },
         };
         plan.reason.as_str().clone_into(&mut run.reason);
         run.request_id = plan.request_id;
@@ -100,7 +93,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         }
     }
 
-    /// Reads the definitions, with which every run begins.
+    /// Reads the definitions, the first step of every run.
     pub(super) async fn begin(&mut self) -> Result<(), Stop> {
         let has_position = self.run.list.is_some() || self.run.search.is_some();
         let (at, grew) = self.read_definitions().await?;
@@ -111,8 +104,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             }
         }
         if grew {
-            // What a pass over both lists has not begun to read, it reads with
-            // the new property.
+            // A pass over both lists that starts now reads everything with the
+            // new property.
             if has_position || !self.reason.reads_both_lists() {
                 self.checkpoint.full_wanted = true;
             }
@@ -130,8 +123,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         Ok(())
     }
 
-    /// Reads the definitions again before the cursor passes what was read. A
-    /// pass over the lists is not read again for it: another follows.
+    /// Reads the definitions again before the cursor advances. If they grew, a
+    /// search starts again; a pass over the lists ends, and another one is due.
     pub(super) async fn confirm_definitions(&mut self) -> Result<(), Stop> {
         let (_, grew) = self.read_definitions().await?;
         if grew {
@@ -144,7 +137,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         Ok(())
     }
 
-    /// HubSpot's time of the request, and whether a property is new.
+    /// Reads the definitions.
     async fn read_definitions(&mut self) -> Result<(Millis, bool), Stop> {
         let listed = self.source.definitions(&self.stream.object_type).await?;
         let floor = self.checkpoint.definitions_version;
@@ -158,15 +151,15 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         Ok((listed.sent_at, change.grew))
     }
 
-    /// The next fetch sequence, for an answer: no object has two reads in
-    /// flight, so answers in their order are reads of any object in theirs.
+    /// The next fetch sequence, for one answer. No object has two reads in flight,
+    /// so the order of answers is the order of the reads of each object.
     pub(super) fn sequence(&mut self, sent_at: Millis) -> i64 {
         let next = sent_at.max(self.checkpoint.fetch_sequence.saturating_add(1));
         self.checkpoint.fetch_sequence = next;
         next
     }
 
-    /// Where a pass over the lists begins.
+    /// The checkpoint of a list at the beginning of a pass.
     pub(super) fn begin_list(&mut self, archived: bool) -> ListPosition {
         let began_at = self.run.started_at;
         let began_sequence = self.sequence(began_at);
@@ -183,7 +176,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             .send_modify(|progress| progress.expected_total = Some(total));
     }
 
-    /// Puts records on their way, with the position after them.
+    /// Queues records with the checkpoint after them.
     pub(super) fn send(&mut self, records: Vec<Record>) {
         let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
         self.run.records = self.run.records.saturating_add(count);
@@ -205,7 +198,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         });
     }
 
-    /// Ends the run: the last page says how.
+    /// Ends the run; its last page has the final checkpoint.
     pub(super) async fn end(mut self, result: Result<(), Stop>) -> RunEnd {
         let run_id = self.run.run_id.clone();
         let request_id = self.run.request_id.clone();
@@ -257,7 +250,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         Ok(outcome)
     }
 
-    /// Moves the position behind what was read.
+    /// Advances the checkpoint past what was read.
     async fn succeed(&mut self) -> Result<(), SinkClosed> {
         let lag = self.stream.settings.index_lag;
         let started_at = Some(self.run.started_at);
@@ -282,7 +275,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
                 checkpoint.last_full_at = started_at;
                 checkpoint.full_wanted = self.run.definitions_grew;
                 if let Some(position) = &self.run.list {
-                    // Every change before the pass began was read in it.
+                    // The pass read every change before it began.
                     let before = Some(position.began_at.saturating_sub(lag));
                     checkpoint.cursor = checkpoint.cursor.max(before);
                     checkpoint.closing = Some(Closing {
@@ -296,8 +289,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         Ok(())
     }
 
-    /// Ends a full pass: its last record is committed, so the ends of the log
-    /// lie behind it.
+    /// Ends a full pass, after its last record is committed: the end offsets are
+    /// then beyond all of its records.
     async fn close(&mut self, closing: Closing) -> Result<(), SinkClosed> {
         self.sink.settle().await?;
         let full_pass = FullPass {
@@ -315,9 +308,9 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     }
 }
 
-/// Turns the objects of one answer into records, with a deletion for every id
-/// that was merged into one of them. That has the winner's time, which is at
-/// or behind the merge and so newer than anything of the loser.
+/// Turns the objects of one answer into records, with a deletion for every id that
+/// was merged into one of them. It has the winner's last-modified time, which is not
+/// before the merge and so newer than any version of the loser.
 pub(super) fn records(objects: Fetched<Vec<Object>>, sequence: i64, out: &mut Vec<Record>) {
     out.reserve(objects.value.len());
     for object in objects.value {
@@ -325,7 +318,7 @@ pub(super) fn records(objects: Fetched<Vec<Object>>, sequence: i64, out: &mut Ve
             if *id != object.id {
                 let winner = Some((object.id, object.updated_at));
                 let mut record = deletion(*id, winner, objects.sent_at, sequence);
-                // So that a winner met in both lists says it once of each.
+                // So that the deletions differ if the winner is read in both lists.
                 record.object.archived = object.archived;
                 out.push(record);
             }
@@ -340,11 +333,11 @@ pub(super) fn records(objects: Fetched<Vec<Object>>, sequence: i64, out: &mut Ve
     }
 }
 
-/// A record that says that an object is no more. Of one that is simply gone
-/// the last-modified time is not known; it gets the time at which it was found
-/// gone, which is newer than any version of it. Were the time too old, the
-/// deletion would be passed over; too new does no harm, as neither an erased
-/// nor a merged object comes back (an archived one is not gone).
+/// A deletion. A merged object gets the winner's last-modified time. For one that is
+/// gone that time is unknown, so it gets the time of the read, which is newer than
+/// any version of it. A time too old would make consumers ignore the deletion; one
+/// too new is harmless, as neither an erased nor a merged object comes back (an
+/// archived one is not gone).
 pub(super) fn deletion(
     id: i64,
     winner: Option<(i64, Millis)>,

@@ -13,21 +13,21 @@ pub(crate) struct Object {
     pub(crate) created_at: Millis,
     /// HubSpot's `updatedAt`.
     pub(crate) updated_at: Millis,
-    /// In the recycle bin.
+    /// Whether it is in the recycle bin.
     pub(crate) archived: bool,
-    /// Ids that were merged into this one (`hs_merged_object_ids`).
+    /// Ids of objects merged into this one (`hs_merged_object_ids`).
     pub(crate) merged_ids: Vec<i64>,
-    /// Every property that is set.
+    /// All properties that are set.
     pub(crate) properties: PropertyMap,
 }
 
-/// An answer of the source, with the times that order it.
+/// An answer of the source, with the time that orders it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fetched<T> {
-    /// HubSpot's time when the request was sent, by its last `Date` and the
-    /// time measured since.
+    /// HubSpot's time when the request was sent: its last `Date` plus the time
+    /// measured since.
     pub(crate) sent_at: Millis,
-    /// What was answered.
+    /// The answer.
     pub(crate) value: T,
 }
 
@@ -45,20 +45,20 @@ pub(crate) struct ListPage {
 pub(crate) struct SearchPage {
     /// In the order of the answer, which should be ascending.
     pub(crate) ids: Vec<i64>,
-    /// How many objects match in all.
+    /// How many objects match in total.
     pub(crate) total: i64,
-    /// Whether the answer names a next page; a short page can. An empty page
-    /// that names one is followed by the source itself, as without an id the
-    /// search cannot be carried on.
+    /// Whether the answer names a next page, which a short page can do as well.
+    /// After an empty page that names one, the source itself reads the next
+    /// page, as the search continues from an id.
     pub(crate) more: bool,
 }
 
-/// A batch read by id.
+/// The result of a batch read by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ObjectBatch {
-    /// Objects by the id in the answer, without doubles.
+    /// Objects with the id of the answer, without duplicates.
     pub(crate) objects: Vec<Object>,
-    /// Ids asked for that the answer does not have.
+    /// Requested ids that the answer does not have.
     pub(crate) missing: Vec<i64>,
 }
 
@@ -83,9 +83,8 @@ pub(crate) struct Portal {
     pub(crate) now: Millis,
 }
 
-/// What a failure of the source asks for, decided in one table at the edge.
-/// Failures that pass by themselves never come here: the source has retried
-/// them.
+/// A failure of the source and what to do about it. The table in `hubspot/error.rs`
+/// decides. Transient failures do not get here, as the source retries them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub(crate) struct SourceError {
@@ -102,41 +101,41 @@ pub(crate) struct SourceError {
 /// What to do about a failure of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
-    /// Try again at the given HubSpot time; the position is kept.
+    /// Try again at the given HubSpot time; the checkpoint is kept.
     WaitUntil(Millis),
-    /// Leave this stream out until the next command or start; others go on.
+    /// Skip this stream until the next command or start; others continue.
     SkipStream,
     /// Stop the connection until the next command.
     StopConnection,
-    /// The answer contradicts the protocol (a cursor that is refused, say):
-    /// end the run, the next one starts anew.
+    /// The answer contradicts the protocol, for example a cursor that is refused:
+    /// end the run, and start the next one from the beginning.
     EndRun,
 }
 
-/// A portal to read from; one for each connection, shared by its streams.
-/// Every method waits for the rate limits, retries what passes, and may be
-/// dropped at any await: dropping it cancels the request.
+/// A portal to read from, one per connection, shared by its streams. Every method
+/// waits for the rate limits and retries transient failures. Its future may be
+/// dropped at any await, which cancels the request.
 pub(crate) trait Source: Send + Sync + 'static {
     /// HubSpot's time now: its last `Date` plus the time measured since.
     fn now(&self) -> Millis;
 
-    /// Before when no `late`, `archived` or `full` run may start, as their
-    /// share of the daily budget is spent.
+    /// The time before which no `late`, `archived` or `full` run may start, as
+    /// their share of the daily allowance is spent. `None` without a restriction.
     fn passes_from(&self) -> Option<Millis> {
         None
     }
 
-    /// The account, asked anew.
+    /// Reads the account.
     fn portal(&self) -> impl Future<Output = Result<Portal, SourceError>> + Send;
 
-    /// The properties that the portal defines for an object type.
+    /// Reads the properties that the portal defines for an object type.
     fn definitions(
         &self,
         object_type: &str,
     ) -> impl Future<Output = Result<Fetched<Vec<Property>>, SourceError>> + Send;
 
-    /// A page of up to 100 of the list, live or archived, with the properties
-    /// named.
+    /// Reads a page of up to 100 objects of the live or archived list, with all
+    /// `properties`.
     fn list(
         &self,
         object_type: &str,
@@ -145,14 +144,14 @@ pub(crate) trait Source: Send + Sync + 'static {
         properties: &Definitions,
     ) -> impl Future<Output = Result<Fetched<ListPage>, SourceError>> + Send;
 
-    /// A page of up to 200 ids.
+    /// Reads a page of up to 200 ids.
     fn search(
         &self,
         object_type: &str,
         search: Search,
     ) -> impl Future<Output = Result<Fetched<SearchPage>, SourceError>> + Send;
 
-    /// Up to 100 objects by id.
+    /// Reads up to 100 objects by id.
     fn batch_read(
         &self,
         object_type: &str,

@@ -1,5 +1,5 @@
-//! Runs against a portal that changes between the answers, and a log that
-//! breaks off anywhere.
+//! Runs against a portal that changes between answers and a log that fails after any
+//! page.
 
 mod fake_log;
 mod fake_portal;
@@ -53,7 +53,6 @@ impl Stream {
             running: true,
             interval: 60_000,
             request,
-            resume_run: true,
             passes_from: None,
         }
     }
@@ -78,7 +77,8 @@ impl Stream {
             &progress,
         )
         .await;
-        // What a restart finds, which for a run that ended well is its end.
+        // The state after a restart. After a run that ended normally it is the
+        // run's own.
         let (checkpoint, definitions) = self.log.position();
         if end.outcome == Outcome::Closed {
             self.log.reopen();
@@ -99,10 +99,13 @@ impl Stream {
                 return;
             }
         }
-        panic!("there is always another run: {:?}", self.checkpoint);
+        panic!(
+            "400 runs and still another one is due: {:?}",
+            self.checkpoint
+        );
     }
 
-    /// One full pass asked for, with nothing changing meanwhile.
+    /// Makes the full pass that a resync asks for, while nothing changes.
     async fn resync(&mut self, id: &str) {
         let request = Request {
             stream: "contacts".to_owned(),
@@ -126,10 +129,10 @@ fn block_on<F: Future>(future: F) -> F::Output {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
-    /// The heart of the product: whatever changes meanwhile, and wherever it
-    /// breaks off, the log ends with the truth and says nothing twice.
+    /// The main promise: whatever changes meanwhile, and whenever the log fails, its
+    /// last records match the portal, and no run writes a version twice.
     #[test]
-    fn the_log_ends_with_the_truth(scenario in scenarios::scenarios(true)) {
+    fn the_last_records_match_the_portal_after_any_changes_and_crashes(scenario in scenarios::scenarios(true)) {
         block_on(async {
             let Scenario { portal, lanes, crashes, rounds } = scenario;
             let mut stream = Stream::new(portal, lanes);
@@ -148,10 +151,9 @@ proptest! {
         });
     }
 
-    /// Search alone finds every creation and change, and nothing is restarted
-    /// for ever.
+    /// Searches alone find every creation and change, and no run restarts for ever.
     #[test]
-    fn changes_need_no_full_pass(scenario in scenarios::scenarios(false)) {
+    fn searches_find_all_changes_without_a_full_pass(scenario in scenarios::scenarios(false)) {
         block_on(async {
             let Scenario { portal, lanes, crashes, rounds } = scenario;
             let mut stream = Stream::new(portal, lanes);
@@ -170,7 +172,7 @@ proptest! {
 }
 
 #[test]
-fn more_records_in_one_millisecond_than_a_search_returns() {
+fn more_records_in_one_millisecond_than_a_search_returns_are_all_read() {
     block_on(async {
         let mut stream = Stream::new(FakePortal::new(1, 50), 4);
         stream.catch_up().await;
@@ -188,7 +190,7 @@ fn more_records_in_one_millisecond_than_a_search_returns() {
 }
 
 #[test]
-fn a_new_property_reads_the_window_again_and_brings_a_full_pass() {
+fn a_new_property_restarts_the_search_and_makes_a_full_pass_due() {
     block_on(async {
         let mut stream = Stream::new(FakePortal::new(2, 250), 4);
         stream.catch_up().await;

@@ -1,13 +1,11 @@
-//! Which last-modified times a search reads, and what of its answers counts.
-//! Pure.
-//!
-//! It must not know how a search is made.
+//! The window of last-modified times that a search reads, and which objects belong
+//! to it. Pure.
 
 use schemas::{Millis, SearchPosition};
 
-/// Where an incremental run starts: one window from the cursor on, read in the
-/// order of ids, open at its end, so that fresh and ever-changing records
-/// arrive too. The cursor will move to the lag before now, never back.
+/// The window of an incremental run: from the cursor, without an end, so that the
+/// newest changes are read as well. The cursor then moves to `now - lag`, as the
+/// search index can lag that far, and never back.
 pub(super) fn since_cursor(cursor: Millis, now: Millis, lag: Millis) -> SearchPosition {
     SearchPosition {
         from: cursor,
@@ -17,8 +15,8 @@ pub(super) fn since_cursor(cursor: Millis, now: Millis, lag: Millis) -> SearchPo
     }
 }
 
-/// Where a late run starts: the window of that span before the cursor. What
-/// lies behind the cursor is the next incremental run's.
+/// The window of a late run: `span` up to the cursor. The next incremental run reads
+/// what comes after the cursor.
 pub(super) fn before_cursor(cursor: Millis, span: Millis) -> SearchPosition {
     let from = cursor.saturating_sub(span).max(0);
     SearchPosition {
@@ -29,19 +27,19 @@ pub(super) fn before_cursor(cursor: Millis, span: Millis) -> SearchPosition {
     }
 }
 
-/// Whether an object, as read, belongs to the window. The read shows its
-/// newest state: one that has changed since it was searched for has left a
-/// closed window, and whoever reads behind the window will meet it there.
+/// Whether an object, as read, belongs to the window. The read returns its newest
+/// state: an object that changed after the search has left a window with an end,
+/// and the run that reads the later window gets it.
 pub(super) fn contains(position: &SearchPosition, updated_at: Millis) -> bool {
     position.window_to.is_none_or(|end| updated_at < end)
 }
 
-/// Whether whoever reads this window or behind it meets an object of that time.
+/// Whether this window or a later one reads an object of that time.
 pub(super) fn is_ahead(position: &SearchPosition, updated_at: Millis) -> bool {
     updated_at >= position.from
 }
 
-/// Ids as a keyset needs them: ascending, once each, above `after`.
+/// The ids above `after`, ascending and without duplicates.
 pub(super) fn keyset(mut ids: Vec<i64>, after: i64) -> Vec<i64> {
     if !ids.is_sorted_by(|a, b| a < b) {
         ids.sort_unstable();
@@ -61,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_one_after_the_other_leave_no_gap(
+        fn consecutive_runs_leave_no_gap(
             start in 1_000_000i64..2_000_000,
             steps in proptest::collection::vec(-30_000i64..60_000, 1..20),
         ) {
@@ -80,7 +78,7 @@ mod tests {
         }
 
         #[test]
-        fn a_keyset_ascends_above_its_start(
+        fn a_keyset_is_ascending_unique_and_above_its_start(
             ids in proptest::collection::vec(0i64..50, 0..40),
             after in 0i64..50,
         ) {

@@ -1,7 +1,5 @@
-//! Credentials by reference: what a reference may name, and what is found
-//! there.
-//!
-//! It must not know what a credential is used for.
+//! References to credentials (`env:`, `file:`), and reading and writing the
+//! credentials that they name.
 
 use std::{
     fs,
@@ -13,22 +11,23 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A credential is a token or a small JSON object.
+/// Limit of a credential's file, in bytes. A credential is a token or a small JSON
+/// object.
 const MAX_BYTES: u64 = 64 * 1024;
-/// Only these variables may be named, else the API could send any of them
-/// away.
+/// Only variables with this prefix may be named. Otherwise a user of the API
+/// could have any variable of the worker sent to a HubSpot URL.
 const VARIABLE_PREFIX: &str = "HUBSPOT_";
 
-/// Why there is no credential.
+/// Why a credential cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CredentialError {
     /// The reference may not be used.
     #[error("the credential reference is not allowed: {reason}")]
     NotAllowed {
-        /// What would be.
+        /// What is allowed.
         reason: &'static str,
     },
-    /// Nothing is there.
+    /// The variable or file does not exist.
     #[error("the credential {name} does not exist")]
     Missing {
         /// Variable or file.
@@ -39,7 +38,7 @@ pub(super) enum CredentialError {
     Unreadable {
         /// Variable or file.
         name: String,
-        /// What the system says.
+        /// The error of the operating system.
         kind: io::ErrorKind,
     },
     /// It is neither a token nor an OAuth credential.
@@ -50,21 +49,21 @@ pub(super) enum CredentialError {
     },
 }
 
-/// Where a credential lies.
+/// A reference to a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reference {
     /// A variable of the environment.
     Variable(String),
-    /// A file, by its real path, and its name.
+    /// A file: its canonical path and its name.
     File(PathBuf, String),
 }
 
-/// What was found.
+/// A credential as it was read.
 #[derive(Debug)]
 pub(super) enum Credential {
     /// A private app's token or a service key.
     Token(SecretString),
-    /// An app's.
+    /// The OAuth credential of an app.
     OAuth(OAuth),
 }
 
@@ -72,15 +71,15 @@ pub(super) enum Credential {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OAuth {
-    /// Of the app.
+    /// The app's id.
     pub(super) client_id: String,
-    /// Of the app.
+    /// The app's secret.
     pub(super) client_secret: SecretString,
-    /// Of the account.
+    /// The refresh token of the account's installation.
     pub(super) refresh_token: SecretString,
 }
 
-/// A credential as it is written.
+/// An OAuth credential as it is written to its file.
 #[derive(Serialize)]
 struct StoredOAuth<'a> {
     client_id: &'a str,
@@ -88,7 +87,7 @@ struct StoredOAuth<'a> {
     refresh_token: &'a str,
 }
 
-/// A refresh token that took the store of one in the environment.
+/// A refresh token that replaces the one in the environment.
 #[derive(Serialize, Deserialize)]
 struct Rotated {
     refresh_token: String,
@@ -98,7 +97,7 @@ struct Rotated {
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Reference {
-    /// Reads a reference: `env:HUBSPOT_…`, or `file:NAME` inside of `folder`.
+    /// Parses a reference: `env:HUBSPOT_…`, or `file:NAME` inside `folder`.
     pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, CredentialError> {
         if let Some(name) = text.strip_prefix("env:") {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -108,19 +107,19 @@ impl Reference {
                     Ok(Self::Variable(name.to_owned()))
                 }
                 _ => Err(CredentialError::NotAllowed {
-                    reason: "variables begin with HUBSPOT_",
+                    reason: "a variable has to begin with HUBSPOT_",
                 }),
             };
         }
         let Some(name) = text.strip_prefix("file:") else {
             return Err(CredentialError::NotAllowed {
-                reason: "it begins with env: or file:",
+                reason: "it has to begin with env: or file:",
             });
         };
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         if name.is_empty() || name.starts_with('.') || !name.bytes().all(allowed) {
             return Err(CredentialError::NotAllowed {
-                reason: "a file is named by letters, digits, dots, dashes and underscores",
+                reason: "a file name may have letters, digits, dots, dashes and underscores only",
             });
         }
         let real = |path: &Path| {
@@ -137,14 +136,14 @@ impl Reference {
         let path = real(&folder.join(name))?;
         if !path.starts_with(real(folder)?) {
             return Err(CredentialError::NotAllowed {
-                reason: "the file is inside of the folder",
+                reason: "the file has to be inside the credentials folder",
             });
         }
         Ok(Self::File(path, name.to_owned()))
     }
 
-    /// Reads what is there. Of a credential in the environment, a refresh
-    /// token that took the store of its own is in `folder`.
+    /// Reads the credential. For one in the environment, a rotated refresh token
+    /// is read from `folder`.
     pub(super) fn read(
         &self,
         folder: &Path,
@@ -165,7 +164,7 @@ impl Reference {
         let mut credential = if text.starts_with('{') {
             match serde_json::from_str(text) {
                 Ok(credential) => Credential::OAuth(credential),
-                // The parser's words can quote a secret.
+                // The parser's message can quote a secret.
                 Err(_quoting) => return Err(CredentialError::Malformed { name }),
             }
         } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -183,8 +182,8 @@ impl Reference {
         Ok(credential)
     }
 
-    /// Keeps a rotated refresh token where [`Self::read`] finds it. A file
-    /// that no longer holds `used` was replaced meanwhile, and stays.
+    /// Stores a rotated refresh token where [`Self::read`] finds it. A file that no
+    /// longer has `used` was replaced by somebody, and is left as it is.
     pub(super) fn keep(
         &self,
         folder: &Path,
@@ -222,7 +221,7 @@ impl Reference {
         }
     }
 
-    /// Variable or file, for messages.
+    /// The variable or file, for messages.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Variable(name) | Self::File(_, name) => name,
@@ -238,8 +237,9 @@ fn read_small(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Another original token means another file: whoever puts a new credential
-/// into the environment does not want the old one's successor.
+/// The file for the rotated token. Its name depends on the original token, so that
+/// a new credential in the environment is not overridden by the old one's
+/// successor.
 fn rotated_path(folder: &Path, original: &OAuth) -> PathBuf {
     let mut hash = Sha256::new();
     hash.update(original.client_id.as_bytes());
@@ -251,7 +251,7 @@ fn rotated_path(folder: &Path, original: &OAuth) -> PathBuf {
     folder.join(format!(".rotated-{}.json", name.concat()))
 }
 
-/// Replaces a file so that a crash leaves the old or the new one, whole.
+/// Replaces a file atomically: after a crash it is the old or the new one, complete.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path

@@ -67,7 +67,7 @@ impl App {
 }
 
 #[tokio::test]
-async fn all_that_wait_share_one_refresh_and_the_rotated_token_is_kept() {
+async fn waiting_requests_share_one_refresh_and_the_rotated_token_is_stored() {
     let app = App::start().await;
     let count = app.grants(1_800).await;
     let auth = app.auth("app");
@@ -90,7 +90,7 @@ async fn all_that_wait_share_one_refresh_and_the_rotated_token_is_kept() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_renewed_once_for_all_that_used_it() {
+async fn a_refused_token_is_renewed_once_for_all_requests_that_used_it() {
     let app = App::start().await;
     let count = app.grants(1_800).await;
     let auth = app.auth("app");
@@ -149,7 +149,7 @@ async fn a_refresh_whose_request_was_dropped_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_token_that_another_process_rotated_is_looked_up() {
+async fn a_refresh_token_that_another_process_rotated_is_read_again() {
     let app = App::start().await;
     let auth = app.auth("app");
     Mock::given(body_string_contains("refresh_token=r1"))
@@ -173,7 +173,7 @@ async fn a_token_that_another_process_rotated_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_token_replaced_in_its_file_is_taken_up_when_the_old_one_is_refused() {
+async fn a_token_replaced_in_its_file_is_used_when_the_old_one_is_refused() {
     let app = App::start().await;
     let auth = app.auth("key");
     let token = auth.token("2026-09").await.unwrap();

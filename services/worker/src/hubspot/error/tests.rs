@@ -1,4 +1,4 @@
-//! Every row of the table of failures.
+//! The rows of the table of failures.
 
 use super::*;
 
@@ -23,7 +23,7 @@ const SCOPES: &str = r#"{"status":"error","category":"MISSING_SCOPES","errors":[
     {"requiredGranularScopes":["crm.objects.contacts.read","a b"]}}],"correlationId":"c-2"}"#;
 
 #[test]
-fn what_passes_by_itself_is_tried_again() {
+fn transient_faults_are_retried() {
     let soon = Action::Retry(Duration::ZERO);
     assert_eq!(
         action(Endpoint::List, &Fault::NoAnswer { reason: "x" }),
@@ -50,12 +50,12 @@ fn what_passes_by_itself_is_tried_again() {
     assert_eq!(
         action(Endpoint::List, &status(403, "<html>")),
         soon,
-        "a proxy's own refusal"
+        "a refusal by a proxy"
     );
 }
 
 #[test]
-fn each_limit_is_waited_for_in_its_way() {
+fn a_429_pauses_its_bucket_and_one_for_the_day_waits_for_the_reset() {
     let of = |body: &str| action(Endpoint::Search, &status(429, body));
     assert_eq!(of(RATE_LIMIT), Action::PauseBucket);
     assert_eq!(of(r#"{"policyName":"SECONDLY"}"#), Action::PauseBucket);
@@ -73,7 +73,7 @@ fn each_limit_is_waited_for_in_its_way() {
 }
 
 #[test]
-fn a_migration_pauses_the_account_for_as_long_as_it_says() {
+fn a_migration_pauses_the_account_for_retry_after() {
     let fault = Fault::Status {
         status: 477,
         detail: Detail::default(),
@@ -90,7 +90,7 @@ fn a_migration_pauses_the_account_for_as_long_as_it_says() {
 }
 
 #[test]
-fn what_does_not_pass_ends_the_run_the_stream_or_the_connection() {
+fn permanent_faults_end_the_run_the_stream_or_the_connection() {
     let of = |endpoint, number, body| code(action(endpoint, &status(number, body)));
     let invalid = r#"{"category":"VALIDATION_ERROR"}"#;
     for endpoint in [Endpoint::List, Endpoint::Search, Endpoint::BatchRead] {
@@ -138,7 +138,7 @@ fn what_does_not_pass_ends_the_run_the_stream_or_the_connection() {
 }
 
 #[test]
-fn a_refused_token_is_renewed_and_a_refused_refresh_is_final() {
+fn a_refused_token_is_renewed_and_a_refused_refresh_ends_the_connection() {
     let expired = status(401, r#"{"category":"EXPIRED_AUTHENTICATION"}"#);
     assert_eq!(action(Endpoint::List, &expired), Action::RenewToken);
     let refresh = |body| code(action(Endpoint::Token, &status(400, body)));
@@ -155,7 +155,7 @@ fn a_refused_token_is_renewed_and_a_refused_refresh_is_final() {
 }
 
 #[test]
-fn scopes_and_correlation_id_are_named_and_messages_are_not() {
+fn a_message_names_scopes_and_correlation_id_but_not_hubspots_text() {
     let text = status(403, SCOPES).to_string();
     assert!(
         text.contains("crm.objects.contacts.read") && text.contains("c-2"),

@@ -1,16 +1,13 @@
-//! The daily allowance, of which a share is left to the customer's other
-//! tools.
-//!
-//! It must not know how a time is told, nor what a request asks for.
+//! The daily allowance, of which a reserve is left for the customer's other tools.
 
 use schemas::Millis;
 use tokio::sync::watch;
 
 const DAY_MS: i64 = 86_400_000;
-/// HubSpot's counters are given this long to start anew.
+/// Added to the time of a reset, as HubSpot may reset its counters a little late.
 const SLACK_MS: i64 = 5_000;
 
-/// What is known of the day's allowance.
+/// The daily allowance, as far as it is known.
 #[derive(Debug)]
 pub(in crate::hubspot) struct Daily {
     state: watch::Sender<DailyState>,
@@ -21,11 +18,11 @@ pub(in crate::hubspot) struct Daily {
 #[derive(Debug, Default, Clone, Copy)]
 struct DailyState {
     allowance: Option<Allowance>,
-    /// HubSpot said that the day is used up; until then.
+    /// The reset until which HubSpot refuses requests.
     exhausted_until: Option<Millis>,
-    /// Of the account's time zone.
+    /// Offset of the account's time zone from UTC.
     utc_offset_ms: i64,
-    /// As account info told it.
+    /// The next reset, from account info.
     resets_at: Option<Millis>,
 }
 
@@ -33,13 +30,13 @@ struct DailyState {
 struct Allowance {
     limit: i64,
     remaining: i64,
-    /// From then on it says nothing any more.
+    /// The reset at which the numbers become invalid.
     valid_until: Millis,
 }
 
 impl Daily {
-    /// Keeps `reserve_percent` of the allowance; where not `enforced`, only
-    /// HubSpot's own refusal counts.
+    /// Keeps `reserve_percent` of the allowance. If not `enforced`, only a
+    /// refusal by HubSpot blocks requests.
     pub(in crate::hubspot) fn new(reserve_percent: u32, enforced: bool) -> Self {
         Self {
             state: watch::Sender::default(),
@@ -48,7 +45,7 @@ impl Daily {
         }
     }
 
-    /// Until when no request may be sent.
+    /// The time until which no request may be sent, if there is one.
     pub(in crate::hubspot) fn blocked_until(&self, now: Millis) -> Option<Millis> {
         let state = *self.state.borrow();
         if let Some(until) = state.exhausted_until.filter(|until| *until > now) {
@@ -71,7 +68,7 @@ impl Daily {
         counts.then_some((allowance.limit, allowance.remaining))
     }
 
-    /// An answer named the allowance and what is left of it.
+    /// An answer named the allowance and what is left of it, in requests.
     pub(in crate::hubspot) fn observe(&self, limit: i64, remaining: i64, now: Millis) {
         if limit > 0 {
             self.state.send_modify(|state| {
@@ -85,24 +82,25 @@ impl Daily {
         }
     }
 
-    /// Account info told the time zone.
+    /// Sets the offset of the account's time zone, from account info.
     pub(in crate::hubspot) fn set_utc_offset(&self, utc_offset_ms: i64) {
         self.state
             .send_modify(|state| state.utc_offset_ms = utc_offset_ms);
     }
 
-    /// Account info told when the counters start anew.
+    /// Sets the next reset, from account info.
     pub(in crate::hubspot) fn set_resets_at(&self, resets_at: Millis) {
         self.state
             .send_modify(|state| state.resets_at = Some(resets_at));
     }
 
-    /// When the counters next start anew.
+    /// When HubSpot next resets its counters.
     pub(in crate::hubspot) fn next_reset(&self, now: Millis) -> Millis {
         self.state.borrow().next_reset(now)
     }
 
-    /// HubSpot refused a request for the day; answers until when.
+    /// HubSpot refused a request because of the daily limit. Returns the next
+    /// reset, until which no request is sent.
     pub(in crate::hubspot) fn refused(&self, now: Millis) -> Millis {
         let mut until = now;
         self.state.send_modify(|state| {
@@ -114,17 +112,17 @@ impl Daily {
 }
 
 impl DailyState {
-    /// The next time at which the counters start anew: as told, or midnight of
-    /// the account's time zone.
+    /// The next reset: the time from account info, or midnight in the account's
+    /// time zone.
     fn next_reset(&self, now: Millis) -> Millis {
-        let told = self
+        let announced = self
             .resets_at
             .filter(|at| *at > now && *at <= now.saturating_add(DAY_MS));
         let midnight = || {
             let local = now.saturating_add(self.utc_offset_ms);
             (local.div_euclid(DAY_MS) + 1) * DAY_MS - self.utc_offset_ms
         };
-        told.unwrap_or_else(midnight).saturating_add(SLACK_MS)
+        announced.unwrap_or_else(midnight).saturating_add(SLACK_MS)
     }
 }
 
@@ -136,7 +134,7 @@ mod tests {
     const MIDNIGHT: Millis = 20_001 * DAY_MS + SLACK_MS;
 
     #[test]
-    fn a_share_of_the_day_is_left_to_others() {
+    fn the_reserve_blocks_requests_until_the_reset() {
         let daily = Daily::new(10, true);
         assert_eq!(daily.blocked_until(NOON), None);
         daily.observe(1_000, 101, NOON);
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn midnight_is_that_of_the_account() {
+    fn the_reset_is_midnight_in_the_accounts_time_zone() {
         let daily = Daily::new(10, true);
         daily.set_utc_offset(-5 * 3_600_000);
         assert_eq!(daily.refused(NOON), MIDNIGHT + 5 * 3_600_000);
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_that_hubspot_names_comes_first_unless_it_has_passed() {
+    fn the_reset_that_hubspot_names_is_used_until_it_has_passed() {
         let daily = Daily::new(10, true);
         daily.set_resets_at(NOON + 60_000);
         assert_eq!(daily.refused(NOON), NOON + 60_000 + SLACK_MS);

@@ -1,4 +1,4 @@
-//! The limits per second: an even pace, and a pause after a refusal.
+//! The limit per second: requests at an even pace, and a pause after a refusal.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -14,14 +14,14 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// Requests are this much further apart than the limit asks for: on the way
-/// to HubSpot some move closer together.
+/// Requests are spaced 3% wider than the limit needs, as they can move closer
+/// together on the way to HubSpot.
 const STRETCH_PERCENT: u32 = 103;
-/// A pause grows by a second with each refusal in a row, up to this many.
+/// The pause grows by a second with each refusal in a row, up to this many seconds.
 const MAX_PAUSE_S: u32 = 10;
 
-/// A bucket with an even pace. A burst would be allowed by a token bucket, but
-/// not by a rolling second.
+/// A bucket with an even pace. A token bucket would allow a burst, which a rolling
+/// second does not.
 #[derive(Debug)]
 pub(super) struct Paced {
     limiter: Option<RateLimiter<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Nanos>>>,
@@ -38,7 +38,7 @@ struct Pause {
 }
 
 impl Paced {
-    /// A bucket of `limit` requests per `interval`; `None` for any number.
+    /// A bucket of `limit` requests per `interval`; `None` is no limit.
     pub(super) fn new(limit: Option<NonZeroU32>, interval: Duration) -> Self {
         let clock = RuntimeClock {
             origin: Instant::now(),
@@ -82,7 +82,7 @@ impl Paced {
         });
     }
 
-    /// HubSpot took a request.
+    /// HubSpot accepted a request.
     pub(super) fn accepted(&self) {
         self.pause.send_if_modified(|pause| {
             pause.refusals = 0;
@@ -91,7 +91,7 @@ impl Paced {
     }
 }
 
-/// The runtime's clock, which a test can hold still.
+/// The runtime's clock, which tests can pause.
 #[derive(Debug, Clone)]
 struct RuntimeClock {
     origin: Instant,

@@ -1,4 +1,4 @@
-//! The limits under load, on a clock of their own.
+//! The limits under load, on a paused clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,8 +27,8 @@ fn headers(max: u32, remaining: u32) -> HeaderMap {
     headers
 }
 
-/// Sends without a break for `span`; answers the times, in ms, at which the
-/// requests arrived.
+/// Sends without a break for `span`. Returns the times, in ms, at which the requests
+/// arrived.
 async fn saturate(
     limits: Arc<Limits>,
     bucket: Bucket,
@@ -74,7 +74,7 @@ fn most_in_a_window(times: &[u128], window_ms: u128) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saturated_window_is_used_up_and_never_passed_whatever_the_latency() {
+async fn a_saturated_window_is_used_fully_and_never_exceeded_at_any_latency() {
     for latency_ms in [0, 50, 300] {
         let latency = move |_| Duration::from_millis(latency_ms);
         let span = Duration::from_secs(100);
@@ -83,7 +83,7 @@ async fn a_saturated_window_is_used_up_and_never_passed_whatever_the_latency() {
             most_in_a_window(&times, 10_000) <= 190,
             "latency {latency_ms} ms"
         );
-        // The path's own latency is known by then.
+        // By then the latency is known.
         let steady = 20_000..90_000;
         let used = times.iter().filter(|time| steady.contains(*time)).count();
         assert!(
@@ -108,7 +108,7 @@ async fn searches_stay_within_five_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_used_is_not_used_again() {
+async fn requests_of_other_apps_count_against_the_window() {
     let limits = Arc::new(Limits::new(Limit::Auto, Limit::Auto, 10));
     limits
         .acquire(Bucket::General)
@@ -130,7 +130,7 @@ async fn what_others_used_is_not_used_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_raise_the_limit_at_once() {
+async fn a_higher_limit_in_an_answer_is_used_at_once() {
     let limits = Arc::new(Limits::new(Limit::Auto, Limit::Auto, 10));
     limits
         .acquire(Bucket::General)
@@ -147,7 +147,7 @@ async fn answers_raise_the_limit_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_pauses_its_bucket_and_no_other() {
+async fn a_refusal_pauses_its_bucket_only() {
     let limits = limits(190);
     limits.refused(Bucket::Search, Some(Duration::from_secs(7)));
     let began = Instant::now();
@@ -167,7 +167,7 @@ async fn a_refused_window_counts_as_full_until_it_has_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_not_sent_costs_nothing() {
+async fn a_request_that_was_not_sent_does_not_count() {
     let limits = limits(1);
     limits.acquire(Bucket::General).await.unused();
     let began = Instant::now();
@@ -181,7 +181,7 @@ async fn a_request_that_was_not_sent_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switched_off_nothing_waits() {
+async fn without_limits_no_request_waits() {
     let limits = Limits::new(Limit::Off, Limit::Off, 10);
     let began = Instant::now();
     for _ in 0..5_000 {
@@ -201,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn no_jitter_within_reason_passes_the_limit(
+    fn latencies_below_400_ms_never_exceed_the_limit(
         general in 1_u32..60,
         latencies in prop::collection::vec(1_u64..400, 1..20),
     ) {

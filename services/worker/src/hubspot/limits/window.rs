@@ -1,7 +1,5 @@
-//! The general limit: a log of the rolling window, which reaches the limit and
-//! never passes it.
-//!
-//! It must not know what a request asks for.
+//! The general limit: a log of the requests in a rolling window, so that the limit
+//! is reached and never exceeded.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -10,25 +8,25 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A slot is held this much longer than the window, since timers on both sides
-/// count in whole ms.
+/// A request counts this much longer than the window, as timers on both sides have
+/// whole milliseconds.
 const MARGIN: Duration = Duration::from_millis(10);
-/// A request is assumed to have reached HubSpot at most this long after it was
-/// sent: slow answers are slow because of the work, not of the way.
+/// A request is assumed to reach HubSpot within this time: slow answers are slow
+/// because of HubSpot's work, not of the network.
 const MAX_TRAVEL: Duration = Duration::from_millis(250);
-/// The fastest round trip is believed to be the path's own after this many
-/// answers that were not faster.
+/// The fastest round trip is taken as the network's latency after this many answers
+/// that were not faster.
 const STEADY_AFTER: u32 = 200;
-/// Uses stay in the log this long after they ceased to count, so that an
-/// answer that was long under way is compared with what counted at its time.
+/// Requests stay in the log this long after they stop counting, so that a slow answer
+/// is compared with what counted when it was sent.
 const KEEP_EXPIRED: Duration = Duration::from_secs(5);
 
-/// What an answer says of the window.
+/// The headers of an answer about the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading {
     /// Requests per window.
     pub(super) max: u32,
-    /// How many are left of it.
+    /// How many of them are left.
     pub(super) remaining: Option<u32>,
     /// Length of the window.
     pub(super) interval: Option<Duration>,
@@ -38,11 +36,12 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) struct Window {
     log: watch::Sender<RequestLog>,
-    /// Whoever holds it is the next to be served.
+    /// A fair queue: the holder is served next.
     queue: Mutex<()>,
 }
 
-/// One use of the window. Dropped without an answer, it counts from then on.
+/// One request in the window. Dropped without an answer, it counts for the length of
+/// the window from then on.
 #[derive(Debug)]
 pub(super) struct WindowSlot {
     window: Arc<Window>,
@@ -52,16 +51,16 @@ pub(super) struct WindowSlot {
 
 #[derive(Debug)]
 struct RequestLog {
-    /// Uses per window; `None` for any number.
+    /// Requests per window; `None` without a limit.
     limit: Option<u32>,
-    /// Whether answers change the limit.
+    /// Whether the headers of answers change the limit.
     learns_from_answers: bool,
     interval: Duration,
     entries: VecDeque<LoggedRequest>,
     next_id: u64,
-    /// The fastest answer so far.
+    /// The fastest round trip so far.
     fastest: Option<Duration>,
-    /// Answers since then.
+    /// Answers since then that were not faster.
     steady_for: u32,
     paused_until: Option<Instant>,
     refusals: u32,
@@ -71,12 +70,12 @@ struct RequestLog {
 struct LoggedRequest {
     id: u64,
     sent: Instant,
-    /// Until the answer; `None` while it is under way.
+    /// Time to the answer; `None` while in flight.
     took: Option<Duration>,
 }
 
 impl Window {
-    /// A window of `limit` uses per `interval`.
+    /// A window of `limit` requests per `interval`; `None` is no limit.
     pub(super) fn new(limit: Option<u32>, learns_from_answers: bool, interval: Duration) -> Self {
         let log = RequestLog {
             limit,
@@ -129,7 +128,7 @@ impl Window {
         }
     }
 
-    /// HubSpot refused a request: the window is full, whoever filled it.
+    /// HubSpot refused a request, so the window is full, by this or another app.
     pub(super) fn refused(&self, retry_after: Option<Duration>) {
         self.log
             .send_modify(|log| log.refuse(Instant::now(), retry_after));
@@ -137,7 +136,7 @@ impl Window {
 }
 
 impl WindowSlot {
-    /// The headers of the answer have come.
+    /// The headers of the answer have arrived.
     pub(super) fn answered(mut self, reading: Option<Reading>, refused: bool) {
         self.open = false;
         let id = self.id;
@@ -197,19 +196,19 @@ impl RequestLog {
         Ok(id)
     }
 
-    /// Uses that still count after `time`.
+    /// Requests that still count after `time`.
     fn counting_after(&self, time: Instant) -> usize {
         let counts =
             |entry: &&LoggedRequest| self.free_at(entry).is_none_or(|free_at| free_at > time);
         self.entries.iter().filter(counts).count()
     }
 
-    /// From when on a use no longer counts; `None` while it is under way.
+    /// When a request stops counting; `None` while it is in flight.
     ///
-    /// HubSpot counted it at some time between sending and answer. With the
-    /// fastest round trip taken off, what is left of this one's bounds how
-    /// much later than usual it arrived, so the next one in its slot cannot
-    /// overtake it. With a steady latency nothing is lost by this.
+    /// HubSpot counted it at some time between sending and answer. This round
+    /// trip minus the fastest one bounds how much later than usual it arrived,
+    /// so the request that reuses its slot cannot overtake it. With a steady
+    /// latency this costs no throughput.
     fn free_at(&self, entry: &LoggedRequest) -> Option<Instant> {
         let fastest = self.fastest.filter(|_| self.steady_for >= STEADY_AFTER);
         let late = entry
@@ -229,7 +228,7 @@ impl RequestLog {
         }
     }
 
-    /// Ends the flight of a use; answers when it was sent.
+    /// Marks a request as no longer in flight. Returns when it was sent.
     fn close(&mut self, id: u64, now: Instant, answered: bool) -> Option<Instant> {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.id == id)?;
         let took = now.duration_since(entry.sent);
@@ -243,8 +242,8 @@ impl RequestLog {
         Some(entry.sent)
     }
 
-    /// Brings the log in line with an answer to a request sent at `sent`: what
-    /// HubSpot counted and we did not, others used.
+    /// Corrects the log by the answer to a request sent at `sent`: what HubSpot
+    /// counted beyond our own requests came from other apps.
     fn correct(&mut self, reading: Reading, sent: Instant, now: Instant) {
         if !self.learns_from_answers {
             return;

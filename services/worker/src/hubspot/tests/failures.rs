@@ -1,9 +1,9 @@
-//! Failures of HubSpot: what is tried again, and what is given up.
+//! Failures of HubSpot: which are retried, and which end the call.
 
 use super::*;
 
 #[tokio::test]
-async fn what_passes_is_tried_again() {
+async fn transient_failures_are_retried() {
     let fake = FakeServer::start().await;
     fake.answers_in_order(
         LIST,
@@ -23,7 +23,7 @@ async fn what_passes_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_search_that_is_refused_for_its_second_waits_and_goes_on() {
+async fn a_search_over_the_limit_per_second_is_retried() {
     let fake = FakeServer::start().await;
     let refusal = error(429, json!({"policyName": "SECONDLY"})).insert_header("retry-after", "0");
     fake.answers_in_order(SEARCH, vec![refusal, page(&[1])])
@@ -45,7 +45,7 @@ async fn a_search_that_is_refused_for_its_second_waits_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_batch_that_hubspot_fails_on_is_halved_until_it_is_read() {
+async fn a_batch_that_hubspot_fails_on_is_split_until_it_is_read() {
     let fake = FakeServer::start().await;
     Mock::given(path(READ))
         .respond_with(|request: &Request| {
@@ -81,7 +81,7 @@ async fn a_batch_that_hubspot_fails_on_is_halved_until_it_is_read() {
 }
 
 #[tokio::test]
-async fn failures_that_stay_say_what_to_do() {
+async fn permanent_failures_have_an_advice_and_are_not_retried() {
     let scopes = json!({"category": "MISSING_SCOPES",
         "errors": [{"context": {"requiredGranularScopes": ["crm.objects.contacts.read"]}}]});
     for (status, body, advice, code) in [
@@ -99,6 +99,6 @@ async fn failures_that_stay_say_what_to_do() {
         let failed = failed.unwrap_err();
         assert_eq!((failed.advice, failed.code), (advice, code));
         assert!(!failed.problem.contains("secret-token"));
-        assert_eq!(fake.requests().await.len(), 1, "{code} is not tried again");
+        assert_eq!(fake.requests().await.len(), 1, "{code} is not retried");
     }
 }

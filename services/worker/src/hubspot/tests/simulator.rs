@@ -1,4 +1,4 @@
-//! The whole edge against the simulator: quirks, faults, limits, OAuth.
+//! The client against the simulator: quirks, faults, limits, OAuth.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ fn digest(objects: &[Object]) -> Digest {
 }
 
 #[tokio::test]
-async fn every_record_arrives_as_it_is_by_both_ways_of_listing() {
+async fn every_record_is_read_unchanged_in_both_ways_of_listing() {
     let account = TestAccount::of(portal()).await;
     let truth = account.simulator.truth("contacts").unwrap();
     for longest_url in [12_000, 200] {
@@ -105,7 +105,7 @@ async fn every_record_arrives_as_it_is_by_both_ways_of_listing() {
 }
 
 #[tokio::test]
-async fn a_url_that_hubspot_finds_too_long_is_gone_round() {
+async fn after_a_414_ids_are_listed_and_properties_read_by_id() {
     let quirks = Quirks {
         max_url: 400,
         ..Quirks::default()
@@ -120,7 +120,7 @@ async fn a_url_that_hubspot_finds_too_long_is_gone_round() {
 }
 
 #[tokio::test]
-async fn faults_of_the_way_are_hidden() {
+async fn network_and_proxy_faults_are_retried() {
     let account = TestAccount::of(portal()).await;
     let source = account.source("file:key", |config| {
         config.body_timeout = Duration::from_secs(1);
@@ -232,14 +232,11 @@ async fn changes_are_found_by_search_and_read_by_id() {
             .any(|pair| pair == ("firstname", "Changed"))
     };
     assert!(read.objects.iter().all(named));
-    assert!(
-        source.now() >= from + 59_000,
-        "the clock has followed HubSpot's"
-    );
+    assert!(source.now() >= from + 59_000, "the clock is HubSpot's");
 }
 
 #[tokio::test]
-async fn a_limit_is_used_up_without_a_refusal() {
+async fn a_limit_is_used_fully_without_a_429() {
     let limits = Limits {
         general: Some(60),
         ..Limits::default()
@@ -260,7 +257,7 @@ async fn a_limit_is_used_up_without_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_spent_day_is_left_alone() {
+async fn a_spent_daily_allowance_waits_for_the_reset() {
     let limits = Limits {
         daily: Some(1_000),
         daily_used: 950,
@@ -278,7 +275,7 @@ async fn a_spent_day_is_left_alone() {
 }
 
 #[tokio::test]
-async fn tokens_are_renewed_as_they_expire_and_a_revoked_grant_stops() {
+async fn expired_tokens_are_renewed_and_a_revoked_grant_stops_the_connection() {
     let oauth = OAuthConfig {
         client_id: "app".to_owned(),
         client_secret: "hush".to_owned(),
@@ -311,7 +308,7 @@ async fn tokens_are_renewed_as_they_expire_and_a_revoked_grant_stops() {
 }
 
 #[tokio::test]
-async fn a_missing_scope_skips_the_stream_and_an_unknown_token_stops() {
+async fn a_missing_scope_skips_the_stream_and_an_unknown_token_stops_the_connection() {
     let account = TestAccount::of(portal()).await;
     let source = account.source("file:key", |_| {});
     account.simulator.portal().set_scope("contacts", false);

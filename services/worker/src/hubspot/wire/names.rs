@@ -1,7 +1,5 @@
-//! The names of properties as one answer has them: nearly every object has
-//! them in the same order, so that the next one is guessed and only compared.
-//!
-//! It must not know what a property's value is.
+//! The names of properties in one answer. Nearly all objects have them in the same
+//! order, so the next name is guessed and only compared.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -9,40 +7,40 @@ use schemas::PropertyName;
 
 use super::scan::{Scanner, Unexpected};
 
-/// After a wrong guess, so many followers are compared: properties are left
-/// out more often than they change indexes.
+/// Names compared after a wrong guess: properties are left out more often than they
+/// change their order.
 const LOOK_AHEAD: usize = 8;
-/// Names that are remembered at most; a portal has about 1,000 of a type.
+/// Names kept at most; a portal has about 1,000 properties per type.
 const MAX_NAMES: usize = 8_192;
 
 /// A property's name.
 #[derive(Debug)]
 pub(super) struct Name {
-    /// As the text has it, with quotes and colon. `None` where that has
-    /// escapes: unescaped, it could pass for something else.
+    /// As in the text, with quotes and colon. `None` if it has escapes, as two
+    /// texts could then mean the same name.
     text: Option<Vec<u8>>,
-    /// As a record has it.
+    /// As in a record.
     pub(super) encoded: PropertyName,
-    /// What its value says of the object.
+    /// What its value means for the object.
     pub(super) role: Role,
-    /// The index of the one that came after it the last time.
+    /// The index of the name that came after it the last time.
     next_index: usize,
 }
 
-/// What a property's value says of its object.
+/// What a property's value means for its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Nothing.
+    /// Nothing beyond the property.
     Plain,
-    /// Which objects were merged into it.
+    /// The ids of objects that were merged into it.
     MergedIds,
-    /// When it was created.
+    /// The time of its creation.
     CreatedAt,
-    /// When it was last modified.
+    /// The time of its last modification.
     UpdatedAt,
 }
 
-/// Names, each with the one that comes after it.
+/// The names so far, each with the one that comes after it.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: Vec<Name>,
@@ -52,12 +50,12 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Another object begins.
+    /// Starts the next object.
     pub(super) fn rewind(&mut self) {
         self.last = None;
     }
 
-    /// Passes over a name and its colon.
+    /// Consumes a name and its colon.
     #[inline]
     pub(super) fn next(&mut self, scanner: &mut Scanner<'_>) -> Result<&Name, Unexpected> {
         let guess = match self.last.and_then(|last| self.known.get(last)) {

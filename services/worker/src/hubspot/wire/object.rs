@@ -1,7 +1,5 @@
-//! Objects: the part of the answers that is large. Property values go from the
+//! Parses objects, which are nearly all of an answer. Property values go from the
 //! text straight into their Avro encoding.
-//!
-//! It must not know which endpoint answered.
 
 use std::{borrow::Cow, fmt};
 
@@ -30,9 +28,9 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// Reads an array of objects, in the order of the answer.
+/// Parses an array of objects, in the order of the answer.
 pub(super) fn objects(scanner: &mut Scanner<'_>) -> Result<Vec<Object>, Unexpected> {
-    // A page has 100 at most.
+    // A page has at most 100.
     let mut objects = Vec::with_capacity(100);
     let mut reader = ObjectReader {
         names: Names::default(),
@@ -45,13 +43,13 @@ pub(super) fn objects(scanner: &mut Scanner<'_>) -> Result<Vec<Object>, Unexpect
     Ok(objects)
 }
 
-/// What the objects of an answer share.
+/// What parsing the objects of an answer shares.
 struct ObjectReader {
     names: Names,
     builder: PropertyMapBuilder,
 }
 
-/// What the properties say, besides themselves.
+/// Values of an object's properties that its record needs beside the properties.
 #[derive(Default)]
 struct TypedProperties {
     merged_ids: Vec<i64>,
@@ -79,8 +77,8 @@ impl ObjectReader {
             }
             Ok(())
         })?;
-        // The properties of the same typed stand in for a time that is
-        // missing, and each time for the other.
+        // A missing time is taken from the property of that meaning, and then
+        // from the other time.
         let created_at = created_at.or(properties.created_at);
         let updated_at = updated_at
             .or(properties.updated_at)
@@ -101,7 +99,7 @@ impl ObjectReader {
         scanner: &mut Scanner<'_>,
         typed: &mut TypedProperties,
     ) -> Result<(), Unexpected> {
-        // Of a doubled member the last counts, as everywhere.
+        // If `properties` occurs twice, the last one counts, as with serde.
         *typed = TypedProperties::default();
         drop(self.builder.finish());
         if scanner.peek() == Some(b'n') {
@@ -142,7 +140,7 @@ fn time_of(scanner: &mut Scanner<'_>) -> Result<Option<Millis>, Unexpected> {
     Ok(scalar(scanner)?.and_then(|text| time::parse(&text)))
 }
 
-/// A string, a number or a truth value as text, `None` for null.
+/// A string, number or boolean as text; `None` for null.
 fn scalar<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Unexpected> {
     if scanner.peek() == Some(b'"') {
         return scanner.string().map(Some);
@@ -158,7 +156,7 @@ impl<'de> Deserialize<'de> for Scalar<'de> {
     }
 }
 
-/// Reads a string, a number or a truth value as text, `None` for null.
+/// Deserializes a string, number or boolean as text; `None` for null.
 pub(super) fn text<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Cow<'de, str>>, D::Error> {

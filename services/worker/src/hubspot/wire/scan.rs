@@ -1,19 +1,17 @@
-//! A walk over JSON text for the part of the answers that is large: a string
-//! is found word by word and borrowed, and all else is left to serde.
-//!
-//! It must not know what the text says.
+//! A JSON scanner for objects, which are nearly all of an answer. It finds the end of
+//! a string eight bytes at a time and borrows it; serde parses everything else.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// Where the text is not the JSON expected, in bytes from its start.
+/// The byte at which the text is not the expected JSON, counted from its start.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unexpected(pub(super) usize);
 
 type Result<T> = std::result::Result<T, Unexpected>;
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
@@ -21,7 +19,7 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// At the start of the text.
+    /// Starts at the beginning of the text.
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
@@ -35,7 +33,7 @@ impl<'a> Scanner<'a> {
         self.rest().len()
     }
 
-    /// The next byte that is no space, left where it is.
+    /// Skips white space and returns the next byte without consuming it.
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.rest().first() {
@@ -45,14 +43,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes over a byte, if it is the next one.
+    /// Consumes a byte, if it is the next one.
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    /// Passes over a text that is the next one to the byte.
+    /// Consumes a text, if it comes next exactly.
     #[inline]
     pub(super) fn take_exactly(&mut self, text: &[u8]) -> bool {
         let found = self.rest().starts_with(text);
@@ -62,7 +60,7 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// Passes over a byte that has to be the next one.
+    /// Consumes a byte; fails if another one comes next.
     pub(super) fn require(&mut self, byte: u8) -> Result<()> {
         if self.take(byte) {
             Ok(())
@@ -71,7 +69,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The text has to end here.
+    /// Fails unless the text ends here.
     pub(super) fn end(&mut self) -> Result<()> {
         match self.peek() {
             None => Ok(()),
@@ -79,13 +77,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The text is not what was expected at this place.
+    /// The error for this position.
     pub(super) fn unexpected(&self) -> Unexpected {
         Unexpected(self.at)
     }
 
-    /// Walks over the members of an object; `member` is given a name and has
-    /// to pass over the value.
+    /// Calls `member` with the name of each member of an object; it has to consume
+    /// the value.
     pub(super) fn members(
         &mut self,
         mut member: impl FnMut(&mut Self, &str) -> Result<()>,
@@ -104,7 +102,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Walks over the elements of an array; `element` has to pass over each.
+    /// Calls `element` for each element of an array; it has to consume it.
     pub(super) fn elements(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<()>,
@@ -121,7 +119,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A string, borrowed unless it has escapes.
+    /// Parses a string, borrowed unless it has escapes.
     #[inline]
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>> {
         self.require(b'"')?;
@@ -142,7 +140,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Any value, by serde.
+    /// Parses any value with serde.
     pub(super) fn value<T: Deserialize<'a>>(&mut self) -> Result<T> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<T>();
@@ -156,14 +154,14 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes there are before a quote, a backslash, or a control
-/// character, which no string may have as it is.
+/// The number of bytes before a quote, a backslash, or a control character, which a
+/// string may not have unescaped.
 #[inline]
 fn plain_length(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGH: u64 = ONES << 7;
-    // A byte is zero when it borrows and its own high bit is not set. Borrows
-    // go upwards, so the lowest byte found is right, and only it is used.
+    // A byte is zero if subtracting one borrows and its high bit is not set.
+    // Borrows go upwards, so the lowest match is right, and only that is used.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
     let (words, tail) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
@@ -187,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// All strings of a text, by the walk.
+    /// All strings of an array, by the scanner.
     fn strings(text: &str) -> Result<Vec<String>> {
         let mut scanner = Scanner::new(text);
         let mut all = Vec::new();
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused_where_it_is() {
+    fn invalid_json_is_refused_with_its_position() {
         assert_eq!(strings("[\"a\" , \"b\"]"), Ok(vec!["a".into(), "b".into()]));
         assert_eq!(strings("[]"), Ok(Vec::new()));
         assert_eq!(strings(r#"["a","#), Err(Unexpected(5)));
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_walked_over_in_their_order() {
+    fn members_are_visited_in_their_order() {
         let mut scanner = Scanner::new(r#" { "a" : [1,{"b":"}"}] , "c" : "d" } "#);
         let mut names = Vec::new();
         let walked = scanner.members(|scanner, name| {
@@ -225,19 +223,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn strings_are_read_as_serde_reads_them(all in prop::collection::vec(any::<String>(), 0..5)) {
+        fn strings_are_parsed_as_by_serde(all in prop::collection::vec(any::<String>(), 0..5)) {
             let text = serde_json::to_string(&all).unwrap();
             prop_assert_eq!(strings(&text), Ok(all));
         }
 
         #[test]
-        fn any_text_is_taken_or_refused_as_serde_does(text in r#"[\["][\PC"\\\x00-\x22]{0,20}"?\]?"#) {
+        fn any_text_is_accepted_or_refused_as_by_serde(text in r#"[\["][\PC"\\\x00-\x22]{0,20}"?\]?"#) {
             let expected: Option<Vec<String>> = serde_json::from_str(&text).ok();
             prop_assert_eq!(strings(&text).ok(), expected);
         }
 
         #[test]
-        fn the_length_is_that_of_the_bytes_one_by_one(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn the_plain_length_equals_that_of_a_byte_by_byte_search(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let slow = bytes.iter().position(|it| *it == b'"' || *it == b'\\' || *it < 0x20);
             prop_assert_eq!(plain_length(&bytes), slow.unwrap_or(bytes.len()));
         }

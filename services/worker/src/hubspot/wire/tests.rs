@@ -1,4 +1,4 @@
-//! HubSpot's JSON, as it comes and as it should not.
+//! Parsing of HubSpot's JSON, valid and invalid.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn bytes(value: &serde_json::Value) -> Vec<u8> {
 }
 
 #[test]
-fn a_page_is_read_with_its_times_its_cursor_and_what_was_merged() {
+fn a_page_is_parsed_with_times_cursor_and_merged_ids() {
     let body = bytes(&json!({
         "results": [{
             "id": "512",
@@ -51,7 +51,7 @@ fn a_page_is_read_with_its_times_its_cursor_and_what_was_merged() {
 }
 
 #[test]
-fn an_object_of_its_id_alone_is_read() {
+fn an_object_with_only_an_id_is_parsed() {
     let page = list_page(br#"{"results":[{"id":9}]}"#).unwrap();
     assert_eq!(page.next, None);
     assert_eq!(page.objects[0].id, 9);
@@ -79,7 +79,7 @@ fn an_answer_without_results_is_not_an_empty_page() {
 }
 
 #[test]
-fn a_search_answers_ascending_ids_above_the_last() {
+fn a_search_page_has_ascending_ids_above_the_last_one() {
     let body = br#"{"total":7,"results":[{"id":"9","properties":{"a":"b"}},{"id":"3"},{"id":"9"},
         {"id":"1"}],"paging":{"next":{"after":200}}}"#;
     let (page, next) = search_page(body, 1).unwrap();
@@ -95,7 +95,7 @@ fn a_search_answers_ascending_ids_above_the_last() {
 }
 
 #[test]
-fn a_batch_goes_by_the_ids_of_the_answer() {
+fn a_batch_has_the_ids_of_the_answer_and_those_that_are_missing() {
     let body = br#"{"status":"COMPLETE","results":[{"id":"20"},{"id":"1"},{"id":"20"}],
         "numErrors":1,"errors":[{"status":"error","category":"OBJECT_NOT_FOUND",
         "context":{"ids":["9"]}}]}"#;
@@ -112,7 +112,7 @@ fn a_batch_goes_by_the_ids_of_the_answer() {
 }
 
 #[test]
-fn ids_that_failed_for_another_reason_do_not_count_as_missing() {
+fn a_batch_with_other_errors_is_refused_instead_of_counting_ids_as_missing() {
     let body = br#"{"results":[{"id":"1"}],"errors":[{"category":"INTERNAL","context":{}}]}"#;
     assert!(matches!(batch(body, &[1, 2]), Err(ParseError::Partial)));
 }
@@ -134,7 +134,7 @@ fn archived_definitions_are_left_out() {
 }
 
 #[test]
-fn the_days_use_is_read() {
+fn the_daily_usage_is_parsed() {
     let body = br#"{"results":[{"name":"private-apps-api-calls-daily","usageLimit":500000,
         "currentUsage":123,"collectedAt":"x","fetchStatus":"SUCCESS",
         "resetsAt":"2026-01-02T00:00:00Z"}]}"#;
@@ -160,8 +160,8 @@ fn properties_of(page: &ListPage) -> Vec<Vec<(&str, &str)>> {
 }
 
 #[test]
-fn names_in_any_order_and_with_any_character_are_told_apart() {
-    // The first name reads, without its escapes, like two of the second object.
+fn names_in_any_order_and_with_any_character_are_distinguished() {
+    // Unescaped, the first name looks like two names of the second object.
     let body = br#"{"results":[
         {"id":"1","properties":{"a\":null,\"b":"1","c":"2","d":"3"}},
         {"id":"2","properties":{"a":null,"b":"4","d" : "5","c":"6"}},
@@ -187,7 +187,7 @@ fn names_in_any_order_and_with_any_character_are_told_apart() {
 
 proptest! {
     #[test]
-    fn objects_of_a_page_do_not_mix(
+    fn properties_stay_with_their_object(
         objects in prop::collection::vec(
             prop::collection::vec(("[a-e\"\\\\]{1,2}", prop::option::of("[a-z\"é]{0,9}")), 0..9), 0..9),
         indented in any::<bool>(),
@@ -220,13 +220,13 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_answer_is_refused(cut in any::<prop::sample::Index>()) {
+    fn an_incomplete_answer_is_refused(cut in any::<prop::sample::Index>()) {
         let body = br#"{"results":[{"id":"1","properties":{"a":"b \u00e9","c":null}}],"paging":{"next":{"after":"2"}}}"#;
         prop_assert!(list_page(&body[..cut.index(body.len())]).is_err());
     }
 
     #[test]
-    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         drop((list_page(&body), search_page(&body, 0), batch(&body, &[1])));
     }
 }

@@ -1,16 +1,14 @@
-//! Times as HubSpot writes them, to ms.
-//!
-//! It must not know what a time is of.
+//! Parses HubSpot's times to milliseconds since 1970.
 
 use schemas::Millis;
 
-/// Reads RFC 3339, or ms since 1970 in digits.
+/// Parses RFC 3339, or milliseconds since 1970 in digits.
 pub(super) fn parse(text: &str) -> Option<Millis> {
     usual_form(text.as_bytes()).or_else(|| other_form(text))
 }
 
-/// `2026-01-02T03:04:05.678Z` and `2026-01-02T03:04:05Z`: all that is seen in
-/// practice, and an order of magnitude faster than the general parser.
+/// Parses `2026-01-02T03:04:05.678Z` and `2026-01-02T03:04:05Z`, the forms seen in
+/// practice, ten times as fast as the general parser.
 fn usual_form(text: &[u8]) -> Option<Millis> {
     let (seconds, fraction) = match text {
         [seconds @ .., b'.', a, b, c, b'Z'] if seconds.len() == 19 => {
@@ -33,7 +31,8 @@ fn usual_form(text: &[u8]) -> Option<Millis> {
         number(&[*i0, *i1])?,
         number(&[*s0, *s1])?,
     );
-    // Days and seconds that need a calendar's judgement go the slow way.
+    // Days and seconds whose validity depends on the calendar are left to the
+    // general parser.
     let plain = (1..=12).contains(&month)
         && (1..=28).contains(&day)
         && hour < 24
@@ -53,8 +52,8 @@ fn number(digits: &[u8]) -> Option<i64> {
     })
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar: years begin in March, so
-/// that the leap day is the last.
+/// Days since 1970-01-01 in the Gregorian calendar. Years are counted from March, so
+/// that the leap day is the last one.
 fn days_before(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_is_read() {
+    fn every_form_is_parsed() {
         assert_eq!(parse("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(parse("2026-01-02T03:04:05.678Z"), Some(1_767_323_045_678));
         assert_eq!(parse("2026-01-31T03:04:05Z"), Some(1_769_828_645_000));
@@ -95,14 +94,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_way_agrees_with_the_calendar(ms in 0_i64..4_102_444_800_000) {
+        fn the_fast_parser_agrees_with_chrono(ms in 0_i64..4_102_444_800_000) {
             let time = chrono::DateTime::from_timestamp_millis(ms).unwrap();
             let text = time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
             prop_assert_eq!(parse(&text), Some(ms));
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,40}") {
+        fn no_text_panics(text in "\\PC{0,40}") {
             let _ = parse(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! Lanes over lists that keep what they rest on, and over some that do not.
+//! Lanes over lists whose cursors are ids, and over some whose cursors are not.
 
 use proptest::prelude::*;
 
@@ -22,8 +22,8 @@ fn page(ids: &[i64], after: Option<&str>, size: usize) -> ListPage {
     }
 }
 
-/// Answers in an order that `picks` picks, and returns all ids and the number
-/// of requests. After `crash` answers the lanes start again from the position.
+/// Answers the requests in the order of `picks`. Returns all ids and the number of
+/// requests. After `crash` answers the lanes start again from their checkpoint.
 fn read_all(
     ids: &[i64],
     size: usize,
@@ -63,7 +63,7 @@ fn read_all(
 
 proptest! {
     #[test]
-    fn every_id_is_returned_once_whatever_the_order_of_answers(
+    fn every_id_is_returned_once_in_any_order_of_answers(
         ids in proptest::collection::btree_set(1i64..5_000, 0..400),
         scale in prop_oneof![Just(1i64), Just(977), Just(10_000_019)],
         size in 1usize..20,
@@ -79,7 +79,7 @@ proptest! {
 }
 
 #[test]
-fn a_long_list_is_read_in_lanes_at_the_cost_of_few_requests() {
+fn lanes_cost_few_extra_requests() {
     let ids: Vec<i64> = (1..=20_000).map(|n| 51_000_000_000 + n * 7).collect();
     let (out, requests) = read_all(&ids, 100, 12, &[0], 0);
     assert_eq!(out.len(), ids.len());
@@ -87,7 +87,7 @@ fn a_long_list_is_read_in_lanes_at_the_cost_of_few_requests() {
 }
 
 #[test]
-fn a_cursor_that_is_no_id_means_one_lane() {
+fn a_cursor_that_is_not_an_id_means_one_lane() {
     let mut lanes = Lanes::new(Vec::new(), 8);
     let request = lanes.next_request().unwrap();
     let mut first = ListPage {
@@ -109,7 +109,7 @@ fn a_cursor_that_is_no_id_means_one_lane() {
 }
 
 #[test]
-fn a_number_that_turns_out_to_be_no_id_ends_the_run_once_lanes_exist() {
+fn a_numeric_cursor_that_is_not_an_id_ends_the_run_once_lanes_exist() {
     let lane = |after: &str, first| Lane {
         after: Some(after.to_owned()),
         first_id: Some(first),
@@ -125,7 +125,7 @@ fn a_number_that_turns_out_to_be_no_id_ends_the_run_once_lanes_exist() {
 }
 
 #[test]
-fn a_refused_guess_means_one_lane_while_there_is_but_one() {
+fn a_refused_probe_means_one_lane_if_there_is_only_one() {
     let ids: Vec<i64> = (1..=1_000).collect();
     let mut lanes = Lanes::new(Vec::new(), 4);
     let request = lanes.next_request().unwrap();

@@ -1,4 +1,4 @@
-//! A log in memory that breaks off after a given number of pages.
+//! A sink in memory that closes after a given number of pages.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +16,7 @@ use super::{
 #[derive(Debug, Default)]
 struct LogState {
     pages: Vec<Page>,
-    /// Pages until the next crash, the next one last.
+    /// Pages until each crash; the next crash is the last element.
     crashes: Vec<usize>,
     closed: bool,
 }
@@ -76,7 +76,7 @@ impl FakeLog {
         }
     }
 
-    /// The last versions are what the portal holds.
+    /// Checks that the last version of each object matches the portal.
     pub(super) fn check_truth(&self, portal: &FakePortal, full_pass: Option<&FullPass>) {
         let state = self.state();
         let mut last: HashMap<i64, &Record> = HashMap::new();
@@ -97,12 +97,12 @@ impl FakeLog {
                 .get(id)
                 .unwrap_or_else(|| panic!("not in the log: {object:?}"));
             assert_eq!(&record.object, object, "{record:?}");
-            assert!(!is_gone(record), "called gone: {record:?}");
+            assert!(!is_gone(record), "wrongly gone: {record:?}");
         }
         for (id, record) in &last {
             assert!(
                 truth.contains_key(id) || is_gone(record),
-                "not called gone: {record:?}"
+                "not marked as gone: {record:?}"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! A portal in memory: lists, search behind an index that lags, batch reads,
-//! and changes between any two answers.
+//! A portal in memory: lists, a search whose index lags, batch reads, and changes
+//! between any two answers.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,16 +26,16 @@ pub(super) struct FakeObject {
     merged_ids: Vec<i64>,
 }
 
-/// What the portal does between answers.
+/// What changes between answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Churn {
-    /// Changes for each answer, in percent.
+    /// Changes per answer, in percent.
     pub(super) changes: u32,
-    /// Archive, restore, merge and erase as well.
+    /// Whether objects are also archived, restored, merged and erased.
     pub(super) moves: bool,
-    /// New properties still to come.
+    /// Properties still to be added.
     pub(super) new_properties: u32,
-    /// Upper bound of the index's lag.
+    /// Upper bound of the index's lag, in ms.
     pub(super) lag: Millis,
 }
 
@@ -45,7 +45,7 @@ struct PortalState {
     rng: StdRng,
     churn: Churn,
     objects: BTreeMap<i64, FakeObject>,
-    /// By id: from when on the index shows which last-modified time.
+    /// By id: the last-modified time that the index shows from each time on.
     index: BTreeMap<i64, Vec<(Millis, Option<Millis>)>>,
     merged: HashMap<i64, i64>,
     properties: u32,
@@ -141,7 +141,7 @@ impl FakePortal {
         self.state.lock().unwrap()
     }
 
-    /// Answers after a while, with changes before it.
+    /// Answers after some yields, and changes the portal before that.
     async fn answer<T>(
         &self,
         value: impl FnOnce(&Self, &mut PortalState) -> T,

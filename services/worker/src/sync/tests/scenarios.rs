@@ -1,4 +1,4 @@
-//! Stories to tell: how large a portal is, how it changes, where it breaks off.
+//! Generated scenarios: the size of a portal, how it changes, when the log fails.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -11,7 +11,7 @@ pub(super) struct Scenario {
     pub(super) rounds: usize,
 }
 
-/// The seed that made the portal says more than its content.
+/// Shows the seed of the portal instead of its content.
 impl std::fmt::Debug for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
@@ -28,8 +28,8 @@ impl std::fmt::Debug for Scenario {
     }
 }
 
-/// Stories with creations and changes, and where `moves` is set with
-/// archiving, restoring, merging and erasing as well.
+/// Scenarios with creations and changes, and with `moves` also archiving, restoring,
+/// merging and erasing.
 pub(super) fn scenarios(moves: bool) -> impl Strategy<Value = Scenario> {
     let portal = (
         any::<u64>(),

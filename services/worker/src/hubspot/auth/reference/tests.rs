@@ -1,4 +1,4 @@
-//! What a reference may name, and where a rotated token is found again.
+//! What a reference may name, and where a rotated token is stored.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn oauth(credential: Credential) -> OAuth {
 }
 
 #[test]
-fn only_what_is_allowed_can_be_named() {
+fn only_hubspot_variables_and_files_inside_the_folder_can_be_named() {
     let folder = tempfile::tempdir().unwrap();
     let outside = tempfile::NamedTempFile::new().unwrap();
     fs::write(folder.path().join("good"), "token").unwrap();
@@ -50,7 +50,7 @@ fn only_what_is_allowed_can_be_named() {
 }
 
 #[test]
-fn what_is_no_credential_is_refused_without_quoting_it() {
+fn an_invalid_credential_is_refused_without_quoting_it() {
     let folder = tempfile::tempdir().unwrap();
     let reference = Reference::parse("env:HUBSPOT_X", folder.path()).unwrap();
     for text in [
@@ -71,7 +71,7 @@ fn what_is_no_credential_is_refused_without_quoting_it() {
 }
 
 #[test]
-fn a_rotated_token_is_found_again_in_the_file() {
+fn a_rotated_token_is_stored_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("app"), OAUTH).unwrap();
     let reference = Reference::parse("file:app", folder.path()).unwrap();
@@ -88,12 +88,12 @@ fn a_rotated_token_is_found_again_in_the_file() {
     assert_eq!(
         read.refresh_token.expose_secret(),
         "r2",
-        "a file replaced meanwhile stays"
+        "a file replaced meanwhile is left as it is"
     );
 }
 
 #[test]
-fn a_rotated_token_is_found_again_beside_the_environment() {
+fn a_rotated_token_of_the_environment_is_stored_in_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let environment = |_: &str| Some(OAUTH.to_owned());
     let reference = Reference::parse("env:HUBSPOT_APP", folder.path()).unwrap();
@@ -107,6 +107,6 @@ fn a_rotated_token_is_found_again_beside_the_environment() {
     assert_eq!(
         read.refresh_token.expose_secret(),
         "r9",
-        "a new credential comes first"
+        "a new credential wins"
     );
 }
