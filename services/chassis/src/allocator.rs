@@ -1,8 +1,7 @@
-//! Which allocator serves the process: jemalloc, for Rust and for the C
-//! libraries that it links.
+//! The allocator of the process: jemalloc, for Rust and for linked C libraries.
 //!
-//! Its settings are in `.cargo/config.toml`, as they are compiled in; a process
-//! can be given others by the variable `MALLOC_CONF`.
+//! Its settings are compiled in, from `.cargo/config.toml`. The environment
+//! variable `MALLOC_CONF` overrides them.
 
 use tikv_jemallocator::Jemalloc;
 

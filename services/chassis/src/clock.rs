@@ -1,6 +1,4 @@
 //! The time of day as a parameter, so that a test can set it.
-//!
-//! It must not know what a time is used for.
 
 use std::{fmt, sync::Arc};
 
@@ -15,7 +13,7 @@ impl Clock {
     pub fn system() -> Self {
         Self {
             now: Arc::new(|| {
-                #[expect(clippy::disallowed_methods, reason = "the one place that may read it")]
+                #[expect(clippy::disallowed_methods, reason = "the only place that may read it")]
                 chrono::Utc::now().timestamp_millis()
             }),
         }

@@ -1,6 +1,4 @@
 //! Whether a process is alive and ready, and its metrics, over HTTP.
-//!
-//! It must not know what makes a process ready.
 
 use std::{
     collections::BTreeMap,
@@ -15,11 +13,11 @@ use tokio::net::TcpListener;
 
 use crate::{Context, http};
 
-/// Holds once a service has named all that it needs: before that, a process
-/// that waits for nothing yet would seem to be ready.
+/// Holds once a service has set all its other conditions. Before that, a process
+/// without conditions would be reported as ready.
 pub const START: &str = "start";
 
-/// Conditions of a process by name; it is ready when every one of them holds.
+/// Conditions of a process by name. The process is ready when all of them hold.
 #[derive(Clone)]
 pub struct Health {
     conditions: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
@@ -27,7 +25,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Without conditions, so ready.
+    /// No conditions, so ready.
     pub fn new(metrics: PrometheusHandle) -> Self {
         Self {
             conditions: Arc::default(),
@@ -35,7 +33,7 @@ impl Health {
         }
     }
 
-    /// Without metrics, for tests.
+    /// No metrics, for tests.
     pub fn without_metrics() -> Self {
         Self {
             conditions: Arc::default(),
@@ -43,17 +41,17 @@ impl Health {
         }
     }
 
-    /// Says that a condition holds.
+    /// Sets a condition that holds.
     pub fn holds(&self, condition: &'static str) {
         self.set(condition, Ok(()));
     }
 
-    /// Says that a condition does not hold, and why.
+    /// Sets a condition that does not hold, with the reason.
     pub fn fails(&self, condition: &'static str, reason: impl Into<String>) {
         self.set(condition, Err(reason.into()));
     }
 
-    /// Why the process is not ready: conditions that do not hold.
+    /// The conditions that do not hold, with their reasons.
     pub fn failures(&self) -> Vec<(&'static str, String)> {
         let conditions = self
             .conditions
@@ -90,7 +88,7 @@ impl fmt::Debug for Health {
     }
 }
 
-/// `/health/live`, `/health/ready` and `/metrics`.
+/// Serves `/health/live`, `/health/ready` and `/metrics`.
 pub fn router(context: Context) -> Router {
     Router::new()
         .route(
@@ -129,7 +127,7 @@ async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     )
 }
 
-/// Serves the admin routes until the process has drained.
+/// Serves the admin routes until the process drains.
 pub(crate) async fn serve(context: Context, listener: TcpListener) -> anyhow::Result<()> {
     let draining = context.draining().clone();
     http::serve(listener, router(context), http::Limits::default(), draining).await;

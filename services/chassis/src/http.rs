@@ -1,7 +1,5 @@
-//! Serves HTTP to callers who may be slow, many or hostile: time for a
-//! request's head, size of it, and connections are bounded.
-//!
-//! It must not know any route.
+//! Serves HTTP to callers that may be slow, many or hostile: the number of
+//! connections, and the time and size of a request's head, are limited.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -18,15 +16,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What a caller may take.
+/// Limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Maximum number of connections. Further ones wait in the kernel's queue.
     pub connections: usize,
-    /// From when a head could be sent to its last byte: also how long a
-    /// connection may be idle.
+    /// Time for a request's head, from the connection's last answer on, so also
+    /// the limit for an idle connection.
     pub head: Duration,
-    /// Bytes of a head, about.
+    /// Size of a head in bytes, approximately.
     pub head_bytes: usize,
 }
 
@@ -40,17 +38,17 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `stop`; what has begun by then is answered.
+/// Serves until `stop`. Requests that have begun by then are answered.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = async {
-            // Never closed.
-            let place = Arc::clone(&room).acquire_owned().await.ok();
-            (place, listener.accept().await)
+            // The semaphore is never closed.
+            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            (slot, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (slot, accepted) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accepted => accepted,
             Some(_ended) = connections.join_next() => continue,
@@ -60,12 +58,12 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
                 let served = connection(stream, router.clone(), limits, stop.clone());
                 connections.spawn(async move {
                     served.await;
-                    drop(place);
+                    drop(slot);
                 });
             }
             Err(error) => {
-                // Mostly too many open files: some will be closed.
-                tracing::warn!(%error, "a connection is not accepted");
+                // Usually too many open files, of which some will be closed.
+                tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -75,9 +73,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
 }
 
 async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
-    // Without it a small answer waits for a delayed acknowledgement.
+    // Otherwise a small answer waits for a delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended as it began");
+        tracing::debug!(%error, "connection ended at its start");
         return;
     }
     let connection = http1::Builder::new()
@@ -94,7 +92,7 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Can
         }
     };
     if let Err(error) = outcome {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(%error, "connection ended early");
     }
 }
 
@@ -115,7 +113,7 @@ mod tests {
         (port, stop, task)
     }
 
-    /// What is answered until the server closes.
+    /// Everything that the server sends until it closes the connection.
     async fn answer(port: u16, pieces: &[&str], pause: Duration) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         for piece in pieces {
@@ -125,13 +123,13 @@ mod tests {
             tokio::time::sleep(pause).await;
         }
         let mut bytes = Vec::new();
-        // A reset after the answer is an end as well.
+        // A reset after the answer ends it as well.
         let _end = stream.read_to_end(&mut bytes).await;
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     #[tokio::test]
-    async fn a_request_is_answered_and_an_end_waits_for_it() {
+    async fn a_request_is_answered_and_a_stop_waits_for_it() {
         let (port, stop, mut task) = server(Limits::default()).await;
         let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         let text = answer(port, &[request], Duration::ZERO).await;
@@ -144,21 +142,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_that_drips_in_is_cut_off() {
+    async fn a_head_that_arrives_too_slowly_is_cut_off() {
         let limits = Limits {
             head: Duration::from_millis(300),
             ..Limits::default()
         };
         let (port, _stop, _task) = server(limits).await;
         let began = tokio::time::Instant::now();
-        let drips = [
+        let lines = [
             "GET / HTTP/1.1\r\n",
             "a: b\r\n",
             "c: d\r\n",
             "e: f\r\n",
             "g: h\r\n",
         ];
-        let text = answer(port, &drips, Duration::from_millis(150)).await;
+        let text = answer(port, &lines, Duration::from_millis(150)).await;
         assert!(!text.contains("200 OK"), "{text}");
         assert!(began.elapsed() < Duration::from_secs(10));
     }
@@ -182,14 +180,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_house_serves_the_next_once_one_has_left() {
+    async fn a_connection_above_the_limit_is_served_once_an_idle_one_is_closed() {
         let limits = Limits {
             connections: 1,
             head: Duration::from_millis(500),
             ..Limits::default()
         };
         let (port, _stop, _task) = server(limits).await;
-        // Says nothing, and is asked to leave for it.
+        // Sends nothing, and is closed for it.
         let idle = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         let text = answer(port, &[request], Duration::ZERO).await;

@@ -1,6 +1,4 @@
-//! Kafka settings that every client of ours shares, and the topics' creation.
-//!
-//! It must not know what is written to a topic.
+//! Settings that all Kafka clients share, creating topics, and reading them.
 
 use rdkafka::ClientConfig;
 
@@ -13,11 +11,11 @@ pub use topics::TopicSpec;
 /// Where Kafka is and how its topics are laid out.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KafkaArgs {
-    /// Brokers to find the cluster by, host:port, comma-separated.
+    /// Brokers to connect to first, as host:port, comma-separated.
     #[arg(long, env, default_value = "127.0.0.1:9092")]
     pub kafka_bootstrap: String,
 
-    /// What every topic's name begins with.
+    /// Prefix of every topic's name.
     #[arg(long, env, default_value = "hubspot.")]
     pub topic_prefix: String,
 
@@ -54,9 +52,9 @@ pub struct KafkaArgs {
     #[arg(long, env, hide_env_values = true)]
     pub kafka_password: Option<secrecy::SecretString>,
 
-    /// Settings of librdkafka for producers, key=value, comma-separated, in
-    /// place of the defaults of speed (`compression.type`, `linger.ms`,
-    /// `batch.size`). What a promise rests on cannot be set.
+    /// Settings of librdkafka for producers, as key=value, comma-separated, to
+    /// tune speed (`compression.type`, `linger.ms`, `batch.size`). Settings that
+    /// guarantee correctness cannot be changed.
     #[arg(long, env, value_delimiter = ',', value_parser = setting)]
     pub kafka_producer_settings: Vec<(String, String)>,
 
@@ -81,8 +79,8 @@ impl KafkaArgs {
             .set("bootstrap.servers", &self.kafka_bootstrap)
             .set("client.id", client_id)
             .set("security.protocol", &self.kafka_security)
-            // Without it a broker that is gone for a while is asked again only
-            // after ten seconds.
+            // The default of 10 s delays the first connection to a broker that
+            // is back.
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true");
@@ -105,8 +103,8 @@ impl KafkaArgs {
         config
     }
 
-    /// Settings of a producer: idempotent, acknowledged by all replicas, keyed
-    /// as Java's clients key.
+    /// Settings of a producer: idempotent, acknowledged by all replicas, with the
+    /// partitioner of Java's clients.
     pub fn producer(&self, client_id: &str) -> ClientConfig {
         let mut config = self.client(client_id);
         config.set("compression.type", "lz4").set("linger.ms", "5");
@@ -115,13 +113,13 @@ impl KafkaArgs {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("partitioner", "murmur2_random")
-            // The broker's limit on the records topic, and the dead letters'.
+            // The broker's limit for dead letters, the largest of all topics.
             .set("message.max.bytes", (40 * 1024 * 1024).to_string())
             .set("queue.buffering.max.kbytes", (16 * 1024).to_string());
         config
     }
 
-    /// Settings of a producer whose writes are transactions.
+    /// Settings of a transactional producer.
     pub fn transactional_producer(&self, client_id: &str, transactional_id: &str) -> ClientConfig {
         let mut config = self.producer(client_id);
         config
@@ -132,20 +130,21 @@ impl KafkaArgs {
         config
     }
 
-    /// Settings of a consumer that sees only what was committed, reports the
-    /// end of each partition, and commits no offset by itself.
+    /// Settings of a consumer that reads only committed messages, reports the end
+    /// of each partition, and does not commit offsets by itself.
     pub fn consumer(&self, client_id: &str, group: &str) -> ClientConfig {
         let mut config = self.client(client_id);
         config
             .set("fetch.wait.max.ms", "50")
-            // Compressed, so that one answer of the broker is several times as
-            // much in memory; it comes on top of what is queued. A message
-            // larger than these is fetched all the same.
+            // Compressed sizes: decompressed, one answer of the broker takes
+            // several times as much memory, besides the queue. A larger message
+            // is fetched nevertheless.
             .set("fetch.message.max.bytes", (512 * 1024).to_string())
             .set("fetch.max.bytes", (2 * 1024 * 1024).to_string())
             .set("queued.max.messages.kbytes", (8 * 1024).to_string())
-            // Once the queue is full, librdkafka fetches no more for a second,
-            // however soon it is empty: 18,000 records/s instead of 60,000.
+            // With the default, librdkafka pauses fetching for a second once
+            // the queue is full, which limits reading to 18,000 records/s
+            // instead of 60,000.
             .set("fetch.queue.backoff.ms", "5");
         config.extend(self.kafka_consumer_settings.iter().cloned());
         config

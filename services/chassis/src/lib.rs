@@ -1,5 +1,5 @@
-//! What every process of the system needs: a way to run, to shut down, to be
-//! seen and to reach Kafka and the schema registry.
+//! What every process of the system needs: start, shutdown, logs, metrics,
+//! health, and clients of Kafka and the schema registry.
 //!
 //! It must not know what the process does.
 
@@ -25,19 +25,19 @@ pub use health::Health;
 pub use shutdown::Context;
 pub use telemetry::LogFormat;
 
-/// How long tasks that did not drain in time, and after them threads that
-/// block, may still take. With the default limit of the drain it leaves a second
-/// of the ten that a process has from SIGTERM to its end.
+/// How long tasks that did not drain in time may still take, and then the same
+/// for threads that block. With the default drain limit, this leaves one second
+/// of the ten that a process has between SIGTERM and SIGKILL.
 const CUT_OFF: Duration = Duration::from_millis(500);
 
-/// What every process is told.
+/// Settings of every process.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address of the admin server: health and metrics.
     #[arg(long, env, value_name = "ADDRESS")]
     pub admin_address: Option<SocketAddr>,
 
-    /// Form of the log lines.
+    /// Format of the log lines.
     #[arg(long, env, default_value = "text", value_enum)]
     pub log_format: LogFormat,
 
@@ -98,8 +98,8 @@ where
     let context = Context::new(Clock::system(), Health::new(metrics.clone()));
     context
         .health()
-        .fails(health::START, "the service has not named yet what it needs");
-    context.spawn_owned(telemetry::tidy(context.clone(), metrics));
+        .fails(health::START, "the service has not started yet");
+    context.spawn_owned(telemetry::upkeep(context.clone(), metrics));
     if let Some(address) = args.admin_address {
         let listener = tokio::net::TcpListener::bind(address)
             .await

@@ -1,6 +1,4 @@
-//! The schema registry, by its Confluent-compatible REST API.
-//!
-//! It must not know which schemas there are.
+//! A client of the schema registry's Confluent-compatible REST API.
 
 use std::{fmt, time::Duration};
 
@@ -15,28 +13,28 @@ pub struct RegistryArgs {
     pub registry_url: String,
 }
 
-/// Why the registry did not do as asked.
+/// Why a request to the registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// No answer, or one that says to come back later.
+    /// No answer, or one that asks to retry later.
     #[error("schema registry does not answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The schema breaks readers of what is in the log.
+    /// The schema cannot read what older schemas wrote.
     #[error("schema of {subject} is not backward compatible with those in the registry: {reason}")]
     Incompatible {
         /// Subject of the schema.
         subject: String,
-        /// What the registry says.
+        /// The registry's message.
         reason: String,
     },
     /// Any other refusal.
     #[error("schema registry refused {request}: {status} {reason}")]
     Refused {
-        /// What was asked.
+        /// The request.
         request: String,
         /// HTTP status.
         status: u16,
-        /// What the registry says.
+        /// The registry's message.
         reason: String,
     },
 }
@@ -51,7 +49,7 @@ impl RegistryError {
     }
 }
 
-/// A client of the registry. Cheap to clone.
+/// The client. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registry {
     url: String,
@@ -59,7 +57,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A client; nothing is sent yet.
+    /// Creates a client. Sends nothing yet.
     pub fn new(args: &RegistryArgs) -> Result<Self, RegistryError> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
@@ -72,7 +70,7 @@ impl Registry {
         })
     }
 
-    /// Registers a schema under `BACKWARD_TRANSITIVE` and returns its id; the
+    /// Registers a schema under `BACKWARD_TRANSITIVE` and returns its id. The
     /// same schema always gets the same id.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         self.set_compatibility(subject).await?;
@@ -101,7 +99,7 @@ impl Registry {
         })
     }
 
-    /// The id of a schema that is registered already; `None` where it is not.
+    /// The id of a registered schema; `None` if it is not registered.
     pub async fn registered(
         &self,
         subject: &str,
@@ -121,8 +119,8 @@ impl Registry {
         }
     }
 
-    /// Sets `BACKWARD_TRANSITIVE`. Of two processes that do so at once the
-    /// registry refuses one with 409, for a rule that then is the same.
+    /// Sets `BACKWARD_TRANSITIVE`. If two processes do so at the same time, the
+    /// registry refuses one with 409; the rule is set then as well.
     async fn set_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
         let set = self
             .send(

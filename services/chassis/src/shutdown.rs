@@ -1,7 +1,5 @@
-//! How a process ends: a soft signal to drain, a hard one to stop, and the
-//! tasks that have to end first.
-//!
-//! It must not know what the tasks do.
+//! How a process ends: one token to drain, one to stop, and the tasks that have
+//! to end first.
 
 use std::{
     future::Future,
@@ -15,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Clock, Health};
 
-/// What a service is given: time, health, and its life.
+/// What a service gets: clock, health, and shutdown.
 #[derive(Debug, Clone)]
 pub struct Context {
     clock: Clock,
@@ -27,7 +25,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context whose life has begun.
+    /// The context of a running process.
     pub fn new(clock: Clock, health: Health) -> Self {
         let hard = CancellationToken::new();
         Self {
@@ -45,23 +43,23 @@ impl Context {
         &self.clock
     }
 
-    /// Whether the process is alive and ready.
+    /// The conditions of readiness.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Cancelled when the process is to end: take nothing new, finish what is
+    /// Cancelled when the process shuts down: start nothing new, finish what has
     /// begun.
     pub fn draining(&self) -> &CancellationToken {
         &self.soft
     }
 
-    /// Cancelled when the drain has taken too long: stop now.
+    /// Cancelled when draining took too long: stop now.
     pub fn stopping(&self) -> &CancellationToken {
         &self.hard
     }
 
-    /// Does `work` unless the process is told to end first.
+    /// Runs `work`; `None` if the process drains first.
     pub async fn unless_draining<F: Future>(&self, work: F) -> Option<F::Output> {
         tokio::select! {
             done = work => Some(done),
@@ -69,13 +67,13 @@ impl Context {
         }
     }
 
-    /// Begins the end of the process.
+    /// Starts the shutdown.
     pub fn shut_down(&self) {
         self.soft.cancel();
     }
 
-    /// Runs a task that the shutdown waits for. A task that fails, or panics,
-    /// ends the process with that failure.
+    /// Runs a task that the shutdown waits for. A task that fails or panics ends
+    /// the process with that failure.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -83,7 +81,7 @@ impl Context {
         let context = self.clone();
         #[expect(
             clippy::disallowed_methods,
-            reason = "the one place where tasks are spawned"
+            reason = "the only place where tasks are spawned"
         )]
         let running = tokio::spawn(task);
         self.tasks.spawn(async move {
@@ -93,15 +91,15 @@ impl Context {
             };
             if let Err(error) = outcome {
                 tracing::error!(error = format!("{error:#}"), task = name, "task failed");
-                // The first failure is the cause; later ones follow from it.
+                // The first failure is the cause of later ones.
                 drop(context.failure.set(error));
                 context.soft.cancel();
             }
         });
     }
 
-    /// Runs a task that the shutdown waits for and whose outcome its owner
-    /// sees, through the handle.
+    /// Runs a task that the shutdown waits for. The caller gets the outcome
+    /// through the handle.
     pub fn spawn_owned<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -111,7 +109,7 @@ impl Context {
     }
 }
 
-/// Waits for SIGTERM, SIGINT or the service's own end, then for its tasks.
+/// Waits for SIGTERM, SIGINT or a shutdown by the service, then for its tasks.
 pub(crate) async fn until_signal_and_drained(
     context: &Context,
     limit: Duration,

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The same for a registry whose data a person has to restore.
 const RECHECK: Duration = Duration::from_secs(2);
 
-/// What has to be there before a process starts.
+/// What a process needs before it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct Contract<'a, const SCHEMAS: usize> {
     /// All topics.
@@ -34,12 +34,12 @@ pub struct Contract<'a, const SCHEMAS: usize> {
     /// Subjects with their schemas, in the order in which they register, so
     /// that a new registry gives them the same ids.
     pub schemas: &'a [(String, &'static str); SCHEMAS],
-    /// How long another process is given to register them first: two that do
-    /// so at once make gaps between the ids.
+    /// How long to wait for another process to register them first: two that
+    /// register at the same time leave gaps between the ids.
     pub patience: Duration,
     /// Names of the topics whose messages this process reads.
     pub read: &'a [&'a str],
-    /// Tell messages of ours from others.
+    /// Which messages are ours.
     pub rules: &'a Arc<MessageRules>,
 }
 

@@ -1,6 +1,4 @@
 //! Logs and metrics of a process.
-//!
-//! It must not know what is logged or measured.
 
 use std::time::Duration;
 
@@ -10,10 +8,10 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 use crate::Context;
 
-/// How often measured times are folded into their histograms.
-const TIDY: Duration = Duration::from_secs(5);
+/// How often measured times are added to their histograms.
+const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Form of the log lines.
+/// Format of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -29,12 +27,12 @@ pub(crate) fn install(name: &'static str, format: LogFormat) -> anyhow::Result<P
         .with_default_directive(tracing::Level::INFO.into())
         .from_env()
         .context("RUST_LOG is not a filter such as info or worker=debug")?
-        // The client repeats every event as an error, each end of a partition
-        // among them; what matters comes by librdkafka's own log, too.
+        // The client logs every event as an error, even the end of a partition.
+        // librdkafka's own log contains the errors that matter.
         .add_directive(
             "rdkafka::client=off"
                 .parse()
-                .context("a directive of our own")?,
+                .context("invalid log directive")?,
         );
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -47,18 +45,17 @@ pub(crate) fn install(name: &'static str, format: LogFormat) -> anyhow::Result<P
         .set_buckets(&[
             0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
         ])
-        .context("histogram buckets are refused")?
+        .context("invalid histogram buckets")?
         .add_global_label("service", name)
         .install_recorder()
         .context("a metrics recorder is installed already")?;
     Ok(metrics)
 }
 
-/// Folds measured times into their histograms until the process is to end.
-/// Otherwise each of them is kept until somebody asks for the metrics, which
-/// may be never.
-pub(crate) async fn tidy(context: Context, metrics: PrometheusHandle) {
-    let mut ticks = tokio::time::interval(TIDY);
+/// Adds measured times to their histograms until the process drains. Otherwise
+/// each of them stays in memory until the metrics are read, which may be never.
+pub(crate) async fn upkeep(context: Context, metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP);
     while context.unless_draining(ticks.tick()).await.is_some() {
         metrics.run_upkeep();
     }

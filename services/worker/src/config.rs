@@ -1,7 +1,4 @@
-//! What the worker is told: flags, and the environment variables of the same
-//! names.
-//!
-//! It must not know what the settings bring about.
+//! The worker's settings: flags, and environment variables of the same names.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone, Parser)]
 #[command(version, about)]
 pub struct Config {
-    /// What every process is told.
+    /// Settings of every process.
     #[command(flatten)]
     pub process: chassis::Args,
 
@@ -34,21 +31,21 @@ pub struct Config {
     #[command(flatten)]
     pub hubspot: HubSpotArgs,
 
-    /// When what is fetched.
+    /// When runs start.
     #[command(flatten)]
     pub schedule: ScheduleArgs,
 
-    /// How much goes into one transaction.
+    /// Size of transactions.
     #[command(flatten)]
     pub commit: CommitArgs,
 
-    /// Name of this process in the status topic and to Kafka; host name and
-    /// process id where it is not set.
+    /// Name of this process in the status topic and to Kafka. Default: host name
+    /// and process id.
     #[arg(long, env)]
     pub worker_name: Option<String>,
 }
 
-/// Where HubSpot is, and how it may be used.
+/// Where HubSpot is, and how much of its limits may be used.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HubSpotArgs {
     /// Address of HubSpot's API.
@@ -59,8 +56,8 @@ pub struct HubSpotArgs {
     #[arg(long, env, default_value = "2026-09")]
     pub hubspot_api_version: String,
 
-    /// `auto`: HubSpot's headers and account info decide; a number: requests
-    /// per 10 seconds; `off`: none, for measurements against a simulator.
+    /// `auto`: as HubSpot's headers and account info say; a number: requests per
+    /// 10 seconds; `off`: no limit, for measurements with a simulator.
     #[arg(long, env, default_value = "auto", value_parser = limit)]
     pub hubspot_rate_limit: Limit,
 
@@ -68,26 +65,25 @@ pub struct HubSpotArgs {
     #[arg(long, env, default_value = "auto", value_parser = limit)]
     pub hubspot_search_limit: Limit,
 
-    /// Percent of the daily allowance that is left to the account's other
-    /// tools.
+    /// Percentage of the daily limit that is left to the account's other tools.
     #[arg(long, env, default_value = "10", value_parser = clap::value_parser!(u8).range(0..=90))]
     pub hubspot_daily_reserve: u8,
 
-    /// The one folder that `file:NAME` credentials are read from, and where
-    /// rotated refresh tokens are kept.
+    /// The folder that `file:NAME` credentials are read from, and where rotated
+    /// refresh tokens are kept.
     #[arg(long, env, default_value = "credentials")]
     pub credentials_dir: PathBuf,
 }
 
-/// When what is fetched, besides each connection's own interval.
+/// When runs start, besides each connection's own interval.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ScheduleArgs {
-    /// Time between runs that repeat the last hours, for changes that the
-    /// search index showed late.
+    /// Time between runs that repeat the last hours, for changes that appeared
+    /// late in the search index.
     #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
     pub late_interval: Duration,
 
-    /// How far back such a run reaches.
+    /// How far back such a run reads.
     #[arg(long, env, default_value = "2h", value_name = "DURATION", value_parser = duration::parse)]
     pub late_span: Duration,
 
@@ -95,21 +91,22 @@ pub struct ScheduleArgs {
     #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
     pub archived_interval: Duration,
 
-    /// Time between full passes, which find what search cannot.
+    /// Time between full passes, which find what search does not: deletions, and
+    /// changes that do not touch last-modified.
     #[arg(long, env, default_value = "24h", value_name = "DURATION", value_parser = duration::parse)]
     pub full_interval: Duration,
 
-    /// How far HubSpot's search index may be behind.
+    /// How old a change must be before it is expected in HubSpot's search index.
     #[arg(long, env, default_value = "15s", value_name = "DURATION", value_parser = duration::parse)]
     pub index_lag: Duration,
 
-    /// Parts of the id space that a pass over the list reads at once.
+    /// Parts of the id space that a full pass reads at the same time.
     #[arg(long, env, default_value = "12", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub lanes: u16,
 }
 
 impl HubSpotArgs {
-    /// As the client of HubSpot takes it.
+    /// For the client of HubSpot.
     pub fn client(&self) -> HubSpotConfig {
         HubSpotConfig {
             base_url: self.hubspot_base_url.clone(),
@@ -124,7 +121,7 @@ impl HubSpotArgs {
 }
 
 impl ScheduleArgs {
-    /// As the schedule takes it.
+    /// For the schedule.
     pub fn settings(&self) -> Settings {
         let ms = |it: Duration| i64::try_from(it.as_millis()).unwrap_or(i64::MAX);
         Settings {
@@ -138,18 +135,19 @@ impl ScheduleArgs {
     }
 }
 
-/// How much goes into one transaction.
+/// Size of transactions.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct CommitArgs {
-    /// Records in one transaction.
+    /// Maximum number of records in one transaction.
     #[arg(long, env, default_value = "10000")]
     pub transaction_records: usize,
 
-    /// Bytes in one transaction.
+    /// Maximum number of bytes in one transaction.
     #[arg(long, env, default_value = "8388608")]
     pub transaction_bytes: usize,
 
-    /// Bytes of fetched pages that wait for a transaction, per partition.
+    /// Maximum number of bytes of fetched pages that wait for a transaction, per
+    /// partition.
     #[arg(long, env, default_value = "16777216")]
     pub pending_bytes: usize,
 }

@@ -1,7 +1,5 @@
-//! Which partitions this process owns, by membership of the consumer group of
-//! the commands topic; the commands in them; and the lease.
-//!
-//! It must not know what a command asks for.
+//! Which partitions this process owns, through the consumer group of the
+//! commands topic; the commands in them; and how long ownership is certain.
 
 mod decode;
 mod lease;
@@ -24,19 +22,19 @@ pub use restore::{ClaimKeys, Restored, claims, restore};
 /// What happens to this member, in order.
 #[derive(Debug)]
 pub enum Event {
-    /// These partitions are ours from now on.
+    /// These partitions were assigned to this process.
     Assigned(Vec<Assignment>),
-    /// All partitions are to be let go; answer when nothing of them is left.
+    /// All partitions were revoked. Answer once everything of them has stopped.
     Revoked(blocking::SyncSender<()>),
     /// A message of the commands topic.
     Command(CommandMessage),
-    /// The partition's commands are read to their end.
+    /// The commands of this partition were read to their end.
     End(i32),
-    /// Membership cannot go on.
+    /// Membership ended for good, for this reason.
     Failed(String),
 }
 
-/// A partition that became ours.
+/// A partition that was assigned to this process.
 #[derive(Debug, Clone)]
 pub struct Assignment {
     /// Number of the control partition.
@@ -45,7 +43,7 @@ pub struct Assignment {
     pub lease: PartitionLease,
 }
 
-/// A message of the commands topic as it is.
+/// A message of the commands topic, not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandMessage {
     /// Its partition.
@@ -58,8 +56,8 @@ pub struct CommandMessage {
     pub payload: Option<Vec<u8>>,
 }
 
-/// Whether requests to HubSpot may start: the partition has not been let go,
-/// and the lease is fresh.
+/// Whether requests to HubSpot may start for a partition: it was not revoked,
+/// and membership of the group was confirmed a short time ago.
 #[derive(Debug, Clone)]
 pub struct PartitionLease {
     held: Arc<std::sync::atomic::AtomicBool>,
@@ -79,24 +77,24 @@ impl PartitionLease {
         self.held.load(std::sync::atomic::Ordering::SeqCst) && self.membership.is_fresh()
     }
 
-    /// Whether the partition is still ours, as far as we were told.
+    /// Whether the partition was not revoked.
     pub fn is_held(&self) -> bool {
         self.held.load(std::sync::atomic::Ordering::SeqCst)
     }
 
-    /// The lease that it looks at.
+    /// Membership of the group.
     pub fn membership(&self) -> &Lease {
         &self.membership
     }
 
-    /// Closes it for ever.
+    /// Ends it for good.
     pub fn revoke(&self) {
         self.held.store(false, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
-/// PartitionLeases of the partitions that are ours, closed before anything else happens
-/// when they are revoked.
+/// Leases of the partitions of this process. They end before anything else
+/// happens in a rebalance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PartitionLeases {
     by_partition: Arc<Mutex<HashMap<i32, PartitionLease>>>,
@@ -126,7 +124,7 @@ impl PartitionLeases {
     }
 }
 
-/// Logs what the client says of itself. The end of a partition is no error.
+/// Logs an error of the client. The end of a partition is no error.
 fn report(error: &rdkafka::error::KafkaError, reason: &str) {
     use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -137,5 +135,5 @@ fn report(error: &rdkafka::error::KafkaError, reason: &str) {
     }
 }
 
-/// Events on their way to the one who acts on them.
+/// The receiving end of the events.
 pub type Events = mpsc::UnboundedReceiver<Event>;

@@ -9,10 +9,10 @@ use super::{
     reader::{ReadError, TopicReader},
 };
 
-/// Reading that brings nothing for that long has failed.
+/// Reading fails after this time without a message.
 const SILENCE: Duration = Duration::from_secs(15);
-/// How far before its end a partition is read: marks of transactions lie among
-/// the messages.
+/// How many offsets before its end a partition is read. More than one, as
+/// transaction markers also take offsets.
 const TAIL: i64 = 16;
 
 /// Key and value of a message; the key is empty where it has none.
@@ -31,7 +31,8 @@ pub(crate) fn ends(
     // The group is never joined: partitions are assigned by hand.
     let mut config = kafka.consumer("log-sample", &format!("{}log-sample", kafka.topic_prefix));
     config
-        // What lies between is not wanted. One message is sent at any size.
+        // Messages in between are not needed. The broker sends at least one
+        // message, of any size.
         .set("fetch.message.max.bytes", "16384")
         .set("queued.max.messages.kbytes", "1024");
     let mut reader = TopicReader::new(&config, topic)?;

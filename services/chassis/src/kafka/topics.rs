@@ -1,6 +1,4 @@
 //! Creates the topics that are missing, and refuses those that differ.
-//!
-//! It must not know which topics there are.
 
 use std::time::Duration;
 
@@ -23,21 +21,21 @@ const PROPAGATION: Duration = Duration::from_secs(30);
 /// a common mistake; KRaft publishes all partitions of a topic at once.
 const PARTITIONS_PROPAGATION: Duration = Duration::from_secs(5);
 
-/// One topic as it has to be.
+/// A topic that has to exist.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {
     /// Full name.
     pub name: String,
-    /// Whether its partition count is the one that all control topics share.
+    /// Whether it has as many partitions as all control topics.
     pub is_control: bool,
-    /// Settings whose difference is refused.
+    /// Settings that must have these values.
     pub required: Vec<(&'static str, String)>,
-    /// Settings given at creation only.
+    /// Settings for its creation, not checked later.
     pub advised: Vec<(&'static str, String)>,
 }
 
 impl TopicSpec {
-    /// Partitions that it should have.
+    /// The configured number of partitions.
     pub(crate) fn partitions(&self, kafka: &KafkaArgs) -> i32 {
         if self.is_control {
             kafka.control_partitions
@@ -46,7 +44,7 @@ impl TopicSpec {
         }
     }
 
-    /// The variable that sets them.
+    /// The environment variable that configures it.
     fn partitions_variable(&self) -> &'static str {
         if self.is_control {
             "CONTROL_PARTITIONS"
@@ -56,13 +54,13 @@ impl TopicSpec {
     }
 }
 
-/// Why the topics are not as they have to be.
+/// Why the topics cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TopicsError {
     /// Kafka did not answer.
     #[error("kafka does not answer")]
     Unavailable(#[source] KafkaError),
-    /// Kafka refused to create one.
+    /// Kafka refused to create a topic.
     #[error("kafka refused to create topic {topic}: {code}")]
     Refused {
         /// Name of the topic.
@@ -70,7 +68,7 @@ pub(crate) enum TopicsError {
         /// Kafka's reason.
         code: RDKafkaErrorCode,
     },
-    /// A broker does not report what was asked: it may not know the topic yet.
+    /// A broker does not report a property of a topic. It may not know it yet.
     #[error(
         "kafka does not report the {what} of topic {topic}: the broker that was asked does not \
          know the topic yet, or KAFKA_USERNAME lacks the ACLs Describe and DescribeConfigs on it"
@@ -81,7 +79,7 @@ pub(crate) enum TopicsError {
         /// Name of the setting, or `partitions`.
         what: &'static str,
     },
-    /// One has another number of partitions.
+    /// A topic has another number of partitions.
     #[error(
         "topic {topic} has {actual} partitions, {configured} are configured: set \
          {variable}={actual}, or use another TOPIC_PREFIX"
@@ -89,14 +87,14 @@ pub(crate) enum TopicsError {
     Partitions {
         /// Name of the topic.
         topic: String,
-        /// Partitions it has.
+        /// Its number of partitions.
         actual: usize,
-        /// Partitions it should have.
+        /// The configured number.
         configured: i32,
-        /// The variable that says so.
+        /// The environment variable that configures it.
         variable: &'static str,
     },
-    /// One has another setting.
+    /// A setting of a topic has another value.
     #[error(
         "topic {topic} has {key}={actual}, {expected} is needed: change it with kafka-configs \
          --alter --add-config {key}={expected}, or use another TOPIC_PREFIX"
@@ -106,15 +104,15 @@ pub(crate) enum TopicsError {
         topic: String,
         /// Name of the setting.
         key: &'static str,
-        /// What it is.
+        /// Its value.
         actual: String,
-        /// What it has to be.
+        /// The required value.
         expected: String,
     },
 }
 
 impl TopicsError {
-    /// How long trying again can help, from the first such error on.
+    /// How long to retry, from the first such error on.
     pub(crate) fn patience(&self) -> Duration {
         match self {
             Self::Unavailable(_) => Duration::MAX,
@@ -129,8 +127,8 @@ impl TopicsError {
     }
 }
 
-/// Creates what is missing, then checks all. Any number of processes may do
-/// this at once.
+/// Creates the missing topics, then checks all. Several processes may do this at
+/// the same time.
 pub(crate) async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), TopicsError> {
     let admin: AdminClient<DefaultClientContext> = kafka
         .client("topics")

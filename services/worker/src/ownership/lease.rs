@@ -1,6 +1,4 @@
 //! How long membership of the group is certain.
-//!
-//! It must not know how membership is confirmed.
 
 use std::{
     sync::{
@@ -10,19 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Membership as it was last confirmed, by the monotonic clock, which also
-/// counts while the process is paused.
+/// When membership was last confirmed, by the monotonic clock, which continues
+/// while the process is paused.
 #[derive(Debug, Clone)]
 pub struct Lease {
     origin: Instant,
-    /// Ms from the origin to the start of the last confirmed round trip, plus
+    /// Start of the last successful confirmation, in ms since `origin`, plus
     /// one; 0 while there is none.
     confirmed: Arc<AtomicU64>,
     span: Duration,
 }
 
 impl Lease {
-    /// A lease that is not held, of that span once it is confirmed.
+    /// A lease that is not held yet. Each confirmation holds it for `span`.
     pub fn new(span: Duration) -> Self {
         Self {
             origin: Instant::now(),
@@ -31,15 +29,15 @@ impl Lease {
         }
     }
 
-    /// A round trip that began at `sent` found this process a member. Its
-    /// beginning counts: the broker may have answered right after it.
+    /// A request sent at `sent` found that this process is a member. The time
+    /// of sending counts, as the broker may have answered right after it.
     pub fn confirm(&self, sent: Instant) {
         let ms = sent.saturating_duration_since(self.origin).as_millis();
         let ms = u64::try_from(ms).unwrap_or(u64::MAX - 1);
         self.confirmed.fetch_max(ms + 1, Ordering::SeqCst);
     }
 
-    /// Membership is over.
+    /// Membership ended.
     pub fn lose(&self) {
         self.confirmed.store(0, Ordering::SeqCst);
     }
@@ -49,7 +47,7 @@ impl Lease {
         self.is_fresh_at(Instant::now())
     }
 
-    /// Whether a round trip that began after `since` found us a member.
+    /// Whether membership was confirmed by a request sent after `since`.
     pub fn is_confirmed_since(&self, since: Instant) -> bool {
         let confirmed = self.confirmed.load(Ordering::SeqCst);
         confirmed > 0 && self.origin + Duration::from_millis(confirmed - 1) > since
@@ -68,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_held_for_its_span_after_the_round_trip_began() {
+    fn a_lease_is_held_for_its_span_after_the_request_was_sent() {
         let lease = Lease::new(Duration::from_secs(4));
         let sent = Instant::now();
         assert!(!lease.is_fresh_at(sent));

@@ -1,7 +1,5 @@
-//! The member of the consumer group, on a thread of its own, and the round
-//! trips that confirm it, on another.
-//!
-//! It must not know what is done with an assignment.
+//! The member of the consumer group, on a thread of its own, and the commits
+//! that confirm membership, on another.
 
 use std::{
     sync::{
@@ -24,18 +22,19 @@ use tokio::sync::mpsc;
 
 use super::{Assignment, CommandMessage, Event, Events, Lease, PartitionLeases};
 
-/// After it without a heartbeat the group gives our partitions to others.
+/// Without a heartbeat for this time, the group assigns our partitions to
+/// others.
 const SESSION: Duration = Duration::from_secs(6);
-/// How much earlier than that we stop asking HubSpot.
+/// How much earlier requests to HubSpot stop.
 const MARGIN: Duration = Duration::from_secs(2);
-/// From one confirmation to the next.
+/// Time from one confirmation of membership to the next.
 const CONFIRM: Duration = Duration::from_secs(1);
-/// How long a rebalance waits for our streams to stop.
+/// How long a rebalance waits for the streams to stop.
 const RELEASE_LIMIT: Duration = Duration::from_secs(3);
 
 type Consumer = BaseConsumer<Context>;
 
-/// Called by the client on the thread that polls.
+/// Callbacks of the client, on the thread that polls.
 struct Context {
     events: mpsc::UnboundedSender<Event>,
     leases: PartitionLeases,
@@ -67,15 +66,15 @@ impl ConsumerContext for Context {
                 })
                 .collect();
             tracing::info!(partitions = assigned.len(), "partitions assigned");
-            // A receiver that has gone has let go of everything.
+            // A receiver that is gone has stopped everything.
             drop(self.events.send(Event::Assigned(assigned)));
         }
     }
 }
 
 impl Context {
-    /// Closes the leases at once, then waits, with a bound, until the streams
-    /// have stopped and the producers are gone.
+    /// Ends the leases at once, then waits up to [`RELEASE_LIMIT`] until the
+    /// streams have stopped and the producers are gone.
     fn release(&self) {
         self.leases.revoke_all();
         self.lease.lose();
@@ -83,12 +82,12 @@ impl Context {
         if self.events.send(Event::Revoked(done)).is_ok()
             && gone.recv_timeout(RELEASE_LIMIT) == Err(blocking::RecvTimeoutError::Timeout)
         {
-            tracing::warn!("partitions are let go before their streams have stopped");
+            tracing::warn!("partitions are released before their streams have stopped");
         }
     }
 }
 
-/// This process's place in the group.
+/// This process as a member of the group.
 #[derive(Debug)]
 pub struct Membership {
     leaving: Arc<AtomicBool>,
@@ -99,7 +98,7 @@ impl Membership {
     /// Leaves the group, so that others take over at once. Blocks.
     pub fn leave(self) {
         self.leaving.store(true, Ordering::SeqCst);
-        // A panic has been reported by the hook; there is nothing to add.
+        // The panic hook has reported a panic.
         drop(self.thread.join());
     }
 }
@@ -119,7 +118,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
         .set("session.timeout.ms", SESSION.as_millis().to_string())
         .set("heartbeat.interval.ms", "1000")
         .set("max.poll.interval.ms", "300000")
-        // All partitions move in a rebalance: it is rare, and simple.
+        // All partitions move in a rebalance: simpler, and rebalances are rare.
         .set("partition.assignment.strategy", "range")
         .create_with_context(context)?;
     consumer.subscribe(&[&topics.commands])?;
@@ -138,20 +137,20 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
                 drop(events.send(Event::Failed(error.to_string())));
                 return;
             }
-            follow(&consumer, &events, &stop, Watch::new(confirmed_by));
+            poll(&consumer, &events, &stop, CertaintyLog::new(confirmed_by));
             // Dropping the last reference leaves the group.
         })?;
     Ok((Membership { leaving, thread }, receiver))
 }
 
-/// Says when membership is no longer certain, and when it is again: no request
-/// starts in between, and nothing else would tell why.
-struct Watch {
+/// Logs when membership is no longer certain, and when it is again. No request
+/// starts in between, and no other log message gives the reason.
+struct CertaintyLog {
     lease: Lease,
     is_certain: bool,
 }
 
-impl Watch {
+impl CertaintyLog {
     fn new(lease: Lease) -> Self {
         Self {
             lease,
@@ -159,7 +158,7 @@ impl Watch {
         }
     }
 
-    fn look(&mut self, consumer: &Consumer) {
+    fn update(&mut self, consumer: &Consumer) {
         if self.lease.is_fresh() == self.is_certain {
             return;
         }
@@ -172,14 +171,14 @@ impl Watch {
     }
 }
 
-fn follow(
+fn poll(
     consumer: &Consumer,
     events: &mpsc::UnboundedSender<Event>,
     leaving: &AtomicBool,
-    mut watch: Watch,
+    mut certainty: CertaintyLog,
 ) {
     while !leaving.load(Ordering::SeqCst) {
-        watch.look(consumer);
+        certainty.update(consumer);
         let event = match consumer.poll(Duration::from_millis(100)) {
             None => continue,
             Some(Ok(message)) => Event::Command(CommandMessage {
@@ -194,7 +193,7 @@ fn follow(
                     drop(events.send(Event::Failed(reason)));
                     return;
                 }
-                tracing::warn!(%error, "commands cannot be read for now");
+                tracing::warn!(%error, "commands cannot be read now");
                 continue;
             }
         };
@@ -204,9 +203,9 @@ fn follow(
     }
 }
 
-/// Confirms membership by committing an offset, which the group's coordinator
-/// refuses from anyone who is not a member of its present generation. The
-/// offset is always 0: commands are state and are read from their beginning.
+/// Confirms membership by committing an offset: the group's coordinator refuses
+/// a commit of a process that is not a member of the current generation. The
+/// offset is always 0, as commands are state and are read from the beginning.
 fn confirm(consumer: &Weak<Consumer>, topic: &str, lease: &Lease) {
     loop {
         let Some(consumer) = consumer.upgrade() else {

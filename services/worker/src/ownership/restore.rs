@@ -1,7 +1,5 @@
-//! What the log says of partitions that became ours, read to its end after
-//! they were fenced.
-//!
-//! It must not know what is done with it.
+//! The state of partitions that were assigned to this process: their topics are
+//! read to the end once older owners are fenced.
 
 use std::{
     collections::HashMap,
@@ -19,13 +17,13 @@ use schemas::{Checkpoint, ConnectionStatus, Definitions, Status, StreamStatus, T
 
 use super::{Decoder, Undecodable};
 
-/// Reading that brings nothing for that long has failed.
+/// Reading fails after this time without a message.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// What the log says.
+/// What the log contains.
 #[derive(Debug, Default)]
 pub struct Restored {
-    /// Positions by connection and stream.
+    /// Checkpoints by connection and stream.
     pub checkpoints: HashMap<(String, String), Checkpoint>,
     /// Connections as last observed.
     pub connections: HashMap<String, ConnectionStatus>,
@@ -35,8 +33,7 @@ pub struct Restored {
     pub definitions: HashMap<(i64, String), Arc<Definitions>>,
 }
 
-/// Reads checkpoints and status of the partitions, and all definitions.
-/// Blocks.
+/// Reads checkpoints and status of the partitions, and all definitions. Blocks.
 pub fn restore(
     kafka: &KafkaArgs,
     client_id: &str,
@@ -156,17 +153,17 @@ impl Restored {
     }
 }
 
-/// Messages of the status topic whose keys begin so, in one partition.
+/// Keys of claims in one partition of the status topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimKeys {
     /// The partition.
     pub partition: i32,
-    /// What the keys begin with; the connection's name follows.
+    /// Start of the keys, up to the connection's name.
     pub prefix: String,
 }
 
-/// Connections that claim, in the order in which the log has them, for each of
-/// the keys asked for. All partitions are read once. Blocks.
+/// For each of the keys asked for, the connections that claim, in the order of
+/// the log. Reads each partition once. Blocks.
 pub fn claims(
     kafka: &KafkaArgs,
     client_id: &str,
@@ -185,8 +182,8 @@ pub fn claims(
             && let Some(of_partition) = found.get_mut(&message.partition())
             && let Some(claims) = of_partition.get_mut(prefix)
         {
-            // A claim stands where it was last made: an older message of the
-            // same key may be compacted away.
+            // The last message of a key counts: older ones may be compacted
+            // away.
             claims.retain(|it| it != connection);
             if message.payload().is_some() {
                 claims.push(connection.to_owned());

@@ -1,11 +1,10 @@
-//! A portal belongs to one connection: the one whose claim comes first in the
-//! log.
+//! A portal belongs to the connection whose claim is first in the log.
 //!
-//! Claims on a portal are messages in one partition of the status topic, chosen
-//! by the portal, so that they have one order that all workers see, whichever
-//! of them owns the connections. A claim is written once and stands until its
-//! connection is deleted; whoever has written one reads until it shows, and
-//! then sees every claim before it. It must not know what is fetched.
+//! Claims on a portal are messages of the status topic, in a partition chosen by
+//! the portal. So all workers see them in one order, whichever of them owns the
+//! connections. A claim is written once and holds until its connection is
+//! deleted. After writing one, a worker reads until it finds it, and so has read
+//! every claim before it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,17 +13,18 @@ use std::{
 
 use anyhow::Context as _;
 use schemas::{Status, partition_for};
-use tokio::sync::{Mutex as Turn, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::{Dependencies, Sources};
 use crate::{commit::Committer, messages::Message, ownership::ClaimKeys};
 
-/// A claim that does not show for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Before a claim that does not show is looked for again.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long a claim of our own may stay invisible after it was committed.
+const VISIBLE_LIMIT: Duration = Duration::from_secs(30);
+/// Pause before the claims are read again.
+const RETRY: Duration = Duration::from_millis(50);
 
-/// Claims a portal for a connection; the name of the connection that has it.
+/// Claims a portal for a connection. Returns the connection that it belongs to,
+/// which may be another.
 pub(super) async fn claim<S: Sources>(
     dependencies: &Arc<Dependencies<S>>,
     committer: &Committer,
@@ -42,7 +42,7 @@ pub(super) async fn claim<S: Sources>(
     let holder = after
         .into_iter()
         .next()
-        .context("our own claim does not show")?;
+        .context("our own claim is missing")?;
     if holder != connection {
         committer
             .publish(vec![message(dependencies, connection, portal_id, false)])
@@ -51,7 +51,7 @@ pub(super) async fn claim<S: Sources>(
     Ok(holder)
 }
 
-/// Gives a portal up, as part of another write.
+/// The message that releases a portal, to be part of another write.
 pub(super) fn release<S>(
     dependencies: &Dependencies<S>,
     connection: &str,
@@ -75,7 +75,7 @@ fn message<S>(
     dependencies: &Dependencies<S>,
     connection: &str,
     portal_id: i64,
-    made: bool,
+    is_claim: bool,
 ) -> Message {
     let status = Status {
         connection: connection.to_owned(),
@@ -86,23 +86,23 @@ fn message<S>(
     let key = format!("{}{connection}", prefix(portal_id));
     let messages = &dependencies.commits.messages;
     let mut message = messages.status(partition(dependencies, portal_id), key, &status);
-    if !made {
+    if !is_claim {
         message.payload = None;
     }
     message
 }
 
-/// Reads claims for all who ask at once: a thousand connections may start
-/// together, and each read takes a client of its own.
+/// Reads claims, in one read for all callers that wait: a thousand connections
+/// may start together, and each read needs a client.
 #[derive(Debug, Default)]
 pub struct Claims {
     waiting: Mutex<Vec<(ClaimKeys, oneshot::Sender<Vec<String>>)>>,
-    /// Whoever holds it reads for all that wait.
-    turn: Turn<()>,
+    /// Its holder reads for all callers that wait.
+    reading: AsyncMutex<()>,
 }
 
 impl Claims {
-    /// Connections that claim the portal, as the log has them now.
+    /// The connections that claim the portal now.
     async fn read<S: Sources>(
         &self,
         dependencies: &Arc<Dependencies<S>>,
@@ -113,7 +113,7 @@ impl Claims {
         tokio::select! {
             biased;
             claims = &mut answered => return claims.context("reading claims failed"),
-            _turn = self.turn.lock() => {
+            _reading = self.reading.lock() => {
                 let (asked, answers): (Vec<_>, Vec<_>) = self.waiting().drain(..).unzip();
                 let reader = Arc::clone(dependencies);
                 let read = move || reader.log.claims(&asked);
@@ -121,7 +121,7 @@ impl Claims {
                     .await
                     .context("reading panicked")??;
                 for (claims, answer) in all.into_iter().zip(answers) {
-                    // Whoever asked may have gone.
+                    // The caller may be gone.
                     drop(answer.send(claims));
                 }
             }
@@ -134,8 +134,8 @@ impl Claims {
     }
 }
 
-/// Claims on a portal; waits until `own` is among them, if it is named:
-/// another producer's open transaction may hide it still.
+/// The connections that claim a portal. Waits until `own` is among them, if it
+/// is given: an open transaction of another producer may still hide it.
 async fn read<S: Sources>(
     dependencies: &Arc<Dependencies<S>>,
     portal_id: i64,
@@ -152,9 +152,9 @@ async fn read<S: Sources>(
             return Ok(found);
         }
         anyhow::ensure!(
-            started.elapsed() < PATIENCE,
-            "our own claim does not show in the status topic"
+            started.elapsed() < VISIBLE_LIMIT,
+            "our own claim cannot be read from the status topic"
         );
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY).await;
     }
 }
