@@ -1,6 +1,5 @@
-//! What the process is told: flags, each with its variable and default.
-//!
-//! It must not know what a setting does beyond whether it can be right.
+//! The settings of data-streams: flags, and environment variables of the same
+//! names.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "data-streams", version)]
 pub(crate) struct Config {
-    /// Of every process.
+    /// Settings of every process.
     #[command(flatten)]
     pub(crate) process: chassis::Args,
 
@@ -27,19 +26,21 @@ pub(crate) struct Config {
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 
-    /// Where the API listens. Anything but loopback needs a token.
+    /// Address of the API. Any address but loopback needs a token.
     #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub(crate) api_address: SocketAddr,
 
-    /// When set, every request but health needs it as `Authorization: Bearer`.
+    /// If set, every request except health checks needs it, as
+    /// `Authorization: Bearer`.
     #[arg(long, env, hide_env_values = true)]
     pub(crate) api_token: Option<SecretString>,
 
-    /// Requests under way at a time; more are answered with 429.
+    /// Maximum number of requests at the same time. Others get 429.
     #[arg(long, env, default_value_t = 256)]
     pub(crate) api_max_requests: usize,
 
-    /// Record streams (NDJSON) under way at a time; more are answered with 429.
+    /// Maximum number of record streams (NDJSON) at the same time. Others get
+    /// 429.
     #[arg(long, env, default_value_t = 8)]
     pub(crate) api_max_streams: usize,
 
@@ -52,7 +53,7 @@ pub(crate) struct Config {
     #[arg(long, env, default_value = "http://127.0.0.1:8123")]
     pub(crate) clickhouse_url: String,
 
-    /// The user that loads and queries.
+    /// User for loading and queries.
     #[arg(long, env, default_value = "writer")]
     pub(crate) clickhouse_user: String,
 
@@ -60,16 +61,16 @@ pub(crate) struct Config {
     #[arg(long, env, hide_env_values = true)]
     pub(crate) clickhouse_password: Option<SecretString>,
 
-    /// Compression on the way to and from `ClickHouse`: none, lz4, or auto,
-    /// which is none on a loopback address, where it costs more than it gives.
+    /// Compression of traffic with `ClickHouse`: none, lz4 or auto. Auto is none
+    /// for a loopback address, where compression costs more time than it saves.
     #[arg(long, env, default_value = "auto", value_enum)]
     pub(crate) clickhouse_compression: Compression,
 
-    /// Rows of a batch at most.
+    /// Maximum number of rows in a batch.
     #[arg(long, env, default_value_t = 10_000)]
     pub(crate) batch_rows: usize,
 
-    /// Bytes of a batch at most.
+    /// Maximum number of bytes in a batch.
     #[arg(long, env, default_value_t = 16 * 1024 * 1024)]
     pub(crate) batch_bytes: usize,
 
@@ -79,10 +80,10 @@ pub(crate) struct Config {
     pub(crate) batch_age: Duration,
 }
 
-/// Compression on the way to and from `ClickHouse`.
+/// Compression of traffic with `ClickHouse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Compression {
-    /// None on a loopback address, else LZ4.
+    /// None for a loopback address, otherwise LZ4.
     Auto,
     /// Never.
     None,
@@ -90,25 +91,25 @@ pub(crate) enum Compression {
     Lz4,
 }
 
-/// Why the settings do not go together.
+/// Why the settings are refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConfigError {
-    /// An open door.
+    /// Other machines can use the API without a token.
     #[error(
         "--api-address {0} can be reached from other machines: set API_TOKEN, or listen on \
          127.0.0.1"
     )]
     OpenWithoutToken(SocketAddr),
-    /// A token that anyone can guess.
+    /// An empty token.
     #[error("API_TOKEN is empty: unset it, or give a token")]
     EmptyToken,
-    /// A limit that lets nothing through.
+    /// A limit of 0.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
 }
 
 impl Config {
-    /// Whether what goes to and from `ClickHouse` is compressed.
+    /// Whether traffic with `ClickHouse` is compressed.
     pub(crate) fn compresses(&self) -> bool {
         match self.clickhouse_compression {
             Compression::None => false,
@@ -117,7 +118,7 @@ impl Config {
         }
     }
 
-    /// Refuses settings that do not go together.
+    /// Checks values and combinations.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self
             .api_token
@@ -142,7 +143,7 @@ impl Config {
     }
 }
 
-/// Whether a URL's host is this machine.
+/// Whether a URL's host is a loopback address.
 fn is_loopback(url: &str) -> bool {
     let Ok(url) = url.parse::<axum::http::Uri>() else {
         return false;
@@ -166,12 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_well_formed() {
         Config::command().debug_assert();
     }
 
     #[test]
-    fn a_loopback_is_not_compressed_unless_told_so() {
+    fn traffic_on_loopback_is_compressed_only_on_request() {
         for (url, compressed) in [
             ("http://127.0.0.1:8123", false),
             ("http://[::1]:8123/", false),
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_address_needs_a_token() {
+    fn an_address_that_others_can_reach_needs_a_token() {
         let address = "0.0.0.0:8080";
         assert_eq!(
             parse(&["--api-address", address]).check(),

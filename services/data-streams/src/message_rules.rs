@@ -1,5 +1,5 @@
-//! Which messages are ours, and so can be read once the registry has the
-//! schemas that they were written with.
+//! Which messages are ours: they can be read once the registry has the schemas
+//! that they were written with.
 
 use std::sync::Arc;
 

@@ -1,7 +1,5 @@
-//! Reads the commands or the status topic, all partitions, from the beginning,
-//! and then follows it.
-//!
-//! It must not know what is done with the state.
+//! Reads the commands or the status topic from its beginning to its end, and
+//! then follows it, to keep the view up to date.
 
 use std::{
     collections::HashMap,
@@ -26,13 +24,13 @@ use tokio::runtime::Handle;
 use super::View;
 use crate::message_rules::message_rules;
 
-/// How often a Kafka that is away is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Time between retries while Kafka or the registry does not answer.
+const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a topic is followed when the process is to end.
-const LAST_ECHO: Duration = Duration::from_secs(1);
+/// How long a topic is still followed while the process drains.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a topic holds.
+/// Which of the two topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Desired state.
@@ -50,16 +48,16 @@ impl Kind {
     }
 }
 
-/// What to follow.
+/// The topic to follow.
 #[derive(Debug, Clone)]
 pub(crate) struct Followed {
     /// Name of the topic.
     pub(crate) topic: String,
-    /// What it holds.
+    /// Which of the two it is.
     pub(crate) kind: Kind,
-    /// Its partitions.
+    /// Number of its partitions.
     pub(crate) partitions: i32,
-    /// Schemas that need no registry, by id.
+    /// Schemas that this process registered, by id.
     pub(crate) schemas: HashMap<u32, String>,
 }
 
@@ -70,8 +68,8 @@ struct Follower {
     lookup: SchemaLookup,
     runtime: Handle,
     view: View,
-    /// When Kafka was last found to be away.
-    away_since: Option<Instant>,
+    /// When Kafka last did not answer; `None` while it answers.
+    unanswered_at: Option<Instant>,
 }
 
 /// Follows a topic on a thread of its own until the process ends.
@@ -100,7 +98,7 @@ pub(crate) async fn run(
             followed,
             runtime,
             view,
-            away_since: None,
+            unanswered_at: None,
         };
         let condition = follower.followed.kind.condition();
         follower.context.health().fails(condition, "being read");
@@ -115,26 +113,26 @@ impl Follower {
     fn follow(&mut self) {
         let mut drain_until = None;
         loop {
-            // Requests under way may still wait for their echo.
+            // API requests may still wait to see their command or its status.
             if self.context.draining().is_cancelled() {
-                let until = *drain_until.get_or_insert_with(|| Instant::now() + LAST_ECHO);
+                let until = *drain_until.get_or_insert_with(|| Instant::now() + DRAIN_LIMIT);
                 if Instant::now() >= until || self.context.stopping().is_cancelled() {
                     return;
                 }
             }
             match self.reader.step(|message| message.detach()) {
-                Step::Idle => self.ask_if_away(),
+                Step::Idle => self.check_if_back(),
                 Step::Message(message) => {
-                    self.is_back();
+                    self.mark_available();
                     self.take(&message);
                 }
                 Step::End(_) => {
-                    self.is_back();
+                    self.mark_available();
                     self.reached_end();
                 }
                 Step::Unavailable(error) => {
-                    self.is_away(&error);
-                    self.ask_if_away();
+                    self.mark_unavailable(&error);
+                    self.check_if_back();
                 }
             }
         }
@@ -155,8 +153,7 @@ impl Follower {
         }
     }
 
-    /// A message that can never be read is passed over: the state before it
-    /// stands.
+    /// Skips a message that cannot be decoded; the previous state stays.
     fn decode(&mut self, offset: i64, key: &[u8], payload: &[u8]) {
         let topic = self.followed.topic.clone();
         let schema = match self.schema(key, payload) {
@@ -201,7 +198,7 @@ impl Follower {
             let draining = self.context.draining().cancelled();
             let ended = self
                 .runtime
-                .block_on(async { tokio::time::timeout(ASK_AGAIN, draining).await });
+                .block_on(async { tokio::time::timeout(RETRY, draining).await });
             if ended.is_ok() {
                 return Err("the process ends".to_owned());
             }
@@ -219,30 +216,27 @@ impl Follower {
         }
     }
 
-    fn is_away(&mut self, error: &KafkaError) {
-        if self.away_since.is_none() {
-            tracing::warn!(%error, "kafka is away");
+    fn mark_unavailable(&mut self, error: &KafkaError) {
+        if self.unanswered_at.is_none() {
+            tracing::warn!(%error, "kafka does not answer");
         }
         self.context.health().fails("kafka", error.to_string());
-        self.away_since.get_or_insert_with(Instant::now);
+        self.unanswered_at.get_or_insert_with(Instant::now);
     }
 
-    fn is_back(&mut self) {
-        if self.away_since.take().is_some() {
+    fn mark_available(&mut self) {
+        if self.unanswered_at.take().is_some() {
             self.context.health().holds("kafka");
         }
     }
 
-    /// Nothing is heard from an idle Kafka that came back, so it is asked.
-    fn ask_if_away(&mut self) {
-        if self
-            .away_since
-            .is_some_and(|since| since.elapsed() >= ASK_AGAIN)
-        {
-            if self.reader.is_answered_within(ASK_AGAIN) {
-                self.is_back();
+    /// An idle reader does not notice that Kafka is back, so this asks.
+    fn check_if_back(&mut self) {
+        if self.unanswered_at.is_some_and(|at| at.elapsed() >= RETRY) {
+            if self.reader.is_answered_within(RETRY) {
+                self.mark_available();
             } else {
-                self.away_since = Some(Instant::now());
+                self.unanswered_at = Some(Instant::now());
             }
         }
     }

@@ -1,7 +1,5 @@
-//! Commands into Kafka: idempotent, acknowledged by all replicas, each
-//! connection in its own partition.
-//!
-//! It must not know what a command asks for.
+//! Writes commands to Kafka, acknowledged by all replicas. All commands of a
+//! connection go to one partition.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -46,12 +44,12 @@ impl std::fmt::Debug for KafkaLog {
 }
 
 impl KafkaLog {
-    /// A producer of its own; nothing is sent yet.
+    /// Creates the producer. Sends nothing yet.
     pub(crate) fn new(kafka: &KafkaArgs, topic: &str, schema_id: u32) -> anyhow::Result<Self> {
         let mut settings = kafka.producer("data-streams-commands");
         settings
             .set("message.timeout.ms", ACKNOWLEDGE.as_millis().to_string())
-            // Commands are few, and someone waits for each.
+            // Commands are few, and a caller waits for each.
             .set("linger.ms", "0");
         Ok(Self {
             producer: Mutex::new(settings.create()?),
@@ -70,15 +68,15 @@ impl KafkaLog {
             .clone()
     }
 
-    /// After a fatal error a producer never works again, so the next command
-    /// gets a new one.
+    /// After a fatal error a producer never works again, so this creates a new
+    /// one for the next command.
     fn replace_if_fatal(&self, producer: &FutureProducer, error: &KafkaError) {
         let fatal = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
             || producer.client().fatal_error().is_some();
         if !fatal {
             return;
         }
-        tracing::warn!(%error, "the producer of commands is replaced");
+        tracing::warn!(%error, "producer of commands replaced");
         match self.settings.create() {
             Ok(fresh) => *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = fresh,
             Err(error) => tracing::error!(%error, "cannot create a producer"),

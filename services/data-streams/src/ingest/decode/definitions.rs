@@ -1,6 +1,4 @@
-//! Follows the definitions topic, whole, from its beginning.
-//!
-//! It must not know what a definition is for.
+//! Reads the definitions topic from its beginning, and then follows it.
 
 use std::{
     collections::HashMap,
@@ -32,7 +30,7 @@ impl KnownDefinitions {
         self.by_portal.get(&portal_id)?.get(object_type)
     }
 
-    /// Takes definitions in, unless newer ones are known.
+    /// Stores definitions, unless newer ones are known. Returns whether it did.
     pub fn insert(&mut self, definitions: Definitions) -> bool {
         let types = self.by_portal.entry(definitions.portal_id).or_default();
         if types
@@ -46,7 +44,7 @@ impl KnownDefinitions {
     }
 }
 
-/// Reads the definitions topic until it is told to stop.
+/// Reads the definitions topic until it is stopped.
 pub(crate) struct DefinitionsReader {
     pub(crate) config: ClientConfig,
     pub(crate) topic: String,
@@ -82,7 +80,7 @@ impl DefinitionsReader {
                         .send_if_modified(|known| known.insert(definitions));
                 }
                 Some(Err(error)) => {
-                    tracing::error!(offset, error, "definitions are not readable");
+                    tracing::error!(offset, error, "definitions cannot be decoded");
                 }
                 None => return Ok(()),
             }
@@ -90,8 +88,8 @@ impl DefinitionsReader {
         Ok(())
     }
 
-    /// A reader of the whole topic, which a broker may not know yet; `None`
-    /// where it was told to stop first.
+    /// A reader of the whole topic, which a broker may not know yet; `None` if
+    /// stopped first.
     fn open(&self) -> anyhow::Result<Option<TopicReader>> {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
@@ -109,7 +107,7 @@ impl DefinitionsReader {
             .block_on(async { tokio::time::sleep(time).await });
     }
 
-    /// `None` where it was told to stop while it waited for the registry.
+    /// `None` if stopped while it waited for the registry.
     fn decode(&self, key: &[u8], value: &[u8]) -> Option<Result<Definitions, String>> {
         let mut waited = false;
         let schema = loop {
