@@ -52,7 +52,7 @@ const FALLBACK_VERSION: &str = "2026-03";
 /// Objects per page of the list, the most that HubSpot allows.
 const PAGE: usize = 100;
 /// Passes start only while more than this share of the daily allowance is left.
-const PASSES_RESERVE_PERCENT: i64 = 50;
+const PASSES_RESERVE_PERCENT: u32 = 50;
 
 /// Parses a page of the list, for the benchmark of the parser.
 #[doc(hidden)]
@@ -104,11 +104,6 @@ impl HubSpot {
             selections: Selections::default(),
             longest_url: config.longest_url,
         })
-    }
-
-    /// Limit and rest of the day's allowance, where known.
-    pub(crate) fn daily_rest(&self) -> Option<(i64, i64)> {
-        self.client.limits.daily.rest(self.now())
     }
 
     fn url(&self, segments: &[&str]) -> Url {
@@ -166,7 +161,7 @@ impl HubSpot {
             if let Some(resets_at) = usage.resets_at {
                 daily.set_resets_at(resets_at);
             }
-            if daily.rest(self.now()).is_none() {
+            if !daily.is_known(self.now()) {
                 daily.observe(usage.limit, usage.limit - usage.used, self.now());
             }
         }
@@ -179,9 +174,8 @@ impl Source for HubSpot {
     }
 
     fn passes_from(&self) -> Option<Millis> {
-        let (limit, remaining) = self.daily_rest()?;
-        let kept = limit.saturating_mul(PASSES_RESERVE_PERCENT).div_euclid(100);
-        (remaining <= kept).then(|| self.client.limits.daily.next_reset(self.now()))
+        let daily = &self.client.limits.daily;
+        daily.reset_if_down_to(PASSES_RESERVE_PERCENT, self.now())
     }
 
     async fn portal(&self) -> Result<Portal, SourceError> {
@@ -236,7 +230,7 @@ impl Source for HubSpot {
             let call = Call::post(Endpoint::Search, url.clone(), body);
             let parse = |body: &[u8]| wire::search_page(body, search.after_id);
             let found = self.client.call(&call, parse).await?;
-            let (page, next) = found.value;
+            let wire::SearchAnswer { page, next } = found.value;
             // The caller continues from the last id of a page, which an empty
             // page does not have.
             if page.ids.is_empty() && next.is_some() && next != after {

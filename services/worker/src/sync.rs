@@ -46,6 +46,19 @@ pub(crate) struct StreamContext {
     pub(crate) settings: Settings,
 }
 
+/// What the runs of a stream work with.
+#[derive(Debug)]
+pub(crate) struct RunContext<'a, S, K> {
+    /// Where pages come from.
+    pub(crate) source: &'a S,
+    /// Where pages go.
+    pub(crate) sink: &'a K,
+    /// The stream to read.
+    pub(crate) stream: &'a StreamContext,
+    /// Where the run shows its progress.
+    pub(crate) progress: &'a watch::Sender<Progress>,
+}
+
 /// What a run shows while it runs. Its counts are in the checkpoints that it submits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -94,19 +107,12 @@ pub(crate) enum Outcome {
 
 /// Makes one run. The future may be dropped at any await, as the submitted pages
 /// contain everything that a restart needs, definitions included.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each of them is its own, and the caller holds them apart"
-)]
 pub(crate) async fn run<S: Source, K: Sink>(
-    source: &S,
-    sink: &K,
-    stream: &StreamContext,
+    context: RunContext<'_, S, K>,
     checkpoint: Checkpoint,
     plan: RunPlan,
-    progress: &watch::Sender<Progress>,
 ) -> RunEnd {
-    let mut session = session::Session::new(source, sink, stream, checkpoint, plan, progress);
+    let mut session = session::Session::new(context, checkpoint, plan);
     let end = match session.begin().await {
         Ok(()) if session.reason.reads_both_lists() => backfill::read(&mut session).await,
         Ok(()) if session.reason == Reason::Archived => backfill::read_archived(&mut session).await,

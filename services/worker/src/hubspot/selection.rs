@@ -89,27 +89,12 @@ pub(super) fn last_modified(object_type: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use schemas::Property;
-
     use super::*;
-
-    fn definitions(version: i64, names: &[&str]) -> Definitions {
-        let property = |name: &&str| Property {
-            name: (*name).to_owned(),
-            ..Property::default()
-        };
-        Definitions {
-            portal_id: 1,
-            object_type: "contacts".to_owned(),
-            version,
-            fetched_at: 0,
-            properties: names.iter().map(property).collect(),
-        }
-    }
+    use crate::hubspot::tests::definitions;
 
     #[tokio::test]
     async fn gone_properties_are_not_requested_and_special_characters_are_encoded() {
-        let mut definitions = definitions(1, &["email", "b&c", "old"]);
+        let mut definitions = definitions(&["email", "b&c", "old"]);
         definitions.properties[2].gone = true;
         let selections = Selections::default();
         let selection = selections.of("contacts", &definitions).await;
@@ -120,15 +105,13 @@ mod tests {
     #[tokio::test]
     async fn a_new_version_of_the_definitions_makes_a_new_selection() {
         let selections = Selections::default();
-        let first = selections.of("contacts", &definitions(1, &["a"])).await;
-        let same = selections.of("contacts", &definitions(1, &["a"])).await;
+        let first = selections.of("contacts", &definitions(&["a"])).await;
+        let same = selections.of("contacts", &definitions(&["a"])).await;
         assert!(Arc::ptr_eq(&first, &same));
-        assert_eq!(
-            selections
-                .of("contacts", &definitions(2, &["a", "b"]))
-                .await
-                .query,
-            "a,b"
-        );
+        let newer = Definitions {
+            version: 2,
+            ..definitions(&["a", "b"])
+        };
+        assert_eq!(selections.of("contacts", &newer).await.query, "a,b");
     }
 }

@@ -65,6 +65,11 @@ impl FakeServer {
             .await;
     }
 
+    async fn search(&self, search: Search) -> SearchPage {
+        let source = self.source(12_000);
+        source.search("contacts", search).await.unwrap().value
+    }
+
     async fn requests(&self) -> Vec<Request> {
         self.server.received_requests().await.unwrap()
     }
@@ -74,7 +79,7 @@ fn http(config: &HubSpotConfig) -> Http {
     Http::new(config).unwrap()
 }
 
-fn definitions(names: &[&str]) -> Definitions {
+pub(super) fn definitions(names: &[&str]) -> Definitions {
     let property = |name: &&str| Property {
         name: (*name).to_owned(),
         ..Property::default()
@@ -187,12 +192,7 @@ async fn a_search_has_its_window_and_last_id_and_starts_at_1000_ms_or_later() {
         to: Some(9_000),
         after_id: 4,
     };
-    let found = fake
-        .source(12_000)
-        .search("contacts", search)
-        .await
-        .unwrap()
-        .value;
+    let found = fake.search(search).await;
     assert_eq!((found.ids, found.total, found.more), (vec![5, 7], 3, false));
 }
 
@@ -207,12 +207,7 @@ async fn after_an_empty_search_page_the_next_one_is_read() {
         to: None,
         after_id: 0,
     };
-    let found = fake
-        .source(12_000)
-        .search("contacts", search)
-        .await
-        .unwrap()
-        .value;
+    let found = fake.search(search).await;
     assert_eq!(found.ids, [9]);
     let second: serde_json::Value = fake.requests().await[1].body_json().unwrap();
     assert_eq!(second["after"], "200");

@@ -65,6 +65,15 @@ pub(super) struct Usage {
     pub(super) resets_at: Option<Millis>,
 }
 
+/// A page of a search.
+#[derive(Debug)]
+pub(super) struct SearchAnswer {
+    /// The ids, and how many match in total.
+    pub(super) page: SearchPage,
+    /// Cursor of the next page.
+    pub(super) next: Option<String>,
+}
+
 /// An access token.
 #[derive(Debug, Deserialize)]
 pub(super) struct TokenAnswer {
@@ -182,10 +191,7 @@ pub(super) fn list_page(body: &[u8]) -> Result<ListPage, ParseError> {
 
 /// Parses a page of a search and the cursor of the next one. Drops ids that are not
 /// above `after_id`, as the search index can return rows outside the filter.
-pub(super) fn search_page(
-    body: &[u8],
-    after_id: i64,
-) -> Result<(SearchPage, Option<String>), ParseError> {
+pub(super) fn search_page(body: &[u8], after_id: i64) -> Result<SearchAnswer, ParseError> {
     let found: Found = parse(body)?;
     let mut ids: Vec<i64> = found.results.iter().map(|found| found.id.0).collect();
     ids.retain(|id| *id > after_id);
@@ -195,14 +201,9 @@ pub(super) fn search_page(
         .total
         .unwrap_or_else(|| i64::try_from(ids.len()).unwrap_or(i64::MAX));
     let next = next_of(found.paging);
-    Ok((
-        SearchPage {
-            ids,
-            total,
-            more: next.is_some(),
-        },
-        next,
-    ))
+    let more = next.is_some();
+    let page = SearchPage { ids, total, more };
+    Ok(SearchAnswer { page, next })
 }
 
 /// Parses a batch read. Objects have the id of the answer, which for a merged object

@@ -12,7 +12,8 @@ use crate::{
     schedule::{self, Due, Reason, RunPlan, Settings, StreamDemand},
     status,
     sync::{
-        self, Advice, Outcome, Progress, RunEnd, SinkClosed, Source, SourceError, StreamContext,
+        self, Advice, Outcome, Progress, RunContext, RunEnd, SinkClosed, Source, SourceError,
+        StreamContext,
     },
 };
 
@@ -76,8 +77,6 @@ impl<S: Source> StreamTask<S> {
             running: command.state == schemas::DesiredState::Running,
             interval: command.interval_ms,
             request: command.requests.iter().find(|it| it.stream == stream),
-            // A stop gives the run another id when it is carried out.
-            resume_run: true,
             passes_from: self.source.passes_from(),
         };
         schedule::due(
@@ -110,14 +109,13 @@ impl<S: Source> StreamTask<S> {
         let (progress, mut shown) = watch::channel(Progress::default());
         let checkpoint = state.checkpoint();
         let end = {
-            let run = sync::run(
-                &*self.source,
-                &self.sink,
-                &context,
-                checkpoint,
-                plan,
-                &progress,
-            );
+            let context = RunContext {
+                source: &*self.source,
+                sink: &self.sink,
+                stream: &context,
+                progress: &progress,
+            };
+            let run = sync::run(context, checkpoint, plan);
             let mut run = Box::pin(run);
             loop {
                 tokio::select! {

@@ -14,7 +14,7 @@ use schemas::{Definitions, SearchPosition};
 
 use super::{
     Advice, Fetched, Object, Search, Sink, Source, SourceError,
-    session::{Session, Stop, deletion, records},
+    session::{Session, Stop, Winner, deletion, records},
     windows,
 };
 use crate::schedule::Reason;
@@ -139,8 +139,7 @@ fn take<S: Source, K: Sink>(
                 // deletion.
                 Some(winner) if windows::is_ahead(position, winner.updated_at) => {}
                 winner => {
-                    let winner = winner.map(|object| (object.id, object.updated_at));
-                    out.push(deletion(id, winner, gone_at, sequence));
+                    out.push(deletion(id, winner.map(Winner::from), gone_at, sequence));
                 }
             }
         }

@@ -63,6 +63,14 @@ struct LaneState {
     probed: bool,
 }
 
+/// Where a lane could be split.
+#[derive(Debug, Clone, Copy)]
+struct Split {
+    index: usize,
+    at: i64,
+    expected_records: i64,
+}
+
 impl Lanes {
     /// The lanes of a checkpoint, or one lane from the list's start.
     pub(super) fn new(lanes: Vec<Lane>, limit: usize) -> Self {
@@ -126,7 +134,7 @@ impl Lanes {
         if !self.cursors_are_ids || self.states.len() + probes >= self.limit {
             return None;
         }
-        let (index, at) = self.best_split()?;
+        let Split { index, at, .. } = self.best_split()?;
         let state = self.states.get_mut(index)?;
         state.probed = true;
         self.in_flight += 1;
@@ -270,8 +278,8 @@ impl Lanes {
 
     /// Where a probe promises most records: beyond the last lane, whose end is not
     /// known, or otherwise in the middle of the largest lane.
-    fn best_split(&self) -> Option<(usize, i64)> {
-        let mut best = None;
+    fn best_split(&self) -> Option<Split> {
+        let mut best: Option<Split> = None;
         for (index, state) in self.states.iter().enumerate() {
             if state.lane.done || state.probed || state.last_id == i64::MIN {
                 continue;
@@ -292,12 +300,16 @@ impl Lanes {
             };
             if expected_records > WORTH_A_LANE
                 && at > state.last_id
-                && best.is_none_or(|(most, _, _)| expected_records > most)
+                && best.is_none_or(|best| expected_records > best.expected_records)
             {
-                best = Some((expected_records, index, at));
+                best = Some(Split {
+                    index,
+                    at,
+                    expected_records,
+                });
             }
         }
-        best.map(|(_, index, at)| (index, at))
+        best
     }
 }
 

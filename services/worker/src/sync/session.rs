@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Advice, Fetched, Object, Outcome, Page, Progress, Record, RunEnd, Sink, SinkClosed, Source,
-    SourceError, StreamContext, definitions, outbox::Outbox,
+    Advice, Fetched, Object, Outcome, Page, Progress, Record, RunContext, RunEnd, Sink, SinkClosed,
+    Source, SourceError, StreamContext, definitions, outbox::Outbox,
 };
 use crate::schedule::{Reason, RunPlan, Start};
 
@@ -36,6 +36,30 @@ impl From<SourceError> for Stop {
     }
 }
 
+/// The definitions were read.
+struct DefinitionsRead {
+    /// HubSpot's time of the request.
+    sent_at: Millis,
+    /// Whether a property is new or came back.
+    grew: bool,
+}
+
+/// The object that another one was merged into.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Winner {
+    id: i64,
+    updated_at: Millis,
+}
+
+impl From<&Object> for Winner {
+    fn from(object: &Object) -> Self {
+        Self {
+            id: object.id,
+            updated_at: object.updated_at,
+        }
+    }
+}
+
 /// A run in progress.
 pub(super) struct Session<'a, S, K> {
     pub(super) source: &'a S,
@@ -53,18 +77,17 @@ pub(super) struct Session<'a, S, K> {
 }
 
 impl<'a, S: Source, K: Sink> Session<'a, S, K> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each of them is its own, and the caller holds them apart"
-    )]
     pub(super) fn new(
-        source: &'a S,
-        sink: &'a K,
-        stream: &'a StreamContext,
+        context: RunContext<'a, S, K>,
         mut checkpoint: Checkpoint,
         plan: RunPlan,
-        progress: &'a watch::Sender<Progress>,
     ) -> Self {
+        let RunContext {
+            source,
+            sink,
+            stream,
+            progress,
+        } = context;
         checkpoint.connection.clone_from(&stream.connection);
         checkpoint.stream.clone_from(&stream.object_type);
         checkpoint.portal_id = stream.portal_id;
@@ -96,11 +119,11 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     /// Reads the definitions, the first step of every run.
     pub(super) async fn begin(&mut self) -> Result<(), Stop> {
         let has_position = self.run.list.is_some() || self.run.search.is_some();
-        let (at, grew) = self.read_definitions().await?;
+        let DefinitionsRead { sent_at, grew } = self.read_definitions().await?;
         if !has_position {
-            self.run.started_at = at;
+            self.run.started_at = sent_at;
             if self.reason.restarts_interval() {
-                self.checkpoint.last_started_at = Some(at);
+                self.checkpoint.last_started_at = Some(sent_at);
             }
         }
         if grew {
@@ -126,8 +149,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     /// Reads the definitions again before the cursor advances. If they grew, a
     /// search starts again; a pass over the lists ends, and another one is due.
     pub(super) async fn confirm_definitions(&mut self) -> Result<(), Stop> {
-        let (_, grew) = self.read_definitions().await?;
-        if grew {
+        if self.read_definitions().await?.grew {
             self.checkpoint.full_wanted = true;
             self.run.definitions_grew = true;
             if !self.reason.reads_both_lists() {
@@ -138,17 +160,23 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     }
 
     /// Reads the definitions.
-    async fn read_definitions(&mut self) -> Result<(Millis, bool), Stop> {
+    async fn read_definitions(&mut self) -> Result<DefinitionsRead, Stop> {
         let listed = self.source.definitions(&self.stream.object_type).await?;
         let floor = self.checkpoint.definitions_version;
         let change = definitions::merge(&self.definitions, listed.value, listed.sent_at, floor);
         let Some(change) = change else {
-            return Ok((listed.sent_at, false));
+            return Ok(DefinitionsRead {
+                sent_at: listed.sent_at,
+                grew: false,
+            });
         };
         self.checkpoint.definitions_version = change.definitions.version;
         self.definitions = Arc::new(change.definitions);
         self.definitions_unsent = true;
-        Ok((listed.sent_at, change.grew))
+        Ok(DefinitionsRead {
+            sent_at: listed.sent_at,
+            grew: change.grew,
+        })
     }
 
     /// The next fetch sequence, for one answer. No object has two reads in flight,
@@ -316,8 +344,8 @@ pub(super) fn records(objects: Fetched<Vec<Object>>, sequence: i64, out: &mut Ve
     for object in objects.value {
         for id in &object.merged_ids {
             if *id != object.id {
-                let winner = Some((object.id, object.updated_at));
-                let mut record = deletion(*id, winner, objects.sent_at, sequence);
+                let mut record =
+                    deletion(*id, Some(Winner::from(&object)), objects.sent_at, sequence);
                 // So that the deletions differ if the winner is read in both lists.
                 record.object.archived = object.archived;
                 out.push(record);
@@ -340,18 +368,18 @@ pub(super) fn records(objects: Fetched<Vec<Object>>, sequence: i64, out: &mut Ve
 /// archived one is not gone).
 pub(super) fn deletion(
     id: i64,
-    winner: Option<(i64, Millis)>,
+    winner: Option<Winner>,
     fetched_at: Millis,
     fetch_sequence: i64,
 ) -> Record {
     Record {
         object: Object {
             id,
-            updated_at: winner.map_or(fetched_at, |(_, updated_at)| updated_at),
+            updated_at: winner.map_or(fetched_at, |winner| winner.updated_at),
             ..Object::default()
         },
         deleted: true,
-        merged_into: winner.map(|(id, _)| id),
+        merged_into: winner.map(|winner| winner.id),
         fetched_at,
         fetch_sequence,
     }

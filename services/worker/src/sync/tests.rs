@@ -48,6 +48,18 @@ impl Stream {
         }
     }
 
+    /// The stream of a scenario when nothing changes any more.
+    async fn after(scenario: Scenario) -> Self {
+        let mut stream = Self::new(scenario.portal, scenario.lanes);
+        stream.log.crash_after(scenario.crashes);
+        for _ in 0..scenario.rounds {
+            stream.catch_up().await;
+            stream.portal.advance_time(61_000);
+        }
+        stream.portal.stop_churn();
+        stream
+    }
+
     fn wanted(request: Option<&Request>) -> StreamDemand<'_> {
         StreamDemand {
             running: true,
@@ -68,15 +80,13 @@ impl Stream {
         let Due::Now(plan) = due else { return None };
         let progress = watch::Sender::new(Progress::default());
         let checkpoint = self.checkpoint.clone();
-        let end = super::run(
-            &self.portal,
-            &self.log,
-            &self.context,
-            checkpoint,
-            plan,
-            &progress,
-        )
-        .await;
+        let context = RunContext {
+            source: &self.portal,
+            sink: &self.log,
+            stream: &self.context,
+            progress: &progress,
+        };
+        let end = super::run(context, checkpoint, plan).await;
         // The state after a restart. After a run that ended normally it is the
         // run's own.
         let (checkpoint, definitions) = self.log.position();
@@ -134,14 +144,7 @@ proptest! {
     #[test]
     fn the_last_records_match_the_portal_after_any_changes_and_crashes(scenario in scenarios::scenarios(true)) {
         block_on(async {
-            let Scenario { portal, lanes, crashes, rounds } = scenario;
-            let mut stream = Stream::new(portal, lanes);
-            stream.log.crash_after(crashes);
-            for _ in 0..rounds {
-                stream.catch_up().await;
-                stream.portal.advance_time(61_000);
-            }
-            stream.portal.stop_churn();
+            let mut stream = Stream::after(scenario).await;
             stream.log.crash_after(Vec::new());
             stream.portal.advance_time(61_000);
             stream.catch_up().await;
@@ -155,14 +158,7 @@ proptest! {
     #[test]
     fn searches_find_all_changes_without_a_full_pass(scenario in scenarios::scenarios(false)) {
         block_on(async {
-            let Scenario { portal, lanes, crashes, rounds } = scenario;
-            let mut stream = Stream::new(portal, lanes);
-            stream.log.crash_after(crashes);
-            for _ in 0..rounds {
-                stream.catch_up().await;
-                stream.portal.advance_time(61_000);
-            }
-            stream.portal.stop_churn();
+            let mut stream = Stream::after(scenario).await;
             stream.portal.advance_time(61_000);
             stream.catch_up().await;
             stream.log.check_nothing_twice();

@@ -51,21 +51,28 @@ impl Daily {
         if let Some(until) = state.exhausted_until.filter(|until| *until > now) {
             return Some(until);
         }
-        let allowance = state
-            .allowance
-            .filter(|allowance| allowance.valid_until > now)?;
-        let reserve = allowance
-            .limit
-            .saturating_mul(i64::from(self.reserve_percent))
-            .div_euclid(100);
-        (self.enforced && allowance.remaining <= reserve).then_some(allowance.valid_until)
+        let allowance = self.allowance(now)?;
+        allowance
+            .is_down_to(self.reserve_percent)
+            .then_some(allowance.valid_until)
     }
 
-    /// Limit and rest of the day, where known and minded.
-    pub(in crate::hubspot) fn rest(&self, now: Millis) -> Option<(i64, i64)> {
+    /// The next reset, if at most `percent` of the allowance is left. `None` if
+    /// the allowance is unknown or not enforced.
+    pub(in crate::hubspot) fn reset_if_down_to(&self, percent: u32, now: Millis) -> Option<Millis> {
+        let is_down = self.allowance(now)?.is_down_to(percent);
+        is_down.then(|| self.next_reset(now))
+    }
+
+    /// Whether the allowance is enforced, known and still valid.
+    pub(in crate::hubspot) fn is_known(&self, now: Millis) -> bool {
+        self.allowance(now).is_some()
+    }
+
+    /// The allowance, if it is enforced, known and still valid.
+    fn allowance(&self, now: Millis) -> Option<Allowance> {
         let allowance = self.state.borrow().allowance?;
-        let counts = self.enforced && allowance.valid_until > now;
-        counts.then_some((allowance.limit, allowance.remaining))
+        (self.enforced && allowance.valid_until > now).then_some(allowance)
     }
 
     /// An answer named the allowance and what is left of it, in requests.
@@ -108,6 +115,17 @@ impl Daily {
             state.exhausted_until = Some(until);
         });
         until
+    }
+}
+
+impl Allowance {
+    /// Whether at most `percent` of the limit is left.
+    fn is_down_to(&self, percent: u32) -> bool {
+        let share = self
+            .limit
+            .saturating_mul(i64::from(percent))
+            .div_euclid(100);
+        self.remaining <= share
     }
 }
 

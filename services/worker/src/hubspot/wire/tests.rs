@@ -82,7 +82,7 @@ fn an_answer_without_results_is_not_an_empty_page() {
 fn a_search_page_has_ascending_ids_above_the_last_one() {
     let body = br#"{"total":7,"results":[{"id":"9","properties":{"a":"b"}},{"id":"3"},{"id":"9"},
         {"id":"1"}],"paging":{"next":{"after":200}}}"#;
-    let (page, next) = search_page(body, 1).unwrap();
+    let SearchAnswer { page, next } = search_page(body, 1).unwrap();
     assert_eq!(next.as_deref(), Some("200"));
     assert_eq!(
         page,
