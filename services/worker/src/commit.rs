@@ -23,10 +23,11 @@ use std::{
 use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use log::{Failure, TransactionalLog};
+pub use log::TransactionalLog;
 pub use producer::fence;
 pub use sink::{StreamSink, StreamState};
-pub use transaction::Outgoing;
+#[cfg(test)]
+pub use {log::Failure, transaction::Outgoing};
 
 use crate::{
     config::CommitArgs,

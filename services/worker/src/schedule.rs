@@ -107,9 +107,6 @@ pub struct StreamDemand<'a> {
     pub interval: Millis,
     /// The stream's one-time request, if its slot is filled.
     pub request: Option<&'a Request>,
-    /// An unfinished run keeps its id, as after a crash. False after a stop,
-    /// which ended the run: its position is kept under a new id.
-    pub resume_run: bool,
     /// `archived`, `late` and `full` runs do not start before it: their share
     /// of the daily budget is spent.
     pub passes_from: Option<Millis>,
@@ -142,10 +139,9 @@ pub struct RunPlan {
 pub enum Start {
     /// Anew.
     New,
-    /// At the checkpoint's position, as the same run.
+    /// At the checkpoint's position, as the same run. After a stop the checkpoint
+    /// already names another run, see [`end_by_stop`].
     Resume,
-    /// At the checkpoint's position, as another run.
-    GoOn,
 }
 
 /// What is due now, or when something is. An unfinished run comes first, then
@@ -231,11 +227,6 @@ fn unfinished(
 ) -> Option<RunPlan> {
     let run = checkpoint.run.as_ref()?;
     let reason = Reason::parse(&run.reason)?;
-    let start = if demand.resume_run {
-        Start::Resume
-    } else {
-        Start::GoOn
-    };
     let mut request_id = run.request_id.clone();
     if !demand.running {
         let request = request?;
@@ -252,7 +243,7 @@ fn unfinished(
     Some(RunPlan {
         reason,
         request_id,
-        start,
+        start: Start::Resume,
     })
 }
 

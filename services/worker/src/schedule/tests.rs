@@ -13,7 +13,6 @@ fn running() -> StreamDemand<'static> {
         running: true,
         interval: INTERVAL,
         request: None,
-        resume_run: true,
         passes_from: None,
     }
 }
@@ -127,15 +126,11 @@ fn an_unfinished_run_comes_first_and_keeps_its_id_but_after_a_stop() {
         check(&checkpoint, &running(), Reason::Late).start,
         Start::Resume
     );
-    let stopped = StreamDemand {
-        resume_run: false,
-        ..running()
-    };
-    assert_eq!(
-        check(&checkpoint, &stopped, Reason::Late).start,
-        Start::GoOn
-    );
     assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
+    assert_eq!(
+        check(&checkpoint, &running(), Reason::Late).start,
+        Start::Resume
+    );
     assert_eq!(checkpoint.run.map(|run| run.run_id).as_deref(), Some("b"));
 }
 

@@ -46,7 +46,6 @@ impl Changes {
     }
 
     /// Waits until there is such a thing.
-    #[track_caller]
     pub(super) async fn until<T>(&self, what: &str, find: impl Fn() -> Option<T>) -> T {
         let mut changed = self.counter.subscribe();
         let found = tokio::time::timeout(NEVER, async {

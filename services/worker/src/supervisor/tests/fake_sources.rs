@@ -110,7 +110,11 @@ impl FakeSources {
 impl Sources for FakeSources {
     type Source = FakeSource;
 
-    async fn connect(&self, credential: &str, lease: PartitionLease) -> Result<FakeSource, SourceError> {
+    async fn connect(
+        &self,
+        credential: &str,
+        lease: PartitionLease,
+    ) -> Result<FakeSource, SourceError> {
         Ok(FakeSource {
             sources: self.clone(),
             credential: credential.to_owned(),

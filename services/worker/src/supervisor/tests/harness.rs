@@ -18,7 +18,7 @@ use crate::{
     commit::CommitContext,
     config::CommitArgs,
     messages::{Messages, SchemaIds},
-    ownership::{Assignment, CommandMessage, Decoder, Event, PartitionLease, Lease},
+    ownership::{Assignment, CommandMessage, Decoder, Event, Lease, PartitionLease},
     schedule::Settings,
     supervisor::{Claims, Dependencies, Supervisor},
 };
@@ -165,7 +165,7 @@ impl Harness {
         let what = format!("{name} is {state} by {command_id}");
         let find = || {
             let status = self.log.connection(name)?;
-            (status.state == state && status.obeyed.as_deref() == Some(command_id))
+            (status.state == state && status.applied.as_deref() == Some(command_id))
                 .then_some(status)
         };
         self.changes.until(&what, find).await
