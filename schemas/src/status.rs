@@ -1,6 +1,4 @@
-//! What the worker observes, of a whole connection or of one stream.
-//!
-//! It must not know who reads it.
+//! Observed state of a whole connection or of one stream, from the worker.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,36 +7,36 @@ use crate::Millis;
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/status.avsc");
 
-/// Every schema that a message may have been written with.
+/// All schemas that a message may have been written with.
 pub const RELEASED: &[&str] = &[include_str!("../avro/released/status.1.avsc")];
 
-/// One message of the status topic: `whole` or `stream` is set.
+/// A message of the status topic: either `whole` or `stream` is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Name of the connection.
     pub connection: String,
     /// When it was written, by the worker's clock.
     pub at: Millis,
-    /// Of the connection as a whole.
+    /// Status of the whole connection.
     #[serde(default)]
     pub whole: Option<ConnectionStatus>,
-    /// Of one stream.
+    /// Status of one stream.
     #[serde(default)]
     pub stream: Option<StreamStatus>,
 }
 
-/// What is true of a connection.
+/// Status of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionStatus {
-    /// The command obeyed.
-    #[serde(default)]
-    pub obeyed: Option<String>,
+    /// The last command applied.
+    #[serde(default, rename = "obeyed")]
+    pub applied: Option<String>,
     /// `starting`, `running`, `stopping`, `stopped`, `failed` or `deleted`.
     pub state: String,
     /// HubSpot's id of the account, once known.
     #[serde(default)]
     pub portal_id: Option<i64>,
-    /// The process that wrote it.
+    /// Name of the worker that wrote it.
     pub worker: String,
     /// Why it does not run.
     #[serde(default)]
@@ -48,17 +46,17 @@ pub struct ConnectionStatus {
 /// What went wrong, and what to do about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Stable, `snake_case`.
+    /// Stable code, in `snake_case`.
     pub code: String,
     /// What went wrong and where.
     pub message: String,
-    /// What the user can do.
+    /// What the user can do about it.
     pub advice: String,
-    /// When.
+    /// When it went wrong.
     pub at: Millis,
 }
 
-/// What is true of a stream.
+/// Status of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// Object type.
@@ -69,7 +67,7 @@ pub struct StreamStatus {
     /// The run under way, or the last one.
     #[serde(default)]
     pub run_id: Option<String>,
-    /// Why that run was made.
+    /// Why that run was started.
     #[serde(default)]
     pub reason: Option<String>,
     /// `succeeded`, `stopped`, `failed` or `restarted`; `None` while it runs.
@@ -87,7 +85,7 @@ pub struct StreamStatus {
     /// Records written in all runs.
     #[serde(default)]
     pub total_records: i64,
-    /// How many records the portal says it has.
+    /// Number of records in the portal, as HubSpot reports it.
     #[serde(default)]
     pub expected_total: Option<i64>,
     /// Every change before it is in the log.
@@ -107,15 +105,16 @@ pub struct StreamStatus {
     pub full_pass: Option<FullPass>,
 }
 
-/// A full pass that ended: what it did not see is gone.
+/// A full pass that ended. What it did not find is deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FullPass {
-    /// The run that made it.
+    /// Its run.
     pub run_id: String,
     /// HubSpot's id of the account.
     pub portal_id: i64,
-    /// Rows whose fetch sequence is below it were not seen.
+    /// Rows with a lower fetch sequence were not found by the pass.
     pub began_sequence: i64,
-    /// Of the records topic, by partition, once its last record was committed.
+    /// By partition, the end of the records topic after its last record was
+    /// committed.
     pub end_offsets: Vec<i64>,
 }

@@ -229,7 +229,7 @@ impl ControlPlane {
                 return CommandOutcome::Pending;
             };
             let reached = connection.whole.as_ref().is_some_and(|it| {
-                it.status.obeyed.as_deref() == Some(command_id) && it.status.state == state
+                it.status.applied.as_deref() == Some(command_id) && it.status.state == state
             });
             let is_last = connection
                 .last_command()

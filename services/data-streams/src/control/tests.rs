@@ -70,7 +70,7 @@ pub(crate) fn acknowledge(log: &MemoryLog, name: &str, command_id: &str, state: 
             connection: name.to_owned(),
             at: 1_000,
             whole: Some(ConnectionStatus {
-                obeyed: Some(command_id.to_owned()),
+                applied: Some(command_id.to_owned()),
                 state: state.to_owned(),
                 portal_id: Some(42),
                 worker: "w".to_owned(),

@@ -239,10 +239,10 @@ impl<S: Sources> ConnectionTask<S> {
     }
 
     /// A status of that state, of the portal that is known.
-    fn state(&self, obeyed: Option<&str>, state: &str) -> ConnectionStatus {
+    fn state(&self, applied: Option<&str>, state: &str) -> ConnectionStatus {
         let known = self.whole.as_ref().and_then(|it| it.portal_id);
         ConnectionStatus {
-            obeyed: obeyed.map(ToOwned::to_owned),
+            applied: applied.map(ToOwned::to_owned),
             state: state.to_owned(),
             portal_id: self.resolved.as_ref().map(|it| it.portal_id).or(known),
             worker: self.dependencies.worker.clone(),
@@ -250,13 +250,13 @@ impl<S: Sources> ConnectionTask<S> {
         }
     }
 
-    async fn fail(&mut self, obeyed: Option<&str>, problem: Problem) -> Result<(), SinkClosed> {
+    async fn fail(&mut self, applied: Option<&str>, problem: Problem) -> Result<(), SinkClosed> {
         tracing::warn!(
             connection = self.name,
             code = problem.code,
             "connection failed"
         );
-        let mut whole = self.state(obeyed, "failed");
+        let mut whole = self.state(applied, "failed");
         whole.error = Some(problem);
         self.show(whole).await
     }

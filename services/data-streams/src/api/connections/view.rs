@@ -208,7 +208,7 @@ pub(super) fn connection_body(it: LiveConnection<'_>) -> ConnectionBody {
     let desired = it.desired;
     let observed = it.connection.whole.as_ref().map(|whole| ObservedBody {
         state: whole.status.state.clone(),
-        obeyed: whole.status.obeyed.clone(),
+        obeyed: whole.status.applied.clone(),
         portal_id: whole.status.portal_id.map(|id| id.to_string()),
         worker: whole.status.worker.clone(),
         at: timestamp(whole.at),

@@ -19,7 +19,7 @@ impl<S: Sources> ConnectionTask<S> {
         self.stop_streams().await;
         let whole = self.state(Some(&command.command_id), "stopped");
         let said = self.whole.as_ref().is_some_and(|it| {
-            it.state == whole.state && it.obeyed == whole.obeyed && it.error.is_none()
+            it.state == whole.state && it.applied == whole.applied && it.error.is_none()
         });
         if said {
             return Ok(());
@@ -95,7 +95,7 @@ impl<S: Sources> ConnectionTask<S> {
         let said = self
             .whole
             .as_ref()
-            .is_some_and(|it| it.state == whole.state && it.obeyed == whole.obeyed);
+            .is_some_and(|it| it.state == whole.state && it.applied == whole.applied);
         if said {
             return Ok(());
         }
