@@ -1,6 +1,4 @@
 //! How far a stream has come. Written in the transaction of its records.
-//!
-//! It must not know how a position is advanced.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +7,7 @@ use crate::{FullPass, Millis};
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/checkpoint.avsc");
 
-/// Every schema that a message may have been written with.
+/// All schemas that a message may have been written with.
 pub const RELEASED: &[&str] = &[include_str!("../avro/released/checkpoints.1.avsc")];
 
 /// How far one stream has come.
@@ -19,9 +17,9 @@ pub struct Checkpoint {
     pub connection: String,
     /// Object type.
     pub stream: String,
-    /// The portal that the position belongs to.
+    /// The portal that it belongs to.
     pub portal_id: i64,
-    /// The last fetch sequence given out.
+    /// The last fetch sequence that was used.
     pub fetch_sequence: i64,
     /// The newest version written to the definitions topic.
     #[serde(default)]
@@ -35,7 +33,7 @@ pub struct Checkpoint {
     /// The run under way.
     #[serde(default)]
     pub run: Option<Run>,
-    /// Lanes are not tried.
+    /// Lists are read in one lane.
     #[serde(default)]
     pub single_lane: bool,
     /// The one-time request last carried out.
@@ -56,27 +54,27 @@ pub struct Checkpoint {
     /// When the last full pass started.
     #[serde(default)]
     pub last_full_at: Option<Millis>,
-    /// No run starts before it: the last one ended on an answer that made no
-    /// sense.
+    /// No run starts before this time: the last one got an invalid answer.
     #[serde(default)]
     pub hold_until: Option<Millis>,
-    /// A property is new to the portal: records read before lack it.
+    /// The portal has a new property, so a full pass is needed: records read
+    /// before lack it.
     #[serde(default)]
     pub full_wanted: bool,
-    /// A pass over both lists that waits for its closing look.
+    /// A full pass that waits for its last read of the archived list.
     #[serde(default)]
     pub closing: Option<Closing>,
-    /// The last full pass that ended. Kept here, so that a crash between its
-    /// end and the status loses nothing: the status repeats it.
+    /// The last full pass that ended. It is kept here because a crash may prevent
+    /// its status; the status repeats it.
     #[serde(default)]
     pub full_pass: Option<FullPass>,
 }
 
-/// A pass over both lists that ended and waits for one more look at the
-/// archived list: what was archived while it ran is in neither of its reads.
+/// A full pass that ended but for one more read of the archived list: objects
+/// that were archived during the pass may be missing from both of its reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
-    /// The run that made the pass.
+    /// The run of the pass.
     pub run_id: String,
     /// Fetch sequence of the pass's first request.
     pub began_sequence: i64,
@@ -92,7 +90,7 @@ pub struct Closing {
     reason = "the contract's names are promises"
 )]
 pub struct Run {
-    /// UUID; a crash keeps it.
+    /// UUID. It stays the same after a crash.
     pub run_id: String,
     /// `backfill`, `incremental`, `late`, `archived`, `full` or `requested`.
     pub reason: String,
@@ -104,10 +102,10 @@ pub struct Run {
     /// Records written in it.
     #[serde(default)]
     pub records: i64,
-    /// Where a pass over the list stands.
+    /// How far a full pass has come.
     #[serde(default)]
     pub list: Option<ListPosition>,
-    /// Where a windowed search stands.
+    /// How far a search by windows has come.
     #[serde(default)]
     pub search: Option<SearchPosition>,
     /// A property appeared after records of this run were read.
@@ -115,7 +113,7 @@ pub struct Run {
     pub definitions_grew: bool,
 }
 
-/// Where a pass over the list endpoint stands.
+/// How far a pass over the list endpoint has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPosition {
     /// Which of the two lists is being read.
@@ -124,7 +122,7 @@ pub struct ListPosition {
     pub began_at: Millis,
     /// Fetch sequence of the pass's first request.
     pub began_sequence: i64,
-    /// Where each lane stands, in the order of their ids.
+    /// The lanes, in the order of their ids.
     pub lanes: Vec<Lane>,
 }
 
@@ -137,19 +135,19 @@ pub struct Lane {
     /// The first id that this lane returned.
     #[serde(default)]
     pub first_id: Option<i64>,
-    /// Read to its end.
+    /// Whether it was read to its end.
     #[serde(default)]
     pub done: bool,
 }
 
-/// Where a windowed search stands.
+/// How far a search by windows has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchPosition {
     /// Inclusive start of the window.
     pub from: Millis,
     /// Exclusive end of the run; the cursor moves to it.
     pub to: Millis,
-    /// Exclusive end of this window; `None` for the last, which is open.
+    /// Exclusive end of this window; `None` for the last, which has no end.
     #[serde(default)]
     pub window_to: Option<Millis>,
     /// Every object of the window up to this id is in the log.

@@ -1,15 +1,13 @@
 //! Avro in Confluent framing: a zero byte, the schema's id in the registry as
 //! four bytes, big-endian, then the datum.
-//!
-//! It must not know where a schema id comes from.
 
 pub use apache_avro::Schema;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Bytes in front of every datum.
+/// Size of the header before every datum, in bytes.
 pub const HEADER_BYTES: usize = 5;
 
-/// A message cut into its parts.
+/// The parts of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framed<'a> {
     /// The writer's schema in the registry.
@@ -18,20 +16,20 @@ pub struct Framed<'a> {
     pub datum: &'a [u8],
 }
 
-/// Why bytes could not be read. Each of these means that the message is
-/// poison: reading it again will not help.
+/// Why a message could not be decoded. It never can be: all of these are
+/// permanent.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// There is no value at all.
+    /// There is no value.
     #[error("message has no value")]
     NoValue,
-    /// Too short for a header, or another first byte.
+    /// Too short for a header, or its first byte is not zero.
     #[error("not in Confluent framing: expected a zero byte and a schema id")]
     NotFramed,
     /// The datum ends early.
     #[error("datum ends in the middle of a value")]
     UnexpectedEnd,
-    /// Bytes are left after the last field.
+    /// There are bytes after the last field.
     #[error("{count} bytes are left after the last field")]
     TrailingBytes {
         /// How many.
@@ -43,36 +41,36 @@ pub enum DecodeError {
     /// A string is not UTF-8.
     #[error("a string is not UTF-8")]
     NotUtf8(#[source] std::str::Utf8Error),
-    /// A union names a branch that the schema does not have.
+    /// A union branch that the schema does not have.
     #[error("union branch {branch} does not exist")]
     Union {
-        /// The branch named.
+        /// Its number.
         branch: i64,
     },
     /// The writer's schema cannot be parsed.
     #[error("writer's schema cannot be parsed: {reason}")]
     Schema {
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
     /// The datum does not fit the type.
     #[error("datum does not fit: {reason}")]
     Datum {
-        /// What the decoder says.
+        /// The decoder's message.
         reason: String,
     },
 }
 
-/// Why a message could not be written.
+/// Why a message could not be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// The value does not fit its schema: a defect of the program.
+    /// The value does not fit its schema, which is a defect of the program.
     #[error("value does not fit its Avro schema")]
     Avro(#[source] Box<apache_avro::Error>),
 }
 
-/// Starts a message: the header for `schema_id`, with room for `capacity`
-/// bytes behind it.
+/// Starts a message: the header for `schema_id`, with capacity for a datum of
+/// `capacity` bytes.
 pub fn frame(schema_id: u32, capacity: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + capacity);
     write_frame(schema_id, &mut out);
@@ -85,7 +83,7 @@ pub(crate) fn write_frame(schema_id: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&schema_id.to_be_bytes());
 }
 
-/// Cuts a message into schema id and datum.
+/// Splits a message into schema id and datum.
 pub fn unframe(message: &[u8]) -> Result<Framed<'_>, DecodeError> {
     match message {
         [0, a, b, c, d, datum @ ..] => Ok(Framed {
@@ -110,15 +108,14 @@ pub fn encode<T: Serialize>(
     Ok(out)
 }
 
-/// Decodes the datum of a small topic, field by field name: fields that the
-/// type does not know are passed over, fields that the writer did not know
-/// take their default.
+/// Decodes the datum of a small topic, by field name: fields that the type does
+/// not know are skipped, fields that the writer did not know get their default.
 pub fn decode<T: DeserializeOwned>(writer_schema: &str, datum: &[u8]) -> Result<T, DecodeError> {
     let schema = Schema::parse_str(writer_schema).map_err(|error| DecodeError::Schema {
         reason: error.to_string(),
     })?;
     let mut rest = datum;
-    // By way of a value: the library's direct way cannot skip a field of an enum.
+    // Through a value, as the library's direct decoding cannot skip an enum field.
     let value = reader(&schema)
         .and_then(|reader| reader.read_value(&mut rest))
         .and_then(|value| apache_avro::from_value(&value))
@@ -131,7 +128,7 @@ pub fn decode<T: DeserializeOwned>(writer_schema: &str, datum: &[u8]) -> Result<
     }
 }
 
-/// The library's reader of what was written with this schema.
+/// The library's reader for data of this schema.
 pub(crate) fn reader(
     writer_schema: &Schema,
 ) -> Result<apache_avro::reader::datum::GenericDatumReader<'_>, apache_avro::Error> {
@@ -195,7 +192,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn long(&mut self) -> Result<i64, DecodeError> {
-        // Nearly all are the lengths of short texts: one byte.
+        // Nearly all are lengths of short texts, which are one byte.
         if let [first, rest @ ..] = self.rest
             && *first < 0x80
         {
@@ -234,18 +231,19 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).map_err(DecodeError::NotUtf8)
     }
 
-    /// Passes over a string.
+    /// Skips a string, but checks that it is UTF-8.
     #[inline]
     pub(crate) fn check_string(&mut self) -> Result<(), DecodeError> {
         let bytes = self.bytes()?;
-        // Most are short and of ASCII, for which this is the faster test.
+        // Most are short and ASCII, for which this check is faster.
         if !bytes.is_ascii() {
             std::str::from_utf8(bytes).map_err(DecodeError::NotUtf8)?;
         }
         Ok(())
     }
 
-    /// Entries of the next block of a map or an array; `None` at its end.
+    /// Number of entries in the next block of a map or an array; `None` at its
+    /// end.
     pub(crate) fn block_count(&mut self) -> Result<Option<u64>, DecodeError> {
         match self.long()? {
             0 => Ok(None),

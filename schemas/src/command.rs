@@ -1,6 +1,4 @@
 //! Desired state of a connection, from data-streams to the worker.
-//!
-//! It must not know how a state is reached.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +7,7 @@ use crate::Millis;
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/command.avsc");
 
-/// Every schema that a message may have been written with.
+/// All schemas that a message may have been written with.
 pub const RELEASED: &[&str] = &[include_str!("../avro/released/commands.1.avsc")];
 
 /// The whole desired state of one connection. The last one in the log wins.
@@ -21,13 +19,13 @@ pub const RELEASED: &[&str] = &[include_str!("../avro/released/commands.1.avsc")
 pub struct Command {
     /// UUID of this command.
     pub command_id: String,
-    /// The command it was made from.
+    /// The command that this one changes.
     pub based_on: Option<String>,
-    /// When it was written, by the writer's clock. Nothing is decided by it.
+    /// When it was written, by the writer's clock. Informational.
     pub issued_at: Millis,
     /// Name of the connection.
     pub connection: String,
-    /// What the worker shall bring about.
+    /// The state that the worker establishes.
     pub state: DesiredState,
     /// A reference to the credential, never the credential.
     pub credential: String,
@@ -37,24 +35,24 @@ pub struct Command {
     pub interval_ms: i64,
     /// The ClickHouse database that people query.
     pub destination: String,
-    /// One-time requests, at most one a stream.
+    /// One-time requests, at most one per stream.
     #[serde(default)]
     pub requests: Vec<Request>,
 }
 
-/// What the worker shall bring about.
+/// The state that the worker establishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DesiredState {
     /// Sync on the schedule.
     Running,
-    /// No request to HubSpot, one-time requests apart.
+    /// No requests to HubSpot, except for one-time requests.
     Stopped,
     /// Forget the connection.
     Deleted,
 }
 
-/// A run asked for once.
+/// A request for one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     clippy::struct_field_names,
@@ -63,11 +61,11 @@ pub enum DesiredState {
 pub struct Request {
     /// Object type it is for.
     pub stream: String,
-    /// UUID; taken up when the stream's checkpoint names another.
+    /// UUID. Carried out unless the stream's checkpoint names it.
     pub request_id: String,
     /// What kind of run.
     pub kind: RequestKind,
-    /// When it was asked for.
+    /// When it was requested.
     pub requested_at: Millis,
 }
 
@@ -81,8 +79,8 @@ pub enum RequestKind {
     Resync,
 }
 
-/// Destination of a connection that names none: `hubspot` for `default`,
-/// `hubspot_{name}` else.
+/// The destination of a connection that has none set: `hubspot` for `default`,
+/// otherwise `hubspot_{name}`.
 pub fn default_destination(connection: &str) -> String {
     if connection == "default" {
         "hubspot".to_owned()

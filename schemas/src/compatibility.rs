@@ -1,8 +1,8 @@
 //! Every schema reads what any released one wrote: the registry's
-//! `BACKWARD_TRANSITIVE`, checked before there is a registry.
+//! `BACKWARD_TRANSITIVE`, checked without a registry.
 //!
-//! A change of a schema that is right adds the changed file to
-//! `avro/released/` under its next number; a released file never changes.
+//! To change a schema, add the changed file to `avro/released/` under its next
+//! number. A released file never changes.
 
 use std::{fs, path::Path};
 

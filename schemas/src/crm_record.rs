@@ -1,8 +1,7 @@
-//! One version of one HubSpot object, as it travels on the records topic.
+//! One version of one HubSpot object, the message of the records topic.
 //!
-//! Written and read by hand: this is the one message of which there are
-//! millions. The tests hold it against the Avro library, byte for byte. It
-//! must not know who produces or stores it.
+//! Encoded and decoded by hand, as there are millions of them. The tests compare
+//! it with the Avro library, byte for byte.
 
 use std::fmt::Write as _;
 
@@ -17,11 +16,11 @@ use crate::{
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/crm_record.avsc");
 
-/// Every schema that a message may have been written with.
+/// All schemas that a message may have been written with.
 pub const RELEASED: &[&str] = &[include_str!("../avro/released/records.1.avsc")];
 
-/// All of a record but its properties, and `P` for those: a [`PropertyMap`]
-/// where it is made, [`Properties`] where it is read.
+/// A record. Its properties are a [`PropertyMap`] when it is encoded and
+/// [`Properties`] when it is decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrmRecord<'a, P> {
     /// HubSpot's id of the account.
@@ -30,27 +29,28 @@ pub struct CrmRecord<'a, P> {
     pub object_type: &'a str,
     /// HubSpot's id of the object.
     pub object_id: i64,
-    /// HubSpot's `createdAt`; 0 where a deleted object's is not known.
+    /// HubSpot's `createdAt`; 0 for a deleted object if it is not known.
     pub created_at: Millis,
     /// HubSpot's `updatedAt`.
     pub updated_at: Millis,
     /// In the recycle bin.
     pub archived: bool,
-    /// Erased, merged away or gone; then there are no properties.
+    /// Deleted permanently, merged into another, or no longer listed. It has no
+    /// properties then.
     pub deleted: bool,
-    /// Every property that is set.
+    /// All properties that are set.
     pub properties: P,
     /// The connection that fetched it.
     pub connection: &'a str,
     /// The run that fetched it.
     pub run_id: &'a str,
-    /// Why the run was made.
+    /// Why the run was started.
     pub reason: &'a str,
     /// HubSpot's time when the request was sent.
     pub fetched_at: Millis,
     /// Orders the reads of one object.
     pub fetch_sequence: i64,
-    /// The object that took its place, for a deletion by merging.
+    /// The object that it was merged into.
     pub merged_into: Option<i64>,
     /// The definitions that describe its properties.
     pub definitions_version: i64,
@@ -68,15 +68,15 @@ fn write_record_key(portal_id: i64, object_type: &str, object_id: i64, out: &mut
     write!(out, "{portal_id}/{object_type}/{object_id}").unwrap_or_default();
 }
 
-/// The one rule that says which of two versions of an object is the newer: the
-/// larger last-modified time, then the larger fetch sequence.
+/// The version of a record. Of two versions of an object, the newer has the
+/// later last-modified time, then the larger fetch sequence.
 pub fn version(updated_at: Millis, fetch_sequence: i64) -> u128 {
     let high = u128::from(updated_at.max(0).unsigned_abs());
     (high << 64) | u128::from(fetch_sequence.max(0).unsigned_abs())
 }
 
 impl<'a, P> CrmRecord<'a, P> {
-    /// A live record of an object; everything else is 0 or empty.
+    /// A record that is not deleted. The other fields are 0 or empty.
     pub fn new(portal_id: i64, object_type: &'a str, object_id: i64, properties: P) -> Self {
         Self {
             portal_id,
@@ -114,7 +114,7 @@ impl<'a, P> CrmRecord<'a, P> {
 }
 
 impl CrmRecord<'_, &PropertyMap> {
-    /// The message, header included. The current schema only.
+    /// Encodes the message, header included, in the current schema.
     pub fn encode(&self, schema_id: u32) -> Vec<u8> {
         let mut out = Vec::new();
         self.encode_to(schema_id, &mut out);
@@ -150,13 +150,13 @@ impl CrmRecord<'_, &PropertyMap> {
 }
 
 impl<'a> CrmRecord<'a, Properties<'a>> {
-    /// Reads a datum that was written with the current schema.
+    /// Decodes a datum of the current schema.
     pub fn decode(datum: &'a [u8]) -> Result<Self, DecodeError> {
         Self::read(datum, Properties::read)
     }
 
-    /// Reads a datum that [`Self::decode`] has read before: the texts of its
-    /// properties are not checked again.
+    /// Decodes a datum that [`Self::decode`] decoded before, without checking the
+    /// texts of its properties again.
     pub fn decode_again(datum: &'a [u8]) -> Result<Self, DecodeError> {
         Self::read(datum, Properties::read_again)
     }
@@ -194,15 +194,15 @@ impl<'a> CrmRecord<'a, Properties<'a>> {
     }
 }
 
-/// Reads data written with any schema of the subject.
+/// Decodes data of any schema of the subject.
 #[derive(Debug)]
 pub struct Decoder {
-    /// `None` where the writer's schema is the current one.
+    /// `None` if the writer's schema is the current one.
     foreign: Option<apache_avro::Schema>,
 }
 
 impl Decoder {
-    /// A decoder for the schema that the registry holds under a message's id.
+    /// A decoder for the schema that the registry has under a message's id.
     pub fn new(writer_schema: &str) -> Result<Self, DecodeError> {
         let invalid = |reason: String| DecodeError::Schema { reason };
         let writer = apache_avro::Schema::parse_str(writer_schema)
@@ -222,8 +222,8 @@ impl Decoder {
         self.foreign.is_none()
     }
 
-    /// The datum in the current schema's layout, for [`CrmRecord::decode`];
-    /// `None` where it already is.
+    /// Translates a datum to the current schema, for [`CrmRecord::decode`];
+    /// `None` if it already has that schema.
     pub fn translate(&self, datum: &[u8]) -> Result<Option<Vec<u8>>, DecodeError> {
         let Some(schema) = &self.foreign else {
             return Ok(None);
@@ -269,7 +269,7 @@ impl Decoder {
     }
 }
 
-/// A record of an older or newer schema, read field by field name.
+/// A record of an older or newer schema, decoded by field name.
 #[derive(Deserialize)]
 #[serde(rename = "CrmRecord")]
 struct Foreign {

@@ -1,6 +1,4 @@
-//! Property definitions: HubSpot's schema, which travels as data.
-//!
-//! It must not know how a type is stored.
+//! Property definitions: HubSpot's schema, as a message.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,19 +7,19 @@ use crate::Millis;
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/definitions.avsc");
 
-/// Every schema that a message may have been written with.
+/// All schemas that a message may have been written with.
 pub const RELEASED: &[&str] = &[include_str!("../avro/released/definitions.1.avsc")];
 
-/// The union of all properties ever seen of one object type of one portal.
+/// All properties ever seen of one object type of one portal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definitions {
     /// HubSpot's id of the account.
     pub portal_id: i64,
     /// Object type.
     pub object_type: String,
-    /// Grows by one with every change of the list.
+    /// Increases by one with every change of the list.
     pub version: i64,
-    /// HubSpot's time when the change was seen.
+    /// HubSpot's time when the change was found.
     pub fetched_at: Millis,
     /// In the order in which they were first seen.
     pub properties: Vec<Property>,
@@ -32,22 +30,22 @@ pub struct Definitions {
 pub struct Property {
     /// Its internal name.
     pub name: String,
-    /// HubSpot's type; an open set.
+    /// HubSpot's type. HubSpot may add types.
     #[serde(rename = "type")]
     pub kind: String,
-    /// How HubSpot's forms show it.
+    /// The input of HubSpot's forms.
     #[serde(default)]
     pub field_type: String,
-    /// Its name for people.
+    /// Display name.
     #[serde(default)]
     pub label: String,
-    /// Its description for people.
+    /// Description.
     #[serde(default)]
     pub description: String,
-    /// The group it is shown in.
+    /// The group that it is displayed in.
     #[serde(default)]
     pub group_name: String,
-    /// Computed by HubSpot, without touching last-modified.
+    /// Computed by HubSpot, which does not change last-modified.
     #[serde(default)]
     pub calculated: bool,
     /// Values are ids of that object type.

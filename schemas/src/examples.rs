@@ -1,6 +1,5 @@
-//! The golden examples: every message of the small topics, as JSON, goes
-//! through the codec and comes back the same, read by us and by the Avro
-//! library.
+//! The golden examples, one JSON file per message of a small topic: each is the
+//! same after encoding and decoding, by us and by the Avro library.
 
 use apache_avro::{Schema, reader::datum::GenericDatumReader};
 use serde::{Serialize, de::DeserializeOwned};

@@ -1,7 +1,7 @@
-//! The contract between the services, and with everyone else who reads the
-//! topics: names, keys, messages and their encoding.
+//! The contract between the services, and with all others who read the topics:
+//! names, keys, messages and their encoding.
 //!
-//! This crate is pure. It must not know of sockets, runtimes or the services.
+//! It must not know sockets, runtimes or the services.
 //!
 //! | Topic | Key | Value | Cleanup |
 //! |---|---|---|---|

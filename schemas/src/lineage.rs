@@ -1,9 +1,8 @@
-//! Whether a schema id still means what it meant when a message was written.
+//! Whether a schema id still means the schema that a message was written with.
 //!
 //! A registry that was emptied gives the same ids again, to whichever schemas
-//! come first. A message of ours tells: it carries its key twice, and reads as
-//! one of the schemas that were released. It must not know where messages and
-//! schemas come from.
+//! register first. Messages of ours show it: their value repeats their key, and
+//! decodes with one of the released schemas.
 
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -16,7 +15,7 @@ use crate::{
     status, unframe,
 };
 
-/// The registry has another schema under an id than a message was written with.
+/// The registry has another schema under the id of a message of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "schema {id} in the registry is {actual}, but messages of {topic} were written with it as \
@@ -27,11 +26,11 @@ pub struct Exchanged {
     pub topic: String,
     /// The schema's id.
     pub id: u32,
-    /// What it is now.
+    /// The record that it defines now.
     pub actual: String,
 }
 
-/// The registry has no schema under an id that a message of ours carries.
+/// The registry has no schema under the id of a message of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the registry has no schema {id}, which messages of {topic} carry: it was emptied; restore its \
@@ -44,7 +43,7 @@ pub struct Missing {
     pub id: u32,
 }
 
-/// What the values of a topic are.
+/// The messages of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Command,
@@ -65,9 +64,9 @@ pub fn record_name(schema: &str) -> Option<String> {
     value.get("name")?.as_str().map(ToOwned::to_owned)
 }
 
-/// Holds a message of the log against the schema that the registry has under
-/// its id: the contradiction, if the message is ours and not of that schema.
-/// Of a message that is not ours nothing can be said.
+/// Compares a message with the schema that the registry has under its id.
+/// Returns the contradiction if the message is ours and was written with another
+/// schema. Nothing is known of messages that are not ours.
 pub fn exchanged(
     topics: &Topics,
     topic: &str,
@@ -91,8 +90,7 @@ pub fn exchanged(
     })
 }
 
-/// Holds a message against a registry that has no schema under its id: what is
-/// missing, if the message is ours.
+/// What is missing, for a message of ours whose id the registry does not have.
 pub fn missing(topics: &Topics, topic: &str, key: &[u8], value: &[u8]) -> Option<Missing> {
     let id = schema_id(value)?;
     is_ours(topics, topic, key, value).then(|| Missing {
@@ -101,8 +99,8 @@ pub fn missing(topics: &Topics, topic: &str, key: &[u8], value: &[u8]) -> Option
     })
 }
 
-/// What is wrong, in words with the remedy, where a message of ours cannot be
-/// read by what the registry has under its id: another schema, or none.
+/// Why a message of ours cannot be decoded by what the registry has under its
+/// id, another schema or none; and the remedy.
 pub fn contradiction(
     topics: &Topics,
     topic: &str,
@@ -116,8 +114,8 @@ pub fn contradiction(
     }
 }
 
-/// Whether a message is one of ours, whatever the registry says: it reads as a
-/// schema that was released, and its key says the same.
+/// Whether a message is ours, without regard to the registry: it decodes with a
+/// released schema, and its key agrees with its value.
 pub fn is_ours(topics: &Topics, topic: &str, key: &[u8], value: &[u8]) -> bool {
     let kind = Kind::of(topics, topic);
     let framed = unframe(value).ok();
@@ -148,7 +146,7 @@ impl Kind {
         }
     }
 
-    /// Every schema that a message may have been written with.
+    /// All schemas that a message may have been written with.
     fn released(self) -> &'static [&'static str] {
         match self {
             Self::Command => command::RELEASED,
@@ -164,10 +162,10 @@ impl Kind {
         released.any(|schema| self.reads(schema, key, datum))
     }
 
-    /// Whether a datum reads as that schema, to its last byte, and says what
-    /// its key says.
+    /// Whether a datum decodes with this schema, to its last byte, and agrees
+    /// with its key.
     fn reads(self, schema: &str, key: &[u8], datum: &[u8]) -> bool {
-        let says = match self {
+        let key_of_value = match self {
             Self::Command => read(schema, datum).map(|it: OfConnection| it.connection),
             Self::Checkpoint => {
                 read(schema, datum).map(|it: OfStream| stream_key(&it.connection, &it.stream))
@@ -177,14 +175,14 @@ impl Kind {
             }
             Self::Record => read(schema, datum)
                 .map(|it: OfObject| record_key(it.portal_id, &it.object_type, it.object_id)),
-            // Of a connection, of one of its streams, or of its portal.
+            // The key of a connection, of one of its streams, or of its portal.
             Self::Status => read(schema, datum).and_then(|it: OfConnection| {
                 let key = std::str::from_utf8(key).ok()?;
                 let names = key.split('/').any(|part| part == it.connection);
                 names.then(|| key.to_owned())
             }),
         };
-        says.is_some_and(|says| says.as_bytes() == key)
+        key_of_value.is_some_and(|it| it.as_bytes() == key)
     }
 }
 

@@ -1,10 +1,7 @@
-//! Which partition a key belongs to: the arithmetic of Java's default
-//! partitioner, so that every client, in any language, agrees.
-//!
-//! It must not know which topic it serves.
+//! The partition of a key, computed as by Java's default partitioner, so that
+//! clients in all languages agree.
 
-/// Partition of `key` among `partitions`, as Java's default partitioner gives
-/// it. `partitions` below 1 is taken as 1.
+/// The partition of `key`, one of `partitions`. Fewer than 1 count as 1.
 pub fn partition_for(key: &[u8], partitions: i32) -> i32 {
     let positive = murmur2(key) & 0x7fff_ffff;
     positive.cast_signed() % partitions.max(1)
@@ -16,8 +13,8 @@ fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
 
-    // INVARIANT: keys are far shorter than 4 GiB; the hash takes the length
-    // modulo 2^32 in Java, too.
+    // INVARIANT: keys are far shorter than 4 GiB. Java takes the length modulo
+    // 2^32 as well.
     let length = u32::try_from(data.len() & 0xffff_ffff).unwrap_or(u32::MAX);
     let mut hash = SEED ^ length;
     let mut chunks = data.chunks_exact(4);

@@ -1,16 +1,14 @@
-//! A record's properties, kept in their Avro encoding from the parser to the
-//! broker and from the broker to the column, so that no value becomes a
-//! `String` on the way.
-//!
-//! It must not know what a property means.
+//! A record's properties. They stay in their Avro encoding from the parser to
+//! the broker and from the broker to the column, so that no value is copied into
+//! a `String`.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::{DecodeError, Reader, write_bytes, write_long};
 
-/// Bytes that maps share at most: below what an allocator asks the system for
-/// each time.
-const LARGEST_ROOM: usize = 64 * 1024;
+/// Maximum size of a buffer that maps share, in bytes. Allocators request larger
+/// ones from the system each time.
+const LARGEST_BUFFER: usize = 64 * 1024;
 
 /// Encoded entries of a `map<[null,string]>`, without the block framing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,19 +17,19 @@ pub struct PropertyMap {
     entries: Bytes,
 }
 
-/// Builds one [`PropertyMap`] after the other, entry by entry. Maps made by one
-/// builder lie side by side, and their room is free when the last is dropped.
+/// Builds [`PropertyMap`]s one after the other, entry by entry. The maps of one
+/// builder share buffers; a buffer is freed when its last map is dropped.
 #[derive(Debug, Default)]
 pub struct PropertyMapBuilder {
     count: u32,
     entries: Vec<u8>,
-    /// Maps that are done were split off from its front.
-    room: BytesMut,
-    room_size: usize,
+    /// Finished maps were split off from its front.
+    buffer: BytesMut,
+    buffer_size: usize,
 }
 
-/// A property's name in its encoding, with the branch of a value that is set:
-/// for a name that many maps have.
+/// An encoded property name, with the union branch of a value that is set. For
+/// names that many maps have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PropertyName(Box<[u8]>);
 
@@ -46,16 +44,16 @@ impl PropertyName {
 }
 
 impl PropertyMapBuilder {
-    /// A builder of maps that take about that many bytes together.
+    /// A builder for maps of about this many bytes in total.
     pub fn for_bytes(bytes: usize) -> Self {
         Self {
-            room_size: bytes.min(LARGEST_ROOM),
+            buffer_size: bytes.min(LARGEST_BUFFER),
             ..Self::default()
         }
     }
 
-    /// Adds a property by its encoded name. An empty value means unset, and is
-    /// left out.
+    /// Adds a property by its encoded name. An empty value means unset and is
+    /// omitted.
     #[inline]
     pub fn push_named(&mut self, name: &PropertyName, value: &str) {
         if value.is_empty() {
@@ -66,7 +64,7 @@ impl PropertyMapBuilder {
         self.count += 1;
     }
 
-    /// Adds a property. An empty value means unset, and is left out.
+    /// Adds a property. An empty value means unset and is omitted.
     pub fn push(&mut self, name: &str, value: &str) {
         if value.is_empty() {
             return;
@@ -77,18 +75,18 @@ impl PropertyMapBuilder {
         self.count += 1;
     }
 
-    /// Ends the map and leaves the builder empty for the next one.
+    /// Finishes the map; the builder is empty then.
     pub fn finish(&mut self) -> PropertyMap {
         if self.entries.is_empty() {
             return PropertyMap::default();
         }
-        // Its own buffer for each map would cost more than the copy.
-        let left = self.room.capacity() - self.room.len();
+        // A buffer for each map would cost more than this copy.
+        let left = self.buffer.capacity() - self.buffer.len();
         if left < self.entries.len() {
-            self.room = BytesMut::with_capacity(self.room_size.max(self.entries.len()));
+            self.buffer = BytesMut::with_capacity(self.buffer_size.max(self.entries.len()));
         }
-        self.room.extend_from_slice(&self.entries);
-        let entries = self.room.split().freeze();
+        self.buffer.extend_from_slice(&self.entries);
+        let entries = self.buffer.split().freeze();
         self.entries.clear();
         PropertyMap {
             count: std::mem::take(&mut self.count),
@@ -138,20 +136,20 @@ impl PropertyMap {
     }
 }
 
-/// Properties read where they lie in a message.
+/// Properties, borrowed from a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Properties<'a> {
     blocks: &'a [u8],
 }
 
 impl<'a> Properties<'a> {
-    /// Takes the map at the reader's place, checking it to its end, so that
-    /// the iteration cannot fail.
+    /// Reads the map at the reader's position and checks all of it, so that the
+    /// iteration cannot fail.
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Self::walk(reader, Reader::check_string)
     }
 
-    /// Takes a map that has been read before: its texts are not checked again.
+    /// Reads a map that was read before, without checking its texts again.
     pub(crate) fn read_again(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Self::walk(reader, |reader| reader.bytes().map(|_text| ()))
     }
@@ -189,8 +187,8 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// The same as UTF-8 bytes, for who copies them: checking each text once
-    /// more costs as much as copying it.
+    /// The same as UTF-8 bytes, for copying: checking each text again would cost
+    /// as much as the copy.
     pub fn bytes(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let mut reader = Reader::new(self.blocks);
         let mut left = 0;
@@ -220,10 +218,10 @@ mod tests {
     proptest! {
         #[test]
         fn maps_of_one_builder_do_not_mix(
-            room in 0_usize..200,
+            size in 0_usize..200,
             maps in prop::collection::vec(prop::collection::vec(("[a-z]{1,9}", "\\PC{0,40}"), 0..6), 0..12),
         ) {
-            let mut builder = PropertyMapBuilder::for_bytes(room);
+            let mut builder = PropertyMapBuilder::for_bytes(size);
             let mut built = Vec::new();
             for (number, map) in maps.iter().enumerate() {
                 for (name, value) in map {

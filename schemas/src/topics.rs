@@ -1,36 +1,34 @@
 //! The topics: their names, settings and the subjects of their schemas.
-//!
-//! It must not know how a topic is created.
 
-/// Names of all topics under one prefix.
+/// Names of all topics with one prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
     /// Desired state, from data-streams to the worker.
     pub commands: String,
     /// The change log.
     pub records: String,
-    /// How far each stream has come.
+    /// Checkpoints of the streams.
     pub checkpoints: String,
-    /// What the worker observes.
+    /// Observed state, from the worker.
     pub status: String,
     /// Property definitions.
     pub definitions: String,
-    /// What could not be stored or sent.
+    /// Messages that could not be stored or sent.
     pub dead_letters: String,
 }
 
-/// One topic as it has to be on the broker.
+/// A topic with its settings on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
     /// Full name, prefix included.
     pub name: String,
-    /// Settings whose difference is refused at start, as they decide what the
-    /// topic means.
+    /// Settings that must have these values, as the meaning of the topic depends
+    /// on them. Checked at start.
     pub required: Vec<(&'static str, String)>,
-    /// Settings given at creation only.
+    /// Settings for its creation, not checked later.
     pub advised: Vec<(&'static str, String)>,
-    /// Whether its partition count is the one that `commands`, `checkpoints`
-    /// and `status` share.
+    /// Whether it has as many partitions as `commands`, `checkpoints` and
+    /// `status`, which share their number.
     pub is_control: bool,
 }
 
@@ -39,7 +37,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const MIB: u64 = 1024 * 1024;
 
 impl Topics {
-    /// Names under `prefix`, which is used as it is (`hubspot.` by default).
+    /// Names that begin with `prefix`, by default `hubspot.`.
     pub fn with_prefix(prefix: &str) -> Self {
         let name = |suffix: &str| format!("{prefix}{suffix}");
         Self {
@@ -52,7 +50,7 @@ impl Topics {
         }
     }
 
-    /// Every topic with its settings, in the order in which to create them.
+    /// All topics with their settings, in the order of their creation.
     pub fn all(&self) -> Vec<Topic> {
         let control = |name: &str| Topic {
             name: name.to_owned(),
@@ -96,8 +94,8 @@ impl Topics {
         ]
     }
 
-    /// Topic and Avro schema of every value, in the order in which subjects
-    /// register.
+    /// Topics with the Avro schemas of their values, in the order of their
+    /// registration.
     pub fn schemas(&self) -> [(&str, &'static str); 5] {
         [
             (&self.commands, crate::command::SCHEMA),
@@ -114,15 +112,15 @@ pub fn subject(topic: &str) -> String {
     format!("{topic}-value")
 }
 
-/// Messages are stamped by the broker: one stamped by a clock that is more than
-/// an hour ahead of the broker's is refused, so that no position could be
-/// written.
+/// The broker sets the timestamps. It refuses a message whose own timestamp is
+/// more than an hour ahead of its clock, so a wrong clock of a producer would
+/// prevent checkpoints.
 fn stamped_by_the_broker() -> (&'static str, String) {
     ("message.timestamp.type", "LogAppendTime".to_owned())
 }
 
-/// Without a short segment and a low dirty ratio a compacted topic of small
-/// messages is never compacted: the active segment is exempt.
+/// A compacted topic of small messages needs short segments and a low dirty
+/// ratio: the active segment is never compacted.
 fn compacted() -> Vec<(&'static str, String)> {
     vec![
         stamped_by_the_broker(),
@@ -136,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_topic_is_stamped_by_the_broker_so_that_no_clock_makes_it_unwritable() {
+    fn the_broker_sets_the_timestamps_of_every_topic() {
         for topic in Topics::with_prefix("p.").all() {
             let stamp = stamped_by_the_broker();
             assert!(topic.advised.contains(&stamp), "{}", topic.name);

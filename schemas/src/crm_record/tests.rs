@@ -1,4 +1,4 @@
-//! The record held against the Avro library, byte for byte.
+//! The record compared with the Avro library, byte for byte.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::*;
 use crate::{PropertyMapBuilder, codec::HEADER_BYTES, unframe};
 
-/// The record as the Avro library sees it.
+/// The record as the Avro library encodes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename = "CrmRecord")]
 struct Reference {
@@ -105,7 +105,7 @@ fn same(decoded: &CrmRecord<'_, Properties<'_>>, reference: &Reference) -> bool 
 
 proptest! {
     #[test]
-    fn the_avro_library_reads_what_is_written(reference in references()) {
+    fn the_avro_library_decodes_what_we_encode(reference in references()) {
         let schema = Schema::parse_str(SCHEMA).unwrap();
         let properties = properties_of(&reference);
         let message = record(&reference, &properties).encode(7);
@@ -119,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_avro_library_writes_is_read(reference in references()) {
+    fn we_decode_what_the_avro_library_encodes(reference in references()) {
         let schema = Schema::parse_str(SCHEMA).unwrap();
         let mut datum = Vec::new();
         GenericDatumWriter::builder(&schema).build().unwrap()
@@ -128,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn a_newer_schema_is_read_by_field_name(reference in references()) {
+    fn a_newer_schema_is_decoded_by_field_name(reference in references()) {
         let newer = SCHEMA.replacen(
             r#"{"name": "portal_id""#,
             r#"{"name": "added_later", "type": "string", "default": ""}, {"name": "portal_id""#,

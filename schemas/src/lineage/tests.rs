@@ -1,4 +1,4 @@
-//! Messages held against the schemas that a registry may name for them.
+//! Messages compared with the schemas that a registry may have for them.
 
 use std::{fs, path::Path};
 
@@ -105,7 +105,7 @@ fn with_a_field(schema: &str) -> String {
 }
 
 #[test]
-fn the_own_schema_and_no_other_fits() {
+fn only_the_own_schema_fits() {
     let topics = Topics::with_prefix("x.");
     for case in cases(&topics) {
         let against = |schema: &str| {
@@ -148,7 +148,7 @@ fn another_version_of_the_same_record_is_another_schema() {
 }
 
 #[test]
-fn of_what_is_not_ours_nothing_is_said() {
+fn a_foreign_message_contradicts_nothing() {
     let topics = Topics::with_prefix("x.");
     let (key, value) = record();
     let against = |topic: &str, key: &str, value: &[u8]| {
