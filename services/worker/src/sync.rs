@@ -108,7 +108,7 @@ pub(crate) enum Outcome {
 /// Makes one run. The future may be dropped at any await, as the submitted pages
 /// contain everything that a restart needs, definitions included.
 pub(crate) async fn run<S: Source, K: Sink>(
-    context: RunContext<'_, S, K>,
+    context: &RunContext<'_, S, K>,
     checkpoint: Checkpoint,
     plan: RunPlan,
 ) -> RunEnd {

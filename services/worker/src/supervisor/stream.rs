@@ -115,7 +115,7 @@ impl<S: Source> StreamTask<S> {
                 stream: &context,
                 progress: &progress,
             };
-            let run = sync::run(context, checkpoint, plan);
+            let run = sync::run(&context, checkpoint, plan);
             let mut run = Box::pin(run);
             loop {
                 tokio::select! {

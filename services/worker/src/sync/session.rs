@@ -78,11 +78,11 @@ pub(super) struct Session<'a, S, K> {
 
 impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     pub(super) fn new(
-        context: RunContext<'a, S, K>,
+        context: &RunContext<'a, S, K>,
         mut checkpoint: Checkpoint,
         plan: RunPlan,
     ) -> Self {
-        let RunContext {
+        let &RunContext {
             source,
             sink,
             stream,

@@ -86,7 +86,7 @@ impl Stream {
             stream: &self.context,
             progress: &progress,
         };
-        let end = super::run(context, checkpoint, plan).await;
+        let end = super::run(&context, checkpoint, plan).await;
         // The state after a restart. After a run that ended normally it is the
         // run's own.
         let (checkpoint, definitions) = self.log.position();

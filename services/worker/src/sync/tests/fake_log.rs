@@ -14,7 +14,7 @@ use super::{
 };
 
 #[derive(Debug, Default)]
-struct LogState {
+struct FakeLogState {
     pages: Vec<Page>,
     /// Pages until each crash; the next crash is the last element.
     crashes: Vec<usize>,
@@ -23,7 +23,7 @@ struct LogState {
 
 #[derive(Debug, Default)]
 pub(super) struct FakeLog {
-    state: Mutex<LogState>,
+    state: Mutex<FakeLogState>,
 }
 
 impl FakeLog {
@@ -107,7 +107,7 @@ impl FakeLog {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, LogState> {
+    fn state(&self) -> MutexGuard<'_, FakeLogState> {
         self.state.lock().unwrap()
     }
 }
