@@ -25,7 +25,7 @@ pub struct Record {
     pub portal_id: i64,
     /// Run that fetched it.
     pub run_id: String,
-    /// Why that run was made.
+    /// Why that run was started.
     pub reason: String,
     /// Object type.
     pub object_type: String,
