@@ -1,7 +1,10 @@
 //! Pages become transactions: one thread for each owned partition takes what
-//! its streams have submitted and commits it as one.
+//! its streams have submitted and commits it as one transaction.
 //!
-//! It must not know what a page means, nor why a partition is owned.
+//! In reading order: [`sink`] is where a stream submits its pages, [`writer`] the
+//! loop that commits them, [`transaction`] the messages of one transaction,
+//! [`log`] the log as the loop needs it, [`producer`] that log on Kafka. It must
+//! not know what a page means, nor why a partition is owned.
 
 mod log;
 mod producer;
@@ -12,22 +15,19 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use schemas::{Checkpoint, Definitions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use log::TransactionalLog;
-pub use producer::fence;
-pub use sink::{StreamSink, StreamState};
+pub(crate) use log::TransactionalLog;
+pub(crate) use producer::fence;
+pub(crate) use sink::{StreamSink, StreamState};
 #[cfg(test)]
-pub use {log::Failure, transaction::Outgoing};
+pub(crate) use {log::Failure, transaction::Outgoing};
 
 use crate::{
     config::CommitArgs,
@@ -35,43 +35,53 @@ use crate::{
     sync::SinkClosed,
 };
 
-/// Name of the counter of committed transactions.
-pub const TRANSACTIONS: &str = "worker_transactions_total";
-/// Name of the counter of aborted transactions.
-pub const ABORTS: &str = "worker_transactions_aborted_total";
-/// Name of the counter of committed records.
-pub const RECORDS: &str = "worker_records_total";
-/// Name of the counter of records that could never be sent.
-pub const DEAD_LETTERS: &str = "worker_dead_letters_total";
-/// Name of the histogram of seconds from begin to committed.
-pub const SECONDS: &str = "worker_transaction_seconds";
+/// Counter: committed transactions.
+const TRANSACTIONS: &str = "worker_transactions_total";
+/// Counter: aborted transactions.
+const ABORTS: &str = "worker_transactions_aborted_total";
+/// Counter: committed records.
+const RECORDS: &str = "worker_records_total";
+/// Counter: messages that can never be sent.
+const DEAD_LETTERS: &str = "worker_dead_letters_total";
+/// Histogram: seconds from begin to committed.
+const SECONDS: &str = "worker_transaction_seconds";
+
+/// Describes this module's metrics to the recorder.
+pub(crate) fn describe_metrics() {
+    metrics::describe_counter!(TRANSACTIONS, "Transactions committed.");
+    metrics::describe_counter!(ABORTS, "Transactions aborted and made again.");
+    metrics::describe_counter!(RECORDS, "Records committed.");
+    metrics::describe_counter!(DEAD_LETTERS, "Records that could never be sent.");
+    metrics::describe_histogram!(SECONDS, "Seconds from begin to committed.");
+}
 
 /// What the commits of all partitions share.
 #[derive(Debug)]
-pub struct CommitContext {
-    /// Makes the messages that are not records.
-    pub messages: Messages,
+pub(crate) struct CommitContext {
+    /// Makes the messages of the small topics.
+    pub(crate) messages: Messages,
     /// Limits of one transaction.
-    pub limits: CommitArgs,
+    pub(crate) limits: CommitArgs,
     /// The time of day.
-    pub clock: chassis::Clock,
+    pub(crate) clock: chassis::Clock,
 }
 
-/// What the thread takes.
+/// What the queue of a partition holds.
 #[derive(Debug)]
 enum Item {
     Page(Box<sink::Submitted>),
     Messages(Vec<Message>, oneshot::Sender<()>),
     EndOffsets(oneshot::Sender<Vec<i64>>),
-    /// Wakes a thread that waits, so that it sees that it is to end.
+    /// Wakes the thread, so that it sees that it is to end.
     Close,
 }
 
-/// The way into one partition's transactions. Cheap to clone.
+/// Queues pages and messages for the transactions of one partition. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
-pub struct Committer {
+pub(crate) struct Committer {
     /// The control partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     items: mpsc::UnboundedSender<Item>,
     permits: Arc<Semaphore>,
     capacity: usize,
@@ -81,8 +91,9 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread that owns the fenced log of a partition.
-    pub fn start(
+    /// Starts the thread that owns the fenced log of a partition. Fails when the
+    /// system has no thread left.
+    pub(crate) fn start(
         partition: i32,
         log: Box<dyn TransactionalLog>,
         context: Arc<CommitContext>,
@@ -117,29 +128,30 @@ impl Committer {
         })
     }
 
-    /// Takes nothing more: the transaction that is being committed settles, one
-    /// that is not is aborted, what waits is dropped.
-    pub fn close(&self) {
+    /// Accepts nothing more. A transaction that is being committed settles, one
+    /// that is still being sent is aborted, and what is queued is dropped.
+    pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.permits.close();
         // The thread may have ended already.
         drop(self.items.send(Item::Close));
     }
 
-    /// Waits until the thread has let go of its producer.
-    pub async fn ended(&self) {
+    /// Waits until the thread has closed its producer.
+    pub(crate) async fn ended(&self) {
         let mut ended = self.ended.clone();
         // The sender is dropped only after it has sent.
         drop(ended.wait_for(|ended| *ended).await);
     }
 
-    /// Whether it has ended.
-    pub fn has_ended(&self) -> bool {
+    /// Whether the thread has closed its producer.
+    pub(crate) fn has_ended(&self) -> bool {
         *self.ended.borrow()
     }
 
-    /// Commits messages, after all that was submitted before.
-    pub async fn publish(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
+    /// Queues messages behind all that was submitted before, and waits until they
+    /// are committed.
+    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
         let (done, committed) = oneshot::channel();
         self.items
             .send(Item::Messages(messages, done))
@@ -147,17 +159,17 @@ impl Committer {
         committed.await.or(Err(SinkClosed))
     }
 
-    /// Hands messages over, to be committed after all that was submitted before.
-    pub fn post(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
+    /// Queues messages behind all that was submitted before.
+    pub(crate) fn post(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
         let (done, _) = oneshot::channel();
         self.items
             .send(Item::Messages(messages, done))
             .or(Err(SinkClosed))
     }
 
-    /// A stream's way in, from the position and the definitions that the log
+    /// A sink for a stream, from the checkpoint and the definitions that the log
     /// has.
-    pub fn sink(&self, checkpoint: Checkpoint, definitions: Arc<Definitions>) -> StreamSink {
+    pub(crate) fn sink(&self, checkpoint: Checkpoint, definitions: Arc<Definitions>) -> StreamSink {
         StreamSink::new(self.clone(), checkpoint, definitions)
     }
 
@@ -170,11 +182,7 @@ impl Committer {
     }
 
     /// What the commits of all partitions share.
-    pub fn context(&self) -> &Arc<CommitContext> {
+    pub(crate) fn context(&self) -> &Arc<CommitContext> {
         &self.context
     }
 }
-
-/// How long a commit is repeated before the checkpoint has to tell whether it
-/// took place. The broker gives a transaction 15 s.
-const SETTLE_LIMIT: Duration = Duration::from_secs(45);

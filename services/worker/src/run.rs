@@ -1,7 +1,5 @@
-//! The worker's life: wait for Kafka and the registry, then own what the group
-//! assigns until the process ends. The parts meet here.
-//!
-//! It must not know how any of them works.
+//! The worker from its start to its end: waits for Kafka and the registry, wires
+//! the parts together, and runs the supervisor until the process is to end.
 
 use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
 
@@ -77,7 +75,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let (membership, mut events) = ownership::join(&config.kafka, &worker)?;
     let mut supervisor = Supervisor::new(Arc::new(dependencies));
     let outcome = supervisor.run(&mut events).await;
-    // Whatever the member says from now on, there is nothing left to let go.
+    // All is released, so a revocation need not wait for an answer.
     drop(events);
     let left = tokio::task::spawn_blocking(move || membership.leave()).await;
     outcome?;
@@ -192,10 +190,6 @@ fn own_name() -> String {
 
 fn describe_metrics() {
     hubspot::describe_metrics();
-    metrics::describe_counter!(commit::TRANSACTIONS, "Transactions committed.");
-    metrics::describe_counter!(commit::ABORTS, "Transactions aborted and made again.");
-    metrics::describe_counter!(commit::RECORDS, "Records committed.");
-    metrics::describe_counter!(commit::DEAD_LETTERS, "Records that could never be sent.");
-    metrics::describe_histogram!(commit::SECONDS, "Seconds from begin to committed.");
-    metrics::describe_gauge!(supervisor::PARTITIONS, "Partitions that this process owns.");
+    commit::describe_metrics();
+    supervisor::describe_metrics();
 }

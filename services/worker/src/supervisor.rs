@@ -1,7 +1,10 @@
-//! What runs in this process: partitions that are ours, their connections, and
-//! their streams.
+//! What runs in this process: the partitions that it owns, their connections,
+//! and their streams.
 //!
-//! It must not know HubSpot's HTTP, nor how membership is kept.
+//! In reading order: [`take_over`] makes partitions ours, [`receive`] decodes
+//! commands, [`connection`] applies them, [`stream`] makes the runs, [`claim`]
+//! keeps a portal to one connection. It must not know HubSpot's HTTP, nor how
+//! membership is kept.
 
 mod claim;
 mod connection;
@@ -29,15 +32,21 @@ use crate::{
     desired::{DesiredConnection, DesiredPartition},
     ownership::{Assignment, Event, Events, PartitionLease, Restored},
 };
-pub use claim::Claims;
-pub use dependencies::{ControlLog, Dependencies, Sources};
-use take_over::TakenOver;
+pub(crate) use claim::Claims;
+pub(crate) use dependencies::{ControlLog, Dependencies, Sources};
+use take_over::{FencedPartition, TakenOver};
 
-/// Name of the gauge of partitions that this process owns.
-pub const PARTITIONS: &str = "worker_partitions";
+/// Gauge: partitions that this process owns.
+const PARTITIONS: &str = "worker_partitions";
 
-/// How long letting go waits for what is being committed.
+/// How long a release waits for transactions that are being committed: less than
+/// the 3 s that a rebalance waits for the release.
 const RELEASE_LIMIT: Duration = Duration::from_millis(2_500);
+
+/// Describes this module's metrics to the recorder.
+pub(crate) fn describe_metrics() {
+    metrics::describe_gauge!(PARTITIONS, "Partitions that this process owns.");
+}
 
 /// A partition that is ours.
 struct Partition {
@@ -58,26 +67,38 @@ struct RunningConnection {
     task: JoinHandle<()>,
 }
 
-/// What this process tells itself.
-enum Report {
-    TakenOver(u64, TakenOver),
-    Failed(u64, Vec<Assignment>, anyhow::Error),
-    Ended(u64, i32),
+/// What a background task of the supervisor found.
+struct Report {
+    /// The assignment for which the task was started.
+    epoch: u64,
+    finding: Finding,
+}
+
+enum Finding {
+    /// Partitions are fenced and read.
+    TakenOver(TakenOver),
+    /// They could not be.
+    TakeOverFailed {
+        assignments: Vec<Assignment>,
+        error: anyhow::Error,
+    },
+    /// The thread that commits for a partition has ended.
+    CommitterEnded { partition: i32 },
 }
 
 /// Runs what the commands ask for on the partitions that are ours.
-pub struct Supervisor<S: Sources> {
+pub(crate) struct Supervisor<S: Sources> {
     dependencies: Arc<Dependencies<S>>,
     partitions: HashMap<i32, Partition>,
-    /// Counts assignments: reports from before the last one mean nothing.
+    /// Counts assignments and releases: reports of an earlier epoch are ignored.
     epoch: u64,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
 }
 
 impl<S: Sources> Supervisor<S> {
-    /// One that owns nothing yet.
-    pub fn new(dependencies: Arc<Dependencies<S>>) -> Self {
+    /// A supervisor that owns nothing yet.
+    pub(crate) fn new(dependencies: Arc<Dependencies<S>>) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
         Self {
             dependencies,
@@ -88,8 +109,10 @@ impl<S: Sources> Supervisor<S> {
         }
     }
 
-    /// Acts on events until the process is to end; then lets go of everything.
-    pub async fn run(&mut self, events: &mut Events) -> anyhow::Result<()> {
+    /// Handles events until the process is to end, then releases all partitions.
+    ///
+    /// Fails when membership of the group cannot be kept.
+    pub(crate) async fn run(&mut self, events: &mut Events) -> anyhow::Result<()> {
         let draining = self.dependencies.context.draining().clone();
         let health = self.dependencies.context.health();
         health.fails("ownership", "no partition is assigned yet");
@@ -146,7 +169,7 @@ impl<S: Sources> Supervisor<S> {
         #[expect(clippy::cast_precision_loss, reason = "there are at most 1,024")]
         metrics::gauge!(PARTITIONS).set(self.partitions.len() as f64);
         if assignments.is_empty() {
-            // Others own all of them; that is as it should be.
+            // Other workers own all of them.
             self.dependencies.context.health().holds("ownership");
         } else {
             self.take_over(assignments, None);
@@ -162,39 +185,41 @@ impl<S: Sources> Supervisor<S> {
         );
         self.dependencies.context.spawn_owned(async move {
             let taking = take_over::take_over(&dependencies, &assignments, failed_at);
-            // Where Kafka is away, the end does not wait for it.
+            // The end of the process does not wait for a Kafka that is away.
             let Some(outcome) = dependencies.context.unless_draining(taking).await else {
                 return;
             };
-            let report = match outcome {
-                Ok(taken) => Report::TakenOver(epoch, taken),
-                Err(error) => Report::Failed(epoch, assignments, error),
+            let finding = match outcome {
+                Ok(taken) => Finding::TakenOver(taken),
+                Err(error) => Finding::TakeOverFailed { assignments, error },
             };
-            // Nobody listens once the process ends.
-            drop(reports.send(report));
+            // The receiver is gone once the process ends.
+            drop(reports.send(Report { epoch, finding }));
         });
     }
 
-    fn on_report(&mut self, report: Report) -> anyhow::Result<()> {
-        match report {
-            Report::TakenOver(epoch, taken) if epoch == self.epoch => self.taken_over(taken)?,
-            Report::TakenOver(_, taken) => drop(tokio::task::spawn_blocking(move || drop(taken))),
-            Report::Failed(epoch, assignments, error) if epoch == self.epoch => {
+    fn on_report(&mut self, Report { epoch, finding }: Report) -> anyhow::Result<()> {
+        let is_current = epoch == self.epoch;
+        match finding {
+            Finding::TakenOver(taken) if is_current => self.taken_over(taken)?,
+            // Closing producers blocks.
+            Finding::TakenOver(taken) => drop(tokio::task::spawn_blocking(move || drop(taken))),
+            Finding::TakeOverFailed { assignments, error } if is_current => {
                 let error = format!("{error:#}");
                 self.dependencies.context.health().fails("ownership", error);
                 self.take_over(assignments, Some(Instant::now()));
             }
-            Report::Ended(epoch, number) if epoch == self.epoch => self.lost(number),
-            Report::Failed(..) | Report::Ended(..) => {}
+            Finding::CommitterEnded { partition } if is_current => self.committer_ended(partition),
+            Finding::TakeOverFailed { .. } | Finding::CommitterEnded { .. } => {}
         }
         Ok(())
     }
 
     fn taken_over(&mut self, taken: TakenOver) -> anyhow::Result<()> {
-        // All partitions and connections share what was read.
+        // Shared by all partitions and connections.
         let restored = Arc::new(taken.restored);
         let mut started = Vec::new();
-        for (number, log) in taken.logs {
+        for FencedPartition { number, log } in taken.partitions {
             let Some(partition) = self.partitions.get_mut(&number) else {
                 continue;
             };
@@ -202,8 +227,9 @@ impl<S: Sources> Supervisor<S> {
             let (watched, reports, epoch) = (committer.clone(), self.reports.clone(), self.epoch);
             self.dependencies.context.spawn_owned(async move {
                 watched.ended().await;
-                // Nobody listens once the process ends.
-                drop(reports.send(Report::Ended(epoch, number)));
+                let finding = Finding::CommitterEnded { partition: number };
+                // The receiver is gone once the process ends.
+                drop(reports.send(Report { epoch, finding }));
             });
             let restored = Arc::clone(&restored);
             partition.running = Some(RunningPartition {
@@ -223,9 +249,9 @@ impl<S: Sources> Supervisor<S> {
         Ok(())
     }
 
-    /// A partition's producer is of no use any more: once membership is
-    /// confirmed again, it is fenced and read again.
-    fn lost(&mut self, number: i32) {
+    /// A partition's producer was fenced or failed for good. Once membership is
+    /// confirmed again, the partition is fenced and read again.
+    fn committer_ended(&mut self, number: i32) {
         let Some(partition) = self.partitions.get_mut(&number) else {
             return;
         };
@@ -246,8 +272,8 @@ impl<S: Sources> Supervisor<S> {
         self.take_over(vec![assignment], Some(Instant::now()));
     }
 
-    /// Tells each connection what is wanted of it, and starts those that are
-    /// new.
+    /// Hands each connection of a partition its desired state, and starts the
+    /// connections that are new.
     fn reconcile(&mut self, number: i32) {
         let Some(partition) = self.partitions.get_mut(&number) else {
             return;
@@ -258,16 +284,16 @@ impl<S: Sources> Supervisor<S> {
         if !partition.desired.is_complete() {
             return;
         }
-        for (name, wanted) in partition.desired.iter() {
+        for (name, desired) in partition.desired.iter() {
             if let Some(connection) = running.connections.get(name) {
                 connection.desired.send_if_modified(|known| {
-                    let changed = known != wanted;
-                    known.clone_from(wanted);
+                    let changed = known != desired;
+                    known.clone_from(desired);
                     changed
                 });
                 continue;
             }
-            let (sender, receiver) = watch::channel(wanted.clone());
+            let (sender, receiver) = watch::channel(desired.clone());
             let task = connection::ConnectionTask::new(
                 Arc::clone(&self.dependencies),
                 name.to_owned(),
@@ -286,8 +312,8 @@ impl<S: Sources> Supervisor<S> {
         }
     }
 
-    /// Stops all streams, aborts what is not being committed, and lets the
-    /// producers go, within a bound.
+    /// Stops all streams, aborts what is not being committed, and closes the
+    /// producers, within [`RELEASE_LIMIT`].
     async fn release_all(&mut self) {
         self.epoch += 1;
         let mut tasks = Vec::new();
@@ -308,10 +334,10 @@ impl<S: Sources> Supervisor<S> {
         self.dependencies
             .context
             .health()
-            .fails("ownership", "partitions are being let go");
+            .fails("ownership", "partitions are being released");
         let gone = async {
             for task in tasks {
-                // Aborted: that is what was asked for.
+                // Its outcome is that it was aborted.
                 drop(task.await);
             }
             for committer in committers {
@@ -319,7 +345,7 @@ impl<S: Sources> Supervisor<S> {
             }
         };
         if tokio::time::timeout(RELEASE_LIMIT, gone).await.is_err() {
-            tracing::warn!("not everything had stopped when the partitions were let go");
+            tracing::warn!("partitions are released before everything has stopped");
         }
     }
 }

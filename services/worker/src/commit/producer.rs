@@ -1,7 +1,5 @@
-//! The transactional log on Kafka: one producer whose id belongs to the
-//! partition, so that its start fences every other.
-//!
-//! It must not know what is sent.
+//! The transactional log on Kafka: one producer whose transactional id belongs to
+//! the partition, so that its start fences every other.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -18,25 +16,40 @@ use rdkafka::{
 use schemas::Topics;
 
 use super::{
-    log::{Failure, TransactionalLog},
+    log::{Failure, RejectedMessage, TransactionalLog},
     transaction::{DeadLetter, Outgoing},
 };
 
-/// One blocking call of the client.
+/// Limit of one blocking call of the client.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than the client gives a message to be delivered.
+/// How long deliveries are awaited: longer than the client tries to deliver a
+/// message.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(20);
 
-/// Between two looks at the deliveries. The client's own wait spins through
-/// the last millisecond of its timeout, and never ends before it.
+/// Pause between two polls for deliveries. The client's own wait is not used, as
+/// it spins through the last millisecond of its timeout and never ends earlier.
 const POLL_PAUSE: Duration = Duration::from_micros(500);
-/// Messages sent between two looks at the deliveries.
+/// Messages sent between two polls for deliveries.
 const BETWEEN_POLLS: usize = 64;
 
 /// Remembers which messages were not delivered.
 #[derive(Debug, Default)]
 struct Deliveries {
-    failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+    failed: Mutex<Vec<FailedDelivery>>,
+}
+
+#[derive(Debug)]
+struct FailedDelivery {
+    /// Index of the message in its transaction.
+    index: usize,
+    code: RDKafkaErrorCode,
+}
+
+impl Deliveries {
+    /// The failures since the last call.
+    fn take_failed(&self) -> Vec<FailedDelivery> {
+        std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl ClientContext for Deliveries {}
@@ -52,26 +65,30 @@ impl ProducerContext for Deliveries {
             self.failed
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push((index, code));
+                .push(FailedDelivery { index, code });
         }
     }
 }
 
 /// A partition's transactional log on Kafka.
-pub struct KafkaLog {
+pub(crate) struct KafkaLog {
     producer: BaseProducer<Deliveries>,
     topics: Topics,
     record_partitions: i32,
 }
 
-/// Makes the producer of a partition and fences every other with its id.
-/// Blocks.
-pub fn fence(kafka: &KafkaArgs, client_id: &str, partition: i32) -> Result<KafkaLog, Failure> {
+/// Makes the producer of a partition and fences every other with its id. Blocks
+/// for up to 20 s.
+pub(crate) fn fence(
+    kafka: &KafkaArgs,
+    client_id: &str,
+    partition: i32,
+) -> Result<KafkaLog, Failure> {
     let topics = Topics::with_prefix(&kafka.topic_prefix);
     let id = format!("{}worker.{partition}", kafka.topic_prefix);
     let producer: BaseProducer<Deliveries> = kafka
         .transactional_producer(client_id, &id)
-        // The largest message has to fit beside what waits.
+        // Room for the largest message, 32 MiB, beside what is queued.
         .set("queue.buffering.max.kbytes", (96 * 1024).to_string())
         .create_with_context(Deliveries::default())
         .map_err(|error| Failure::Fatal(error.to_string()))?;
@@ -93,14 +110,14 @@ pub fn fence(kafka: &KafkaArgs, client_id: &str, partition: i32) -> Result<Kafka
     })
 }
 
-/// What a failure of the client asks for: the one table.
+/// The table from the client's failures to what is done about them.
 fn failure(error: &KafkaError) -> Failure {
     let text = error.to_string();
     match error {
         KafkaError::Transaction(inner) if inner.is_fatal() => Failure::Fatal(text),
         KafkaError::Transaction(inner) if inner.txn_requires_abort() => Failure::Abort(text),
         KafkaError::Transaction(inner) if inner.is_retriable() => Failure::Retry(text),
-        // Deliveries that are late; the transaction itself is untouched.
+        // Deliveries are late; the transaction is as it was.
         KafkaError::Flush(_) => Failure::Retry(text),
         other => match other.rdkafka_error_code() {
             Some(
@@ -149,20 +166,16 @@ impl KafkaLog {
             })
     }
 
-    /// What the deliveries of the transaction say.
+    /// Whether every message of the transaction was delivered.
     fn delivered(&self) -> Result<(), Failure> {
-        let failed = std::mem::take(
-            &mut *self
-                .producer
-                .context()
-                .failed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let failed = self.producer.context().take_failed();
         let rejected: Vec<_> = failed
             .iter()
-            .filter(|(_, code)| is_permanent(*code))
-            .map(|(index, code)| (*index, code.to_string()))
+            .filter(|it| is_permanent(it.code))
+            .map(|it| RejectedMessage {
+                index: it.index,
+                error: it.code.to_string(),
+            })
             .collect();
         if !rejected.is_empty() {
             return Err(Failure::Rejected(rejected));
@@ -172,19 +185,17 @@ impl KafkaLog {
         }
         match failed.first() {
             None => Ok(()),
-            Some((_, code)) => Err(Failure::Abort(format!("delivery failed: {code}"))),
+            Some(FailedDelivery { code, .. }) => {
+                Err(Failure::Abort(format!("delivery failed: {code}")))
+            }
         }
     }
 }
 
 impl TransactionalLog for KafkaLog {
     fn begin(&mut self) -> Result<(), Failure> {
-        self.producer
-            .context()
-            .failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        // Failures of a transaction that was aborted.
+        drop(self.producer.context().take_failed());
         self.producer
             .begin_transaction()
             .map_err(|error| failure(&error))
@@ -198,7 +209,7 @@ impl TransactionalLog for KafkaLog {
             message.topic
         };
         if index.is_multiple_of(BETWEEN_POLLS) {
-            // What has been delivered meanwhile gives its memory back.
+            // Frees the memory of what has been delivered.
             self.producer.poll(Duration::ZERO);
         }
         let started = Instant::now();
@@ -223,7 +234,10 @@ impl TransactionalLog for KafkaLog {
                     crate::pause(POLL_PAUSE);
                 }
                 Err((KafkaError::MessageProduction(code), _)) if is_permanent(code) && !dead => {
-                    return Err(Failure::Rejected(vec![(index, code.to_string())]));
+                    return Err(Failure::Rejected(vec![RejectedMessage {
+                        index,
+                        error: code.to_string(),
+                    }]));
                 }
                 Err((error, _)) => {
                     return Err(match self.producer.client().fatal_error() {
@@ -235,14 +249,16 @@ impl TransactionalLog for KafkaLog {
         }
     }
 
-    /// A commit with a message in flight takes 100 ms or a multiple of it, so
-    /// deliveries are awaited first.
+    /// Awaits deliveries before the commit: librdkafka takes 100 ms or a multiple
+    /// of it to commit with a message in flight.
     fn drain(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
         let mut left = self.producer.in_flight_count();
         while left > 0 {
             if started.elapsed() > DELIVERY_LIMIT {
-                return Err(Failure::Abort("deliveries do not come".to_owned()));
+                return Err(Failure::Abort(
+                    "messages were not delivered in time".to_owned(),
+                ));
             }
             self.producer.poll(Duration::ZERO);
             let before = std::mem::replace(&mut left, self.producer.in_flight_count());

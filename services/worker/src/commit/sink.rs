@@ -1,13 +1,12 @@
-//! A stream's way into its partition's transactions.
-//!
-//! It must not know Kafka.
+//! Where a stream submits its pages to its partition's transactions, and what is
+//! known of the stream from its submissions and their commits.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use schemas::{Checkpoint, Definitions, PropertyMap, Run, StreamStatus};
+use schemas::{Checkpoint, Definitions, Run, StreamStatus};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Committer, Item};
@@ -21,7 +20,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is known of a stream, from its submissions and their commits.
 #[derive(Debug)]
-pub struct StreamState {
+pub(crate) struct StreamState {
     connection: String,
     stream: String,
     known: Mutex<Known>,
@@ -35,14 +34,13 @@ struct Known {
     definitions: Arc<Definitions>,
     run: Option<Run>,
     view: StreamStatus,
-    /// The page that was submitted last when the stream itself changed its
-    /// status, which says no less than that page.
+    /// The last page that the status covers: the one submitted last when the
+    /// stream itself changed its status.
     shown: u64,
     written_at: Option<Instant>,
 }
 
-/// A page in the queue; its place in the bounded queue is free when it is
-/// dropped.
+/// A page in the queue. Dropping it frees its share of the queue's bytes.
 #[derive(Debug)]
 pub(super) struct Submitted {
     pub(super) page: Page,
@@ -54,32 +52,32 @@ pub(super) struct Submitted {
 
 impl StreamState {
     /// Name of the connection.
-    pub fn connection(&self) -> &str {
+    pub(crate) fn connection(&self) -> &str {
         &self.connection
     }
 
     /// Object type.
-    pub fn stream(&self) -> &str {
+    pub(crate) fn stream(&self) -> &str {
         &self.stream
     }
 
-    /// The position last submitted; after a settle, the one in the log.
-    pub fn checkpoint(&self) -> Checkpoint {
+    /// The checkpoint last submitted; after a settle, the one in the log.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
         self.known().checkpoint.clone()
     }
 
     /// The run of the page last submitted, also once it has ended.
-    pub fn last_run(&self) -> Option<Run> {
+    pub(crate) fn last_run(&self) -> Option<Run> {
         self.known().run.clone()
     }
 
     /// The definitions last submitted.
-    pub fn definitions(&self) -> Arc<Definitions> {
+    pub(crate) fn definitions(&self) -> Arc<Definitions> {
         Arc::clone(&self.known().definitions)
     }
 
-    /// Changes the status that the stream's next message has, and returns it.
-    pub fn view(&self, change: impl FnOnce(&mut StreamStatus)) -> StreamStatus {
+    /// Changes the stream's status, and returns it for the next message.
+    pub(crate) fn view(&self, change: impl FnOnce(&mut StreamStatus)) -> StreamStatus {
         let mut known = self.known();
         change(&mut known.view);
         known.shown = known.sequence;
@@ -87,9 +85,9 @@ impl StreamState {
         known.view.clone()
     }
 
-    /// The status after a page, if one is due to be written with it. A page is
-    /// written later than it is submitted: what the stream has said since then
-    /// is not taken back.
+    /// The status after a page; `None` unless one is due to be written with it.
+    /// A page is written later than it is submitted, so this never replaces a
+    /// status that the stream has changed since.
     pub(super) fn progress(
         &self,
         sequence: u64,
@@ -127,9 +125,9 @@ impl StreamState {
     }
 }
 
-/// A stream's way into its partition's transactions.
+/// The sink of one stream. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct StreamSink {
+pub(crate) struct StreamSink {
     committer: Committer,
     state: Arc<StreamState>,
 }
@@ -166,21 +164,21 @@ impl StreamSink {
     }
 
     /// What is known of the stream.
-    pub fn state(&self) -> &Arc<StreamState> {
+    pub(crate) fn state(&self) -> &Arc<StreamState> {
         &self.state
     }
 
-    /// The partition's transactions.
-    pub fn committer(&self) -> &Committer {
+    /// Where the partition's messages are queued.
+    pub(crate) fn committer(&self) -> &Committer {
         &self.committer
     }
 
-    /// Roughly what a page takes in memory.
+    /// Estimate of the bytes that a page takes in memory.
     fn size(page: &Page) -> usize {
         let records: usize = page
             .records
             .iter()
-            .map(|it| size_of(&it.object.properties) + 256)
+            .map(|it| it.object.properties.encoded_len() + 256)
             .sum();
         records
             + page
@@ -189,10 +187,6 @@ impl StreamSink {
                 .map_or(0, |it| it.properties.len() * 256)
             + 256
     }
-}
-
-fn size_of(properties: &PropertyMap) -> usize {
-    properties.encoded_len()
 }
 
 impl Sink for StreamSink {
@@ -210,7 +204,7 @@ impl Sink for StreamSink {
         if let Some(definitions) = &page.definitions {
             known.definitions = Arc::new(definitions.clone());
         }
-        // A run's last page no longer has the run in its position.
+        // The checkpoint of a run's last page no longer has the run.
         let ended = known.run.clone().map(|mut run| {
             run.records += page.checkpoint.records_total - before;
             run
@@ -226,7 +220,7 @@ impl Sink for StreamSink {
             state,
             _permits: permits,
         };
-        // Under the lock, so that the order of the queue is that of the numbers.
+        // Under the lock, so that the queue is in the order of the sequence.
         let sent = self.committer.items.send(Item::Page(Box::new(submitted)));
         drop(known);
         crash::point(crash::Point::AfterFetch);

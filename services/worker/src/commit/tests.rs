@@ -8,14 +8,18 @@ use std::{
 use proptest::prelude::*;
 use schemas::{Checkpoint, Definitions, Topics};
 
-use super::{CommitContext, Committer, TransactionalLog, log::Failure, transaction::Outgoing};
+use super::{
+    CommitContext, Committer, TransactionalLog,
+    log::{Failure, RejectedMessage},
+    transaction::Outgoing,
+};
 use crate::{
     config::CommitArgs,
     messages::{Messages, SchemaIds},
     sync::{Object, Page, Record, Sink as _, SinkClosed},
 };
 
-/// A log in memory.
+/// The log in memory.
 #[derive(Debug, Default)]
 struct Memory {
     open: Vec<Sent>,
@@ -24,7 +28,7 @@ struct Memory {
     transactions: usize,
     /// Outcomes of the next steps of each kind; what is not scripted succeeds.
     faults: HashMap<&'static str, VecDeque<Failure>>,
-    /// Key that the broker never takes.
+    /// A key that the broker always refuses.
     refused: Option<String>,
 }
 
@@ -102,7 +106,12 @@ impl TransactionalLog for Scripted {
             .open
             .iter()
             .filter(|it| !it.is_dead && memory.refused.as_ref() == Some(&it.key));
-        let refused: Vec<_> = refused.map(|it| (it.index, "refused".to_owned())).collect();
+        let refused: Vec<_> = refused
+            .map(|it| RejectedMessage {
+                index: it.index,
+                error: "refused".to_owned(),
+            })
+            .collect();
         if refused.is_empty() {
             Ok(())
         } else {
@@ -196,7 +205,7 @@ fn expected(ids: std::ops::Range<i64>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_are_committed_in_order_with_their_position() {
+async fn pages_are_committed_in_order_with_their_checkpoint() {
     let log = Scripted::default();
     let (_committer, sink) = start(&log);
     for page_number in 0..10 {
@@ -209,7 +218,7 @@ async fn pages_are_committed_in_order_with_their_position() {
     assert_eq!(
         log.keys("t.checkpoints").len(),
         log.transactions(),
-        "one position a transaction"
+        "one checkpoint a transaction"
     );
     assert_eq!(sink.end_offsets().await, Ok(vec![100]));
 }
@@ -244,7 +253,7 @@ async fn pages_of_an_aborted_transaction_are_sent_again() {
 }
 
 #[tokio::test]
-async fn a_record_that_can_never_be_sent_goes_to_dead_letters_and_the_rest_through() {
+async fn a_record_that_can_never_be_sent_goes_to_dead_letters_and_the_others_are_committed() {
     let log = Scripted::default();
     log.0.lock().unwrap().refused = Some("1/contacts/2".to_owned());
     let (_committer, sink) = start(&log);
@@ -258,7 +267,7 @@ async fn a_record_that_can_never_be_sent_goes_to_dead_letters_and_the_rest_throu
 }
 
 #[tokio::test]
-async fn after_a_fatal_error_the_sink_is_closed_and_nothing_is_half_written() {
+async fn after_a_fatal_error_the_sink_is_closed_and_no_record_of_its_transaction_is_visible() {
     let log = Scripted::default().fail("commit", [Failure::Fatal("fenced".to_owned())]);
     let (committer, sink) = start(&log);
     sink.submit(page("contacts", 0, 5)).await.unwrap();
@@ -269,7 +278,7 @@ async fn after_a_fatal_error_the_sink_is_closed_and_nothing_is_half_written() {
 }
 
 #[tokio::test]
-async fn an_earlier_page_takes_back_no_status() {
+async fn an_earlier_page_does_not_replace_a_later_status() {
     let (_committer, sink) = start(&Scripted::default());
     let (first, mut last) = (page("contacts", 0, 5), page("contacts", 0, 0));
     last.checkpoint.request_done = Some("r2".to_owned());
@@ -277,17 +286,17 @@ async fn an_earlier_page_takes_back_no_status() {
     sink.submit(first).await.unwrap();
     sink.submit(last).await.unwrap();
     sink.settle().await.unwrap();
-    // The run has ended, and the stream says so.
+    // The run ends, and the stream changes its status.
     let state = sink.state();
     state.view(|view| crate::status::track(view, &after));
-    // The thread that writes comes to its first page only now.
+    // Only now is the first page written.
     assert_eq!(state.progress(1, &before, None), None);
     let shown = state.view(|_| {});
     assert_eq!(shown.request_done.as_deref(), Some("r2"));
 }
 
 #[tokio::test]
-async fn a_closed_committer_takes_nothing_more() {
+async fn a_closed_committer_accepts_nothing_more() {
     let log = Scripted::default();
     let (committer, sink) = start(&log);
     committer.close();
@@ -297,9 +306,9 @@ async fn a_closed_committer_takes_nothing_more() {
 }
 
 #[tokio::test]
-async fn submission_waits_for_room() {
+async fn a_submission_waits_while_the_queue_is_full() {
     let log = Scripted::default();
-    let gate = log.0.lock().unwrap();
+    let blocked = log.0.lock().unwrap();
     let committer = Committer::start(0, Box::new(log.clone()), context()).unwrap();
     let definitions = Definitions {
         portal_id: 1,
@@ -310,7 +319,8 @@ async fn submission_waits_for_room() {
     };
     let sink = committer.sink(page("contacts", 0, 0).checkpoint, Arc::new(definitions));
     let mut submitted = 0;
-    // The log stands still, so the queue of 100,000 bytes fills up.
+    // Nothing is committed while the lock is held, so the queue of 100,000 bytes
+    // fills up.
     while let Some(outcome) =
         futures::FutureExt::now_or_never(sink.submit(page("contacts", submitted * 50, 50)))
     {
@@ -318,7 +328,7 @@ async fn submission_waits_for_room() {
         submitted += 1;
         assert!(submitted < 100, "the queue has a bound");
     }
-    drop(gate);
+    drop(blocked);
     sink.settle().await.unwrap();
     assert_eq!(log.keys("t.records"), expected(0..submitted * 50));
 }
@@ -346,7 +356,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn whatever_passes_by_itself_every_record_is_committed_once(
+    fn every_record_is_committed_once_despite_transient_failures(
         faults in proptest::collection::vec(fault(), 0..5),
         sizes in proptest::collection::vec(0i64..40, 1..8),
     ) {

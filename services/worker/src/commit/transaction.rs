@@ -1,6 +1,4 @@
-//! What goes into one transaction, encoded.
-//!
-//! It must not know how it is sent.
+//! The messages of one transaction.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,29 +11,30 @@ use tokio::sync::oneshot;
 use super::{CommitContext, Item, StreamState, sink::Submitted};
 use crate::{messages::Message, sync::Record};
 
-/// The broker's limit on the records topic, less what a batch adds to a
-/// message.
+/// Largest message of the records topic in bytes: the topic's `max.message.bytes`,
+/// less what a batch adds to a message.
 const MAX_RECORD_BYTES: usize = 32 * 1024 * 1024 - 1024;
-/// What a record takes beside its properties, at most, key included: two names
-/// of up to 64 bytes twice, an id of a run, and numbers.
+/// Upper bound in bytes of what a record takes beside its properties, its key
+/// included: two names of up to 64 bytes twice, a run's id, and numbers.
 const ENVELOPE_BYTES: usize = 512;
 
-/// One message of a transaction, as it is handed over.
+/// One message of a transaction, as it is handed to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outgoing<'a> {
-    /// Full name of the topic that it is meant for.
-    pub topic: &'a str,
-    /// The partition, where it is not the key that decides.
-    pub partition: Option<i32>,
+pub(crate) struct Outgoing<'a> {
+    /// Full name of its topic, also where it goes to dead letters.
+    pub(crate) topic: &'a str,
+    /// The partition; `None` where the key decides it.
+    pub(crate) partition: Option<i32>,
     /// Its key.
-    pub key: &'a str,
+    pub(crate) key: &'a str,
     /// Its value; `None` for a tombstone.
-    pub payload: Option<&'a [u8]>,
+    pub(crate) payload: Option<&'a [u8]>,
     /// Why it goes to dead letters, if it does.
-    pub dead: Option<&'a DeadLetter>,
+    pub(crate) dead: Option<&'a DeadLetter>,
 }
 
-/// Room in which one record after the other is encoded.
+/// Key and value of the record being sent, encoded. Reused for every record of a
+/// partition, so that a record costs no allocation.
 #[derive(Debug, Default)]
 pub(super) struct RecordBuffer {
     key: String,
@@ -44,16 +43,16 @@ pub(super) struct RecordBuffer {
 
 /// Why a message goes to dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Where it should have gone.
-    pub source_topic: String,
+pub(crate) struct DeadLetter {
+    /// Full name of the topic that the message was for.
+    pub(crate) source_topic: String,
     /// Stable, `snake_case`.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// What the broker or the client said.
-    pub error: String,
+    pub(crate) error: String,
 }
 
-/// What goes into one transaction. Records are encoded as they are sent, so
+/// The messages of one transaction. Records are encoded while they are sent, so
 /// that a large transaction is not in memory twice.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
@@ -73,7 +72,7 @@ enum Entry {
 }
 
 impl Transaction {
-    /// Takes an item in; an item that is a question is given back.
+    /// Adds an item. Returns the sender for the answer if the item is a question.
     pub(super) fn add(
         &mut self,
         item: Item,
@@ -132,8 +131,8 @@ impl Transaction {
         self.insert_dead(index, topic, "too_large", format!("{size} bytes"));
     }
 
-    /// Sends the message at that index to dead letters instead. Its topic is
-    /// named when it is sent.
+    /// Makes the message at an index a dead letter: it keeps its index and is sent
+    /// to dead letters.
     pub(super) fn mark_dead(
         &mut self,
         index: usize,
@@ -153,7 +152,12 @@ impl Transaction {
         if self.dead.contains_key(&index) {
             return;
         }
-        tracing::error!(topic, reason, error, "a message cannot be sent");
+        tracing::error!(
+            topic,
+            reason,
+            error,
+            "a message can never be sent: it goes to dead letters"
+        );
         metrics::counter!(super::DEAD_LETTERS).increment(1);
         let dead = DeadLetter {
             source_topic: topic.to_owned(),
@@ -163,12 +167,12 @@ impl Transaction {
         self.dead.insert(index, dead);
     }
 
-    /// How many messages it has.
+    /// Number of messages.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The message at that index, a record encoded in the buffer given.
+    /// The message at an index; a record is encoded into `buffer`.
     pub(super) fn message<'a>(
         &'a self,
         index: usize,
@@ -199,8 +203,8 @@ impl Transaction {
         }
     }
 
-    /// Adds the positions: of each stream only the last, and what its status
-    /// then says.
+    /// Adds the last checkpoint of each stream and, where it is due, the stream's
+    /// status after it.
     pub(super) fn seal(&mut self, partition: i32, context: &CommitContext) {
         let now = context.clock.now_ms();
         let mut messages = Vec::new();
@@ -228,13 +232,13 @@ impl Transaction {
         self.entries.is_empty()
     }
 
-    /// Tells the streams which of their pages are in the log, and whoever waits.
+    /// Reports the commit to the streams and to the callers that wait for it.
     pub(super) fn committed(self) {
         for submitted in &self.pages {
             submitted.state.committed(submitted.sequence);
         }
         for done in self.waiting {
-            // Whoever asked may have gone.
+            // The caller may have stopped waiting.
             let _gone = done.send(());
         }
     }

@@ -1,6 +1,4 @@
-//! The loop of one partition's transactions.
-//!
-//! It must not know Kafka's client.
+//! The loop that commits one partition's transactions.
 
 use std::{
     sync::{
@@ -13,21 +11,25 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ABORTS, CommitContext, Item, RECORDS, SECONDS, SETTLE_LIMIT, TRANSACTIONS, TransactionalLog,
-    log::Failure,
+    ABORTS, CommitContext, Item, RECORDS, SECONDS, TRANSACTIONS, TransactionalLog,
+    log::{Failure, RejectedMessage},
     transaction::{RecordBuffer, Transaction},
 };
 use crate::crash;
 
-/// Between two tries of a step that failed.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a step that failed is repeated.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long a step is repeated before its outcome counts as unknown. Three times
+/// the 15 s after which the broker aborts a transaction.
+const SETTLE_LIMIT: Duration = Duration::from_secs(45);
 
 /// Why the loop ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WriterEnd {
-    /// Told to.
+    /// [`super::Committer::close`] was called, or nobody can submit any more.
     Closed,
-    /// The producer is of no use any more.
+    /// The producer was fenced, or its state is unknown.
     Lost(String),
 }
 
@@ -41,17 +43,19 @@ pub(super) struct TransactionWriter {
 }
 
 impl TransactionWriter {
-    /// Commits until it is told to end or cannot go on.
+    /// Commits until it is closed or its producer is lost.
     pub(super) fn run(mut self) {
         let partition = self.partition;
-        match self.run_loop() {
+        match self.commit_all() {
             WriterEnd::Closed => tracing::debug!(partition, "transactions closed"),
-            WriterEnd::Lost(error) => tracing::warn!(partition, error, "transactions cannot go on"),
+            WriterEnd::Lost(error) => {
+                tracing::warn!(partition, error, "the partition's producer is lost")
+            }
         }
         self.queue.close();
     }
 
-    fn run_loop(&mut self) -> WriterEnd {
+    fn commit_all(&mut self) -> WriterEnd {
         loop {
             let Some(first) = self.next() else {
                 return WriterEnd::Closed;
@@ -95,7 +99,7 @@ impl TransactionWriter {
         loop {
             match self.log.end_offsets() {
                 Ok(offsets) => {
-                    // Whoever asked may have gone.
+                    // The stream that asked may have ended.
                     drop(question.send(offsets));
                     return Ok(());
                 }
@@ -105,7 +109,7 @@ impl TransactionWriter {
         }
     }
 
-    /// Writes a transaction as one transaction, again and again until it is in.
+    /// Tries a transaction until it is committed.
     pub(super) fn commit(&mut self, mut transaction: Transaction) -> Result<(), WriterEnd> {
         if transaction.is_empty() {
             transaction.committed();
@@ -117,7 +121,7 @@ impl TransactionWriter {
                 Ok(()) => break,
                 Err(Failure::Fatal(error)) => return Err(WriterEnd::Lost(error)),
                 Err(Failure::Rejected(rejected)) => {
-                    for (index, error) in rejected {
+                    for RejectedMessage { index, error } in rejected {
                         transaction.mark_dead(index, "rejected", error, &self.context);
                     }
                     self.abort()?;
@@ -170,8 +174,9 @@ impl TransactionWriter {
         Ok(())
     }
 
-    /// The same call until it settles. If it does not, its outcome is unknown:
-    /// the producer is given up, and the log tells.
+    /// Repeats a call for as long as it asks for that. After [`SETTLE_LIMIT`] its
+    /// outcome is unknown: the producer is given up, and the next owner of the
+    /// partition reads from the log whether the transaction was committed.
     fn repeat(
         &mut self,
         call: impl Fn(&mut dyn TransactionalLog) -> Result<(), Failure>,
@@ -183,9 +188,9 @@ impl TransactionWriter {
                     tracing::warn!(
                         partition = self.partition,
                         error,
-                        "transaction step repeated"
+                        "repeating a step of a transaction"
                     );
-                    crate::pause(PAUSE);
+                    crate::pause(RETRY);
                 }
                 Err(Failure::Retry(error)) => return Err(Failure::Fatal(error)),
                 settled => return settled,
@@ -205,8 +210,8 @@ impl TransactionWriter {
         if self.closing() {
             return Err(WriterEnd::Closed);
         }
-        tracing::warn!(partition = self.partition, %error, "transaction is made again");
-        crate::pause(PAUSE);
+        tracing::warn!(partition = self.partition, %error, "making a transaction again");
+        crate::pause(RETRY);
         Ok(())
     }
 }

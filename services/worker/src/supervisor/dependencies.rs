@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Where sources come from.
-pub trait Sources: Send + Sync + 'static {
+pub(crate) trait Sources: Send + Sync + 'static {
     /// A source.
     type Source: Source;
 
@@ -26,7 +26,7 @@ pub trait Sources: Send + Sync + 'static {
 }
 
 /// The log of the control topics and of the records. Every call blocks.
-pub trait ControlLog: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait ControlLog: fmt::Debug + Send + Sync + 'static {
     /// Fences every other writer of a partition and opens its transactional
     /// log.
     fn fence(&self, partition: i32) -> anyhow::Result<Box<dyn TransactionalLog>>;
@@ -42,23 +42,23 @@ pub trait ControlLog: fmt::Debug + Send + Sync + 'static {
 
 /// What every connection needs.
 #[derive(Debug)]
-pub struct Dependencies<S> {
+pub(crate) struct Dependencies<S> {
     /// Where sources come from.
-    pub sources: S,
+    pub(crate) sources: S,
     /// Where everything is written, and read at the start.
-    pub log: Box<dyn ControlLog>,
+    pub(crate) log: Box<dyn ControlLog>,
     /// Partitions of the control topics.
-    pub control_partitions: i32,
+    pub(crate) control_partitions: i32,
     /// Name of this process, in the status and to Kafka.
-    pub worker: String,
+    pub(crate) worker: String,
     /// What the commits of all partitions share.
-    pub commits: Arc<CommitContext>,
+    pub(crate) commits: Arc<CommitContext>,
     /// Decodes commands.
-    pub decoder: Arc<Decoder>,
+    pub(crate) decoder: Arc<Decoder>,
     /// Reads which connection has which portal.
-    pub claims: Claims,
+    pub(crate) claims: Claims,
     /// How often the runs beside the interval are made, and how they read.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// Clock, health, and the end of the process.
-    pub context: chassis::Context,
+    pub(crate) context: chassis::Context,
 }

@@ -1,6 +1,4 @@
-//! Commands as they come: read, and taken into what is wanted.
-//!
-//! It must not know what is done about them.
+//! Decodes commands as they arrive and updates the desired state with them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +19,7 @@ impl<S: Sources> Supervisor<S> {
         else {
             tracing::error!(
                 offset = message.offset,
-                "a command without a name is passed over"
+                "skipping a command without a connection in its key"
             );
             return;
         };
@@ -29,22 +27,22 @@ impl<S: Sources> Supervisor<S> {
             None => None,
             Some(payload) => Some(self.decode(&name, payload).await),
         };
-        let wanted =
+        let desired =
             desired::from_message(&name, decoded, self.dependencies.context.clock().now_ms());
         let Some(partition) = self.partitions.get_mut(&message.partition) else {
             return;
         };
         if partition
             .desired
-            .apply(message.offset, name, wanted)
+            .apply(message.offset, name, desired)
             .is_some()
         {
             self.reconcile(message.partition);
         }
     }
 
-    /// Reads a command. One of ours whose schema should be in the registry, and
-    /// is not or is another, is waited for.
+    /// Decodes a command. Waits for as long as the registry does not answer, or
+    /// lacks the schema of a command of ours.
     async fn decode(&self, name: &str, payload: Vec<u8>) -> Result<Command, String> {
         let payload: Arc<[u8]> = payload.into();
         let dependencies = &self.dependencies;

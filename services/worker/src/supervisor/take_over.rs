@@ -1,6 +1,4 @@
-//! Makes partitions ours: fence, then read.
-//!
-//! It must not know what runs on them.
+//! Makes partitions ours: fences them, then reads the log to its end.
 
 use std::{
     sync::Arc,
@@ -16,28 +14,38 @@ use crate::{
     ownership::{Assignment, Restored},
 };
 
-/// Before a partition that failed is tried again.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before a take-over that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Pause between two checks of whether membership is confirmed.
+const MEMBERSHIP_POLL: Duration = Duration::from_millis(50);
 
-/// Partitions that are fenced and read.
+/// Partitions that are fenced, and what the log says of them.
 pub(super) struct TakenOver {
-    pub(super) logs: Vec<(i32, Box<dyn TransactionalLog>)>,
+    pub(super) partitions: Vec<FencedPartition>,
     pub(super) restored: Restored,
 }
 
+/// A partition that no other producer can write to.
+pub(super) struct FencedPartition {
+    pub(super) number: i32,
+    pub(super) log: Box<dyn TransactionalLog>,
+}
+
 /// Fences the partitions, all at once, and reads what the log says of them.
-/// After a failure, only once membership is confirmed anew.
+/// After a failure it waits until membership was confirmed later than that.
+///
+/// Fails when Kafka does not answer, or when a partition is revoked meanwhile.
 pub(super) async fn take_over<S: Sources>(
     dependencies: &Arc<Dependencies<S>>,
     assignments: &[Assignment],
     failed_at: Option<Instant>,
 ) -> anyhow::Result<TakenOver> {
     if let Some(failed_at) = failed_at {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY).await;
         for assignment in assignments {
             while !assignment.lease.membership().is_confirmed_since(failed_at) {
-                anyhow::ensure!(assignment.lease.is_held(), "the partition was let go");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                anyhow::ensure!(assignment.lease.is_held(), "the partition was revoked");
+                tokio::time::sleep(MEMBERSHIP_POLL).await;
             }
         }
     }
@@ -46,12 +54,13 @@ pub(super) async fn take_over<S: Sources>(
     for assignment in assignments {
         let (dependencies, number) = (Arc::clone(dependencies), assignment.partition);
         fencing.push(tokio::task::spawn_blocking(move || {
-            dependencies.log.fence(number).map(|log| (number, log))
+            let log = dependencies.log.fence(number)?;
+            anyhow::Ok(FencedPartition { number, log })
         }));
     }
-    let mut logs = Vec::new();
+    let mut partitions = Vec::new();
     for fenced in fencing {
-        logs.push(
+        partitions.push(
             fenced
                 .await
                 .context("fencing panicked")?
@@ -72,10 +81,13 @@ pub(super) async fn take_over<S: Sources>(
         .context("reading panicked")??;
     let total_ms = started.elapsed().as_millis();
     tracing::debug!(
-        partitions = logs.len(),
+        partitions = partitions.len(),
         fenced_ms,
         total_ms,
         "fenced and read"
     );
-    Ok(TakenOver { logs, restored })
+    Ok(TakenOver {
+        partitions,
+        restored,
+    })
 }
