@@ -11,7 +11,7 @@ use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::KafkaError,
-    message::BorrowedMessage,
+    message::{BorrowedMessage, OwnedMessage},
 };
 
 /// How long one poll waits, and so how soon a caller can stop.
@@ -152,6 +152,15 @@ impl TopicReader {
             }
             Some(Err(error)) => Step::Unavailable(error),
         }
+    }
+
+    /// As [`step`](Self::step), with a copy of the message.
+    pub fn step_owned(&mut self) -> Step<OwnedMessage> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone has one lifetime, not any"
+        )]
+        self.step(|message| message.detach())
     }
 
     /// Hands over every message up to the end of each partition. `Break` ends

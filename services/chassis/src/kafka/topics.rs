@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker may take to learn of a topic that another one created.
 const PROPAGATION: Duration = Duration::from_secs(30);
 /// The same for the rest of its partitions. Shorter, as a topic with too few is
-/// a common mistake; KRaft publishes all partitions of a topic at once.
+/// a common mistake, and brokers learn of all partitions of a topic at once.
 const PARTITIONS_PROPAGATION: Duration = Duration::from_secs(5);
 
 /// A topic that has to exist.
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    fn described(entries: &[(&str, &str)]) -> ConfigResourceResult {
+    fn described(entries: &[(&str, &str)]) -> ConfigResource {
         let entry = |(name, value): &(&str, &str)| ConfigEntry {
             name: (*name).to_owned(),
             value: Some((*value).to_owned()),
@@ -253,10 +253,10 @@ mod tests {
             is_default: false,
             is_sensitive: false,
         };
-        Ok(ConfigResource {
+        ConfigResource {
             specifier: OwnedResourceSpecifier::Topic("x.commands".to_owned()),
             entries: entries.iter().map(entry).collect(),
-        })
+        }
     }
 
     #[test]
@@ -264,8 +264,8 @@ mod tests {
         for answer in [
             None,
             // How a broker that does not know the topic yet comes through.
-            Some(described(&[])),
-            Some(described(&[("retention.ms", "-1")])),
+            Some(Ok(described(&[]))),
+            Some(Ok(described(&[("retention.ms", "-1")]))),
             Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)),
             Some(Err(RDKafkaErrorCode::LeaderNotAvailable)),
         ] {
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_setting_with_another_value_is_refused_with_the_remedy() {
-        let answer = described(&[("cleanup.policy", "delete")]);
+        let answer = Ok(described(&[("cleanup.policy", "delete")]));
         let error = check_settings(&spec(), Some(&answer)).unwrap_err();
         assert_eq!(error.patience(), Duration::ZERO);
         assert!(
@@ -289,7 +289,7 @@ mod tests {
                 .contains("--alter --add-config cleanup.policy=compact"),
             "{error}"
         );
-        let answer = described(&[("cleanup.policy", "compact")]);
+        let answer = Ok(described(&[("cleanup.policy", "compact")]));
         assert!(check_settings(&spec(), Some(&answer)).is_ok());
     }
 

@@ -120,7 +120,7 @@ impl Follower {
                     return;
                 }
             }
-            match self.reader.step(|message| message.detach()) {
+            match self.reader.step_owned() {
                 Step::Idle => self.check_if_back(),
                 Step::Message(message) => {
                     self.mark_available();

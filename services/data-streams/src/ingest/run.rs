@@ -98,7 +98,7 @@ impl Ingest {
             tracing::warn!("a rebuild was cut off while it exchanged tables: it begins anew");
             self.start_rebuild();
         }
-        let definitions_reader = parts.definitions_reader()?;
+        let definitions_reader = parts.definitions_reader();
         let poller = parts.poller(&consumer, &guard, out, held);
         let delivery = Delivery {
             inserter: parts.inserter(Arc::clone(&parts.preparer)),
@@ -115,7 +115,11 @@ impl Ingest {
             holds,
             held: HashMap::new(),
         };
-        drop(parts.context.spawn_owned(parts.full_pass_job(&self.rebuilds)?.run()));
+        drop(
+            parts
+                .context
+                .spawn_owned(parts.full_pass_job(&self.rebuilds)?.run()),
+        );
         let runtime = parts.runtime.clone();
         futures::future::try_join3(
             on_thread("definitions", move || definitions_reader.run())?,
@@ -183,16 +187,18 @@ impl Parts {
             .context("consumer of the records topic")
     }
 
-    fn definitions_reader(&self) -> anyhow::Result<DefinitionsReader> {
-        Ok(DefinitionsReader {
+    fn definitions_reader(&self) -> DefinitionsReader {
+        let schemas = Arc::clone(&self.schemas);
+        let rules = message_rules(self.topics.clone());
+        DefinitionsReader {
             config: self.reader("definitions"),
             topic: self.topics.definitions.clone(),
-            lookup: SchemaLookup::new(Arc::clone(&self.schemas), message_rules(self.topics.clone()), []),
+            lookup: SchemaLookup::new(schemas, rules, []),
             health: self.context.health().clone(),
             known: self.known.clone(),
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),
-        })
+        }
     }
 
     fn poller(

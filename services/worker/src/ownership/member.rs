@@ -124,7 +124,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
     consumer.subscribe(&[&topics.commands])?;
     let leaving = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&leaving);
-    let (confirmed, confirmed_by) = (lease.clone(), lease.clone());
+    let confirmed = lease.clone();
     let thread = std::thread::Builder::new()
         .name("membership".to_owned())
         .spawn(move || {
@@ -137,7 +137,7 @@ pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, E
                 drop(events.send(Event::Failed(error.to_string())));
                 return;
             }
-            poll(&consumer, &events, &stop, CertaintyLog::new(confirmed_by));
+            poll(&consumer, &events, &stop, CertaintyLog::new(lease));
             // Dropping the last reference leaves the group.
         })?;
     Ok((Membership { leaving, thread }, receiver))

@@ -20,18 +20,18 @@ use crate::ingest::conditions::DEFINITIONS;
 
 /// The newest definitions by portal and object type.
 #[derive(Debug, Clone, Default)]
-pub struct KnownDefinitions {
+pub(crate) struct KnownDefinitions {
     by_portal: HashMap<i64, HashMap<String, Arc<Definitions>>>,
 }
 
 impl KnownDefinitions {
     /// The newest definitions of an object type of a portal.
-    pub fn get(&self, portal_id: i64, object_type: &str) -> Option<&Arc<Definitions>> {
+    pub(crate) fn get(&self, portal_id: i64, object_type: &str) -> Option<&Arc<Definitions>> {
         self.by_portal.get(&portal_id)?.get(object_type)
     }
 
     /// Stores definitions, unless newer ones are known. Returns whether it did.
-    pub fn insert(&mut self, definitions: Definitions) -> bool {
+    pub(crate) fn insert(&mut self, definitions: Definitions) -> bool {
         let types = self.by_portal.entry(definitions.portal_id).or_default();
         if types
             .get(&definitions.object_type)
@@ -62,7 +62,7 @@ impl DefinitionsReader {
             return Ok(());
         };
         while !self.stop.is_cancelled() {
-            let message = match reader.step(|message| message.detach()) {
+            let message = match reader.step_owned() {
                 Step::Message(message) => message,
                 Step::Idle | Step::End(_) => continue,
                 Step::Unavailable(error) => {
