@@ -10,9 +10,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Commits, ControlState, IngestSettings, Store, TableSet,
-    decode::{
-        decoders::Decoders, definitions::KnownDefinitions, router::TargetRouter,
-    },
+    decode::{decoders::Decoders, definitions::KnownDefinitions, router::TargetRouter},
     store::{inserter::Inserter, preparer::TablePreparer},
 };
 

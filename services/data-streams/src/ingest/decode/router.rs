@@ -161,7 +161,7 @@ impl TargetRouter {
             match datum {
                 Datum::Poison { reason, error } => poison.push(PoisonMessage {
                     index,
-                    reason: *reason,
+                    reason,
                     error: error.clone(),
                 }),
                 Datum::Held(reason) => {

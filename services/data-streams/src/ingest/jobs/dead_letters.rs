@@ -89,7 +89,10 @@ impl DeadLetterJob {
     fn store_letters(&self, waiting: BTreeMap<String, Vec<Message>>, outcome: &mut Reprocessed) {
         for (topic, messages) in waiting {
             let count = u64::try_from(messages.len()).unwrap_or_default();
-            let stored = self.parts.runtime.block_on(self.store_topic(&topic, messages));
+            let stored = self
+                .parts
+                .runtime
+                .block_on(self.store_topic(&topic, messages));
             let stored = stored.unwrap_or_else(|error| {
                 tracing::warn!(%error, "dead letters are not stored");
                 0

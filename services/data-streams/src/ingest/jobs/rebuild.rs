@@ -23,11 +23,11 @@ use crate::ingest::{
     TableSet,
     conditions::WAREHOUSE,
     decode::router::TargetRouter,
+    parts::Parts,
     poll::{
         batch::{Batch, Batcher},
         message::{Arena, Message},
     },
-    parts::Parts,
     store::inserter::Inserter,
 };
 
@@ -195,7 +195,8 @@ impl<'r> Rebuild<'r> {
                 parts.store.mark_deleted(&target, &stream.pass).await
             })?;
         }
-        self.rebuilds.update(|state| state.phase = RebuildPhase::Exchanging);
+        self.rebuilds
+            .update(|state| state.phase = RebuildPhase::Exchanging);
         runtime
             .block_on(parts.store.finish_rebuild())
             .context("cannot exchange the tables")?;

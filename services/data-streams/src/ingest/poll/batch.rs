@@ -34,7 +34,7 @@ impl Default for BatchLimits {
 
 /// Messages that are stored together, and the offsets to commit after that.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The assignment under which it was read.
     pub generation: u64,
     /// In the order in which they were read.
@@ -47,7 +47,7 @@ pub struct Batch {
 
 /// Builds one batch after another.
 #[derive(Debug)]
-pub struct Batcher {
+pub(crate) struct Batcher {
     limits: BatchLimits,
     open: Batch,
     opened_at: Option<Instant>,
@@ -58,7 +58,7 @@ pub struct Batcher {
 
 impl Batcher {
     /// An empty batcher.
-    pub fn new(limits: BatchLimits) -> Self {
+    pub(crate) fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
             open: Batch::default(),
@@ -70,7 +70,7 @@ impl Batcher {
 
     /// Adds a message. Returns the open batch first if the message does not fit
     /// into it.
-    pub fn push(&mut self, message: Message, now: Instant) -> Option<Batch> {
+    pub(crate) fn push(&mut self, message: Message, now: Instant) -> Option<Batch> {
         let size = message.size();
         let full = !self.open.messages.is_empty() && self.open.bytes + size > self.limits.bytes;
         let before = if full { self.take() } else { None };
@@ -84,7 +84,7 @@ impl Batcher {
     }
 
     /// The end of a partition was reached.
-    pub fn end(&mut self, partition: i32, now: Instant) {
+    pub(crate) fn end(&mut self, partition: i32, now: Instant) {
         self.behind.remove(&partition);
         if self.behind.is_empty() {
             self.end_since.get_or_insert(now);
@@ -93,7 +93,7 @@ impl Batcher {
 
     /// When the open batch is due, unless it fills earlier; `None` if there is
     /// none.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(crate) fn due_at(&self) -> Option<Instant> {
         let opened_at = self.opened_at?;
         if self.is_full() {
             return Some(opened_at);
@@ -106,7 +106,7 @@ impl Batcher {
     }
 
     /// The open batch, if it is due.
-    pub fn take_due(&mut self, now: Instant) -> Option<Batch> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Batch> {
         if self.due_at()? <= now {
             self.take()
         } else {
@@ -115,19 +115,19 @@ impl Batcher {
     }
 
     /// The open batch, if there is one.
-    pub fn take(&mut self) -> Option<Batch> {
+    pub(crate) fn take(&mut self) -> Option<Batch> {
         self.opened_at.take()?;
         self.end_since = None;
         Some(std::mem::take(&mut self.open))
     }
 
     /// Whether there is no open batch.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.open.messages.is_empty()
     }
 
     /// Drops the messages of a partition that will be read again.
-    pub fn forget(&mut self, partition: i32) {
+    pub(crate) fn forget(&mut self, partition: i32) {
         self.behind.remove(&partition);
         self.open
             .messages
@@ -140,7 +140,7 @@ impl Batcher {
     }
 
     /// Drops all messages.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::new(self.limits);
     }
 

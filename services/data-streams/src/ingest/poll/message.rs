@@ -5,7 +5,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 /// A message of the records topic, detached from the consumer's buffers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Partition.
     pub partition: i32,
     /// Offset.
@@ -36,7 +36,7 @@ impl Message {
     }
 
     /// Bytes of key and value.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len)
     }
 }

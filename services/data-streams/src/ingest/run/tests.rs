@@ -15,9 +15,9 @@ use schemas::crm_record::SCHEMA;
 
 use super::*;
 use crate::ingest::{
+    RebuildPhase,
     conditions::WAREHOUSE,
     fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, record},
-    RebuildPhase,
     poll::message::Message,
 };
 

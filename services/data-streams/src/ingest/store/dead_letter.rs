@@ -107,7 +107,7 @@ impl DeadLetter {
 
 /// Where dead letters go.
 #[async_trait]
-pub trait DeadLetterSink: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait DeadLetterSink: fmt::Debug + Send + Sync + 'static {
     /// Returns once the letter is acknowledged.
     async fn write(&self, letter: &DeadLetter) -> Result<(), String>;
 }
