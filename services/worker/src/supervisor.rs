@@ -335,7 +335,7 @@ impl<S: Sources> Supervisor<S> {
             .context
             .health()
             .fails("ownership", "partitions are being released");
-        let gone = async {
+        let ended = async {
             for task in tasks {
                 // Its outcome is that it was aborted.
                 drop(task.await);
@@ -344,7 +344,7 @@ impl<S: Sources> Supervisor<S> {
                 committer.ended().await;
             }
         };
-        if tokio::time::timeout(RELEASE_LIMIT, gone).await.is_err() {
+        if tokio::time::timeout(RELEASE_LIMIT, ended).await.is_err() {
             tracing::warn!("partitions are released before everything has stopped");
         }
     }

@@ -49,7 +49,7 @@ impl TransactionWriter {
         match self.commit_all() {
             WriterEnd::Closed => tracing::debug!(partition, "transactions closed"),
             WriterEnd::Lost(error) => {
-                tracing::warn!(partition, error, "the partition's producer is lost")
+                tracing::warn!(partition, error, "the partition's producer is lost");
             }
         }
         self.queue.close();

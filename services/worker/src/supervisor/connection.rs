@@ -1,6 +1,7 @@
-//! One connection: what is wanted of it becomes true, and its status says so.
+//! One connection: makes its desired state true, and writes its status.
 //!
-//! It must not know how a stream is read.
+//! [`commands`] applies a command, [`portal`] finds the account of its
+//! credential, [`stop`] stops streams and deletes the connection.
 
 mod commands;
 mod portal;
@@ -17,7 +18,10 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{Dependencies, Sources, stream};
+use super::{
+    Dependencies, Sources,
+    stream::{StreamEvent, StreamTask},
+};
 use crate::{
     commit::{Committer, StreamSink},
     desired::DesiredConnection,
@@ -26,20 +30,20 @@ use crate::{
     sync::SinkClosed,
 };
 
-/// A stream that runs.
+/// A stream whose task runs.
 struct RunningStream {
     commands: watch::Sender<Arc<Command>>,
     task: AbortHandle,
 }
 
-/// The source of a credential, once its portal is known to be ours.
+/// The source of a credential and its account.
 struct Resolved<T> {
     credential: String,
     portal_id: i64,
     source: Arc<T>,
 }
 
-/// A connection's task.
+/// The task of one connection.
 pub(super) struct ConnectionTask<S: Sources> {
     dependencies: Arc<Dependencies<S>>,
     name: String,
@@ -49,19 +53,21 @@ pub(super) struct ConnectionTask<S: Sources> {
     views: BTreeMap<String, StreamStatus>,
     /// What the log says, shared by all connections.
     restored: Arc<Restored>,
-    /// As last written.
+    /// The connection's status as last written.
     whole: Option<ConnectionStatus>,
+    /// The account in use, once it is known to be this connection's.
     resolved: Option<Resolved<S::Source>>,
     sinks: BTreeMap<String, StreamSink>,
     tasks: JoinSet<()>,
     running: BTreeMap<String, RunningStream>,
+    /// Streams that have nothing to do until the next command.
     idle: BTreeSet<String>,
-    news: mpsc::UnboundedSender<stream::StreamEvent>,
-    inbox: mpsc::UnboundedReceiver<stream::StreamEvent>,
+    events: mpsc::UnboundedSender<StreamEvent>,
+    inbox: mpsc::UnboundedReceiver<StreamEvent>,
 }
 
 impl<S: Sources> ConnectionTask<S> {
-    /// From what the log says.
+    /// A connection as the log left it.
     pub(super) fn new(
         dependencies: Arc<Dependencies<S>>,
         name: String,
@@ -83,7 +89,7 @@ impl<S: Sources> ConnectionTask<S> {
             .map(|(key, value)| (key.1.clone(), value.clone()))
             .collect();
         let whole = restored.connections.get(&name).cloned();
-        let (news, inbox) = mpsc::unbounded_channel();
+        let (events, inbox) = mpsc::unbounded_channel();
         Self {
             dependencies,
             name,
@@ -98,20 +104,20 @@ impl<S: Sources> ConnectionTask<S> {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             idle: BTreeSet::new(),
-            news,
+            events,
             inbox,
         }
     }
 
-    /// Brings about what is wanted until the sink is closed or the task is
-    /// aborted. A new command interrupts whatever the last one asked for.
-    pub(super) async fn run(mut self, mut wanted: watch::Receiver<DesiredConnection>) {
+    /// Applies the desired state until the sink is closed or the task is aborted. A
+    /// new state interrupts what is being done for the last one.
+    pub(super) async fn run(mut self, mut states: watch::Receiver<DesiredConnection>) {
         loop {
-            let now = wanted.borrow_and_update().clone();
+            let desired = states.borrow_and_update().clone();
             tokio::select! {
                 biased;
-                changed = wanted.changed() => if changed.is_err() { return },
-                outcome = self.apply(&now) => {
+                changed = states.changed() => if changed.is_err() { return },
+                outcome = self.apply(&desired) => {
                     let Err(SinkClosed) = outcome;
                     return;
                 }
@@ -119,7 +125,7 @@ impl<S: Sources> ConnectionTask<S> {
         }
     }
 
-    /// A stream's position.
+    /// A stream's checkpoint; an empty one if the stream is new.
     fn checkpoint(&self, stream: &str) -> Checkpoint {
         if let Some(sink) = self.sinks.get(stream) {
             return sink.state().checkpoint();
@@ -132,7 +138,7 @@ impl<S: Sources> ConnectionTask<S> {
         self.checkpoints.get(stream).cloned().unwrap_or_else(new)
     }
 
-    /// A stream's way into the log.
+    /// The sink of a stream; made when it is first needed.
     fn sink(&mut self, stream: &str, portal_id: i64) -> StreamSink {
         if let Some(sink) = self.sinks.get(stream) {
             return sink.clone();
@@ -166,28 +172,7 @@ impl<S: Sources> ConnectionTask<S> {
         sink
     }
 
-    /// Stops all streams: their requests are cancelled when this returns.
-    async fn stop_streams(&mut self) {
-        self.running.clear();
-        self.idle.clear();
-        self.tasks.shutdown().await;
-        while self.inbox.try_recv().is_ok() {}
-    }
-
-    /// Stops one stream.
-    async fn stop_stream(&mut self, stream: &str) {
-        self.idle.remove(stream);
-        let Some(running) = self.running.remove(stream) else {
-            return;
-        };
-        running.task.abort();
-        // Tasks end in any order; those that have not been aborted do not end.
-        while !running.task.is_finished() {
-            drop(self.tasks.join_next().await);
-        }
-    }
-
-    /// Starts a stream, or hands it its commands.
+    /// Hands a command to a stream; starts the stream if it does not run.
     fn command_stream(&mut self, stream: &str, command: &Arc<Command>) {
         self.idle.remove(stream);
         if let Some(running) = self.running.get(stream)
@@ -205,20 +190,20 @@ impl<S: Sources> ConnectionTask<S> {
         };
         let sink = self.sink(stream, portal_id);
         let (commands, receiver) = watch::channel(Arc::clone(command));
-        let task = stream::StreamTask {
+        let task = StreamTask {
             source,
             sink,
             portal_id,
             settings: self.dependencies.settings,
             clock: self.dependencies.context.clock().clone(),
-            news: self.news.clone(),
+            events: self.events.clone(),
         };
         let task = self.tasks.spawn(task.run(receiver));
         self.running
             .insert(stream.to_owned(), RunningStream { commands, task });
     }
 
-    /// Writes the connection's status, if it says anything new.
+    /// Writes the connection's status, unless it is the one last written.
     async fn show(&mut self, whole: ConnectionStatus) -> Result<(), SinkClosed> {
         if self.whole.as_ref() == Some(&whole) {
             return Ok(());
@@ -238,7 +223,7 @@ impl<S: Sources> ConnectionTask<S> {
         )
     }
 
-    /// A status of that state, of the portal that is known.
+    /// A status without an error, with the portal as far as it is known.
     fn state(&self, applied: Option<&str>, state: &str) -> ConnectionStatus {
         let known = self.whole.as_ref().and_then(|it| it.portal_id);
         ConnectionStatus {
@@ -250,6 +235,7 @@ impl<S: Sources> ConnectionTask<S> {
         }
     }
 
+    /// Writes the status of a connection that cannot run until the next command.
     async fn fail(&mut self, applied: Option<&str>, problem: Problem) -> Result<(), SinkClosed> {
         tracing::warn!(
             connection = self.name,

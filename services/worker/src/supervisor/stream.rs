@@ -1,6 +1,5 @@
-//! One stream: a run when one is due, its status, and the wait for the next.
-//!
-//! It must not know how a run is made.
+//! One stream: makes a run when one is due, writes the stream's status, and waits
+//! for the next run or the next command.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,33 +16,33 @@ use crate::{
     },
 };
 
-/// However far off the next run is, look again after that long: HubSpot's
-/// clock may be corrected.
-const LONGEST: Duration = Duration::from_mins(10);
+/// Longest wait for the next run, after which the schedule is checked again:
+/// HubSpot's clock may have been corrected.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
-/// What a stream tells its connection.
+/// What a stream reports to its connection.
 #[derive(Debug)]
 pub(super) enum StreamEvent {
     /// The connection has to stop.
     StopConnection(SourceError),
-    /// Nothing is left to be done for now.
+    /// The stream of that name has nothing to do until the next command.
     Idle(String),
 }
 
-/// A stream's task.
+/// The task of one stream.
 pub(super) struct StreamTask<S> {
     pub(super) source: Arc<S>,
     pub(super) sink: StreamSink,
     pub(super) portal_id: i64,
     pub(super) settings: Settings,
     pub(super) clock: chassis::Clock,
-    pub(super) news: mpsc::UnboundedSender<StreamEvent>,
+    pub(super) events: mpsc::UnboundedSender<StreamEvent>,
 }
 
 impl<S: Source> StreamTask<S> {
     /// Runs until the sink is closed or the task is aborted.
     pub(super) async fn run(self, mut commands: watch::Receiver<Arc<Command>>) {
-        // A closed sink or a connection that has gone ends it without a word.
+        // Its only errors are a closed sink and a connection that has ended.
         let _closed = self.run_loop(&mut commands).await;
     }
 
@@ -58,13 +57,13 @@ impl<S: Source> StreamTask<S> {
                 Due::Now(plan) => self.run_once(plan, commands).await?,
                 Due::At(at) => {
                     self.show(|view| {
-                        rest(view, "idle");
+                        set_phase(view, "idle");
                         view.next_run_at = Some(at);
                     })?;
                     self.wait_until(at, commands).await?;
                 }
                 Due::Never => {
-                    self.show(|view| rest(view, "stopped"))?;
+                    self.show(|view| set_phase(view, "stopped"))?;
                     self.wait_for_command(commands).await?;
                 }
             }
@@ -73,7 +72,7 @@ impl<S: Source> StreamTask<S> {
 
     fn due(&self, command: &Command, now: Millis) -> Due {
         let stream = self.sink.state().stream();
-        let wanted = StreamDemand {
+        let demand = StreamDemand {
             running: command.state == schemas::DesiredState::Running,
             interval: command.interval_ms,
             request: command.requests.iter().find(|it| it.stream == stream),
@@ -81,12 +80,13 @@ impl<S: Source> StreamTask<S> {
         };
         schedule::due(
             &self.sink.state().checkpoint(),
-            &wanted,
+            &demand,
             &self.settings,
             now,
         )
     }
 
+    /// Makes one run, and writes its progress.
     async fn run_once(
         &self,
         plan: RunPlan,
@@ -131,13 +131,14 @@ impl<S: Source> StreamTask<S> {
         self.ended(end, commands).await
     }
 
+    /// Writes how a run ended, and does what its failure asks for.
     async fn ended(
         &self,
         end: RunEnd,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let state = self.sink.state();
-        // A run that was restarted has left the position to the next one.
+        // After a restart the checkpoint already names the next run.
         let last = state.last_run().filter(|it| it.run_id == end.run_id);
         let outcome = outcome(&end.outcome);
         tracing::info!(
@@ -164,7 +165,7 @@ impl<S: Source> StreamTask<S> {
         match &end.outcome {
             Outcome::Succeeded => self.show(|view| {
                 record(view);
-                rest(view, "idle");
+                set_phase(view, "idle");
                 view.error = None;
             }),
             Outcome::Restarted => self.show(record),
@@ -178,10 +179,10 @@ impl<S: Source> StreamTask<S> {
                 let problem = status::problem(error, self.clock.now_ms());
                 self.show(|view| {
                     record(view);
-                    rest(view, phase);
+                    set_phase(view, phase);
                     view.error = Some(problem);
                     if let Advice::WaitUntil(at) = error.advice {
-                        // The run goes on then.
+                        // The same run continues then.
                         view.outcome = None;
                         view.next_run_at = Some(at);
                     }
@@ -204,13 +205,14 @@ impl<S: Source> StreamTask<S> {
             Advice::EndRun => Ok(()),
             Advice::SkipStream => self.wait_for_command(commands).await,
             Advice::StopConnection => {
-                // A connection that has gone has stopped.
-                drop(self.news.send(StreamEvent::StopConnection(error.clone())));
+                // The connection may have ended, and so has stopped.
+                drop(self.events.send(StreamEvent::StopConnection(error.clone())));
                 std::future::pending().await
             }
         }
     }
 
+    /// Waits for a HubSpot time, or for the next command.
     async fn wait_until(
         &self,
         at: Millis,
@@ -218,24 +220,25 @@ impl<S: Source> StreamTask<S> {
     ) -> Result<(), SinkClosed> {
         let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST)) => Ok(()),
+            () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST_WAIT)) => Ok(()),
             changed = commands.changed() => changed.or(Err(SinkClosed)),
         }
     }
 
+    /// Reports that there is nothing to do, and waits for the next command.
     async fn wait_for_command(
         &self,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
-        // A connection that has gone needs no news.
+        // The connection may have ended.
         drop(
-            self.news
+            self.events
                 .send(StreamEvent::Idle(self.sink.state().stream().to_owned())),
         );
         commands.changed().await.or(Err(SinkClosed))
     }
 
-    /// Changes the status and writes it.
+    /// Changes the stream's status and queues it to be written.
     fn show(&self, change: impl FnOnce(&mut StreamStatus)) -> Result<(), SinkClosed> {
         let (state, committer) = (self.sink.state(), self.sink.committer());
         let view = state.view(change);
@@ -249,7 +252,7 @@ impl<S: Source> StreamTask<S> {
     }
 }
 
-/// As it stands in the log.
+/// An outcome's name in the log.
 fn outcome(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Succeeded => "succeeded",
@@ -259,13 +262,15 @@ fn outcome(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn rest(view: &mut StreamStatus, phase: &str) {
+/// Sets the phase; when the next run starts is not known.
+fn set_phase(view: &mut StreamStatus, phase: &str) {
     phase.clone_into(&mut view.phase);
     view.next_run_at = None;
 }
 
+/// A run is under way.
 fn begin(view: &mut StreamStatus, phase: &str, reason: &str, progress: &Progress) {
-    rest(view, phase);
+    set_phase(view, phase);
     view.expected_total = progress.expected_total.or(view.expected_total);
     let Some(run) = &progress.run else { return };
     if view.run_id.as_deref() != Some(&run.run_id) || view.outcome.is_some() {

@@ -1,10 +1,10 @@
-//! What a connection does about a command: it applies the last one.
+//! How a connection applies a command.
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use schemas::{Command, DesiredState};
 
-use super::ConnectionTask;
+use super::{ConnectionTask, portal::Unresolved};
 use crate::{
     desired::DesiredConnection,
     status,
@@ -13,11 +13,13 @@ use crate::{
 };
 
 impl<S: Sources> ConnectionTask<S> {
+    /// Makes a desired state true and keeps it so; returns only when the sink is
+    /// closed.
     pub(super) async fn apply(
         &mut self,
-        wanted: &DesiredConnection,
+        desired: &DesiredConnection,
     ) -> Result<Infallible, SinkClosed> {
-        match wanted {
+        match desired {
             DesiredConnection::Absent => self.stop_streams().await,
             DesiredConnection::Unreadable(problem) => {
                 self.stop_streams().await;
@@ -26,7 +28,7 @@ impl<S: Sources> ConnectionTask<S> {
             DesiredConnection::Command(command) => match command.state {
                 DesiredState::Deleted => self.delete(command).await?,
                 DesiredState::Stopped if !self.has_requests(command) => self.stop(command).await?,
-                DesiredState::Stopped | DesiredState::Running => self.work(command).await?,
+                DesiredState::Stopped | DesiredState::Running => self.run_streams(command).await?,
             },
         }
         std::future::pending().await
@@ -44,8 +46,9 @@ impl<S: Sources> ConnectionTask<S> {
             })
     }
 
-    /// Runs the streams that a command names, until another comes.
-    async fn work(&mut self, command: &Arc<Command>) -> Result<(), SinkClosed> {
+    /// Runs the streams that a command names, and stops the others. Returns when
+    /// the connection fails, or when a stopped one has carried out its requests.
+    async fn run_streams(&mut self, command: &Arc<Command>) -> Result<(), SinkClosed> {
         if self
             .resolved
             .as_ref()
@@ -56,20 +59,23 @@ impl<S: Sources> ConnectionTask<S> {
             let mut whole = self.state(Some(&command.command_id), "starting");
             whole.error = self.whole.as_ref().and_then(|it| it.error.clone());
             self.show(whole).await?;
-            if let Err(problem) = self.resolve(command).await? {
-                return self.fail(Some(&command.command_id), problem).await;
+            match self.resolve(command).await {
+                Ok(resolved) => self.resolved = Some(resolved),
+                Err(Unresolved::Closed) => return Err(SinkClosed),
+                Err(Unresolved::Problem(problem)) => {
+                    return self.fail(Some(&command.command_id), problem).await;
+                }
             }
         }
-        let gone: Vec<_> = self
+        let unnamed: Vec<_> = self
             .running
             .keys()
             .filter(|it| !command.streams.contains(it))
             .cloned()
             .collect();
-        for stream in gone {
+        for stream in unnamed {
             self.stop_stream(&stream).await;
-            self.end_run(&stream).await?;
-            let message = self.stopped_message(&stream);
+            let message = self.end_run(&stream).await?;
             self.committer.post(message.into_iter().collect())?;
         }
         self.show(self.state(Some(&command.command_id), "running"))
@@ -80,12 +86,12 @@ impl<S: Sources> ConnectionTask<S> {
         self.watch(command).await
     }
 
-    /// Waits for what the streams tell.
+    /// Waits for the events of the streams.
     async fn watch(&mut self, command: &Arc<Command>) -> Result<(), SinkClosed> {
         let names: BTreeSet<_> = command.streams.iter().cloned().collect();
         loop {
             tokio::select! {
-                news = self.inbox.recv() => match news {
+                event = self.inbox.recv() => match event {
                     Some(StreamEvent::StopConnection(error)) => {
                         self.stop_streams().await;
                         self.resolved = None;

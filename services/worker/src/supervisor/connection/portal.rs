@@ -1,83 +1,102 @@
-//! Which account a credential leads to, and whether it may be this
-//! connection's.
+//! Finds the account that a credential leads to, and checks that it is this
+//! connection's, before anything is read from it.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{Command, Problem};
+use schemas::{Command, Millis, Problem};
 
 use super::{ConnectionTask, Resolved};
 use crate::{
     status,
     supervisor::{Sources, claim},
-    sync::{Advice, Portal, SinkClosed, Source as _, SourceError},
+    sync::{Advice, SinkClosed, Source as _, SourceError},
 };
 
-/// Before the account is asked for again, at least.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// And at most.
-const LONGEST: Duration = Duration::from_mins(1);
+/// Shortest pause before the account is asked for again.
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
+/// Longest pause before the account is asked for again.
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+
+/// Why there is no account to read from.
+pub(super) enum Unresolved {
+    /// The sink accepts no more.
+    Closed,
+    /// The credential, or the account that it leads to, cannot be used.
+    Problem(Problem),
+}
+
+impl From<SinkClosed> for Unresolved {
+    fn from(SinkClosed: SinkClosed) -> Self {
+        Self::Closed
+    }
+}
+
+/// Why an account could not be asked for.
+struct ConnectFailure {
+    error: SourceError,
+    /// HubSpot's time, or the local one if HubSpot was not asked.
+    now: Millis,
+}
 
 impl<S: Sources> ConnectionTask<S> {
-    /// Finds out which account a credential leads to, and whether it may be
-    /// this connection's, before anything is read from it.
+    /// The account of a command's credential. Asks again for as long as the
+    /// failure asks for a wait, and shows it in the status meanwhile.
     pub(super) async fn resolve(
         &mut self,
         command: &Command,
-    ) -> Result<Result<(), Problem>, SinkClosed> {
+    ) -> Result<Resolved<S::Source>, Unresolved> {
         loop {
-            let error = match self.connect(&command.credential).await {
-                Ok((source, portal)) => {
-                    return self.admit(command, Arc::new(source), &portal).await;
+            let ConnectFailure { error, now } = match self.connect(&command.credential).await {
+                Ok(resolved) => {
+                    self.admit(resolved.portal_id).await?;
+                    return Ok(resolved);
                 }
-                Err((error, now)) => (error, now),
+                Err(failure) => failure,
             };
-            let (error, now) = error;
             let problem = status::problem(&error, self.dependencies.context.clock().now_ms());
             let Advice::WaitUntil(at) = error.advice else {
-                return Ok(Err(problem));
+                return Err(Unresolved::Problem(problem));
             };
             let mut whole = self.state(Some(&command.command_id), "starting");
             whole.error = Some(problem);
             self.show(whole).await?;
             let wait = Duration::from_millis(at.saturating_sub(now).max(0).unsigned_abs());
-            tokio::time::sleep(wait.clamp(SHORTEST, LONGEST)).await;
+            tokio::time::sleep(wait.clamp(SHORTEST_RETRY, LONGEST_RETRY)).await;
         }
     }
 
-    /// The source and its account; a failure comes with HubSpot's time.
-    async fn connect(
-        &self,
-        credential: &str,
-    ) -> Result<(S::Source, Portal), (SourceError, schemas::Millis)> {
-        let lease = self.lease.clone();
-        let local = self.dependencies.context.clock().now_ms();
-        let source = self
-            .dependencies
-            .sources
-            .connect(credential, lease)
+    /// Asks HubSpot for the account of a credential.
+    async fn connect(&self, credential: &str) -> Result<Resolved<S::Source>, ConnectFailure> {
+        let now = self.dependencies.context.clock().now_ms();
+        let sources = &self.dependencies.sources;
+        let source = sources
+            .connect(credential, self.lease.clone())
             .await
-            .map_err(|it| (it, local))?;
+            .map_err(|error| ConnectFailure { error, now })?;
         match source.portal().await {
-            Ok(portal) => Ok((source, portal)),
-            Err(error) => Err((error, source.now())),
+            Ok(portal) => Ok(Resolved {
+                credential: credential.to_owned(),
+                portal_id: portal.portal_id,
+                source: Arc::new(source),
+            }),
+            Err(error) => Err(ConnectFailure {
+                error,
+                now: source.now(),
+            }),
         }
     }
 
-    async fn admit(
-        &mut self,
-        command: &Command,
-        source: Arc<S::Source>,
-        portal: &Portal,
-    ) -> Result<Result<(), Problem>, SinkClosed> {
+    /// Checks that a portal is the one of this connection's data, and no other
+    /// connection's.
+    async fn admit(&self, portal_id: i64) -> Result<(), Unresolved> {
         let at = self.dependencies.context.clock().now_ms();
-        let portal_id = portal.portal_id;
         let streams: BTreeSet<_> = self.checkpoints.keys().chain(self.sinks.keys()).collect();
         let before = streams
             .into_iter()
             .map(|stream| self.checkpoint(stream).portal_id)
             .find(|it| *it != 0 && *it != portal_id);
         if let Some(before) = before {
-            return Ok(Err(Problem {
+            return Err(Unresolved::Problem(Problem {
                 code: "portal_changed".to_owned(),
                 message: format!(
                     "the credential leads to account {portal_id}, the connection's data is of \
@@ -92,26 +111,24 @@ impl<S: Sources> ConnectionTask<S> {
         let holder = loop {
             match claim::claim(&self.dependencies, &self.committer, &self.name, portal_id).await {
                 Ok(holder) => break holder,
-                Err(_) if self.committer.has_ended() => return Err(SinkClosed),
+                Err(_) if self.committer.has_ended() => return Err(Unresolved::Closed),
                 Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "a claim is made again");
-                    tokio::time::sleep(SHORTEST).await;
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "repeating the claim of a portal"
+                    );
+                    tokio::time::sleep(SHORTEST_RETRY).await;
                 }
             }
         };
         if holder != self.name {
-            return Ok(Err(Problem {
+            return Err(Unresolved::Problem(Problem {
                 code: "portal_taken".to_owned(),
                 message: format!("account {portal_id} belongs to connection {holder:?}"),
                 advice: format!("use connection {holder:?}, or delete it first"),
                 at,
             }));
         }
-        self.resolved = Some(Resolved {
-            credential: command.credential.clone(),
-            portal_id,
-            source,
-        });
-        Ok(Ok(()))
+        Ok(())
     }
 }

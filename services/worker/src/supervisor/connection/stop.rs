@@ -1,8 +1,8 @@
-//! How a connection's streams are stopped, and how it is deleted.
+//! How a connection and its streams are stopped, and how it is deleted.
 
 use std::collections::BTreeSet;
 
-use schemas::Command;
+use schemas::{Command, ConnectionStatus};
 
 use super::ConnectionTask;
 use crate::{
@@ -13,15 +13,12 @@ use crate::{
 };
 
 impl<S: Sources> ConnectionTask<S> {
-    /// Stops all streams and says so, once all they have submitted is in the
-    /// log.
+    /// Stops all streams, and writes that they are stopped once all that they have
+    /// submitted is in the log.
     pub(super) async fn stop(&mut self, command: &Command) -> Result<(), SinkClosed> {
         self.stop_streams().await;
         let whole = self.state(Some(&command.command_id), "stopped");
-        let said = self.whole.as_ref().is_some_and(|it| {
-            it.state == whole.state && it.applied == whole.applied && it.error.is_none()
-        });
-        if said {
+        if self.is_written(&whole) {
             return Ok(());
         }
         let mut streams: BTreeSet<_> = command.streams.iter().cloned().collect();
@@ -29,44 +26,73 @@ impl<S: Sources> ConnectionTask<S> {
         streams.extend(self.sinks.keys().cloned());
         let mut messages = Vec::new();
         for stream in streams {
-            self.end_run(&stream).await?;
-            messages.extend(self.stopped_message(&stream));
+            messages.extend(self.end_run(&stream).await?);
         }
         messages.push(self.whole_message(&whole));
         self.committer.publish(messages).await?;
         self.whole = Some(whole);
-        // Another start finds out anew who the account is.
+        // The next start asks for the account again.
         self.resolved = None;
         Ok(())
     }
 
-    /// A stop ends the run under way: its position is kept, its id is not.
-    pub(super) async fn end_run(&mut self, stream: &str) -> Result<(), SinkClosed> {
-        let mut checkpoint = self.checkpoint(stream);
-        let ended = checkpoint.run.clone();
-        if !schedule::end_by_stop(&mut checkpoint, uuid::Uuid::new_v4().to_string()) {
-            return Ok(());
-        }
-        let sink = self.sink(stream, checkpoint.portal_id);
-        let page = Page {
-            checkpoint,
-            ..Page::default()
-        };
-        sink.submit(page).await?;
-        sink.settle().await?;
-        if let Some(run) = ended {
-            // The position already names the run that the next start makes.
-            sink.state().view(|view| {
-                view.outcome = Some("stopped".to_owned());
-                view.run_id = Some(run.run_id);
-                view.run_records = run.records;
-            });
-        }
-        Ok(())
+    /// Whether the status last written says the same.
+    fn is_written(&self, whole: &ConnectionStatus) -> bool {
+        self.whole.as_ref().is_some_and(|it| {
+            it.state == whole.state && it.applied == whole.applied && it.error == whole.error
+        })
     }
 
-    /// What a stream that was stopped shows. Its run is the one that ended.
-    pub(super) fn stopped_message(&mut self, stream: &str) -> Option<Message> {
+    /// Stops all streams: their requests are cancelled when this returns.
+    pub(super) async fn stop_streams(&mut self) {
+        self.running.clear();
+        self.idle.clear();
+        self.tasks.shutdown().await;
+        // Events of streams that no longer run.
+        while self.inbox.try_recv().is_ok() {}
+    }
+
+    /// Stops one stream: its requests are cancelled when this returns.
+    pub(super) async fn stop_stream(&mut self, stream: &str) {
+        self.idle.remove(stream);
+        let Some(running) = self.running.remove(stream) else {
+            return;
+        };
+        running.task.abort();
+        // Only this task ends, as no other was aborted.
+        while !running.task.is_finished() {
+            drop(self.tasks.join_next().await);
+        }
+    }
+
+    /// Ends the run of a stream that was stopped: the checkpoint keeps where it
+    /// was, under another run's id. Returns the stream's status, if the stream is
+    /// known.
+    pub(super) async fn end_run(&mut self, stream: &str) -> Result<Option<Message>, SinkClosed> {
+        let mut checkpoint = self.checkpoint(stream);
+        let ended = checkpoint.run.clone();
+        if schedule::end_by_stop(&mut checkpoint, uuid::Uuid::new_v4().to_string()) {
+            let sink = self.sink(stream, checkpoint.portal_id);
+            let page = Page {
+                checkpoint,
+                ..Page::default()
+            };
+            sink.submit(page).await?;
+            sink.settle().await?;
+            if let Some(run) = ended {
+                // The checkpoint already names the run that the next start makes.
+                sink.state().view(|view| {
+                    view.outcome = Some("stopped".to_owned());
+                    view.run_id = Some(run.run_id);
+                    view.run_records = run.records;
+                });
+            }
+        }
+        Ok(self.stopped_message(stream))
+    }
+
+    /// The status of a stream that was stopped; its run is the one that ended.
+    fn stopped_message(&mut self, stream: &str) -> Option<Message> {
         let checkpoint = self.checkpoint(stream);
         let known = self.views.contains_key(stream)
             || self.sinks.contains_key(stream)
@@ -87,16 +113,12 @@ impl<S: Sources> ConnectionTask<S> {
         ))
     }
 
-    /// Stops all streams and forgets their positions.
+    /// Stops all streams, and writes tombstones of their checkpoints and status.
     pub(super) async fn delete(&mut self, command: &Command) -> Result<(), SinkClosed> {
         self.stop_streams().await;
         let mut whole = self.state(Some(&command.command_id), "deleted");
         let portal_id = whole.portal_id.take();
-        let said = self
-            .whole
-            .as_ref()
-            .is_some_and(|it| it.state == whole.state && it.applied == whole.applied);
-        if said {
+        if self.is_written(&whole) {
             return Ok(());
         }
         let mut streams: BTreeSet<_> = self.checkpoints.keys().cloned().collect();
@@ -105,8 +127,12 @@ impl<S: Sources> ConnectionTask<S> {
         let mut messages = Vec::new();
         for stream in streams {
             let partition = self.committer.partition;
-            let small = &self.committer.context().messages;
-            messages.extend(small.forget_stream(partition, &self.name, &stream));
+            let tombstones = self
+                .committer
+                .context()
+                .messages
+                .forget_stream(partition, &self.name, &stream);
+            messages.extend(tombstones);
         }
         if let Some(portal_id) = portal_id {
             messages.push(claim::release(&self.dependencies, &self.name, portal_id));

@@ -57,10 +57,9 @@ impl Changes {
                 changed.changed().await.unwrap();
             }
         });
-        match found.await {
-            Ok(found) => found,
-            Err(_elapsed) => panic!("never came true: {what}"),
-        }
+        let found = found.await;
+        assert!(found.is_ok(), "never came true: {what}");
+        found.unwrap()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 
 /// After so much real time a test has failed. Until then the runtime's clock
 /// stands still but for what the test moves it by.
-const GIVE_UP: Duration = Duration::from_secs(60);
+const GIVE_UP: Duration = Duration::from_mins(1);
 
 const IDS: SchemaIds = SchemaIds {
     commands: 1,
