@@ -1,12 +1,10 @@
-//! Named places at which a fault test makes the process die at once.
-//!
-//! Nothing happens there without the feature `fault-injection`. It must not know
-//! what is done at those places.
+//! Named points at which a fault test ends the process at once. Without the feature
+//! `fault-injection` they do nothing.
 
-/// Places at which the process can be told to die.
+/// Points at which the process can be made to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Point {
-    /// A page was fetched and handed over, nothing is written.
+pub(crate) enum Point {
+    /// A page is fetched and submitted, nothing is written.
     AfterFetch,
     /// A transaction is about to begin.
     BeforeBegin,
@@ -16,17 +14,17 @@ pub enum Point {
     MidProduce,
     /// Everything is delivered, nothing is committed.
     BeforeCommit,
-    /// The transaction is committed, nobody knows it yet.
+    /// The transaction is committed, but the streams do not know it yet.
     AfterCommit,
     /// Partitions are fenced, nothing is read.
     TakeOver,
-    /// A new access token was granted, nothing is kept.
+    /// A new access token is granted, but not kept yet.
     TokenRefresh,
 }
 
 impl Point {
     /// Its name in `WORKER_CRASH_AT`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::AfterFetch => "after-fetch",
             Self::BeforeBegin => "before-begin",
@@ -40,9 +38,9 @@ impl Point {
     }
 }
 
-/// Dies here if `WORKER_CRASH_AT` names this place (`NAME`, or `NAME:N` for the nth
-/// time that it is passed).
+/// Aborts the process if `WORKER_CRASH_AT` names this point (`NAME`, or `NAME:N` for
+/// the nth time that it is reached).
 #[inline]
-pub fn point(point: Point) {
+pub(crate) fn point(point: Point) {
     chassis::crash::point("WORKER_CRASH_AT", point.name());
 }

@@ -1,70 +1,75 @@
-//! Commands folded into what is wanted of each connection: in the order of
-//! their offsets, the last one wins. Pure.
-//!
-//! It must not know how a state is reached.
+//! The desired state of each connection: its last command, in the order of
+//! offsets. Pure.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use schemas::{Command, Problem};
 
-/// What is wanted of a connection.
+/// The desired state of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DesiredConnection {
-    /// This.
+pub(crate) enum DesiredConnection {
+    /// What the last command says.
     Command(Arc<Command>),
-    /// The last command cannot be read: nothing is fetched, and the status
-    /// says why.
+    /// The last command cannot be read: nothing is fetched, and the status shows
+    /// this.
     Unreadable(Problem),
-    /// The commands no longer name it.
+    /// Its commands end in a tombstone.
     Absent,
 }
 
-/// What is wanted of the connections of one partition.
+/// The desired states of the connections of one partition.
 #[derive(Debug, Default)]
-pub struct DesiredPartition {
-    connections: BTreeMap<String, (i64, DesiredConnection)>,
+pub(crate) struct DesiredPartition {
+    connections: BTreeMap<String, AtOffset>,
     complete: bool,
 }
 
+#[derive(Debug)]
+struct AtOffset {
+    offset: i64,
+    desired: DesiredConnection,
+}
+
 impl DesiredPartition {
-    /// Takes the next message in; the name of the connection if that changed
-    /// what is wanted.
-    pub fn apply(
+    /// Applies a message. Returns the name of the connection, unless the message is
+    /// one that was applied before, as after a rebalance.
+    pub(crate) fn apply(
         &mut self,
         offset: i64,
         name: String,
-        wanted: DesiredConnection,
+        desired: DesiredConnection,
     ) -> Option<String> {
         match self.connections.get(&name) {
-            // Read once more, as after a rebalance.
-            Some((known, _)) if *known >= offset => None,
+            Some(known) if known.offset >= offset => None,
             _ => {
-                self.connections.insert(name.clone(), (offset, wanted));
+                let known = AtOffset { offset, desired };
+                self.connections.insert(name.clone(), known);
                 Some(name)
             }
         }
     }
 
-    /// The end was reached: what is known is the present.
-    pub fn complete(&mut self) {
+    /// The commands are read to their end.
+    pub(crate) fn complete(&mut self) {
         self.complete = true;
     }
 
-    /// Whether what is known is the present.
-    pub fn is_complete(&self) -> bool {
+    /// Whether the commands are read to their end.
+    pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Connections and what is wanted of them.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &DesiredConnection)> {
+    /// Connections by name, with their desired states.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &DesiredConnection)> {
         self.connections
             .iter()
-            .map(|(name, (_, wanted))| (name.as_str(), wanted))
+            .map(|(name, known)| (name.as_str(), &known.desired))
     }
 }
 
-/// What a message asks for.
-pub fn from_message(
+/// The desired state that a message asks for: `decoded` is its command, the reason
+/// why it cannot be read, or `None` for a tombstone.
+pub(crate) fn from_message(
     name: &str,
     decoded: Option<Result<Command, String>>,
     at: schemas::Millis,
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_under_another_key_or_that_cannot_be_read_is_named() {
+    fn a_command_that_cannot_be_read_or_has_another_key_is_unreadable_and_a_tombstone_is_absent() {
         assert!(matches!(
             from_message("a", Some(Ok(command(1, "b"))), 0),
             DesiredConnection::Unreadable(_)
@@ -125,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_last_offset_wins_however_often_the_log_is_read(
+        fn the_last_offset_wins_however_often_messages_are_read_again(
             log in proptest::collection::vec(0usize..4, 1..40),
             again_from in 0usize..40,
         ) {
@@ -133,8 +138,8 @@ mod tests {
             let again = log.iter().enumerate().skip(again_from);
             for (offset, connection) in log.iter().enumerate().chain(again) {
                 let name = format!("c{connection}");
-                let wanted = from_message(&name, Some(Ok(command(offset, &name))), 0);
-                desired.apply(i64::try_from(offset).unwrap(), name, wanted);
+                let desired_connection = from_message(&name, Some(Ok(command(offset, &name))), 0);
+                desired.apply(i64::try_from(offset).unwrap(), name, desired_connection);
             }
             for connection in 0..4 {
                 let name = format!("c{connection}");

@@ -11,39 +11,39 @@ use schemas::{
 
 /// One message that is not a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Full name of the topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// The partition; `None` where the key decides it.
-    pub partition: Option<i32>,
+    pub(crate) partition: Option<i32>,
     /// Its key.
-    pub key: String,
+    pub(crate) key: String,
     /// Its value; `None` for a tombstone.
-    pub payload: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
 }
 
 /// Ids of our schemas in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SchemaIds {
+pub(crate) struct SchemaIds {
     /// Of the commands topic.
-    pub commands: u32,
+    pub(crate) commands: u32,
     /// Of the checkpoints topic.
-    pub checkpoints: u32,
+    pub(crate) checkpoints: u32,
     /// Of the status topic.
-    pub status: u32,
+    pub(crate) status: u32,
     /// Of the definitions topic.
-    pub definitions: u32,
+    pub(crate) definitions: u32,
     /// Of the records topic.
-    pub records: u32,
+    pub(crate) records: u32,
 }
 
 /// Makes the messages of the small topics.
 #[derive(Debug, Clone)]
-pub struct Messages {
+pub(crate) struct Messages {
     /// Names of the topics.
-    pub topics: Topics,
+    pub(crate) topics: Topics,
     /// Ids of our schemas.
-    pub ids: SchemaIds,
+    pub(crate) ids: SchemaIds,
     checkpoint: Arc<Schema>,
     status: Arc<Schema>,
     definitions: Arc<Schema>,
@@ -51,7 +51,7 @@ pub struct Messages {
 
 impl Messages {
     /// Fails only if one of our own schemas does not parse.
-    pub fn new(topics: Topics, ids: SchemaIds) -> anyhow::Result<Self> {
+    pub(crate) fn new(topics: Topics, ids: SchemaIds) -> anyhow::Result<Self> {
         let parse = |text| anyhow::Ok(Arc::new(Schema::parse_str(text)?));
         Ok(Self {
             topics,
@@ -63,7 +63,7 @@ impl Messages {
     }
 
     /// A stream's checkpoint, in the connection's control partition.
-    pub fn checkpoint(&self, partition: i32, checkpoint: &Checkpoint) -> Message {
+    pub(crate) fn checkpoint(&self, partition: i32, checkpoint: &Checkpoint) -> Message {
         let payload = codec::encode(&self.checkpoint, self.ids.checkpoints, checkpoint);
         Message {
             topic: self.topics.checkpoints.clone(),
@@ -74,7 +74,7 @@ impl Messages {
     }
 
     /// The definitions of one object type of a portal.
-    pub fn definitions(&self, definitions: &Definitions) -> Message {
+    pub(crate) fn definitions(&self, definitions: &Definitions) -> Message {
         let payload = codec::encode(&self.definitions, self.ids.definitions, definitions);
         Message {
             topic: self.topics.definitions.clone(),
@@ -85,7 +85,7 @@ impl Messages {
     }
 
     /// A stream's status, in the connection's control partition.
-    pub fn stream_status(
+    pub(crate) fn stream_status(
         &self,
         partition: i32,
         connection: &str,
@@ -103,7 +103,7 @@ impl Messages {
     }
 
     /// A connection's status, in its control partition.
-    pub fn connection_status(
+    pub(crate) fn connection_status(
         &self,
         partition: i32,
         connection: &str,
@@ -120,7 +120,7 @@ impl Messages {
     }
 
     /// A message of the status topic under any key.
-    pub fn status(&self, partition: i32, key: String, status: &Status) -> Message {
+    pub(crate) fn status(&self, partition: i32, key: String, status: &Status) -> Message {
         let payload = codec::encode(&self.status, self.ids.status, status);
         Message {
             topic: self.topics.status.clone(),
@@ -131,7 +131,12 @@ impl Messages {
     }
 
     /// The tombstones of a stream's checkpoint and status.
-    pub fn forget_stream(&self, partition: i32, connection: &str, stream: &str) -> [Message; 2] {
+    pub(crate) fn forget_stream(
+        &self,
+        partition: i32,
+        connection: &str,
+        stream: &str,
+    ) -> [Message; 2] {
         [&self.topics.checkpoints, &self.topics.status].map(|topic| Message {
             topic: topic.clone(),
             partition: Some(partition),

@@ -82,7 +82,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     left.context("leaving the group failed")
 }
 
-/// Accounts of HubSpot, by their credentials.
+/// HubSpot accounts, by their credentials.
 #[derive(Debug)]
 struct Portals {
     config: HubSpotConfig,
@@ -113,7 +113,7 @@ impl Sources for Portals {
     }
 }
 
-/// Kafka, as the supervisor uses it.
+/// The log on Kafka.
 #[derive(Debug)]
 struct KafkaControlLog {
     kafka: KafkaArgs,

@@ -1,33 +1,31 @@
-//! When a stream runs next, and what that run is. Pure: it compares times that
-//! HubSpot gave with what the checkpoint says.
-//!
-//! It must not know clocks, HubSpot or Kafka.
+//! When a stream runs next, and what that run is. Pure: it compares HubSpot's time
+//! with the checkpoint.
 
 use schemas::{Checkpoint, Millis, Request, RequestKind};
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
 
-/// Why a run is made, which also says what it does.
+/// Why a run is made, and so what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// Both lists, the first time.
+pub(crate) enum Reason {
+    /// The first full pass over both lists.
     Backfill,
     /// Changes since the cursor, on the schedule.
     Incremental,
-    /// Once more the changes of the last hours, for what the index showed late.
+    /// The changes of the last hours again, for what the search index showed late.
     Late,
     /// The archived list.
     Archived,
-    /// Both lists again: what they do not show is gone.
+    /// Both lists again: an object in neither is gone.
     Full,
-    /// Changes since the cursor, because someone asked.
+    /// Changes since the cursor, for a one-time request.
     Requested,
 }
 
 impl Reason {
-    /// As it stands in records, checkpoints and status.
-    pub fn as_str(self) -> &'static str {
+    /// Its name in records, checkpoints and status.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Backfill => "backfill",
             Self::Incremental => "incremental",
@@ -39,7 +37,7 @@ impl Reason {
     }
 
     /// The reason of that name.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         [
             Self::Backfill,
             Self::Incremental,
@@ -53,36 +51,36 @@ impl Reason {
     }
 
     /// Whether the run reads the live and the archived list.
-    pub fn reads_both_lists(self) -> bool {
+    pub(crate) fn reads_both_lists(self) -> bool {
         matches!(self, Self::Backfill | Self::Full)
     }
 
     /// Whether the run moves the stream's cursor.
-    pub fn moves_cursor(self) -> bool {
+    pub(crate) fn moves_cursor(self) -> bool {
         !matches!(self, Self::Late | Self::Archived)
     }
 
-    /// Whether the interval is counted from its start.
-    pub fn restarts_interval(self) -> bool {
+    /// Whether the interval to the next run counts from this run's start.
+    pub(crate) fn restarts_interval(self) -> bool {
         matches!(self, Self::Backfill | Self::Incremental | Self::Requested)
     }
 }
 
-/// How often the passes beside the interval are made, and how they read.
+/// How often the runs beside the interval are made, and how they read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// From one `late` run to the next.
-    pub late_interval: Millis,
-    /// How far back a `late` run reads.
-    pub late_span: Millis,
-    /// From one `archived` run to the next.
-    pub archived_interval: Millis,
-    /// From one `full` run to the next.
-    pub full_interval: Millis,
-    /// How far the search index may lag.
-    pub index_lag: Millis,
-    /// How many requests of one pass over a list overlap; 1 for no lanes.
-    pub lanes: usize,
+pub(crate) struct Settings {
+    /// From the start of one `late` run to the next, in ms.
+    pub(crate) late_interval: Millis,
+    /// How far back a `late` run reads, in ms.
+    pub(crate) late_span: Millis,
+    /// From the start of one `archived` run to the next, in ms.
+    pub(crate) archived_interval: Millis,
+    /// From the start of one `full` run to the next, in ms.
+    pub(crate) full_interval: Millis,
+    /// How far the search index may lag, in ms.
+    pub(crate) index_lag: Millis,
+    /// How many requests of one pass over a list overlap; 1 means no lanes.
+    pub(crate) lanes: usize,
 }
 
 impl Default for Settings {
@@ -98,56 +96,56 @@ impl Default for Settings {
     }
 }
 
-/// What is wanted of the stream.
+/// What a stream is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamDemand<'a> {
-    /// Sync on the schedule; otherwise only the request is carried out.
-    pub running: bool,
-    /// From the start of one run to the start of the next.
-    pub interval: Millis,
+pub(crate) struct StreamDemand<'a> {
+    /// Sync on the schedule; if false, only the request is carried out.
+    pub(crate) running: bool,
+    /// From the start of one run to the start of the next, in ms.
+    pub(crate) interval: Millis,
     /// The stream's one-time request, if its slot is filled.
-    pub request: Option<&'a Request>,
-    /// `archived`, `late` and `full` runs do not start before it: their share
-    /// of the daily budget is spent.
-    pub passes_from: Option<Millis>,
+    pub(crate) request: Option<&'a Request>,
+    /// HubSpot's time before which no `archived`, `late` or `full` run starts, as
+    /// their share of the daily budget is spent.
+    pub(crate) passes_from: Option<Millis>,
 }
 
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// This run, now.
     Now(RunPlan),
-    /// Nothing before that HubSpot time.
+    /// Nothing before this HubSpot time.
     At(Millis),
-    /// Nothing until something else is demand.
+    /// Nothing until the demand changes.
     Never,
 }
 
 /// A run to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunPlan {
+pub(crate) struct RunPlan {
     /// Why.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// The one-time request that it carries out.
-    pub request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
     /// From where.
-    pub start: Start,
+    pub(crate) start: Start,
 }
 
 /// Where a run starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Anew.
+pub(crate) enum Start {
+    /// At its beginning.
     New,
-    /// At the checkpoint's position, as the same run. After a stop the checkpoint
-    /// already names another run, see [`end_by_stop`].
+    /// Where the checkpoint is, as the same run. After a stop the checkpoint already
+    /// names another run: see [`end_by_stop`].
     Resume,
 }
 
-/// What is due now, or when something is. An unfinished run comes first, then
-/// the closing look of a pass, the one-time request, the backfill, the passes
-/// beside the interval (rare, so they starve nothing), the interval.
-pub fn due(
+/// The run that is due now, or when the next one is. In this order: an unfinished
+/// run, the closing read of a pass, the one-time request, the backfill, the runs
+/// beside the interval (rare, so they delay it little), the interval.
+pub(crate) fn due(
     checkpoint: &Checkpoint,
     demand: &StreamDemand<'_>,
     settings: &Settings,
@@ -185,12 +183,12 @@ pub fn due(
     scheduled(checkpoint, demand, settings, now)
 }
 
-/// What a stop leaves: that a run is due at the next start, and the position of
-/// the run under way. That one goes on first, under the new id, and the other
-/// follows it, as its window may end before the stop. To be written when a stop
-/// is carried out, so that a restart in between does not bring the old id back;
-/// false where there is nothing to write.
-pub fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) -> bool {
+/// Ends the run under way by a stop: the checkpoint keeps where it was, under a new
+/// id, and a run is due at the next start. The next start first continues the
+/// former, then makes the latter, as the window of the former may end before the
+/// stop. The checkpoint is to be written as part of the stop, so that a restart does
+/// not bring the old id back. Returns false if nothing has changed.
+pub(crate) fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) -> bool {
     let has_started = checkpoint.last_started_at.take().is_some();
     let Some(run) = &mut checkpoint.run else {
         return has_started;
@@ -216,10 +214,10 @@ fn requested(checkpoint: &Checkpoint, kind: RequestKind) -> Reason {
     }
 }
 
-/// The unfinished run, if it is to go on. On a stopped connection only the
+/// The unfinished run, if it is to continue. On a stopped connection only the
 /// request is carried out: a suspended run that does what the request asks for
-/// becomes its run; another is dropped, which loses no change, as the cursor
-/// moves only when a run ends.
+/// becomes its run. Another is dropped, which loses no change, as the cursor moves
+/// only when a run ends.
 fn unfinished(
     checkpoint: &Checkpoint,
     demand: &StreamDemand<'_>,
@@ -233,7 +231,7 @@ fn unfinished(
         let is_its_run = request_id.as_deref() == Some(&request.request_id);
         let fits = match requested(checkpoint, request.kind) {
             Reason::Requested => matches!(reason, Reason::Requested | Reason::Incremental),
-            wanted_reason => reason == wanted_reason,
+            requested_reason => reason == requested_reason,
         };
         if !is_its_run && !fits {
             return None;
@@ -254,21 +252,21 @@ fn scheduled(
     now: Millis,
 ) -> Due {
     let passes_from = demand.passes_from.unwrap_or(Millis::MIN);
-    let pass = |last: Option<Millis>, interval| next(last, interval, now).max(passes_from);
+    let due_at = |last: Option<Millis>, interval| next(last, interval, now).max(passes_from);
     let full_at = if checkpoint.full_wanted {
         now.max(passes_from)
     } else {
-        pass(checkpoint.last_full_at, settings.full_interval)
+        due_at(checkpoint.last_full_at, settings.full_interval)
     };
-    // A full pass reads what a late run would.
+    // A full pass reads all that a late run would.
     let last_late_at = checkpoint.last_late_at.max(checkpoint.last_full_at);
     let candidates = [
         (Reason::Full, full_at),
         (
             Reason::Archived,
-            pass(checkpoint.last_archived_at, settings.archived_interval),
+            due_at(checkpoint.last_archived_at, settings.archived_interval),
         ),
-        (Reason::Late, pass(last_late_at, settings.late_interval)),
+        (Reason::Late, due_at(last_late_at, settings.late_interval)),
         (
             Reason::Incremental,
             next(checkpoint.last_started_at, demand.interval, now),
@@ -284,8 +282,8 @@ fn scheduled(
     Due::At(earliest)
 }
 
-/// When something last started at `last` is due again. A start in the future
-/// is none: a clock was wrong.
+/// When something last started at `last` is due again. A start in the future is
+/// ignored: a clock was wrong.
 fn next(last: Option<Millis>, interval: Millis, now: Millis) -> Millis {
     match last {
         Some(last) if last <= now => last.saturating_add(interval.max(1)),

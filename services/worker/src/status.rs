@@ -4,9 +4,9 @@ use schemas::{Checkpoint, Millis, Problem, StreamStatus};
 
 use crate::sync::SourceError;
 
-/// Takes over what a checkpoint says. Where the checkpoint has no run, the status
-/// keeps the last one.
-pub fn track(view: &mut StreamStatus, checkpoint: &Checkpoint) {
+/// Updates a stream's status from its checkpoint. A checkpoint without a run leaves
+/// the last run in the status.
+pub(crate) fn track(view: &mut StreamStatus, checkpoint: &Checkpoint) {
     if let Some(run) = &checkpoint.run {
         if view.run_id.as_deref() != Some(&run.run_id) {
             view.outcome = None;
@@ -25,8 +25,8 @@ pub fn track(view: &mut StreamStatus, checkpoint: &Checkpoint) {
     }
 }
 
-/// A failure of the source as the status shows it.
-pub fn problem(error: &SourceError, at: Millis) -> Problem {
+/// A failure of the source, as the status shows it.
+pub(crate) fn problem(error: &SourceError, at: Millis) -> Problem {
     Problem {
         code: error.code.to_owned(),
         message: error.problem.clone(),

@@ -38,8 +38,8 @@ fn request(kind: RequestKind) -> Request {
 }
 
 #[track_caller]
-fn check(checkpoint: &Checkpoint, wanted: &StreamDemand<'_>, expected: Reason) -> RunPlan {
-    match due(checkpoint, wanted, &Settings::default(), NOW) {
+fn check(checkpoint: &Checkpoint, demand: &StreamDemand<'_>, expected: Reason) -> RunPlan {
+    match due(checkpoint, demand, &Settings::default(), NOW) {
         Due::Now(plan) => {
             assert_eq!(plan.reason, expected);
             plan
@@ -76,7 +76,7 @@ fn a_start_in_the_future_counts_as_due() {
 }
 
 #[test]
-fn passes_come_before_the_interval_in_their_order() {
+fn runs_beside_the_interval_come_first_in_their_order() {
     let mut checkpoint = Checkpoint {
         last_started_at: Some(NOW - HOUR),
         last_late_at: None,
@@ -99,7 +99,7 @@ fn passes_come_before_the_interval_in_their_order() {
 }
 
 #[test]
-fn a_new_property_brings_a_full_pass() {
+fn a_new_property_makes_a_full_pass_due() {
     check(
         &Checkpoint {
             full_wanted: true,
@@ -111,7 +111,7 @@ fn a_new_property_brings_a_full_pass() {
 }
 
 #[test]
-fn an_unfinished_run_comes_first_and_keeps_its_id_but_after_a_stop() {
+fn an_unfinished_run_comes_first_and_a_stop_gives_it_another_id() {
     let run = Run {
         run_id: "a".to_owned(),
         reason: "late".to_owned(),
@@ -139,10 +139,11 @@ fn a_start_after_a_stop_is_due_at_once() {
     let mut checkpoint = idle();
     assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
     check(&checkpoint, &running(), Reason::Incremental);
-    // Nothing is written for one more stop.
+    // A second stop has nothing to write.
     assert!(!end_by_stop(&mut checkpoint, "c".to_owned()));
 
-    // The run that was under way may see nothing of what came after the stop.
+    // The run under way may read nothing of what changed after the stop, so another
+    // follows it.
     let mut checkpoint = Checkpoint {
         run: Some(Run {
             reason: "archived".to_owned(),
@@ -157,7 +158,7 @@ fn a_start_after_a_stop_is_due_at_once() {
 }
 
 #[test]
-fn a_closing_look_comes_before_a_request() {
+fn the_closing_read_of_a_pass_comes_before_a_request() {
     let closing = schemas::Closing {
         request_id: Some("r1".to_owned()),
         ..Default::default()
@@ -166,11 +167,11 @@ fn a_closing_look_comes_before_a_request() {
         closing: Some(closing),
         ..idle()
     };
-    let wanted = request(RequestKind::Sync);
+    let sync = request(RequestKind::Sync);
     let plan = check(
         &checkpoint,
         &StreamDemand {
-            request: Some(&wanted),
+            request: Some(&sync),
             ..running()
         },
         Reason::Archived,
@@ -179,7 +180,7 @@ fn a_closing_look_comes_before_a_request() {
 }
 
 #[test]
-fn a_request_runs_once_and_on_a_stopped_connection_too() {
+fn a_request_runs_once_even_on_a_stopped_connection() {
     let stopped = StreamDemand {
         running: false,
         ..running()
@@ -189,25 +190,25 @@ fn a_request_runs_once_and_on_a_stopped_connection_too() {
         (RequestKind::Resync, Reason::Full),
     ] {
         let request = request(kind);
-        let wanted = StreamDemand {
+        let demand = StreamDemand {
             request: Some(&request),
             ..stopped
         };
-        let plan = check(&idle(), &wanted, reason);
+        let plan = check(&idle(), &demand, reason);
         assert_eq!(plan.request_id.as_deref(), Some("r2"));
         check(
             &Checkpoint {
                 cursor: None,
                 ..idle()
             },
-            &wanted,
+            &demand,
             Reason::Backfill,
         );
         let done = Checkpoint {
             request_done: Some("r2".to_owned()),
             ..idle()
         };
-        assert_eq!(due(&done, &wanted, &Settings::default(), NOW), Due::Never);
+        assert_eq!(due(&done, &demand, &Settings::default(), NOW), Due::Never);
     }
     assert_eq!(
         due(&idle(), &stopped, &Settings::default(), NOW),
@@ -216,9 +217,9 @@ fn a_request_runs_once_and_on_a_stopped_connection_too() {
 }
 
 #[test]
-fn on_a_stopped_connection_a_suspended_run_serves_the_request_or_is_dropped() {
+fn on_a_stopped_connection_a_suspended_run_becomes_the_requests_run_or_is_dropped() {
     let sync = request(RequestKind::Sync);
-    let wanted = StreamDemand {
+    let demand = StreamDemand {
         running: false,
         request: Some(&sync),
         ..running()
@@ -237,7 +238,7 @@ fn on_a_stopped_connection_a_suspended_run_serves_the_request_or_is_dropped() {
                 run: Some(run),
                 ..idle()
             },
-            &wanted,
+            &demand,
             expected,
         );
         assert_eq!(
@@ -248,7 +249,7 @@ fn on_a_stopped_connection_a_suspended_run_serves_the_request_or_is_dropped() {
 }
 
 #[test]
-fn a_hold_holds() {
+fn nothing_starts_before_the_end_of_a_hold() {
     let checkpoint = Checkpoint {
         hold_until: Some(NOW + 1),
         ..Checkpoint::default()
@@ -261,7 +262,7 @@ fn time() -> impl Strategy<Value = Option<Millis>> {
 }
 
 proptest! {
-    /// What is not due now is due exactly at the time named, and not before.
+    /// A run that is not due now is due exactly at the time named, and not before.
     #[test]
     fn the_time_named_is_the_first_at_which_a_run_is_due(
         cursor in time(),
@@ -282,14 +283,14 @@ proptest! {
             hold_until: hold,
             ..Checkpoint::default()
         };
-        let wanted = StreamDemand { interval, passes_from, ..running() };
+        let demand = StreamDemand { interval, passes_from, ..running() };
         let settings = Settings::default();
-        match due(&checkpoint, &wanted, &settings, NOW) {
+        match due(&checkpoint, &demand, &settings, NOW) {
             Due::Now(plan) => prop_assert_eq!(plan.start, Start::New),
             Due::At(at) => {
                 prop_assert!(at > NOW);
-                prop_assert!(matches!(due(&checkpoint, &wanted, &settings, at - 1), Due::At(_)));
-                prop_assert!(!matches!(due(&checkpoint, &wanted, &settings, at), Due::Never));
+                prop_assert!(matches!(due(&checkpoint, &demand, &settings, at - 1), Due::At(_)));
+                prop_assert!(!matches!(due(&checkpoint, &demand, &settings, at), Due::Never));
             }
             Due::Never => prop_assert!(false, "a running stream always has a next run"),
         }
