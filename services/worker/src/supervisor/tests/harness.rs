@@ -126,7 +126,7 @@ impl Harness {
     pub(super) async fn revoke(&self) {
         let (done, gone) = blocking::sync_channel(1);
         self.send(Event::Revoked(done));
-        tokio::task::spawn_blocking(move || gone.recv())
+        tokio::task::spawn_blocking(move || gone.recv_timeout(GIVE_UP))
             .await
             .unwrap()
             .unwrap();
