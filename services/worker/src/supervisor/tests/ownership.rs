@@ -41,6 +41,17 @@ async fn a_revoked_partition_stops_its_streams_and_writes_nothing_further() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_revocation_cancels_a_connection_that_waits_for_its_account() {
+    let mut harness = Harness::with_partition();
+    harness.sources.hold("account");
+    harness.command(&command("c1", "a", Running));
+    harness.until_requested("account").await;
+    harness.revoke().await;
+    assert_eq!(harness.changes.open_requests(), 0);
+    assert_eq!(harness.log.open_logs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_owner_continues_from_the_checkpoint() {
     let mut harness = Harness::with_partition();
     let run = command("c1", "a", Running);
