@@ -1,8 +1,18 @@
-//! Kafka into the warehouse: poll, decode, batch, store, commit.
+//! Loads records from Kafka into the warehouse. The modules, in the order in
+//! which a record passes them:
 //!
-//! The order is the promise: a place in the log is committed only after the
-//! store has answered for everything before it, and what cannot be stored is
-//! in the dead letters by then. It must not know `ClickHouse`, nor HTTP.
+//! 1. `poll` reads messages from Kafka and collects them in batches.
+//! 2. `decode` decodes each message and routes its record to a target.
+//! 3. `store` prepares the tables, inserts the rows, writes what cannot be
+//!    stored to the dead letters, and commits the offsets.
+//! 4. `jobs` run beside this: full passes, rebuilds, and the reprocessing of dead
+//!    letters.
+//!
+//! An offset is committed only after the store has acknowledged every row before
+//! it, and Kafka every dead letter before it. `ports` are the traits that others
+//! implement, `parts` is what loader and jobs share, `run` connects them all.
+//!
+//! The ingest must not know `ClickHouse` or HTTP.
 
 pub mod conditions;
 mod decode;
@@ -33,10 +43,10 @@ pub use {
     store::{dead_letter::DeadLetter, rows::Rows},
 };
 
-/// Where a record came from: its place in the log.
+/// The position of a message in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogPosition {
-    /// Topic, prefix included.
+    /// Topic, including its prefix.
     pub topic: String,
     /// Partition of the topic.
     pub partition: i32,
@@ -44,7 +54,7 @@ pub struct LogPosition {
     pub offset: i64,
 }
 
-/// One record to store, read where it lies in its message.
+/// A record to store, borrowed from its message.
 #[derive(Debug, Clone)]
 pub struct Row<'a> {
     /// The record.
@@ -57,21 +67,21 @@ pub struct Row<'a> {
     pub offset: i64,
 }
 
-/// Which copy of the tables is meant.
+/// The two copies of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableSet {
-    /// The tables that people query.
+    /// The tables that users query.
     Live,
-    /// The tables that a rebuild fills beside them.
+    /// The tables that a rebuild fills.
     Shadow,
 }
 
 /// Where the records of one object type of one connection go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
-    /// The connection that fetched them.
+    /// The connection that fetches them.
     pub connection: String,
-    /// The database that people query.
+    /// The database that users query.
     pub destination: String,
     /// Object type.
     pub object_type: String,
@@ -84,20 +94,20 @@ pub struct Target {
 pub struct Inserted {
     /// Full name of the table, for logs and metrics.
     pub table: String,
-    /// How many rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Size of the encoded rows.
+    /// Size of the encoded rows, in bytes.
     pub bytes: usize,
-    /// From the encoding of its first row to the answer.
+    /// Time from the encoding of the first row to the answer.
     pub took: Duration,
 }
 
-/// How many values are kept as their text, beside or instead of their columns.
+/// How many values are stored as text, beside or instead of their columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeptAsText {
-    /// They do not fit the type of their column.
+    /// Values that do not fit the type of their column.
     pub text: u64,
-    /// The column alone does not give their text back.
+    /// Values whose exact text cannot be restored from their column.
     pub form: u64,
 }
 
@@ -108,22 +118,22 @@ impl AddAssign for KeptAsText {
     }
 }
 
-/// A row that the store refuses.
+/// A row that the store rejects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRow {
-    /// Index among the rows.
+    /// Index of the row.
     pub index: usize,
     /// What is wrong with it.
     pub error: String,
 }
 
-/// What became of the rows given to [`Inserts::insert`].
+/// The result of [`Inserts::insert`].
 #[derive(Debug, Default)]
 pub struct Stored {
-    /// By table.
+    /// What was inserted into each table.
     pub tables: Vec<Inserted>,
-    /// Rows that no column can take, by their index among those inserted.
+    /// Rows that cannot be stored, by their index among those given.
     pub refused: Vec<RefusedRow>,
-    /// Of the values stored.
+    /// Values stored as text.
     pub kept_as_text: KeptAsText,
 }

@@ -1,16 +1,14 @@
-//! Names of the conditions that the loader sets on the process's readiness.
-//!
-//! It must not know what breaks one.
+//! Names of the readiness conditions that the ingest sets.
 
-/// The log can be read.
+/// Kafka can be read.
 pub const KAFKA: &str = "kafka";
 /// The store answers.
 pub const CLICKHOUSE: &str = "clickhouse";
 /// The store is the warehouse that the committed offsets belong to.
 pub const WAREHOUSE: &str = "warehouse";
-/// What to do where the warehouse is not the one that the offsets belong to.
-pub(crate) const ANOTHER_WAREHOUSE: &str = "the committed offsets belong to another warehouse: loading has \
-    stopped; refill this one from the log with POST /v1/warehouse/rebuild";
+/// Reason why [`WAREHOUSE`] fails, and what to do.
+pub(crate) const ANOTHER_WAREHOUSE: &str = "the committed offsets belong to another warehouse, so \
+    loading has stopped: refill this one from the log with POST /v1/warehouse/rebuild";
 /// Every schema in the log can be looked up.
 pub const REGISTRY: &str = "registry";
 /// Dead letters can be written.

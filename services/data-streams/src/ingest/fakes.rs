@@ -1,4 +1,5 @@
-//! Stand-ins for what the ingest talks to, with scripted faults.
+//! Test doubles of the store, control state, registry and commits, with scripted
+//! faults.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -28,12 +29,12 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 pub(crate) struct FakeStore {
     pub(crate) faults: Mutex<VecDeque<Fault>>,
-    /// Offsets of rows that poison their block.
+    /// Offsets of rows for which the store rejects the whole block.
     pub(crate) poison: Mutex<HashSet<i64>>,
-    /// Offsets of rows that no column takes.
+    /// Offsets of rows that fit no column.
     pub(crate) unfit: Mutex<HashSet<i64>>,
     tokens: Mutex<HashSet<String>>,
-    /// Another warehouse has another.
+    /// The warehouse's id, if not the default one.
     pub(crate) id: Mutex<Option<&'static str>>,
     pub(crate) rebuilt: Mutex<usize>,
     recovered: Mutex<HashSet<LogPosition>>,
@@ -43,7 +44,7 @@ pub(crate) struct FakeStore {
 }
 
 impl FakeStore {
-    /// Forgets all rows, as an emptied warehouse has.
+    /// Deletes all rows, as if the warehouse had been emptied.
     pub(crate) fn clear(&self) {
         self.rows.lock().unwrap().clear();
         self.tokens.lock().unwrap().clear();
@@ -105,11 +106,11 @@ impl Store for FakeStore {
         Ok(self.recovered.lock().unwrap().clone())
     }
 
-    async fn remember_recovered(&self, places: &[LogPosition]) -> Result<(), StoreError> {
+    async fn remember_recovered(&self, positions: &[LogPosition]) -> Result<(), StoreError> {
         self.recovered
             .lock()
             .unwrap()
-            .extend(places.iter().cloned());
+            .extend(positions.iter().cloned());
         Ok(())
     }
 }
@@ -182,7 +183,7 @@ impl ControlState for FakeControlState {
     }
 }
 
-/// What was committed and posted, in order.
+/// Records commits and dead letters, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) commits: Mutex<Vec<BTreeMap<i32, i64>>>,

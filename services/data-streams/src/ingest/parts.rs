@@ -1,5 +1,5 @@
-//! What the loader and the jobs share: settings, connections to the outside, and
-//! how their parts are made.
+//! What the loader and the jobs share: settings, the ports, and constructors of
+//! their parts.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +14,7 @@ use super::{
     store::{inserter::Inserter, preparer::TablePreparer},
 };
 
+/// Shared by the loader and the jobs.
 pub(crate) struct Parts {
     pub(crate) settings: IngestSettings,
     pub(crate) topics: Topics,
@@ -31,7 +32,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Needs a runtime.
+    /// Has to be called on a runtime.
     pub(crate) fn new(
         settings: IngestSettings,
         store: Arc<dyn Store>,
@@ -93,7 +94,7 @@ impl Parts {
         }
     }
 
-    /// An inserter that prepares its tables apart from the loader's.
+    /// An inserter with its own record of prepared tables, apart from the loader's.
     pub(crate) fn own_inserter(&self) -> Inserter {
         self.inserter(Arc::new(TablePreparer::new(
             Arc::clone(&self.store),

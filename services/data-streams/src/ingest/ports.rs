@@ -1,4 +1,4 @@
-//! What the ingest needs of others: a store, the control state, commits.
+//! What the ingest needs from others: a store, the control state, commits.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,36 +10,37 @@ use schemas::{Definitions, FullPass, default_destination};
 
 use super::{LogPosition, Rows, Stored, TableSet, Target};
 
-/// Inserts into the tables of one target, with the columns that they had when
-/// it was made.
+/// Inserts into the tables of one target, with the columns that these had when
+/// the inserts were created.
 #[async_trait]
 pub trait Inserts: Send + Sync {
-    /// Inserts rows as a whole. The same rows through the same inserts are
-    /// inserted once, however often.
+    /// Inserts all rows or none. Repeating the same rows through the same inserts
+    /// stores them once.
     async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError>;
 }
 
 /// What to do about a [`StoreError`].
 #[derive(Debug, Clone, PartialEq, Eq, Copy)]
 pub enum StoreErrorKind {
-    /// Send the same again until it succeeds.
+    /// Retry the same request until it succeeds.
     Unavailable,
-    /// The tables are not what the rows were encoded for: apply, begin anew.
+    /// The columns differ from those that the rows were encoded for: apply the
+    /// definitions, then encode again.
     SchemaChanged,
-    /// The rows are refused for what is in them.
+    /// The store rejects the rows because of their content.
     Poison,
-    /// No retry helps until somebody changes something (a wrong password, a
-    /// full disk); it is tried again all the same, as data is never dropped.
+    /// Retries fail until somebody fixes the cause, such as a wrong password or a
+    /// full disk. The request is retried anyway, because no data is dropped.
     Fatal,
 }
 
-/// Why the store did not do as asked.
+/// A failure of the store.
 #[derive(Debug, thiserror::Error)]
 #[error("{context}")]
 pub struct StoreError {
     /// What to do about it.
     pub kind: StoreErrorKind,
-    /// What was tried. Names no value of a row.
+    /// What was attempted. Contains no values of rows.
     pub context: String,
     /// The cause.
     #[source]
@@ -47,7 +48,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// An error without a cause of its own.
+    /// An error without a source.
     pub fn new(kind: StoreErrorKind, context: impl Into<String>) -> Self {
         Self {
             kind,
@@ -60,52 +61,53 @@ impl StoreError {
 /// The warehouse as the ingest sees it.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Id that the warehouse was given when it was made; another warehouse, or
-    /// an emptied one, has another.
+    /// The id that the warehouse got when it was created. Another warehouse, or
+    /// one that was emptied, has another id.
     async fn warehouse_id(&self) -> Result<String, StoreError>;
 
-    /// Brings the tables and views of a target to these definitions: creates
-    /// them, adds columns. Without definitions the tables have no property
-    /// columns yet. Called again after [`StoreErrorKind::SchemaChanged`], then
-    /// with whatever cache of columns there is to be read anew.
+    /// Creates the tables and views of a target, and adds the columns of these
+    /// definitions. Without definitions, new tables have no property columns yet.
+    /// Reads the tables' columns again, because it is also called after
+    /// [`StoreErrorKind::SchemaChanged`].
     async fn apply(
         &self,
         target: &Target,
         definitions: Option<&Definitions>,
     ) -> Result<(), StoreError>;
 
-    /// Inserts into the tables of a target, which has been applied before.
+    /// Inserts for the tables of a target, to which definitions were applied
+    /// before.
     fn inserts(&self, target: &Target) -> Result<Box<dyn Inserts + '_>, StoreError>;
 
-    /// Marks the rows of a target as deleted whose fetch sequence is below the
-    /// pass's and that are not marked yet; returns how many. Doing it twice is
-    /// doing it once.
+    /// Marks as deleted the rows of a target whose fetch sequence is lower than the
+    /// full pass's; returns how many it marked. Idempotent.
     async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError>;
 
-    /// Empties the shadow tables of an earlier rebuild, if there are any.
+    /// Removes the shadow tables of an earlier rebuild.
     async fn begin_rebuild(&self) -> Result<(), StoreError>;
 
-    /// Exchanges every live table with its shadow, which has been applied
-    /// before, and drops what was live. Live tables without a shadow are
-    /// emptied: the log no longer has their rows. From its first exchange on
-    /// the rebuild is unfinished, until it is closed.
+    /// Exchanges every live table with its shadow table and drops the old one.
+    /// Live tables without a shadow table are emptied, because the log no longer
+    /// has their rows. The rebuild counts as unfinished from the first exchange
+    /// until it is closed.
     async fn finish_rebuild(&self) -> Result<(), StoreError>;
 
-    /// What was loaded into the old tables meanwhile is in the new ones.
+    /// Ends the rebuild: the new tables also have the rows that were loaded into
+    /// the old ones meanwhile.
     async fn close_rebuild(&self) -> Result<(), StoreError>;
 
-    /// Whether a rebuild was cut off between its first exchange and its close:
-    /// the tables may lack what was loaded meanwhile.
+    /// Whether a rebuild was interrupted between its first exchange and its close.
+    /// The tables may then lack rows that were loaded meanwhile.
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError>;
 
-    /// Places whose dead letters have been stored since.
+    /// Positions whose dead letters were stored later.
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError>;
 
-    /// Keeps in mind that the dead letters of these places are stored now.
-    async fn remember_recovered(&self, places: &[LogPosition]) -> Result<(), StoreError>;
+    /// Notes that the dead letters of these positions are stored now.
+    async fn remember_recovered(&self, positions: &[LogPosition]) -> Result<(), StoreError>;
 }
 
-/// A full pass of one stream.
+/// The full pass of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamPass {
     /// The connection.
@@ -117,7 +119,8 @@ pub struct StreamPass {
 }
 
 impl StreamPass {
-    /// The target of the stream.
+    /// The target of the stream, by the default rule if no command names its
+    /// destination.
     pub(crate) fn target(&self, control: &dyn ControlState, tables: TableSet) -> Target {
         Target {
             connection: self.connection.clone(),
@@ -130,19 +133,19 @@ impl StreamPass {
     }
 }
 
-/// What the ingest asks of the control state, which is folded from the
-/// commands and status topics.
+/// What the ingest reads from the control state, which is built from the commands
+/// and status topics.
 pub trait ControlState: fmt::Debug + Send + Sync + 'static {
-    /// Destination of a connection; `None` where no command names it (yet).
+    /// Destination of a connection; `None` if no command names it yet.
     fn destination(&self, connection: &str) -> Option<String>;
 
     /// The last full pass of every stream that has one.
     fn full_passes(&self) -> Vec<StreamPass>;
 }
 
-/// Commits what is stored.
+/// Commits offsets.
 #[async_trait]
 pub trait Commits: fmt::Debug + Send + Sync + 'static {
-    /// Commits the offsets to go on from.
+    /// Commits the next offset to read, by partition.
     async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String>;
 }

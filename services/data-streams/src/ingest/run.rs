@@ -1,6 +1,5 @@
-//! The ingest's parts put together, and what the API asks of it.
-//!
-//! It must not know HTTP, nor which store it fills.
+//! Creates the poller, the loader and the jobs, runs them, and serves the API's
+//! requests about dead letters and rebuilds.
 
 mod thread;
 
@@ -40,16 +39,16 @@ use super::{
 };
 use crate::message_rules::message_rules;
 
-/// What the ingest is told.
+/// Settings of the ingest.
 #[derive(Debug, Clone)]
 pub struct IngestSettings {
-    /// Where Kafka is.
+    /// How to reach Kafka.
     pub kafka: KafkaArgs,
-    /// When a batch goes out.
+    /// When a batch is due.
     pub limits: BatchLimits,
-    /// How long a batch waits for what should be on its way.
+    /// How long a batch waits for definitions and destinations.
     pub wait_limits: WaitLimits,
-    /// Id under which the record's schema was registered at start.
+    /// Id under which the schema of records was registered at start.
     pub record_schema_id: u32,
 }
 
@@ -61,7 +60,7 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// An ingest that has not begun. Needs a runtime.
+    /// An ingest that is not running yet. Has to be called on a runtime.
     pub fn new(
         settings: IngestSettings,
         store: Arc<dyn Store>,
@@ -76,10 +75,10 @@ impl Ingest {
         }
     }
 
-    /// Loads until the process drains; returns once what was begun is stored
-    /// and committed.
+    /// Loads until the process drains. Returns after the batches that were read
+    /// are stored and committed.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Some(was_cut_off) = self.parts.find_warehouse().await else {
+        let Some(was_interrupted) = self.parts.find_warehouse().await else {
             return Ok(());
         };
         let parts = Arc::clone(&self.parts);
@@ -92,10 +91,12 @@ impl Ingest {
             topic: parts.topics.records.clone(),
             warehouse: parts.warehouse.subscribe(),
         });
-        // Set once: an ingest runs once.
+        // An ingest runs once, so this is set once.
         drop(parts.commits.set(Arc::clone(&commits)));
-        if was_cut_off {
-            tracing::warn!("a rebuild was cut off while it exchanged tables: it begins anew");
+        if was_interrupted {
+            tracing::warn!(
+                "a rebuild was interrupted while it exchanged tables; starting a new one"
+            );
             self.start_rebuild();
         }
         let definitions_reader = parts.definitions_reader();
@@ -124,7 +125,7 @@ impl Ingest {
         futures::future::try_join3(
             on_thread("definitions", move || definitions_reader.run())?,
             on_thread("records", move || poller.run())?,
-            // Encoding keeps a core busy: not one of the runtime's threads.
+            // Encoding keeps a core busy, so it gets its own thread.
             on_thread("loader", move || runtime.block_on(loader.run()))?,
         )
         .await?;
@@ -150,13 +151,13 @@ impl Ingest {
         }
     }
 
-    /// Begins to refill the warehouse from the log; the state of the one under
-    /// way where there is one.
+    /// Starts to refill the warehouse from the log, unless a rebuild is running.
+    /// Returns the state of the rebuild.
     pub fn start_rebuild(&self) -> RebuildState {
         self.rebuilds.start(&self.parts)
     }
 
-    /// The last rebuild of this process.
+    /// The last rebuild in this process.
     pub fn rebuild(&self) -> Option<RebuildState> {
         self.rebuilds.last()
     }
@@ -179,7 +180,7 @@ impl Parts {
         self.settings
             .kafka
             .consumer("data-streams.records", &self.group())
-            // A crashed member must not hold up the others for long.
+            // The partitions of a crashed member move to others after 6 s.
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
             .set("statistics.interval.ms", "1000")
@@ -256,8 +257,8 @@ impl Parts {
         })
     }
 
-    /// Waits for the store and asks it who it is, and whether a rebuild of it
-    /// was cut off; `None` where the process is told to stop first.
+    /// Waits for the store, then sets this warehouse's id. Returns whether a
+    /// rebuild was interrupted; `None` if the process stops first.
     async fn find_warehouse(&self) -> Option<bool> {
         let mut backoff = Backoff::default();
         loop {
@@ -266,10 +267,10 @@ impl Parts {
                 Ok((id, self.store.rebuild_is_unfinished().await?))
             };
             match found.await {
-                Ok((id, was_cut_off)) => {
+                Ok((id, was_interrupted)) => {
                     self.context.health().holds(CLICKHOUSE);
                     self.warehouse.send_replace(id);
-                    return Some(was_cut_off);
+                    return Some(was_interrupted);
                 }
                 Err::<_, StoreError>(error) => {
                     self.context.health().fails(CLICKHOUSE, describe(&error));

@@ -1,5 +1,5 @@
-//! From rows to the store: tables made ready, rows inserted, the rest in the
-//! dead letters, then the commit.
+//! Stores batches: prepares tables, inserts rows, writes what cannot be stored to
+//! the dead letters, then commits offsets.
 
 pub(crate) mod dead_letter;
 pub(crate) mod inserter;

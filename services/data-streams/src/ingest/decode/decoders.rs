@@ -35,7 +35,7 @@ pub(crate) enum Datum {
 }
 
 #[derive(Debug, Clone)]
-enum FoundSchema {
+enum FoundDecoder {
     Decoder(Arc<Decoder>),
     /// A schema of something other than a record: its name, or why it cannot be
     /// used.
@@ -50,7 +50,7 @@ enum FoundSchema {
 #[derive(Debug)]
 pub(crate) struct Decoders {
     source: Arc<dyn SchemaSource>,
-    known: HashMap<u32, FoundSchema>,
+    known: HashMap<u32, FoundDecoder>,
 }
 
 impl Decoders {
@@ -58,7 +58,7 @@ impl Decoders {
     /// That id needs no look-up.
     pub(crate) fn new(source: Arc<dyn SchemaSource>, own: u32) -> Self {
         let known = match Decoder::new(SCHEMA) {
-            Ok(decoder) => HashMap::from([(own, FoundSchema::Decoder(Arc::new(decoder)))]),
+            Ok(decoder) => HashMap::from([(own, FoundDecoder::Decoder(Arc::new(decoder)))]),
             Err(_) => HashMap::new(),
         };
         Self { source, known }
@@ -82,7 +82,7 @@ impl Decoders {
     fn current(&self, message: &Message) -> Option<Datum> {
         let framed = codec::unframe(message.value.as_deref()?).ok()?;
         match self.known.get(&framed.schema_id)? {
-            FoundSchema::Decoder(decoder) if decoder.is_current() => Some(Datum::AsIs),
+            FoundDecoder::Decoder(decoder) if decoder.is_current() => Some(Datum::AsIs),
             _ => None,
         }
     }
@@ -90,7 +90,7 @@ impl Decoders {
     async fn datum(
         &mut self,
         message: &Message,
-        unresolved: &mut HashMap<u32, FoundSchema>,
+        unresolved: &mut HashMap<u32, FoundDecoder>,
     ) -> Datum {
         let Some(value) = &message.value else {
             return Datum::Poison {
@@ -113,14 +113,14 @@ impl Decoders {
             (None, None) => {
                 let found = self.look_up(id).await;
                 match &found {
-                    FoundSchema::Decoder(_) => self.known.insert(id, found.clone()),
+                    FoundDecoder::Decoder(_) => self.known.insert(id, found.clone()),
                     _ => unresolved.insert(id, found.clone()),
                 };
                 found
             }
         };
         match found {
-            FoundSchema::Decoder(decoder) => match decoder.translate(framed.datum) {
+            FoundDecoder::Decoder(decoder) => match decoder.translate(framed.datum) {
                 Ok(None) => Datum::AsIs,
                 Ok(Some(datum)) => Datum::Translated(datum),
                 Err(_) if is_ours(message, framed.datum) => {
@@ -136,49 +136,49 @@ impl Decoders {
                     error: error.to_string(),
                 },
             },
-            FoundSchema::Unavailable(reason) => Datum::Held(format!(
+            FoundDecoder::Unavailable(reason) => Datum::Held(format!(
                 "schema {id} cannot be looked up because the registry does not answer: {reason}"
             )),
-            FoundSchema::Missing if is_ours(message, framed.datum) => Datum::Held(format!(
+            FoundDecoder::Missing if is_ours(message, framed.datum) => Datum::Held(format!(
                 "the registry has no schema {id}, which records in the log were written with: \
                  restore the registry's data"
             )),
-            FoundSchema::NotARecord(name) if is_ours(message, framed.datum) => {
+            FoundDecoder::NotARecord(name) if is_ours(message, framed.datum) => {
                 Datum::Held(format!(
                     "schema {id} in the registry is {name}, but a record in the log was written with \
                  this id: restore the registry's data"
                 ))
             }
-            FoundSchema::Missing => Datum::Poison {
+            FoundDecoder::Missing => Datum::Poison {
                 reason: "unknown_schema",
                 error: format!("the registry has no schema {id}"),
             },
-            FoundSchema::NotARecord(name) => Datum::Poison {
+            FoundDecoder::NotARecord(name) => Datum::Poison {
                 reason: "other_schema",
                 error: format!("schema {id} is {name}, not a record"),
             },
         }
     }
 
-    async fn look_up(&self, id: u32) -> FoundSchema {
+    async fn look_up(&self, id: u32) -> FoundDecoder {
         let schema = match self.source.schema(id).await {
             Ok(Some(schema)) => schema,
-            Ok(None) => return FoundSchema::Missing,
+            Ok(None) => return FoundDecoder::Missing,
             Err(error) if error.is_transient() => {
-                return FoundSchema::Unavailable(error.to_string());
+                return FoundDecoder::Unavailable(error.to_string());
             }
             Err(error) => {
                 tracing::warn!(schema_id = id, %error, "the registry rejects the look-up of a schema");
-                return FoundSchema::Missing;
+                return FoundDecoder::Missing;
             }
         };
         let name = record_name(&schema).unwrap_or_else(|| "unnamed".to_owned());
         if name != "CrmRecord" {
-            return FoundSchema::NotARecord(name);
+            return FoundDecoder::NotARecord(name);
         }
         match Decoder::new(&schema) {
-            Ok(decoder) => FoundSchema::Decoder(Arc::new(decoder)),
-            Err(error) => FoundSchema::NotARecord(error.to_string()),
+            Ok(decoder) => FoundDecoder::Decoder(Arc::new(decoder)),
+            Err(error) => FoundDecoder::NotARecord(error.to_string()),
         }
     }
 }

@@ -66,7 +66,7 @@ impl DefinitionsReader {
                 Step::Message(message) => message,
                 Step::Idle | Step::End(_) => continue,
                 Step::Unavailable(error) => {
-                    tracing::warn!(%error, "definitions cannot be read");
+                    tracing::warn!(%error, "cannot read the definitions");
                     continue;
                 }
             };

@@ -1,7 +1,7 @@
-//! Dead letters: which there are, and storing those that can be stored now.
+//! Lists dead letters, and stores those that can be stored now.
 //!
-//! Nothing is produced: a row is stored under its original place, and the store
-//! keeps in mind that it is. It must not know why a letter was written.
+//! Nothing is written to Kafka: a row is stored with its original log position,
+//! and the store notes that the dead letter of that position is recovered.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -20,15 +20,15 @@ use crate::ingest::{
     store::{dead_letter::DeadLetter, inserter::Stopped},
 };
 
-/// Kafka is away where it says nothing for so long.
+/// Reading fails if Kafka returns nothing for this time.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// What reprocessing did.
+/// Result of reprocessing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reprocessed {
-    /// Letters whose rows are stored now.
+    /// Dead letters that are stored now.
     pub stored: u64,
-    /// Letters that still cannot be stored.
+    /// Dead letters that still cannot be stored.
     pub left: u64,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct DeadLetterJob {
 }
 
 impl DeadLetterJob {
-    /// The newest letters that are not stored yet, oldest first.
+    /// The newest dead letters that are not stored yet, oldest first.
     pub(crate) async fn newest(self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
         let recovered = self.parts.store.recovered().await?;
         let read = tokio::task::spawn_blocking(move || {
@@ -54,7 +54,7 @@ impl DeadLetterJob {
         flatten(read.await)
     }
 
-    /// Stores the letters that can be stored now.
+    /// Stores the dead letters that can be stored now.
     pub(crate) async fn reprocess(self) -> Result<Reprocessed, JobError> {
         let recovered = self.parts.store.recovered().await?;
         let read = tokio::task::spawn_blocking(move || {
@@ -94,7 +94,7 @@ impl DeadLetterJob {
                 .runtime
                 .block_on(self.store_topic(&topic, messages));
             let stored = stored.unwrap_or_else(|error| {
-                tracing::warn!(%error, "dead letters are not stored");
+                tracing::warn!(%error, "dead letters could not be stored");
                 0
             });
             outcome.stored += stored;
@@ -132,8 +132,8 @@ impl DeadLetterJob {
         Ok(u64::try_from(stored.len()).unwrap_or_default())
     }
 
-    /// Every letter that is not stored yet, once, as a crash may have posted
-    /// one twice.
+    /// Hands over every dead letter that is not stored yet, once: a crash may have
+    /// written one twice.
     fn each_letter(
         &self,
         recovered: &HashSet<LogPosition>,

@@ -1,7 +1,5 @@
-//! Full passes: what a pass did not see is deleted, once all it did see is
-//! loaded.
-//!
-//! It must not know how a pass is made.
+//! Applies full passes: once everything that a pass saw is loaded, the rows that
+//! it did not see are marked as deleted.
 
 use std::{
     collections::HashSet,
@@ -26,22 +24,23 @@ use crate::ingest::{
     store::{inserter::describe, preparer::TablePreparer},
 };
 
-/// Applies full passes as they are loaded.
+/// Applies each full pass once it is loaded.
 pub(crate) struct FullPassJob {
     pub(crate) control: Arc<dyn ControlState>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) preparer: Arc<TablePreparer>,
-    /// Reads the group's offsets; it is no member.
+    /// Reads the group's offsets without being a member.
     pub(crate) group: Arc<BaseConsumer>,
     pub(crate) topic: String,
     pub(crate) warehouse: watch::Receiver<String>,
-    /// Grows when the tables have been exchanged: all has to be done again.
+    /// Grows when a rebuild has exchanged the tables. All full passes are applied
+    /// again then.
     pub(crate) exchanges: Arc<AtomicU64>,
     pub(crate) stop: CancellationToken,
 }
 
 impl FullPassJob {
-    /// Until it is told to stop.
+    /// Runs until the process stops.
     pub(crate) async fn run(self) {
         let mut done = HashSet::new();
         let mut exchanges = self.exchanges.load(Ordering::Acquire);
@@ -88,20 +87,25 @@ impl FullPassJob {
                     object_type,
                     run_id = pass.run_id,
                     rows,
-                    "full pass"
+                    "full pass applied"
                 );
                 true
             }
             Err(error) => {
                 let error = describe(&error);
-                tracing::warn!(connection, object_type, error, "full pass is applied later");
+                tracing::warn!(
+                    connection,
+                    object_type,
+                    error,
+                    "full pass cannot be applied now; will retry"
+                );
                 false
             }
         }
     }
 
-    /// By partition, the group's committed offset, as far as this warehouse
-    /// signed it.
+    /// By partition, the group's committed offset; 0 if it was not committed for
+    /// this warehouse. `None` if Kafka does not answer.
     async fn committed(&self) -> Option<Vec<i64>> {
         let group = Arc::clone(&self.group);
         let topic = self.topic.clone();
@@ -130,7 +134,7 @@ impl FullPassJob {
             Ok(Err(error)) => {
                 tracing::debug!(
                     error = format!("{error:#}"),
-                    "committed offsets cannot be read"
+                    "cannot read the committed offsets"
                 );
                 None
             }
@@ -139,7 +143,7 @@ impl FullPassJob {
     }
 }
 
-/// A full pass that was applied.
+/// Identifies a full pass that was applied.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct AppliedPass {
     connection: String,
@@ -157,7 +161,7 @@ impl From<&StreamPass> for AppliedPass {
     }
 }
 
-/// Whether everything that a pass wrote is stored.
+/// Whether every record of a full pass is stored.
 fn is_loaded(pass: &FullPass, committed: &[i64]) -> bool {
     pass.end_offsets
         .iter()

@@ -1,10 +1,10 @@
-//! The warehouse refilled from the log, beside live loading.
+//! Rebuilds the warehouse from the log while live loading continues.
 //!
-//! Shadow tables are filled from the beginning of the log to its end and then
-//! exchanged with the live ones. What other loaders put into the old tables
-//! meanwhile lies between the place read to and the log's end after the
-//! exchange; it is read once more, into the tables that are live by then. It
-//! must not know how tables are exchanged.
+//! The rebuild reads the log from its beginning to its end into shadow tables and
+//! exchanges these with the live ones. Meanwhile loaders store rows in the old
+//! tables. Those rows come from the part of the log between the offsets read so
+//! far and its end after the exchange, so the rebuild reads that part too, into
+//! the tables that are live by then.
 
 use std::{
     sync::{
@@ -35,18 +35,18 @@ use crate::ingest::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RebuildPhase {
-    /// Filling the tables beside the live ones.
+    /// Filling the shadow tables.
     Reading,
-    /// Exchanging them, and reading what came meanwhile.
+    /// Exchanging the tables, and reading the records that arrived meanwhile.
     Exchanging,
     /// Done.
     Done,
-    /// Given up. Where it had begun to exchange tables, the next start begins
-    /// one anew; else the live tables are as they were.
+    /// Failed. If it had begun to exchange tables, the next start of the process
+    /// starts a new rebuild; otherwise the live tables are unchanged.
     Failed,
 }
 
-/// How far a rebuild is.
+/// The progress of a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RebuildState {
     /// UUID.
@@ -55,8 +55,8 @@ pub struct RebuildState {
     pub phase: RebuildPhase,
     /// Records read.
     pub records: u64,
-    /// Records that were in the log, marks of transactions and compacted ones
-    /// included, when it began.
+    /// Offsets in the log when it began. This is more than the number of records:
+    /// transaction markers and compacted records count too.
     pub expected: u64,
     /// When it began, in ms.
     pub started_at: i64,
@@ -67,7 +67,7 @@ pub struct RebuildState {
 }
 
 impl RebuildState {
-    /// Of a rebuild that begins now, in ms.
+    /// The state of a rebuild that begins at `now`, in ms.
     pub(crate) fn begun_at(now: i64) -> Self {
         Self {
             id: uuid::Uuid::new_v4().to_string(),
@@ -90,8 +90,8 @@ pub(crate) struct Rebuilds {
 }
 
 impl Rebuilds {
-    /// Starts a rebuild on a thread of its own, unless one is running. Returns
-    /// the state of the running one.
+    /// Starts a rebuild on its own thread, unless one is running. Returns the state
+    /// of the running rebuild.
     pub(crate) fn start(self: &Arc<Self>, parts: &Arc<Parts>) -> RebuildState {
         let mut begun = false;
         let mut current = RebuildState::begun_at(parts.context.clock().now_ms());
@@ -149,7 +149,7 @@ impl Rebuilds {
     }
 }
 
-/// One rebuild under way.
+/// A running rebuild.
 struct Rebuild<'r> {
     parts: Arc<Parts>,
     rebuilds: &'r Rebuilds,
@@ -179,7 +179,7 @@ impl<'r> Rebuild<'r> {
         let runtime = parts.runtime.clone();
         runtime
             .block_on(parts.store.begin_rebuild())
-            .context("cannot make shadow tables")?;
+            .context("cannot prepare the shadow tables")?;
         let ends = self.reader.ends()?;
         self.rebuilds.update(|state| {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
@@ -205,12 +205,12 @@ impl<'r> Rebuild<'r> {
         self.catch_up()?;
         runtime
             .block_on(parts.store.close_rebuild())
-            .context("cannot note the end of the exchange")?;
+            .context("cannot note that the exchange has ended")?;
         self.rebuilds.exchanges.fetch_add(1, Ordering::AcqRel);
-        runtime.block_on(self.sign())
+        runtime.block_on(self.take_over_offsets())
     }
 
-    /// Reads what was loaded into the old tables meanwhile.
+    /// Loads the records that were loaded into the old tables meanwhile.
     fn catch_up(&mut self) -> anyhow::Result<()> {
         self.router.set_tables(TableSet::Live);
         let next = self.reader.next_offsets().clone();
@@ -225,21 +225,21 @@ impl<'r> Rebuild<'r> {
             let step = self
                 .reader
                 .step(|message| Message::detach(message, 0, arena));
-            if self.stopped() {
+            if self.is_stopped() {
                 anyhow::bail!("the process was stopped");
             }
             match step {
                 Step::Message(message) => self.take_in(message)?,
-                Step::Unavailable(error) => tracing::debug!(%error, "records cannot be read now"),
+                Step::Unavailable(error) => tracing::debug!(%error, "cannot read the records now"),
                 Step::Idle | Step::End(_) => {}
             }
         }
         self.flush()
     }
 
-    /// Where the offsets belong to another warehouse, this one takes them over
-    /// at the place up to which it was filled.
-    async fn sign(&self) -> anyhow::Result<()> {
+    /// If the committed offsets belong to another warehouse, commits the offsets
+    /// up to which this one is filled.
+    async fn take_over_offsets(&self) -> anyhow::Result<()> {
         let id = self.parts.store.warehouse_id().await?;
         let other = self
             .parts
@@ -254,7 +254,7 @@ impl<'r> Rebuild<'r> {
                 .commit(self.reader.next_offsets())
                 .await
                 .map_err(|error| {
-                    anyhow::anyhow!("offsets cannot be committed for this warehouse: {error}")
+                    anyhow::anyhow!("cannot commit offsets for this warehouse: {error}")
                 })?;
             self.parts.context.health().holds(WAREHOUSE);
         }
@@ -294,7 +294,7 @@ impl<'r> Rebuild<'r> {
             for group in &routed.groups {
                 let stored = async {
                     self.inserter.prepare_tables(group).await?;
-                    // What the store refuses is in the dead letters already.
+                    // Rows that the store rejects are in the dead letters already.
                     self.inserter.store(&routed.decoded, group).await
                 };
                 if stored.await.is_err() {
@@ -307,7 +307,7 @@ impl<'r> Rebuild<'r> {
         Ok(())
     }
 
-    fn stopped(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.parts.context.draining().is_cancelled()
     }
 }

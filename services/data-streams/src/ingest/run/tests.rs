@@ -1,5 +1,5 @@
-//! The whole ingest over a cluster that librdkafka plays, which knows no
-//! transactions; those are for the scenarios over real servers.
+//! Tests of the whole ingest over librdkafka's mock cluster. It has no
+//! transactions; the scenarios over real servers cover those.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -137,7 +137,7 @@ impl Running {
     }
 }
 
-/// Waits for something that another thread brings about.
+/// Waits up to 30 s until a condition holds that other threads bring about.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let wait = async {
         while !holds() {
@@ -163,7 +163,7 @@ fn records(ids: std::ops::Range<i64>) -> impl Iterator<Item = Message> {
 }
 
 fn garbage(schema_id: u32) -> Message {
-    // Another key than its own, so nothing says that it is ours.
+    // Its key is not the record's own, so it does not count as ours.
     Message {
         key: Some(b"other".to_vec().into()),
         ..record(1_000, schema_id)
@@ -171,7 +171,7 @@ fn garbage(schema_id: u32) -> Message {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_goes_on_where_the_last_one_committed() {
+async fn a_restart_continues_at_the_committed_offsets() {
     let bench = ClusterBench::new();
     bench.produce(records(0..50)).await;
     let first = bench.start();
@@ -190,22 +190,22 @@ async fn a_restart_goes_on_where_the_last_one_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn partitions_that_are_taken_away_while_paused_are_read_when_they_come_back() {
+async fn partitions_revoked_while_paused_are_read_when_they_are_assigned_again() {
     let bench = ClusterBench::new();
-    // Some seconds, as the pauses between the attempts double.
+    // Nine failures take some seconds, because the pauses double.
     bench.store.faults.lock().unwrap().extend([Fault::Away; 9]);
     let first = bench.start();
-    // More batches than there is room for: the consumer pauses.
+    // More batches than fit between poller and loader, so the consumer pauses.
     for id in 0..8 {
         bench.produce(records(id..id + 1)).await;
         tokio::time::sleep(BatchLimits::default().quiet * 3).await;
     }
-    eventually("the store is away for long", || {
+    eventually("the store has failed for some time", || {
         bench.store.faults.lock().unwrap().len() <= 2
     })
     .await;
     let second = bench.start();
-    eventually("it has gone on", || bench.stored() > 0).await;
+    eventually("loading continues", || bench.stored() > 0).await;
     bench.produce(records(8..40)).await;
     let distinct = || {
         let rows = bench.store.rows.lock().unwrap();
@@ -219,15 +219,15 @@ async fn partitions_that_are_taken_away_while_paused_are_read_when_they_come_bac
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_letter_is_stored_under_its_place_once_its_schema_is_known() {
+async fn a_dead_letter_is_stored_at_its_log_position_when_its_schema_is_known() {
     let bench = ClusterBench::new();
     bench.produce([garbage(9)]).await;
     bench.produce(records(0..4)).await;
     let running = bench.start();
     eventually("the other rows", || bench.stored() == 4).await;
-    // Rows are stored before the letter is written, and places are committed
+    // Rows are stored before the dead letter is written; offsets are committed
     // only after it.
-    eventually("all places are committed", || {
+    eventually("all offsets are committed", || {
         bench
             .committed()
             .iter()
@@ -284,7 +284,7 @@ async fn another_warehouse_loads_nothing_until_it_is_rebuilt() {
     assert_eq!(*bench.store.rebuilt.lock().unwrap(), 1);
 
     bench.produce(records(30..40)).await;
-    eventually("live loading goes on", || bench.stored() >= 40).await;
+    eventually("live loading continues", || bench.stored() >= 40).await;
     assert!(!running.fails(WAREHOUSE));
     running.stop().await;
     let rows = bench.store.rows.lock().unwrap();

@@ -1,13 +1,11 @@
-//! Threads for what blocks, awaited as tasks are.
-//!
-//! It must not know what runs on them.
+//! Runs blocking code on a named thread that can be awaited.
 
 use std::future::Future;
 
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 
-/// Runs something that blocks on a thread of its own; the future is its end.
+/// Runs blocking code on its own thread. The future ends with the thread.
 pub(super) fn on_thread(
     name: &'static str,
     run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
@@ -16,7 +14,7 @@ pub(super) fn on_thread(
     std::thread::Builder::new()
         .name(format!("ingest-{name}"))
         .spawn(move || {
-            // Nobody waits where the process is being cut off.
+            // Nobody receives the result if the process is being cut off.
             drop(end.send(run()));
         })
         .with_context(|| format!("thread {name} cannot be started"))?;

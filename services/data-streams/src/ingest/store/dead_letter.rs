@@ -1,6 +1,5 @@
-//! What could not be stored: the original bytes, with the reason and the position.
-//!
-//! It must not know why a message is poison.
+//! Dead letters: the original bytes of messages that could not be stored, with the
+//! reason and the log position.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -17,13 +16,13 @@ use crate::ingest::{LogPosition, poll::message::Message};
 /// A message that could not be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Where it was in the log.
+    /// Its position in the log.
     pub position: LogPosition,
-    /// Stable, `snake_case`.
+    /// Stable code, in `snake_case`.
     pub reason: String,
     /// What is wrong with it.
     pub error: String,
-    /// When the source message was appended, in ms.
+    /// When the broker appended the message, in ms.
     pub timestamp: i64,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -32,7 +31,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// The letter for a message.
+    /// The dead letter of a message.
     pub(crate) fn new(topic: &str, message: &Message, reason: &str, error: String) -> Self {
         Self {
             position: LogPosition {
@@ -48,7 +47,8 @@ impl DeadLetter {
         }
     }
 
-    /// Reads a letter. One without a source place has its own.
+    /// Reads a dead letter. If it does not name the position of the original
+    /// message, it gets its own position.
     pub(crate) fn read(message: &BorrowedMessage<'_>) -> Self {
         let own = LogPosition {
             topic: message.topic().to_owned(),
@@ -105,14 +105,14 @@ impl DeadLetter {
     }
 }
 
-/// Where dead letters go.
+/// Writes dead letters.
 #[async_trait]
 pub(crate) trait DeadLetterSink: fmt::Debug + Send + Sync + 'static {
-    /// Returns once the letter is acknowledged.
+    /// Returns once the dead letter is acknowledged.
     async fn write(&self, letter: &DeadLetter) -> Result<(), String>;
 }
 
-/// The dead-letters topic.
+/// Writes to the dead-letters topic.
 pub(crate) struct KafkaDeadLetters {
     pub(crate) producer: FutureProducer,
     pub(crate) topic: String,

@@ -1,7 +1,5 @@
-//! One group of rows into the store, whatever it takes.
-//!
-//! One table maps every kind of failure to what is done about it. It must not
-//! know where rows come from.
+//! Inserts groups of rows, and retries until each row is stored or rejected. Also
+//! says what to do about each kind of failure.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,29 +16,32 @@ use crate::ingest::{
     metrics as names,
 };
 
-/// The process ends before the rows are stored; they will be read again.
+/// How often the warehouse's id is checked while it is not the expected one.
+const WAREHOUSE_CHECK: Duration = Duration::from_secs(2);
+
+/// The process stops before the rows are stored. They will be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped;
 
-/// Inserts groups.
+/// Inserts groups of rows.
 pub(crate) struct Inserter {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) preparer: Arc<TablePreparer>,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
-    /// Id of the warehouse that the offsets belong to.
+    /// Id of the warehouse that the committed offsets belong to.
     pub(crate) expected: watch::Receiver<String>,
 }
 
 enum InsertOutcome {
-    /// All but these rows, by their index among those sent.
+    /// Stored, except these rows, by their index among those sent.
     Stored(Vec<RefusedRow>),
     SchemaChanged(StoreError),
     Refused(String),
 }
 
 impl Inserter {
-    /// Makes a group's tables ready, for as long as it takes.
+    /// Prepares the tables of a group; retries until it succeeds.
     pub(crate) async fn prepare_tables(&self, group: &RowGroup) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         loop {
@@ -54,8 +55,8 @@ impl Inserter {
         }
     }
 
-    /// Stores rows of a group: all but those refused are stored on return. They
-    /// are named by their index into the source.
+    /// Stores the rows of a group. Returns the rows that the store rejects, by the
+    /// index of their message; all others are stored.
     pub(crate) async fn store(
         &self,
         decoded: &DecodedMessages,
@@ -64,8 +65,9 @@ impl Inserter {
         let mut refused = Vec::new();
         let mut backoff = Backoff::default();
         let mut work: Vec<&[usize]> = vec![&group.rows];
-        // The same for all attempts, so that what was stored without our
-        // knowledge is known by its token, until the tables change.
+        // All attempts use the same inserts until the columns change. So the
+        // store recognises rows by their token if the answer to an earlier
+        // attempt was lost.
         let mut inserts = self.inserts(group, &mut backoff).await?;
         while let Some(rows) = work.pop() {
             match self.insert(&*inserts, Rows::new(decoded, rows)).await? {
@@ -80,7 +82,7 @@ impl Inserter {
                     inserts = self.inserts(group, &mut backoff).await?;
                     work.push(rows);
                 }
-                // Halved until the row is alone that poisons its block.
+                // Split in halves until the row that causes this is alone.
                 InsertOutcome::Refused(why) => match rows {
                     [] => {}
                     [index] => refused.push(RefusedRow {
@@ -98,7 +100,7 @@ impl Inserter {
         Ok(refused)
     }
 
-    /// Inserts for the columns that a group's tables have now.
+    /// Inserts for the current columns of a group's tables.
     async fn inserts(
         &self,
         group: &RowGroup,
@@ -112,7 +114,7 @@ impl Inserter {
         }
     }
 
-    /// Sends rows until there is an answer to them.
+    /// Sends rows; retries until the store answers.
     async fn insert(
         &self,
         inserts: &dyn Inserts,
@@ -141,7 +143,7 @@ impl Inserter {
         }
     }
 
-    /// Before the same rows are encoded for other columns.
+    /// Waits, then applies the definitions, before rows are encoded again.
     async fn recover(
         &self,
         group: &RowGroup,
@@ -157,8 +159,8 @@ impl Inserter {
         }
     }
 
-    /// Says what is wrong, makes sure that it is still the same warehouse, and
-    /// waits before the next attempt.
+    /// Reports the failure and waits before the next attempt. Waits longer while
+    /// the store is another warehouse than expected.
     pub(crate) async fn wait(
         &self,
         error: &StoreError,
@@ -172,18 +174,18 @@ impl Inserter {
         };
         counter!(names::RETRIES, "kind" => kind).increment(1);
         let message = describe(error);
-        // A changed table is a matter of milliseconds, and no failure.
+        // New columns are applied within milliseconds, so this is no failure yet.
         if error.kind != StoreErrorKind::SchemaChanged || backoff.attempts > 3 {
             self.health.fails(CLICKHOUSE, message.as_str());
         }
-        tracing::debug!(kind, error = message, "store did not take it: trying again");
+        tracing::debug!(kind, error = message, "the store failed; will retry");
         self.pause(backoff.next()).await?;
         while let Ok(id) = self.store.warehouse_id().await {
             if id == *self.expected.borrow() {
                 break;
             }
             self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
-            self.pause(Duration::from_secs(2)).await?;
+            self.pause(WAREHOUSE_CHECK).await?;
         }
         Ok(())
     }
@@ -217,7 +219,7 @@ fn count(inserted: Inserted) {
     counter!(names::BYTES, "table" => table).increment(number(bytes));
 }
 
-/// Growing pauses: 50 ms, doubled up to 5 s.
+/// Pauses between attempts: 50 ms, doubled up to 5 s.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     attempts: u32,
@@ -231,7 +233,7 @@ impl Backoff {
     }
 }
 
-/// An error with its causes, on one line.
+/// An error with its sources, on one line.
 pub(crate) fn describe(error: &StoreError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

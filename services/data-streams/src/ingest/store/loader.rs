@@ -1,8 +1,7 @@
-//! Batches into the store, one after the other, while the next is read.
+//! Stores batches one after another, while the poller reads the next one.
 //!
-//! An offset is committed only after the store has answered for every row
-//! before it and every dead letter before it is acknowledged. It must not know
-//! Kafka: batches come through a channel, commits and letters go to traits.
+//! An offset is committed only after the store has acknowledged every row before
+//! it, and Kafka every dead letter before it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,7 +34,7 @@ use crate::{
     },
 };
 
-/// What a batch in flight needs to be delivered.
+/// Stores a prepared batch and commits its offsets.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) inserter: Inserter,
@@ -45,7 +44,7 @@ pub(crate) struct Delivery {
     pub(crate) context: Context,
 }
 
-/// A batch, decoded and routed.
+/// A batch that is decoded and routed.
 #[derive(Debug)]
 struct PreparedBatch {
     generation: u64,
@@ -53,7 +52,7 @@ struct PreparedBatch {
     routed: RoutedMessages,
 }
 
-/// Takes batches and delivers them in order.
+/// Prepares batches and delivers them in order.
 #[derive(Debug)]
 pub(crate) struct Loader {
     pub(crate) topic: String,
@@ -61,12 +60,13 @@ pub(crate) struct Loader {
     pub(crate) delivery: Delivery,
     pub(crate) batches: BatchReceiver,
     pub(crate) holds: mpsc::UnboundedSender<PartitionHold>,
-    /// Partitions that are to be read again, and the round that was held.
+    /// Held partitions, with the round of the message that could not be decoded.
+    /// Messages up to that round are skipped, because they will be read again.
     pub(crate) held: HashMap<i32, u64>,
 }
 
 impl Loader {
-    /// Until the channel is closed and all of it is delivered.
+    /// Runs until the poller has ended and all batches are delivered.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let mut refresh = tokio::time::interval(std::time::Duration::from_secs(1));
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -90,18 +90,19 @@ impl Loader {
         }
     }
 
-    /// Tables get new columns when definitions grow, without waiting for the
-    /// first record that fills one.
+    /// Applies new definitions, so that new columns appear before the first record
+    /// that has a value for them.
     async fn apply_new_definitions(&self) {
         let preparer = &self.delivery.inserter.preparer;
         for PortalTarget { target, portal_id } in preparer.behind() {
             if let Err(error) = preparer.apply(&target, portal_id).await {
-                tracing::debug!(%error, "definitions are applied later");
+                tracing::debug!(%error, "definitions cannot be applied now; will retry");
             }
         }
     }
 
-    /// Decodes and sorts a batch, and makes its tables ready.
+    /// Decodes and routes a batch, and prepares its tables; `None` if its
+    /// assignment was revoked.
     async fn prepare(&mut self, mut batch: Batch) -> Result<Option<PreparedBatch>, Stopped> {
         if batch.generation != self.delivery.guard.generation() {
             self.held.clear();
@@ -124,8 +125,8 @@ impl Loader {
         }))
     }
 
-    /// Drops what was read behind a held message, before its partition was set
-    /// back.
+    /// Drops messages of held partitions that were read before the poller restarted
+    /// at the held message.
     fn skip_held(&mut self, batch: &mut Batch) {
         if self.held.is_empty() {
             return;
@@ -148,7 +149,7 @@ impl Loader {
         if batch.messages.len() < before {
             tracing::debug!(
                 skipped = before - batch.messages.len(),
-                "held partition: skipped"
+                "messages of held partitions skipped"
             );
         }
         let stalled: Vec<i32> = held.keys().copied().collect();
@@ -168,11 +169,11 @@ impl Loader {
                 partition,
                 offset = held.offset,
                 reason = held.reason,
-                "holding"
+                "partition held"
             );
             health.fails(REGISTRY, held.reason);
-            // Committing up to the held place is right: all before it is in
-            // this batch or an earlier one.
+            // Everything before the held message is in this batch or an earlier
+            // one, so its offset can be committed.
             batch.next.insert(partition, held.offset);
             self.held.insert(partition, held.round);
             if self
@@ -183,7 +184,7 @@ impl Loader {
                 })
                 .is_err()
             {
-                tracing::debug!("the consumer has ended before a hold");
+                tracing::debug!("the poller ended before a partition could be held");
             }
         }
     }
@@ -205,7 +206,7 @@ impl Delivery {
         if rows > 0 {
             crash::point(crash::Point::BeforeInsert);
         }
-        // Letters first on their way, so that neither waits for the other.
+        // Dead letters and rows are written concurrently.
         let poison = self.write_all(&decoded, poison);
         let stored = self.store_all(&decoded, groups);
         let (written, refused) = tokio::join!(poison, stored);
@@ -297,7 +298,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// A commit that fails is made up for by the next, or by reading again.
+    /// Commits offsets. After four failures it gives up: the next batch commits
+    /// them too, or their messages are read again.
     async fn commit(&self, next: &BTreeMap<i32, i64>) {
         if next.is_empty() {
             return;
@@ -306,7 +308,7 @@ impl Delivery {
         for _ in 0..4 {
             match self.commits.commit(next).await {
                 Ok(()) => return,
-                Err(error) => tracing::warn!(error, "offsets are not committed"),
+                Err(error) => tracing::warn!(error, "cannot commit offsets"),
             }
             tokio::time::sleep(backoff.next()).await;
         }

@@ -1,6 +1,5 @@
-//! Tables that have the columns which rows may fill, before the rows come.
-//!
-//! It must not know how a row is stored.
+//! Prepares tables: before rows are inserted, their tables have the columns of the
+//! definitions that the rows name.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,18 +17,18 @@ use crate::ingest::{
     },
 };
 
-/// Brings tables up to the definitions.
+/// Applies definitions to tables.
 pub(crate) struct TablePreparer {
     store: Arc<dyn Store>,
     definitions: watch::Receiver<KnownDefinitions>,
     wait_limits: WaitLimits,
-    /// The version of definitions that the tables of a target have.
+    /// The version of the definitions that were applied.
     applied: Mutex<HashMap<PortalTarget, i64>>,
-    /// Versions that did not come in time; they are not waited for again.
+    /// Definitions that did not arrive in time. They are not waited for again.
     missed: Mutex<HashSet<MissedDefinitions>>,
 }
 
-/// A target, and the portal whose definitions its tables follow.
+/// A target, and the portal whose definitions apply to its tables.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PortalTarget {
     pub(crate) target: Target,
@@ -58,8 +57,8 @@ impl TablePreparer {
         }
     }
 
-    /// Makes sure that the group's tables have the columns which its records
-    /// may fill, as far as the definitions have come in time.
+    /// Prepares the tables of a group. Waits for the definitions that its records
+    /// name, up to [`WaitLimits::definitions`].
     pub(crate) async fn prepare(&self, group: &RowGroup) -> Result<(), StoreError> {
         self.wait_for_definitions(group).await;
         let known = self.version(group.portal_id, &group.target.object_type);
@@ -79,7 +78,7 @@ impl TablePreparer {
         self.apply(&key.target, key.portal_id).await
     }
 
-    /// Applies the newest definitions, whatever is applied.
+    /// Applies the newest definitions, even if they were applied before.
     pub(crate) async fn apply(&self, target: &Target, portal_id: i64) -> Result<(), StoreError> {
         let definitions = self
             .definitions
@@ -101,7 +100,7 @@ impl TablePreparer {
         Ok(())
     }
 
-    /// Targets whose tables are behind the definitions.
+    /// Targets for which newer definitions have arrived.
     pub(crate) fn behind(&self) -> Vec<PortalTarget> {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         applied
@@ -113,7 +112,7 @@ impl TablePreparer {
             .collect()
     }
 
-    /// Forgets what is applied: the tables are others now.
+    /// Forgets what was applied, because the tables were exchanged.
     pub(crate) fn forget(&self) {
         self.applied
             .lock()
@@ -161,7 +160,7 @@ impl TablePreparer {
                 portal_id = group.portal_id,
                 object_type,
                 version = wanted,
-                "definitions did not come in time: unknown properties go to the extra column"
+                "definitions did not arrive in time; unknown properties go to the extra column"
             );
             self.missed
                 .lock()

@@ -1,8 +1,6 @@
-//! Rows that are stored together, read from their messages as often as asked.
-//!
-//! Only messages stay in memory for long: decoded rows and their encoding are
-//! several times as large, and made for a piece at a time. It must not know how
-//! a row is encoded.
+//! Rows that are stored together. They are read from their messages when needed:
+//! decoded rows and their encoding need several times the memory, so they exist
+//! for one piece at a time.
 
 use schemas::CrmRecord;
 use twox_hash::XxHash3_128;
@@ -13,7 +11,7 @@ use crate::ingest::{Row, StoreError, StoreErrorKind, decode::router::DecodedMess
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'s> {
     decoded: &'s DecodedMessages,
-    /// Indexes into the source.
+    /// Indexes of their messages.
     indexes: &'s [usize],
 }
 
@@ -22,21 +20,21 @@ impl<'s> Rows<'s> {
         Self { decoded, indexes }
     }
 
-    /// How many they are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.indexes.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.indexes.is_empty()
     }
 
-    /// Reads them.
+    /// Reads the rows from their messages.
     ///
     /// # Errors
     ///
-    /// When a row is not what was decoded before.
+    /// Fails if a message that was decoded before cannot be decoded again.
     pub fn read(&self) -> Result<Vec<Row<'s>>, StoreError> {
         let rows: Vec<Row<'s>> = self
             .indexes
@@ -44,15 +42,15 @@ impl<'s> Rows<'s> {
             .filter_map(|index| self.decoded.row(*index, CrmRecord::decode_again)?.ok())
             .collect();
         if rows.len() != self.indexes.len() {
-            // INVARIANT: only rows that were decoded before are put together.
-            let context = "a row that was decoded before is not decodable";
+            // INVARIANT: the router groups only messages that it has decoded.
+            let context = "a row that was decoded before cannot be decoded again";
             return Err(StoreError::new(StoreErrorKind::Fatal, context));
         }
         Ok(rows)
     }
 
-    /// The same rows in pieces of about so many bytes, each row as large as its
-    /// message and so many more; the same rows give the same pieces.
+    /// Splits the rows into pieces of about `bytes` bytes. A row counts the bytes of
+    /// its message plus `more`. The same rows give the same pieces.
     pub fn pieces(self, bytes: usize, more: usize) -> impl Iterator<Item = Rows<'s>> {
         let mut left = self.indexes;
         std::iter::from_fn(move || {
@@ -71,7 +69,8 @@ impl<'s> Rows<'s> {
         })
     }
 
-    /// What the same rows from the same places in the log, and no others, have.
+    /// A hash of the rows and their log positions: equal only for the same rows
+    /// from the same positions.
     pub fn token(&self) -> String {
         let mut hash = XxHash3_128::new();
         hash.write(&self.decoded.topic.len().to_le_bytes());
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_rows_from_the_same_place_have_the_same_token() {
+    fn only_the_same_rows_at_the_same_log_positions_have_the_same_token() {
         let decoded = decoded(records(3));
         let token = |indexes: &[usize]| Rows::new(&decoded, indexes).token();
         assert_eq!(token(&[0, 1]), token(&[0, 1]));
@@ -145,7 +144,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn the_pieces_are_the_rows_each_of_them_once_and_none_too_large(
+        fn the_pieces_contain_each_row_once_and_none_is_too_large(
             count in 0..40usize,
             bytes in 1..2_000usize,
             more in 0..500usize,
@@ -159,7 +158,7 @@ mod tests {
             prop_assert_eq!(&together, &indexes);
             for piece in pieces {
                 prop_assert!(!piece.is_empty());
-                // A piece ends with the message that fills it.
+                // The last message may exceed the limit.
                 let (_, before) = piece.indexes.split_last().unwrap();
                 let size: usize = before.iter().map(|it| decoded.size(*it) + more).sum();
                 prop_assert!(size < bytes);

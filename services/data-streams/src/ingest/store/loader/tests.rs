@@ -1,4 +1,4 @@
-//! The loader over a store with scripted faults.
+//! Tests of the loader over a store with scripted faults.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -148,7 +148,7 @@ async fn nothing_is_committed_before_the_store_has_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_table_that_changed_gets_the_rows_encoded_anew() {
+async fn rows_are_encoded_again_when_their_table_has_changed() {
     let mut bench = LoaderBench::new();
     bench
         .store
@@ -162,7 +162,7 @@ async fn a_table_that_changed_gets_the_rows_encoded_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_stored() {
+async fn a_message_that_is_not_a_record_goes_to_the_dead_letters_and_the_rest_is_stored() {
     let mut bench = LoaderBench::new();
     bench
         .registry
@@ -205,7 +205,7 @@ async fn a_message_that_is_no_record_goes_to_the_dead_letters_and_the_rest_is_st
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_poison_their_block_or_fit_no_column_are_found_and_the_others_stored() {
+async fn rows_that_the_store_rejects_are_found_and_the_others_stored() {
     let mut bench = LoaderBench::new();
     bench.store.poison.lock().unwrap().extend([3, 17]);
     bench.store.unfit.lock().unwrap().extend([4, 18]);
@@ -234,7 +234,7 @@ async fn rows_that_poison_their_block_or_fit_no_column_are_found_and_the_others_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
+async fn a_partition_is_held_without_loss_while_the_registry_does_not_answer() {
     let mut bench = LoaderBench::new();
     bench.registry = FakeRegistry::away();
     let mut other = record(5, OWN);
@@ -242,7 +242,7 @@ async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
     bench
         .load(vec![
             batch(vec![record(0, OWN), record(1, 3), record(2, OWN), other]),
-            // Read before the partition was set back.
+            // Read before the poller restarted at the held message.
             batch(vec![record(3, OWN)]),
         ])
         .await;
@@ -261,7 +261,7 @@ async fn a_registry_that_is_away_holds_the_partition_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_of_our_own_records_that_the_registry_lacks_is_not_poison() {
+async fn a_record_of_ours_whose_schema_the_registry_lacks_is_not_poison() {
     let mut bench = LoaderBench::new();
     bench.load(vec![batch(vec![record(0, 3)])]).await;
     assert_eq!(bench.holds.len(), 1);
@@ -270,7 +270,7 @@ async fn an_id_of_our_own_records_that_the_registry_lacks_is_not_poison() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_was_set_back_is_loaded() {
+async fn a_held_partition_is_loaded_when_it_is_read_again() {
     let mut bench = LoaderBench::new();
     let mut again = record(1, OWN);
     again.round = 1;
@@ -283,7 +283,7 @@ async fn a_partition_that_was_set_back_is_loaded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_of_an_assignment_that_is_gone_is_dropped() {
+async fn a_batch_of_a_revoked_assignment_is_dropped() {
     let mut bench = LoaderBench::new();
     bench.guard.revoke(Duration::ZERO);
     bench.load(vec![batch(vec![record(0, OWN)])]).await;
@@ -292,7 +292,7 @@ async fn a_batch_of_an_assignment_that_is_gone_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_without_rows_moves_the_offsets() {
+async fn a_batch_without_rows_commits_its_offsets() {
     let mut bench = LoaderBench::new();
     let next = BTreeMap::from([(2, 40)]);
     bench
@@ -338,7 +338,7 @@ async fn records_wait_for_the_definitions_that_they_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn definitions_that_do_not_come_hold_up_one_batch_and_no_second() {
+async fn definitions_that_do_not_arrive_delay_only_one_batch() {
     let mut bench = LoaderBench::new();
     let began = tokio::time::Instant::now();
     let late = |offset| batch(vec![record_of(offset, OWN, "named", 4)]);
@@ -348,7 +348,7 @@ async fn definitions_that_do_not_come_hold_up_one_batch_and_no_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_no_command_names_lands_by_the_default_rule() {
+async fn a_connection_that_no_command_names_goes_to_the_default_destination() {
     let mut bench = LoaderBench::new();
     bench
         .load(vec![batch(vec![
