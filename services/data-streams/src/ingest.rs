@@ -31,7 +31,7 @@ use std::{ops::AddAssign, time::Duration};
 use schemas::{CrmRecord, Properties};
 
 pub use ports::{Commits, ControlState, Inserts, Store, StoreError, StoreErrorKind, StreamPass};
-pub use run::{Ingest, IngestSettings};
+pub use run::Ingest;
 pub use {
     decode::router::WaitLimits,
     jobs::{
@@ -39,6 +39,7 @@ pub use {
         dead_letters::Reprocessed,
         rebuild::{RebuildPhase, RebuildState},
     },
+    parts::IngestSettings,
     poll::batch::BatchLimits,
     store::{dead_letter::DeadLetter, rows::Rows},
 };

@@ -133,18 +133,18 @@ impl Inserts for FakeInserts<'_> {
             }
             Some(Fault::AwayAfterWrite) | None => {}
         }
-        let places: Vec<(i32, i64)> = rows
+        let positions: Vec<(i32, i64)> = rows
             .read()?
             .iter()
             .map(|row| (row.partition, row.offset))
             .collect();
         let poison = store.poison.lock().unwrap();
-        if places.iter().any(|(_, offset)| poison.contains(offset)) {
+        if positions.iter().any(|(_, offset)| poison.contains(offset)) {
             return Err(StoreError::new(StoreErrorKind::Poison, "cannot parse"));
         }
         let unfit = store.unfit.lock().unwrap();
         let (refused, kept): (Vec<_>, Vec<_>) = (0..)
-            .zip(places)
+            .zip(positions)
             .partition(|(_, (_, offset))| unfit.contains(offset));
         let refused = refused.into_iter().map(|(index, _)| RefusedRow {
             index,

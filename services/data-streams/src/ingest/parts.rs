@@ -3,16 +3,34 @@
 
 use std::sync::{Arc, OnceLock};
 
-use chassis::{Context, registry::SchemaSource};
+use chassis::{Context, kafka::KafkaArgs, registry::SchemaSource};
 use rdkafka::ClientConfig;
 use schemas::Topics;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
-    Commits, ControlState, IngestSettings, Store, TableSet,
-    decode::{decoders::Decoders, definitions::KnownDefinitions, router::TargetRouter},
+    Commits, ControlState, Store, TableSet,
+    decode::{
+        decoders::Decoders,
+        definitions::KnownDefinitions,
+        router::{TargetRouter, WaitLimits},
+    },
+    poll::batch::BatchLimits,
     store::{inserter::Inserter, preparer::TablePreparer},
 };
+
+/// Settings of the ingest.
+#[derive(Debug, Clone)]
+pub struct IngestSettings {
+    /// How to reach Kafka.
+    pub kafka: KafkaArgs,
+    /// When a batch is due.
+    pub limits: BatchLimits,
+    /// How long a batch waits for definitions and destinations.
+    pub wait_limits: WaitLimits,
+    /// Id under which the schema of records was registered at start.
+    pub record_schema_id: u32,
+}
 
 /// Shared by the loader and the jobs.
 pub(crate) struct Parts {

@@ -6,7 +6,7 @@ mod thread;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use anyhow::Context as _;
-use chassis::{Context, kafka::KafkaArgs, registry::SchemaSource, schema_lookup::SchemaLookup};
+use chassis::{Context, registry::SchemaSource, schema_lookup::SchemaLookup};
 use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
 use tokio::sync::mpsc;
 
@@ -15,17 +15,17 @@ use thread::on_thread;
 use super::{
     Commits, ControlState, Store, StoreError, TableSet,
     conditions::CLICKHOUSE,
-    decode::{definitions::DefinitionsReader, router::WaitLimits},
+    decode::definitions::DefinitionsReader,
     jobs::{
         JobError,
         dead_letters::{DeadLetterJob, Reprocessed},
         full_passes::FullPassJob,
         rebuild::{RebuildState, Rebuilds},
     },
-    parts::Parts,
+    parts::{IngestSettings, Parts},
     poll::{
         GroupCommits, GroupContext, Progress,
-        batch::{BatchLimits, Batcher},
+        batch::Batcher,
         guard::AssignmentGuard,
         handover::{self, BatchSender, PartitionHold},
         message::Arena,
@@ -38,19 +38,6 @@ use super::{
     },
 };
 use crate::message_rules::message_rules;
-
-/// Settings of the ingest.
-#[derive(Debug, Clone)]
-pub struct IngestSettings {
-    /// How to reach Kafka.
-    pub kafka: KafkaArgs,
-    /// When a batch is due.
-    pub limits: BatchLimits,
-    /// How long a batch waits for definitions and destinations.
-    pub wait_limits: WaitLimits,
-    /// Id under which the schema of records was registered at start.
-    pub record_schema_id: u32,
-}
 
 /// The loader of the records topic. Cheap to clone.
 #[derive(Clone)]

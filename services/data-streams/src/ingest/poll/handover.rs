@@ -79,3 +79,41 @@ impl BatchReceiver {
         Some(batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_is_sent_only_after_it_was_asked_for() {
+        let (sender, mut receiver) = batches(1);
+        assert!(sender.permit().now_or_never().is_none());
+        assert!(receiver.receive().now_or_never().is_none());
+        sender.permit().await.unwrap().send(Batch::default());
+        assert!(receiver.receive().await.is_some());
+        assert!(sender.permit().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_wait_for_a_batch_asks_only_once() {
+        let (sender, mut receiver) = batches(2);
+        for _ in 0..3 {
+            assert!(receiver.receive().now_or_never().is_none());
+        }
+        sender.permit().await.unwrap().send(Batch::default());
+        assert!(sender.permit().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn each_end_notices_that_the_other_has_ended() {
+        let (sender, receiver) = batches(1);
+        drop(receiver);
+        assert!(sender.permit().await.is_none());
+        assert!(!sender.send(Batch::default()).await);
+        let (sender, mut receiver) = batches(1);
+        drop(sender);
+        assert!(receiver.receive().await.is_none());
+    }
+}

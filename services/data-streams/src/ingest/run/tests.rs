@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use chassis::{Clock, Health};
+use chassis::{Clock, Health, kafka::KafkaArgs};
 use clap::Parser as _;
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -15,7 +15,7 @@ use schemas::crm_record::SCHEMA;
 
 use super::*;
 use crate::ingest::{
-    RebuildPhase,
+    BatchLimits, RebuildPhase, WaitLimits,
     conditions::WAREHOUSE,
     fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, record},
     poll::message::Message,
