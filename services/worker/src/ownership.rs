@@ -13,8 +13,8 @@ use std::{
 
 use tokio::sync::mpsc;
 
-pub use decode::{Decoder, Undecodable};
 pub(crate) use decode::message_rules;
+pub use decode::{Decoder, Undecodable};
 pub use lease::Lease;
 pub use member::join;
 pub use restore::{ClaimKeys, Restored, claims, restore};
