@@ -131,6 +131,10 @@ install_servers() {
     install_once "$(kafka_home)" install_kafka
     install_once "$(registry_home)" install_registry
     install_once "$(clickhouse_home)" install_clickhouse
+}
+
+# For the tests, which start many: `make up` starts one of each.
+speed_up_starts() {
     run_once kafka "$(kafka_home)"
     run_once registry "$(registry_home)"
 }

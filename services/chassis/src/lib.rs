@@ -37,6 +37,10 @@ pub struct Args {
     #[arg(long, env, value_name = "ADDRESS")]
     pub admin_address: Option<SocketAddr>,
 
+    /// Which lines are logged: a level, or levels by module (worker=debug,info).
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_parser = telemetry::parse_filter)]
+    pub log_filter: tracing_subscriber::filter::Targets,
+
     /// Format of the log lines.
     #[arg(long, env, default_value = "text", value_enum)]
     pub log_format: LogFormat,
@@ -54,7 +58,7 @@ where
     F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let metrics = match telemetry::install(name, args.log_format) {
+    let metrics = match telemetry::install(name, &args.log_filter, args.log_format) {
         Ok(metrics) => metrics,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "there is no log yet")]

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::Context;
 
@@ -20,20 +24,27 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error and recording metrics. `RUST_LOG` sets the
-/// level, `info` by default.
-pub(crate) fn install(name: &'static str, format: LogFormat) -> anyhow::Result<PrometheusHandle> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env()
-        .context("RUST_LOG is not a filter such as info or worker=debug")?
-        // The client logs every event as an error, even the end of a partition.
-        // librdkafka's own log contains the errors that matter.
-        .add_directive(
-            "rdkafka::client=off"
-                .parse()
-                .context("invalid log directive")?,
-        );
+/// Reads a filter of log lines, `info` where it is empty.
+pub(crate) fn parse_filter(text: &str) -> Result<Targets, String> {
+    match text.trim() {
+        "" => Ok(Targets::new().with_default(tracing::Level::INFO)),
+        text => text
+            .parse()
+            .map_err(|error| format!("{error}; a level such as info, or worker=debug,info")),
+    }
+}
+
+/// Starts logging to standard error and recording metrics.
+pub(crate) fn install(
+    name: &'static str,
+    filter: &Targets,
+    format: LogFormat,
+) -> anyhow::Result<PrometheusHandle> {
+    // The client repeats every event as an error, each end of a partition
+    // among them; what matters comes by librdkafka's own log, too.
+    let filter = filter
+        .clone()
+        .with_target("rdkafka::client", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
@@ -58,5 +69,27 @@ pub(crate) async fn upkeep(context: Context, metrics: PrometheusHandle) {
     let mut ticks = tokio::time::interval(UPKEEP);
     while context.unless_draining(ticks.tick()).await.is_some() {
         metrics.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_by_module_and_info_where_it_is_empty() {
+        let empty = parse_filter(" ").unwrap();
+        assert!(empty.would_enable("worker", &Level::INFO));
+        assert!(!empty.would_enable("worker", &Level::DEBUG));
+        let by_module = parse_filter("warn,worker::sync=debug").unwrap();
+        assert!(by_module.would_enable("worker::sync", &Level::DEBUG));
+        assert!(!by_module.would_enable("worker::commit", &Level::INFO));
+        assert!(
+            parse_filter("worker=loud")
+                .unwrap_err()
+                .contains("worker=debug,info")
+        );
     }
 }

@@ -79,6 +79,9 @@ struct Args {
     /// Render each object at the start, for benchmarks.
     #[arg(long, env = "HUBSPOT_SIM_PRERENDER")]
     prerender: bool,
+    /// Least severe lines that are logged: error, warn, info, debug or trace.
+    #[arg(long, env = "HUBSPOT_SIM_LOG_LEVEL", default_value = "info")]
+    log_level: tracing::Level,
     /// Keep each request with its time, for `GET /__sim/requests/all`.
     #[arg(long, env = "HUBSPOT_SIM_KEEP_REQUESTS")]
     keep_requests: bool,
@@ -145,17 +148,14 @@ impl Args {
 }
 
 fn main() -> ExitCode {
+    let args = Args::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::builder()
-                .with_default_directive(tracing::Level::INFO.into())
-                .from_env_lossy(),
-        )
+        .with_max_level(args.log_level)
         .with_writer(std::io::stderr)
         .init();
     let outcome = tokio::runtime::Runtime::new()
         .context("cannot start the runtime")
-        .and_then(|runtime| runtime.block_on(run(Args::parse())));
+        .and_then(|runtime| runtime.block_on(run(args)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
