@@ -20,7 +20,8 @@ async fn no_request_starts_after_the_answer_to_a_stop() {
         (stack.simulator.requests().counts().total > 10).then_some(())
     })
     .await;
-    api.stop("default").await;
+    let answer = api.send("POST", "/v1/connections/default/stop", None).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
     let stopped = stack.after_requests_sent().await;
     let connection = api.connection("default").await;
     assert_eq!(connection["state"], "stopped");
