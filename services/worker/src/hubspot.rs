@@ -6,7 +6,6 @@
 //! What is done about each failure of HubSpot is one table: [`error`].
 
 mod auth;
-mod body_pool;
 mod call;
 mod client;
 mod clock;
@@ -79,7 +78,7 @@ impl HubSpot {
     /// credential cannot be used.
     pub(crate) fn connect(
         config: &HubSpotConfig,
-        http: Http,
+        http: &Http,
         credential: &str,
         guard: RequestGuard,
     ) -> Result<Self, SourceError> {

@@ -106,7 +106,7 @@ impl Sources for Portals {
     ) -> impl Future<Output = Result<HubSpot, SourceError>> + Send {
         std::future::ready(HubSpot::connect(
             &self.config,
-            self.http.clone(),
+            &self.http,
             credential,
             Arc::new(move || lease.is_valid()),
         ))

@@ -28,7 +28,6 @@ use super::{
         batch::Batcher,
         guard::AssignmentGuard,
         handover::{self, BatchSender, PartitionHold},
-        message::Arena,
         poller::Poller,
     },
     store::{
@@ -208,7 +207,6 @@ impl Parts {
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),
             progress: Progress::default(),
-            arena: Arena::default(),
         }
     }
 

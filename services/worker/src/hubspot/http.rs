@@ -1,19 +1,17 @@
-//! The HTTP client and the body buffers that all portals share.
+//! The HTTP client that all portals share.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{body_pool::BodyPool, config::HubSpotConfig};
+use super::config::HubSpotConfig;
 
-/// The HTTP client and body buffers that all portals of a process share. A
-/// client for each portal would load its own connection pool and root
-/// certificates, many times the memory that a portal takes otherwise. Cheap to
-/// clone.
+/// The HTTP client that all portals of a process share. A client for each portal
+/// would load its own connection pool and root certificates, many times the
+/// memory that a portal takes otherwise. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(super) client: reqwest::Client,
-    pub(super) pool: BodyPool,
 }
 
 impl Http {
@@ -29,9 +27,6 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("the HTTP client cannot be built")?;
-        Ok(Self {
-            client,
-            pool: BodyPool::default(),
-        })
+        Ok(Self { client })
     }
 }

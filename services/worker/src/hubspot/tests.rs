@@ -43,7 +43,7 @@ impl FakeServer {
         };
         let open = Arc::clone(&self.open);
         let guard: RequestGuard = Arc::new(move || open.load(Ordering::SeqCst));
-        HubSpot::connect(&config, http(&config), "file:key", guard).unwrap()
+        HubSpot::connect(&config, &http(&config), "file:key", guard).unwrap()
     }
 
     async fn answers(&self, on: &str, response: ResponseTemplate) {
@@ -300,7 +300,7 @@ fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
         ..HubSpotConfig::default()
     };
     let failed =
-        HubSpot::connect(&config, http(&config), "env:HUBSPOT_X", Arc::clone(&guard)).unwrap_err();
+        HubSpot::connect(&config, &http(&config), "env:HUBSPOT_X", Arc::clone(&guard)).unwrap_err();
     assert_eq!(
         (failed.advice, failed.code),
         (Advice::StopConnection, "base_url_invalid")
@@ -312,7 +312,7 @@ fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
         ("env:HUBSPOT_SURELY_NOT_SET", "credential_missing"),
     ] {
         let failed =
-            HubSpot::connect(&config, http(&config), reference, Arc::clone(&guard)).unwrap_err();
+            HubSpot::connect(&config, &http(&config), reference, Arc::clone(&guard)).unwrap_err();
         assert_eq!(
             (failed.advice, failed.code),
             (Advice::StopConnection, code),

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     Http, HubSpotConfig,
-    body_pool::{BodyPool, PooledBody},
     clock::{PortalClock, parse_date},
     error::{Fault, read_detail},
 };
@@ -30,7 +29,6 @@ pub(super) struct Transport {
     pub(super) http: reqwest::Client,
     /// HubSpot's clock.
     pub(super) clock: PortalClock,
-    pool: BodyPool,
     base: Url,
     guard: RequestGuard,
     headers_timeout: Duration,
@@ -43,14 +41,13 @@ pub(super) struct PendingResponse {
     pub(super) sent_at: Millis,
     deadline: Instant,
     response: Response,
-    pool: BodyPool,
 }
 
 impl Transport {
     /// Fails if the base URL cannot be used. Opens no connection.
     pub(super) fn new(
         config: &HubSpotConfig,
-        http: Http,
+        http: &Http,
         guard: RequestGuard,
     ) -> Result<Arc<Self>, &'static str> {
         let base = Url::parse(&config.base_url).map_err(|_unparsed| "it cannot be parsed")?;
@@ -58,8 +55,7 @@ impl Transport {
             return Err("it has to begin with https://");
         }
         Ok(Arc::new(Self {
-            http: http.client,
-            pool: http.pool,
+            http: http.client.clone(),
             clock: PortalClock::new(),
             base,
             guard,
@@ -120,7 +116,6 @@ impl Transport {
             sent_at,
             deadline: began + self.body_timeout,
             response,
-            pool: self.pool.clone(),
         })
     }
 }
@@ -142,11 +137,11 @@ impl PendingResponse {
 
     /// Reads the body to its end. Any status but success becomes a
     /// [`Fault::Status`] with what the body says.
-    pub(super) async fn body(self) -> Result<PooledBody, Fault> {
+    pub(super) async fn body(self) -> Result<Vec<u8>, Fault> {
         let status = self.response.status();
         let retry_after = retry_after(self.response.headers());
-        let mut body = self.pool.take();
-        let read = timeout_at(self.deadline, body.fill(self.response))
+        let mut body = Vec::new();
+        let read = timeout_at(self.deadline, read_into(&mut body, self.response))
             .await
             .map_err(|_elapsed| Fault::NoAnswer {
                 reason: "timed out reading the body",
@@ -167,6 +162,16 @@ impl PendingResponse {
             retry_after,
         })
     }
+}
+
+/// Reads an answer's body to its end, or as far as it arrives. Each chunk is
+/// dropped at once, so that the connection reads the next one into the same
+/// memory.
+async fn read_into(body: &mut Vec<u8>, mut response: Response) -> reqwest::Result<()> {
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(())
 }
 
 fn reason_of(error: &reqwest::Error) -> &'static str {

@@ -26,7 +26,7 @@ use crate::ingest::{
     parts::Parts,
     poll::{
         batch::{Batch, Batcher},
-        message::{Arena, Message},
+        message::Message,
     },
     store::inserter::Inserter,
 };
@@ -155,7 +155,6 @@ struct Rebuild<'r> {
     rebuilds: &'r Rebuilds,
     reader: TopicReader,
     batcher: Batcher,
-    arena: Arena,
     router: TargetRouter,
     inserter: Inserter,
 }
@@ -165,7 +164,6 @@ impl<'r> Rebuild<'r> {
         let reader = TopicReader::whole(&parts.reader("rebuild"), &parts.topics.records)?;
         Ok(Self {
             batcher: Batcher::new(parts.settings.limits),
-            arena: Arena::default(),
             router: parts.router(TableSet::Shadow),
             inserter: parts.own_inserter(),
             reader,
@@ -221,10 +219,7 @@ impl<'r> Rebuild<'r> {
     /// Loads up to the end of every partition, however long Kafka is away.
     fn read_to_end(&mut self) -> anyhow::Result<()> {
         while !self.reader.is_at_end() {
-            let arena = &mut self.arena;
-            let step = self
-                .reader
-                .step(|message| Message::detach(message, 0, arena));
+            let step = self.reader.step(|message| Message::detach(message, 0));
             if self.is_stopped() {
                 anyhow::bail!("the process was stopped");
             }

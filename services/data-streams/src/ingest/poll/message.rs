@@ -1,6 +1,6 @@
 //! A message as it was read from Kafka, not decoded.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 /// A message of the records topic, detached from the consumer's buffers.
@@ -24,39 +24,19 @@ pub(crate) struct Message {
 
 impl Message {
     /// Copies a message out of the consumer's buffer.
-    pub(crate) fn detach(message: &BorrowedMessage<'_>, round: u64, arena: &mut Arena) -> Self {
+    pub(crate) fn detach(message: &BorrowedMessage<'_>, round: u64) -> Self {
         Self {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
             round,
-            key: message.key().map(|key| arena.copy(key)),
-            value: message.payload().map(|value| arena.copy(value)),
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map(Bytes::copy_from_slice),
         }
     }
 
     /// Bytes of key and value.
     pub(crate) fn size(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len)
-    }
-}
-
-/// Bytes of one allocation, shared by consecutive messages.
-const CHUNK_BYTES: usize = 256 * 1024;
-
-/// Stores the bytes of consecutive messages in shared chunks. Messages are freed
-/// a batch at a time; an allocation for each would fragment the heap.
-#[derive(Debug, Default)]
-pub(crate) struct Arena {
-    chunk: BytesMut,
-}
-
-impl Arena {
-    fn copy(&mut self, bytes: &[u8]) -> Bytes {
-        if self.chunk.capacity() < bytes.len() {
-            self.chunk = BytesMut::with_capacity(bytes.len().max(CHUNK_BYTES));
-        }
-        self.chunk.extend_from_slice(bytes);
-        self.chunk.split().freeze()
     }
 }

@@ -25,7 +25,7 @@ use super::{
     group::{Event, GroupContext},
     guard::AssignmentGuard,
     handover::{BatchSender, PartitionHold},
-    message::{Arena, Message},
+    message::Message,
     progress::{HeldPartition, Progress},
 };
 use crate::ingest::conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE};
@@ -63,7 +63,6 @@ pub(crate) struct Poller {
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
     pub(crate) progress: Progress,
-    pub(crate) arena: Arena,
 }
 
 impl Poller {
@@ -111,7 +110,7 @@ impl Poller {
             None => self.idle(),
             Some(Ok(message)) => {
                 self.health.holds(KAFKA);
-                let message = Message::detach(&message, self.progress.round, &mut self.arena);
+                let message = Message::detach(&message, self.progress.round);
                 self.take_in(message);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {

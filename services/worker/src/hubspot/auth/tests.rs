@@ -34,7 +34,7 @@ impl App {
             ..HubSpotConfig::default()
         };
         let transport =
-            Transport::new(&config, Http::new(&config).unwrap(), Arc::new(|| true)).unwrap();
+            Transport::new(&config, &Http::new(&config).unwrap(), Arc::new(|| true)).unwrap();
         let folder = self.folder.path().to_owned();
         Arc::new(Auth::resolve(&format!("file:{name}"), folder, transport).unwrap())
     }

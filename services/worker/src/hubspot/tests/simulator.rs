@@ -37,7 +37,7 @@ impl TestAccount {
             ..HubSpotConfig::default()
         };
         change(&mut config);
-        HubSpot::connect(&config, http(&config), credential, Arc::new(|| true)).unwrap()
+        HubSpot::connect(&config, &http(&config), credential, Arc::new(|| true)).unwrap()
     }
 }
 
