@@ -55,7 +55,8 @@ logs: ## Follows all logs
 test: ## Every test, over real servers on free ports (ONLY=name: those with that in their name)
 	@$(NATIVE) install
 ifdef ONLY
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) --bins --tests -- $(ONLY)
+	@set -o pipefail; RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) --bins --tests -- $(ONLY) \
+		| tee /dev/stderr | { grep -q '^test .* ok$$' || { echo "no test passed with $(ONLY) in its name" >&2; exit 1; }; cat >/dev/null; }
 else
 	@$(NATIVE) python -c ''
 	@$(NATIVE) install-sdk
