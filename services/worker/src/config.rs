@@ -14,100 +14,100 @@ use crate::{
 /// asks.
 #[derive(Debug, Clone, Parser)]
 #[command(version, about)]
-pub struct Config {
+pub(crate) struct Config {
     /// Settings of every process.
     #[command(flatten)]
-    pub process: chassis::Args,
+    pub(crate) process: chassis::Args,
 
     /// Where Kafka is.
     #[command(flatten)]
-    pub kafka: chassis::kafka::KafkaArgs,
+    pub(crate) kafka: chassis::kafka::KafkaArgs,
 
     /// Where the schema registry is.
     #[command(flatten)]
-    pub registry: chassis::registry::RegistryArgs,
+    pub(crate) registry: chassis::registry::RegistryArgs,
 
     /// Where HubSpot is.
     #[command(flatten)]
-    pub hubspot: HubSpotArgs,
+    pub(crate) hubspot: HubSpotArgs,
 
     /// When runs start.
     #[command(flatten)]
-    pub schedule: ScheduleArgs,
+    pub(crate) schedule: ScheduleArgs,
 
     /// Size of transactions.
     #[command(flatten)]
-    pub commit: CommitArgs,
+    pub(crate) commit: CommitArgs,
 
     /// Name of this process in the status topic and to Kafka. Default: host name
     /// and process id.
     #[arg(long, env)]
-    pub worker_name: Option<String>,
+    pub(crate) worker_name: Option<String>,
 }
 
 /// Where HubSpot is, and how much of its limits may be used.
 #[derive(Debug, Clone, clap::Args)]
-pub struct HubSpotArgs {
+pub(crate) struct HubSpotArgs {
     /// Address of HubSpot's API.
     #[arg(long, env, default_value = "https://api.hubapi.com")]
-    pub hubspot_base_url: String,
+    pub(crate) hubspot_base_url: String,
 
     /// Dated version of HubSpot's API.
     #[arg(long, env, default_value = "2026-09")]
-    pub hubspot_api_version: String,
+    pub(crate) hubspot_api_version: String,
 
     /// `auto`: as HubSpot's headers and account info say; a number: requests per
     /// 10 seconds; `off`: no limit, for measurements with a simulator.
     #[arg(long, env, default_value = "auto", value_parser = limit)]
-    pub hubspot_rate_limit: Limit,
+    pub(crate) hubspot_rate_limit: Limit,
 
     /// `auto`, a number of searches per second, or `off`.
     #[arg(long, env, default_value = "auto", value_parser = limit)]
-    pub hubspot_search_limit: Limit,
+    pub(crate) hubspot_search_limit: Limit,
 
     /// Percentage of the daily limit that is left to the account's other tools.
     #[arg(long, env, default_value = "10", value_parser = clap::value_parser!(u8).range(0..=90))]
-    pub hubspot_daily_reserve: u8,
+    pub(crate) hubspot_daily_reserve: u8,
 
     /// The folder that `file:NAME` credentials are read from, and where rotated
     /// refresh tokens are kept.
     #[arg(long, env, default_value = "credentials")]
-    pub credentials_dir: PathBuf,
+    pub(crate) credentials_dir: PathBuf,
 }
 
 /// When runs start, besides each connection's own interval.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ScheduleArgs {
+pub(crate) struct ScheduleArgs {
     /// Time between runs that repeat the last hours, for changes that appeared
     /// late in the search index.
     #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
-    pub late_interval: Duration,
+    pub(crate) late_interval: Duration,
 
     /// How far back such a run reads.
     #[arg(long, env, default_value = "2h", value_name = "DURATION", value_parser = duration::parse)]
-    pub late_span: Duration,
+    pub(crate) late_span: Duration,
 
     /// Time between runs over the archived list.
     #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
-    pub archived_interval: Duration,
+    pub(crate) archived_interval: Duration,
 
     /// Time between full passes, which find what search does not: deletions, and
     /// changes that do not touch last-modified.
     #[arg(long, env, default_value = "24h", value_name = "DURATION", value_parser = duration::parse)]
-    pub full_interval: Duration,
+    pub(crate) full_interval: Duration,
 
     /// How old a change must be before it is expected in HubSpot's search index.
     #[arg(long, env, default_value = "15s", value_name = "DURATION", value_parser = duration::parse)]
-    pub index_lag: Duration,
+    pub(crate) index_lag: Duration,
 
     /// Parts of the id space that a full pass reads at the same time.
     #[arg(long, env, default_value = "12", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub lanes: u16,
+    pub(crate) lanes: u16,
 }
 
 impl HubSpotArgs {
     /// For the client of HubSpot.
-    pub fn client(&self) -> HubSpotConfig {
+    pub(crate) fn client(&self) -> HubSpotConfig {
         HubSpotConfig {
             base_url: self.hubspot_base_url.clone(),
             api_version: self.hubspot_api_version.clone(),
@@ -122,7 +122,7 @@ impl HubSpotArgs {
 
 impl ScheduleArgs {
     /// For the schedule.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let ms = |it: Duration| i64::try_from(it.as_millis()).unwrap_or(i64::MAX);
         Settings {
             late_interval: ms(self.late_interval),
@@ -137,19 +137,19 @@ impl ScheduleArgs {
 
 /// Size of transactions.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub struct CommitArgs {
+pub(crate) struct CommitArgs {
     /// Maximum number of records in one transaction.
     #[arg(long, env, default_value = "10000")]
-    pub transaction_records: usize,
+    pub(crate) transaction_records: usize,
 
     /// Maximum number of bytes in one transaction.
     #[arg(long, env, default_value = "8388608")]
-    pub transaction_bytes: usize,
+    pub(crate) transaction_bytes: usize,
 
     /// Maximum number of bytes of fetched pages that wait for a transaction, per
     /// partition.
     #[arg(long, env, default_value = "16777216")]
-    pub pending_bytes: usize,
+    pub(crate) pending_bytes: usize,
 }
 
 fn limit(text: &str) -> Result<Limit, String> {

@@ -10,12 +10,6 @@
 //! go, [`messages`] and [`status`] what is written beside them, [`crash`] names
 //! the points where fault tests end the process.
 
-#![expect(
-    unreachable_pub,
-    reason = "modules are private so that unused code is found; `pub` in them means: for other \
-              modules of this crate"
-)]
-
 mod commit;
 mod config;
 mod crash;

@@ -14,14 +14,14 @@ use std::{
 use tokio::sync::mpsc;
 
 pub(crate) use decode::message_rules;
-pub use decode::{Decoder, Undecodable};
-pub use lease::Lease;
-pub use member::join;
-pub use restore::{ClaimKeys, Restored, claims, restore};
+pub(crate) use decode::{Decoder, Undecodable};
+pub(crate) use lease::Lease;
+pub(crate) use member::join;
+pub(crate) use restore::{ClaimKeys, Restored, claims, restore};
 
 /// What happens to this member, in order.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// These partitions were assigned to this process.
     Assigned(Vec<Assignment>),
     /// All partitions were revoked. Answer once everything of them has stopped.
@@ -36,30 +36,30 @@ pub enum Event {
 
 /// A partition that was assigned to this process.
 #[derive(Debug, Clone)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// Number of the control partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// Whether requests to HubSpot may start for it.
-    pub lease: PartitionLease,
+    pub(crate) lease: PartitionLease,
 }
 
 /// A message of the commands topic, not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandMessage {
+pub(crate) struct CommandMessage {
     /// Its partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// Its offset.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// Its key: the connection.
-    pub key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
     /// Its value; `None` for a tombstone.
-    pub payload: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
 }
 
 /// Whether requests to HubSpot may start for a partition: it was not revoked,
 /// and membership of the group was confirmed a short time ago.
 #[derive(Debug, Clone)]
-pub struct PartitionLease {
+pub(crate) struct PartitionLease {
     held: Arc<std::sync::atomic::AtomicBool>,
     membership: Lease,
 }
@@ -73,22 +73,22 @@ impl PartitionLease {
     }
 
     /// Whether a request may start now.
-    pub fn is_valid(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         self.held.load(std::sync::atomic::Ordering::SeqCst) && self.membership.is_fresh()
     }
 
     /// Whether the partition was not revoked.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.held.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// Membership of the group.
-    pub fn membership(&self) -> &Lease {
+    pub(crate) fn membership(&self) -> &Lease {
         &self.membership
     }
 
     /// Ends it for good.
-    pub fn revoke(&self) {
+    pub(crate) fn revoke(&self) {
         self.held.store(false, std::sync::atomic::Ordering::SeqCst);
     }
 }
@@ -136,4 +136,4 @@ fn report(error: &rdkafka::error::KafkaError, reason: &str) {
 }
 
 /// The receiving end of the events.
-pub type Events = mpsc::UnboundedReceiver<Event>;
+pub(crate) type Events = mpsc::UnboundedReceiver<Event>;

@@ -4,36 +4,36 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 /// Settings of the HubSpot client.
 #[derive(Debug, Clone)]
-pub struct HubSpotConfig {
+pub(crate) struct HubSpotConfig {
     /// Base URL of the API.
-    pub base_url: String,
+    pub(crate) base_url: String,
     /// Dated version of the API.
-    pub api_version: String,
+    pub(crate) api_version: String,
     /// The general limit; a number counts per 10 s.
-    pub rate_limit: Limit,
+    pub(crate) rate_limit: Limit,
     /// The limit of searches; a number counts per second.
-    pub search_limit: Limit,
+    pub(crate) search_limit: Limit,
     /// Percent of the daily allowance that is left for the account's other
     /// tools.
-    pub daily_reserve_percent: u32,
+    pub(crate) daily_reserve_percent: u32,
     /// Folder of `file:` credentials and of rotated refresh tokens.
-    pub credentials_dir: PathBuf,
+    pub(crate) credentials_dir: PathBuf,
     /// Timeout for connecting.
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     /// Timeout from sending a request to the headers of its answer.
-    pub headers_timeout: Duration,
+    pub(crate) headers_timeout: Duration,
     /// Timeout from sending a request to the end of its answer.
-    pub body_timeout: Duration,
+    pub(crate) body_timeout: Duration,
     /// Longest URL in bytes; a request with a longer one is replaced by one
     /// that names the properties in its body.
-    pub longest_url: usize,
+    pub(crate) longest_url: usize,
     /// The `User-Agent` header.
-    pub user_agent: String,
+    pub(crate) user_agent: String,
 }
 
 /// A rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// Taken from the headers of HubSpot's answers.
     Auto,
     /// This many requests, whatever HubSpot's headers say.

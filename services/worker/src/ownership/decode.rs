@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Why a message could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Undecodable {
+pub(crate) enum Undecodable {
     /// It never can be, and it is not ours.
     #[error("message is malformed: {0}")]
     Poison(String),
@@ -39,7 +39,7 @@ pub(crate) fn message_rules(topics: Topics) -> MessageRules {
 
 /// Reads messages. Its calls block on the registry where a schema is new.
 #[derive(Debug)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     lookup: SchemaLookup,
     runtime: tokio::runtime::Handle,
     topics: Topics,
@@ -62,7 +62,7 @@ impl Decoder {
 
     /// Reads a message whose value is a `name`d record. Blocks, for as long as
     /// the registry does not answer.
-    pub fn decode<T: DeserializeOwned>(
+    pub(crate) fn decode<T: DeserializeOwned>(
         &self,
         message: MessageRef<'_>,
         name: &str,

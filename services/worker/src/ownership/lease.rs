@@ -11,7 +11,7 @@ use std::{
 /// When membership was last confirmed, by the monotonic clock, which continues
 /// while the process is paused.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub(crate) struct Lease {
     origin: Instant,
     /// Start of the last successful confirmation, in ms since `origin`, plus
     /// one; 0 while there is none.
@@ -21,7 +21,7 @@ pub struct Lease {
 
 impl Lease {
     /// A lease that is not held yet. Each confirmation holds it for `span`.
-    pub fn new(span: Duration) -> Self {
+    pub(crate) fn new(span: Duration) -> Self {
         Self {
             origin: Instant::now(),
             confirmed: Arc::default(),
@@ -31,24 +31,24 @@ impl Lease {
 
     /// A request sent at `sent` found that this process is a member. The time
     /// of sending counts, as the broker may have answered right after it.
-    pub fn confirm(&self, sent: Instant) {
+    pub(crate) fn confirm(&self, sent: Instant) {
         let ms = sent.saturating_duration_since(self.origin).as_millis();
         let ms = u64::try_from(ms).unwrap_or(u64::MAX - 1);
         self.confirmed.fetch_max(ms + 1, Ordering::SeqCst);
     }
 
     /// Membership ended.
-    pub fn lose(&self) {
+    pub(crate) fn lose(&self) {
         self.confirmed.store(0, Ordering::SeqCst);
     }
 
     /// Whether membership is certain now.
-    pub fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.is_fresh_at(Instant::now())
     }
 
     /// Whether membership was confirmed by a request sent after `since`.
-    pub fn is_confirmed_since(&self, since: Instant) -> bool {
+    pub(crate) fn is_confirmed_since(&self, since: Instant) -> bool {
         let confirmed = self.confirmed.load(Ordering::SeqCst);
         confirmed > 0 && self.origin + Duration::from_millis(confirmed - 1) > since
     }

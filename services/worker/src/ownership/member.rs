@@ -89,14 +89,14 @@ impl Context {
 
 /// This process as a member of the group.
 #[derive(Debug)]
-pub struct Membership {
+pub(crate) struct Membership {
     leaving: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Membership {
     /// Leaves the group, so that others take over at once. Blocks.
-    pub fn leave(self) {
+    pub(crate) fn leave(self) {
         self.leaving.store(true, Ordering::SeqCst);
         // The panic hook has reported a panic.
         drop(self.thread.join());
@@ -104,7 +104,7 @@ impl Membership {
 }
 
 /// Joins the group of the commands topic.
-pub fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, Events)> {
+pub(crate) fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Membership, Events)> {
     let topics = Topics::with_prefix(&kafka.topic_prefix);
     let (events, receiver) = mpsc::unbounded_channel();
     let lease = Lease::new(SESSION.saturating_sub(MARGIN));

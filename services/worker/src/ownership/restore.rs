@@ -22,19 +22,19 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// What the log contains.
 #[derive(Debug, Default)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// Checkpoints by connection and stream.
-    pub checkpoints: HashMap<(String, String), Checkpoint>,
+    pub(crate) checkpoints: HashMap<(String, String), Checkpoint>,
     /// Connections as last observed.
-    pub connections: HashMap<String, ConnectionStatus>,
+    pub(crate) connections: HashMap<String, ConnectionStatus>,
     /// Streams as last observed, by connection and stream.
-    pub streams: HashMap<(String, String), StreamStatus>,
+    pub(crate) streams: HashMap<(String, String), StreamStatus>,
     /// The newest definitions by portal and object type.
-    pub definitions: HashMap<(i64, String), Arc<Definitions>>,
+    pub(crate) definitions: HashMap<(i64, String), Arc<Definitions>>,
 }
 
 /// Reads checkpoints and status of the partitions, and all definitions. Blocks.
-pub fn restore(
+pub(crate) fn restore(
     kafka: &KafkaArgs,
     client_id: &str,
     decoder: &Decoder,
@@ -155,16 +155,16 @@ impl Restored {
 
 /// Keys of claims in one partition of the status topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimKeys {
+pub(crate) struct ClaimKeys {
     /// The partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// Start of the keys, up to the connection's name.
-    pub prefix: String,
+    pub(crate) prefix: String,
 }
 
 /// For each of the keys asked for, the connections that claim, in the order of
 /// the log. Reads each partition once. Blocks.
-pub fn claims(
+pub(crate) fn claims(
     kafka: &KafkaArgs,
     client_id: &str,
     asked: &[ClaimKeys],

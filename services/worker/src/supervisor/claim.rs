@@ -95,7 +95,7 @@ fn message<S>(
 /// Reads claims, in one read for all callers that wait: a thousand connections
 /// may start together, and each read needs a client.
 #[derive(Debug, Default)]
-pub struct Claims {
+pub(crate) struct Claims {
     waiting: Mutex<Vec<(ClaimKeys, oneshot::Sender<Vec<String>>)>>,
     /// Its holder reads for all callers that wait.
     reading: AsyncMutex<()>,
