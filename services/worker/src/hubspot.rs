@@ -206,7 +206,7 @@ impl Source for HubSpot {
         let mut query = format!("limit={PAGE}&archived={archived}");
         if let Some(after) = after {
             query.push_str("&after=");
-            encode(after, &mut query);
+            query.extend(encode(after));
         }
         match self.list_whole(object_type, &query, &selection).await? {
             Some(page) => Ok(page),

@@ -3,8 +3,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use schemas::Definitions;
 use tokio::sync::RwLock;
+
+/// All but the unreserved characters of RFC 3986.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// The names of all properties that HubSpot still has.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,36 +54,16 @@ impl Selection {
             .iter()
             .filter(|property| !property.gone);
         let names: Vec<&str> = present.map(|property| property.name.as_str()).collect();
-        let mut query = String::new();
-        for name in &names {
-            if !query.is_empty() {
-                query.push(',');
-            }
-            encode(name, &mut query);
-        }
+        let encoded: Vec<_> = names.iter().map(|name| encode(name).to_string()).collect();
+        let query = encoded.join(",");
         let json = serde_json::to_string(&names).unwrap_or_else(|_impossible| "[]".to_owned());
         Self { query, json }
     }
 }
 
-/// Appends the percent-encoded value of a query parameter.
-pub(super) fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.extend([byte >> 4, byte & 0x0f].map(hex));
-        }
-    }
-}
-
-fn hex(digit: u8) -> char {
-    char::from(if digit < 10 {
-        b'0' + digit
-    } else {
-        b'A' + digit - 10
-    })
+/// Percent-encodes the value of a query parameter.
+pub(super) fn encode(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ENCODED)
 }
 
 /// The property with the time of the last modification. Contacts have another
