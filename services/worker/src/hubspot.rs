@@ -50,8 +50,9 @@ use crate::sync::{
 const FALLBACK_VERSION: &str = "2026-03";
 /// Objects per page of the list, the most that HubSpot allows.
 const PAGE: usize = 100;
-/// Passes start only while more than this share of the daily allowance is left.
-const PASSES_RESERVE_PERCENT: u32 = 50;
+/// Late, archived and full runs start only while more than this share of the
+/// daily allowance is left.
+const RECHECKS_RESERVE_PERCENT: u32 = 50;
 
 /// Parses a page of the list, for the benchmark of the parser.
 #[doc(hidden)]
@@ -172,9 +173,9 @@ impl Source for HubSpot {
         self.client.transport.clock.now()
     }
 
-    fn passes_from(&self) -> Option<Millis> {
+    fn rechecks_from(&self) -> Option<Millis> {
         let daily = &self.client.limits.daily;
-        daily.reset_if_down_to(PASSES_RESERVE_PERCENT, self.now())
+        daily.reset_if_down_to(RECHECKS_RESERVE_PERCENT, self.now())
     }
 
     async fn portal(&self) -> Result<Portal, SourceError> {

@@ -105,9 +105,9 @@ pub(crate) struct StreamDemand<'a> {
     pub(crate) interval: Millis,
     /// The stream's one-time request, if its slot is filled.
     pub(crate) request: Option<&'a Request>,
-    /// HubSpot's time before which no `archived`, `late` or `full` run starts, as
-    /// their share of the daily budget is spent.
-    pub(crate) passes_from: Option<Millis>,
+    /// HubSpot's time before which no recheck (`late`, `archived` or `full` run)
+    /// starts, as their share of the daily allowance is spent.
+    pub(crate) rechecks_from: Option<Millis>,
 }
 
 /// What is due.
@@ -251,10 +251,10 @@ fn scheduled(
     settings: &Settings,
     now: Millis,
 ) -> Due {
-    let passes_from = demand.passes_from.unwrap_or(Millis::MIN);
-    let due_at = |last: Option<Millis>, interval| next(last, interval, now).max(passes_from);
+    let rechecks_from = demand.rechecks_from.unwrap_or(Millis::MIN);
+    let due_at = |last: Option<Millis>, interval| next(last, interval, now).max(rechecks_from);
     let full_at = if checkpoint.full_wanted {
-        now.max(passes_from)
+        now.max(rechecks_from)
     } else {
         due_at(checkpoint.last_full_at, settings.full_interval)
     };

@@ -250,7 +250,7 @@ async fn a_spent_daily_allowance_waits_for_the_reset_and_keeps_the_reserve() {
         .insert_header("x-hubspot-ratelimit-daily-remaining", "99");
     fake.answers(LIST, spent).await;
     let source = fake.source(12_000);
-    assert!(source.passes_from().is_none());
+    assert!(source.rechecks_from().is_none());
     source
         .list("contacts", false, None, &definitions(&[]))
         .await
@@ -261,7 +261,7 @@ async fn a_spent_daily_allowance_waits_for_the_reset_and_keeps_the_reserve() {
         .unwrap_err();
     assert_eq!(failed.code, "daily_limit");
     assert!(matches!(failed.advice, Advice::WaitUntil(until) if until > source.now()));
-    assert!(source.passes_from().is_some());
+    assert!(source.rechecks_from().is_some());
     assert_eq!(fake.requests().await.len(), 1);
 }
 

@@ -13,7 +13,7 @@ fn running() -> StreamDemand<'static> {
         running: true,
         interval: INTERVAL,
         request: None,
-        passes_from: None,
+        rechecks_from: None,
     }
 }
 
@@ -86,7 +86,7 @@ fn runs_beside_the_interval_come_first_in_their_order() {
     };
     check(&checkpoint, &running(), Reason::Full);
     let spent = StreamDemand {
-        passes_from: Some(NOW + HOUR),
+        rechecks_from: Some(NOW + HOUR),
         ..running()
     };
     check(&checkpoint, &spent, Reason::Incremental);
@@ -271,7 +271,7 @@ proptest! {
         archived in time(),
         full in time(),
         hold in time(),
-        passes_from in time(),
+        rechecks_from in time(),
         interval in 10_000..31 * 24 * HOUR,
     ) {
         let checkpoint = Checkpoint {
@@ -283,7 +283,7 @@ proptest! {
             hold_until: hold,
             ..Checkpoint::default()
         };
-        let demand = StreamDemand { interval, passes_from, ..running() };
+        let demand = StreamDemand { interval, rechecks_from, ..running() };
         let settings = Settings::default();
         match due(&checkpoint, &demand, &settings, NOW) {
             Due::Now(plan) => prop_assert_eq!(plan.start, Start::New),

@@ -76,7 +76,7 @@ impl<S: Source> StreamTask<S> {
             running: command.state == schemas::DesiredState::Running,
             interval: command.interval_ms,
             request: command.requests.iter().find(|it| it.stream == stream),
-            passes_from: self.source.passes_from(),
+            rechecks_from: self.source.rechecks_from(),
         };
         schedule::due(
             &self.sink.state().checkpoint(),

@@ -119,9 +119,10 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// HubSpot's time now: its last `Date` plus the time measured since.
     fn now(&self) -> Millis;
 
-    /// The time before which no `late`, `archived` or `full` run may start, as
-    /// their share of the daily allowance is spent. `None` without a restriction.
-    fn passes_from(&self) -> Option<Millis> {
+    /// The time before which no recheck (`late`, `archived` or `full` run) may
+    /// start, as their share of the daily allowance is spent. `None` without a
+    /// restriction.
+    fn rechecks_from(&self) -> Option<Millis> {
         None
     }
 

@@ -65,7 +65,7 @@ impl Stream {
             running: true,
             interval: 60_000,
             request,
-            passes_from: None,
+            rechecks_from: None,
         }
     }
 
