@@ -309,15 +309,7 @@ async fn a_closed_committer_accepts_nothing_more() {
 async fn a_submission_waits_while_the_queue_is_full() {
     let log = Scripted::default();
     let blocked = log.0.lock().unwrap();
-    let committer = Committer::start(0, Box::new(log.clone()), context()).unwrap();
-    let definitions = Definitions {
-        portal_id: 1,
-        object_type: "contacts".to_owned(),
-        version: 0,
-        fetched_at: 0,
-        properties: Vec::new(),
-    };
-    let sink = committer.sink(page("contacts", 0, 0).checkpoint, Arc::new(definitions));
+    let (_committer, sink) = start(&log);
     let mut submitted = 0;
     // Nothing is committed while the lock is held, so the queue of 100,000 bytes
     // fills up.

@@ -9,7 +9,7 @@ use super::{
     selection::{Selection, last_modified},
     wire,
 };
-use crate::sync::{Fetched, ListPage, ObjectBatch, Source as _, SourceError};
+use crate::sync::{Fetched, ListPage, Object, ObjectBatch, Source as _, SourceError};
 
 /// A batch is split in two when this many attempts at it have failed.
 const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
@@ -56,12 +56,7 @@ impl HubSpot {
         )));
         let call = Call::get(Endpoint::List, url);
         let listed = self.client.call(&call, wire::list_page).await?;
-        let ids: Vec<i64> = listed
-            .value
-            .objects
-            .iter()
-            .map(|object| object.id)
-            .collect();
+        let ids = ids(&listed.value.objects);
         if ids.is_empty() {
             return Ok(listed);
         }
@@ -121,4 +116,9 @@ impl HubSpot {
         whole.sent_at = whole.sent_at.min(self.now());
         Ok(whole)
     }
+}
+
+/// The ids of these objects, in their order.
+pub(super) fn ids(objects: &[Object]) -> Vec<i64> {
+    objects.iter().map(|object| object.id).collect()
 }

@@ -11,7 +11,7 @@ use wiremock::{
     matchers::{body_partial_json, header, method, path, query_param},
 };
 
-use super::*;
+use super::{objects::ids, *};
 
 mod failures;
 mod simulator;
@@ -163,13 +163,7 @@ async fn if_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
         .list("contacts", false, None, &definitions(&["email", "phone"]))
         .await;
     let page = page.unwrap().value;
-    assert_eq!(
-        page.objects
-            .iter()
-            .map(|object| object.id)
-            .collect::<Vec<_>>(),
-        [5]
-    );
+    assert_eq!(ids(&page.objects), [5]);
     assert_eq!(page.next.as_deref(), Some("6"));
 }
 

@@ -70,10 +70,7 @@ async fn a_stop_is_confirmed_only_when_no_request_is_open() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_a_command_no_longer_names_is_stopped_alone() {
-    let mut harness = Harness::with_partition();
-    harness.command(&command("c1", "a", Running));
-    harness.until_stream("a/contacts", is_idle).await;
-    harness.until_stream("a/companies", is_idle).await;
+    let mut harness = Harness::with_idle_streams().await;
     let mut fewer = command("c2", "a", Running);
     fewer.streams.retain(|it| it == "companies");
     harness.command(&fewer);
@@ -185,10 +182,7 @@ async fn an_account_that_does_not_answer_is_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_leads_to_another_portal_is_refused() {
-    let mut harness = Harness::with_partition();
-    harness.command(&command("c1", "a", Running));
-    harness.until_stream("a/contacts", is_idle).await;
-    harness.until_stream("a/companies", is_idle).await;
+    let mut harness = Harness::with_idle_streams().await;
     let mut other = command("c2", "a", Running);
     other.credential = "env:other".to_owned();
     harness.command(&other);
@@ -228,10 +222,7 @@ async fn a_second_connection_on_a_portal_is_refused_until_the_first_is_deleted()
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_connection_leaves_tombstones_of_its_streams() {
-    let mut harness = Harness::with_partition();
-    harness.command(&command("c1", "a", Running));
-    harness.until_stream("a/contacts", is_idle).await;
-    harness.until_stream("a/companies", is_idle).await;
+    let mut harness = Harness::with_idle_streams().await;
     harness.command(&command("c2", "a", Deleted));
     let whole = harness.until_connection("a", "deleted", "c2").await;
     assert_eq!(whole.portal_id, None);

@@ -66,6 +66,11 @@ impl App {
     }
 }
 
+async fn secret(auth: &Auth) -> String {
+    let token = auth.token("2026-09").await.unwrap();
+    token.secret.expose_secret().to_owned()
+}
+
 #[tokio::test]
 async fn waiting_requests_share_one_refresh_and_the_rotated_token_is_stored() {
     let app = App::start().await;
@@ -73,14 +78,7 @@ async fn waiting_requests_share_one_refresh_and_the_rotated_token_is_stored() {
     let auth = app.auth("app");
     let waiting = (0..20).map(|_| {
         let auth = Arc::clone(&auth);
-        async move {
-            auth.token("2026-09")
-                .await
-                .unwrap()
-                .secret
-                .expose_secret()
-                .to_owned()
-        }
+        async move { secret(&auth).await }
     });
     let tokens = futures::future::join_all(waiting).await;
     assert!(tokens.iter().all(|token| token == "a1"), "{tokens:?}");
@@ -97,10 +95,7 @@ async fn a_refused_token_is_renewed_once_for_all_requests_that_used_it() {
     let token = auth.token("2026-09").await.unwrap();
     assert!(auth.renew(token.generation, "2026-09").await.unwrap());
     assert!(auth.renew(token.generation, "2026-09").await.unwrap());
-    assert_eq!(
-        auth.token("2026-09").await.unwrap().secret.expose_secret(),
-        "a2"
-    );
+    assert_eq!(secret(&auth).await, "a2");
     assert_eq!(count.load(Ordering::SeqCst), 2);
     let form = app
         .server
@@ -123,10 +118,7 @@ async fn an_expired_token_is_renewed_before_it_is_used() {
     app.grants(0).await;
     let auth = app.auth("app");
     for expected in ["a1", "a2", "a3"] {
-        assert_eq!(
-            auth.token("2026-09").await.unwrap().secret.expose_secret(),
-            expected
-        );
+        assert_eq!(secret(&auth).await, expected);
     }
 }
 
@@ -141,10 +133,7 @@ async fn a_refresh_whose_request_was_dropped_is_not_lost() {
         // Polled once, it has started the refresh.
         assert!(futures::poll!(token).is_pending());
     }
-    assert_eq!(
-        auth.token("2026-09").await.unwrap().secret.expose_secret(),
-        "a1"
-    );
+    assert_eq!(secret(&auth).await, "a1");
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
@@ -166,10 +155,7 @@ async fn a_refresh_token_that_another_process_rotated_is_read_again() {
     assert!(is_revoked(&fault), "{fault}");
     let newer = r#"{"client_id":"c","client_secret":"s","refresh_token":"r7"}"#;
     std::fs::write(app.folder.path().join("app"), newer).unwrap();
-    assert_eq!(
-        auth.token("2026-09").await.unwrap().secret.expose_secret(),
-        "a7"
-    );
+    assert_eq!(secret(&auth).await, "a7");
 }
 
 #[tokio::test]
@@ -180,10 +166,7 @@ async fn a_token_replaced_in_its_file_is_used_when_the_old_one_is_refused() {
     assert!(!auth.renew(token.generation, "2026-09").await.unwrap());
     std::fs::write(app.folder.path().join("key"), "second\n").unwrap();
     assert!(auth.renew(token.generation, "2026-09").await.unwrap());
-    assert_eq!(
-        auth.token("2026-09").await.unwrap().secret.expose_secret(),
-        "second"
-    );
+    assert_eq!(secret(&auth).await, "second");
 }
 
 #[tokio::test]

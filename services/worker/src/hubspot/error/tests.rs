@@ -91,50 +91,27 @@ fn a_migration_pauses_the_account_for_retry_after() {
 
 #[test]
 fn permanent_faults_end_the_run_the_stream_or_the_connection() {
-    let of = |endpoint, number, body| code(action(endpoint, &status(number, body)));
+    use Advice::{EndRun, SkipStream, StopConnection};
+    use Endpoint::{Account, BatchRead, List, Properties, Search};
+
     let invalid = r#"{"category":"VALIDATION_ERROR"}"#;
-    for endpoint in [Endpoint::List, Endpoint::Search, Endpoint::BatchRead] {
-        assert_eq!(
-            of(endpoint, 400, invalid),
-            ("request_refused", Advice::EndRun)
-        );
+    for (endpoint, number, body, expected, advice) in [
+        (List, 400, invalid, "request_refused", EndRun),
+        (Search, 400, invalid, "request_refused", EndRun),
+        (BatchRead, 400, invalid, "request_refused", EndRun),
+        (Properties, 400, invalid, "unknown_object_type", SkipStream),
+        (Account, 400, invalid, "request_refused", StopConnection),
+        (List, 403, SCOPES, "missing_scope", SkipStream),
+        (List, 403, "{}", "forbidden", StopConnection),
+        (List, 404, "", "unknown_object_type", SkipStream),
+        (Account, 404, "", "unknown_api_version", StopConnection),
+        (List, 414, "", "uri_too_long", SkipStream),
+        (List, 405, "", "request_refused", StopConnection),
+        (List, 530, "", "unauthorized", StopConnection),
+    ] {
+        let found = code(action(endpoint, &status(number, body)));
+        assert_eq!(found, (expected, advice), "{endpoint:?} {number} {body}");
     }
-    assert_eq!(
-        of(Endpoint::Properties, 400, invalid),
-        ("unknown_object_type", Advice::SkipStream)
-    );
-    assert_eq!(
-        of(Endpoint::Account, 400, invalid),
-        ("request_refused", Advice::StopConnection)
-    );
-    assert_eq!(
-        of(Endpoint::List, 403, SCOPES),
-        ("missing_scope", Advice::SkipStream)
-    );
-    assert_eq!(
-        of(Endpoint::List, 403, "{}"),
-        ("forbidden", Advice::StopConnection)
-    );
-    assert_eq!(
-        of(Endpoint::List, 404, ""),
-        ("unknown_object_type", Advice::SkipStream)
-    );
-    assert_eq!(
-        of(Endpoint::Account, 404, ""),
-        ("unknown_api_version", Advice::StopConnection)
-    );
-    assert_eq!(
-        of(Endpoint::List, 414, ""),
-        ("uri_too_long", Advice::SkipStream)
-    );
-    assert_eq!(
-        of(Endpoint::List, 405, ""),
-        ("request_refused", Advice::StopConnection)
-    );
-    assert_eq!(
-        of(Endpoint::List, 530, ""),
-        ("unauthorized", Advice::StopConnection)
-    );
 }
 
 #[test]

@@ -27,6 +27,11 @@ fn headers(max: u32, remaining: u32) -> HeaderMap {
     headers
 }
 
+/// Sends a request and gets an answer with these headers.
+async fn request(limits: &Limits, bucket: Bucket, headers: &HeaderMap) {
+    limits.acquire(bucket).await.answered(headers, false);
+}
+
 /// Sends without a break for `span`. Returns the times, in ms, at which the requests
 /// arrived.
 async fn saturate(
@@ -110,38 +115,23 @@ async fn searches_stay_within_five_a_second() {
 #[tokio::test(start_paused = true)]
 async fn requests_of_other_apps_count_against_the_window() {
     let limits = Arc::new(Limits::new(Limit::Auto, Limit::Auto, 10));
-    limits
-        .acquire(Bucket::General)
-        .await
-        .answered(&headers(110, 10), false);
+    request(&limits, Bucket::General, &headers(110, 10)).await;
     let began = Instant::now();
     for _ in 0..10 {
-        limits
-            .acquire(Bucket::General)
-            .await
-            .answered(&HeaderMap::new(), false);
+        request(&limits, Bucket::General, &HeaderMap::new()).await;
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
-    limits
-        .acquire(Bucket::General)
-        .await
-        .answered(&HeaderMap::new(), false);
+    request(&limits, Bucket::General, &HeaderMap::new()).await;
     assert!(began.elapsed() >= Duration::from_secs(10));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_higher_limit_in_an_answer_is_used_at_once() {
     let limits = Arc::new(Limits::new(Limit::Auto, Limit::Auto, 10));
-    limits
-        .acquire(Bucket::General)
-        .await
-        .answered(&headers(190, 189), false);
+    request(&limits, Bucket::General, &headers(190, 189)).await;
     let began = Instant::now();
     for _ in 0..189 {
-        limits
-            .acquire(Bucket::General)
-            .await
-            .answered(&HeaderMap::new(), false);
+        request(&limits, Bucket::General, &HeaderMap::new()).await;
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
@@ -185,14 +175,8 @@ async fn without_limits_no_request_waits() {
     let limits = Limits::new(Limit::Off, Limit::Off, 10);
     let began = Instant::now();
     for _ in 0..5_000 {
-        limits
-            .acquire(Bucket::General)
-            .await
-            .answered(&headers(100, 0), false);
-        limits
-            .acquire(Bucket::Search)
-            .await
-            .answered(&HeaderMap::new(), false);
+        request(&limits, Bucket::General, &headers(100, 0)).await;
+        request(&limits, Bucket::Search, &HeaderMap::new()).await;
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
 }

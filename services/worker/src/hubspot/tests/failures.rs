@@ -56,19 +56,13 @@ async fn a_batch_that_hubspot_fails_on_is_split_until_it_is_read() {
         })
         .mount(&fake.server)
         .await;
-    let ids = [1, 2, 3, 4];
+    let asked = [1, 2, 3, 4];
     let read = fake
         .source(12_000)
-        .batch_read("contacts", &ids, false, &definitions(&[]))
+        .batch_read("contacts", &asked, false, &definitions(&[]))
         .await;
     let read = read.unwrap().value;
-    assert_eq!(
-        read.objects
-            .iter()
-            .map(|object| object.id)
-            .collect::<Vec<_>>(),
-        ids
-    );
+    assert_eq!(ids(&read.objects), asked);
     assert_eq!(read.missing, [0_i64; 0]);
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::hubspot::objects::ids;
 
 fn bytes(value: &serde_json::Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap()
@@ -100,14 +101,7 @@ fn a_batch_has_the_ids_of_the_answer_and_those_that_are_missing() {
         "numErrors":1,"errors":[{"status":"error","category":"OBJECT_NOT_FOUND",
         "context":{"ids":["9"]}}]}"#;
     let batch = batch(body, &[1, 9, 10, 20]).unwrap();
-    assert_eq!(
-        batch
-            .objects
-            .iter()
-            .map(|object| object.id)
-            .collect::<Vec<_>>(),
-        [20, 1]
-    );
+    assert_eq!(ids(&batch.objects), [20, 1]);
     assert_eq!(batch.missing, [9, 10]);
 }
 

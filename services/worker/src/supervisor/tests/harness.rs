@@ -108,6 +108,15 @@ impl Harness {
         harness
     }
 
+    /// The same, whose connection `a` has run both streams once, by command `c1`.
+    pub(super) async fn with_idle_streams() -> Self {
+        let mut harness = Self::with_partition();
+        harness.command(&command("c1", "a", DesiredState::Running));
+        harness.until_stream("a/contacts", is_idle).await;
+        harness.until_stream("a/companies", is_idle).await;
+        harness
+    }
+
     pub(super) fn send(&self, event: Event) {
         self.events.send(event).unwrap();
     }

@@ -72,10 +72,7 @@ async fn the_next_owner_continues_from_the_checkpoint() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fenced_partition_is_taken_over_again_once_membership_is_confirmed() {
-    let mut harness = Harness::with_partition();
-    harness.command(&command("c1", "a", Running));
-    harness.until_stream("a/contacts", is_idle).await;
-    harness.until_stream("a/companies", is_idle).await;
+    let mut harness = Harness::with_idle_streams().await;
     harness.log.fence_by_another(0);
     let fences = harness.log.fences(0);
     // The next status cannot be written.
