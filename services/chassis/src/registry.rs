@@ -75,11 +75,7 @@ impl Registry {
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         self.set_compatibility(subject).await?;
         let answer = self
-            .send(
-                reqwest::Method::POST,
-                &format!("/subjects/{subject}/versions"),
-                Some(json!({"schemaType": "AVRO", "schema": schema})),
-            )
+            .post_schema(&format!("/subjects/{subject}/versions"), schema)
             .await
             .map_err(|error| match error {
                 RegistryError::Refused {
@@ -106,17 +102,18 @@ impl Registry {
         schema: &str,
     ) -> Result<Option<u32>, RegistryError> {
         let answer = self
-            .send(
-                reqwest::Method::POST,
-                &format!("/subjects/{subject}"),
-                Some(json!({"schemaType": "AVRO", "schema": schema})),
-            )
+            .post_schema(&format!("/subjects/{subject}"), schema)
             .await;
         match answer {
             Ok(answer) => Ok(id_of(&answer)),
             Err(RegistryError::Refused { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn post_schema(&self, path: &str, schema: &str) -> Result<Value, RegistryError> {
+        let body = json!({"schemaType": "AVRO", "schema": schema});
+        self.send(reqwest::Method::POST, path, Some(body)).await
     }
 
     /// Sets `BACKWARD_TRANSITIVE`. If two processes do so at the same time, the
