@@ -8,7 +8,7 @@ mod portal;
 mod stop;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -75,19 +75,8 @@ impl<S: Sources> ConnectionTask<S> {
         lease: PartitionLease,
         restored: Arc<Restored>,
     ) -> Self {
-        let own = |key: &(String, String)| key.0 == name;
-        let checkpoints: BTreeMap<_, _> = restored
-            .checkpoints
-            .iter()
-            .filter(|(key, _)| own(key))
-            .map(|(key, value)| (key.1.clone(), value.clone()))
-            .collect();
-        let views = restored
-            .streams
-            .iter()
-            .filter(|(key, _)| own(key))
-            .map(|(key, value)| (key.1.clone(), value.clone()))
-            .collect();
+        let checkpoints = streams_of(&name, &restored.checkpoints);
+        let views = streams_of(&name, &restored.streams);
         let whole = restored.connections.get(&name).cloned();
         let (events, inbox) = mpsc::unbounded_channel();
         Self {
@@ -246,4 +235,14 @@ impl<S: Sources> ConnectionTask<S> {
         whole.error = Some(problem);
         self.show(whole).await
     }
+}
+
+/// What is known of a connection's streams, by their names.
+fn streams_of<T: Clone>(
+    connection: &str,
+    known: &HashMap<(String, String), T>,
+) -> BTreeMap<String, T> {
+    let own = known.iter().filter(|(key, _)| key.0 == connection);
+    own.map(|(key, value)| (key.1.clone(), value.clone()))
+        .collect()
 }
