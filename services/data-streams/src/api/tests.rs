@@ -346,6 +346,6 @@ fn the_openapi_document_equals_the_file_in_schemas() {
     let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         kept == generated,
-        "the OpenAPI document has changed; UPDATE_SNAPSHOTS=1 cargo test -p data-streams writes it"
+        "the OpenAPI document has changed; make snapshots writes it"
     );
 }
