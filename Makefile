@@ -1,4 +1,4 @@
-# Every command that a developer, a user or CI runs. The logic is in infra/.
+# Every command for users, developers and CI. The logic is in infra/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -17,10 +17,10 @@ else
 $(error STACK is auto, compose or native)
 endif
 
-# Named points at which a fault test kills a service.
+# Named points at which tests of faults kill a service.
 INJECTION := --features worker/fault-injection,data-streams/fault-injection
 # OpenSSL's build takes two minutes of CPU time; where the system has its headers,
-# they are used. A change of this variable builds what depends on it again.
+# they are used. Changing this variable rebuilds what depends on it.
 ifeq ($(shell pkg-config --exists 'openssl >= 3' 2>/dev/null && echo yes),yes)
 export OPENSSL_NO_VENDOR := 1
 endif
@@ -44,15 +44,15 @@ clean-data: ## Stops everything and removes the data
 	@$(RUN) clean-data
 
 .PHONY: status
-status: ## Says of each process whether it runs
+status: ## Shows whether each process runs
 	@$(RUN) status
 
 .PHONY: logs
-logs: ## Follows all logs
+logs: ## Shows all logs and keeps following them
 	@$(RUN) logs
 
 .PHONY: test
-test: ## Every test, over real servers on free ports (ONLY=name: those with that in their name)
+test: ## Every test, over real servers on free ports (ONLY=name: those whose name contains it)
 	@$(NATIVE) install
 ifdef ONLY
 	@set -o pipefail; RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) --bins --tests -- $(ONLY) \
@@ -60,11 +60,11 @@ ifdef ONLY
 else
 	@$(NATIVE) python -c ''
 	@$(NATIVE) install-sdk
-	@# With the tests, whose libraries have further features: alone, the binaries
-	@# would be built from libraries of their own.
+	@# Tests enable further features of libraries. Binaries that are built without
+	@# them would need all libraries a second time.
 	cargo build --workspace --bins --tests $(INJECTION)
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION)
-	@# Each benchmark once, on little: that it works, not how fast.
+	@# Each benchmark once, on little data: whether it works, not how fast it is.
 	$(DEBUG)/bench --size tiny --runs 1
 endif
 
@@ -73,13 +73,13 @@ test-fast: ## Unit and property tests: needs no server
 	cargo test --workspace $(INJECTION) --lib --bins
 
 .PHONY: snapshots
-snapshots: ## Writes what tests compare with and the code generates: the OpenAPI file
+snapshots: ## Generates the file that tests compare with: the OpenAPI document
 	@# As test-fast builds it. Fails where the test has another name.
 	UPDATE_SNAPSHOTS=1 cargo test --quiet --workspace $(INJECTION) --lib the_openapi_document \
 		| tee /dev/stderr | grep '1 passed' >/dev/null
 
 .PHONY: torture
-torture: ## Faults of all kinds at random, then the checks: SEED=1 KILLS=40 MINUTES=8
+torture: ## Random faults of all kinds, then checks (SEED=1 KILLS=40 MINUTES=8)
 	@$(NATIVE) install
 	cargo build --workspace --bins --tests $(INJECTION)
 	$(DEBUG)/torture
