@@ -92,7 +92,7 @@ check: ## Format, lints, docs, dependency policy, layering
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 .PHONY: check-fast
-check-fast: ## What an editor or a pre-commit hook runs: format, layering, links, types
+check-fast: ## What an editor or a pre-commit hook runs: format, layering, types
 	cargo fmt --all --check
 	@infra/check.sh fast
 	cargo check --quiet --workspace --all-targets
