@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that are about the repository as a whole: who may import whom, the
+# Checks of the repository as a whole: who may import whom, the
 # dependency policy, the compose file, the scripts.
 #
 #   check.sh        all of them
@@ -26,8 +26,8 @@ python3_11() {
     return 1
 }
 
-# Between crates. The contract does no I/O; each pair that must fail has one
-# that must not.
+# Between crates. `schemas` does no I/O. Each kind of forbidden dependency has an
+# allowed one beside it, which shows that the check works.
 cargo fetch --quiet --locked
 allowed worker tokio
 forbidden schemas tokio
@@ -50,7 +50,7 @@ echo "unused dependencies: none"
 
 deny() { tool cargo-deny --log-level error --config infra/deny.toml "$@"; }
 deny --offline check bans licenses sources
-# The database of advisories is not on every network.
+# Not every network reaches the database of advisories.
 if fetched=$(timeout 60 infra/native/stack tool cargo-deny --config infra/deny.toml fetch db 2>&1); then
     deny check --disable-fetch advisories
 else
@@ -62,7 +62,7 @@ tool shellcheck -x -P SCRIPTDIR \
     infra/check.sh infra/compose.sh infra/native/stack .ci/run
 echo "scripts: ok"
 
-# Where the plugin is there it also resolves the variables; it needs no engine.
+# Docker's plugin, if installed, also resolves the variables; it needs no engine.
 tool check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml
 if docker compose version >/dev/null 2>&1; then
     CLICKHOUSE_WRITER_PASSWORD=unused docker compose -f infra/compose.yaml --profile demo config --quiet

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The system in containers: the same verbs as the native stack.
+# The system in containers, with the same commands as the native stack.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
@@ -23,9 +23,9 @@ prepare() {
     settings
     mkdir -p "$DATA_DIR"/{kafka,registry,clickhouse/store,sim,credentials}
     CLICKHOUSE_WRITER_PASSWORD=$(writer_password)
-    # The server notices by itself that the file has changed. What comes through
-    # its ports, which are this machine's own, comes from the bridge's address and
-    # not from a loopback: writer and reader may come from anywhere.
+    # The server reloads this file when it changes. Connections through the published
+    # ports, which are on loopback, arrive from the bridge's address, so writer and
+    # reader are allowed from any address.
     clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" reader \
         "$(reader_grants "$DATA_DIR/clickhouse/store" | tr -d '\n')" |
         sed '/<writer>/,/<\/reader>/ s|<ip>::1</ip>|<ip>::/0</ip>|' >"$DATA_DIR/clickhouse/users.xml"

@@ -1,4 +1,4 @@
-# What both ways of running share: settings, the first sync, where to look.
+# What the native and the compose stack share: settings, the first sync, addresses.
 #
 # It must not know how a process is started.
 
@@ -24,8 +24,9 @@ settings() {
     [ -n "$HUBSPOT_ACCESS_TOKEN" ] || DEMO=yes
 }
 
-# One request: prints the answer's body, and is 22 where its status is a failure.
-# By curl where it is there, else by Node, which the native stack needs anyway.
+# Sends a request and prints the answer's body. Returns 22 if the status is a
+# failure. Uses curl if it is installed, otherwise Node, which the native stack needs
+# anyway.
 request() { # seconds method url body header...
     local seconds=$1 method=$2 url=$3 body=$4
     shift 4
@@ -33,7 +34,7 @@ request() { # seconds method url body header...
         local code=0
         curl -s --fail-with-body --max-time "$seconds" -X "$method" "$url" \
             ${body:+--data-raw "$body"} "${@/#/-H}" || code=$?
-        [ $code = 0 ] || [ $code = 22 ] || say "no answer from $url (curl ends with $code)"
+        [ $code = 0 ] || [ $code = 22 ] || say "no answer from $url (curl ended with $code)"
         return $code
     fi
     node -e '
@@ -55,8 +56,8 @@ request() { # seconds method url body header...
 
 http_ok() { request 2 GET "$1" "" >/dev/null 2>&1; }
 
-# Tries a command until it succeeds: is 2 once another fails, which says that it
-# may still come to that, and 1 after 90 s.
+# Repeats a command until it succeeds. Returns 2 once the command `other` fails, which
+# checks whether success is still possible, and 1 after 90 s.
 answers() { # other what-to-run...
     local other=$1 deadline=$((SECONDS + 90))
     shift
@@ -74,8 +75,8 @@ writer_password() {
     cat "$file"
 }
 
-# ClickHouse's users: the hashes of their passwords, and what the reader may see
-# beyond what the file says.
+# Prints users.xml with the hashes of the passwords and with further grants of the
+# reader.
 clickhouse_users() { # writer's password, reader's password, grants
     local writer reader
     writer=$(printf %s "$1" | sha256sum | cut -d' ' -f1)
@@ -84,10 +85,10 @@ clickhouse_users() { # writer's password, reader's password, grants
         -e "s,<!-- @DESTINATIONS@ -->,$3," "$ROOT/infra/native/clickhouse/users.xml"
 }
 
-# What the reader may see beyond the destinations that users.xml names. The
-# native engine has no storage for grants made by SQL and reads this file once,
-# so what databases made later need counts after the next start: those of another
-# name show, and storage of destinations named hubspot_... is hidden.
+# The reader's grants beyond those in users.xml, for the databases that exist now.
+# The native engine cannot store grants made by SQL and reads users.xml once, so
+# databases that are created later get their grants at the next start: destinations
+# of other names become readable, and the storage of hubspot_... is hidden.
 reader_grants() { # folder of the store
     local file name
     for file in "$1"/metadata/*_raw.sql; do
@@ -101,11 +102,12 @@ reader_grants() { # folder of the store
 api() { # method path [body]
     local headers=('content-type: application/json')
     [ -z "${API_TOKEN:-}" ] || headers+=("authorization: Bearer $API_TOKEN")
-    # A refusal is an answer, too.
+    # 22: the answer is an error, which the caller reads.
     request 30 "$1" "$API$2" "${3:-}" "${headers[@]}" || [ $? = 22 ]
 }
 
-# What an example needs where the API asks for a token: its name, not its value.
+# The header that an example needs if the API has a token; names the variable, so
+# that the token is not printed.
 token_header() {
     # shellcheck disable=SC2016
     [ -z "${API_TOKEN:-}" ] || echo ' -H "Authorization: Bearer $API_TOKEN"'
@@ -115,7 +117,7 @@ sql_as_reader() { # query
     request 10 POST "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader" "$1"
 }
 
-# A connection that exists is left as its user wants it: started or stopped.
+# Does not change a connection that exists: its user may have stopped it.
 start_first_sync() {
     api GET "/v1/connections/$CONNECTION" | grep -q '"code":"connection_not_found"' || return 0
     api POST "/v1/connections/$CONNECTION/start" '{}' >/dev/null

@@ -1,5 +1,5 @@
-# Installs the servers into a cache that all stacks of this user share: each
-# under the hash of its manifest, so that a second run finds it there.
+# Installs the servers into a cache that all stacks of this user share. A folder's
+# name has the hash of its manifest, so that each version is installed once.
 #
 # It must not know ports, data or processes.
 
@@ -12,8 +12,8 @@ cached() { # name file...
     echo "$CACHE_DIR/$name-$(cat "$@" | sha256sum | cut -c1-12)"
 }
 
-# Runs a step in a fresh folder and puts it into place as a whole, so that an
-# install that was cut off is not taken for a finished one.
+# Installs into a new folder and renames it when complete, so that an interrupted
+# installation is not used.
 install_once() { # target step
     local target=$1 step=$2 fresh
     [ -d "$target" ] && return
@@ -55,7 +55,7 @@ install_clickhouse() {
     cp "$NATIVE/clickhouse/package.json" "$NATIVE/clickhouse/package-lock.json" "$1/"
     (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts)
     find "$1/node_modules" -name libchdb.so -exec ln -s {} "$1/libchdb.so" \;
-    # The link is made while the folder has its first name.
+    # The folder is renamed after this, so the link is relative.
     ln -sfn "$(readlink "$1/libchdb.so" | sed "s,^$1/,,")" "$1/libchdb.so"
     cc -O2 -Wall -Wextra -o "$1/launcher" "$NATIVE/clickhouse/launcher.c" -ldl -lpthread
 }
@@ -92,7 +92,7 @@ newest_java() {
     local best="" best_version=0 java version release
     for java in "${JAVA_HOME:-/nonexistent}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
         [ -x "$java" ] || continue
-        # Its release file tells without starting it.
+        # The release file has the version, so Java need not be started.
         release="$(dirname "$(dirname "$(readlink -f "$java")")")/release"
         version=$(sed -n 's/^JAVA_VERSION="\([0-9]*\).*/\1/p' "$release" 2>/dev/null)
         [ -n "$version" ] ||
@@ -109,7 +109,7 @@ newest_java() {
     echo "$best"
 }
 
-# Names everything that is missing, at once, with what to install.
+# Names all missing programs at once, with what to install.
 check_prerequisites() {
     local missing=()
     command -v cargo >/dev/null || missing+=("cargo: install Rust from rustup (1.95 or newer)")
@@ -133,7 +133,7 @@ install_servers() {
     install_once "$(clickhouse_home)" install_clickhouse
 }
 
-# For the tests, which start many: `make up` starts one of each.
+# Only for the tests, which start many servers; `make up` starts one of each.
 speed_up_starts() {
     run_once kafka "$(kafka_home)"
     run_once registry "$(registry_home)"

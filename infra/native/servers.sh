@@ -1,5 +1,5 @@
-# Runs one server in the foreground: writes its configuration, then becomes it.
-# Whoever calls owns the process.
+# Runs one server in the foreground: writes its configuration, then execs it. The
+# caller owns the process.
 #
 # It must not know which stack it is for.
 
@@ -21,15 +21,15 @@ options() { # allowed... -- args...
     done
 }
 
-# Becomes a server that knows nothing of the caller's environment: there may be
-# tokens in it, and a database shows its own to who asks.
+# Execs a server without the caller's environment, which may hold tokens: a database
+# shows its environment to its users.
 become() {
     exec env -i PATH="$PATH" HOME="$HOME" LANG=C.UTF-8 "$@"
 }
 
-# Lets a server run once for a moment. As it ends, its Java writes down the
-# classes that it has loaded, beside the installation, and later ones start in
-# half the time; another Java makes that file anew. Nothing depends on it.
+# Runs a server once for a moment. When it ends, Java writes an archive of the classes
+# that it has loaded beside the installation, which halves the time of later starts.
+# Another Java writes the archive again. A server also runs without it.
 run_once() { # kind home
     [ -f "$2.jsa" ] && return
     local data port pid tries=0
@@ -48,8 +48,8 @@ run_once() { # kind home
     rm -rf "$data"
 }
 
-# As Kafka's own command makes one, which needs a Java of its own for it: 16
-# bytes in the letters of URLs.
+# 16 bytes in the letters of URLs, as Kafka's command prints them; that command would
+# start another Java.
 random_uuid() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '='; }
 
 run_kafka() {
@@ -57,7 +57,7 @@ run_kafka() {
     local data=${option[data]} port=${option[port]} controller cluster=""
     controller=${option["controller-port"]:-$((port + 1))}
     local node=1 roles="broker,controller" quorum=",CONTROLLER://127.0.0.1:$controller"
-    # A second broker of the Kafka whose data lies there.
+    # A second broker for the Kafka whose data is in OTHERS_DIR.
     if [ -n "${option[join]:-}" ]; then
         node=2 roles=broker quorum=""
         cluster=$(sed -n 's/^cluster.id=//p' "${option[join]}/log/meta.properties")
@@ -69,7 +69,7 @@ run_kafka() {
     archive="-XX:SharedArchiveFile=$(kafka_home).jsa"
     lib="$(kafka_home)/lib/*"
     mkdir -p "$data/log"
-    # Further listeners, LISTEN:ADVERTISED, for clients that come by a proxy.
+    # Further listeners, LISTEN:ADVERTISED, for clients that connect through a proxy.
     local pair name listeners="" advertised="" protocols=""
     for pair in ${option[proxied]:-}; do
         name="PROXIED${pair%:*}"
@@ -77,8 +77,8 @@ run_kafka() {
         advertised+=",$name://127.0.0.1:${pair#*:}"
         protocols+=",$name:PLAINTEXT"
     done
-    # Offsets are kept for a year: a stack that was down for some weeks goes on
-    # where it was.
+    # Offsets are kept for a year, so that a stack that was down for weeks continues
+    # where it stopped.
     cat >"$config" <<END
 process.roles=$roles
 node.id=$node
@@ -117,7 +117,7 @@ run_registry() {
     java=$(newest_java)
     install_once "$home" install_registry
     mkdir -p "$data"
-    # No write delay: an id that a client has been given outlives a crash.
+    # No write delay, so that an id that a client got survives a crash.
     become "$java" "-XX:SharedArchiveFile=$home.jsa" -XX:+AutoCreateSharedArchive \
         -Xmx192m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
         -Dapicurio.storage.kind=sql \
@@ -142,10 +142,10 @@ run_clickhouse() {
     grants=$(reader_grants "$data/store" | tr -d '\n')
     clickhouse_users "${option["writer-password"]}" "${option["reader-password"]:-reader}" \
         "$grants" >"$data/users.xml"
-    # A disk in memory that nobody else sees, and that ends with the process.
+    # A disk in memory, visible to this process only and removed when it ends.
     [ -z "${option["disk-size"]:-}" ] || disk=(unshare --user --map-root-user --mount
         sh -c 'mount -t tmpfs -o "size=$0" tmpfs store && exec "$@"' "${option["disk-size"]}")
-    # The launcher lets the server open files of this folder only.
+    # The launcher allows the server to open only files in the working directory.
     cd "$data"
     become CHDB_LIB="$home/libchdb.so" "${disk[@]}" "$home/launcher" --path "$data/store" \
         --config-file "$data/config.xml" --listen_host 127.0.0.1 \

@@ -10,13 +10,13 @@ paths() {
     BIN="${CARGO_TARGET_DIR:-$ROOT/target}/$PROFILE"
 }
 
-# When a process started, in clock ticks since boot: with the pid it names a
-# process for good, since pids are used again. Nothing for one that is ending.
+# When a process started, in clock ticks since boot. Pids are reused, but pid and
+# start together are unique. Prints nothing for a process that is ending.
 started_at() { # pid
     sed -n 's/.*) \([^ZX] .*\)/\1/p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
 }
 
-# Pid of a running process of ours, or nothing.
+# Prints the pid of a process that this stack runs, or nothing.
 pid_of() { # name
     local pid ticks
     [ -f "$PIDS/$1" ] || return 1
@@ -24,7 +24,7 @@ pid_of() { # name
     [ "$(started_at "$pid")" = "$ticks" ] && echo "$pid"
 }
 
-# A process that was killed holds its files for a moment longer.
+# A killed process keeps its files and ports for a moment.
 wait_until_gone() { # name
     local pid _ deadline=$((SECONDS + 10))
     [ -f "$PIDS/$1" ] || return 0
@@ -38,7 +38,7 @@ is_listening() { # port
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# Names each port that another program holds, before anything is started.
+# Names all ports that other programs use, before anything is started.
 check_ports() {
     local name port taken=0
     while read -r name port; do
@@ -70,7 +70,7 @@ launch() { # name command...
     if [ -f "$LOGS/$name.log" ] && [ "$(stat -c %s "$LOGS/$name.log")" -gt 52428800 ]; then
         mv "$LOGS/$name.log" "$LOGS/$name.log.1"
     fi
-    # Without the lock, which would else be held for as long as it runs.
+    # Closes the lock, which the process would otherwise hold until it ends.
     setsid "$@" </dev/null >>"$LOGS/$name.log" 2>&1 9>&- &
     pid=$!
     echo "$pid $(started_at "$pid")" >"$PIDS/$name"
@@ -147,7 +147,7 @@ up() {
     paths
     announce_demo
     mkdir -p "$PIDS" "$LOGS"
-    # Two at once would start everything twice.
+    # Only one `up` at a time, so that nothing is started twice.
     exec 9>"$DATA_DIR/lock"
     flock 9
     check_ports
