@@ -114,7 +114,10 @@ impl Config {
         match self.clickhouse_compression {
             Compression::None => false,
             Compression::Lz4 => true,
-            Compression::Auto => !is_loopback(&self.clickhouse_url),
+            Compression::Auto => {
+                let url = self.clickhouse_url.parse::<axum::http::Uri>();
+                !url.is_ok_and(|url| url.host().is_some_and(is_loopback))
+            }
         }
     }
 
@@ -143,17 +146,12 @@ impl Config {
     }
 }
 
-/// Whether a URL's host is a loopback address.
-fn is_loopback(url: &str) -> bool {
-    let Ok(url) = url.parse::<axum::http::Uri>() else {
-        return false;
-    };
-    let host = url.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+/// Whether a host, without its port, is this machine: `localhost` or a loopback
+/// address.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::{BODY_LIMIT, MAX_BODY, REQUEST_LIMIT};
 use crate::control::{ControlError, InUse, Invalid};
 
 /// The content type of a [`Problem`].
@@ -70,17 +71,11 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Control(#[from] ControlError),
     /// The body has too many bytes.
-    #[error("the body is larger than {limit} bytes")]
-    TooLarge {
-        /// Bytes allowed.
-        limit: usize,
-    },
+    #[error("the body is larger than {MAX_BODY} bytes")]
+    TooLarge,
     /// The body arrives too slowly.
-    #[error("the body did not arrive within {seconds} s")]
-    SlowBody {
-        /// Seconds allowed.
-        seconds: u64,
-    },
+    #[error("the body did not arrive within {} s", BODY_LIMIT.as_secs())]
+    SlowBody,
     /// The limit of concurrent requests is reached.
     #[error("too many requests at a time; try again")]
     Overrun,
@@ -94,11 +89,8 @@ pub(crate) enum ApiError {
     #[error("clickhouse does not answer")]
     ClickHouseUnavailable,
     /// The request took too long.
-    #[error("the request took longer than {seconds} s")]
-    TimedOut {
-        /// Seconds allowed.
-        seconds: u64,
-    },
+    #[error("the request took longer than {} s", REQUEST_LIMIT.as_secs())]
+    TimedOut,
     /// A bug, or a failure that someone has to fix.
     #[error("the request failed; the log of the service says why")]
     Internal,
@@ -173,8 +165,8 @@ impl ApiError {
             Self::Control(ControlError::InUse(InUse::Portal { .. })) => {
                 (StatusCode::CONFLICT, "portal_in_use")
             }
-            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::SlowBody { .. } => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Overrun => (StatusCode::TOO_MANY_REQUESTS, "overrun"),
             Self::KafkaUnavailable | Self::Control(ControlError::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "kafka_unavailable")
@@ -185,7 +177,7 @@ impl ApiError {
             Self::ClickHouseUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "clickhouse_unavailable")
             }
-            Self::TimedOut { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }

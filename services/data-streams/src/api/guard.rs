@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Api, BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, error::ApiError};
+use crate::config;
 
 /// Requests answered; labels: route, method, status.
 const REQUESTS: &str = "api_requests_total";
@@ -104,21 +105,13 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
                 next.run(Request::from_parts(parts, Body::from(bytes)))
                     .await
             }
-            Ok(Err(_too_large_or_cut)) => ApiError::TooLarge { limit: MAX_BODY }.into_response(),
-            Err(_elapsed) => ApiError::SlowBody {
-                seconds: BODY_LIMIT.as_secs(),
-            }
-            .into_response(),
+            Ok(Err(_too_large_or_cut)) => ApiError::TooLarge.into_response(),
+            Err(_elapsed) => ApiError::SlowBody.into_response(),
         }
     };
     tokio::time::timeout(REQUEST_LIMIT, bounded)
         .await
-        .unwrap_or_else(|_elapsed| {
-            ApiError::TimedOut {
-                seconds: REQUEST_LIMIT.as_secs(),
-            }
-            .into_response()
-        })
+        .unwrap_or_else(|_elapsed| ApiError::TimedOut.into_response())
 }
 
 /// Checks the token, and that no page of another site sent the request.
@@ -158,11 +151,7 @@ fn is_loopback(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    config::is_loopback(name)
 }
 
 /// The token of a request: as Bearer, or as the password of Basic, which a

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use super::{
-    BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, body,
+    body,
     error::{self, ApiError, PROBLEM_JSON},
 };
 
@@ -23,15 +23,11 @@ fn common_failures() -> [ApiError; 8] {
         body::parameter("path", "cannot be parsed"),
         ApiError::Unauthorized,
         ApiError::ForeignOrigin,
-        ApiError::SlowBody {
-            seconds: BODY_LIMIT.as_secs(),
-        },
-        ApiError::TooLarge { limit: MAX_BODY },
+        ApiError::SlowBody,
+        ApiError::TooLarge,
         ApiError::Overrun,
         ApiError::Internal,
-        ApiError::TimedOut {
-            seconds: REQUEST_LIMIT.as_secs(),
-        },
+        ApiError::TimedOut,
     ]
 }
 
