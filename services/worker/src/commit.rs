@@ -72,7 +72,7 @@ enum Item {
     Page(Box<sink::Submitted>),
     Messages(Vec<Message>, oneshot::Sender<()>),
     EndOffsets(oneshot::Sender<Vec<i64>>),
-    /// Wakes the thread, so that it sees that it is to end.
+    /// Wakes the thread so that it ends.
     Close,
 }
 

@@ -67,8 +67,8 @@ impl DesiredPartition {
     }
 }
 
-/// The desired state that a message asks for: `decoded` is its command, the reason
-/// why it cannot be read, or `None` for a tombstone.
+/// The desired state after a message: `decoded` is its command, the reason why it
+/// cannot be read, or `None` for a tombstone.
 pub(crate) fn from_message(
     name: &str,
     decoded: Option<Result<Command, String>>,

@@ -1,4 +1,4 @@
-//! HubSpot's API as a [`Source`] of pages; no other module knows that API.
+//! HubSpot's API as a [`Source`] of pages; no other module uses that API.
 //!
 //! One [`HubSpot`] serves all streams of a connection, which share its rate
 //! limits. It must not know of Kafka, nor what a page is read for.

@@ -1,11 +1,11 @@
-//! HubSpot to Kafka: applies the commands topic, fetches what it asks for, and
-//! writes pages and checkpoints in one transaction.
+//! HubSpot to Kafka: applies the commands topic, fetches the streams that it names,
+//! and writes pages and checkpoints in one transaction.
 //!
 //! The parts meet only in `run.rs`. It must not know who reads the topics.
 //!
 //! In reading order: [`config`] holds the arguments, [`ownership`] says which
-//! partitions are ours, [`desired`] what their commands ask for, [`supervisor`]
-//! makes that true, [`schedule`] says which run of a stream is due, [`sync`]
+//! partitions are ours, [`desired`] holds the desired state, [`supervisor`]
+//! establishes it, [`schedule`] says which run of a stream is due, [`sync`]
 //! makes it, [`hubspot`] is where its pages come from, [`commit`] where they
 //! go, [`messages`] and [`status`] what is written beside them, [`crash`] names
 //! the points where fault tests end the process.
@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use hubspot::parse_list_page;
 pub use run::main;
 
-/// Blocks a thread that exists to block; never one of the runtime.
+/// Blocks the calling thread. Not for threads of the runtime.
 #[expect(clippy::disallowed_methods, reason = "these threads exist to block")]
 fn pause(time: Duration) {
     std::thread::sleep(time);

@@ -96,7 +96,7 @@ impl Default for Settings {
     }
 }
 
-/// What a stream is asked for.
+/// What a stream has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StreamDemand<'a> {
     /// Sync on the schedule; if false, only the request is carried out.
@@ -183,11 +183,11 @@ pub(crate) fn due(
     scheduled(checkpoint, demand, settings, now)
 }
 
-/// Ends the run under way by a stop: the checkpoint keeps where it was, under a new
-/// id, and a run is due at the next start. The next start first continues the
-/// former, then makes the latter, as the window of the former may end before the
-/// stop. The checkpoint is to be written as part of the stop, so that a restart does
-/// not bring the old id back. Returns false if nothing has changed.
+/// Ends the current run because of a stop. The checkpoint keeps how far it came, under
+/// a new id, and another run is due at the next start. The next start first continues
+/// the interrupted run and then makes the other one, as the window of the first may
+/// end before the stop. The checkpoint has to be written as part of the stop, so that
+/// a restart does not bring the old id back. Returns false if nothing has changed.
 pub(crate) fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) -> bool {
     let has_started = checkpoint.last_started_at.take().is_some();
     let Some(run) = &mut checkpoint.run else {
@@ -215,9 +215,9 @@ fn requested(checkpoint: &Checkpoint, kind: RequestKind) -> Reason {
 }
 
 /// The unfinished run, if it is to continue. On a stopped connection only the
-/// request is carried out: a suspended run that does what the request asks for
-/// becomes its run. Another is dropped, which loses no change, as the cursor moves
-/// only when a run ends.
+/// request is carried out: a suspended run of the requested kind becomes its run.
+/// Another run is dropped, which loses no change, as the cursor moves only when a run
+/// ends.
 fn unfinished(
     checkpoint: &Checkpoint,
     demand: &StreamDemand<'_>,

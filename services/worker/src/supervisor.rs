@@ -86,7 +86,7 @@ enum Finding {
     CommitterEnded { partition: i32 },
 }
 
-/// Runs what the commands ask for on the partitions that are ours.
+/// Carries out the commands of the partitions that this process owns.
 pub(crate) struct Supervisor<S: Sources> {
     dependencies: Arc<Dependencies<S>>,
     partitions: HashMap<i32, Partition>,

@@ -1,5 +1,5 @@
-//! The log as the commit loop needs it, and what its failures ask for. Tests
-//! script it.
+//! The log as the commit loop needs it, and what to do about its failures. Tests
+//! replace it by one with scripted failures.
 
 use super::transaction::Outgoing;
 

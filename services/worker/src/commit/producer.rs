@@ -88,7 +88,7 @@ pub(crate) fn fence(
     let id = format!("{}worker.{partition}", kafka.topic_prefix);
     let producer: BaseProducer<Deliveries> = kafka
         .transactional_producer(client_id, &id)
-        // Room for the largest message, 32 MiB, beside what is queued.
+        // Capacity for the largest message, 32 MiB, besides what is queued.
         .set("queue.buffering.max.kbytes", (96 * 1024).to_string())
         .create_with_context(Deliveries::default())
         .map_err(|error| Failure::Fatal(error.to_string()))?;
@@ -110,7 +110,7 @@ pub(crate) fn fence(
     })
 }
 
-/// The table from the client's failures to what is done about them.
+/// What to do about each failure of the client.
 fn failure(error: &KafkaError) -> Failure {
     let text = error.to_string();
     match error {

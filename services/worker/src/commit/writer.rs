@@ -140,6 +140,8 @@ impl TransactionWriter {
         Ok(())
     }
 
+    /// Writes the pages of a transaction once: begins it, sends every message, waits
+    /// for their delivery, and commits.
     fn attempt(&mut self, transaction: &Transaction) -> Result<(), Failure> {
         crash::point(crash::Point::BeforeBegin);
         self.repeat(|log| log.begin())?;
@@ -174,8 +176,8 @@ impl TransactionWriter {
         Ok(())
     }
 
-    /// Repeats a call for as long as it asks for that. After [`SETTLE_LIMIT`] its
-    /// outcome is unknown: the producer is given up, and the next owner of the
+    /// Repeats a call while it fails with [`Failure::Retry`]. After [`SETTLE_LIMIT`]
+    /// its outcome is unknown: the producer is closed, and the next owner of the
     /// partition reads from the log whether the transaction was committed.
     fn repeat(
         &mut self,

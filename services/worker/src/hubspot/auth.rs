@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A token is renewed this long before it expires, or a fifth of its lifetime if
-/// that is less, as HubSpot asks not to wait until it is refused.
+/// that is less: HubSpot recommends renewal before a token is refused.
 const RENEW_AHEAD: Duration = Duration::from_mins(2);
 /// Lifetime in seconds of a token whose answer has none (HubSpot's OAuth guide).
 const DEFAULT_LIFETIME_S: u64 = 1_800;

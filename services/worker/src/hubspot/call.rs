@@ -8,7 +8,7 @@ use super::limits::Bucket;
 /// Attempts at a request before the run waits and starts it again later.
 const ATTEMPTS: u32 = 8;
 
-/// The kinds of requests, by what they ask for.
+/// The kinds of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
     /// Account details.
@@ -30,7 +30,7 @@ pub(super) enum Endpoint {
 /// A request, which may be sent several times.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
-    /// What it asks for.
+    /// Its kind.
     pub(super) endpoint: Endpoint,
     /// The address, with the query.
     pub(super) url: Url,

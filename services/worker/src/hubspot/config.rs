@@ -36,7 +36,7 @@ pub(crate) struct HubSpotConfig {
 pub(crate) enum Limit {
     /// Taken from the headers of HubSpot's answers.
     Auto,
-    /// This many requests, whatever HubSpot's headers say.
+    /// This many requests; HubSpot's headers are ignored.
     Fixed(NonZeroU32),
     /// No limit.
     Off,

@@ -45,7 +45,7 @@ pub(super) struct Detail {
     pub(super) policy: Option<Policy>,
     /// The scopes of which one is needed.
     pub(super) scopes: Vec<String>,
-    /// HubSpot's support asks for it.
+    /// HubSpot's id of the failed request, which its support needs.
     pub(super) correlation_id: Option<String>,
 }
 
@@ -124,8 +124,8 @@ pub(super) const UNAUTHORIZED: Verdict = Verdict {
     remedy: "put a valid token behind the credential reference, then start the connection again",
 };
 
-/// The table. Every status, except where the kind of error decides, which
-/// `token_action` and `forbidden_action` map.
+/// The action for a failure of HubSpot. `status_action` decides by the status; for
+/// 401 and 403, `token_action` and `forbidden_action` decide by the kind of error.
 pub(super) fn action(endpoint: Endpoint, fault: &Fault) -> Action {
     match fault {
         Fault::NoAnswer { .. } | Fault::Unreadable { .. } => Action::Retry(Duration::ZERO),

@@ -30,7 +30,7 @@ pub(super) fn read_body(ids: &[i64], selection: &Selection) -> String {
     body
 }
 
-/// The body of a search. It asks for ids only, since properties in the search
+/// The body of a search. It requests ids only, since properties in the search
 /// index can be out of date.
 pub(super) fn search_body(object_type: &str, search: Search, after: Option<&str>) -> String {
     let property = last_modified(object_type);

@@ -1,4 +1,4 @@
-//! Messages of the small topics, whatever schema they were written with.
+//! Decodes messages of the small topics, written with any schema.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ pub(crate) enum Undecodable {
     Later(String),
 }
 
-/// Tell messages of ours from others.
+/// Tells our messages from others.
 pub(crate) fn message_rules(topics: Topics) -> MessageRules {
     MessageRules {
         schema_id: lineage::schema_id,

@@ -1,5 +1,5 @@
-//! The member of the consumer group, on a thread of its own, and the commits
-//! that confirm membership, on another.
+//! The member of the consumer group and the commits that confirm membership, each
+//! on its own thread.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! One connection: makes its desired state true, and writes its status.
+//! One connection: brings its streams to the desired state, and writes its status.
 //!
 //! [`commands`] applies a command, [`portal`] finds the account of its
 //! credential, [`stop`] stops streams and deletes the connection.

@@ -41,8 +41,8 @@ impl<S: Sources> Supervisor<S> {
         }
     }
 
-    /// Decodes a command. Waits for as long as the registry does not answer, or
-    /// lacks the schema of a command of ours.
+    /// Decodes a command. Waits while the registry does not answer or lacks the
+    /// schema of one of our commands.
     async fn decode(&self, name: &str, payload: Vec<u8>) -> Result<Command, String> {
         let payload: Arc<[u8]> = payload.into();
         let dependencies = &self.dependencies;

@@ -131,7 +131,7 @@ impl<S: Source> StreamTask<S> {
         self.ended(end, commands).await
     }
 
-    /// Writes how a run ended, and does what its failure asks for.
+    /// Writes how a run ended, and acts on its failure.
     async fn ended(
         &self,
         end: RunEnd,
@@ -192,7 +192,7 @@ impl<S: Source> StreamTask<S> {
         }
     }
 
-    /// Does what a failure asks for.
+    /// Acts on a failure as its advice says.
     async fn apply_advice(
         &self,
         error: &SourceError,

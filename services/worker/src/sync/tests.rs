@@ -115,7 +115,7 @@ impl Stream {
         );
     }
 
-    /// Makes the full pass that a resync asks for, while nothing changes.
+    /// Makes the full pass of a resync, while nothing changes.
     async fn resync(&mut self, id: &str) {
         let request = Request {
             stream: "contacts".to_owned(),

@@ -183,7 +183,7 @@ impl Reference {
     }
 
     /// Stores a rotated refresh token where [`Self::read`] finds it. A file that no
-    /// longer has `used` was replaced by somebody, and is left as it is.
+    /// longer has `used` was replaced by someone else, and is not changed.
     pub(super) fn keep(
         &self,
         folder: &Path,

@@ -1,5 +1,5 @@
 //! The general limit: a log of the requests in a rolling window, so that the limit
-//! is reached and never exceeded.
+//! is used fully and never exceeded.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

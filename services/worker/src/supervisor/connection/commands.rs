@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl<S: Sources> ConnectionTask<S> {
-    /// Makes a desired state true and keeps it so; returns only when the sink is
-    /// closed.
+    /// Brings the streams to a desired state and keeps them there; returns only when
+    /// the sink is closed.
     pub(super) async fn apply(
         &mut self,
         desired: &DesiredConnection,

@@ -12,9 +12,9 @@ use crate::{
     sync::{Advice, SinkClosed, Source as _, SourceError},
 };
 
-/// Shortest pause before the account is asked for again.
+/// Shortest pause before the account is requested again.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
-/// Longest pause before the account is asked for again.
+/// Longest pause before the account is requested again.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
 /// Why there is no account to read from.
@@ -31,7 +31,7 @@ impl From<SinkClosed> for Unresolved {
     }
 }
 
-/// Why an account could not be asked for.
+/// Why an account could not be requested.
 struct ConnectFailure {
     error: SourceError,
     /// HubSpot's time, or the local one if HubSpot was not asked.
@@ -39,8 +39,8 @@ struct ConnectFailure {
 }
 
 impl<S: Sources> ConnectionTask<S> {
-    /// The account of a command's credential. Asks again for as long as the
-    /// failure asks for a wait, and shows it in the status meanwhile.
+    /// The account of a command's credential. Retries while the failure is one to
+    /// wait for, and shows it in the status meanwhile.
     pub(super) async fn resolve(
         &mut self,
         command: &Command,

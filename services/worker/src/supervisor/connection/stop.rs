@@ -31,12 +31,12 @@ impl<S: Sources> ConnectionTask<S> {
         messages.push(self.whole_message(&whole));
         self.committer.publish(messages).await?;
         self.whole = Some(whole);
-        // The next start asks for the account again.
+        // The next start requests the account again.
         self.resolved = None;
         Ok(())
     }
 
-    /// Whether the status last written says the same.
+    /// Whether the status last written is the same.
     fn is_written(&self, whole: &ConnectionStatus) -> bool {
         self.whole.as_ref().is_some_and(|it| {
             it.state == whole.state && it.applied == whole.applied && it.error == whole.error

@@ -1,4 +1,4 @@
-//! Tells a test that something has changed, so that it need not sleep.
+//! Wakes a test when something has changed, so that it need not sleep.
 
 use std::{
     sync::{
@@ -10,8 +10,8 @@ use std::{
 
 use tokio::sync::watch;
 
-/// Longer than any test moves the clock. The clock stands still until the
-/// harness gives up, so this fails a test that waits in vain.
+/// Longer than any test moves the clock. The clock does not move until the harness
+/// gives up, so this fails a test whose change never comes.
 const NEVER: Duration = Duration::from_hours(24);
 
 /// Changes of the log and of the requests to HubSpot. Cheap to clone.

@@ -22,7 +22,7 @@ use crate::{
 /// HubSpot's time when the test begins.
 const START: Millis = 1_800_000_000_000;
 
-/// A failure as the source tells it.
+/// A failure of the source.
 pub(super) fn failure(code: &'static str, advice: Advice) -> SourceError {
     SourceError {
         advice,
@@ -34,7 +34,7 @@ pub(super) fn failure(code: &'static str, advice: Advice) -> SourceError {
 
 #[derive(Debug, Default)]
 struct Script {
-    /// Accounts by credential; others have one of their own.
+    /// Accounts by credential; every other credential has its own account.
     accounts: HashMap<String, Result<i64, SourceError>>,
     failing_streams: HashMap<String, SourceError>,
     /// Requests that began: the credential, and the stream or `account`.
