@@ -1,9 +1,9 @@
 //! Finds the schema that a message was written with, and keeps it.
 //!
-//! A message of ours whose schema the registry lacks, or has another one for,
-//! can be read once the registry's data is restored, so a reader waits for it.
-//! It must not know the form of a message: what is said about messages comes in
-//! as functions.
+//! If the registry lacks the schema of one of our messages, or has another one under
+//! its id, the message can be read once the registry's data is restored, so a reader
+//! waits for it. It must not know the form of a message: callers pass functions for
+//! that.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ pub struct MessageRef<'a> {
     pub value: &'a [u8],
 }
 
-/// What is known of messages by those who write them.
+/// What the caller knows about its messages.
 pub struct MessageRules {
     /// The schema id that a value is framed with, if it is.
     pub schema_id: fn(&[u8]) -> Option<u32>,
@@ -54,10 +54,10 @@ pub enum FoundSchema {
     Later(String),
 }
 
-/// Schemas by id, asked for once each.
+/// Schemas by id, each looked up once.
 ///
-/// A schema that fits one message is taken to fit all with its id: use one
-/// look-up a topic, or [`check`](Self::check) each message.
+/// A schema that fits one message is assumed to fit all with its id: use one
+/// look-up per topic, or [`check`](Self::check) each message.
 #[derive(Debug)]
 pub struct SchemaLookup {
     source: Arc<dyn SchemaSource>,
@@ -124,8 +124,8 @@ impl SchemaLookup {
         }
     }
 
-    /// Asks for this schema again the next time. For a schema that did not fit
-    /// its message: the registry's data may be restored meanwhile.
+    /// Forgets a schema that did not fit its message, so that it is looked up again:
+    /// the registry's data may be restored meanwhile.
     pub fn forget(&self, id: u32) {
         self.known().remove(&id);
     }
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// Does not answer where it has no schemas to give.
+    /// Without schemas it does not answer.
     #[derive(Debug, Default)]
     struct FakeRegistry(Mutex<Option<HashMap<u32, String>>>);
 

@@ -21,7 +21,7 @@ use crate::{
     schema_lookup::{FoundSchema, MessageRef, MessageRules, SchemaLookup},
 };
 
-/// Pause before a server that does not answer is asked again.
+/// Pause before a request to a server that did not answer is repeated.
 const RETRY: Duration = Duration::from_millis(500);
 /// The same for a registry whose data a person has to restore.
 const RECHECK: Duration = Duration::from_secs(2);
@@ -71,8 +71,7 @@ pub async fn prepare<const SCHEMAS: usize>(
     }
 }
 
-/// Waits for a Kafka that is away, and for brokers that do not know a new topic
-/// yet.
+/// Waits while Kafka does not answer or a broker does not know a new topic yet.
 async fn create_topics(
     context: &Context,
     kafka: &KafkaArgs,

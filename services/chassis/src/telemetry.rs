@@ -40,8 +40,8 @@ pub(crate) fn install(
     filter: &Targets,
     format: LogFormat,
 ) -> anyhow::Result<PrometheusHandle> {
-    // The client repeats every event as an error, each end of a partition
-    // among them; what matters comes by librdkafka's own log, too.
+    // The client logs every event as an error, even each end of a partition;
+    // librdkafka's own log has the important ones, too.
     let filter = filter
         .clone()
         .with_target("rdkafka::client", LevelFilter::OFF);

@@ -15,10 +15,10 @@ use super::KafkaArgs;
 
 /// How long one request to the cluster may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a broker may take to learn of a topic that another one created.
+/// How long a broker may take until it knows a topic that another one created.
 const PROPAGATION: Duration = Duration::from_secs(30);
 /// The same for the rest of its partitions. Shorter, as a topic with too few is
-/// a common mistake, and brokers learn of all partitions of a topic at once.
+/// a common mistake, and brokers get all partitions of a topic at once.
 const PARTITIONS_PROPAGATION: Duration = Duration::from_secs(5);
 
 /// A topic that has to exist.
@@ -182,7 +182,7 @@ fn check_partitions(
     reported: Option<usize>,
 ) -> Result<(), TopicsError> {
     match reported {
-        // How a broker answers that does not know the topic, or no leader yet.
+        // The answer of a broker that does not know the topic or its leader yet.
         None | Some(0) => Err(TopicsError::NotReported {
             topic: topic.name.clone(),
             what: "partitions",
@@ -263,7 +263,7 @@ mod tests {
     fn a_setting_that_a_broker_does_not_report_yet_is_asked_for_again() {
         for answer in [
             None,
-            // How a broker that does not know the topic yet comes through.
+            // The answer of a broker that does not know the topic yet.
             Some(Ok(described(&[]))),
             Some(Ok(described(&[("retention.ms", "-1")]))),
             Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)),
