@@ -53,7 +53,7 @@ impl Backend for Storage {
 
     async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
         // Without this check, a rebuild that cannot reach the warehouse would fail
-        // after the caller has been told that it started.
+        // after the caller got the answer that it started.
         within(self.warehouse.ping()).await?;
         Ok(self.ingest.start_rebuild())
     }

@@ -54,7 +54,7 @@ pub(crate) enum ControlError {
     Contended(String),
 }
 
-/// What a connection asks for and another connection uses already.
+/// A setting of a connection that another connection uses already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InUse {
     /// The database.
@@ -260,12 +260,12 @@ impl ControlPlane {
     }
 }
 
-/// What a change comes to.
+/// The result of a change.
 struct Prepared {
     command: Command,
     /// Whether the connection is new.
     created: bool,
-    /// False where the desired state is already as the change wants it.
+    /// False if the change does not alter the desired state.
     must_write: bool,
 }
 

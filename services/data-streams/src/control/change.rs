@@ -31,7 +31,7 @@ pub(crate) enum ConnectionChange {
 
 impl ConnectionChange {
     /// The desired state after the change, made from `before` or, without one,
-    /// from the defaults. `is_done` tells whether a one-time request has been
+    /// from the defaults. `is_done` returns whether a one-time request has been
     /// carried out. The writer fills in id, base and time.
     pub(crate) fn apply(
         &self,

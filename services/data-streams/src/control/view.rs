@@ -1,5 +1,5 @@
-//! What was read of the control topics, shared between the readers and those
-//! who wait for a change.
+//! What was read of the control topics, shared between the readers and the
+//! requests that wait for a change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

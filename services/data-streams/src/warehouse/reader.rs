@@ -1,6 +1,6 @@
 //! Reads the stored records of one object type, page by page.
 //!
-//! The wide table tells which records match, from a few narrow columns. Their
+//! The wide table shows which records match, from a few narrow columns. Their
 //! properties come from `changes` as one string each, which is cheaper than
 //! reading hundreds of columns.
 

@@ -240,7 +240,7 @@ fn stream_body(name: &str, it: LiveConnection<'_>) -> StreamBody {
         desired,
         ..
     } = it;
-    // Until the worker reports a phase, the desired state tells what comes.
+    // Until the worker reports a phase, it is derived from the desired state.
     let expected = StreamStatus {
         phase: match desired.state {
             DesiredState::Running => "waiting".to_owned(),

@@ -13,7 +13,7 @@ use super::message::Message;
 pub struct BatchLimits {
     /// Maximum number of messages.
     pub rows: usize,
-    /// Maximum bytes of keys and values. A larger message is a batch of its own.
+    /// Maximum bytes of keys and values. A larger message is a batch by itself.
     pub bytes: usize,
     /// Maximum time since its first message.
     pub age: Duration,

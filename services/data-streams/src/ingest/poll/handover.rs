@@ -1,4 +1,4 @@
-//! What passes between poller and loader: batches on request, and partitions to
+//! What poller and loader exchange: batches on request, and partitions to
 //! read again.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Sends all records that match while they are read, so that memory stays flat
 //! however many there are.
 //!
-//! Works chunk by chunk: the wide table tells which records match; one read of
+//! Works chunk by chunk: the wide table shows which records match; one read of
 //! `changes` in the same order gives the properties.
 
 use tokio::sync::mpsc;
