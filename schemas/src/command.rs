@@ -69,7 +69,7 @@ pub struct Request {
     pub requested_at: Millis,
 }
 
-/// What kind of run a request asks for.
+/// The kind of run that is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RequestKind {

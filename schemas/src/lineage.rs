@@ -1,7 +1,7 @@
 //! Whether a schema id still means the schema that a message was written with.
 //!
 //! A registry that was emptied gives the same ids again, to whichever schemas
-//! register first. Messages of ours show it: their value repeats their key, and
+//! register first. Our messages reveal this: their value repeats their key, and
 //! decodes with one of the released schemas.
 
 use serde::{Deserialize, de::DeserializeOwned};
@@ -15,7 +15,7 @@ use crate::{
     status, unframe,
 };
 
-/// The registry has another schema under the id of a message of ours.
+/// The registry has another schema under the id of one of our messages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "schema {id} in the registry is {actual}, but messages of {topic} were written with it as \
@@ -30,7 +30,7 @@ pub struct Exchanged {
     pub actual: String,
 }
 
-/// The registry has no schema under the id of a message of ours.
+/// The registry has no schema under the id of one of our messages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the registry has no schema {id}, which messages of {topic} carry: it was emptied; restore its \
@@ -90,7 +90,7 @@ pub fn exchanged(
     })
 }
 
-/// What is missing, for a message of ours whose id the registry does not have.
+/// What is missing, for one of our messages whose id the registry does not have.
 pub fn missing(topics: &Topics, topic: &str, key: &[u8], value: &[u8]) -> Option<Missing> {
     let id = schema_id(value)?;
     is_ours(topics, topic, key, value).then(|| Missing {
@@ -99,8 +99,8 @@ pub fn missing(topics: &Topics, topic: &str, key: &[u8], value: &[u8]) -> Option
     })
 }
 
-/// Why a message of ours cannot be decoded by what the registry has under its
-/// id, another schema or none; and the remedy.
+/// Why one of our messages cannot be decoded, as the registry has another schema
+/// under its id, or none; and the remedy.
 pub fn contradiction(
     topics: &Topics,
     topic: &str,
