@@ -135,7 +135,7 @@ pub struct FoundObject {
     pub properties: Option<BTreeMap<String, String>>,
 }
 
-/// Whether objects that the portal does not have may be found: the log keeps an
+/// Whether objects that the portal does not have are allowed: the log keeps an
 /// object that a full pass did not find, the warehouse marks it as deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extra {

@@ -1,5 +1,5 @@
-//! The READMEs as data: their examples, links and names, so that tests can hold
-//! them against the repository and a running system.
+//! The READMEs as data: their examples, links and names, which tests compare with
+//! the repository and a running system.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::servers::root;
 
-/// Folders that hold nothing of the repository.
+/// Folders that are not part of the repository.
 const FOREIGN: [&str; 6] = [
     ".data",
     ".git",
@@ -131,7 +131,7 @@ impl Document {
         examples
     }
 
-    /// What stands in backticks outside of fenced blocks, with line numbers.
+    /// The texts in backticks outside of fenced blocks, with line numbers.
     pub fn code_spans(&self) -> Vec<(usize, String)> {
         let spans = |(number, line): (usize, &str)| -> Vec<(usize, String)> {
             let inside = line.split('`').skip(1).step_by(2);

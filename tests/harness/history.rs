@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The worker's estimate of HubSpot's time is up to 1 s early, as `Date` has
-/// seconds. A version must have lasted so much longer than the run, in ms.
+/// seconds. A version must have lasted this much longer than the run, in ms.
 const MARGIN: i64 = 2_000;
 /// Tolerance between two clocks, in ms: the worker stamps checkpoints, Kafka
 /// stamps records.

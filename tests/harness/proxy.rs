@@ -1,4 +1,4 @@
-//! A TCP proxy between two parts of the system that makes network faults.
+//! A TCP proxy between two parts of the system that causes network faults.
 //!
 //! A [`Mode`] applies to every connection until the next one is set; a
 //! [`LostAnswer`] waits for one request and drops the answer to it.
@@ -40,7 +40,7 @@ pub enum Mode {
     HalfOpen,
 }
 
-/// A proxy on a port of its own.
+/// A proxy with its own port.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -120,7 +120,7 @@ impl Proxy {
         self.shared.lost_answers.lock().unwrap().push(lost_answer);
     }
 
-    /// Cancels the losses that no request has met.
+    /// Cancels the losses that are still pending.
     pub fn clear(&self) {
         self.shared.lost_answers.lock().unwrap().clear();
     }

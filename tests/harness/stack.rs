@@ -73,8 +73,7 @@ impl Stack {
             .unwrap_or_else(|| KafkaAndRegistry::shared())
     }
 
-    /// The proxies between the parts. Panics if the scenario did not ask for
-    /// them.
+    /// The proxies between the parts. Panics if the scenario has none.
     pub fn links(&self) -> &Links {
         self.links.as_ref().expect("a scenario with links")
     }

@@ -42,8 +42,8 @@ pub async fn last_differences(
 ) -> Vec<Violation> {
     let truth = truth(portal, object_type);
     let last = std::sync::Mutex::new(Vec::new());
-    // Longer than the wait below, which must not panic: the last differences say
-    // more than that the time is over.
+    // Longer than `limit`, so that the wait does not panic: the caller reports the
+    // last differences, which explain more than a timeout.
     let longer = limit + Duration::from_mins(1);
     let matched = eventually("ClickHouse holds what HubSpot holds", longer, async || {
         let found = differences(stack, destination, &truth, object_type).await?;

@@ -1,4 +1,4 @@
-//! Makes the clock of one process wrong, by any time and at any moment.
+//! Shifts the clock of one process, by any time and at any moment.
 
 use std::{
     path::{Path, PathBuf},

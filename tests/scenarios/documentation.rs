@@ -23,7 +23,7 @@ fn for_stack(stack: &Stack, text: &str) -> String {
     for (documented, actual) in ports {
         for host in ["localhost", "127.0.0.1"] {
             let address = format!("{host}:{documented}");
-            // Marked, as this port may be one that is replaced later.
+            // Marked with a zero, so that this port is not replaced again.
             text = text.replace(&address, &format!("127.0.0.1:\0{actual}"));
         }
     }
@@ -54,7 +54,7 @@ async fn run(command: String) -> Result<String, String> {
     }
 }
 
-/// Why a value has another form than the one printed.
+/// How the form of a value differs from the printed one.
 fn difference(printed: &Value, got: &Value) -> Option<String> {
     match (printed, got) {
         (Value::Object(a), Value::Object(b)) => {
@@ -64,7 +64,7 @@ fn difference(printed: &Value, got: &Value) -> Option<String> {
             if let Some(key) = b.keys().find(|it| !a.contains_key(*it)) {
                 return Some(format!("{key} is not printed"));
             }
-            // Which properties a record has is up to the record.
+            // Records differ in their properties.
             let mut pairs = a.iter().filter(|(key, _)| *key != "properties");
             pairs.find_map(|(key, value)| {
                 difference(value, &b[key]).map(|why| format!("{key}: {why}"))

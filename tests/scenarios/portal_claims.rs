@@ -13,7 +13,8 @@ use hubspot_sim::Kind;
 use schemas::partition_for;
 use serde_json::{Value, json};
 
-/// Two names whose commands are in these partitions, of two.
+/// For each of these partitions, of two, the name of a connection whose commands
+/// are in it.
 fn names(partitions: [i32; 2]) -> [String; 2] {
     let mut taken = 0;
     partitions.map(|partition| {

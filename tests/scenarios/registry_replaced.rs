@@ -34,7 +34,7 @@ fn url(registry: &Server) -> String {
     format!("http://127.0.0.1:{}/apis/ccompat/v7", registry.port)
 }
 
-/// Registers schemas of somebody else, which get the ids that ours had.
+/// Registers foreign schemas, which get the ids that ours had.
 async fn register_foreign_schemas(registry: &Server) {
     let http = reqwest::Client::builder()
         .timeout(HANG_LIMIT)

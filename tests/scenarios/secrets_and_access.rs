@@ -1,5 +1,5 @@
-//! Secrets and values of records stay where they belong, and the API serves
-//! authorized callers only.
+//! Secrets are in no topic, answer, metric or log, values of records only in
+//! records, and the API serves authorized callers only.
 
 use std::{
     collections::BTreeMap,
@@ -269,7 +269,7 @@ async fn no_secret_leaks_and_record_values_stay_in_records() {
     topics(&stack, &mut of_records, &mut others).await;
     tables(&stack, &mut of_records, &mut others).await;
     answers(&stack, &mut of_records, &mut others).await;
-    // The search finds what is there.
+    // The search works: it finds the value in the records.
     assert!(
         found(&of_records, CANARY).len() >= 4,
         "{:?}",

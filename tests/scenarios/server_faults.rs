@@ -11,7 +11,7 @@ use harness::{
 use crate::changing_records::{self, ChangingRecords};
 
 /// How long partitions have no leader: longer than a producer waits before it
-/// asks for a new leader.
+/// requests the new leader.
 const LEADERLESS: Duration = Duration::from_secs(6);
 
 /// How long a server is paused: longer than the group's session of 6 s.

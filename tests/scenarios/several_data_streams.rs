@@ -12,7 +12,7 @@ use crate::changing_records::{self, ChangingRecords};
 /// Longer than the 6 s after which the group drops a silent member.
 const PAUSE: Duration = Duration::from_secs(8);
 
-/// Waits until both give the same answer: each reads Kafka by itself.
+/// Waits until both give the same answer, as each reads Kafka independently.
 async fn until_both_answer_alike(a: &Api, b: &Api, path: &str) -> Value {
     eventually(path, HANG_LIMIT, async || {
         let (a, b) = tokio::join!(a.send("GET", path, None), b.send("GET", path, None));

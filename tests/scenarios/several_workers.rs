@@ -1,5 +1,5 @@
-//! Several workers in one group: only the owner of a connection fetches it,
-//! whatever happens to the others.
+//! Several workers in one group: only the owner of a connection fetches it, even
+//! when workers are paused, killed or added.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use serde_json::json;
 /// How long a connection may be without an owner while Kafka answers: a promise
 /// of the product.
 const WITHOUT_OWNER: Duration = Duration::from_secs(15);
-/// The group reassigns partitions of a member that is silent for so long.
+/// The group reassigns the partitions of a member that is silent for this time.
 const SESSION: Duration = Duration::from_secs(6);
-/// Kafka aborts a transaction that is open for so long.
+/// Kafka aborts a transaction that is open for this time.
 const TRANSACTION: Duration = Duration::from_secs(15);
 
 /// Waits for that many more requests, none of which may take longer than `pause`

@@ -9,7 +9,7 @@ use harness::{HANG_LIMIT, RecordLog, Stack, Timeline, truth};
 use hubspot_sim::{Kind, Seen};
 use serde_json::json;
 
-/// Every crash point of the worker, and the passage at which it is killed.
+/// Every crash point of the worker, and at which occurrence it is killed.
 const POINTS: [&str; 8] = [
     "token-refresh:1",
     "after-fetch:12",

@@ -21,10 +21,10 @@ use crate::{
 const CONVERGE: Duration = Duration::from_mins(6);
 /// How long ClickHouse may take to hold what is in the log.
 const LOAD_LIMIT: Duration = Duration::from_mins(2);
-/// On a busy machine the simulator may log a request so much later than it was
+/// On a busy machine the simulator may log a request this much later than it was
 /// sent.
 const LOG_DELAY: Duration = Duration::from_millis(50);
-/// Requests that long before and after a kill are compared.
+/// Requests within this time before and after a kill are compared.
 const BEFORE_KILL: Duration = Duration::from_secs(3);
 const AFTER_KILL: Duration = Duration::from_secs(15);
 

@@ -1,4 +1,4 @@
-//! Changes records of an account all the time, and definitions sometimes.
+//! Keeps changing the records of an account, and sometimes its definitions.
 
 use std::sync::Arc;
 

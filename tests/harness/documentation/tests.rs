@@ -9,7 +9,7 @@ const ENDINGS: [&str; 15] = [
     "avsc", "c", "html", "json", "lock", "md", "mjs", "py", "rs", "sh", "sql", "toml", "txt",
     "xml", "yaml",
 ];
-/// Endings of files in which a name that a document mentions may stand.
+/// Endings of the files in which names that a document mentions are searched.
 const SOURCES: [&str; 9] = [
     "avsc", "example", "json", "py", "rs", "sh", "sql", "toml", "xml",
 ];

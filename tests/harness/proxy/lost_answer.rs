@@ -1,5 +1,5 @@
-//! Finds a request in a stream of bytes, and the place in its answer at which
-//! the connection is to be reset. Does no I/O.
+//! Finds a request in a stream of bytes, and the byte of its answer at which the
+//! connection has to be reset. Does no I/O.
 
 /// A request whose answer is to be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl Frames {
             at += wanted;
             if let Ok(header) = <[u8; HEADER]>::try_from(self.header.as_slice()) {
                 self.header.clear();
-                // The length is nonsense where the bytes are not Kafka's; then
+                // The length is meaningless if the bytes are not Kafka's; then
                 // nobody uses the frame.
                 let length = usize::try_from(number(&header, 0)).unwrap_or_default();
                 self.rest = (length + 4).saturating_sub(HEADER);

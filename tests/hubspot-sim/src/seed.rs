@@ -60,7 +60,7 @@ struct Plan {
     rows: u32,
     properties: u16,
     set: u16,
-    /// How many rows have values of their own; 0 is all.
+    /// How many rows have distinct values; 0 is all.
     distinct: u32,
     defaults: &'static [(&'static str, &'static str, &'static str)],
 }
