@@ -20,8 +20,10 @@ use uuid::Uuid;
 
 pub(crate) use change::ConnectionChange;
 pub(crate) use settings::{ConnectionSettings, Invalid};
-pub(crate) use state::{Connection, Connections, LiveConnection, StreamFullPass};
+pub(crate) use state::{Connection, Connections, LiveConnection};
 pub(crate) use view::View;
+
+use crate::ingest::{ControlState, StreamPass};
 
 /// How long a command may wait for those before it, and again for being read
 /// back.
@@ -150,16 +152,6 @@ impl ControlPlane {
         }
     }
 
-    /// The database of a connection; `None` while it is not known.
-    pub(crate) fn destination(&self, connection: &str) -> Option<String> {
-        self.view.lock().connections.destination(connection)
-    }
-
-    /// The last full pass of every stream.
-    pub(crate) fn full_passes(&self) -> Vec<StreamFullPass> {
-        self.view.lock().connections.full_passes()
-    }
-
     /// Applies `change` to the connection's desired state and writes the
     /// result. Returns once Kafka has acknowledged it and this process has read
     /// it back.
@@ -257,6 +249,16 @@ impl ControlPlane {
             true
         });
         waited.await.unwrap_or(false)
+    }
+}
+
+impl ControlState for ControlPlane {
+    fn destination(&self, connection: &str) -> Option<String> {
+        self.view.lock().connections.destination(connection)
+    }
+
+    fn full_passes(&self) -> Vec<StreamPass> {
+        self.view.lock().connections.full_passes()
     }
 }
 

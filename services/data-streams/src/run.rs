@@ -92,10 +92,7 @@ async fn start(
             topic: topic.clone(),
             kind,
             partitions: config.kafka.control_partitions,
-            schemas: ids
-                .values()
-                .map(|(id, schema)| (*id, (*schema).to_owned()))
-                .collect(),
+            schemas: ids.values().copied().collect(),
         };
         let kafka = config.kafka.clone();
         let following = follow::run(
@@ -165,23 +162,6 @@ async fn merge_idle_tables(context: Context, warehouse: Arc<Warehouse>) -> anyho
     };
     while context.unless_draining(merge()).await.is_some() {}
     Ok(())
-}
-
-impl ingest::ControlState for ControlPlane {
-    fn destination(&self, connection: &str) -> Option<String> {
-        self.destination(connection)
-    }
-
-    fn full_passes(&self) -> Vec<ingest::StreamPass> {
-        self.full_passes()
-            .into_iter()
-            .map(|it| ingest::StreamPass {
-                connection: it.connection,
-                object_type: it.stream,
-                pass: it.pass,
-            })
-            .collect()
-    }
 }
 
 /// Waits for Kafka and the registry and makes sure that our topics and schemas

@@ -2,7 +2,6 @@
 //! then follows it, to keep the view up to date.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,7 +57,7 @@ pub(crate) struct Followed {
     /// Number of its partitions.
     pub(crate) partitions: i32,
     /// Schemas that this process registered, by id.
-    pub(crate) schemas: HashMap<u32, String>,
+    pub(crate) schemas: Vec<(u32, &'static str)>,
 }
 
 struct Follower {
@@ -88,7 +87,7 @@ pub(crate) async fn run(
             .set("reconnect.backoff.max.ms", "500");
         let partitions = 0..followed.partitions;
         let reader = TopicReader::from_beginning(&settings, &followed.topic, partitions)?;
-        let own = followed.schemas.iter().map(|(id, it)| (*id, it.as_str()));
+        let own = followed.schemas.iter().copied();
         let rules = message_rules(Topics::with_prefix(&kafka.topic_prefix));
         let lookup = SchemaLookup::new(Arc::new(registry), rules, own);
         let mut follower = Follower {
@@ -100,8 +99,6 @@ pub(crate) async fn run(
             view,
             unanswered_at: None,
         };
-        let condition = follower.followed.kind.condition();
-        follower.context.health().fails(condition, "being read");
         follower.follow();
         Ok(())
     })

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use schemas::{
-    Command, ConnectionStatus, DesiredState, FullPass, Millis, Request, Status, StreamStatus,
-};
+use schemas::{Command, ConnectionStatus, DesiredState, Millis, Request, Status, StreamStatus};
+
+use crate::ingest::StreamPass;
 
 /// Commands kept of each connection, to merge those that crossed each other:
 /// more than could be under way at once.
@@ -25,17 +25,6 @@ pub(crate) struct Observed<T> {
     pub(crate) at: Millis,
     /// What it wrote.
     pub(crate) status: T,
-}
-
-/// The last full pass of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StreamFullPass {
-    /// Its connection.
-    pub(crate) connection: String,
-    /// Its name.
-    pub(crate) stream: String,
-    /// The pass.
-    pub(crate) pass: FullPass,
 }
 
 /// A connection that is not deleted.
@@ -222,13 +211,13 @@ impl Connections {
     }
 
     /// The last full pass of each stream.
-    pub(crate) fn full_passes(&self) -> Vec<StreamFullPass> {
+    pub(crate) fn full_passes(&self) -> Vec<StreamPass> {
         let mut passes = Vec::new();
         for (connection, known) in &self.by_name {
             for (stream, it) in &known.streams {
-                passes.extend(it.status.full_pass.clone().map(|pass| StreamFullPass {
+                passes.extend(it.status.full_pass.clone().map(|pass| StreamPass {
                     connection: connection.clone(),
-                    stream: stream.clone(),
+                    object_type: stream.clone(),
                     pass,
                 }));
             }
