@@ -17,7 +17,10 @@ use crate::{
 pub const SCHEMA: &str = include_str!("../avro/crm_record.avsc");
 
 /// All schemas that a message may have been written with.
-pub const RELEASED: &[&str] = &[include_str!("../avro/released/records.1.avsc")];
+pub const RELEASED: &[&str] = &[
+    include_str!("../avro/released/records.1.avsc"),
+    include_str!("../avro/released/records.2.avsc"),
+];
 
 /// A record. Its properties are a [`PropertyMap`] when it is encoded and
 /// [`Properties`] when it is decoded.
@@ -54,6 +57,8 @@ pub struct CrmRecord<'a, P> {
     pub merged_into: Option<i64>,
     /// The definitions that describe its properties.
     pub definitions_version: i64,
+    /// The 64 bits of [`crate::ContentHasher`]'s hash; 0 if it is not known.
+    pub content_hash: i64,
 }
 
 /// Key of a record: `{portal_id}/{object_type}/{object_id}`.
@@ -94,6 +99,7 @@ impl<'a, P> CrmRecord<'a, P> {
             fetch_sequence: 0,
             merged_into: None,
             definitions_version: 0,
+            content_hash: 0,
         }
     }
 
@@ -123,7 +129,7 @@ impl CrmRecord<'_, &PropertyMap> {
 
     /// Appends the message, header included.
     pub fn encode_to(&self, schema_id: u32, out: &mut Vec<u8>) {
-        out.reserve(self.properties.encoded_len() + 192);
+        out.reserve(self.properties.encoded_len() + 208);
         write_frame(schema_id, out);
         write_long(out, self.portal_id);
         write_bytes(out, self.object_type.as_bytes());
@@ -146,11 +152,13 @@ impl CrmRecord<'_, &PropertyMap> {
             }
         }
         write_long(out, self.definitions_version);
+        write_long(out, self.content_hash);
     }
 }
 
 impl<'a> CrmRecord<'a, Properties<'a>> {
-    /// Decodes a datum of the current schema.
+    /// Decodes a datum of any schema in [`RELEASED`]. Each appended fields to the
+    /// one before it, so the datum of a former one is a shorter one of the current.
     pub fn decode(datum: &'a [u8]) -> Result<Self, DecodeError> {
         Self::read(datum, Properties::read)
     }
@@ -186,6 +194,7 @@ impl<'a> CrmRecord<'a, Properties<'a>> {
                 branch => return Err(DecodeError::Union { branch }),
             },
             definitions_version: reader.long()?,
+            content_hash: if reader.is_empty() { 0 } else { reader.long()? },
         };
         match reader.rest().len() {
             0 => Ok(record),
@@ -197,7 +206,7 @@ impl<'a> CrmRecord<'a, Properties<'a>> {
 /// Decodes data of any schema of the subject.
 #[derive(Debug)]
 pub struct Decoder {
-    /// `None` if the writer's schema is the current one.
+    /// `None` if [`CrmRecord::decode`] reads the writer's schema.
     foreign: Option<apache_avro::Schema>,
 }
 
@@ -205,25 +214,28 @@ impl Decoder {
     /// A decoder for the schema that the registry has under a message's id.
     pub fn new(writer_schema: &str) -> Result<Self, DecodeError> {
         let invalid = |reason: String| DecodeError::Schema { reason };
-        let writer = apache_avro::Schema::parse_str(writer_schema)
-            .map_err(|error| invalid(error.to_string()))?;
-        let current =
-            apache_avro::Schema::parse_str(SCHEMA).map_err(|error| invalid(error.to_string()))?;
-        if writer.canonical_form() == current.canonical_form() {
-            return Ok(Self { foreign: None });
+        let parse = |schema: &str| {
+            apache_avro::Schema::parse_str(schema).map_err(|error| invalid(error.to_string()))
+        };
+        let writer = parse(writer_schema)?;
+        let form = writer.canonical_form();
+        for released in RELEASED {
+            if parse(released)?.canonical_form() == form {
+                return Ok(Self { foreign: None });
+            }
         }
         Ok(Self {
             foreign: Some(writer),
         })
     }
 
-    /// Whether the writer's schema is the current one.
-    pub fn is_current(&self) -> bool {
+    /// Whether [`CrmRecord::decode`] reads data of the writer's schema as they are.
+    pub fn is_direct(&self) -> bool {
         self.foreign.is_none()
     }
 
     /// Translates a datum to the current schema, for [`CrmRecord::decode`];
-    /// `None` if it already has that schema.
+    /// `None` if that reads it as it is.
     pub fn translate(&self, datum: &[u8]) -> Result<Option<Vec<u8>>, DecodeError> {
         let Some(schema) = &self.foreign else {
             return Ok(None);
@@ -258,6 +270,7 @@ impl Decoder {
             fetch_sequence: record.fetch_sequence,
             merged_into: record.merged_into,
             definitions_version: record.definitions_version,
+            content_hash: record.content_hash,
         }
         .encode(0);
         Ok(Some(
@@ -269,7 +282,7 @@ impl Decoder {
     }
 }
 
-/// A record of an older or newer schema, decoded by field name.
+/// A record of a schema that is not released, a newer one, decoded by field name.
 #[derive(Deserialize)]
 #[serde(rename = "CrmRecord")]
 struct Foreign {
@@ -293,6 +306,8 @@ struct Foreign {
     merged_into: Option<i64>,
     #[serde(default)]
     definitions_version: i64,
+    #[serde(default)]
+    content_hash: i64,
 }
 
 #[cfg(test)]

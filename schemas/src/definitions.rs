@@ -8,7 +8,13 @@ use crate::Millis;
 pub const SCHEMA: &str = include_str!("../avro/definitions.avsc");
 
 /// All schemas that a message may have been written with.
-pub const RELEASED: &[&str] = &[include_str!("../avro/released/definitions.1.avsc")];
+pub const RELEASED: &[&str] = &[
+    include_str!("../avro/released/definitions.1.avsc"),
+    include_str!("../avro/released/definitions.2.avsc"),
+];
+
+/// The `field_type` of properties that HubSpot computes when they are read.
+const READ_TIME: &str = "calculation_read_time";
 
 /// All properties ever seen of one object type of one portal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +60,17 @@ pub struct Property {
     /// HubSpot no longer lists it.
     #[serde(default)]
     pub gone: bool,
+    /// Its value changes with each read or without a change of the object. Use
+    /// [`Self::is_volatile`], which knows more of them.
+    #[serde(default)]
+    pub volatile: bool,
+}
+
+impl Property {
+    /// Whether a content hash leaves it out.
+    pub fn is_volatile(&self) -> bool {
+        self.volatile || self.field_type == READ_TIME
+    }
 }
 
 /// Key of definitions: `{portal_id}/{object_type}`.

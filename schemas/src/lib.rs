@@ -15,6 +15,7 @@
 pub mod checkpoint;
 pub mod codec;
 pub mod command;
+pub mod content_hash;
 pub mod crm_record;
 pub mod definitions;
 pub mod lineage;
@@ -31,6 +32,7 @@ mod examples;
 pub use checkpoint::{Checkpoint, Closing, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
 pub use command::{Command, DesiredState, Request, RequestKind, default_destination};
+pub use content_hash::{ContentHasher, deletion_hash};
 pub use crm_record::{CrmRecord, record_key, version};
 pub use definitions::{Definitions, Property};
 pub use partition::partition_for;

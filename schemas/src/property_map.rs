@@ -126,6 +126,20 @@ impl PropertyMap {
         })
     }
 
+    /// The same as UTF-8 bytes, which are not checked again.
+    pub fn bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut reader = Reader::new(&self.entries);
+        std::iter::from_fn(move || {
+            // INVARIANT: as in `iter`.
+            if reader.is_empty() {
+                return None;
+            }
+            let name = reader.bytes().ok()?;
+            reader.long().ok()?;
+            Some((name, reader.bytes().ok()?))
+        })
+    }
+
     /// Appends the map in its Avro encoding.
     pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
         if self.count > 0 {

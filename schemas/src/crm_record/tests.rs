@@ -28,6 +28,50 @@ struct Reference {
     fetch_sequence: i64,
     merged_into: Option<i64>,
     definitions_version: i64,
+    content_hash: i64,
+}
+
+/// The schema before there was a content hash.
+const FORMER: &str = include_str!("../../avro/released/records.1.avsc");
+
+/// The record of the former version, which decodes a newer schema by field name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "CrmRecord")]
+struct Former {
+    portal_id: i64,
+    object_type: String,
+    object_id: i64,
+    created_at: i64,
+    updated_at: i64,
+    archived: bool,
+    deleted: bool,
+    properties: HashMap<String, Option<String>>,
+    connection: String,
+    run_id: String,
+    reason: String,
+    fetched_at: i64,
+    fetch_sequence: i64,
+    merged_into: Option<i64>,
+    definitions_version: i64,
+}
+
+impl From<&Reference> for Former {
+    fn from(reference: &Reference) -> Self {
+        let fields = serde_json::to_value(reference).unwrap();
+        serde_json::from_value(fields).unwrap()
+    }
+}
+
+/// What the former version wrote, by the Avro library.
+fn former_datum(reference: &Reference) -> Vec<u8> {
+    let schema = Schema::parse_str(FORMER).unwrap();
+    let mut datum = Vec::new();
+    GenericDatumWriter::builder(&schema)
+        .build()
+        .unwrap()
+        .write_ser(&mut datum, &Former::from(reference))
+        .unwrap();
+    datum
 }
 
 prop_compose! {
@@ -36,14 +80,14 @@ prop_compose! {
         (archived, deleted) in any::<(bool, bool)>(),
         properties in prop::collection::hash_map(".{1,12}", ".{1,200}", 0..60),
         (object_type, connection, run_id, reason) in (".{0,12}", ".{0,12}", ".{0,40}", ".{0,12}"),
-        (fetched_at, fetch_sequence, merged_into, definitions_version)
-            in any::<(i64, i64, Option<i64>, i64)>(),
+        (fetched_at, fetch_sequence, merged_into, definitions_version, content_hash)
+            in any::<(i64, i64, Option<i64>, i64, i64)>(),
     ) -> Reference {
         let properties = properties.into_iter().map(|(name, value)| (name, Some(value))).collect();
         Reference {
             portal_id, object_type, object_id, created_at, updated_at, archived, deleted,
             properties, connection, run_id, reason, fetched_at, fetch_sequence, merged_into,
-            definitions_version,
+            definitions_version, content_hash,
         }
     }
 }
@@ -78,6 +122,7 @@ fn record<'a>(
         fetch_sequence: reference.fetch_sequence,
         merged_into: reference.merged_into,
         definitions_version: reference.definitions_version,
+        content_hash: reference.content_hash,
         ..identity
     }
 }
@@ -101,6 +146,7 @@ fn same(decoded: &CrmRecord<'_, Properties<'_>>, reference: &Reference) -> bool 
         && decoded.fetch_sequence == expected.fetch_sequence
         && decoded.merged_into == expected.merged_into
         && decoded.definitions_version == expected.definitions_version
+        && decoded.content_hash == expected.content_hash
 }
 
 proptest! {
@@ -154,7 +200,34 @@ proptest! {
         let properties = properties_of(&reference);
         let message = record(&reference, &properties).encode(7);
         let datum = &message[HEADER_BYTES..];
-        prop_assert!(CrmRecord::decode(&datum[..cut.index(datum.len())]).is_err());
+        let cut = &datum[..cut.index(datum.len())];
+        // Cut right before the last field, it is a message of the former schema.
+        prop_assume!(cut.len() != former_datum(&reference).len());
+        prop_assert!(CrmRecord::decode(cut).is_err());
+    }
+
+    #[test]
+    fn the_former_schema_is_decoded_without_translation_and_has_no_hash(
+        reference in references(),
+    ) {
+        let datum = former_datum(&reference);
+        let decoder = Decoder::new(FORMER).unwrap();
+        prop_assert!(decoder.is_direct());
+        prop_assert_eq!(decoder.translate(&datum).unwrap(), None);
+        let former = Reference { content_hash: 0, ..reference };
+        prop_assert!(same(&CrmRecord::decode(&datum).unwrap(), &former));
+        prop_assert!(same(&CrmRecord::decode_again(&datum).unwrap(), &former));
+    }
+
+    #[test]
+    fn the_former_version_decodes_what_we_encode(reference in references()) {
+        let properties = properties_of(&reference);
+        let message = record(&reference, &properties).encode(7);
+        let schema = Schema::parse_str(SCHEMA).unwrap();
+        let mut datum = &message[HEADER_BYTES..];
+        let read: Former = crate::codec::reader(&schema).unwrap().read_deser(&mut datum).unwrap();
+        prop_assert!(datum.is_empty());
+        prop_assert_eq!(read, Former::from(&reference));
     }
 
     #[test]
@@ -167,6 +240,33 @@ proptest! {
 }
 
 #[test]
-fn the_current_schema_needs_no_translation() {
-    assert!(Decoder::new(SCHEMA).unwrap().foreign.is_none());
+fn released_schemas_need_no_translation() {
+    assert!(Decoder::new(SCHEMA).unwrap().is_direct());
+    for released in RELEASED {
+        assert!(Decoder::new(released).unwrap().is_direct());
+    }
+}
+
+#[test]
+fn a_message_is_these_bytes() {
+    let mut properties = PropertyMapBuilder::default();
+    properties.push("email", "a@b.io");
+    let properties = properties.finish();
+    let record = CrmRecord {
+        created_at: 1,
+        updated_at: 2,
+        archived: true,
+        connection: "default",
+        run_id: "r",
+        reason: "full",
+        fetched_at: 3,
+        fetch_sequence: 4,
+        merged_into: Some(8),
+        definitions_version: 5,
+        content_hash: -2,
+        ..CrmRecord::new(1, "contacts", 7, &properties)
+    };
+    let former: &[u8] = b"\0\0\0\0\x09\x02\x10contacts\x0e\x02\x04\x01\0\
+        \x02\x0aemail\x02\x0ca@b.io\0\x0edefault\x02r\x08full\x06\x08\x02\x10\x0a";
+    assert_eq!(record.encode(9), [former, b"\x03"].concat());
 }

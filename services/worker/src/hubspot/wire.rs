@@ -335,6 +335,7 @@ impl From<DefinedProperty> for Property {
             calculated: defined.calculated.unwrap_or_default(),
             referenced_object_type: defined.referenced_object_type,
             gone: false,
+            volatile: false,
         }
     }
 }

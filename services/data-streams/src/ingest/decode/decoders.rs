@@ -18,9 +18,9 @@ use crate::ingest::poll::message::Message;
 /// What a message contains.
 #[derive(Debug)]
 pub(crate) enum Datum {
-    /// A record in the current schema, right after the header.
+    /// A record in a released schema, right after the header.
     AsIs,
-    /// A record of another schema, translated to the current one.
+    /// A record of a newer schema, translated to the current one.
     Translated(Vec<u8>),
     /// It can never be decoded.
     Poison {
@@ -70,7 +70,7 @@ impl Decoders {
         let mut unresolved = HashMap::new();
         let mut data = Vec::with_capacity(messages.len());
         for message in messages {
-            data.push(match self.current(message) {
+            data.push(match self.as_is(message) {
                 Some(datum) => datum,
                 None => self.datum(message, &mut unresolved).await,
             });
@@ -78,11 +78,11 @@ impl Decoders {
         data
     }
 
-    /// Fast path: nearly every message has the current schema.
-    fn current(&self, message: &Message) -> Option<Datum> {
+    /// Fast path: nearly every message has a schema of ours.
+    fn as_is(&self, message: &Message) -> Option<Datum> {
         let framed = codec::unframe(message.value.as_deref()?).ok()?;
         match self.known.get(&framed.schema_id)? {
-            FoundDecoder::Decoder(decoder) if decoder.is_current() => Some(Datum::AsIs),
+            FoundDecoder::Decoder(decoder) if decoder.is_direct() => Some(Datum::AsIs),
             _ => None,
         }
     }
