@@ -58,16 +58,41 @@ pub async fn prepare<const SCHEMAS: usize>(
     contract: Contract<'_, SCHEMAS>,
 ) -> anyhow::Result<[u32; SCHEMAS]> {
     create_topics(context, kafka, contract.topics).await?;
+    let ids = agreed_ids(
+        || register(context, registry, contract),
+        || async {
+            let Some(obstacle) = compare(kafka, registry, contract).await? else {
+                return anyhow::Ok(true);
+            };
+            context.health().fails(obstacle.condition, obstacle.reason);
+            tokio::time::sleep(obstacle.pause).await;
+            Ok(false)
+        },
+    )
+    .await?;
+    context.health().holds("kafka");
+    context.health().holds("registry");
+    Ok(ids)
+}
+
+/// Registers until the registry agrees with the log and gives the same ids before
+/// and after that comparison. If its data was restored in between, the ids of
+/// before mean nothing.
+async fn agreed_ids<T, R, A, E>(
+    mut register: impl FnMut() -> R,
+    mut agrees: impl FnMut() -> A,
+) -> anyhow::Result<T>
+where
+    T: PartialEq,
+    R: Future<Output = Result<T, E>>,
+    A: Future<Output = anyhow::Result<bool>>,
+    E: Into<anyhow::Error>,
+{
     loop {
-        // Again each time: a registry whose data was restored has other ids.
-        let ids = register(context, registry, contract).await?;
-        let Some(obstacle) = compare(kafka, registry, contract).await? else {
-            context.health().holds("kafka");
-            context.health().holds("registry");
+        let ids = register().await.map_err(Into::into)?;
+        if agrees().await? && register().await.map_err(Into::into)? == ids {
             return Ok(ids);
-        };
-        context.health().fails(obstacle.condition, obstacle.reason);
-        tokio::time::sleep(obstacle.pause).await;
+        }
     }
 }
 
@@ -183,4 +208,38 @@ async fn compare<const SCHEMAS: usize>(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::VecDeque, convert::Infallible};
+
+    use super::*;
+
+    /// The ids that are agreed on, if the registry gives these in turn, and agrees
+    /// with the log or not.
+    async fn agreed(given: &[[u32; 2]], agreeing: &[bool]) -> [u32; 2] {
+        let given = RefCell::new(VecDeque::from(given.to_vec()));
+        let agreeing = RefCell::new(VecDeque::from(agreeing.to_vec()));
+        let ids = agreed_ids(
+            async || Ok::<_, Infallible>(given.borrow_mut().pop_front().unwrap()),
+            async || Ok(agreeing.borrow_mut().pop_front().unwrap()),
+        )
+        .await
+        .unwrap();
+        assert!(given.borrow().is_empty() && agreeing.borrow().is_empty());
+        ids
+    }
+
+    #[tokio::test]
+    async fn ids_of_a_registry_whose_data_was_restored_during_the_start_are_not_used() {
+        let ids = agreed(&[[9, 10], [1, 2], [1, 2], [1, 2]], &[true, true]).await;
+        assert_eq!(ids, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn ids_are_registered_again_while_the_registry_contradicts_the_log() {
+        let ids = agreed(&[[9, 10], [1, 2], [1, 2]], &[false, true]).await;
+        assert_eq!(ids, [1, 2]);
+    }
 }
