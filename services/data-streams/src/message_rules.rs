@@ -1,10 +1,17 @@
 //! Which messages are ours: they can be read once the registry has the schemas
-//! that they were written with.
+//! that they were written with. Readers of the small topics wait for these.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use chassis::schema_lookup::MessageRules;
-use schemas::{Topics, lineage};
+use chassis::{
+    Context,
+    schema_lookup::{FoundSchema, MessageRef, MessageRules, SchemaLookup},
+};
+use schemas::{Topics, codec, lineage};
+use serde::de::DeserializeOwned;
+
+/// Time between two look-ups while the registry lacks a schema.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The rules for messages of these topics.
 pub(crate) fn message_rules(topics: Topics) -> Arc<MessageRules> {
@@ -16,16 +23,45 @@ pub(crate) fn message_rules(topics: Topics) -> Arc<MessageRules> {
     })
 }
 
+/// Decodes a message of a small topic, or says why it never can be. Waits for a
+/// registry that does not answer or whose data has to be restored: `condition`
+/// fails meanwhile, and holds again after that if `holds_after`. `None` if the
+/// process drains first.
+pub(crate) async fn decode<T: DeserializeOwned>(
+    lookup: &SchemaLookup,
+    message: MessageRef<'_>,
+    context: &Context,
+    condition: &'static str,
+    holds_after: bool,
+) -> Option<Result<T, String>> {
+    let mut waited = false;
+    let schema = loop {
+        let reason = match lookup.find(message).await {
+            Ok(FoundSchema::Known(schema)) => break Ok(schema),
+            Ok(FoundSchema::Poison(reason)) => break Err(reason),
+            Ok(FoundSchema::Later(reason)) => reason,
+            Err(error) => error.to_string(),
+        };
+        waited = true;
+        context.health().fails(condition, reason);
+        context.unless_draining(tokio::time::sleep(RETRY)).await?;
+    };
+    if waited && holds_after {
+        context.health().holds(condition);
+    }
+    Some(schema.and_then(|schema| {
+        let framed = codec::unframe(message.value).map_err(|error| error.to_string())?;
+        codec::decode(&schema, framed.datum).map_err(|error| error.to_string())
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::HashMap, sync::Mutex};
 
     use async_trait::async_trait;
-    use chassis::{
-        registry::{RegistryError, SchemaSource},
-        schema_lookup::{FoundSchema, MessageRef, SchemaLookup},
-    };
-    use schemas::{Status, codec, command, status};
+    use chassis::registry::{RegistryError, SchemaSource};
+    use schemas::{Status, command, status};
 
     use super::*;
 

@@ -14,16 +14,17 @@ use chassis::{
         reader::{Step, TopicReader},
     },
     registry::Registry,
-    schema_lookup::{FoundSchema, MessageRef, SchemaLookup},
+    schema_lookup::{MessageRef, SchemaLookup},
 };
 use rdkafka::{Message as _, error::KafkaError, message::OwnedMessage};
-use schemas::{Command, Status, Topics, codec, unframe};
+use schemas::Topics;
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
-use super::View;
-use crate::message_rules::message_rules;
+use super::{Connections, View};
+use crate::message_rules::{self, message_rules};
 
-/// Time between retries while Kafka or the registry does not answer.
+/// Time between retries while Kafka does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a topic is still followed while the process drains.
@@ -135,75 +136,43 @@ impl Follower {
         }
     }
 
-    fn take(&mut self, message: &OwnedMessage) {
-        let is_status = self.followed.kind == Kind::Status;
+    fn take(&self, message: &OwnedMessage) {
         let key = message.key().unwrap_or_default();
-        let name = String::from_utf8_lossy(key).into_owned();
+        let name = String::from_utf8_lossy(key);
         let offset = message.offset();
-        match message.payload() {
-            None if is_status => self.view.update(|state| state.status_gone(&name)),
-            None => self.view.update(|state| state.command_gone(&name)),
-            Some(payload) => self.decode(offset, key, payload),
+        match (self.followed.kind, message.payload()) {
+            (Kind::Status, None) => self.view.update(|state| state.status_gone(&name)),
+            (Kind::Status, Some(value)) => self.read(offset, key, value, Connections::status),
+            (Kind::Commands, None) => self.view.update(|state| state.command_gone(&name)),
+            (Kind::Commands, Some(value)) => {
+                self.read(offset, key, value, |state, it| state.command(offset, it));
+            }
         }
-        if !is_status {
+        if self.followed.kind == Kind::Commands {
             self.view.advance(message.partition(), offset + 1);
         }
     }
 
     /// Skips a message that cannot be decoded; the previous state stays.
-    fn decode(&mut self, offset: i64, key: &[u8], payload: &[u8]) {
-        let topic = self.followed.topic.clone();
-        let schema = match self.schema(key, payload) {
-            Ok(schema) => schema,
-            Err(reason) => {
-                tracing::warn!(topic, offset, reason, "unreadable control message");
-                return;
+    fn read<T: DeserializeOwned>(
+        &self,
+        offset: i64,
+        key: &[u8],
+        value: &[u8],
+        update: impl FnOnce(&mut Connections, T),
+    ) {
+        let topic = self.followed.topic.as_str();
+        let message = MessageRef { topic, key, value };
+        let (context, condition) = (&self.context, self.followed.kind.condition());
+        let holds_after = self.reader.is_at_end();
+        let decoded = message_rules::decode(&self.lookup, message, context, condition, holds_after);
+        match self.runtime.block_on(decoded) {
+            Some(Ok(message)) => self.view.update(|state| update(state, message)),
+            Some(Err(error)) => {
+                tracing::warn!(topic, offset, error, "unreadable control message");
             }
-        };
-        let datum = unframe(payload).map_or(payload, |framed| framed.datum);
-        let outcome = if self.followed.kind == Kind::Status {
-            codec::decode::<Status>(&schema, datum)
-                .map(|status| self.view.update(|state| state.status(status)))
-        } else {
-            codec::decode::<Command>(&schema, datum)
-                .map(|command| self.view.update(|state| state.command(offset, command)))
-        };
-        if let Err(error) = outcome {
-            tracing::warn!(topic, offset, %error, "unreadable control message");
+            None => {}
         }
-    }
-
-    /// The writer's schema, or why there is none. Waits for a registry that does
-    /// not answer or whose data has to be restored; health gives the reason.
-    fn schema(&self, key: &[u8], payload: &[u8]) -> Result<Arc<str>, String> {
-        let condition = self.followed.kind.condition();
-        let mut waited = false;
-        let settled = loop {
-            let found = self.lookup.find(MessageRef {
-                topic: &self.followed.topic,
-                key,
-                value: payload,
-            });
-            let reason = match self.runtime.block_on(found) {
-                Ok(FoundSchema::Known(schema)) => break Ok(schema),
-                Ok(FoundSchema::Poison(reason)) => break Err(reason),
-                Ok(FoundSchema::Later(reason)) => reason,
-                Err(error) => error.to_string(),
-            };
-            waited = true;
-            self.context.health().fails(condition, reason);
-            let draining = self.context.draining().cancelled();
-            let ended = self
-                .runtime
-                .block_on(async { tokio::time::timeout(RETRY, draining).await });
-            if ended.is_ok() {
-                return Err("the process ends".to_owned());
-            }
-        };
-        if waited && self.reader.is_at_end() {
-            self.context.health().holds(condition);
-        }
-        settled
     }
 
     fn reached_end(&mut self) {

@@ -181,10 +181,9 @@ impl Parts {
             config: self.reader("definitions"),
             topic: self.topics.definitions.clone(),
             lookup: SchemaLookup::new(schemas, rules, []),
-            health: self.context.health().clone(),
             known: self.known.clone(),
             runtime: self.runtime.clone(),
-            stop: self.context.draining().clone(),
+            context: self.context.clone(),
         }
     }
 

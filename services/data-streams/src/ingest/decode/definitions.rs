@@ -7,16 +7,15 @@ use std::{
 };
 
 use chassis::{
-    Health,
+    Context,
     kafka::reader::{Step, TopicReader},
-    schema_lookup::{FoundSchema, MessageRef, SchemaLookup},
+    schema_lookup::{MessageRef, SchemaLookup},
 };
 use rdkafka::{ClientConfig, Message as _};
-use schemas::{Definitions, codec};
+use schemas::Definitions;
 use tokio::{runtime::Handle, sync::watch};
-use tokio_util::sync::CancellationToken;
 
-use crate::ingest::conditions::DEFINITIONS;
+use crate::{ingest::conditions::DEFINITIONS, message_rules::decode};
 
 /// The newest definitions by portal and object type.
 #[derive(Debug, Clone, Default)]
@@ -49,10 +48,9 @@ pub(crate) struct DefinitionsReader {
     pub(crate) config: ClientConfig,
     pub(crate) topic: String,
     pub(crate) lookup: SchemaLookup,
-    pub(crate) health: Health,
     pub(crate) known: watch::Sender<KnownDefinitions>,
     pub(crate) runtime: Handle,
-    pub(crate) stop: CancellationToken,
+    pub(crate) context: Context,
 }
 
 impl DefinitionsReader {
@@ -61,7 +59,7 @@ impl DefinitionsReader {
         let Some(mut reader) = self.open()? else {
             return Ok(());
         };
-        while !self.stop.is_cancelled() {
+        while !self.context.draining().is_cancelled() {
             let message = match reader.step_owned() {
                 Step::Message(message) => message,
                 Step::Idle | Step::End(_) => continue,
@@ -74,7 +72,13 @@ impl DefinitionsReader {
                 continue;
             };
             let offset = message.offset();
-            match self.decode(message.key().unwrap_or_default(), value) {
+            let message = MessageRef {
+                topic: &self.topic,
+                key: message.key().unwrap_or_default(),
+                value,
+            };
+            let decoded = decode(&self.lookup, message, &self.context, DEFINITIONS, true);
+            match self.runtime.block_on(decoded) {
                 Some(Ok(definitions)) => {
                     self.known
                         .send_if_modified(|known| known.insert(definitions));
@@ -94,47 +98,13 @@ impl DefinitionsReader {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             match TopicReader::whole(&self.config, &self.topic) {
-                _ if self.stop.is_cancelled() => return Ok(None),
+                _ if self.context.draining().is_cancelled() => return Ok(None),
                 Ok(reader) => return Ok(Some(reader)),
                 Err(error) if Instant::now() > deadline => return Err(error.into()),
-                Err(_) => self.sleep(Duration::from_millis(200)),
+                Err(_) => self
+                    .runtime
+                    .block_on(async { tokio::time::sleep(Duration::from_millis(200)).await }),
             }
         }
-    }
-
-    fn sleep(&self, time: Duration) {
-        self.runtime
-            .block_on(async { tokio::time::sleep(time).await });
-    }
-
-    /// `None` if stopped while it waited for the registry.
-    fn decode(&self, key: &[u8], value: &[u8]) -> Option<Result<Definitions, String>> {
-        let mut waited = false;
-        let schema = loop {
-            let found = self.lookup.find(MessageRef {
-                topic: &self.topic,
-                key,
-                value,
-            });
-            let reason = match self.runtime.block_on(found) {
-                Ok(FoundSchema::Known(schema)) => break Ok(schema),
-                Ok(FoundSchema::Poison(reason)) => break Err(reason),
-                Ok(FoundSchema::Later(reason)) => reason,
-                Err(error) => error.to_string(),
-            };
-            waited = true;
-            self.health.fails(DEFINITIONS, reason);
-            if self.stop.is_cancelled() {
-                return None;
-            }
-            self.sleep(Duration::from_secs(1));
-        };
-        if waited {
-            self.health.holds(DEFINITIONS);
-        }
-        Some(schema.and_then(|schema| {
-            let framed = codec::unframe(value).map_err(|error| error.to_string())?;
-            codec::decode(&schema, framed.datum).map_err(|error| error.to_string())
-        }))
     }
 }
