@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -38,9 +38,8 @@ pub(super) enum Event {
 pub(crate) struct GroupContext {
     guard: Arc<AssignmentGuard>,
     topic: String,
-    pub(super) events: Mutex<Vec<Event>>,
-    /// By partition, its end offset when the consumer last reached it.
-    pub(super) ends: Mutex<HashMap<i32, i64>>,
+    events: Mutex<Vec<Event>>,
+    ends: Mutex<HashMap<i32, i64>>,
     /// Whether a broker is connected.
     pub(super) connected: AtomicBool,
 }
@@ -56,11 +55,14 @@ impl GroupContext {
         }
     }
 
-    fn push(&self, event: Event) {
-        self.events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(event);
+    /// By partition, its end offset when the consumer last reached it.
+    pub(super) fn ends(&self) -> MutexGuard<'_, HashMap<i32, i64>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rebalances that the poller has not applied yet.
+    pub(super) fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,7 +76,7 @@ impl ClientContext for GroupContext {
         let Some(topic) = statistics.topics.get(&self.topic) else {
             return;
         };
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = self.ends();
         for (partition, state) in &topic.partitions {
             if *partition < 0 || !state.desired {
                 continue;
@@ -96,7 +98,7 @@ impl ConsumerContext for GroupContext {
         match rebalance {
             Rebalance::Revoke(_) => {
                 self.guard.revoke(REVOKE_LIMIT);
-                self.push(Event::Revoked);
+                self.events().push(Event::Revoked);
             }
             Rebalance::Assign(_) => {}
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
@@ -110,7 +112,7 @@ impl ConsumerContext for GroupContext {
                 .iter()
                 .map(TopicPartitionListElem::partition)
                 .collect();
-            self.push(Event::Assigned(partitions));
+            self.events().push(Event::Assigned(partitions));
         }
     }
 }

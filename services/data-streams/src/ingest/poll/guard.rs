@@ -4,7 +4,7 @@
 //! here and waits for the batch in flight.
 
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -33,9 +33,13 @@ pub(crate) struct BatchPermit<'a> {
 }
 
 impl AssignmentGuard {
+    fn lock(&self) -> MutexGuard<'_, GuardState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Begins a batch; `None` if its assignment was revoked.
     pub(crate) fn begin(&self, generation: u64) -> Option<BatchPermit<'_>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if state.open != generation {
             return None;
         }
@@ -48,17 +52,14 @@ impl AssignmentGuard {
 
     /// The current assignment.
     pub(crate) fn generation(&self) -> u64 {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .open
+        self.lock().open
     }
 
     /// Revokes the assignment and returns the next one. No batch of the revoked
     /// assignment begins after this. Waits up to `limit` for a batch that has
     /// begun to end; after that it may no longer commit.
     pub(crate) fn revoke(&self, limit: Duration) -> u64 {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.open += 1;
         let (mut state, outcome) = self
             .ended
@@ -77,22 +78,13 @@ impl AssignmentGuard {
 impl BatchPermit<'_> {
     /// Whether the batch may still commit.
     pub(crate) fn may_commit(&self) -> bool {
-        let state = self
-            .guard
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.generation >= state.committable
+        self.generation >= self.guard.lock().committable
     }
 }
 
 impl Drop for BatchPermit<'_> {
     fn drop(&mut self) {
-        let mut state = self
-            .guard
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.guard.lock();
         state.busy = state.busy.saturating_sub(1);
         drop(state);
         self.guard.ended.notify_all();

@@ -3,7 +3,7 @@
 //! to this warehouse.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -74,8 +74,9 @@ impl Poller {
         while !self.stop.is_cancelled() {
             self.step();
         }
-        let last = self.take();
-        self.progress.pending.extend(last);
+        if let Some(last) = self.batcher.take() {
+            self.queue(last);
+        }
         for batch in std::mem::take(&mut self.progress.pending) {
             let sent = self.runtime.block_on(async {
                 tokio::time::timeout(LAST_BATCH_LIMIT, self.out.send(batch)).await
@@ -123,13 +124,8 @@ impl Poller {
                 tracing::debug!(%error, "cannot read the records topic");
             }
         }
-        if self
-            .batcher
-            .due_at()
-            .is_some_and(|due| due <= Instant::now())
-        {
-            let batch = self.take();
-            self.progress.pending.extend(batch);
+        if let Some(due) = self.batcher.take_due(Instant::now()) {
+            self.queue(due);
         }
     }
 
@@ -142,16 +138,15 @@ impl Poller {
         self.progress
             .positions
             .insert(partition, message.offset + 1);
-        if let Some(mut before) = self.batcher.push(message, Instant::now()) {
-            before.generation = self.guard.generation();
-            self.progress.pending.push_back(before);
+        if let Some(before) = self.batcher.push(message, Instant::now()) {
+            self.queue(before);
         }
     }
 
-    fn take(&mut self) -> Option<Batch> {
-        let mut batch = self.batcher.take()?;
+    /// Queues a batch of the current assignment for the loader.
+    fn queue(&mut self, mut batch: Batch) {
         batch.generation = self.guard.generation();
-        Some(batch)
+        self.progress.pending.push_back(batch);
     }
 
     /// Runs when the client's queue is empty. Between the last record and the end
@@ -164,19 +159,13 @@ impl Poller {
         } else {
             self.health.fails(KAFKA, "no broker is connected");
         }
-        let ends = context
-            .ends
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
         if !self.batcher.is_empty() {
             return;
         }
+        let ends = context.ends().clone();
         let next = self.progress.skip_markers(ends);
         if !next.is_empty() {
-            let generation = self.guard.generation();
-            self.progress.pending.push_back(Batch {
-                generation,
+            self.queue(Batch {
                 next,
                 ..Batch::default()
             });
@@ -223,21 +212,12 @@ impl Poller {
 
     fn apply_rebalances(&mut self) {
         let context = Arc::clone(self.consumer.client().context());
-        let events = std::mem::take(
-            &mut *context
-                .events
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let events = std::mem::take(&mut *context.events());
         for event in events {
             self.batcher.reset();
             let round = self.progress.round + 1;
             self.progress = Progress::of_round(round);
-            context
-                .ends
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+            context.ends().clear();
             if let Event::Assigned(partitions) = event {
                 tracing::info!(?partitions, "assigned");
                 self.progress.assigned = partitions;
@@ -329,12 +309,8 @@ impl Poller {
 
     fn seek(&mut self, partition: i32, offset: Offset) {
         self.progress.has_more(partition);
-        let context = Arc::clone(self.consumer.client().context());
-        context
-            .ends
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&partition);
+        let context = self.consumer.client().context();
+        context.ends().remove(&partition);
         let sought = self
             .consumer
             .seek(&self.topic, partition, offset, SEEK_LIMIT);

@@ -190,7 +190,8 @@ impl Inserter {
         Ok(())
     }
 
-    async fn pause(&self, time: Duration) -> Result<(), Stopped> {
+    /// Sleeps, unless the process stops first.
+    pub(super) async fn pause(&self, time: Duration) -> Result<(), Stopped> {
         tokio::select! {
             () = self.stop.cancelled() => Err(Stopped),
             () = tokio::time::sleep(time) => Ok(()),

@@ -287,10 +287,7 @@ impl Delivery {
             let mut backoff = Backoff::default();
             while let Err(error) = self.letters.write(&letter).await {
                 self.context.health().fails(DEAD_LETTERS, error);
-                tokio::select! {
-                    () = self.inserter.stop.cancelled() => return Err(Stopped),
-                    () = tokio::time::sleep(backoff.next()) => {}
-                }
+                self.inserter.pause(backoff.next()).await?;
             }
             self.context.health().holds(DEAD_LETTERS);
             counter!(names::POISON, "reason" => reason).increment(1);

@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
@@ -66,12 +66,7 @@ impl TablePreparer {
             target: group.target.clone(),
             portal_id: group.portal_id,
         };
-        let applied = self
-            .applied
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .copied();
+        let applied = self.applied().get(&key).copied();
         if applied.is_some_and(|version| version >= known) {
             return Ok(());
         }
@@ -87,23 +82,17 @@ impl TablePreparer {
             .cloned();
         self.store.apply(target, definitions.as_deref()).await?;
         let version = definitions.map_or(0, |it| it.version);
-        self.applied
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(
-                PortalTarget {
-                    target: target.clone(),
-                    portal_id,
-                },
-                version,
-            );
+        let key = PortalTarget {
+            target: target.clone(),
+            portal_id,
+        };
+        self.applied().insert(key, version);
         Ok(())
     }
 
     /// Targets for which newer definitions have arrived.
     pub(crate) fn behind(&self) -> Vec<PortalTarget> {
-        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        applied
+        self.applied()
             .iter()
             .filter(|(key, version)| {
                 **version < self.version(key.portal_id, &key.target.object_type)
@@ -114,10 +103,15 @@ impl TablePreparer {
 
     /// Forgets what was applied, because the tables were exchanged.
     pub(crate) fn forget(&self) {
-        self.applied
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.applied().clear();
+    }
+
+    fn applied(&self) -> MutexGuard<'_, HashMap<PortalTarget, i64>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn missed(&self) -> MutexGuard<'_, HashSet<MissedDefinitions>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn version(&self, portal_id: i64, object_type: &str) -> i64 {
@@ -138,12 +132,7 @@ impl TablePreparer {
             object_type: object_type.clone(),
             version: wanted,
         };
-        if self
-            .missed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&miss)
-        {
+        if self.missed().contains(&miss) {
             return;
         }
         let mut definitions = self.definitions.clone();
@@ -162,10 +151,7 @@ impl TablePreparer {
                 version = wanted,
                 "definitions did not arrive in time; unknown properties go to the extra column"
             );
-            self.missed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(miss);
+            self.missed().insert(miss);
         }
     }
 }
