@@ -18,7 +18,7 @@ use super::{
     decode::definitions::DefinitionsReader,
     jobs::{
         JobError,
-        dead_letters::{DeadLetterJob, Reprocessed},
+        dead_letters::{self, Reprocessed},
         full_passes::FullPassJob,
         rebuild::{RebuildState, Rebuilds},
     },
@@ -102,11 +102,12 @@ impl Ingest {
             holds,
             held: HashMap::new(),
         };
-        drop(
-            parts
-                .context
-                .spawn_owned(parts.full_pass_job(&self.rebuilds)?.run()),
-        );
+        let full_passes = FullPassJob {
+            parts: Arc::clone(&parts),
+            rebuilds: Arc::clone(&self.rebuilds),
+            group: Arc::new(parts.group_offsets()?),
+        };
+        drop(parts.context.spawn_owned(full_passes.run()));
         let runtime = parts.runtime.clone();
         futures::future::try_join3(
             on_thread("definitions", move || definitions_reader.run())?,
@@ -123,18 +124,12 @@ impl Ingest {
 
     /// The newest dead letters that are not stored yet, oldest first.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
-        self.dead_letter_job().newest(limit).await
+        dead_letters::newest(Arc::clone(&self.parts), limit).await
     }
 
     /// Stores the dead letters that can be stored now.
     pub async fn reprocess(&self) -> Result<Reprocessed, JobError> {
-        self.dead_letter_job().reprocess().await
-    }
-
-    fn dead_letter_job(&self) -> DeadLetterJob {
-        DeadLetterJob {
-            parts: Arc::clone(&self.parts),
-        }
+        dead_letters::reprocess(Arc::clone(&self.parts)).await
     }
 
     /// Starts to refill the warehouse from the log, unless a rebuild is running.
@@ -209,23 +204,12 @@ impl Parts {
         }
     }
 
-    fn full_pass_job(&self, rebuilds: &Rebuilds) -> anyhow::Result<FullPassJob> {
-        let group = self
-            .settings
+    fn group_offsets(&self) -> anyhow::Result<BaseConsumer> {
+        self.settings
             .kafka
             .consumer("data-streams.offsets", &self.group())
             .create()
-            .context("reader of the committed offsets")?;
-        Ok(FullPassJob {
-            control: Arc::clone(&self.control),
-            store: Arc::clone(&self.store),
-            preparer: Arc::clone(&self.preparer),
-            group: Arc::new(group),
-            topic: self.topics.records.clone(),
-            warehouse: self.warehouse.subscribe(),
-            exchanges: rebuilds.exchanges(),
-            stop: self.context.draining().clone(),
-        })
+            .context("reader of the committed offsets")
     }
 
     fn dead_letter_sink(&self) -> anyhow::Result<KafkaDeadLetters> {

@@ -32,124 +32,118 @@ pub struct Reprocessed {
     pub left: u64,
 }
 
-/// Reads and reprocesses dead letters.
-pub(crate) struct DeadLetterJob {
-    pub(crate) parts: Arc<Parts>,
+/// The newest dead letters that are not stored yet, oldest first.
+pub(crate) async fn newest(parts: Arc<Parts>, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
+    let recovered = parts.store.recovered().await?;
+    let read = tokio::task::spawn_blocking(move || {
+        let mut last = VecDeque::new();
+        each_letter(&parts, &recovered, |letter| {
+            if last.len() >= limit {
+                last.pop_front();
+            }
+            last.push_back(letter);
+        })?;
+        anyhow::Ok(last.into())
+    });
+    flatten(read.await)
 }
 
-impl DeadLetterJob {
-    /// The newest dead letters that are not stored yet, oldest first.
-    pub(crate) async fn newest(self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
-        let recovered = self.parts.store.recovered().await?;
-        let read = tokio::task::spawn_blocking(move || {
-            let mut last = VecDeque::new();
-            self.each_letter(&recovered, |letter| {
-                if last.len() >= limit {
-                    last.pop_front();
-                }
-                last.push_back(letter);
-            })?;
-            anyhow::Ok(last.into())
-        });
-        flatten(read.await)
-    }
-
-    /// Stores the dead letters that can be stored now.
-    pub(crate) async fn reprocess(self) -> Result<Reprocessed, JobError> {
-        let recovered = self.parts.store.recovered().await?;
-        let read = tokio::task::spawn_blocking(move || {
-            let mut outcome = Reprocessed::default();
-            let mut waiting: BTreeMap<String, Vec<Message>> = BTreeMap::new();
-            let mut bytes = 0;
-            self.each_letter(&recovered, |letter| {
-                let message = Message {
-                    partition: letter.position.partition,
-                    offset: letter.position.offset,
-                    timestamp: letter.timestamp,
-                    round: 0,
-                    key: letter.key.map(Into::into),
-                    value: letter.value.map(Into::into),
-                };
-                bytes += message.size();
-                waiting
-                    .entry(letter.position.topic)
-                    .or_default()
-                    .push(message);
-                if bytes >= self.parts.settings.limits.bytes {
-                    bytes = 0;
-                    self.store_letters(std::mem::take(&mut waiting), &mut outcome);
-                }
-            })?;
-            self.store_letters(waiting, &mut outcome);
-            anyhow::Ok(outcome)
-        });
-        flatten(read.await)
-    }
-
-    fn store_letters(&self, waiting: BTreeMap<String, Vec<Message>>, outcome: &mut Reprocessed) {
-        for (topic, messages) in waiting {
-            let count = u64::try_from(messages.len()).unwrap_or_default();
-            let stored = self
-                .parts
-                .runtime
-                .block_on(self.store_topic(&topic, messages));
-            let stored = stored.unwrap_or_else(|error| {
-                tracing::warn!(%error, "dead letters could not be stored");
-                0
-            });
-            outcome.stored += stored;
-            outcome.left += count.saturating_sub(stored);
-        }
-    }
-
-    async fn store_topic(&self, topic: &str, messages: Vec<Message>) -> Result<u64, JobError> {
-        let inserter = self.parts.own_inserter();
-        let mut router = self.parts.router(TableSet::Live);
-        let routed = router.route(topic, messages).await;
-        let mut stored = Vec::new();
-        for group in &routed.groups {
-            let refused = async {
-                inserter.prepare_tables(group).await?;
-                inserter.store(&routed.decoded, group).await
+/// Stores the dead letters that can be stored now.
+pub(crate) async fn reprocess(parts: Arc<Parts>) -> Result<Reprocessed, JobError> {
+    let recovered = parts.store.recovered().await?;
+    let read = tokio::task::spawn_blocking(move || {
+        let mut outcome = Reprocessed::default();
+        let mut waiting: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+        let mut bytes = 0;
+        each_letter(&parts, &recovered, |letter| {
+            let message = Message {
+                partition: letter.position.partition,
+                offset: letter.position.offset,
+                timestamp: letter.timestamp,
+                round: 0,
+                key: letter.key.map(Into::into),
+                value: letter.value.map(Into::into),
             };
-            let refused: HashSet<usize> = refused
-                .await
-                .map_err(|Stopped| JobError::Stopped)?
-                .into_iter()
-                .map(|row| row.index)
-                .collect();
-            let rows = group.rows.iter().filter(|index| !refused.contains(index));
-            stored.extend(
-                rows.filter_map(|index| routed.decoded.messages.get(*index))
-                    .map(|message| LogPosition {
-                        topic: topic.to_owned(),
-                        partition: message.partition,
-                        offset: message.offset,
-                    }),
-            );
-        }
-        self.parts.store.remember_recovered(&stored).await?;
-        Ok(u64::try_from(stored.len()).unwrap_or_default())
-    }
-
-    /// Hands over every dead letter that is not stored yet, once: a crash may have
-    /// written one twice.
-    fn each_letter(
-        &self,
-        recovered: &HashSet<LogPosition>,
-        mut take: impl FnMut(DeadLetter),
-    ) -> anyhow::Result<()> {
-        let topic = &self.parts.topics.dead_letters;
-        let mut reader = TopicReader::whole(&self.parts.reader("dead-letters"), topic)?;
-        let mut seen = HashSet::new();
-        reader.read_to_end(SILENCE, |message| {
-            let letter = DeadLetter::read(message);
-            if !recovered.contains(&letter.position) && seen.insert(letter.position.clone()) {
-                take(letter);
+            bytes += message.size();
+            waiting
+                .entry(letter.position.topic)
+                .or_default()
+                .push(message);
+            if bytes >= parts.settings.limits.bytes {
+                bytes = 0;
+                store_letters(&parts, std::mem::take(&mut waiting), &mut outcome);
             }
-            Ok(ControlFlow::Continue(()))
-        })
+        })?;
+        store_letters(&parts, waiting, &mut outcome);
+        anyhow::Ok(outcome)
+    });
+    flatten(read.await)
+}
+
+fn store_letters(
+    parts: &Parts,
+    waiting: BTreeMap<String, Vec<Message>>,
+    outcome: &mut Reprocessed,
+) {
+    for (topic, messages) in waiting {
+        let count = u64::try_from(messages.len()).unwrap_or_default();
+        let stored = parts.runtime.block_on(store_topic(parts, &topic, messages));
+        let stored = stored.unwrap_or_else(|error| {
+            tracing::warn!(%error, "dead letters could not be stored");
+            0
+        });
+        outcome.stored += stored;
+        outcome.left += count.saturating_sub(stored);
     }
+}
+
+async fn store_topic(parts: &Parts, topic: &str, messages: Vec<Message>) -> Result<u64, JobError> {
+    let inserter = parts.own_inserter();
+    let mut router = parts.router(TableSet::Live);
+    let routed = router.route(topic, messages).await;
+    let mut stored = Vec::new();
+    for group in &routed.groups {
+        let refused = async {
+            inserter.prepare_tables(group).await?;
+            inserter.store(&routed.decoded, group).await
+        };
+        let refused: HashSet<usize> = refused
+            .await
+            .map_err(|Stopped| JobError::Stopped)?
+            .into_iter()
+            .map(|row| row.index)
+            .collect();
+        let rows = group.rows.iter().filter(|index| !refused.contains(index));
+        stored.extend(
+            rows.filter_map(|index| routed.decoded.messages.get(*index))
+                .map(|message| LogPosition {
+                    topic: topic.to_owned(),
+                    partition: message.partition,
+                    offset: message.offset,
+                }),
+        );
+    }
+    parts.store.remember_recovered(&stored).await?;
+    Ok(u64::try_from(stored.len()).unwrap_or_default())
+}
+
+/// Hands over every dead letter that is not stored yet, once: a crash may have
+/// written one twice.
+fn each_letter(
+    parts: &Parts,
+    recovered: &HashSet<LogPosition>,
+    mut take: impl FnMut(DeadLetter),
+) -> anyhow::Result<()> {
+    let topic = &parts.topics.dead_letters;
+    let mut reader = TopicReader::whole(&parts.reader("dead-letters"), topic)?;
+    let mut seen = HashSet::new();
+    reader.read_to_end(SILENCE, |message| {
+        let letter = DeadLetter::read(message);
+        if !recovered.contains(&letter.position) && seen.insert(letter.position.clone()) {
+            take(letter);
+        }
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 fn flatten<T>(read: Result<anyhow::Result<T>, tokio::task::JoinError>) -> Result<T, JobError> {

@@ -1,14 +1,7 @@
 //! Applies full passes: once everything that a pass saw is loaded, the rows that
 //! it did not see are marked as deleted.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chassis::kafka::reader::partition_count;
 use rdkafka::{
@@ -16,44 +9,34 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 use schemas::FullPass;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use crate::ingest::{
-    ControlState, Store, StreamPass, TableSet,
-    store::{inserter::describe, preparer::TablePreparer},
-};
+use super::rebuild::Rebuilds;
+use crate::ingest::{StreamPass, TableSet, parts::Parts, store::inserter::describe};
 
 /// Applies each full pass once it is loaded.
 pub(crate) struct FullPassJob {
-    pub(crate) control: Arc<dyn ControlState>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) preparer: Arc<TablePreparer>,
+    pub(crate) parts: Arc<Parts>,
+    /// All full passes are applied again after a rebuild.
+    pub(crate) rebuilds: Arc<Rebuilds>,
     /// Reads the group's offsets without being a member.
     pub(crate) group: Arc<BaseConsumer>,
-    pub(crate) topic: String,
-    pub(crate) warehouse: watch::Receiver<String>,
-    /// Grows when a rebuild has exchanged the tables. All full passes are applied
-    /// again then.
-    pub(crate) exchanges: Arc<AtomicU64>,
-    pub(crate) stop: CancellationToken,
 }
 
 impl FullPassJob {
     /// Runs until the process stops.
     pub(crate) async fn run(self) {
         let mut done = HashSet::new();
-        let mut exchanges = self.exchanges.load(Ordering::Acquire);
+        let mut exchanges = self.rebuilds.exchanges();
         loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            let pause = tokio::time::sleep(Duration::from_secs(1));
+            if self.parts.context.unless_draining(pause).await.is_none() {
+                return;
             }
-            let now = self.exchanges.load(Ordering::Acquire);
+            let now = self.rebuilds.exchanges();
             if std::mem::replace(&mut exchanges, now) != now {
                 done.clear();
             }
-            let mut todo = self.control.full_passes();
+            let mut todo = self.parts.control.full_passes();
             todo.retain(|it| !done.contains(&AppliedPass::from(it)));
             if todo.is_empty() {
                 continue;
@@ -75,12 +58,13 @@ impl FullPassJob {
             object_type,
             pass,
         } = it;
-        let target = it.target(self.control.as_ref(), TableSet::Live);
-        let marked = match self.preparer.apply(&target, pass.portal_id).await {
-            Ok(()) => self.store.mark_deleted(&target, pass).await,
-            Err(error) => Err(error),
+        let target = it.target(self.parts.control.as_ref(), TableSet::Live);
+        let marked = async {
+            let preparer = &self.parts.preparer;
+            preparer.apply(&target, pass.portal_id).await?;
+            self.parts.store.mark_deleted(&target, pass).await
         };
-        match marked {
+        match marked.await {
             Ok(rows) => {
                 tracing::info!(
                     connection,
@@ -108,8 +92,8 @@ impl FullPassJob {
     /// this warehouse. `None` if Kafka does not answer.
     async fn committed(&self) -> Option<Vec<i64>> {
         let group = Arc::clone(&self.group);
-        let topic = self.topic.clone();
-        let id = self.warehouse.borrow().clone();
+        let topic = self.parts.topics.records.clone();
+        let id = self.parts.warehouse.borrow().clone();
         let read = tokio::task::spawn_blocking(move || {
             let partitions = partition_count(&group, &topic)?;
             let mut list = TopicPartitionList::new();

@@ -86,7 +86,7 @@ impl RebuildState {
 pub(crate) struct Rebuilds {
     last: watch::Sender<Option<RebuildState>>,
     /// Grows when the tables have been exchanged.
-    exchanges: Arc<AtomicU64>,
+    exchanges: AtomicU64,
 }
 
 impl Rebuilds {
@@ -116,8 +116,8 @@ impl Rebuilds {
     }
 
     /// How often the tables have been exchanged.
-    pub(crate) fn exchanges(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.exchanges)
+    pub(crate) fn exchanges(&self) -> u64 {
+        self.exchanges.load(Ordering::Acquire)
     }
 
     /// Blocks its thread until the rebuild has ended.
