@@ -25,30 +25,17 @@ mod tables;
 mod value;
 mod views;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use schemas::{Definitions, FullPass};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 #[doc(hidden)]
 pub use self::block::Encoder;
-use self::{
-    cache::TableCache,
-    inserts::TargetTables,
-    layout::Layout,
-    names::{REBUILD_SUFFIX, TableName, check_destination, check_object_type},
-    reader::{RecordReader, export::Export},
-    session::Session,
-};
+use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, session::Session};
 pub use self::{error::WarehouseError, session::WarehouseSettings};
-use crate::{
-    ingest::{Inserts, LogPosition, Store, StoreError, StoreErrorKind, Target},
-    records::{RecordPage, RecordQuery, StoredRecord},
-};
-
-/// Maximum time that a page waits for other pages being read.
-const PAGE_WAIT_LIMIT: Duration = Duration::from_secs(10);
+use crate::ingest::{Inserts, LogPosition, Store, StoreError, StoreErrorKind, Target};
 
 /// The warehouse.
 #[derive(Debug)]
@@ -79,43 +66,6 @@ impl Warehouse {
         self.session.execute("ping", "SELECT 1 FORMAT Null").await
     }
 
-    /// Reads a page of records; an empty one for an object type that is not
-    /// stored.
-    ///
-    /// # Errors
-    ///
-    /// When ClickHouse fails, when the page waits 10 s for other pages, or when
-    /// the destination cannot be a database.
-    pub async fn records(&self, query: &RecordQuery) -> Result<RecordPage, WarehouseError> {
-        let Some(reader) = self.reader(query).await? else {
-            return Ok(RecordPage::default());
-        };
-        let permit = tokio::time::timeout(PAGE_WAIT_LIMIT, self.page_permits.acquire()).await;
-        let _permit = permit.map_err(|_elapsed| WarehouseError::TimedOut {
-            action: "wait for other pages",
-            seconds: PAGE_WAIT_LIMIT.as_secs(),
-        })?;
-        reader.page(query).await
-    }
-
-    /// Sends all matching records by ascending id, until the end or until the
-    /// receiver is dropped; nothing for an object type that is not stored.
-    /// Ignores [`RecordQuery::limit`], and sends no errors: it returns them.
-    ///
-    /// # Errors
-    ///
-    /// When ClickHouse fails, or when the destination cannot be a database.
-    pub async fn export<E: Send>(
-        &self,
-        query: &RecordQuery,
-        out: &mpsc::Sender<Result<Vec<StoredRecord>, E>>,
-    ) -> Result<(), WarehouseError> {
-        match self.reader(query).await? {
-            Some(reader) => Export::new(reader, out).run(query.clone()).await,
-            None => Ok(()),
-        }
-    }
-
     /// Merges the parts of idle tables, which makes reads faster.
     ///
     /// # Errors
@@ -123,43 +73,6 @@ impl Warehouse {
     /// When the tables to merge cannot be listed. A merge that fails is logged.
     pub async fn merge_idle_tables(&self) -> Result<(), WarehouseError> {
         merges::merge(&self.session).await
-    }
-
-    /// A reader of the queried table; `None` for an object type that is not
-    /// stored.
-    async fn reader<'a>(
-        &'a self,
-        query: &'a RecordQuery,
-    ) -> Result<Option<RecordReader<'a>>, WarehouseError> {
-        check_destination(&query.destination)?;
-        if check_object_type(&query.object_type).is_err() {
-            return Ok(None);
-        }
-        let table = TableName::storage(&query.destination, &query.object_type);
-        let Some(layout) = self.recent_layout(&table).await? else {
-            return Ok(None);
-        };
-        let spacing = self.cache.spacing(&table);
-        Ok(Some(RecordReader::new(
-            &self.session,
-            query,
-            layout,
-            spacing,
-        )))
-    }
-
-    async fn recent_layout(
-        &self,
-        table: &TableName,
-    ) -> Result<Option<Arc<Layout>>, WarehouseError> {
-        if let Some(layout) = self.cache.recent_layout(table) {
-            return Ok(Some(layout));
-        }
-        let layout = tables::layout(&self.session, table).await?.map(Arc::new);
-        if let Some(layout) = &layout {
-            self.cache.keep(table.clone(), layout);
-        }
-        Ok(layout)
     }
 }
 

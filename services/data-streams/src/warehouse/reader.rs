@@ -4,23 +4,30 @@
 //! properties come from `changes` as one string each, which is cheaper than
 //! reading hundreds of columns.
 
-pub(super) mod export;
+mod export;
 mod heads;
 mod properties;
 mod spacing;
 
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 
-use self::heads::Head;
+use tokio::sync::mpsc;
+
 pub(super) use self::spacing::Spacing;
+use self::{export::Export, heads::Head};
 use super::{
+    Warehouse,
     error::WarehouseError,
     layout::Layout,
-    names::{CHANGES, TableName},
+    names::{CHANGES, TableName, check_destination, check_object_type},
     render::Renderer,
     session::Session,
+    tables,
 };
 use crate::records::{RecordPage, RecordQuery, StoredRecord};
+
+/// Maximum time that a page waits for other pages being read.
+const PAGE_WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Maximum number of pages read at once: more only compete for ClickHouse's
 /// cores. Two for each core, on the assumption that ClickHouse has as many cores
@@ -29,8 +36,84 @@ pub(super) fn pages_at_once() -> usize {
     thread::available_parallelism().map_or(4, |cores| cores.get().max(2) * 2)
 }
 
+impl Warehouse {
+    /// Reads a page of records; an empty one for an object type that is not
+    /// stored.
+    ///
+    /// # Errors
+    ///
+    /// When ClickHouse fails, when the page waits 10 s for other pages, or when
+    /// the destination cannot be a database.
+    pub async fn records(&self, query: &RecordQuery) -> Result<RecordPage, WarehouseError> {
+        let Some(reader) = self.reader(query).await? else {
+            return Ok(RecordPage::default());
+        };
+        let permit = tokio::time::timeout(PAGE_WAIT_LIMIT, self.page_permits.acquire()).await;
+        let _permit = permit.map_err(|_elapsed| WarehouseError::TimedOut {
+            action: "wait for other pages",
+            seconds: PAGE_WAIT_LIMIT.as_secs(),
+        })?;
+        reader.page(query).await
+    }
+
+    /// Sends all matching records by ascending id, until the end or until the
+    /// receiver is dropped; nothing for an object type that is not stored.
+    /// Ignores [`RecordQuery::limit`], and sends no errors: it returns them.
+    ///
+    /// # Errors
+    ///
+    /// When ClickHouse fails, or when the destination cannot be a database.
+    pub async fn export<E: Send>(
+        &self,
+        query: &RecordQuery,
+        out: &mpsc::Sender<Result<Vec<StoredRecord>, E>>,
+    ) -> Result<(), WarehouseError> {
+        match self.reader(query).await? {
+            Some(reader) => Export::new(reader, out).run(query.clone()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A reader of the queried table; `None` for an object type that is not
+    /// stored.
+    async fn reader<'a>(
+        &'a self,
+        query: &'a RecordQuery,
+    ) -> Result<Option<RecordReader<'a>>, WarehouseError> {
+        check_destination(&query.destination)?;
+        if check_object_type(&query.object_type).is_err() {
+            return Ok(None);
+        }
+        let table = TableName::storage(&query.destination, &query.object_type);
+        let Some(layout) = self.recent_layout(&table).await? else {
+            return Ok(None);
+        };
+        let spacing = self.cache.spacing(&table);
+        Ok(Some(RecordReader::new(
+            &self.session,
+            query,
+            layout,
+            spacing,
+        )))
+    }
+
+    async fn recent_layout(
+        &self,
+        table: &TableName,
+    ) -> Result<Option<Arc<Layout>>, WarehouseError> {
+        if let Some(layout) = self.cache.recent_layout(table) {
+            return Ok(Some(layout));
+        }
+        let layout = tables::layout(&self.session, table).await?.map(Arc::new);
+        if let Some(layout) = &layout {
+            self.cache.keep(table.clone(), layout);
+        }
+        Ok(layout)
+    }
+}
+
 /// Reads the records of one object type of a destination.
-pub(super) struct RecordReader<'a> {
+struct RecordReader<'a> {
     session: &'a Session,
     object_type: &'a str,
     wide: TableName,
@@ -41,7 +124,7 @@ pub(super) struct RecordReader<'a> {
 
 impl<'a> RecordReader<'a> {
     /// A reader of the tables that the query names.
-    pub(super) fn new(
+    fn new(
         session: &'a Session,
         query: &'a RecordQuery,
         layout: Arc<Layout>,
@@ -60,7 +143,7 @@ impl<'a> RecordReader<'a> {
 
     /// Reads a page. It starts after an id, and ids never change: so a record that
     /// matches throughout is on exactly one page, whatever changes meanwhile.
-    pub(super) async fn page(&self, query: &RecordQuery) -> Result<RecordPage, WarehouseError> {
+    async fn page(&self, query: &RecordQuery) -> Result<RecordPage, WarehouseError> {
         let mut heads = self.heads(query).await?;
         let is_last = heads.len() <= query.limit;
         heads.truncate(query.limit);

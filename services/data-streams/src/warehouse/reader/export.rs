@@ -32,7 +32,7 @@ const SLOW_READER_SECONDS: &str = "600";
 const ACTION: &str = "export records";
 
 /// An export of all records that match.
-pub(in crate::warehouse) struct Export<'a, E> {
+pub(super) struct Export<'a, E> {
     reader: RecordReader<'a>,
     /// The export ends when the receiver is dropped.
     out: &'a mpsc::Sender<Result<Vec<StoredRecord>, E>>,
@@ -65,7 +65,7 @@ impl ChangesRow<'_> {
 }
 
 impl<'a, E: Send> Export<'a, E> {
-    pub(in crate::warehouse) fn new(
+    pub(super) fn new(
         reader: RecordReader<'a>,
         out: &'a mpsc::Sender<Result<Vec<StoredRecord>, E>>,
     ) -> Self {
@@ -73,7 +73,7 @@ impl<'a, E: Send> Export<'a, E> {
     }
 
     /// Sends every record that matches, by ascending id.
-    pub(in crate::warehouse) async fn run(self, query: RecordQuery) -> Result<(), WarehouseError> {
+    pub(super) async fn run(self, query: RecordQuery) -> Result<(), WarehouseError> {
         match self.send_all(query).await {
             Err(Stop::Failed(error)) => Err(error),
             Err(Stop::ReceiverDropped) | Ok(()) => Ok(()),
