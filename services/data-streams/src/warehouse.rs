@@ -101,9 +101,7 @@ impl Store for Warehouse {
                 format!("columns of {table} are not known"),
             ));
         };
-        let changes = tables::changes_table(target);
-        let tables = TargetTables::new(&self.session, &table, &changes, layout);
-        Ok(Box::new(tables))
+        Ok(Box::new(TargetTables::new(&self.session, target, layout)))
     }
 
     async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError> {

@@ -14,10 +14,11 @@ use super::{
     layout::Layout,
     names::{TableName, quoted},
     session::{Insertion, Session},
+    tables,
 };
 use crate::{
     crash,
-    ingest::{Inserted, Inserts, RefusedRow, Rows, StoreError, Stored},
+    ingest::{Inserted, Inserts, RefusedRow, Rows, StoreError, Stored, Target},
 };
 
 /// Bytes of rows encoded at a time. The blocks of both tables together are about
@@ -102,12 +103,7 @@ impl OpenInsert {
 }
 
 impl<'s> TargetTables<'s> {
-    pub(super) fn new(
-        session: &'s Session,
-        wide: &TableName,
-        changes: &TableName,
-        layout: Arc<Layout>,
-    ) -> Self {
+    pub(super) fn new(session: &'s Session, target: &Target, layout: Arc<Layout>) -> Self {
         let mut hash = XxHash3_128::new();
         for column in &layout.columns {
             for part in [&column.name, column.kind.sql()] {
@@ -117,8 +113,8 @@ impl<'s> TargetTables<'s> {
         }
         Self {
             session,
-            wide: TableInsert::new(wide, &block::wide_columns(&layout)),
-            changes: TableInsert::new(changes, &block::changes_columns()),
+            wide: TableInsert::new(&tables::wide_table(target), &block::wide_columns(&layout)),
+            changes: TableInsert::new(&tables::changes_table(target), &block::changes_columns()),
             columns_hash: hash.finish_128(),
             layout,
         }
