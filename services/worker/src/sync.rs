@@ -8,6 +8,7 @@ mod incremental;
 mod lanes;
 mod list;
 mod outbox;
+mod records;
 mod session;
 mod sink;
 mod source;

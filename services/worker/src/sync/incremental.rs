@@ -14,7 +14,8 @@ use schemas::{Definitions, SearchPosition};
 
 use super::{
     Advice, Fetched, Object, Search, Sink, Source, SourceError,
-    session::{Session, Stop, Winner, deletion, records},
+    records::{Winner, deletion, records},
+    session::{Session, Stop},
     windows,
 };
 use crate::schedule::Reason;

@@ -8,7 +8,8 @@ use schemas::Definitions;
 use super::{
     Advice, Fetched, ListPage, Sink, Source, SourceError,
     lanes::{Lanes, PageRequest},
-    session::{Session, Stop, records},
+    records::records,
+    session::{Session, Stop},
 };
 
 /// An answer and its request.
