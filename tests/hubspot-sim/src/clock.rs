@@ -15,6 +15,14 @@ pub struct SimClock {
 }
 
 impl SimClock {
+    /// A clock that shows `now_ms` now, in ms since 1970.
+    pub(crate) fn at(now_ms: i64) -> Self {
+        let clock = Self::default();
+        let offset_ms = now_ms - machine_ms();
+        clock.offset_ms.store(offset_ms, Ordering::SeqCst);
+        clock
+    }
+
     /// HubSpot's time, in ms since 1970.
     pub fn now_ms(&self) -> i64 {
         machine_ms() + self.offset_ms.load(Ordering::SeqCst)

@@ -11,6 +11,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Its portals.
     pub portals: Vec<PortalConfig>,
+    /// HubSpot's time at the start, in ms since 1970; the machine's where absent.
+    /// A portal that was saved at a later time moves it forward to that.
+    pub now_ms: Option<i64>,
     /// Latency of each answer, in ms.
     pub latency_ms: u64,
     /// Whether bodies are compressed for clients that accept it.
@@ -28,6 +31,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             portals: vec![PortalConfig::default()],
+            now_ms: None,
             latency_ms: 0,
             gzip: false,
             random_faults_percent: 0.0,

@@ -109,7 +109,7 @@ pub struct Simulator {
 impl Simulator {
     /// Makes the portals and starts to answer.
     pub async fn start(config: Config) -> io::Result<Self> {
-        let clock = SimClock::default();
+        let clock = config.now_ms.map_or_else(SimClock::default, SimClock::at);
         let tokens = Tokens::new(&config.portals);
         let drifts: Vec<f64> = config
             .portals

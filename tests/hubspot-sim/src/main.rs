@@ -138,6 +138,7 @@ impl Args {
         Config {
             listen: self.listen,
             portals: vec![portal],
+            now_ms: None,
             latency_ms: self.latency_ms,
             gzip: self.gzip,
             random_faults_percent: self.random_faults,

@@ -240,4 +240,13 @@ async fn a_restart_restores_every_change_of_a_portal() {
     let second = simulator(999, keep).await;
     let after = second.truth("contacts").unwrap();
     assert_eq!((after.count, after.digest), (before.count, before.digest));
+    drop(second);
+
+    let later = before.now_ms + 60_000;
+    let reopened = simulator(0, |config: &mut Config| {
+        keep(config);
+        config.now_ms = Some(later);
+    });
+    let now = reopened.await.portal().now_ms();
+    assert!((later..later + 30_000).contains(&now), "{now}");
 }
