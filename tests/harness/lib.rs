@@ -12,6 +12,7 @@
 pub mod api;
 pub mod check;
 mod clickhouse;
+mod data_set;
 pub mod documentation;
 pub mod history;
 mod links;
@@ -31,6 +32,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use api::Api;
 pub use clickhouse::ClickHouse;
+pub use data_set::{DataSet, Recorded};
 pub use links::Links;
 pub use log::RecordLog;
 pub use process::Process;

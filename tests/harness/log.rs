@@ -53,9 +53,21 @@ pub struct RecordLog {
 impl RecordLog {
     /// Reads a topic to its end.
     pub async fn read(servers: &KafkaAndRegistry, topic: &str) -> Self {
+        Self::decode(servers, read_topic(servers, topic).await).await
+    }
+
+    /// Reads a topic to its end, without the messages that have no Confluent framing:
+    /// for topics to which a test wrote such messages.
+    pub async fn read_framed(servers: &KafkaAndRegistry, topic: &str) -> Self {
+        let mut messages = read_topic(servers, topic).await;
+        messages.retain(|it| it.value.as_deref().is_some_and(|it| unframe(it).is_ok()));
+        Self::decode(servers, messages).await
+    }
+
+    async fn decode(servers: &KafkaAndRegistry, messages: Vec<Message>) -> Self {
         let mut decoders: HashMap<u32, Decoder> = HashMap::new();
         let mut records = Vec::new();
-        for message in read_topic(servers, topic).await {
+        for message in messages {
             let Message {
                 at,
                 key,

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{LazyLock, mpsc},
     thread,
     time::{Duration, Instant},
@@ -108,6 +108,13 @@ impl Process {
     /// Sends SIGTERM and waits for the end; panics if that takes longer than
     /// `limit`, or if the process fails.
     pub fn terminate(&mut self, limit: Duration) {
+        let status = self.end(limit);
+        assert!(status.success(), "{} ends with {status}", self.name);
+    }
+
+    /// Sends SIGTERM and waits for the end; panics if that takes longer than
+    /// `limit`. A server that runs on Java ends with a failure by that signal.
+    pub fn end(&mut self, limit: Duration) -> ExitStatus {
         self.signal("TERM");
         let (ended, end) = mpsc::channel();
         let pid = self.child.id();
@@ -121,9 +128,8 @@ impl Process {
                 send("KILL", pid);
                 panic!("{} has not ended {limit:?} after SIGTERM", self.name);
             };
-            let status = status.expect("the end is seen");
-            assert!(status.success(), "{} ends with {status}", self.name);
-        });
+            status.expect("the end is seen")
+        })
     }
 
     /// Waits until it has failed by itself and returns its output. Panics if it

@@ -111,6 +111,16 @@ impl KafkaAndRegistry {
     pub fn own(own_kafka: bool, own_registry: bool) -> Self {
         let own_folder = (own_kafka || own_registry)
             .then(|| tempfile::tempdir().expect("a folder for the servers"));
+        Self::launch(own_folder, own_kafka, own_registry)
+    }
+
+    /// Starts a Kafka and a registry for the caller alone, on the data in the
+    /// folders `kafka` and `registry` of a folder. Blocks.
+    pub(crate) fn own_in(folder: tempfile::TempDir) -> Self {
+        Self::launch(Some(folder), true, true)
+    }
+
+    fn launch(own_folder: Option<tempfile::TempDir>, own_kafka: bool, own_registry: bool) -> Self {
         let folder = |kind: &str| {
             let own = own_folder.as_ref().expect("made for an own server");
             own.path().join(kind)

@@ -1,7 +1,10 @@
 //! Undecodable messages and unusual values: messages become dead letters with a
 //! reason, and nothing else waits for them.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{Duration, Instant},
+};
 
 use harness::{HANG_LIMIT, Stack, api::stream, eventually};
 use hubspot_sim::Definition;
@@ -15,6 +18,9 @@ type Messages = Vec<(String, Option<Vec<u8>>)>;
 /// messages would delay each.
 const ATTEMPTS: u32 = 3;
 
+/// The fetch sequence of the last record written here: each is a version of its own.
+static FETCH_SEQUENCE: AtomicI64 = AtomicI64::new(0);
+
 /// A valid record of an object that HubSpot does not have; key and value.
 fn record(stack: &Stack, schema_id: u32, id: i64, text: &str) -> (String, Vec<u8>) {
     let mut properties = PropertyMapBuilder::default();
@@ -27,7 +33,7 @@ fn record(stack: &Stack, schema_id: u32, id: i64, text: &str) -> (String, Vec<u8
         run_id: "written-by-a-test",
         reason: "backfill",
         fetched_at: 1_700_000_000_000,
-        fetch_sequence: 1,
+        fetch_sequence: 1 + FETCH_SEQUENCE.fetch_add(1, Ordering::Relaxed),
         ..CrmRecord::new(
             stack.simulator.portal().id().cast_signed(),
             "contacts",

@@ -36,5 +36,7 @@ mod several_data_streams;
 mod several_workers;
 mod sql_injection_and_permissions;
 mod start_and_stop;
+mod upgrade;
+mod version_history;
 mod worker_crashes;
 mod wrong_clock;

@@ -9,9 +9,20 @@ use hubspot_sim::{Config, PortalConfig, Simulator};
 
 use super::{Stack, TOKEN, WRITER_PASSWORD};
 use crate::{
-    Links, secrets,
+    DataSet, Links, data_set, secrets,
     servers::{self, KafkaAndRegistry, Server},
 };
+
+/// Whose data the servers have.
+#[derive(Debug)]
+enum Data {
+    /// Those of one scenario, with a topic prefix of its own.
+    OfOneScenario,
+    /// Those of one system, which another is to continue.
+    Packable,
+    /// Those of another system.
+    Continued(DataSet),
+}
 
 /// The configuration of a system.
 #[derive(Debug)]
@@ -26,6 +37,7 @@ pub struct StackBuilder {
     own_registry: bool,
     links: bool,
     services: bool,
+    data: Data,
     /// Size of ClickHouse's disk in bytes; `None` for the disk of the machine.
     disk: Option<u64>,
 }
@@ -48,6 +60,7 @@ impl StackBuilder {
             own_registry: false,
             links: false,
             services: true,
+            data: Data::OfOneScenario,
             disk: None,
         }
     }
@@ -94,6 +107,23 @@ impl StackBuilder {
         self
     }
 
+    /// Makes a system whose data [`DataSet::pack`] can pack: it saves its portal,
+    /// and its topics have the prefix of the product.
+    #[must_use]
+    pub fn packable(mut self) -> Self {
+        self.data = Data::Packable;
+        self.own_kafka().own_registry()
+    }
+
+    /// Continues the data of another system. Its portal is the one of that system,
+    /// at the time when that had been stopped.
+    #[must_use]
+    pub fn continues(mut self, data: DataSet) -> Self {
+        self.simulator.now_ms = Some(data.recorded.stopped_at_ms);
+        self.data = Data::Continued(data);
+        self.own_kafka().own_registry()
+    }
+
     /// Changes the simulated portal.
     #[must_use]
     pub fn portal(mut self, change: impl FnOnce(&mut PortalConfig)) -> Self {
@@ -132,14 +162,18 @@ impl StackBuilder {
     }
 
     /// Starts everything and waits until the API is ready.
-    pub async fn start(self) -> Stack {
+    pub async fn start(mut self) -> Stack {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let prefix = format!(
-            "t{}-{}.",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        );
         let (own, clickhouse, folder) = self.servers().await;
+        let prefix = if matches!(self.data, Data::OfOneScenario) {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            format!("t{}-{number}.", std::process::id())
+        } else {
+            for portal in &mut self.simulator.portals {
+                portal.state_dir = Some(folder.path().join(data_set::PORTAL));
+            }
+            "hubspot.".to_owned()
+        };
         let mut secrets = vec![TOKEN.to_owned(), WRITER_PASSWORD.to_owned()];
         secrets.extend(secrets::of(&self.credentials));
         let shared = own.as_ref().unwrap_or_else(|| KafkaAndRegistry::shared());
@@ -219,8 +253,14 @@ impl StackBuilder {
         }
         let data = folder.path().join("clickhouse");
         let disk = self.disk;
+        let own_folder = match &self.data {
+            Data::Continued(data) => Some(data.restore(folder.path())),
+            Data::OfOneScenario | Data::Packable => None,
+        };
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
-            let own = if brokers > 0 || own_registry {
+            let own = if let Some(own_folder) = own_folder {
+                Some(KafkaAndRegistry::own_in(own_folder))
+            } else if brokers > 0 || own_registry {
                 let mut own = KafkaAndRegistry::own(brokers > 0, own_registry);
                 if brokers > 1 {
                     own.add_broker();
