@@ -2,6 +2,7 @@
 //! commands topic; the commands in them; and how long ownership is certain.
 
 mod decode;
+mod definitions;
 mod lease;
 mod member;
 mod restore;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use decode::message_rules;
 pub(crate) use decode::{Decoder, Undecodable};
+pub(crate) use definitions::{KnownDefinitions, definitions};
 pub(crate) use lease::Lease;
 pub(crate) use member::join;
 pub(crate) use restore::{ClaimKeys, Restored, claims, restore};

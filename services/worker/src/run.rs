@@ -1,7 +1,7 @@
 //! The worker from its start to its end: waits for Kafka and the registry, wires
 //! the parts together, and runs the supervisor until the process is to end.
 
-use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::Future, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chassis::{
@@ -18,8 +18,8 @@ use crate::{
     config::Config,
     hubspot::{self, Http, HubSpot, HubSpotConfig},
     messages::{Messages, SchemaIds},
-    ownership::{self, ClaimKeys, Decoder, PartitionLease, Restored},
-    supervisor::{self, Claims, ControlLog, Dependencies, Sources, Supervisor},
+    ownership::{self, ClaimKeys, Decoder, KnownDefinitions, PartitionLease, Restored},
+    supervisor::{self, ControlLog, Dependencies, SharedReads, Sources, Supervisor},
     sync::SourceError,
 };
 
@@ -67,7 +67,8 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         worker: worker.clone(),
         commits: Arc::new(commits),
         decoder,
-        claims: Claims::default(),
+        claims: SharedReads::default(),
+        definitions: SharedReads::default(),
         settings: config.schedule.settings(),
         context: context.clone(),
     };
@@ -133,6 +134,10 @@ impl ControlLog for KafkaControlLog {
 
     fn claims(&self, asked: &[ClaimKeys]) -> anyhow::Result<Vec<Vec<String>>> {
         ownership::claims(&self.kafka, &self.client_id, asked)
+    }
+
+    fn definitions(&self, keys: &HashSet<String>) -> anyhow::Result<KnownDefinitions> {
+        ownership::definitions(&self.kafka, &self.client_id, &self.decoder, keys)
     }
 }
 

@@ -3,13 +3,14 @@
 //!
 //! In reading order: [`take_over`] makes partitions ours, [`receive`] decodes
 //! commands, [`connection`] applies them, [`stream`] makes the runs, [`claim`]
-//! keeps a portal to one connection. It must not know HubSpot's HTTP, nor how
+//! keeps a portal to one connection, [`shared_reads`] reads the log for many. It must not know HubSpot's HTTP, nor how
 //! membership is kept.
 
 mod claim;
 mod connection;
 mod dependencies;
 mod receive;
+mod shared_reads;
 mod stream;
 mod take_over;
 
@@ -32,8 +33,8 @@ use crate::{
     desired::{DesiredConnection, DesiredPartition},
     ownership::{Assignment, Event, Events, PartitionLease, Restored},
 };
-pub(crate) use claim::Claims;
 pub(crate) use dependencies::{ControlLog, Dependencies, Sources};
+pub(crate) use shared_reads::SharedReads;
 use take_over::{FencedPartition, TakenOver};
 
 /// Gauge: partitions that this process owns.

@@ -208,6 +208,77 @@ impl TopicReader {
         Ok(())
     }
 
+    /// Hands over every message that was committed before the call, and what
+    /// follows up to the end of each partition.
+    ///
+    /// [`read_to_end`](Self::read_to_end) ends before the first transaction that
+    /// is open, which hides what other producers have committed after it. This
+    /// waits until such transactions have ended, for up to `silence`. So it is
+    /// for topics whose partitions have several writers.
+    pub fn read_all_committed<E: From<ReadError>>(
+        config: &ClientConfig,
+        topic: &str,
+        partitions: impl IntoIterator<Item = i32>,
+        silence: Duration,
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let started = Instant::now();
+        let mut next: BTreeMap<i32, i64> = partitions.into_iter().map(|it| (it, 0)).collect();
+        if next.is_empty() {
+            return Ok(());
+        }
+        let mut uncommitted = config.clone();
+        uncommitted.set("isolation.level", "read_uncommitted");
+        let wanted = Self::new(&uncommitted, topic)?.latest(next.keys())?;
+        let mut reader = Self::new(config, topic)?;
+        loop {
+            let readable = reader.latest(next.keys())?;
+            // Asked for before the reading begins, so that it reads as far.
+            reader.assign(next)?;
+            reader.read_to_end(silence, &mut take)?;
+            if readable.iter().zip(&wanted).all(|(it, end)| it >= end) {
+                return Ok(());
+            }
+            if started.elapsed() > silence {
+                let topic = topic.to_owned();
+                return Err(E::from(ReadError::Silent { topic, silence }));
+            }
+            tracing::debug!(topic, "waiting for the end of an open transaction");
+            #[expect(clippy::disallowed_methods, reason = "all its calls block")]
+            std::thread::sleep(POLL);
+            next = reader.next.clone();
+        }
+    }
+
+    /// By partition, the offset after the last message that this reader could
+    /// read now. One request to each broker.
+    fn latest<'a>(
+        &self,
+        partitions: impl IntoIterator<Item = &'a i32>,
+    ) -> Result<BTreeMap<i32, i64>, ReadError> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            // In place of a time, it asks for the end.
+            list.add_partition_offset(&self.topic, *partition, Offset::End)
+                .map_err(|error| self.failed(error))?;
+        }
+        let found = self
+            .consumer
+            .offsets_for_times(list, REQUEST_LIMIT)
+            .map_err(|error| self.failed(error))?;
+        let mut latest = BTreeMap::new();
+        for element in found.elements() {
+            element.error().map_err(|error| self.failed(error))?;
+            let Offset::Offset(offset) = element.offset() else {
+                return Err(ReadError::UnknownTopic {
+                    topic: self.topic.clone(),
+                });
+            };
+            latest.insert(element.partition(), offset);
+        }
+        Ok(latest)
+    }
+
     /// Whether the end of every partition was reached since it was assigned.
     pub fn is_at_end(&self) -> bool {
         self.behind.is_empty()

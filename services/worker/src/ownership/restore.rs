@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     ops::ControlFlow,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,9 +12,9 @@ use chassis::{
     schema_lookup::MessageRef,
 };
 use rdkafka::{Message as _, message::BorrowedMessage};
-use schemas::{Checkpoint, ConnectionStatus, Definitions, Status, StreamStatus, Topics};
+use schemas::{Checkpoint, ConnectionStatus, Status, StreamStatus, Topics};
 
-use super::{Decoder, Undecodable};
+use super::{Decoder, KnownDefinitions, Undecodable, definitions::message_ref};
 
 /// Reading fails after this time without a message.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -29,8 +28,8 @@ pub(crate) struct Restored {
     pub(crate) connections: HashMap<String, ConnectionStatus>,
     /// Streams as last observed, by connection and stream.
     pub(crate) streams: HashMap<(String, String), StreamStatus>,
-    /// The newest definitions by portal and object type.
-    pub(crate) definitions: HashMap<(i64, String), Arc<Definitions>>,
+    /// The newest definitions of all portals.
+    pub(crate) definitions: KnownDefinitions,
 }
 
 /// Reads checkpoints and status of the partitions, and all definitions. Blocks.
@@ -48,7 +47,7 @@ pub(crate) fn restore(
         (&topics.status, own.collect()),
         (&topics.definitions, (0..kafka.record_partitions).collect()),
     ] {
-        read_to_end(kafka, client_id, topic, partitions, |message| {
+        read_all(kafka, client_id, topic, partitions, |message| {
             restored.take(&topics, decoder, message)
         })?;
     }
@@ -63,28 +62,16 @@ impl Restored {
         message: &BorrowedMessage<'_>,
     ) -> anyhow::Result<()> {
         let topic = message.topic();
-        let key = message.key().unwrap_or_default();
-        let name = String::from_utf8_lossy(key);
-        let value = message
-            .payload()
-            .map(|value| MessageRef { topic, key, value });
+        let name = String::from_utf8_lossy(message.key().unwrap_or_default());
+        let value = message_ref(message);
         let outcome = if topic == topics.checkpoints {
             self.take_checkpoint(decoder, &name, value)
         } else if topic == topics.status {
             self.take_status(decoder, &name, value)
         } else {
-            self.take_definitions(decoder, value)
+            self.definitions.take(decoder, value)
         };
-        match outcome {
-            Ok(()) => Ok(()),
-            // A checkpoint that is skipped would be lost.
-            Err(error @ Undecodable::Later(_)) => Err(error.into()),
-            Err(error @ Undecodable::Poison(_)) => {
-                let (partition, offset) = (message.partition(), message.offset());
-                tracing::error!(%error, topic, partition, offset, "message skipped");
-                Ok(())
-            }
-        }
+        skip_poison(outcome, message)
     }
 
     fn take_checkpoint(
@@ -131,25 +118,23 @@ impl Restored {
         }
         Ok(())
     }
+}
 
-    fn take_definitions(
-        &mut self,
-        decoder: &Decoder,
-        value: Option<MessageRef<'_>>,
-    ) -> Result<(), Undecodable> {
-        let Some(value) = value else {
-            return Ok(());
-        };
-        let definitions: Definitions = decoder.decode(value, "Definitions")?;
-        let key = (definitions.portal_id, definitions.object_type.clone());
-        let newer = self
-            .definitions
-            .get(&key)
-            .is_none_or(|known| known.version <= definitions.version);
-        if newer {
-            self.definitions.insert(key, Arc::new(definitions));
+/// Skips a message that never can be decoded.
+pub(super) fn skip_poison(
+    outcome: Result<(), Undecodable>,
+    message: &BorrowedMessage<'_>,
+) -> anyhow::Result<()> {
+    match outcome {
+        Ok(()) => Ok(()),
+        // A checkpoint that is skipped would be lost.
+        Err(error @ Undecodable::Later(_)) => Err(error.into()),
+        Err(error @ Undecodable::Poison(_)) => {
+            let (topic, partition) = (message.topic(), message.partition());
+            let offset = message.offset();
+            tracing::error!(%error, topic, partition, offset, "message skipped");
+            Ok(())
         }
-        Ok(())
     }
 }
 
@@ -176,7 +161,7 @@ pub(crate) fn claims(
         of_partition.insert(&keys.prefix, Vec::new());
     }
     let partitions: Vec<i32> = found.keys().copied().collect();
-    read_to_end(kafka, client_id, &topics.status, partitions, |message| {
+    read_all(kafka, client_id, &topics.status, partitions, |message| {
         let key = String::from_utf8_lossy(message.key().unwrap_or_default());
         if let Some((prefix, connection)) = key.find('/').map(|it| key.split_at(it + 1))
             && let Some(of_partition) = found.get_mut(&message.partition())
@@ -198,8 +183,9 @@ pub(crate) fn claims(
         .collect())
 }
 
-/// Hands over every message of the partitions up to the end of each.
-fn read_to_end(
+/// Hands over every message of the partitions that was committed before. Waits for
+/// open transactions: partitions of status and definitions have several writers.
+pub(super) fn read_all(
     kafka: &KafkaArgs,
     client_id: &str,
     topic: &str,
@@ -209,8 +195,9 @@ fn read_to_end(
     let started = Instant::now();
     // The group is never joined: partitions are assigned by hand.
     let config = kafka.consumer(client_id, &format!("{}worker-reader", kafka.topic_prefix));
-    TopicReader::from_beginning(&config, topic, partitions)?
-        .read_to_end(SILENCE, |message| take(message).map(ControlFlow::Continue))?;
+    TopicReader::read_all_committed(&config, topic, partitions, SILENCE, |message| {
+        take(message).map(ControlFlow::Continue)
+    })?;
     let read_ms = started.elapsed().as_millis();
     tracing::trace!(topic, read_ms, "read to its end");
     Ok(())

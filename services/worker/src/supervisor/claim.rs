@@ -7,13 +7,12 @@
 //! every claim before it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use schemas::{Status, partition_for};
-use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::{Dependencies, Sources};
 use crate::{commit::Committer, messages::Message, ownership::ClaimKeys};
@@ -92,48 +91,6 @@ fn message<S>(
     message
 }
 
-/// Reads claims, in one read for all callers that wait: a thousand connections
-/// may start together, and each read needs a client.
-#[derive(Debug, Default)]
-pub(crate) struct Claims {
-    waiting: Mutex<Vec<(ClaimKeys, oneshot::Sender<Vec<String>>)>>,
-    /// Its holder reads for all callers that wait.
-    reading: AsyncMutex<()>,
-}
-
-impl Claims {
-    /// The connections that claim the portal now.
-    async fn read<S: Sources>(
-        &self,
-        dependencies: &Arc<Dependencies<S>>,
-        keys: ClaimKeys,
-    ) -> anyhow::Result<Vec<String>> {
-        let (answer, mut answered) = oneshot::channel();
-        self.waiting().push((keys, answer));
-        tokio::select! {
-            biased;
-            claims = &mut answered => return claims.context("reading claims failed"),
-            _reading = self.reading.lock() => {
-                let (asked, answers): (Vec<_>, Vec<_>) = self.waiting().drain(..).unzip();
-                let reader = Arc::clone(dependencies);
-                let read = move || reader.log.claims(&asked);
-                let all = tokio::task::spawn_blocking(read)
-                    .await
-                    .context("reading panicked")??;
-                for (claims, answer) in all.into_iter().zip(answers) {
-                    // The caller may be gone.
-                    drop(answer.send(claims));
-                }
-            }
-        }
-        answered.await.context("reading claims failed")
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<(ClaimKeys, oneshot::Sender<Vec<String>>)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The connections that claim a portal. Waits until `own` is among them, if it
 /// is given: an open transaction of another producer may still hide it.
 async fn read<S: Sources>(
@@ -147,7 +104,9 @@ async fn read<S: Sources>(
             partition: partition(dependencies, portal_id),
             prefix: prefix(portal_id),
         };
-        let found = dependencies.claims.read(dependencies, keys).await?;
+        let reader = Arc::clone(dependencies);
+        let read = move |asked: Vec<_>| reader.log.claims(&asked);
+        let found = dependencies.claims.read(keys, read).await?;
         if own.is_none_or(|own| found.iter().any(|it| it == own)) {
             return Ok(found);
         }

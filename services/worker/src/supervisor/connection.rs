@@ -10,9 +10,13 @@ mod stop;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
-use schemas::{Checkpoint, Command, ConnectionStatus, Definitions, Problem, StreamStatus};
+use schemas::{
+    Checkpoint, Command, ConnectionStatus, Definitions, Problem, StreamStatus,
+    definitions::definitions_key,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
@@ -26,9 +30,12 @@ use crate::{
     commit::{Committer, StreamSink},
     desired::DesiredConnection,
     messages::Message,
-    ownership::{PartitionLease, Restored},
+    ownership::{KnownDefinitions, PartitionLease, Restored},
     sync::SinkClosed,
 };
+
+/// Pause before definitions that could not be read are read again.
+const READ_RETRY: Duration = Duration::from_secs(1);
 
 /// A stream whose task runs.
 struct RunningStream {
@@ -51,8 +58,10 @@ pub(super) struct ConnectionTask<S: Sources> {
     lease: PartitionLease,
     checkpoints: BTreeMap<String, Checkpoint>,
     views: BTreeMap<String, StreamStatus>,
-    /// What the log says, shared by all connections.
+    /// What the log said at the take-over, shared by all connections.
     restored: Arc<Restored>,
+    /// Definitions of streams that had no checkpoint, as the log has them now.
+    definitions: KnownDefinitions,
     /// The connection's status as last written.
     whole: Option<ConnectionStatus>,
     /// The account in use, once it is known to be this connection's.
@@ -87,6 +96,7 @@ impl<S: Sources> ConnectionTask<S> {
             checkpoints,
             views,
             restored,
+            definitions: KnownDefinitions::default(),
             whole,
             resolved: None,
             sinks: BTreeMap::new(),
@@ -137,9 +147,9 @@ impl<S: Sources> ConnectionTask<S> {
             checkpoint.portal_id = portal_id;
         }
         let definitions = self
-            .restored
             .definitions
-            .get(&(portal_id, stream.to_owned()))
+            .get(portal_id, stream)
+            .or_else(|| self.restored.definitions.get(portal_id, stream))
             .cloned()
             .unwrap_or_else(|| {
                 Arc::new(Definitions {
@@ -159,6 +169,45 @@ impl<S: Sources> ConnectionTask<S> {
         }
         self.sinks.insert(stream.to_owned(), sink.clone());
         sink
+    }
+
+    /// Reads the definitions of streams that this connection has no checkpoint of.
+    /// Another connection may have written some after the partition was taken over;
+    /// since the portal is this one's, it writes no more. Of the other streams the
+    /// portal was this connection's all the time.
+    async fn read_definitions(&mut self, streams: &[String]) -> Result<(), SinkClosed> {
+        let Some(portal_id) = self.resolved.as_ref().map(|it| it.portal_id) else {
+            return Ok(());
+        };
+        let new: Vec<String> = streams
+            .iter()
+            .filter(|it| !self.sinks.contains_key(*it) && !self.checkpoints.contains_key(*it))
+            .map(|it| definitions_key(portal_id, it))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        loop {
+            let reader = Arc::clone(&self.dependencies);
+            let read = move |asked: Vec<Vec<String>>| {
+                let found = reader
+                    .log
+                    .definitions(&asked.iter().flatten().cloned().collect())?;
+                Ok(vec![Arc::new(found); asked.len()])
+            };
+            match self.dependencies.definitions.read(new.clone(), read).await {
+                Ok(found) => {
+                    self.definitions = KnownDefinitions::clone(&found);
+                    return Ok(());
+                }
+                Err(_) if self.committer.has_ended() => return Err(SinkClosed),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "repeating the read of definitions");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+            }
+        }
     }
 
     /// Hands a command to a stream; starts the stream if it does not run.

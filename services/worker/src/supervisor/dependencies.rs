@@ -1,12 +1,12 @@
 //! What the supervisor is given: the edges to HubSpot and to Kafka, which a
 //! test replaces, and what all connections share.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{collections::HashSet, fmt, future::Future, sync::Arc};
 
-use super::Claims;
+use super::SharedReads;
 use crate::{
     commit::{CommitContext, TransactionalLog},
-    ownership::{ClaimKeys, Decoder, PartitionLease, Restored},
+    ownership::{ClaimKeys, Decoder, KnownDefinitions, PartitionLease, Restored},
     schedule::Settings,
     sync::{Source, SourceError},
 };
@@ -38,6 +38,9 @@ pub(crate) trait ControlLog: fmt::Debug + Send + Sync + 'static {
     /// The connections that claim, in the order of the log, for each of the
     /// keys asked for.
     fn claims(&self, asked: &[ClaimKeys]) -> anyhow::Result<Vec<Vec<String>>>;
+
+    /// The definitions under these keys, with all that was committed before.
+    fn definitions(&self, keys: &HashSet<String>) -> anyhow::Result<KnownDefinitions>;
 }
 
 /// What every connection needs.
@@ -56,7 +59,9 @@ pub(crate) struct Dependencies<S> {
     /// Decodes commands.
     pub(crate) decoder: Arc<Decoder>,
     /// Reads which connection has which portal.
-    pub(crate) claims: Claims,
+    pub(crate) claims: SharedReads<ClaimKeys, Vec<String>>,
+    /// Reads the definitions under some keys.
+    pub(crate) definitions: SharedReads<Vec<String>, Arc<KnownDefinitions>>,
     /// How often the runs beside the interval are made, and how they read.
     pub(crate) settings: Settings,
     /// Clock, health, and the end of the process.

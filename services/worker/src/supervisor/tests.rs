@@ -2,6 +2,7 @@
 //! log and accounts in memory. Time moves only where a test moves it.
 
 mod changes;
+mod definitions;
 mod fake_control_log;
 mod fake_sources;
 mod harness;

@@ -149,6 +149,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         let floor = self.checkpoint.definitions_version;
         let change = definitions::merge(&self.definitions, listed.value, listed.sent_at, floor);
         let Some(change) = change else {
+            // A new stream of a portal whose definitions are known.
+            self.checkpoint.definitions_version = floor.max(self.definitions.version);
             return Ok(DefinitionsRead {
                 sent_at: listed.sent_at,
                 grew: false,

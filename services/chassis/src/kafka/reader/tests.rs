@@ -78,6 +78,26 @@ fn every_message_of_every_partition_is_read() {
 }
 
 #[test]
+fn all_that_was_committed_is_read_of_the_partitions_asked_for() {
+    let bench = bench(&[(0, "a"), (1, "x"), (2, "b"), (2, "c")]);
+    let mut values = Vec::new();
+    let mut read = |partitions: &[i32]| {
+        values.clear();
+        let partitions = partitions.iter().copied();
+        TopicReader::read_all_committed(&bench.config, TOPIC, partitions, SILENCE, |message| {
+            values.push(partition_and_value(message));
+            Ok::<_, ReadError>(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        values.sort();
+        values.clone()
+    };
+    assert_eq!(read(&[]), []);
+    let expected = [(0, "a"), (2, "b"), (2, "c")].map(|(it, value)| (it, value.to_owned()));
+    assert_eq!(read(&[0, 2]), expected);
+}
+
+#[test]
 fn only_the_assigned_partitions_are_read_and_from_their_offsets() {
     let bench = bench(&[(0, "a"), (2, "b"), (2, "c")]);
     let mut reader = TopicReader::new(&bench.config, TOPIC).unwrap();

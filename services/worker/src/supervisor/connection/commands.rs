@@ -78,6 +78,7 @@ impl<S: Sources> ConnectionTask<S> {
             let message = self.end_run(&stream).await?;
             self.committer.post(message.into_iter().collect())?;
         }
+        self.read_definitions(&command.streams).await?;
         self.show(self.state(Some(&command.command_id), "running"))
             .await?;
         for stream in &command.streams {

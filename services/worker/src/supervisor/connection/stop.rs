@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use schemas::{Command, ConnectionStatus};
+use schemas::{Command, ConnectionStatus, StreamStatus};
 
 use super::ConnectionTask;
 use crate::{
@@ -94,17 +94,18 @@ impl<S: Sources> ConnectionTask<S> {
     /// The status of a stream that was stopped; its run is the one that ended.
     fn stopped_message(&mut self, stream: &str) -> Option<Message> {
         let checkpoint = self.checkpoint(stream);
-        let known = self.views.contains_key(stream)
-            || self.sinks.contains_key(stream)
-            || checkpoint.portal_id != 0;
-        if !known {
-            return None;
-        }
-        let sink = self.sink(stream, checkpoint.portal_id);
-        let view = sink.state().view(|view| {
+        let stop = |view: &mut StreamStatus| {
             "stopped".clone_into(&mut view.phase);
             view.next_run_at = None;
-        });
+        };
+        let view = if self.sinks.contains_key(stream) || checkpoint.portal_id != 0 {
+            self.sink(stream, checkpoint.portal_id).state().view(stop)
+        } else {
+            // No sink is made here: the portal, and so its definitions, is not known.
+            let view = self.views.get_mut(stream)?;
+            stop(view);
+            view.clone()
+        };
         Some(self.committer.context().messages.stream_status(
             self.committer.partition,
             &self.name,

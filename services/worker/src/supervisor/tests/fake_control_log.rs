@@ -2,7 +2,7 @@
 //! messages sees.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use super::changes::Changes;
 use crate::{
     commit::{Failure, Outgoing, TransactionalLog},
-    ownership::{ClaimKeys, Restored},
+    messages::Message,
+    ownership::{ClaimKeys, KnownDefinitions, Restored},
     supervisor::ControlLog,
 };
 
@@ -111,6 +112,30 @@ impl FakeControlLog {
         read::<Status>(schemas::status::SCHEMA, &message.payload?).stream
     }
 
+    /// All definitions written under a key, in the order of the log.
+    pub(super) fn definitions(&self, key: &str) -> Vec<Definitions> {
+        let committed = self.committed();
+        let of_key = committed
+            .into_iter()
+            .filter(|it| it.topic == self.topics.definitions && it.key == key);
+        of_key
+            .map(|it| read(schemas::definitions::SCHEMA, &it.payload.unwrap()))
+            .collect()
+    }
+
+    /// Writes a message as the owner of another partition would.
+    pub(super) fn write_by_another(&self, message: Message) {
+        let written = Written {
+            topic: message.topic,
+            partition: message.partition,
+            key: message.key,
+            payload: message.payload,
+            open_requests: 0,
+        };
+        self.state().committed.push(written);
+        self.changes.notify();
+    }
+
     /// The last checkpoint of a stream, named `connection/stream`.
     pub(super) fn checkpoint(&self, key: &str) -> Option<Checkpoint> {
         let message = self.last(&self.topics.checkpoints, key)?;
@@ -150,8 +175,7 @@ impl ControlLog for FakeControlLog {
             if message.topic == self.topics.definitions {
                 let definitions: Definitions =
                     read(schemas::definitions::SCHEMA, &message.payload.unwrap());
-                let key = (definitions.portal_id, definitions.object_type.clone());
-                restored.definitions.insert(key, Arc::new(definitions));
+                restored.definitions.insert(definitions);
             } else if message.topic == self.topics.checkpoints {
                 let stream = stream.unwrap();
                 match message.payload {
@@ -172,6 +196,16 @@ impl ControlLog for FakeControlLog {
             }
         }
         Ok(restored)
+    }
+
+    fn definitions(&self, keys: &HashSet<String>) -> anyhow::Result<KnownDefinitions> {
+        let mut known = KnownDefinitions::default();
+        for key in keys {
+            for definitions in self.definitions(key) {
+                known.insert(definitions);
+            }
+        }
+        Ok(known)
     }
 
     fn claims(&self, asked: &[ClaimKeys]) -> anyhow::Result<Vec<Vec<String>>> {

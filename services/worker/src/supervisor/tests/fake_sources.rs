@@ -37,6 +37,8 @@ struct Script {
     /// Accounts by credential; every other credential has its own account.
     accounts: HashMap<String, Result<i64, SourceError>>,
     failing_streams: HashMap<String, SourceError>,
+    /// Properties that every account defines besides `email`.
+    properties: Vec<String>,
     /// Requests that began: the credential, and the stream or `account`.
     requests: Vec<(String, String)>,
 }
@@ -76,6 +78,11 @@ impl FakeSources {
         self.script()
             .failing_streams
             .insert(stream.to_owned(), error);
+    }
+
+    /// Every account defines this property too from now on.
+    pub(super) fn define_property(&self, name: &str) {
+        self.script().properties.push(name.to_owned());
     }
 
     /// Requests for a stream, or for the `account`, wait for their answer.
@@ -163,12 +170,20 @@ impl Source for FakeSource {
     }
 
     async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
-        let email = Property {
-            name: "email".to_owned(),
+        let property = |name: &str| Property {
+            name: name.to_owned(),
             kind: "string".to_owned(),
             ..Property::default()
         };
-        self.answer(object_type, vec![email]).await
+        let mut properties = vec![property("email")];
+        properties.extend(
+            self.sources
+                .script()
+                .properties
+                .iter()
+                .map(|it| property(it)),
+        );
+        self.answer(object_type, properties).await
     }
 
     async fn list(

@@ -20,14 +20,14 @@ use crate::{
     messages::{Messages, SchemaIds},
     ownership::{Assignment, CommandMessage, Decoder, Event, Lease, PartitionLease},
     schedule::Settings,
-    supervisor::{Claims, Dependencies, Supervisor},
+    supervisor::{Dependencies, SharedReads, Supervisor},
 };
 
 /// After so much real time a test has failed. Until then the runtime's clock
 /// stands still but for what the test moves it by.
 const GIVE_UP: Duration = Duration::from_mins(1);
 
-const IDS: SchemaIds = SchemaIds {
+pub(super) const IDS: SchemaIds = SchemaIds {
     commands: 1,
     checkpoints: 2,
     status: 3,
@@ -79,7 +79,8 @@ impl Harness {
                 clock: context.clock().clone(),
             }),
             decoder: Arc::new(Decoder::new(registry.unwrap(), topics, own)),
-            claims: Claims::default(),
+            claims: SharedReads::default(),
+            definitions: SharedReads::default(),
             settings: Settings::default(),
             context: context.clone(),
         };
