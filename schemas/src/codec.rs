@@ -20,9 +20,6 @@ pub struct Framed<'a> {
 /// permanent.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// There is no value.
-    #[error("message has no value")]
-    NoValue,
     /// Too short for a header, or its first byte is not zero.
     #[error("not in Confluent framing: expected a zero byte and a schema id")]
     NotFramed,

@@ -249,11 +249,10 @@ impl Decoder {
         if !rest.is_empty() {
             return Err(DecodeError::TrailingBytes { count: rest.len() });
         }
-        let mut properties = crate::PropertyMapBuilder::default();
-        for (name, value) in &record.properties {
-            properties.push(name, value.as_deref().unwrap_or_default());
-        }
-        let properties = properties.finish();
+        let set = record.properties.iter();
+        let properties = set
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+            .collect();
         let message = CrmRecord {
             portal_id: record.portal_id,
             object_type: &record.object_type,

@@ -95,6 +95,16 @@ impl PropertyMapBuilder {
     }
 }
 
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for PropertyMap {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(properties: I) -> Self {
+        let mut builder = PropertyMapBuilder::default();
+        for (name, value) in properties {
+            builder.push(name.as_ref(), value.as_ref());
+        }
+        builder.finish()
+    }
+}
+
 impl PropertyMap {
     /// Number of properties that are set.
     pub fn len(&self) -> usize {

@@ -8,7 +8,7 @@ use std::{
 
 use harness::{HANG_LIMIT, Stack, api::stream, eventually};
 use hubspot_sim::Definition;
-use schemas::{CrmRecord, PropertyMapBuilder, crm_record::SCHEMA, frame};
+use schemas::{CrmRecord, PropertyMap, crm_record::SCHEMA, frame};
 use serde_json::{Value, json};
 
 /// Keys and values of messages.
@@ -23,9 +23,7 @@ static FETCH_SEQUENCE: AtomicI64 = AtomicI64::new(0);
 
 /// A valid record of an object that HubSpot does not have; key and value.
 fn record(stack: &Stack, schema_id: u32, id: i64, text: &str) -> (String, Vec<u8>) {
-    let mut properties = PropertyMapBuilder::default();
-    properties.push("jobtitle", text);
-    let properties = properties.finish();
+    let properties = PropertyMap::from_iter([("jobtitle", text)]);
     let record = CrmRecord {
         created_at: 1_700_000_000_000,
         updated_at: 1_700_000_000_000,

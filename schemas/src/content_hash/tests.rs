@@ -5,15 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Property, PropertyMapBuilder, unframe};
-
-fn map<'a>(properties: impl IntoIterator<Item = (&'a str, &'a str)>) -> PropertyMap {
-    let mut builder = PropertyMapBuilder::default();
-    for (name, value) in properties {
-        builder.push(name, value);
-    }
-    builder.finish()
-}
+use crate::{Property, unframe};
 
 fn hasher(properties: Vec<Property>) -> ContentHasher {
     ContentHasher::new(&Definitions {
@@ -43,7 +35,7 @@ fn volatile(name: &str) -> Property {
 
 /// Hash of a live object without volatile properties.
 fn hash<'a>(properties: impl IntoIterator<Item = (&'a str, &'a str)>) -> u64 {
-    ContentHasher::default().of_object(false, &map(properties))
+    ContentHasher::default().of_object(false, &PropertyMap::from_iter(properties))
 }
 
 /// The rule, written as simply as it goes.
@@ -66,7 +58,7 @@ proptest! {
             }),
         archived in any::<bool>(),
     ) {
-        let properties = map(shuffled.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let properties = PropertyMap::from_iter(shuffled);
         let actual = ContentHasher::default().of_object(archived, &properties);
         prop_assert_eq!(actual, by_the_rule(u8::from(archived), &sorted));
     }
@@ -80,7 +72,7 @@ proptest! {
             if number % 2 == 0 { read_time(name) } else { volatile(name) }
         });
         let mut hasher = hasher(definitions.rev().collect());
-        let properties = map(entries.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let properties = PropertyMap::from_iter(&entries);
         let mut left = entries.clone();
         left.retain(|name, _| !names.contains(name));
         prop_assert_eq!(hasher.of_object(false, &properties), by_the_rule(0, &left));
@@ -91,7 +83,7 @@ proptest! {
         entries in prop::collection::vec(("[a-d]{1,3}", ".{0,9}"), 0..30),
         (archived, deleted) in any::<(bool, bool)>(),
     ) {
-        let properties = map(entries.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let properties = PropertyMap::from_iter(entries);
         let properties = if deleted { PropertyMap::default() } else { properties };
         let mut hasher = hasher(vec![read_time("a"), volatile("bb")]);
         let written = if deleted {
@@ -114,7 +106,7 @@ proptest! {
 
 #[test]
 fn the_hash_is_the_one_in_the_readme() {
-    let properties = map([
+    let properties = PropertyMap::from_iter([
         ("lastname", "Lovelace"),
         ("firstname", "Ada"),
         ("city", ""),
@@ -143,7 +135,8 @@ fn another_content_has_another_hash() {
         hash([("a", "b"), ("c", "d")]),
         hash([("a", "b\u{1}\0\0\0c\u{1}\0\0\0d")])
     );
-    let archived = ContentHasher::default().of_object(true, &map([("firstname", "Ada")]));
+    let archived =
+        ContentHasher::default().of_object(true, &PropertyMap::from_iter([("firstname", "Ada")]));
     assert_ne!(ada, archived);
     assert_ne!(hash([]), deletion_hash(false));
     assert_ne!(deletion_hash(true), deletion_hash(false));

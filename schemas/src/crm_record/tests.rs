@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::*;
-use crate::{PropertyMapBuilder, codec::HEADER_BYTES, unframe};
+use crate::{codec::HEADER_BYTES, unframe};
 
 /// The record as the Avro library encodes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,11 +93,9 @@ prop_compose! {
 }
 
 fn properties_of(reference: &Reference) -> PropertyMap {
-    let mut builder = PropertyMapBuilder::default();
-    for (name, value) in &reference.properties {
-        builder.push(name, value.as_deref().unwrap_or_default());
-    }
-    builder.finish()
+    let set = reference.properties.iter();
+    set.filter_map(|(name, value)| Some((name, value.as_ref()?)))
+        .collect()
 }
 
 fn record<'a>(
@@ -249,9 +247,7 @@ fn released_schemas_need_no_translation() {
 
 #[test]
 fn a_message_is_these_bytes() {
-    let mut properties = PropertyMapBuilder::default();
-    properties.push("email", "a@b.io");
-    let properties = properties.finish();
+    let properties = PropertyMap::from_iter([("email", "a@b.io")]);
     let record = CrmRecord {
         created_at: 1,
         updated_at: 2,

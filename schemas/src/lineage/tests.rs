@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::*;
 use crate::{
-    Checkpoint, Command, CrmRecord, Definitions, PropertyMapBuilder, Status, checkpoint, command,
+    Checkpoint, Command, CrmRecord, Definitions, PropertyMap, Status, checkpoint, command,
     crm_record, definitions, status,
 };
 
@@ -26,20 +26,8 @@ fn example<T: DeserializeOwned>(text: &str) -> T {
 }
 
 fn record() -> (String, Vec<u8>) {
-    let mut properties = PropertyMapBuilder::default();
-    properties.push("email", "a@example.com");
-    let properties = properties.finish();
-    let record = CrmRecord {
-        created_at: 1,
-        updated_at: 2,
-        connection: "default",
-        run_id: "r",
-        reason: "full",
-        fetched_at: 3,
-        fetch_sequence: 4,
-        definitions_version: 1,
-        ..CrmRecord::new(1, "contacts", 7, &properties)
-    };
+    let properties = PropertyMap::from_iter([("email", "a@example.com")]);
+    let record = CrmRecord::new(1, "contacts", 7, &properties);
     (record.key(), record.encode(3))
 }
 

@@ -4,7 +4,7 @@
 
 use data_streams::{ingest::Row, warehouse::Encoder};
 use divan::{Bencher, black_box, counter::ItemsCount};
-use schemas::{CrmRecord, PropertyMapBuilder, unframe};
+use schemas::{CrmRecord, unframe};
 
 /// Rows of a batch.
 const ROWS: usize = 1_000;
@@ -59,11 +59,10 @@ fn encoder(columns: usize) -> Encoder {
 }
 
 fn message(row: usize, columns: usize) -> Vec<u8> {
-    let mut properties = PropertyMapBuilder::default();
-    for (number, (_, value)) in (0..columns).zip(kinds()) {
-        properties.push(&format!("property_{number}"), value);
-    }
-    let properties = properties.finish();
+    let properties = (0..columns)
+        .zip(kinds())
+        .map(|(number, (_, value))| (format!("property_{number}"), value))
+        .collect();
     let record = CrmRecord {
         created_at: 1_700_000_000_000,
         updated_at: 1_700_000_000_001,

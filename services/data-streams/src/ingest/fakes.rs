@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use chassis::registry::{RegistryError, SchemaSource};
-use schemas::{CrmRecord, Definitions, FullPass, PropertyMapBuilder};
+use schemas::{CrmRecord, Definitions, FullPass, PropertyMap};
 
 use super::{
     Commits, ControlState, Inserts, LogPosition, RefusedRow, Rows, Store, StoreError,
@@ -240,9 +240,7 @@ pub(crate) fn record(offset: i64, schema_id: u32) -> Message {
 }
 
 pub(crate) fn record_of(offset: i64, schema_id: u32, connection: &str, version: i64) -> Message {
-    let mut properties = PropertyMapBuilder::default();
-    properties.push("email", "a@example.com");
-    let properties = properties.finish();
+    let properties = PropertyMap::from_iter([("email", "a@example.com")]);
     let record = CrmRecord {
         connection,
         run_id: "run",

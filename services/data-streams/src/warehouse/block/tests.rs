@@ -1,7 +1,7 @@
 //! Blocks read back by a small reader of the Native format.
 
 use proptest::prelude::*;
-use schemas::{Property, PropertyMap, PropertyMapBuilder, unframe};
+use schemas::{Property, unframe};
 
 use super::*;
 use crate::warehouse::layout::{ColumnNote, ColumnType};
@@ -111,11 +111,7 @@ fn message(id: i64, properties: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn merged(id: i64, merged_into: Option<i64>, properties: &[(&str, &str)]) -> Vec<u8> {
-    let mut builder = PropertyMapBuilder::default();
-    for (name, value) in properties {
-        builder.push(name, value);
-    }
-    let properties: PropertyMap = builder.finish();
+    let properties = properties.iter().copied().collect();
     CrmRecord {
         created_at: 1_000,
         updated_at: 2_000,
