@@ -73,7 +73,7 @@ proptest! {
         });
         let mut hasher = hasher(definitions.rev().collect());
         let properties = PropertyMap::from_iter(&entries);
-        let mut left = entries.clone();
+        let mut left = entries;
         left.retain(|name, _| !names.contains(name));
         prop_assert_eq!(hasher.of_object(false, &properties), by_the_rule(0, &left));
     }

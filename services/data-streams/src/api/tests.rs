@@ -22,10 +22,12 @@ mod access;
 mod connections;
 mod records;
 
-/// A backend with the records 1 to `count`.
+/// Records of [`NumberedRecords`].
+const RECORDS: u64 = 2_500;
+
+/// A backend with the records 1 to [`RECORDS`].
 #[derive(Debug)]
 struct NumberedRecords {
-    count: u64,
     /// Whether it cannot be reached.
     away: bool,
 }
@@ -37,7 +39,7 @@ impl Backend for NumberedRecords {
             return Err(ApiError::ClickHouseUnavailable);
         }
         let after = query.after.unwrap_or(0);
-        let mut ids: Vec<_> = (after + 1..=self.count)
+        let mut ids: Vec<_> = (after + 1..=RECORDS)
             .filter(|id| query.ids.as_ref().is_none_or(|ids| ids.contains(id)))
             .take(query.limit + 1)
             .collect();
@@ -116,13 +118,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        Self::with(
-            |_| {},
-            NumberedRecords {
-                count: 2_500,
-                away: false,
-            },
-        )
+        Self::with(|_| {}, NumberedRecords { away: false })
     }
 
     fn with(change: impl FnOnce(&mut ApiSettings), backend: NumberedRecords) -> Self {

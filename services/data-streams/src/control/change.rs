@@ -178,7 +178,15 @@ fn carry_over(base: &Command, after: &Command, merged: &mut Command) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        ConnectionChange::{Delete, Replace, Start, Stop},
+        *,
+    };
+
+    /// The state after a change, while no request is carried out.
+    fn after(change: &ConnectionChange, before: Option<&Command>) -> Command {
+        change.apply("default", before, &|_| false)
+    }
 
     fn command(
         id: &str,
@@ -186,7 +194,7 @@ mod tests {
         change: &ConnectionChange,
         before: Option<&Command>,
     ) -> Command {
-        let mut command = change.apply("default", before, &|_| false);
+        let mut command = after(change, before);
         command.command_id = id.to_owned();
         command.based_on = based_on.map(ToOwned::to_owned);
         command
@@ -210,50 +218,33 @@ mod tests {
 
     #[test]
     fn a_new_connection_is_stopped_and_a_replaced_one_keeps_its_state() {
-        let new = ConnectionChange::Replace(ConnectionSettings::default()).apply(
-            "default",
-            None,
-            &|_| false,
-        );
+        let new = after(&Replace(ConnectionSettings::default()), None);
         assert_eq!(new.state, DesiredState::Stopped);
-        let running =
-            ConnectionChange::Start(interval(60_000)).apply("default", Some(&new), &|_| false);
-        let replaced = ConnectionChange::Replace(ConnectionSettings::default()).apply(
-            "default",
-            Some(&running),
-            &|_| false,
-        );
+        let running = after(&Start(interval(60_000)), Some(&new));
+        let replaced = after(&Replace(ConnectionSettings::default()), Some(&running));
         assert_eq!(replaced.state, DesiredState::Running);
         assert_eq!(replaced.interval_ms, 300_000);
     }
 
     #[test]
     fn a_start_changes_only_the_given_settings() {
-        let first = ConnectionChange::Start(interval(60_000)).apply("default", None, &|_| false);
-        let again = ConnectionChange::Start(ConnectionSettings::default()).apply(
-            "default",
-            Some(&first),
-            &|_| false,
-        );
+        let first = after(&Start(interval(60_000)), None);
+        let again = after(&Start(ConnectionSettings::default()), Some(&first));
         assert_eq!(again.interval_ms, 60_000);
     }
 
     #[test]
     fn a_connection_created_again_after_its_deletion_has_the_defaults() {
-        let first = ConnectionChange::Start(interval(60_000)).apply("default", None, &|_| false);
-        let deleted = ConnectionChange::Delete.apply("default", Some(&first), &|_| false);
-        let back = ConnectionChange::Start(ConnectionSettings::default()).apply(
-            "default",
-            Some(&deleted),
-            &|_| false,
-        );
+        let first = after(&Start(interval(60_000)), None);
+        let deleted = after(&Delete, Some(&first));
+        let back = after(&Start(ConnectionSettings::default()), Some(&deleted));
         assert_eq!(back.interval_ms, 300_000);
     }
 
     #[test]
     fn a_request_is_ignored_while_an_earlier_one_is_unfinished() {
-        let first = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
-        let second = sync("b", RequestKind::Sync).apply("default", Some(&first), &|_| false);
+        let first = after(&sync("a", RequestKind::Sync), None);
+        let second = after(&sync("b", RequestKind::Sync), Some(&first));
         assert_eq!(
             second.requests.first().map(|it| it.request_id.as_str()),
             Some("a")
@@ -267,9 +258,9 @@ mod tests {
 
     #[test]
     fn a_resync_replaces_a_sync_and_never_the_reverse() {
-        let first = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
-        let second = sync("b", RequestKind::Resync).apply("default", Some(&first), &|_| false);
-        let third = sync("c", RequestKind::Sync).apply("default", Some(&second), &|_| false);
+        let first = after(&sync("a", RequestKind::Sync), None);
+        let second = after(&sync("b", RequestKind::Resync), Some(&first));
+        let third = after(&sync("c", RequestKind::Sync), Some(&second));
         assert_eq!(
             third.requests.first().map(|it| it.request_id.as_str()),
             Some("b")
@@ -278,25 +269,15 @@ mod tests {
 
     #[test]
     fn a_stop_cancels_open_requests() {
-        let asked = sync("a", RequestKind::Sync).apply("default", None, &|_| false);
-        assert!(
-            ConnectionChange::Stop
-                .apply("default", Some(&asked), &|_| false)
-                .requests
-                .is_empty()
-        );
+        let asked = after(&sync("a", RequestKind::Sync), None);
+        assert!(after(&Stop, Some(&asked)).requests.is_empty());
     }
 
     #[test]
     fn two_changes_that_crossed_are_both_applied() {
-        let x = command(
-            "x",
-            None,
-            &ConnectionChange::Start(ConnectionSettings::default()),
-            None,
-        );
-        let stop = command("p", Some("x"), &ConnectionChange::Stop, Some(&x));
-        let change = ConnectionChange::Start(interval(60_000));
+        let x = command("x", None, &Start(ConnectionSettings::default()), None);
+        let stop = command("p", Some("x"), &Stop, Some(&x));
+        let change = Start(interval(60_000));
         let own = command("c", Some("x"), &change, Some(&x));
         let merged = merge("default", &[x.clone(), stop, own], "c", &change, &|_| false).unwrap();
         assert_eq!(
@@ -304,8 +285,8 @@ mod tests {
             (DesiredState::Running, 60_000)
         );
 
-        let faster = ConnectionChange::Replace(interval(60_000));
-        let stop = command("p", Some("x"), &ConnectionChange::Stop, Some(&x));
+        let faster = Replace(interval(60_000));
+        let stop = command("p", Some("x"), &Stop, Some(&x));
         let own = command("c", Some("x"), &faster, Some(&x));
         let merged = merge("default", &[x, stop, own], "c", &faster, &|_| false).unwrap();
         assert_eq!(
@@ -316,16 +297,11 @@ mod tests {
 
     #[test]
     fn a_command_based_on_an_overwritten_one_adds_only_its_own_difference() {
-        let x = command(
-            "x",
-            None,
-            &ConnectionChange::Start(ConnectionSettings::default()),
-            None,
-        );
+        let x = command("x", None, &Start(ConnectionSettings::default()), None);
         let p = command("p", Some("x"), &sync("r", RequestKind::Sync), Some(&x));
-        let own_change = ConnectionChange::Start(interval(60_000));
+        let own_change = Start(interval(60_000));
         let own = command("c", Some("x"), &own_change, Some(&x));
-        let on_own = command("e", Some("c"), &ConnectionChange::Stop, Some(&own));
+        let on_own = command("e", Some("c"), &Stop, Some(&own));
         let merged = merge("default", &[x, p, own, on_own], "c", &own_change, &|_| {
             false
         })
@@ -340,9 +316,9 @@ mod tests {
         /// hold, in either order.
         #[test]
         fn two_crossed_changes_of_different_settings_both_hold(first_is_interval in any::<bool>(), ms in 10_000i64..1_000_000) {
-            let x = command("x", None, &ConnectionChange::Start(ConnectionSettings::default()), None);
-            let a = ConnectionChange::Start(interval(ms));
-            let b = ConnectionChange::Start(ConnectionSettings {
+            let x = command("x", None, &Start(ConnectionSettings::default()), None);
+            let a = Start(interval(ms));
+            let b = Start(ConnectionSettings {
                 destination: Some("elsewhere".to_owned()),
                 ..ConnectionSettings::default()
             });

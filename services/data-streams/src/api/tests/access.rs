@@ -6,10 +6,7 @@ use super::*;
 async fn every_request_but_those_for_health_needs_the_token() {
     let api = Fixture::with(
         |settings| settings.token = Some("secret".into()),
-        NumberedRecords {
-            count: 1,
-            away: false,
-        },
+        NumberedRecords { away: false },
     );
     for path in [
         "/",

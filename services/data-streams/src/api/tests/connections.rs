@@ -46,10 +46,7 @@ async fn a_stop_without_a_worker_is_answered_with_202_and_a_location() {
 async fn a_stop_is_answered_with_200_once_the_worker_has_applied_it() {
     let api = Fixture::with(
         |settings| settings.stop_wait = Duration::from_secs(10),
-        NumberedRecords {
-            count: 0,
-            away: false,
-        },
+        NumberedRecords { away: false },
     );
     api.send("POST", "/v1/connections/default/start", "").await;
     let acknowledged = async {

@@ -21,7 +21,7 @@ async fn records_are_read_completely_in_pages_and_as_lines() {
         };
         after = format!("&after={next}");
     }
-    assert_eq!(ids, (1..=2_500).collect::<Vec<_>>());
+    assert_eq!(ids, (1..=RECORDS).collect::<Vec<_>>());
 
     let request = Request::get("/v1/connections/default/records/contacts")
         .header(header::ACCEPT, "application/x-ndjson")
@@ -63,13 +63,7 @@ async fn a_record_stream_above_the_limit_is_refused_with_retry_after() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_gives_503_with_retry_after() {
-    let api = Fixture::with(
-        |_| {},
-        NumberedRecords {
-            count: 1,
-            away: true,
-        },
-    );
+    let api = Fixture::with(|_| {}, NumberedRecords { away: true });
     api.send("PUT", "/v1/connections/default", "").await;
     let request = Request::get("/v1/connections/default/records/contacts")
         .body(Body::empty())
