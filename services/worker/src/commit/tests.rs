@@ -173,6 +173,7 @@ fn page(stream: &str, first_id: i64, count: i64) -> Page {
         merged_into: None,
         fetched_at: 3,
         fetch_sequence: 4,
+        content_hash: 5,
     };
     let checkpoint = Checkpoint {
         connection: "c".to_owned(),

@@ -278,7 +278,7 @@ impl RecordBuffer {
             fetch_sequence: record.fetch_sequence,
             merged_into: record.merged_into,
             definitions_version,
-            content_hash: 0,
+            content_hash: record.content_hash.cast_signed(),
         };
         self.key.clear();
         message.write_key(&mut self.key);

@@ -32,7 +32,12 @@ pub(super) fn merge(
     let mut properties = Vec::with_capacity(known.properties.len().max(listed.len()));
     for property in &known.properties {
         let now = match by_name.remove(&property.name) {
-            Some(now) => now,
+            // What was volatile stays so, or records without a change would get
+            // another content hash each time.
+            Some(mut now) => {
+                now.volatile |= property.volatile || (property.is_volatile() && !now.is_volatile());
+                now
+            }
             None => Property {
                 gone: true,
                 ..property.clone()
@@ -139,6 +144,26 @@ mod tests {
                 .unwrap()
                 .grew
         );
+    }
+
+    #[test]
+    fn a_volatile_property_stays_volatile() {
+        let read_time = Property {
+            field_type: "calculation_read_time".to_owned(),
+            ..property("a", "number")
+        };
+        let first = known(vec![read_time.clone()]);
+        assert_eq!(merge(&first, vec![read_time.clone()], 9, 0), None);
+        let gone = merge(&first, vec![], 9, 0).unwrap().definitions;
+        assert!(gone.properties[0].is_volatile());
+        let plain = vec![property("a", "number")];
+        let change = merge(&first, plain.clone(), 9, 0).unwrap();
+        assert!(!change.grew);
+        let second = change.definitions;
+        assert!(second.properties[0].volatile);
+        assert_eq!(merge(&second, plain, 10, 0), None);
+        let third = merge(&second, vec![read_time], 11, 0).unwrap().definitions;
+        assert!(third.properties[0].volatile);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Turns what was read into records.
 
-use schemas::Millis;
+use schemas::{ContentHasher, Millis, deletion_hash};
 
 use super::{Fetched, Object, Record};
 
@@ -16,6 +16,18 @@ impl From<&Object> for Winner {
         Self {
             id: object.id,
             updated_at: object.updated_at,
+        }
+    }
+}
+
+impl Record {
+    /// What its content hash has to be.
+    pub(super) fn hash(&self, hasher: &mut ContentHasher) -> u64 {
+        let object = &self.object;
+        if self.deleted {
+            deletion_hash(object.archived)
+        } else {
+            hasher.of_object(object.archived, &object.properties)
         }
     }
 }
@@ -41,6 +53,7 @@ pub(super) fn records(objects: Fetched<Vec<Object>>, sequence: i64, out: &mut Ve
             merged_into: None,
             fetched_at: objects.sent_at,
             fetch_sequence: sequence,
+            content_hash: 0,
         });
     }
 }
@@ -66,5 +79,62 @@ pub(super) fn deletion(
         merged_into: winner.map(|winner| winner.id),
         fetched_at,
         fetch_sequence,
+        content_hash: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::PropertyMapBuilder;
+
+    use super::*;
+
+    fn record() -> Record {
+        let mut properties = PropertyMapBuilder::default();
+        properties.push("email", "a@example.com");
+        Record {
+            object: Object {
+                id: 7,
+                properties: properties.finish(),
+                ..Object::default()
+            },
+            deleted: false,
+            merged_into: None,
+            fetched_at: 1,
+            fetch_sequence: 2,
+            content_hash: 0,
+        }
+    }
+
+    #[test]
+    fn a_deletion_has_the_hash_of_its_flags() {
+        let mut hasher = ContentHasher::default();
+        let deleted = Record {
+            deleted: true,
+            ..record()
+        };
+        assert_ne!(record().hash(&mut hasher), deleted.hash(&mut hasher));
+        // The record that is sent has no properties.
+        let without = Record {
+            object: Object::default(),
+            ..deleted.clone()
+        };
+        assert_eq!(deleted.hash(&mut hasher), without.hash(&mut hasher));
+    }
+
+    #[test]
+    fn only_content_is_hashed() {
+        let mut hasher = ContentHasher::default();
+        let later = Record {
+            object: Object {
+                updated_at: 9,
+                created_at: 8,
+                ..record().object
+            },
+            fetched_at: 10,
+            fetch_sequence: 11,
+            ..record()
+        };
+        assert_eq!(record().hash(&mut hasher), later.hash(&mut hasher));
     }
 }

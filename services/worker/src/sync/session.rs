@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use schemas::{Checkpoint, Closing, Definitions, FullPass, ListPosition, Millis, Run};
+use schemas::{
+    Checkpoint, Closing, ContentHasher, Definitions, FullPass, ListPosition, Millis, Run,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -53,6 +55,8 @@ pub(super) struct Session<'a, S, K> {
     pub(super) checkpoint: Checkpoint,
     pub(super) run: Run,
     pub(super) definitions: Arc<Definitions>,
+    /// Of these definitions.
+    hasher: ContentHasher,
     pub(super) outbox: Outbox<'a, K>,
     progress: &'a watch::Sender<Progress>,
     /// Whether this version of the definitions has not been sent yet.
@@ -93,6 +97,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             checkpoint,
             run,
             definitions: Arc::clone(&stream.definitions),
+            hasher: ContentHasher::new(&stream.definitions),
             outbox: Outbox::new(sink),
             progress,
             definitions_unsent: false,
@@ -157,6 +162,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             });
         };
         self.checkpoint.definitions_version = change.definitions.version;
+        self.hasher = ContentHasher::new(&change.definitions);
         self.definitions = Arc::new(change.definitions);
         self.definitions_unsent = true;
         Ok(DefinitionsRead {
@@ -191,7 +197,10 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     }
 
     /// Queues records with the checkpoint after them.
-    pub(super) fn send(&mut self, records: Vec<Record>) {
+    pub(super) fn send(&mut self, mut records: Vec<Record>) {
+        for record in &mut records {
+            record.content_hash = record.hash(&mut self.hasher);
+        }
         let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
         self.run.records = self.run.records.saturating_add(count);
         self.checkpoint.records_total = self.checkpoint.records_total.saturating_add(count);

@@ -31,6 +31,8 @@ pub(crate) struct Record {
     pub(crate) fetched_at: Millis,
     /// Orders the reads of one object; grows with each answer.
     pub(crate) fetch_sequence: i64,
+    /// Set when the record is queued, by the definitions that it then names.
+    pub(crate) content_hash: u64,
 }
 
 /// The sink accepts no more pages, as the ownership was lost or the process ends. The

@@ -150,6 +150,7 @@ proptest! {
             stream.catch_up().await;
             stream.resync("quiet").await;
             stream.log.check_nothing_twice();
+            stream.log.check_hashes();
             stream.log.check_truth(&stream.portal, stream.checkpoint.full_pass.as_ref());
         });
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use schemas::{Checkpoint, Definitions, FullPass, version};
+use schemas::{Checkpoint, ContentHasher, Definitions, FullPass, version};
 use tokio::task::yield_now;
 
 use super::{
@@ -72,6 +72,24 @@ impl FakeLog {
                     before.is_none_or(|before| before < record.fetch_sequence),
                     "{record:?}"
                 );
+            }
+        }
+    }
+
+    /// Checks that each record has the hash of its content, by the definitions that
+    /// it names.
+    pub(super) fn check_hashes(&self) {
+        let state = self.state();
+        let mut definitions = HashMap::new();
+        for page in &state.pages {
+            if let Some(new) = &page.definitions {
+                definitions.insert(new.version, ContentHasher::new(new));
+            }
+            for record in &page.records {
+                let version = page.checkpoint.definitions_version;
+                let hasher = definitions.get_mut(&version).expect("known definitions");
+                assert_ne!(record.content_hash, 0, "{record:?}");
+                assert_eq!(record.content_hash, record.hash(hasher), "{record:?}");
             }
         }
     }

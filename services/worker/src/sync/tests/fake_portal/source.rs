@@ -53,6 +53,12 @@ impl Source for FakePortal {
     async fn definitions(&self, _: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
         let property = |number| Property {
             name: property_name(number),
+            // The one that is added first is volatile.
+            field_type: if number == 1 {
+                "calculation_read_time".to_owned()
+            } else {
+                String::new()
+            },
             ..Property::default()
         };
         self.answer(|_, state| (0..state.properties).map(property).collect())
