@@ -19,6 +19,10 @@ const ARCHIVED: u8 = 1;
 /// Bit of an object that is deleted.
 const DELETED: u8 = 2;
 
+/// Room for the properties of most objects, so that they are collected without a
+/// reallocation.
+const USUAL_PROPERTIES: usize = 128;
+
 /// Computes the content hashes of the records of one version of definitions.
 #[derive(Debug, Clone, Default)]
 pub struct ContentHasher {
@@ -59,7 +63,8 @@ impl ContentHasher {
         flags: u8,
         properties: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> u64 {
-        let mut set: Vec<_> = properties.filter(|(_, value)| !value.is_empty()).collect();
+        let mut set = Vec::with_capacity(USUAL_PROPERTIES);
+        set.extend(properties.filter(|(_, value)| !value.is_empty()));
         // HubSpot mostly sends them sorted.
         if !set.is_sorted_by(|(a, _), (b, _)| a < b) {
             set.sort_by_key(|(name, _)| *name);
