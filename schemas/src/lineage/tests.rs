@@ -135,6 +135,62 @@ fn another_version_of_the_same_record_is_another_schema() {
     }
 }
 
+/// A message of the former schema of records or definitions, with that schema.
+fn former_cases(topics: &Topics) -> Vec<Case> {
+    let [of_records, of_definitions] = [
+        include_str!("../../avro/released/records.1.avsc"),
+        include_str!("../../avro/released/definitions.1.avsc"),
+    ];
+    let (key, mut record) = record();
+    // Without its last field, the content hash, which is one byte.
+    record.pop();
+    let mut definitions: Definitions = example(include_str!("../../examples/definitions.json"));
+    definitions.properties.truncate(1);
+    let mut former = encoded(definitions::SCHEMA, &definitions);
+    // Without the last field of the only property: a byte before the list's end.
+    former.remove(former.len() - 2);
+    vec![
+        Case {
+            topic: topics.records.clone(),
+            key,
+            value: record,
+            own: of_records,
+        },
+        Case {
+            topic: topics.definitions.clone(),
+            key: definitions_key(definitions.portal_id, &definitions.object_type),
+            value: former,
+            own: of_definitions,
+        },
+    ]
+}
+
+#[test]
+fn the_id_of_one_released_schema_must_not_mean_the_other() {
+    let topics = Topics::with_prefix("x.");
+    let against = |case: &Case, schema: &str| {
+        let found = exchanged(
+            &topics,
+            &case.topic,
+            case.key.as_bytes(),
+            &case.value,
+            schema,
+        );
+        found.map(|it| it.actual)
+    };
+    for former in former_cases(&topics) {
+        let current = cases(&topics);
+        let current = current.iter().find(|it| it.topic == former.topic).unwrap();
+        for (case, other) in [(&former, current.own), (current, former.own)] {
+            assert_eq!(against(case, case.own), None, "{}", case.topic);
+            let actual = against(case, other).expect("a contradiction");
+            assert!(actual.starts_with("another version of "), "{actual}");
+            let is_ours = is_ours(&topics, &case.topic, case.key.as_bytes(), &case.value);
+            assert!(is_ours, "{}", case.topic);
+        }
+    }
+}
+
 #[test]
 fn a_foreign_message_contradicts_nothing() {
     let topics = Topics::with_prefix("x.");
