@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use harness::{DataSet, HANG_LIMIT, RecordLog, Recorded, Stack, api::stream, log::Record};
+use harness::{
+    DataSet, HANG_LIMIT, RecordLog, Recorded, Stack, api::stream, eventually, log::Record,
+};
 use hubspot_sim::{Kind, Portal, Seen};
 use serde_json::{Value, json};
 
@@ -30,13 +32,25 @@ type Rows = BTreeMap<Vec<String>, Value>;
 
 async fn rows(stack: &Stack, table: &str, key: &[&str]) -> Rows {
     // As text, or JSON would round the versions.
-    let sql = format!("SELECT * FROM {table} SETTINGS output_format_json_quote_64bit_integers = 1");
-    let rows = stack.sql().rows(&sql).await;
-    let count = rows.len();
+    let sql = format!(
+        "SELECT * FROM {table} SETTINGS output_format_json_quote_64bit_integers = 1 \
+         FORMAT JSONEachRow"
+    );
+    // A table that gets another layout is replaced, and missing for a moment.
+    let what = format!("{table} can be read");
+    let clickhouse = stack.sql();
+    let answer = eventually(&what, HANG_LIMIT, async || {
+        clickhouse.try_query(&sql).await.ok()
+    })
+    .await;
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let name = |row: &Value| key.iter().map(|it| text(&row[it])).collect();
-    let rows: Rows = rows.into_iter().map(|row| (name(&row), row)).collect();
-    assert_eq!(rows.len(), count, "{table} has a row twice");
+    let mut rows = Rows::new();
+    for line in answer.lines() {
+        let row: Value = serde_json::from_str(line).expect("a row is JSON");
+        let name = key.iter().map(|it| text(&row[it])).collect();
+        let twice = rows.insert(name, row);
+        assert!(twice.is_none(), "{table} has a row twice: {twice:?}");
+    }
     rows
 }
 
