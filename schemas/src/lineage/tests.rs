@@ -149,6 +149,9 @@ fn former_cases(topics: &Topics) -> Vec<Case> {
     let mut former = encoded(definitions::SCHEMA, &definitions);
     // Without the last field of the only property: a byte before the list's end.
     former.remove(former.len() - 2);
+    let datum = &former[codec::HEADER_BYTES..];
+    let read: Definitions = codec::decode(of_definitions, datum).unwrap();
+    assert_eq!(read, definitions);
     vec![
         Case {
             topic: topics.records.clone(),
