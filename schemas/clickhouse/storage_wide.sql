@@ -9,22 +9,7 @@
 -- of 5 the merges cost more than the inserts.
 CREATE TABLE IF NOT EXISTS {table}
 (
-    _object_id UInt64,
-    _portal_id UInt64,
-    _created_at DateTime64(3, 'UTC'),
-    _updated_at DateTime64(3, 'UTC'),
-    _synced_at DateTime64(3, 'UTC'),
-    _archived Bool,
-    _deleted Bool,
-    _run_id LowCardinality(String),
-    _connection LowCardinality(String),
-    _version UInt128,
-    _fetch_sequence UInt64,
-    _topic LowCardinality(String),
-    _partition Int32,
-    _offset Int64,
-    _merged_into Nullable(UInt64),
-    _extra JSON
+    {columns}
 )
 ENGINE = ReplacingMergeTree(_version)
 ORDER BY _object_id

@@ -195,7 +195,7 @@ async fn a_dead_letter_that_becomes_readable_is_reprocessed_once() {
     let (schema, message) = record_of_a_later_schema(&stack, probe + 1, 9_000_200);
     let (key, value) = message;
     servers
-        .produce(&topic, vec![(key.clone(), Some(value.clone()))])
+        .produce(&topic, vec![(key, Some(value))])
         .await;
     eventually("the dead letter is listed", HANG_LIMIT, async || {
         (letters(&stack).await.len() == 1).then_some(())
@@ -208,6 +208,7 @@ async fn a_dead_letter_that_becomes_readable_is_reprocessed_once() {
     assert!(letters(&stack).await.is_empty());
     assert_eq!(stored(&stack).await, 1);
     // Further messages with that schema are decoded.
+    let (_, (key, value)) = record_of_a_later_schema(&stack, id, 9_000_200);
     servers.produce(&topic, vec![(key, Some(value))]).await;
     eventually(
         "the next message of that schema is stored",

@@ -31,6 +31,9 @@ const REGISTRATION: Duration = Duration::from_secs(2);
 /// Time between two checks for tables whose parts should be merged.
 const MERGE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Time between two attempts to give `changes` its present layout.
+const FORMER_CHANGES_RETRY: Duration = Duration::from_secs(5);
+
 /// The process, from its arguments to its exit code. All of it is compiled here,
 /// once, and not again in the binary.
 pub fn main() -> ExitCode {
@@ -141,6 +144,11 @@ async fn start(
         merge_idle_tables(context.clone(), Arc::clone(&warehouse)),
     );
 
+    context.spawn(
+        "former changes",
+        replace_former_changes(context.clone(), Arc::clone(&warehouse)),
+    );
+
     let settings = ApiSettings {
         token: config.api_token.clone(),
         max_requests: config.api_max_requests,
@@ -161,6 +169,19 @@ async fn merge_idle_tables(context: Context, warehouse: Arc<Warehouse>) -> anyho
         }
     };
     while context.unless_draining(merge()).await.is_some() {}
+    Ok(())
+}
+
+/// Gives `changes` the layout of this version, and tries again every
+/// [`FORMER_CHANGES_RETRY`] while that fails. Loads and reads go on meanwhile.
+async fn replace_former_changes(context: Context, warehouse: Arc<Warehouse>) -> anyhow::Result<()> {
+    let replaced = async {
+        while let Err(error) = warehouse.replace_former_changes().await {
+            tracing::debug!(%error, "`changes` does not have its present layout yet");
+            tokio::time::sleep(FORMER_CHANGES_RETRY).await;
+        }
+    };
+    context.unless_draining(replaced).await;
     Ok(())
 }
 

@@ -62,6 +62,10 @@ impl FakeStore {
 
 #[async_trait]
 impl Store for FakeStore {
+    async fn upgrade(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn warehouse_id(&self) -> Result<String, StoreError> {
         Ok(self.id.lock().unwrap().unwrap_or("this one").to_owned())
     }

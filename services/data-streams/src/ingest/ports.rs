@@ -65,6 +65,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// one that was emptied, has another id.
     async fn warehouse_id(&self) -> Result<String, StoreError>;
 
+    /// Adds to the existing tables what an earlier version of this program did not
+    /// have.
+    async fn upgrade(&self) -> Result<(), StoreError>;
+
     /// Creates the tables and views of a target, and adds the columns of these
     /// definitions. Without definitions, new tables have no property columns yet.
     /// Reads the tables' columns again, because it is also called after

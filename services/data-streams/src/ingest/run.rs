@@ -232,6 +232,7 @@ impl Parts {
         loop {
             let found = async {
                 let id = self.store.warehouse_id().await?;
+                self.store.upgrade().await?;
                 Ok((id, self.store.rebuild_is_unfinished().await?))
             };
             match found.await {

@@ -8,7 +8,11 @@ mod properties;
 use bytes::Bytes;
 use schemas::CrmRecord;
 
-use super::{layout::Layout, value::TIME_RANGE_MS};
+use super::{
+    layout::Layout,
+    own_columns::{self, OwnColumn, Table, Value},
+    value::TIME_RANGE_MS,
+};
 use crate::ingest::{KeptAsText, Row};
 use properties::{Cells, PropertyColumns};
 
@@ -61,18 +65,17 @@ pub(crate) struct Blocks {
 
 /// The columns that a block for a wide table of this layout can have.
 pub(crate) fn wide_columns(layout: &Layout) -> Vec<String> {
-    let own = LINEAGE.iter().map(|it| format!("_{it}"));
     let properties = layout.columns.iter().map(|it| it.name.clone());
-    own.chain(["_object_id".to_owned(), "_extra".to_owned()])
-        .chain(properties)
-        .collect()
+    own_names(Table::Wide).chain(properties).collect()
 }
 
 /// The columns that a block for `changes` can have.
 pub(crate) fn changes_columns() -> Vec<String> {
-    let names = ["object_id", "object_type", "reason", "properties"];
-    let names = LINEAGE.into_iter().chain(names);
-    names.map(str::to_owned).collect()
+    own_names(Table::Changes).collect()
+}
+
+fn own_names(table: Table) -> impl Iterator<Item = String> {
+    own_columns::of(table).map(move |column| column.name(table))
 }
 
 /// Encodes rows for a table of this layout.
@@ -91,29 +94,21 @@ pub(crate) fn encode(layout: &Layout, rows: &[Row<'_>]) -> Blocks {
             ..Blocks::default()
         };
     }
-    let properties = PropertyColumns::encode(layout, &kept);
-    let kept_as_text = properties.kept;
+    let PropertyColumns {
+        cells,
+        extra,
+        json,
+        kept: kept_as_text,
+    } = PropertyColumns::encode(layout, &kept);
     let mut wide = BlockWriter::new(kept.len());
-    write_lineage(&mut wide, &kept, "_");
-    wide.fixed("_object_id", "UInt64", &kept, |row| {
-        row.record.object_id.to_le_bytes()
-    });
-    for (column, cells) in layout.columns.iter().zip(properties.cells) {
+    wide.own_columns(Table::Wide, &kept, extra.texts());
+    for (column, cells) in layout.columns.iter().zip(cells) {
         if cells.used {
             wide.column(&column.name, column.kind.sql(), [cells.nulls, cells.values]);
         }
     }
-    if let Some(texts) = properties.extra.texts() {
-        wide.column("_extra", "String", [texts]);
-    }
     let mut changes = BlockWriter::new(kept.len());
-    write_lineage(&mut changes, &kept, "");
-    changes.fixed("object_id", "UInt64", &kept, |row| {
-        row.record.object_id.to_le_bytes()
-    });
-    changes.text("object_type", &kept, |row| row.record.object_type);
-    changes.text("reason", &kept, |row| row.record.reason);
-    changes.column("properties", "String", [properties.json]);
+    changes.own_columns(Table::Changes, &kept, Some(json));
     Blocks {
         wide: wide.finish(),
         changes: changes.finish(),
@@ -141,80 +136,6 @@ fn refusal<P>(record: &CrmRecord<'_, P>) -> Option<&'static str> {
         Some("fetched_at is out of range")
     } else {
         None
-    }
-}
-
-const TIME: &str = "DateTime64(3, 'UTC')";
-
-/// The columns of both tables that are not properties. The wide table's begin
-/// with an underscore.
-const LINEAGE: [&str; 14] = [
-    "portal_id",
-    "created_at",
-    "updated_at",
-    "synced_at",
-    "archived",
-    "deleted",
-    "run_id",
-    "connection",
-    "version",
-    "fetch_sequence",
-    "topic",
-    "partition",
-    "offset",
-    "merged_into",
-];
-
-/// Writes the columns of [`LINEAGE`]. A row's version is made in
-/// [`schemas::version`].
-fn write_lineage(out: &mut BlockWriter, rows: &[&Row<'_>], prefix: &str) {
-    let name = |name: &str| format!("{prefix}{name}");
-    out.fixed(&name("portal_id"), "UInt64", rows, |row| {
-        row.record.portal_id.to_le_bytes()
-    });
-    out.fixed(&name("created_at"), TIME, rows, |row| {
-        row.record.created_at.to_le_bytes()
-    });
-    out.fixed(&name("updated_at"), TIME, rows, |row| {
-        row.record.updated_at.to_le_bytes()
-    });
-    out.fixed(&name("synced_at"), TIME, rows, |row| {
-        row.record.fetched_at.to_le_bytes()
-    });
-    out.fixed(&name("archived"), "Bool", rows, |row| {
-        [u8::from(row.record.archived)]
-    });
-    out.fixed(&name("deleted"), "Bool", rows, |row| {
-        [u8::from(row.record.deleted)]
-    });
-    out.text(&name("run_id"), rows, |row| row.record.run_id);
-    out.text(&name("connection"), rows, |row| row.record.connection);
-    out.fixed(&name("version"), "UInt128", rows, |row| {
-        row.record.version().to_le_bytes()
-    });
-    out.fixed(&name("fetch_sequence"), "UInt64", rows, |row| {
-        row.record.fetch_sequence.to_le_bytes()
-    });
-    out.text(&name("topic"), rows, |row| row.topic);
-    out.fixed(&name("partition"), "Int32", rows, |row| {
-        row.partition.to_le_bytes()
-    });
-    out.fixed(&name("offset"), "Int64", rows, |row| {
-        row.offset.to_le_bytes()
-    });
-    if rows.iter().any(|row| row.record.merged_into.is_some()) {
-        let mut cells = Cells::default();
-        for (index, row) in rows.iter().enumerate() {
-            if let Some(id) = row.record.merged_into {
-                cells.push(index, 8, &id.to_le_bytes());
-            }
-        }
-        cells.pad(rows.len(), 8);
-        out.column(
-            &name("merged_into"),
-            "Nullable(UInt64)",
-            [cells.nulls, cells.values],
-        );
     }
 }
 
@@ -266,29 +187,72 @@ impl BlockWriter {
         }
     }
 
+    /// Writes the columns that are not properties. `texts` are the encoded values
+    /// of the one column that is made from the properties; `None` where each is
+    /// the default.
+    fn own_columns(&mut self, table: Table, rows: &[&Row<'_>], texts: Option<Vec<u8>>) {
+        let mut texts = texts;
+        for column in own_columns::of(table) {
+            match &column.value {
+                Value::Unsigned(value) | Value::Offset(value) | Value::Time(value) => {
+                    self.fixed(column, table, rows, |row| value(row).to_le_bytes());
+                }
+                Value::Version(value) => {
+                    self.fixed(column, table, rows, |row| value(row).to_le_bytes());
+                }
+                Value::Partition(value) => {
+                    self.fixed(column, table, rows, |row| value(row).to_le_bytes());
+                }
+                Value::Bool(value) => {
+                    self.fixed(column, table, rows, |row| [u8::from(value(row))]);
+                }
+                Value::OptionalUnsigned(value) => self.optional(column, table, rows, *value),
+                Value::Name(value) => {
+                    self.head(&column.name(table), column.value.sql());
+                    for row in rows {
+                        write_string(&mut self.open, value(row));
+                    }
+                }
+                Value::Extra | Value::Properties => {
+                    if let Some(texts) = texts.take() {
+                        self.column(&column.name(table), column.value.sql(), [texts]);
+                    }
+                }
+            }
+        }
+    }
+
     fn fixed<const N: usize>(
         &mut self,
-        name: &str,
-        kind: &str,
+        column: &OwnColumn,
+        table: Table,
         rows: &[&Row<'_>],
         value: impl Fn(&Row<'_>) -> [u8; N],
     ) {
-        self.head(name, kind);
+        self.head(&column.name(table), column.value.sql());
         self.open.reserve(rows.len() * N);
         for row in rows {
             self.open.extend_from_slice(&value(row));
         }
     }
 
-    fn text<'r>(
+    fn optional(
         &mut self,
-        name: &str,
-        rows: &[&'r Row<'r>],
-        value: impl Fn(&'r Row<'r>) -> &'r str,
+        column: &OwnColumn,
+        table: Table,
+        rows: &[&Row<'_>],
+        value: fn(&Row<'_>) -> Option<i64>,
     ) {
-        self.head(name, "String");
-        for row in rows {
-            write_string(&mut self.open, value(row));
+        let mut cells = Cells::default();
+        for (index, row) in rows.iter().enumerate() {
+            if let Some(value) = value(row) {
+                cells.push(index, 8, &value.to_le_bytes());
+            }
+        }
+        if cells.used {
+            cells.pad(rows.len(), 8);
+            let name = column.name(table);
+            self.column(&name, column.value.sql(), [cells.nulls, cells.values]);
         }
     }
 

@@ -32,7 +32,7 @@ const EMPTY_CELL_BYTES: usize = 4;
 /// Version of the encoding, part of the deduplication token. Raise it when the
 /// same rows are encoded differently: otherwise ClickHouse drops those of a
 /// rebuild as duplicates of what an earlier program inserted.
-const ENCODING: u32 = 1;
+const ENCODING: u32 = 2;
 
 /// Inserts into the wide table of a target and into its `changes`, with the
 /// columns that they had when it was made.

@@ -11,6 +11,12 @@ pub(super) const META: &str = "_hubspot_streams";
 /// Table with all versions of all objects of a destination.
 pub(super) const CHANGES: &str = "changes";
 
+/// The table that becomes `changes` when that has the layout of an earlier version.
+pub(super) const CHANGES_NEXT: &str = "changes__next";
+
+/// The table that was `changes` until then.
+pub(super) const CHANGES_FORMER: &str = "changes__former";
+
 /// Suffix of the tables that a rebuild fills.
 pub(super) const REBUILD_SUFFIX: &str = "__rebuild";
 
@@ -75,7 +81,8 @@ pub(super) fn check_destination(name: &str) -> Result<(), WarehouseError> {
 /// like `2-123456` or `p123_pets`.
 pub(super) fn check_object_type(name: &str) -> Result<(), WarehouseError> {
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let is_reserved = name == CHANGES || name.ends_with(REBUILD_SUFFIX);
+    let is_reserved =
+        [CHANGES, CHANGES_NEXT, CHANGES_FORMER].contains(&name) || name.ends_with(REBUILD_SUFFIX);
     check(name, "object type", starts_well && !is_reserved)
 }
 
@@ -148,6 +155,7 @@ mod tests {
             "a b",
             "a;b",
             "changes",
+            "changes__next",
             "x__rebuild",
             "_private",
             "é",

@@ -9,7 +9,7 @@ use super::{
     error::WarehouseError,
     names::{REBUILD_SUFFIX, TableName},
     session::Session,
-    tables, views,
+    tables,
 };
 use crate::{crash, ingest::StoreErrorKind};
 
@@ -176,10 +176,7 @@ async fn replace_views(
 ) -> Result<(), WarehouseError> {
     let table = TableName::storage(destination, object_type);
     let layout = tables::layout(session, &table).await?.unwrap_or_default();
-    for statement in views::statements(destination, object_type, &layout) {
-        session.execute("create a view", &statement).await?;
-    }
-    Ok(())
+    tables::replace_views(session, destination, object_type, &layout).await
 }
 
 async fn drop_table(session: &Session, table: &TableName) -> Result<(), WarehouseError> {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::error::{During as _, WarehouseError};
 
 /// Time limit of a statement. An `ALTER` of a wide table waits for merges.
-const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
 
 /// Connections that are idle for longer are closed. ClickHouse closes them after
 /// 3 s or 10 s, and a request on a connection being closed fails.

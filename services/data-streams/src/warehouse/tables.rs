@@ -9,9 +9,10 @@ use super::{
     error::WarehouseError,
     layout::{ColumnChange, Layout},
     names::{
-        CHANGES, REBUILD_SUFFIX, TableName, check_destination, check_object_type, literal, quoted,
-        raw_database,
+        CHANGES, CHANGES_FORMER, CHANGES_NEXT, REBUILD_SUFFIX, TableName, check_destination,
+        check_object_type, literal, quoted, raw_database,
     },
+    own_columns::{self, Table},
     session::Session,
     views,
 };
@@ -54,80 +55,152 @@ pub(super) async fn apply(
         session.execute("create a database", &statement).await?;
     }
     bookkeeping::claim_destination(session, target).await?;
-    let table = wide_table(target);
-    for (sql, table) in [(CHANGES_SQL, &changes_table(target)), (WIDE_SQL, &table)] {
-        let statement = sql.replace("{table}", &table.to_string());
-        session.execute("create a table", &statement).await?;
-    }
-    let layout = add_columns(session, &table, definitions).await?;
+    let changes = changes_table(target);
+    create(session, Table::Changes, &changes).await?;
+    add_columns(session, Table::Changes, &changes, None).await?;
+    let wide = wide_table(target);
+    create(session, Table::Wide, &wide).await?;
+    let layout = add_columns(session, Table::Wide, &wide, definitions).await?;
     if target.tables == TableSet::Live {
-        let views = views::statements(&target.destination, &target.object_type, &layout);
-        for statement in views {
-            session.execute("create a view", &statement).await?;
-        }
+        replace_views(session, &target.destination, &target.object_type, &layout).await?;
     }
     Ok(Arc::new(layout))
 }
 
-/// Alters a table until its columns fit the definitions.
+/// Adds to the tables of all destinations the columns that an earlier version did
+/// not have, and replaces the views.
+pub(super) async fn upgrade(session: &Session) -> Result<(), WarehouseError> {
+    for destination in bookkeeping::destinations(session).await? {
+        let changes = TableName::storage(&destination, CHANGES);
+        add_columns(session, Table::Changes, &changes, None).await?;
+        for name in wide_tables(session, &destination).await? {
+            let table = TableName::storage(&destination, &name);
+            let layout = add_columns(session, Table::Wide, &table, None).await?;
+            if !name.ends_with(REBUILD_SUFFIX) {
+                replace_views(session, &destination, &name, &layout).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Creates a table unless it exists.
+pub(super) async fn create(
+    session: &Session,
+    kind: Table,
+    table: &TableName,
+) -> Result<(), WarehouseError> {
+    let sql = match kind {
+        Table::Wide => WIDE_SQL,
+        Table::Changes => CHANGES_SQL,
+    };
+    let statement = sql
+        .replace("{table}", &table.to_string())
+        .replace("{columns}", &own_columns::definitions(kind));
+    session.execute("create a table", &statement).await
+}
+
+/// Replaces the views of an object type by ones with these columns.
+pub(super) async fn replace_views(
+    session: &Session,
+    destination: &str,
+    object_type: &str,
+    layout: &Layout,
+) -> Result<(), WarehouseError> {
+    for statement in views::statements(destination, object_type, layout) {
+        session.execute("create a view", &statement).await?;
+    }
+    Ok(())
+}
+
+/// Alters a table until it has our own columns and those of the definitions. Does
+/// nothing where there is no such table.
 async fn add_columns(
     session: &Session,
+    kind: Table,
     table: &TableName,
     definitions: Option<&Definitions>,
 ) -> Result<Layout, WarehouseError> {
-    let mut layout = layout(session, table).await?.unwrap_or_default();
-    let Some(definitions) = definitions else {
-        return Ok(layout);
-    };
-    for _ in 0..ALTER_ATTEMPTS {
-        let changes = layout.plan(definitions);
-        if changes.is_empty() && definitions.fetched_at <= layout.defined_at {
-            break;
+    let mut attempts = 0;
+    loop {
+        let Some(stored) = stored_columns(session, table).await? else {
+            return Ok(Layout::default());
+        };
+        let layout = stored.layout();
+        let mut parts = own_columns::missing(kind, stored.names());
+        parts.extend(definitions.into_iter().flat_map(|it| alter(&layout, it)));
+        if parts.is_empty() || attempts == ALTER_ATTEMPTS {
+            return Ok(layout);
         }
-        let columns = changes.len();
-        session
-            .execute("add columns", &alter(table, &changes, definitions))
-            .await?;
-        if columns > 0 {
-            crash::point(crash::Point::InAlter);
-            tracing::info!(%table, columns, "columns changed");
-        }
-        layout = self::layout(session, table).await?.unwrap_or_default();
+        attempts += 1;
+        let statement = format!("ALTER TABLE {table} {}", parts.join(", "));
+        session.execute("add columns", &statement).await?;
+        crash::point(crash::Point::InAlter);
+        tracing::info!(%table, changes = parts.len(), "table altered");
     }
-    Ok(layout)
 }
 
-/// One `ALTER` for all changes. The table's comment holds the time of the
-/// definitions.
-fn alter(table: &TableName, changes: &[ColumnChange], definitions: &Definitions) -> String {
-    let mut parts: Vec<String> = changes
-        .iter()
-        .map(|change| match change {
-            ColumnChange::Add(column) => format!(
-                "ADD COLUMN IF NOT EXISTS {} {} COMMENT {}",
-                quoted(&column.name),
-                column.kind.sql(),
-                literal(&column.note.json())
-            ),
-            ColumnChange::Comment(column) => format!(
-                "COMMENT COLUMN IF EXISTS {} {}",
-                quoted(&column.name),
-                literal(&column.note.json())
-            ),
-        })
-        .collect();
-    parts.push(format!(
-        "MODIFY COMMENT {}",
-        literal(&definitions.fetched_at.to_string())
-    ));
-    format!("ALTER TABLE {table} {}", parts.join(", "))
+/// The parts of one `ALTER` for all changes that these definitions need. The
+/// table's comment holds the time of the definitions.
+fn alter(layout: &Layout, definitions: &Definitions) -> Vec<String> {
+    let changes = layout.plan(definitions);
+    if changes.is_empty() && definitions.fetched_at <= layout.defined_at {
+        return Vec::new();
+    }
+    let columns = changes.iter().map(|change| match change {
+        ColumnChange::Add(column) => format!(
+            "ADD COLUMN IF NOT EXISTS {} {} COMMENT {}",
+            quoted(&column.name),
+            column.kind.sql(),
+            literal(&column.note.json())
+        ),
+        ColumnChange::Comment(column) => format!(
+            "COMMENT COLUMN IF EXISTS {} {}",
+            quoted(&column.name),
+            literal(&column.note.json())
+        ),
+    });
+    let defined_at = literal(&definitions.fetched_at.to_string());
+    columns
+        .chain([format!("MODIFY COMMENT {defined_at}")])
+        .collect()
 }
 
-/// Reads the columns of a table; `None` where there is no such table.
+/// The columns of a table, as ClickHouse has them.
+struct StoredColumns {
+    /// Comment of the table.
+    comment: String,
+    /// Name, type and comment of each column.
+    columns: Vec<(String, String, String)>,
+}
+
+impl StoredColumns {
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.columns.iter().map(|(name, ..)| name.as_str())
+    }
+
+    fn layout(&self) -> Layout {
+        let columns = self
+            .columns
+            .iter()
+            .map(|(name, kind, comment)| (name.as_str(), kind.as_str(), comment.as_str()));
+        Layout::read(columns, self.comment.parse().unwrap_or(0))
+    }
+}
+
+/// Reads the property columns of a table; `None` where there is no such table.
 pub(super) async fn layout(
     session: &Session,
     table: &TableName,
 ) -> Result<Option<Layout>, WarehouseError> {
+    let stored = stored_columns(session, table).await?;
+    Ok(stored.map(|stored| stored.layout()))
+}
+
+async fn stored_columns(
+    session: &Session,
+    table: &TableName,
+) -> Result<Option<StoredColumns>, WarehouseError> {
     const ACTION: &str = "read the columns of a table";
     let comment = session
         .client()
@@ -138,7 +211,7 @@ pub(super) async fn layout(
     let Some(comment) = session.within(ACTION, comment).await? else {
         return Ok(None);
     };
-    let rows = session
+    let columns = session
         .client()
         .query(
             "SELECT name, type, comment FROM system.columns WHERE database = ? AND table = ? \
@@ -147,11 +220,8 @@ pub(super) async fn layout(
         .bind(&table.database)
         .bind(&table.table)
         .fetch_all::<(String, String, String)>();
-    let rows = session.within(ACTION, rows).await?;
-    let rows = rows
-        .iter()
-        .map(|(name, kind, comment)| (name.as_str(), kind.as_str(), comment.as_str()));
-    Ok(Some(Layout::read(rows, comment.parse().unwrap_or(0))))
+    let columns = session.within(ACTION, columns).await?;
+    Ok(Some(StoredColumns { comment, columns }))
 }
 
 /// Names of the wide tables of a destination, those of a rebuild included.
@@ -162,11 +232,11 @@ pub(super) async fn wide_tables(
     let query = session
         .client()
         .query(
-            "SELECT name FROM system.tables WHERE database = ? AND name != ? \
+            "SELECT name FROM system.tables WHERE database = ? AND name NOT IN ? \
              AND engine = 'ReplacingMergeTree' ORDER BY name",
         )
         .bind(raw_database(destination))
-        .bind(CHANGES)
+        .bind([CHANGES, CHANGES_NEXT, CHANGES_FORMER])
         .fetch_all::<String>();
     session.within("list tables", query).await
 }

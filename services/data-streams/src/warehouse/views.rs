@@ -5,45 +5,8 @@ use std::collections::HashSet;
 use super::{
     layout::{Column, ColumnType, Layout},
     names::{TableName, literal, quoted},
+    own_columns::{self, OwnColumn, Table, Value},
 };
-
-/// The columns that are not properties, in the order of the views: name, type,
-/// comment.
-const OWN: [(&str, &str, &str); 9] = [
-    ("_object_id", "UInt64", "HubSpot's id of the object"),
-    ("_portal_id", "UInt64", "HubSpot's id of the account"),
-    (
-        "_created_at",
-        "DateTime64(3, 'UTC')",
-        "when HubSpot created the object",
-    ),
-    (
-        "_updated_at",
-        "DateTime64(3, 'UTC')",
-        "when HubSpot last changed it",
-    ),
-    (
-        "_synced_at",
-        "DateTime64(3, 'UTC')",
-        "when the worker fetched it",
-    ),
-    ("_archived", "Bool", "in HubSpot's recycle bin"),
-    (
-        "_deleted",
-        "Bool",
-        "erased, merged into another object, or gone from HubSpot",
-    ),
-    ("_run_id", "String", "the run that fetched it"),
-    (
-        "_merged_into",
-        "Nullable(UInt64)",
-        "the object that it was merged into",
-    ),
-];
-
-/// Comment of `_extra`.
-const EXTRA: &str = "by property, the texts of values that have no column, do not fit the \
-                     column's type, or would print differently";
 
 /// Statements that create both views of an object type.
 pub(super) fn statements(destination: &str, object_type: &str, layout: &Layout) -> [String; 2] {
@@ -71,15 +34,24 @@ struct Select {
     expressions: Vec<String>,
 }
 
+/// A column that is not a property, as a view declares it.
+fn declaration(column: &OwnColumn, comment: &str) -> String {
+    let name = column.name(Table::Wide);
+    let kind = column.value.shown_as();
+    format!("{name} {kind} COMMENT {}", literal(comment))
+}
+
 fn select(layout: &Layout) -> Select {
     let mut select = Select {
         columns: Vec::new(),
         expressions: Vec::new(),
     };
-    for (name, kind, comment) in OWN {
-        select
-            .columns
-            .push(format!("{name} {kind} COMMENT {}", literal(comment)));
+    let (extra_column, own): (Vec<_>, Vec<_>) = own_columns::of(Table::Wide)
+        .filter_map(|column| Some((column, column.comment?)))
+        .partition(|(column, _)| matches!(column.value, Value::Extra));
+    for (column, comment) in own {
+        select.columns.push(declaration(column, comment));
+        let name = column.name(Table::Wide);
         select.expressions.push(format!("t.{name} AS {name}"));
     }
     let mut taken = HashSet::new();
@@ -107,10 +79,10 @@ fn select(layout: &Layout) -> Select {
             .push(format!("{} AS {}", current_value(&columns), quoted(name)));
         texts.extend(lost_texts(property, &columns));
     }
-    select
-        .columns
-        .push(format!("_extra JSON COMMENT {}", literal(EXTRA)));
-    select.expressions.push(extra(&texts));
+    for (column, comment) in extra_column {
+        select.columns.push(declaration(column, comment));
+        select.expressions.push(extra(&texts));
+    }
     select
 }
 

@@ -9,15 +9,12 @@ use serde_json::Value;
 use super::Loaded;
 use crate::system::System;
 
-/// The table of the history, as data-streams creates it.
-const HISTORY: &str = include_str!("../../../../../schemas/clickhouse/storage_changes.sql");
-
-/// Creates a history table that drops its rows.
+/// Creates a history table that drops its rows. Data-streams adds its columns.
 pub(super) async fn drop_history(system: &System<'_>) -> anyhow::Result<()> {
-    let columns = HISTORY.split("ENGINE").next().unwrap_or_default();
-    let columns = columns.replace("{table}", "hubspot_raw.changes");
     system.query("CREATE DATABASE hubspot_raw").await?;
-    system.query(&format!("{columns} ENGINE = Null")).await?;
+    system
+        .query("CREATE TABLE hubspot_raw.changes (object_id UInt64) ENGINE = Null")
+        .await?;
     Ok(())
 }
 
