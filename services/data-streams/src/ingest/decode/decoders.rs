@@ -189,3 +189,77 @@ fn is_ours(message: &Message, datum: &[u8]) -> bool {
     CrmRecord::decode(datum)
         .is_ok_and(|record| message.key.as_deref() == Some(record.key().as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::crm_record::RELEASED;
+
+    use super::*;
+    use crate::ingest::fakes::{FakeRegistry, record};
+
+    const OWN: u32 = 5;
+    const OTHER: u32 = 6;
+
+    /// The message that a former worker wrote: without its last field, the content
+    /// hash, which is one byte.
+    fn former(offset: i64, schema_id: u32) -> Message {
+        let message = record(offset, schema_id);
+        let mut value = message.value.unwrap().to_vec();
+        value.pop();
+        Message {
+            value: Some(value.into()),
+            ..message
+        }
+    }
+
+    fn decoders(other: Option<&str>) -> Decoders {
+        let registry = FakeRegistry::default();
+        if let Some(schema) = other {
+            registry.insert(OTHER, schema.to_owned());
+        }
+        Decoders::new(Arc::new(registry), OWN)
+    }
+
+    #[tokio::test]
+    async fn messages_of_both_released_schemas_are_read_as_they_are() {
+        let mut decoders = decoders(Some(RELEASED[0]));
+        let messages = [former(1, OTHER), record(2, OWN), former(3, OTHER)];
+        for datum in decoders.resolve(&messages).await {
+            assert!(matches!(datum, Datum::AsIs), "{datum:?}");
+        }
+        assert!(decoders.as_is(&messages[2]).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_former_message_whose_schema_the_registry_lacks_is_held() {
+        let data = decoders(None).resolve(&[former(1, OTHER)]).await;
+        assert!(matches!(data[..], [Datum::Held(_)]), "{data:?}");
+    }
+
+    #[tokio::test]
+    async fn a_newer_schema_is_translated() {
+        let newer = SCHEMA.replacen(
+            r#""fields": ["#,
+            r#""fields": [{"name": "added_later", "type": "string", "default": ""},"#,
+            1,
+        );
+        let message = record(1, OTHER);
+        let value = message.value.as_deref().unwrap();
+        // "added_later" comes first and is the empty string.
+        let value = [
+            &value[..codec::HEADER_BYTES],
+            &[0],
+            &value[codec::HEADER_BYTES..],
+        ]
+        .concat();
+        let message = Message {
+            value: Some(value.into()),
+            ..message
+        };
+        let data = decoders(Some(&newer)).resolve(&[message]).await;
+        let [Datum::Translated(datum)] = &data[..] else {
+            panic!("{data:?}")
+        };
+        assert_eq!(CrmRecord::decode(datum).unwrap().object_id, 1);
+    }
+}
