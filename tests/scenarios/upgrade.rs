@@ -243,6 +243,32 @@ async fn assert_changes_arrive_once(
     }
 }
 
+/// What is new in this version: only rows written since have a content hash, and
+/// `changes` gets its new order.
+async fn assert_tables_are_upgraded(stack: &Stack, before: &BTreeMap<&'static str, Rows>) {
+    for (table, rows) in stored(stack).await {
+        let Some(name) = ["_content_hash", "content_hash"]
+            .into_iter()
+            .find(|name| rows.values().any(|row| row.get(name).is_some()))
+        else {
+            assert!(table.starts_with("_hubspot_streams"), "{table} has no hash");
+            continue;
+        };
+        for (key, row) in &rows {
+            let is_former = before[table].get(key).is_some_and(|it| contains(row, it));
+            assert_eq!(row[name] == "0", is_former, "{table}: {row}");
+        }
+    }
+    let sql = "SELECT sorting_key FROM system.tables WHERE database = 'hubspot_raw' AND \
+               name = 'changes'";
+    let clickhouse = stack.sql();
+    eventually("changes has its new order", HANG_LIMIT, async || {
+        let key = clickhouse.try_query(sql).await.ok()?;
+        (key.trim() == "object_type, object_id, fetch_sequence").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn data_of_the_former_version_is_continued_without_a_resync() {
     let (mut stack, recorded) = former().await;
@@ -261,6 +287,7 @@ async fn data_of_the_former_version_is_continued_without_a_resync() {
     assert_eq!(log(&stack).await.records, former_log.records);
 
     assert_changes_arrive_once(&stack, &before, &former_log).await;
+    assert_tables_are_upgraded(&stack, &before).await;
     let lists = |seen: &Seen| matches!(seen.kind, Kind::List | Kind::ListArchived);
     assert!(!reads(&stack).iter().any(lists), "{:?}", reads(&stack));
 
