@@ -2,6 +2,7 @@
 //! four bytes, big-endian, then the datum.
 
 pub use apache_avro::Schema;
+use apache_avro::error::Details;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Size of the header before every datum, in bytes.
@@ -58,12 +59,42 @@ pub enum DecodeError {
     },
 }
 
-/// Why a message could not be encoded.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// The value does not fit its schema, which is a defect of the program.
-    #[error("value does not fit its Avro schema")]
-    Avro(#[source] Box<apache_avro::Error>),
+/// A value does not fit its schema, which is a defect of the program. Nothing may
+/// be written in its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{record} does not fit its Avro schema: {reason}")]
+pub struct EncodeError {
+    /// Name of the schema's record.
+    pub record: String,
+    /// Which field does not fit, and why.
+    pub reason: String,
+}
+
+impl EncodeError {
+    fn new(schema: &Schema, error: apache_avro::Error) -> Self {
+        let record = schema
+            .name()
+            .map_or_else(|| "value".to_owned(), |it| it.name().to_owned());
+        // Without the schemas, which these errors print whole.
+        let reason = match error.into_details() {
+            Details::SerializeRecordFieldWithSchema {
+                field_name, error, ..
+            } => {
+                format!("field {field_name}: {error}")
+            }
+            Details::MissingDefaultForSkippedField { field_name, .. } => {
+                format!("field {field_name}: it is not set and has no default")
+            }
+            Details::GetField(name) => format!("field {name}: the schema does not have it"),
+            Details::SerializeValueWithSchema {
+                value_type, value, ..
+            } => {
+                format!("{value_type}: {value}")
+            }
+            other => other.to_string(),
+        };
+        Self { record, reason }
+    }
 }
 
 /// Starts a message: the header for `schema_id`, with capacity for a datum of
@@ -101,7 +132,7 @@ pub fn encode<T: Serialize>(
     apache_avro::writer::datum::GenericDatumWriter::builder(schema)
         .build()
         .and_then(|writer| writer.write_ser(&mut out, value))
-        .map_err(|error| EncodeError::Avro(Box::new(error)))?;
+        .map_err(|error| EncodeError::new(schema, error))?;
     Ok(out)
 }
 
@@ -251,5 +282,60 @@ impl<'a> Reader<'a> {
             }
             count => Ok(Some(count.unsigned_abs())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Outer {
+        name: &'static str,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Serialize)]
+    struct Inner {
+        count: i64,
+    }
+
+    /// A schema whose `count` has this type.
+    fn schema(count: &str) -> Schema {
+        let text = format!(
+            r#"{{"type": "record", "name": "Outer", "fields": [
+                {{"name": "name", "type": "string"}},
+                {{"name": "inner", "type": ["null", {{"type": "record", "name": "Inner", "fields": [
+                    {{"name": "count", "type": {count}}}]}}]}}]}}"#
+        );
+        Schema::parse_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_gives_an_error_that_names_record_and_field() {
+        let value = |inner| Outer { name: "n", inner };
+        assert!(encode(&schema(r#""long""#), 1, &value(Some(Inner { count: 1 }))).is_ok());
+        let strict = schema(r#""string""#);
+        let error = encode(&strict, 1, &value(Some(Inner { count: 1 }))).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.record, "Outer");
+        for part in ["Outer", "field inner", "'count'", "Inner"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(text.len() < 300, "no schema in it: {text}");
+        // The same schema takes the values that fit.
+        assert!(encode(&strict, 1, &value(None)).is_ok());
+    }
+
+    #[test]
+    fn a_field_that_the_schema_does_not_have_is_named() {
+        let schema = r#"{"type": "record", "name": "Outer", "fields": [
+            {"name": "name", "type": "string"}]}"#;
+        let value = Outer {
+            name: "n",
+            inner: None,
+        };
+        let error = encode(&Schema::parse_str(schema).unwrap(), 1, &value).unwrap_err();
+        assert_eq!(error.reason, "field inner: the schema does not have it");
     }
 }

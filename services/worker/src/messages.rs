@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apache_avro::Schema;
 use schemas::{
-    Checkpoint, ConnectionStatus, Definitions, Millis, Status, StreamStatus, Topics,
+    Checkpoint, ConnectionStatus, Definitions, EncodeError, Millis, Status, StreamStatus, Topics,
     checkpoint::stream_key, codec, definitions::definitions_key,
 };
 
@@ -37,7 +37,27 @@ pub(crate) struct SchemaIds {
     pub(crate) records: u32,
 }
 
-/// Makes the messages of the small topics.
+/// The schemas of the small topics that the worker writes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SchemaTexts<'a> {
+    /// Of the checkpoints topic.
+    pub(crate) checkpoint: &'a str,
+    /// Of the status topic.
+    pub(crate) status: &'a str,
+    /// Of the definitions topic.
+    pub(crate) definitions: &'a str,
+}
+
+/// Our schemas.
+pub(crate) const OWN: SchemaTexts<'static> = SchemaTexts {
+    checkpoint: schemas::checkpoint::SCHEMA,
+    status: schemas::status::SCHEMA,
+    definitions: schemas::definitions::SCHEMA,
+};
+
+/// Makes the messages of the small topics. A value that does not fit its schema
+/// gives an error and never a message: readers could not decode it, and a stream
+/// would be without its state.
 #[derive(Debug, Clone)]
 pub(crate) struct Messages {
     /// Names of the topics.
@@ -50,38 +70,46 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    /// Fails only if one of our own schemas does not parse.
-    pub(crate) fn new(topics: Topics, ids: SchemaIds) -> anyhow::Result<Self> {
+    /// Fails only if one of the schemas does not parse.
+    pub(crate) fn new(
+        topics: Topics,
+        ids: SchemaIds,
+        schemas: SchemaTexts<'_>,
+    ) -> anyhow::Result<Self> {
         let parse = |text| anyhow::Ok(Arc::new(Schema::parse_str(text)?));
         Ok(Self {
             topics,
             ids,
-            checkpoint: parse(schemas::checkpoint::SCHEMA)?,
-            status: parse(schemas::status::SCHEMA)?,
-            definitions: parse(schemas::definitions::SCHEMA)?,
+            checkpoint: parse(schemas.checkpoint)?,
+            status: parse(schemas.status)?,
+            definitions: parse(schemas.definitions)?,
         })
     }
 
     /// A stream's checkpoint, in the connection's control partition.
-    pub(crate) fn checkpoint(&self, partition: i32, checkpoint: &Checkpoint) -> Message {
-        let payload = codec::encode(&self.checkpoint, self.ids.checkpoints, checkpoint);
-        Message {
+    pub(crate) fn checkpoint(
+        &self,
+        partition: i32,
+        checkpoint: &Checkpoint,
+    ) -> Result<Message, EncodeError> {
+        let payload = codec::encode(&self.checkpoint, self.ids.checkpoints, checkpoint)?;
+        Ok(Message {
             topic: self.topics.checkpoints.clone(),
             partition: Some(partition),
             key: stream_key(&checkpoint.connection, &checkpoint.stream),
-            payload: Some(own(payload)),
-        }
+            payload: Some(payload),
+        })
     }
 
     /// The definitions of one object type of a portal.
-    pub(crate) fn definitions(&self, definitions: &Definitions) -> Message {
-        let payload = codec::encode(&self.definitions, self.ids.definitions, definitions);
-        Message {
+    pub(crate) fn definitions(&self, definitions: &Definitions) -> Result<Message, EncodeError> {
+        let payload = codec::encode(&self.definitions, self.ids.definitions, definitions)?;
+        Ok(Message {
             topic: self.topics.definitions.clone(),
             partition: None,
             key: definitions_key(definitions.portal_id, &definitions.object_type),
-            payload: Some(own(payload)),
-        }
+            payload: Some(payload),
+        })
     }
 
     /// A stream's status, in the connection's control partition.
@@ -91,7 +119,7 @@ impl Messages {
         connection: &str,
         stream: StreamStatus,
         at: Millis,
-    ) -> Message {
+    ) -> Result<Message, EncodeError> {
         let key = stream_key(connection, &stream.name);
         let status = Status {
             connection: connection.to_owned(),
@@ -109,7 +137,7 @@ impl Messages {
         connection: &str,
         whole: ConnectionStatus,
         at: Millis,
-    ) -> Message {
+    ) -> Result<Message, EncodeError> {
         let status = Status {
             connection: connection.to_owned(),
             at,
@@ -120,13 +148,26 @@ impl Messages {
     }
 
     /// A message of the status topic under any key.
-    pub(crate) fn status(&self, partition: i32, key: String, status: &Status) -> Message {
-        let payload = codec::encode(&self.status, self.ids.status, status);
+    pub(crate) fn status(
+        &self,
+        partition: i32,
+        key: String,
+        status: &Status,
+    ) -> Result<Message, EncodeError> {
+        let payload = codec::encode(&self.status, self.ids.status, status)?;
+        Ok(Message {
+            payload: Some(payload),
+            ..self.status_tombstone(partition, key)
+        })
+    }
+
+    /// The tombstone of a message of the status topic.
+    pub(crate) fn status_tombstone(&self, partition: i32, key: String) -> Message {
         Message {
             topic: self.topics.status.clone(),
             partition: Some(partition),
             key,
-            payload: Some(own(payload)),
+            payload: None,
         }
     }
 
@@ -146,14 +187,37 @@ impl Messages {
     }
 }
 
-/// INVARIANT: a value of our own type fits our own schema; the golden examples
-/// of the contract hold the two together.
-fn own(encoded: Result<Vec<u8>, schemas::EncodeError>) -> Vec<u8> {
-    encoded.unwrap_or_else(|error| {
-        tracing::error!(
-            error = format!("{error:?}"),
-            "a value does not fit its schema"
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A schema whose field of that name, which ours may leave unset, is a truth
+    /// value if it is set: one that does not fit the types of this program.
+    pub(crate) fn schema_without_values_of(schema: &str, field: &str) -> String {
+        let start = format!("{{\"name\": \"{field}\", \"type\": [\"null\"");
+        let at = schema.find(&start).unwrap() + start.len();
+        let (before, after) = schema.split_at(at);
+        let (_type, rest) = after.split_once("], \"default\": null").unwrap();
+        format!("{before}, \"boolean\"], \"default\": null{rest}")
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_its_schema_gives_an_error_and_no_message() {
+        let strict = schema_without_values_of(schemas::checkpoint::SCHEMA, "cursor");
+        let schemas = SchemaTexts {
+            checkpoint: &strict,
+            ..OWN
+        };
+        let topics = Topics::with_prefix("t.");
+        let messages = Messages::new(topics, SchemaIds::default(), schemas).unwrap();
+        let mut checkpoint = Checkpoint::default();
+        assert!(messages.checkpoint(0, &checkpoint).is_ok());
+        checkpoint.cursor = Some(5);
+        let error = messages.checkpoint(0, &checkpoint).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("Checkpoint") && text.contains("field cursor"),
+            "{text}"
         );
-        Vec::new()
-    })
+    }
 }

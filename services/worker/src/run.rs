@@ -17,7 +17,7 @@ use crate::{
     commit::{self, CommitContext, TransactionalLog},
     config::Config,
     hubspot::{self, Http, HubSpot, HubSpotConfig},
-    messages::{Messages, SchemaIds},
+    messages::{self, Messages, SchemaIds},
     ownership::{self, ClaimKeys, Decoder, KnownDefinitions, PartitionLease, Restored},
     supervisor::{self, ControlLog, Dependencies, SharedReads, Sources, Supervisor},
     sync::SourceError,
@@ -51,7 +51,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         ],
     ));
     let commits = CommitContext {
-        messages: Messages::new(topics, ids)?,
+        messages: Messages::new(topics, ids, messages::OWN)?,
         limits: config.commit,
         clock: context.clock().clone(),
     };

@@ -1,6 +1,6 @@
 //! What the status of a stream says, from its checkpoint and its failures.
 
-use schemas::{Checkpoint, Millis, Problem, StreamStatus};
+use schemas::{Checkpoint, EncodeError, Millis, Problem, StreamStatus};
 
 use crate::sync::SourceError;
 
@@ -31,6 +31,18 @@ pub(crate) fn problem(error: &SourceError, at: Millis) -> Problem {
         code: error.code.to_owned(),
         message: error.problem.clone(),
         advice: error.remedy.clone(),
+        at,
+    }
+}
+
+/// A value that does not fit its schema, as the status shows it.
+pub(crate) fn unwritable(error: &EncodeError, at: Millis) -> Problem {
+    Problem {
+        code: "unwritable".to_owned(),
+        message: format!("{error}; nothing was written, and the log has the state before"),
+        advice: "this is a defect of the worker: start the connection again with a version \
+                 that has it mended"
+            .to_owned(),
         at,
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! In reading order: [`take_over`] makes partitions ours, [`receive`] decodes
 //! commands, [`connection`] applies them, [`stream`] makes the runs, [`claim`]
-//! keeps a portal to one connection, [`shared_reads`] reads the log for many. It must not know HubSpot's HTTP, nor how
-//! membership is kept.
+//! keeps a portal to one connection, [`shared_reads`] reads the log for many,
+//! [`halt`] says why a stream or a connection ends. It must not know HubSpot's
+//! HTTP, nor how membership is kept.
 
 mod claim;
 mod connection;
 mod dependencies;
+mod halt;
 mod receive;
 mod shared_reads;
 mod stream;

@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemas::{Checkpoint, Definitions, Run, StreamStatus};
+use schemas::{Checkpoint, Definitions, EncodeError, Run, StreamStatus};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Committer, Item};
 use crate::{
-    crash, status,
+    crash,
+    messages::Message,
+    status,
     sync::{Page, Sink, SinkClosed},
 };
 
@@ -25,6 +27,8 @@ pub(crate) struct StreamState {
     stream: String,
     known: Mutex<Known>,
     committed: watch::Sender<u64>,
+    /// Why the sink accepts no page.
+    failure: Mutex<Option<EncodeError>>,
 }
 
 #[derive(Debug)]
@@ -44,6 +48,10 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct Submitted {
     pub(super) page: Page,
+    /// The page's checkpoint; taken by the transaction.
+    pub(super) checkpoint: Option<Message>,
+    /// The page's definitions; taken by the transaction.
+    pub(super) definitions: Option<Message>,
     pub(super) run: Option<Run>,
     pub(super) sequence: u64,
     pub(super) state: Arc<StreamState>,
@@ -120,6 +128,20 @@ impl StreamState {
         });
     }
 
+    /// Closes the sink, as a value of the stream does not fit its schema.
+    pub(super) fn fail(&self, error: EncodeError) {
+        self.failure().get_or_insert(error);
+    }
+
+    /// Why the sink accepts no page; it accepts the next one.
+    pub(crate) fn take_failure(&self) -> Option<EncodeError> {
+        self.failure().take()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<EncodeError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,6 +169,7 @@ impl StreamSink {
             connection: checkpoint.connection.clone(),
             stream: checkpoint.stream.clone(),
             committed: watch::channel(0).0,
+            failure: Mutex::default(),
             known: Mutex::new(Known {
                 sequence: 0,
                 run: checkpoint.run.clone(),
@@ -173,6 +196,15 @@ impl StreamSink {
         &self.committer
     }
 
+    /// The messages of a page's checkpoint and definitions. They are made before the
+    /// page is accepted: what does not fit its schema never gets into a transaction.
+    fn encode(&self, page: &Page) -> Result<(Message, Option<Message>), EncodeError> {
+        let messages = &self.committer.context.messages;
+        let checkpoint = messages.checkpoint(self.committer.partition, &page.checkpoint)?;
+        let definitions = page.definitions.as_ref().map(|it| messages.definitions(it));
+        Ok((checkpoint, definitions.transpose()?))
+    }
+
     /// Estimate of the bytes that a page takes in memory.
     fn size(page: &Page) -> usize {
         let records: usize = page
@@ -191,6 +223,13 @@ impl StreamSink {
 
 impl Sink for StreamSink {
     async fn submit(&self, page: Page) -> Result<(), SinkClosed> {
+        if self.state.failure().is_some() {
+            return Err(SinkClosed);
+        }
+        let (checkpoint, definitions) = self.encode(&page).map_err(|error| {
+            self.state.fail(error);
+            SinkClosed
+        })?;
         let size = Self::size(&page).min(self.committer.capacity);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let permits = Arc::clone(&self.committer.permits)
@@ -215,6 +254,8 @@ impl Sink for StreamSink {
         let state = Arc::clone(&self.state);
         let submitted = Submitted {
             page,
+            checkpoint: Some(checkpoint),
+            definitions,
             run,
             sequence,
             state,

@@ -1,5 +1,7 @@
 //! The commit loop against a log whose failures are scripted.
 
+mod unwritable_checkpoints;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     config::CommitArgs,
-    messages::{Messages, SchemaIds},
+    messages::{self, Messages, SchemaIds, SchemaTexts},
     sync::{Object, Page, Record, Sink as _, SinkClosed},
 };
 
@@ -142,7 +144,7 @@ impl TransactionalLog for Scripted {
     }
 }
 
-fn context() -> Arc<CommitContext> {
+fn context(schemas: SchemaTexts<'_>) -> Arc<CommitContext> {
     let ids = SchemaIds {
         commands: 1,
         checkpoints: 2,
@@ -151,7 +153,7 @@ fn context() -> Arc<CommitContext> {
         records: 5,
     };
     Arc::new(CommitContext {
-        messages: Messages::new(Topics::with_prefix("t."), ids).unwrap(),
+        messages: Messages::new(Topics::with_prefix("t."), ids, schemas).unwrap(),
         limits: CommitArgs {
             transaction_records: 1_000,
             transaction_bytes: 1_000_000,
@@ -189,7 +191,11 @@ fn page(stream: &str, first_id: i64, count: i64) -> Page {
 }
 
 fn start(log: &Scripted) -> (Committer, super::StreamSink) {
-    let committer = Committer::start(0, Box::new(log.clone()), context()).unwrap();
+    start_with(log, messages::OWN)
+}
+
+fn start_with(log: &Scripted, schemas: SchemaTexts<'_>) -> (Committer, super::StreamSink) {
+    let committer = Committer::start(0, Box::new(log.clone()), context(schemas)).unwrap();
     let definitions = Definitions {
         portal_id: 1,
         object_type: "contacts".to_owned(),

@@ -92,11 +92,11 @@ impl Transaction {
         None
     }
 
-    fn add_page(&mut self, submitted: Submitted, context: &CommitContext) {
-        let page = &submitted.page;
-        if let Some(definitions) = &page.definitions {
-            self.push(context.messages.definitions(definitions));
+    fn add_page(&mut self, mut submitted: Submitted, context: &CommitContext) {
+        if let Some(definitions) = submitted.definitions.take() {
+            self.push(definitions);
         }
+        let page = &submitted.page;
         let number = self.pages.len();
         for (index, record) in page.records.iter().enumerate() {
             let size = record.object.properties.encoded_len() + ENVELOPE_BYTES;
@@ -209,18 +209,22 @@ impl Transaction {
         let now = context.clock.now_ms();
         let mut messages = Vec::new();
         for index in self.last_page.values() {
-            let Some(submitted) = self.pages.get(*index) else {
+            let Some(submitted) = self.pages.get_mut(*index) else {
                 continue;
             };
+            messages.extend(submitted.checkpoint.take());
             let checkpoint = &submitted.page.checkpoint;
-            messages.push(context.messages.checkpoint(partition, checkpoint));
             let (sequence, run) = (submitted.sequence, submitted.run.as_ref());
             if let Some(view) = submitted.state.progress(sequence, checkpoint, run) {
                 let connection = &checkpoint.connection;
                 let message = context
                     .messages
                     .stream_status(partition, connection, view, now);
-                messages.push(message);
+                match message {
+                    Ok(message) => messages.push(message),
+                    // The stream ends by it.
+                    Err(error) => submitted.state.fail(error),
+                }
             }
         }
         for message in messages {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use schemas::{Status, partition_for};
+use schemas::{EncodeError, Status, partition_for};
 
 use super::{Dependencies, Sources};
 use crate::{commit::Committer, messages::Message, ownership::ClaimKeys};
@@ -35,7 +35,7 @@ pub(super) async fn claim<S: Sources>(
         return Ok(holder);
     }
     committer
-        .publish(vec![message(dependencies, connection, portal_id, true)])
+        .publish(vec![message(dependencies, connection, portal_id)?])
         .await?;
     let after = read(dependencies, portal_id, Some(connection)).await?;
     let holder = after
@@ -44,7 +44,7 @@ pub(super) async fn claim<S: Sources>(
         .context("our own claim is missing")?;
     if holder != connection {
         committer
-            .publish(vec![message(dependencies, connection, portal_id, false)])
+            .publish(vec![release(dependencies, connection, portal_id)])
             .await?;
     }
     Ok(holder)
@@ -56,7 +56,11 @@ pub(super) fn release<S>(
     connection: &str,
     portal_id: i64,
 ) -> Message {
-    message(dependencies, connection, portal_id, false)
+    let messages = &dependencies.commits.messages;
+    messages.status_tombstone(
+        partition(dependencies, portal_id),
+        key(connection, portal_id),
+    )
 }
 
 fn prefix(portal_id: i64) -> String {
@@ -70,25 +74,26 @@ fn partition<S>(dependencies: &Dependencies<S>, portal_id: i64) -> i32 {
     )
 }
 
+fn key(connection: &str, portal_id: i64) -> String {
+    format!("{}{connection}", prefix(portal_id))
+}
+
 fn message<S>(
     dependencies: &Dependencies<S>,
     connection: &str,
     portal_id: i64,
-    is_claim: bool,
-) -> Message {
+) -> Result<Message, EncodeError> {
     let status = Status {
         connection: connection.to_owned(),
         at: dependencies.context.clock().now_ms(),
         whole: None,
         stream: None,
     };
-    let key = format!("{}{connection}", prefix(portal_id));
-    let messages = &dependencies.commits.messages;
-    let mut message = messages.status(partition(dependencies, portal_id), key, &status);
-    if !is_claim {
-        message.payload = None;
-    }
-    message
+    dependencies.commits.messages.status(
+        partition(dependencies, portal_id),
+        key(connection, portal_id),
+        &status,
+    )
 }
 
 /// The connections that claim a portal. Waits until `own` is among them, if it

@@ -14,7 +14,7 @@ use std::{
 };
 
 use schemas::{
-    Checkpoint, Command, ConnectionStatus, Definitions, Problem, StreamStatus,
+    Checkpoint, Command, ConnectionStatus, Definitions, EncodeError, Problem, StreamStatus,
     definitions::definitions_key,
 };
 use tokio::{
@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     Dependencies, Sources,
+    halt::Halt,
     stream::{StreamEvent, StreamTask},
 };
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
     desired::DesiredConnection,
     messages::Message,
     ownership::{KnownDefinitions, PartitionLease, Restored},
+    status,
     sync::SinkClosed,
 };
 
@@ -113,14 +115,49 @@ impl<S: Sources> ConnectionTask<S> {
     pub(super) async fn run(mut self, mut states: watch::Receiver<DesiredConnection>) {
         loop {
             let desired = states.borrow_and_update().clone();
-            tokio::select! {
+            let halt = tokio::select! {
                 biased;
-                changed = states.changed() => if changed.is_err() { return },
-                outcome = self.apply(&desired) => {
-                    let Err(SinkClosed) = outcome;
-                    return;
+                changed = states.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    continue;
                 }
+                outcome = self.apply(&desired) => {
+                    let Err(halt) = outcome;
+                    halt
+                }
+            };
+            let Halt::Unwritable(error) = halt else {
+                return;
+            };
+            if self.fail_unwritable(&desired, &error).await.is_err()
+                || states.changed().await.is_err()
+            {
+                return;
             }
+        }
+    }
+
+    /// Stops all streams and shows why, if that can be written. Nothing is tried
+    /// again before the next command.
+    async fn fail_unwritable(
+        &mut self,
+        desired: &DesiredConnection,
+        error: &EncodeError,
+    ) -> Result<(), SinkClosed> {
+        tracing::error!(connection = self.name, %error, "a value cannot be written");
+        self.stop_streams().await;
+        self.resolved = None;
+        let applied = match desired {
+            DesiredConnection::Command(command) => Some(command.command_id.as_str()),
+            DesiredConnection::Absent | DesiredConnection::Unreadable(_) => None,
+        };
+        let problem = status::unwritable(error, self.dependencies.context.clock().now_ms());
+        match self.fail(applied, problem).await {
+            // The log says why, where the status cannot.
+            Ok(()) | Err(Halt::Unwritable(_)) => Ok(()),
+            Err(Halt::Closed) => Err(SinkClosed),
         }
     }
 
@@ -164,7 +201,7 @@ impl<S: Sources> ConnectionTask<S> {
         if let Some(view) = self.views.get(stream) {
             sink.state().view(|known| {
                 known.clone_from(view);
-                crate::status::track(known, &checkpoint);
+                status::track(known, &checkpoint);
             });
         }
         self.sinks.insert(stream.to_owned(), sink.clone());
@@ -190,10 +227,9 @@ impl<S: Sources> ConnectionTask<S> {
         loop {
             let reader = Arc::clone(&self.dependencies);
             let read = move |asked: Vec<Vec<String>>| {
-                let found = reader
-                    .log
-                    .definitions(&asked.iter().flatten().cloned().collect())?;
-                Ok(vec![Arc::new(found); asked.len()])
+                let keys = asked.iter().flatten().cloned().collect();
+                let found = Arc::new(reader.log.definitions(&keys)?);
+                Ok(vec![found; asked.len()])
             };
             match self.dependencies.definitions.read(new.clone(), read).await {
                 Ok(found) => {
@@ -242,17 +278,17 @@ impl<S: Sources> ConnectionTask<S> {
     }
 
     /// Writes the connection's status, unless it is the one last written.
-    async fn show(&mut self, whole: ConnectionStatus) -> Result<(), SinkClosed> {
+    async fn show(&mut self, whole: ConnectionStatus) -> Result<(), Halt> {
         if self.whole.as_ref() == Some(&whole) {
             return Ok(());
         }
-        let message = self.whole_message(&whole);
+        let message = self.whole_message(&whole)?;
         self.committer.publish(vec![message]).await?;
         self.whole = Some(whole);
         Ok(())
     }
 
-    fn whole_message(&self, whole: &ConnectionStatus) -> Message {
+    fn whole_message(&self, whole: &ConnectionStatus) -> Result<Message, EncodeError> {
         self.committer.context().messages.connection_status(
             self.committer.partition,
             &self.name,
@@ -274,7 +310,7 @@ impl<S: Sources> ConnectionTask<S> {
     }
 
     /// Writes the status of a connection that cannot run until the next command.
-    async fn fail(&mut self, applied: Option<&str>, problem: Problem) -> Result<(), SinkClosed> {
+    async fn fail(&mut self, applied: Option<&str>, problem: Problem) -> Result<(), Halt> {
         tracing::warn!(
             connection = self.name,
             code = problem.code,

@@ -1,11 +1,12 @@
 //! One stream: makes a run when one is due, writes the stream's status, and waits
 //! for the next run or the next command.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use schemas::{Command, Millis, StreamStatus};
+use schemas::{Command, EncodeError, Millis, Problem, StreamStatus};
 use tokio::sync::{mpsc, watch};
 
+use super::halt::Halt;
 use crate::{
     commit::StreamSink,
     schedule::{self, Due, Reason, RunPlan, Settings, StreamDemand},
@@ -23,8 +24,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// What a stream reports to its connection.
 #[derive(Debug)]
 pub(super) enum StreamEvent {
-    /// The connection has to stop.
-    StopConnection(SourceError),
+    /// The connection has to stop, for this reason.
+    StopConnection(Problem),
     /// The stream of that name has nothing to do until the next command.
     Idle(String),
 }
@@ -40,16 +41,45 @@ pub(super) struct StreamTask<S> {
 }
 
 impl<S: Source> StreamTask<S> {
-    /// Runs until the sink is closed or the task is aborted.
+    /// Runs until the partition is no longer ours or the task is aborted.
     pub(super) async fn run(self, mut commands: watch::Receiver<Arc<Command>>) {
-        // Its only errors are a closed sink and a connection that has ended.
-        let _closed = self.run_loop(&mut commands).await;
+        loop {
+            let Err(halt) = self.run_loop(&mut commands).await;
+            let Halt::Unwritable(error) = halt else {
+                return;
+            };
+            if self.fail_unwritable(&error, &mut commands).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Shows that the stream has failed, and waits for the next command. If that
+    /// cannot be written either, the connection fails.
+    async fn fail_unwritable(
+        &self,
+        error: &EncodeError,
+        commands: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        let (connection, stream) = (self.sink.state().connection(), self.sink.state().stream());
+        tracing::error!(connection, stream, %error, "a value cannot be written");
+        let problem = status::unwritable(error, self.clock.now_ms());
+        let shown = self.show(|view| {
+            set_phase(view, "failed");
+            view.outcome = Some("failed".to_owned());
+            view.error = Some(problem.clone());
+        });
+        match shown {
+            Ok(()) => self.wait_for_command(commands).await,
+            Err(Halt::Closed) => Err(SinkClosed),
+            Err(Halt::Unwritable(_)) => self.stop_connection(problem).await,
+        }
     }
 
     async fn run_loop(
         &self,
         commands: &mut watch::Receiver<Arc<Command>>,
-    ) -> Result<(), SinkClosed> {
+    ) -> Result<Infallible, Halt> {
         loop {
             let command = Arc::clone(&commands.borrow_and_update());
             let now = self.source.now();
@@ -91,8 +121,10 @@ impl<S: Source> StreamTask<S> {
         &self,
         plan: RunPlan,
         commands: &mut watch::Receiver<Arc<Command>>,
-    ) -> Result<(), SinkClosed> {
+    ) -> Result<(), Halt> {
         let state = self.sink.state();
+        // Of the run before, which the command has ended.
+        drop(state.take_failure());
         let context = StreamContext {
             connection: state.connection().to_owned(),
             portal_id: self.portal_id,
@@ -128,7 +160,10 @@ impl<S: Source> StreamTask<S> {
                 }
             }
         };
-        self.ended(end, commands).await
+        match state.take_failure() {
+            Some(error) => Err(Halt::Unwritable(error)),
+            None => self.ended(end, commands).await,
+        }
     }
 
     /// Writes how a run ended, and acts on its failure.
@@ -136,7 +171,7 @@ impl<S: Source> StreamTask<S> {
         &self,
         end: RunEnd,
         commands: &mut watch::Receiver<Arc<Command>>,
-    ) -> Result<(), SinkClosed> {
+    ) -> Result<(), Halt> {
         let state = self.sink.state();
         // After a restart the checkpoint already names the next run.
         let last = state.last_run().filter(|it| it.run_id == end.run_id);
@@ -169,7 +204,7 @@ impl<S: Source> StreamTask<S> {
                 view.error = None;
             }),
             Outcome::Restarted => self.show(record),
-            Outcome::Closed => Err(SinkClosed),
+            Outcome::Closed => Err(Halt::Closed),
             Outcome::Failed(error) => {
                 let phase = match error.advice {
                     Advice::WaitUntil(_) | Advice::EndRun => "waiting",
@@ -187,7 +222,7 @@ impl<S: Source> StreamTask<S> {
                         view.next_run_at = Some(at);
                     }
                 })?;
-                self.apply_advice(error, commands).await
+                Ok(self.apply_advice(error, commands).await?)
             }
         }
     }
@@ -205,11 +240,17 @@ impl<S: Source> StreamTask<S> {
             Advice::EndRun => Ok(()),
             Advice::SkipStream => self.wait_for_command(commands).await,
             Advice::StopConnection => {
-                // The connection may have ended, and so has stopped.
-                drop(self.events.send(StreamEvent::StopConnection(error.clone())));
-                std::future::pending().await
+                let problem = status::problem(error, self.clock.now_ms());
+                self.stop_connection(problem).await
             }
         }
+    }
+
+    /// Stops the connection, and with it this task.
+    async fn stop_connection(&self, problem: Problem) -> Result<(), SinkClosed> {
+        // The connection may have ended, and so has stopped.
+        drop(self.events.send(StreamEvent::StopConnection(problem)));
+        std::future::pending().await
     }
 
     /// Waits for a HubSpot time, or for the next command.
@@ -239,7 +280,7 @@ impl<S: Source> StreamTask<S> {
     }
 
     /// Changes the stream's status and queues it to be written.
-    fn show(&self, change: impl FnOnce(&mut StreamStatus)) -> Result<(), SinkClosed> {
+    fn show(&self, change: impl FnOnce(&mut StreamStatus)) -> Result<(), Halt> {
         let (state, committer) = (self.sink.state(), self.sink.committer());
         let view = state.view(change);
         let message = committer.context().messages.stream_status(
@@ -248,7 +289,7 @@ impl<S: Source> StreamTask<S> {
             view,
             self.clock.now_ms(),
         );
-        committer.post(vec![message])
+        Ok(committer.post(vec![message?])?)
     }
 }
 

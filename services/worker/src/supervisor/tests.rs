@@ -7,6 +7,7 @@ mod fake_control_log;
 mod fake_sources;
 mod harness;
 mod ownership;
+mod unwritable_values;
 
 use std::time::Duration;
 

@@ -7,18 +7,13 @@ use schemas::{Command, DesiredState};
 use super::{ConnectionTask, portal::Unresolved};
 use crate::{
     desired::DesiredConnection,
-    status,
-    supervisor::{Sources, stream::StreamEvent},
-    sync::SinkClosed,
+    supervisor::{Sources, halt::Halt, stream::StreamEvent},
 };
 
 impl<S: Sources> ConnectionTask<S> {
     /// Brings the streams to a desired state and keeps them there; returns only when
-    /// the sink is closed.
-    pub(super) async fn apply(
-        &mut self,
-        desired: &DesiredConnection,
-    ) -> Result<Infallible, SinkClosed> {
+    /// it cannot continue.
+    pub(super) async fn apply(&mut self, desired: &DesiredConnection) -> Result<Infallible, Halt> {
         match desired {
             DesiredConnection::Absent => self.stop_streams().await,
             DesiredConnection::Unreadable(problem) => {
@@ -48,7 +43,7 @@ impl<S: Sources> ConnectionTask<S> {
 
     /// Runs the streams that a command names, and stops the others. Returns when
     /// the connection fails, or when a stopped one has carried out its requests.
-    async fn run_streams(&mut self, command: &Arc<Command>) -> Result<(), SinkClosed> {
+    async fn run_streams(&mut self, command: &Arc<Command>) -> Result<(), Halt> {
         if self
             .resolved
             .as_ref()
@@ -61,7 +56,7 @@ impl<S: Sources> ConnectionTask<S> {
             self.show(whole).await?;
             match self.resolve(command).await {
                 Ok(resolved) => self.resolved = Some(resolved),
-                Err(Unresolved::Closed) => return Err(SinkClosed),
+                Err(Unresolved::Halt(halt)) => return Err(halt),
                 Err(Unresolved::Problem(problem)) => {
                     return self.fail(Some(&command.command_id), problem).await;
                 }
@@ -88,16 +83,14 @@ impl<S: Sources> ConnectionTask<S> {
     }
 
     /// Waits for the events of the streams.
-    async fn watch(&mut self, command: &Arc<Command>) -> Result<(), SinkClosed> {
+    async fn watch(&mut self, command: &Arc<Command>) -> Result<(), Halt> {
         let names: BTreeSet<_> = command.streams.iter().cloned().collect();
         loop {
             tokio::select! {
                 event = self.inbox.recv() => match event {
-                    Some(StreamEvent::StopConnection(error)) => {
+                    Some(StreamEvent::StopConnection(problem)) => {
                         self.stop_streams().await;
                         self.resolved = None;
-                        let now = self.dependencies.context.clock().now_ms();
-                        let problem = status::problem(&error, now);
                         return self.fail(Some(&command.command_id), problem).await;
                     }
                     Some(StreamEvent::Idle(stream)) => {
@@ -106,9 +99,9 @@ impl<S: Sources> ConnectionTask<S> {
                             return self.stop(command).await;
                         }
                     }
-                    None => return Err(SinkClosed),
+                    None => return Err(Halt::Closed),
                 },
-                () = self.committer.ended() => return Err(SinkClosed),
+                () = self.committer.ended() => return Err(Halt::Closed),
             }
         }
     }

@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use schemas::{Command, Millis, Problem};
+use schemas::{Command, EncodeError, Millis, Problem};
 
 use super::{ConnectionTask, Resolved};
 use crate::{
     status,
-    supervisor::{Sources, claim},
-    sync::{Advice, SinkClosed, Source as _, SourceError},
+    supervisor::{Sources, claim, halt::Halt},
+    sync::{Advice, Source as _, SourceError},
 };
 
 /// Shortest pause before the account is requested again.
@@ -19,15 +19,15 @@ const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
 /// Why there is no account to read from.
 pub(super) enum Unresolved {
-    /// The sink accepts no more.
-    Closed,
+    /// The connection cannot continue.
+    Halt(Halt),
     /// The credential, or the account that it leads to, cannot be used.
     Problem(Problem),
 }
 
-impl From<SinkClosed> for Unresolved {
-    fn from(SinkClosed: SinkClosed) -> Self {
-        Self::Closed
+impl From<Halt> for Unresolved {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
     }
 }
 
@@ -111,14 +111,15 @@ impl<S: Sources> ConnectionTask<S> {
         let holder = loop {
             match claim::claim(&self.dependencies, &self.committer, &self.name, portal_id).await {
                 Ok(holder) => break holder,
-                Err(_) if self.committer.has_ended() => return Err(Unresolved::Closed),
-                Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "repeating the claim of a portal"
-                    );
-                    tokio::time::sleep(SHORTEST_RETRY).await;
-                }
+                Err(_) if self.committer.has_ended() => return Err(Halt::Closed.into()),
+                Err(error) => match error.downcast::<EncodeError>() {
+                    Ok(error) => return Err(Halt::Unwritable(error).into()),
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        tracing::warn!(error, "repeating the claim of a portal");
+                        tokio::time::sleep(SHORTEST_RETRY).await;
+                    }
+                },
             }
         };
         if holder != self.name {

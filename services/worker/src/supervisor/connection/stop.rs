@@ -2,20 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use schemas::{Command, ConnectionStatus, StreamStatus};
+use schemas::{Command, ConnectionStatus, EncodeError, StreamStatus};
 
 use super::ConnectionTask;
 use crate::{
     messages::Message,
     schedule,
-    supervisor::{Sources, claim},
-    sync::{Page, Sink as _, SinkClosed},
+    supervisor::{Sources, claim, halt::Halt},
+    sync::{Page, Sink as _},
 };
 
 impl<S: Sources> ConnectionTask<S> {
     /// Stops all streams, and writes that they are stopped once all that they have
     /// submitted is in the log.
-    pub(super) async fn stop(&mut self, command: &Command) -> Result<(), SinkClosed> {
+    pub(super) async fn stop(&mut self, command: &Command) -> Result<(), Halt> {
         self.stop_streams().await;
         let whole = self.state(Some(&command.command_id), "stopped");
         if self.is_written(&whole) {
@@ -28,7 +28,7 @@ impl<S: Sources> ConnectionTask<S> {
         for stream in streams {
             messages.extend(self.end_run(&stream).await?);
         }
-        messages.push(self.whole_message(&whole));
+        messages.push(self.whole_message(&whole)?);
         self.committer.publish(messages).await?;
         self.whole = Some(whole);
         // The next start requests the account again.
@@ -68,7 +68,7 @@ impl<S: Sources> ConnectionTask<S> {
     /// Ends the run of a stream that was stopped: the checkpoint keeps where it
     /// was, under another run's id. Returns the stream's status, if the stream is
     /// known.
-    pub(super) async fn end_run(&mut self, stream: &str) -> Result<Option<Message>, SinkClosed> {
+    pub(super) async fn end_run(&mut self, stream: &str) -> Result<Option<Message>, Halt> {
         let mut checkpoint = self.checkpoint(stream);
         let ended = checkpoint.run.clone();
         if schedule::end_by_stop(&mut checkpoint, uuid::Uuid::new_v4().to_string()) {
@@ -77,7 +77,9 @@ impl<S: Sources> ConnectionTask<S> {
                 checkpoint,
                 ..Page::default()
             };
-            sink.submit(page).await?;
+            if sink.submit(page).await.is_err() {
+                return Err(Halt::of(&sink));
+            }
             sink.settle().await?;
             if let Some(run) = ended {
                 // The checkpoint already names the run that the next start makes.
@@ -88,11 +90,11 @@ impl<S: Sources> ConnectionTask<S> {
                 });
             }
         }
-        Ok(self.stopped_message(stream))
+        Ok(self.stopped_message(stream).transpose()?)
     }
 
     /// The status of a stream that was stopped; its run is the one that ended.
-    fn stopped_message(&mut self, stream: &str) -> Option<Message> {
+    fn stopped_message(&mut self, stream: &str) -> Option<Result<Message, EncodeError>> {
         let checkpoint = self.checkpoint(stream);
         let stop = |view: &mut StreamStatus| {
             "stopped".clone_into(&mut view.phase);
@@ -115,7 +117,7 @@ impl<S: Sources> ConnectionTask<S> {
     }
 
     /// Stops all streams, and writes tombstones of their checkpoints and status.
-    pub(super) async fn delete(&mut self, command: &Command) -> Result<(), SinkClosed> {
+    pub(super) async fn delete(&mut self, command: &Command) -> Result<(), Halt> {
         self.stop_streams().await;
         let mut whole = self.state(Some(&command.command_id), "deleted");
         let portal_id = whole.portal_id.take();
@@ -138,7 +140,7 @@ impl<S: Sources> ConnectionTask<S> {
         if let Some(portal_id) = portal_id {
             messages.push(claim::release(&self.dependencies, &self.name, portal_id));
         }
-        messages.push(self.whole_message(&whole));
+        messages.push(self.whole_message(&whole)?);
         self.committer.publish(messages).await?;
         self.whole = Some(whole);
         self.resolved = None;

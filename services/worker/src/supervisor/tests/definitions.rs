@@ -9,7 +9,10 @@ use schemas::{
 };
 
 use super::harness::{Harness, IDS, command, is_idle};
-use crate::{messages::Messages, ownership::Event};
+use crate::{
+    messages::{self, Messages},
+    ownership::Event,
+};
 
 /// The account of every credential in these tests.
 const PORTAL: i64 = 7;
@@ -107,7 +110,7 @@ async fn a_portal_that_came_from_another_worker_continues_the_numbers() {
     while !harness.context.health().failures().is_empty() {
         tokio::task::yield_now().await;
     }
-    let messages = Messages::new(harness.log.topics.clone(), IDS).unwrap();
+    let messages = Messages::new(harness.log.topics.clone(), IDS, messages::OWN).unwrap();
     let written = Definitions {
         portal_id: PORTAL,
         object_type: "contacts".to_owned(),
@@ -118,7 +121,9 @@ async fn a_portal_that_came_from_another_worker_continues_the_numbers() {
             ..Property::default()
         }],
     };
-    harness.log.write_by_another(messages.definitions(&written));
+    harness
+        .log
+        .write_by_another(messages.definitions(&written).unwrap());
     harness.sources.set_account("env:b", Ok(PORTAL));
     run_again(&mut harness, "c1", "b").await;
     assert_eq!(numbers(&harness), [9, 10]);

@@ -22,6 +22,14 @@ use crate::{
 /// HubSpot's time when the test begins.
 const START: Millis = 1_800_000_000_000;
 
+fn property(name: &str) -> Property {
+    Property {
+        name: name.to_owned(),
+        kind: "string".to_owned(),
+        ..Property::default()
+    }
+}
+
 /// A failure of the source.
 pub(super) fn failure(code: &'static str, advice: Advice) -> SourceError {
     SourceError {
@@ -38,7 +46,7 @@ struct Script {
     accounts: HashMap<String, Result<i64, SourceError>>,
     failing_streams: HashMap<String, SourceError>,
     /// Properties that every account defines besides `email`.
-    properties: Vec<String>,
+    properties: Vec<Property>,
     /// Requests that began: the credential, and the stream or `account`.
     requests: Vec<(String, String)>,
 }
@@ -82,7 +90,15 @@ impl FakeSources {
 
     /// Every account defines this property too from now on.
     pub(super) fn define_property(&self, name: &str) {
-        self.script().properties.push(name.to_owned());
+        self.script().properties.push(property(name));
+    }
+
+    /// The same, with values that are ids of contacts.
+    pub(super) fn define_reference(&self, name: &str) {
+        self.script().properties.push(Property {
+            referenced_object_type: Some("contacts".to_owned()),
+            ..property(name)
+        });
     }
 
     /// Requests for a stream, or for the `account`, wait for their answer.
@@ -170,19 +186,8 @@ impl Source for FakeSource {
     }
 
     async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
-        let property = |name: &str| Property {
-            name: name.to_owned(),
-            kind: "string".to_owned(),
-            ..Property::default()
-        };
         let mut properties = vec![property("email")];
-        properties.extend(
-            self.sources
-                .script()
-                .properties
-                .iter()
-                .map(|it| property(it)),
-        );
+        properties.extend(self.sources.script().properties.iter().cloned());
         self.answer(object_type, properties).await
     }
 

@@ -17,7 +17,7 @@ use super::{changes::Changes, fake_control_log::FakeControlLog, fake_sources::Fa
 use crate::{
     commit::CommitContext,
     config::CommitArgs,
-    messages::{Messages, SchemaIds},
+    messages::{self, Messages, SchemaIds, SchemaTexts},
     ownership::{Assignment, CommandMessage, Decoder, Event, Lease, PartitionLease},
     schedule::Settings,
     supervisor::{Dependencies, SharedReads, Supervisor},
@@ -50,6 +50,11 @@ pub(super) struct Harness {
 impl Harness {
     /// A worker that has no partition yet.
     pub(super) fn start() -> Self {
+        Self::start_with(messages::OWN)
+    }
+
+    /// The same, which writes with these schemas.
+    pub(super) fn start_with(schemas: SchemaTexts<'_>) -> Self {
         let changes = Changes::new();
         let topics = Topics::with_prefix("t.");
         let log = FakeControlLog::new(topics.clone(), changes.clone());
@@ -70,7 +75,7 @@ impl Harness {
             control_partitions: 1,
             worker: "test".to_owned(),
             commits: Arc::new(CommitContext {
-                messages: Messages::new(topics.clone(), IDS).unwrap(),
+                messages: Messages::new(topics.clone(), IDS, schemas).unwrap(),
                 limits: CommitArgs {
                     transaction_records: 1_000,
                     transaction_bytes: 1_000_000,
@@ -103,7 +108,12 @@ impl Harness {
 
     /// A worker that owns partition 0, in which there is no command yet.
     pub(super) fn with_partition() -> Self {
-        let harness = Self::start();
+        Self::with_partition_and(messages::OWN)
+    }
+
+    /// The same, which writes with these schemas.
+    pub(super) fn with_partition_and(schemas: SchemaTexts<'_>) -> Self {
+        let harness = Self::start_with(schemas);
         harness.assign();
         harness.send(Event::End(0));
         harness

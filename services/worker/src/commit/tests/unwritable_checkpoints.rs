@@ -1,0 +1,37 @@
+//! A checkpoint that does not fit its schema.
+
+use super::*;
+use crate::messages::tests::schema_without_values_of;
+
+#[tokio::test]
+async fn a_checkpoint_that_does_not_fit_its_schema_is_not_written_and_closes_its_stream_alone() {
+    let log = Scripted::default();
+    let strict = schema_without_values_of(schemas::checkpoint::SCHEMA, "cursor");
+    let schemas = SchemaTexts {
+        checkpoint: &strict,
+        ..messages::OWN
+    };
+    let (committer, sink) = start_with(&log, schemas);
+    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    let mut last = page("contacts", 5, 5);
+    last.checkpoint.cursor = Some(7);
+    assert_eq!(sink.submit(last).await, Err(SinkClosed));
+    // Not even a page that would fit, as the one before it is missing.
+    assert_eq!(sink.submit(page("contacts", 10, 5)).await, Err(SinkClosed));
+    sink.settle().await.unwrap();
+    assert_eq!(sink.state().checkpoint(), page("contacts", 0, 0).checkpoint);
+    let error = sink.state().take_failure().unwrap();
+    assert!(error.to_string().contains("field cursor"), "{error}");
+
+    let other = committer.sink(
+        page("companies", 0, 0).checkpoint,
+        sink.state().definitions(),
+    );
+    other.submit(page("companies", 5, 5)).await.unwrap();
+    other.settle().await.unwrap();
+    assert!(!committer.has_ended());
+    let memory = log.0.lock().unwrap();
+    assert!(memory.committed.iter().all(|it| it.2 > 0), "{memory:?}");
+    drop(memory);
+    assert_eq!(log.keys("t.records").len(), 10);
+}
