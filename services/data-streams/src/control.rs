@@ -15,7 +15,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chassis::Clock;
-use schemas::{Command, DesiredState};
+use schemas::{Command, DesiredState, EncodeError};
 use uuid::Uuid;
 
 pub(crate) use change::ConnectionChange;
@@ -42,6 +42,10 @@ pub(crate) enum ControlError {
     /// Kafka did not acknowledge the command.
     #[error("kafka does not answer; the command may have been accepted or not")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The command does not fit its schema, which is a defect of this program.
+    /// Nothing was written.
+    #[error("the command cannot be written: {0}")]
+    Unwritable(#[from] EncodeError),
     /// There is no connection of this name.
     #[error("there is no connection {0}")]
     NotFound(String),

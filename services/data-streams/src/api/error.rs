@@ -178,7 +178,9 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, "clickhouse_unavailable")
             }
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Internal | Self::Control(ControlError::Unwritable(_)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
         }
     }
 
@@ -197,6 +199,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if let Self::Control(ControlError::Unavailable(cause)) = &self {
             tracing::warn!(error = %cause, "kafka did not acknowledge a command");
+        }
+        if let Self::Control(ControlError::Unwritable(cause)) = &self {
+            tracing::error!(error = %cause, "a command cannot be written");
         }
         let (status, code) = self.status_and_code();
         let problem = Problem {

@@ -46,16 +46,22 @@ pub(super) struct RecordBody {
     properties: Box<RawValue>,
 }
 
-impl From<StoredRecord> for RecordBody {
-    fn from(record: StoredRecord) -> Self {
-        Self {
+impl TryFrom<StoredRecord> for RecordBody {
+    type Error = ApiError;
+
+    fn try_from(record: StoredRecord) -> Result<Self, ApiError> {
+        let id = record.id;
+        let properties = RawValue::from_string(record.properties).map_err(|error| {
+            tracing::error!(id, %error, "the properties of a record are not JSON");
+            ApiError::Internal
+        })?;
+        Ok(Self {
             id: record.id.to_string(),
             created_at: timestamp(record.created_at),
             updated_at: timestamp(record.updated_at),
             archived: record.archived,
-            // INVARIANT: the backend gives JSON.
-            properties: RawValue::from_string(record.properties).unwrap_or_default(),
-        }
+            properties,
+        })
     }
 }
 
@@ -304,9 +310,8 @@ pub(super) async fn one(
         .records
         .into_iter()
         .next();
-    found
-        .map(|record| Json(record.into()))
-        .ok_or_else(not_found)
+    let body = RecordBody::try_from(found.ok_or_else(not_found)?)?;
+    Ok(Json(body))
 }
 
 #[cfg(test)]
@@ -335,7 +340,7 @@ mod tests {
             let written: serde_json::Value = serde_json::from_slice(&write_page(&page)).unwrap();
             let bodies: Vec<_> = ids
                 .into_iter()
-                .map(|id| RecordBody::from(record(id)))
+                .map(|id| RecordBody::try_from(record(id)).unwrap())
                 .collect();
             let mut expected = json!({ "results": bodies });
             if let Some(next) = next {
@@ -343,5 +348,15 @@ mod tests {
             }
             assert_eq!(written, expected);
         }
+    }
+
+    #[test]
+    fn properties_that_are_not_json_are_an_error_and_not_null() {
+        let broken = StoredRecord {
+            properties: "{\"age\":".to_owned(),
+            ..record(1)
+        };
+        let error = RecordBody::try_from(broken).unwrap_err();
+        assert!(matches!(error, ApiError::Internal), "{error}");
     }
 }

@@ -87,8 +87,7 @@ impl KafkaLog {
 #[async_trait]
 impl CommandLog for KafkaLog {
     async fn append(&self, command: &Command) -> Result<CommandPosition, ControlError> {
-        let value = codec::encode(&self.schema, self.schema_id, command)
-            .map_err(|error| ControlError::Unavailable(Box::new(error)))?;
+        let value = codec::encode(&self.schema, self.schema_id, command)?;
         let partition = partition_for(command.connection.as_bytes(), self.partitions);
         let record = FutureRecord::to(&self.topic)
             .partition(partition)
@@ -105,5 +104,47 @@ impl CommandLog for KafkaLog {
                 Err(ControlError::Unavailable(Box::new(error)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use schemas::DesiredState;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Args {
+        #[command(flatten)]
+        kafka: KafkaArgs,
+    }
+
+    #[tokio::test]
+    async fn a_command_that_does_not_fit_its_schema_is_refused_without_a_word_to_kafka() {
+        // Nothing listens on this port.
+        let args = Args::parse_from(["test", "--kafka-bootstrap", "127.0.0.1:9"]);
+        let mut log = KafkaLog::new(&args.kafka, "t.commands", 1).unwrap();
+        let strict = r#"{"type": "record", "name": "Command", "fields": [
+            {"name": "command_id", "type": "string"}]}"#;
+        log.schema = Schema::parse_str(strict).unwrap();
+        let command = Command {
+            command_id: "c1".to_owned(),
+            based_on: None,
+            issued_at: 0,
+            connection: "a".to_owned(),
+            state: DesiredState::Running,
+            credential: "env:TOKEN".to_owned(),
+            streams: Vec::new(),
+            interval_ms: 1,
+            destination: "a".to_owned(),
+            requests: Vec::new(),
+        };
+        let error = log.append(&command).await.unwrap_err();
+        assert!(matches!(error, ControlError::Unwritable(_)), "{error}");
+        assert!(
+            error.to_string().contains("Command does not fit"),
+            "{error}"
+        );
     }
 }

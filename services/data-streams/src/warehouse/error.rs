@@ -38,6 +38,15 @@ pub enum WarehouseError {
         /// The connection that owns it.
         owner: String,
     },
+    /// What is stored of an object is not JSON.
+    #[error("the stored properties of object {object_id} cannot be read")]
+    Properties {
+        /// HubSpot's id of the object.
+        object_id: u64,
+        /// The parser's error.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A migration was applied with another text than this program has.
     #[error("migration {version} was applied with another text")]
     Migration {
@@ -51,9 +60,10 @@ impl WarehouseError {
     pub fn kind(&self) -> StoreErrorKind {
         match self {
             Self::TimedOut { .. } => StoreErrorKind::Unavailable,
-            Self::Name { .. } | Self::Taken { .. } | Self::Migration { .. } => {
-                StoreErrorKind::Fatal
-            }
+            Self::Name { .. }
+            | Self::Taken { .. }
+            | Self::Properties { .. }
+            | Self::Migration { .. } => StoreErrorKind::Fatal,
             Self::ClickHouse { source, .. } => match code(source) {
                 Some(code) => kind_of_code(code),
                 None => without_code(source),

@@ -94,6 +94,7 @@ pub(crate) struct Column {
 impl Column {
     /// A column with this name and type.
     pub(crate) fn new(name: String, kind: ColumnType, note: ColumnNote) -> Self {
+        // A text can always be written as JSON.
         let mut json_key = serde_json::to_vec(&note.property).unwrap_or_default();
         json_key.push(b':');
         Self {
@@ -133,6 +134,7 @@ impl ColumnNote {
 
     /// The comment, as stored in the table.
     pub(crate) fn json(&self) -> String {
+        // Texts and a truth value can always be written as JSON.
         serde_json::to_string(self).unwrap_or_default()
     }
 

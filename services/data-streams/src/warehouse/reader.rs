@@ -158,7 +158,7 @@ impl<'a> RecordReader<'a> {
                 let properties = properties.get(&head.id).map(String::as_str);
                 record(head, properties, &mut renderer)
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         Ok(RecordPage { records, next })
     }
 
@@ -171,12 +171,22 @@ impl<'a> RecordReader<'a> {
 }
 
 /// Joins what the two tables hold of a record.
-fn record(head: &Head, properties: Option<&str>, renderer: &mut Renderer<'_>) -> StoredRecord {
-    StoredRecord {
+fn record(
+    head: &Head,
+    properties: Option<&str>,
+    renderer: &mut Renderer<'_>,
+) -> Result<StoredRecord, WarehouseError> {
+    let properties = renderer
+        .render(properties.unwrap_or("{}"))
+        .map_err(|source| WarehouseError::Properties {
+            object_id: head.id,
+            source,
+        })?;
+    Ok(StoredRecord {
         id: head.id,
         created_at: head.created_at,
         updated_at: head.updated_at,
         archived: head.archived,
-        properties: renderer.render(properties.unwrap_or("{}")),
-    }
+        properties,
+    })
 }

@@ -35,11 +35,12 @@ impl<'l> Renderer<'l> {
         self.included.as_ref().is_none_or(|it| it.contains(name))
     }
 
-    /// The object with typed values.
-    pub(crate) fn render(&mut self, stored: &str) -> String {
+    /// The object with typed values. Fails if what is stored is not a JSON object,
+    /// as an answer without properties would be wrong.
+    pub(crate) fn render(&mut self, stored: &str) -> Result<String, serde_json::Error> {
         let mut out = String::with_capacity(stored.len());
         match self.copy(stored, &mut out) {
-            Some(()) => out,
+            Some(()) => Ok(out),
             None => self.parse(stored),
         }
     }
@@ -85,9 +86,8 @@ impl<'l> Renderer<'l> {
     }
 
     /// Renders with a JSON parser.
-    fn parse(&self, stored: &str) -> String {
-        // INVARIANT: it was written as a flat object of texts.
-        let stored: Map<String, Value> = serde_json::from_str(stored).unwrap_or_default();
+    fn parse(&self, stored: &str) -> Result<String, serde_json::Error> {
+        let stored: Map<String, Value> = serde_json::from_str(stored)?;
         let mut properties = Map::new();
         for (name, value) in stored {
             if !self.includes(&name) {
@@ -100,7 +100,7 @@ impl<'l> Renderer<'l> {
             };
             properties.insert(name, value);
         }
-        Value::Object(properties).to_string()
+        Ok(Value::Object(properties).to_string())
     }
 }
 
@@ -254,9 +254,19 @@ mod tests {
         let wanted = vec!["a".to_owned(), "missing".to_owned()];
         let layout = Layout::default();
         let mut renderer = Renderer::new(&layout, Some(&wanted));
-        assert_eq!(renderer.render(r#"{"a":"1","b":"2"}"#), r#"{"a":"1"}"#);
-        assert_eq!(renderer.render(r#"{"b":"2"}"#), "{}");
-        assert_eq!(renderer.render("{}"), "{}");
+        let mut render = |stored| renderer.render(stored).unwrap();
+        assert_eq!(render(r#"{"a":"1","b":"2"}"#), r#"{"a":"1"}"#);
+        assert_eq!(render(r#"{"b":"2"}"#), "{}");
+        assert_eq!(render("{}"), "{}");
+    }
+
+    #[test]
+    fn properties_that_are_not_json_are_an_error_and_not_an_empty_object() {
+        let layout = Layout::default();
+        let mut renderer = Renderer::new(&layout, None);
+        for stored in ["", "{", "[]", r#"{"a":"1""#, r#"{"a":x}"#] {
+            assert!(renderer.render(stored).is_err(), "{stored}");
+        }
     }
 
     proptest! {
@@ -271,8 +281,8 @@ mod tests {
             let layout = layout(&columns);
             let mut renderer = Renderer::new(&layout, None);
             let stored = serde_json::to_string(&members).unwrap();
-            let parsed: Value = serde_json::from_str(&renderer.parse(&stored)).unwrap();
-            let copied: Value = serde_json::from_str(&renderer.render(&stored)).unwrap();
+            let parsed: Value = serde_json::from_str(&renderer.parse(&stored).unwrap()).unwrap();
+            let copied: Value = serde_json::from_str(&renderer.render(&stored).unwrap()).unwrap();
             prop_assert_eq!(copied, parsed);
         }
     }

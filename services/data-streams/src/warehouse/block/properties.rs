@@ -279,6 +279,7 @@ fn write_json(out: &mut Vec<u8>, text: &[u8]) {
     if special != 0 {
         // INVARIANT: UTF-8, checked when the record was decoded.
         let text = std::str::from_utf8(text).unwrap_or_default();
+        // A text can always be written as JSON.
         if let Ok(escaped) = serde_json::to_vec(text) {
             out.extend_from_slice(&escaped);
         }

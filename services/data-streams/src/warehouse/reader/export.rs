@@ -117,7 +117,7 @@ impl<'a, E: Send> Export<'a, E> {
                 let properties = properties.get(&head.id).map(String::as_str);
                 record(head, properties, renderer)
             });
-            self.send(records.collect()).await?;
+            self.send(records.collect::<Result<_, _>>()?).await?;
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl<'a, E: Send> Export<'a, E> {
                 self.push(&mut batch, late).await?;
             }
             if let Some(head) = unsent.next_if(|head| row.belongs_to(head)) {
-                let record = record(head, Some(row.properties), renderer);
+                let record = record(head, Some(row.properties), renderer)?;
                 self.push(&mut batch, record).await?;
             }
         }
@@ -180,7 +180,7 @@ impl<'a, E: Send> Export<'a, E> {
             .properties(std::slice::from_ref(head), false)
             .await?;
         let properties = properties.get(&head.id).map(String::as_str);
-        Ok(record(head, properties, renderer))
+        record(head, properties, renderer)
     }
 
     /// Adds a record to the batch, and sends the batch when it is full.
