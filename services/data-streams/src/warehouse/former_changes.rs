@@ -36,12 +36,22 @@ const INSERTS_END: Duration = STATEMENT_LIMIT.saturating_mul(2);
 /// The tables of a destination that the move has to do with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Found {
-    /// `changes` in the present layout.
-    current: bool,
-    /// `changes` in the former layout.
-    outdated: bool,
+    /// The layout of `changes`.
+    changes: Layout,
+    /// Whether there is `changes__next`.
     next: bool,
+    /// Whether there is `changes__former`.
     former: bool,
+}
+
+/// The layout of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Layout {
+    /// There is no table.
+    #[default]
+    None,
+    Former,
+    Present,
 }
 
 /// What is to be done next.
@@ -62,13 +72,16 @@ impl Found {
             // Somebody created `changes` between the renames: one of the former
             // version its own, one of this version an empty one.
             Self {
-                outdated: true,
+                changes: Layout::Former,
                 former: true,
                 ..
             } => Step::Drain(CHANGES_FORMER),
-            Self { outdated: true, .. } => Step::Replace,
             Self {
-                current: false,
+                changes: Layout::Former,
+                ..
+            } => Step::Replace,
+            Self {
+                changes: Layout::None,
                 next: true,
                 ..
             } => Step::Rename,
@@ -125,8 +138,8 @@ async fn find(session: &Session, destination: &str) -> Result<Found, WarehouseEr
         match name.as_str() {
             CHANGES_NEXT => found.next = true,
             CHANGES_FORMER => found.former = true,
-            _ if key == FORMER_KEY => found.outdated = true,
-            _ => found.current = true,
+            _ if key == FORMER_KEY => found.changes = Layout::Former,
+            _ => found.changes = Layout::Present,
         }
     }
     Ok(found)
@@ -217,13 +230,12 @@ mod tests {
     fn after(step: Step, found: Found) -> Found {
         match step {
             Step::Replace => Found {
-                current: true,
-                outdated: false,
+                changes: Layout::Present,
                 next: false,
                 former: true,
             },
             Step::Rename => Found {
-                current: true,
+                changes: Layout::Present,
                 next: false,
                 ..found
             },
@@ -241,20 +253,23 @@ mod tests {
 
     #[test]
     fn from_whatever_a_crash_left_the_move_ends_with_one_table_of_the_present_layout() {
-        for bits in 0..12_u8 {
-            let [next, former] = [bits & 1 != 0, bits & 2 != 0];
+        let layouts = [Layout::None, Layout::Former, Layout::Present];
+        for (changes, bits) in layouts
+            .into_iter()
+            .flat_map(|it| (0..4).map(move |n| (it, n)))
+        {
             let mut found = Found {
-                current: bits >> 2 == 1,
-                outdated: bits >> 2 == 2,
-                next,
-                former,
+                changes,
+                next: bits & 1 != 0,
+                former: bits & 2 != 0,
             };
             let began = found;
             for _ in 0..5 {
                 found = after(found.step(), found);
             }
             assert_eq!(found.step(), Step::Done, "{began:?}");
-            assert!(!found.outdated && !found.next && !found.former, "{began:?}");
+            assert_ne!(found.changes, Layout::Former, "{began:?}");
+            assert!(!found.next && !found.former, "{began:?}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The columns that are not properties, in one table: table definitions, their
 //! upgrades, blocks and views are made from it.
 
+use std::collections::HashSet;
+
 use super::names::quoted;
 use crate::ingest::Row;
 
@@ -176,15 +178,10 @@ pub(super) fn definitions(table: Table) -> String {
 
 /// The parts of an `ALTER` for the columns that a table lacks, which an earlier
 /// version has made.
-pub(super) fn missing<'a>(
-    table: Table,
-    present: impl IntoIterator<Item = &'a str> + Clone,
-) -> Vec<String> {
+pub(super) fn missing<'a>(table: Table, present: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let present: HashSet<_> = present.collect();
     of(table)
-        .filter(|column| {
-            let name = column.name(table);
-            present.clone().into_iter().all(|it| it != name)
-        })
+        .filter(|column| !present.contains(column.name(table).as_str()))
         .map(|column| format!("ADD COLUMN IF NOT EXISTS {}", definition(column, table)))
         .collect()
 }

@@ -175,7 +175,7 @@ struct StoredColumns {
 }
 
 impl StoredColumns {
-    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+    fn names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|(name, ..)| name.as_str())
     }
 
