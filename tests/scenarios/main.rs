@@ -11,6 +11,7 @@ mod changing_records;
 mod credentials;
 mod data_streams_crashes;
 mod dead_letters;
+mod definition_numbers;
 mod documentation;
 mod first_sync;
 mod full_disk;
