@@ -78,8 +78,8 @@ impl Warehouse {
     }
 
     /// Gives `changes` of every destination the present layout, beside loads and
-    /// reads. For a table of the former one this takes a second for 100,000
-    /// versions, and two minutes in any case.
+    /// reads. A table of the former one is read and written once, and dropped two
+    /// minutes later.
     ///
     /// # Errors
     ///

@@ -21,7 +21,6 @@ use super::{
 const FORMER_KEY: &str = "object_type, object_id, topic, partition, offset";
 
 /// Versions copied by one statement, about; an object's versions stay together.
-/// With 1.6 kB a version it takes a second.
 const RANGE_ROWS: u32 = 100_000;
 
 /// Bytes that ClickHouse collects before it writes a part: some of its memory.
