@@ -148,6 +148,7 @@ fn lost_texts(property: &str, columns: &[&Column]) -> Vec<String> {
     let Some((latest, earlier)) = columns.split_first() else {
         return Vec::new();
     };
+    // A text can always be written as JSON.
     let key = serde_json::to_string(property).unwrap_or_default();
     earlier
         .iter()
