@@ -18,7 +18,7 @@ use serde_json::json;
 
 /// A connection's name whose commands are in this partition, of two.
 fn name_in(partition: i32) -> String {
-    (0..)
+    (0..100)
         .map(|number| format!("owner_{number}"))
         .find(|it| partition_for(it.as_bytes(), 2) == partition)
         .unwrap()
