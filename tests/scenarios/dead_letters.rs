@@ -194,9 +194,7 @@ async fn a_dead_letter_that_becomes_readable_is_reprocessed_once() {
     let probe = servers.register("probe-value", r#""string""#).await;
     let (schema, message) = record_of_a_later_schema(&stack, probe + 1, 9_000_200);
     let (key, value) = message;
-    servers
-        .produce(&topic, vec![(key, Some(value))])
-        .await;
+    servers.produce(&topic, vec![(key, Some(value))]).await;
     eventually("the dead letter is listed", HANG_LIMIT, async || {
         (letters(&stack).await.len() == 1).then_some(())
     })
