@@ -3,6 +3,7 @@
 
 mod fake_log;
 mod fake_portal;
+mod pace;
 mod scenarios;
 
 use std::sync::Arc;

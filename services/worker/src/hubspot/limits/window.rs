@@ -94,6 +94,11 @@ impl Window {
         }
     }
 
+    /// Requests per window; `None` without a limit.
+    pub(super) fn limit(&self) -> Option<u32> {
+        self.log.borrow().limit
+    }
+
     /// Waits until a request may be sent, and counts it.
     pub(super) async fn acquire(self: &Arc<Self>) -> WindowSlot {
         let _first_in_queue = self.queue.lock().await;
