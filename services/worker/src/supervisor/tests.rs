@@ -39,9 +39,13 @@ async fn the_next_run_starts_when_the_interval_has_passed() {
     let mut harness = Harness::with_partition();
     harness.command(&command("c1", "a", Running));
     let first = harness.until_stream("a/contacts", is_idle).await;
-    tokio::time::advance(Duration::from_mins(1)).await;
+    let find = || {
+        let stream = harness.log.stream("a/contacts")?;
+        (is_idle(&stream) && stream.run_id != first.run_id).then_some(stream)
+    };
     let second = harness
-        .until_stream("a/contacts", |it| is_idle(it) && it.run_id != first.run_id)
+        .changes
+        .until_as_minutes_pass("a further run", find)
         .await;
     assert_eq!(second.reason.as_deref(), Some("incremental"));
     assert_eq!(second.outcome.as_deref(), Some("succeeded"));

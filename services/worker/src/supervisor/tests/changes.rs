@@ -14,6 +14,9 @@ use tokio::sync::watch;
 /// gives up, so this fails a test whose change never comes.
 const NEVER: Duration = Duration::from_hours(24);
 
+/// Real time between two moves of the clock, in which a run is made.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Changes of the log and of the requests to HubSpot. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Changes {
@@ -43,6 +46,27 @@ impl Changes {
         self.open_requests.fetch_add(1, Ordering::SeqCst);
         self.notify();
         OpenRequest(self.clone())
+    }
+
+    /// Waits until there is such a thing, while the clock moves by a minute again and
+    /// again: a stream may begin to wait for its next run after its status is idle.
+    pub(super) async fn until_as_minutes_pass<T>(
+        &self,
+        what: &str,
+        find: impl Fn() -> Option<T>,
+    ) -> T {
+        let moving = async {
+            loop {
+                // The log is written by threads, which need real time.
+                let pause = || crate::pause(PAUSE);
+                tokio::task::spawn_blocking(pause).await.unwrap();
+                tokio::time::advance(Duration::from_mins(1)).await;
+            }
+        };
+        tokio::select! {
+            found = self.until(what, find) => found,
+            () = moving => unreachable!(),
+        }
     }
 
     /// Waits until there is such a thing.
