@@ -15,8 +15,12 @@ const MARGIN: Duration = Duration::from_millis(10);
 /// because of HubSpot's work, not of the network.
 const MAX_TRAVEL: Duration = Duration::from_millis(250);
 /// The fastest round trip is taken as the network's latency after this many answers
-/// that were not faster.
-const STEADY_AFTER: u32 = 200;
+/// that were not faster. Less than the requests of the smallest window, so that the
+/// second window is not late.
+const STEADY_AFTER: u32 = 80;
+/// A round trip that is faster by no more than this changes nothing that the margin
+/// does not cover.
+const NOISE: Duration = Duration::from_millis(5);
 /// Requests stay in the log this long after they stop counting, so that a slow answer
 /// is compared with what counted when it was sent.
 const KEEP_EXPIRED: Duration = Duration::from_secs(5);
@@ -60,7 +64,9 @@ struct RequestLog {
     next_id: u64,
     /// The fastest round trip so far.
     fastest: Option<Duration>,
-    /// Answers since then that were not faster.
+    /// The fastest round trip when `steady_for` began.
+    settled: Option<Duration>,
+    /// Answers since then that were not faster by more than [`NOISE`].
     steady_for: u32,
     paused_until: Option<Instant>,
     refusals: u32,
@@ -84,6 +90,7 @@ impl Window {
             entries: VecDeque::new(),
             next_id: 0,
             fastest: None,
+            settled: None,
             steady_for: 0,
             paused_until: None,
             refusals: 0,
@@ -238,11 +245,14 @@ impl RequestLog {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.id == id)?;
         let took = now.duration_since(entry.sent);
         entry.took = Some(took);
-        if answered && self.fastest.is_none_or(|fastest| took < fastest) {
-            self.fastest = Some(took);
-            self.steady_for = 0;
-        } else if answered {
-            self.steady_for = self.steady_for.saturating_add(1);
+        if answered {
+            self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
+            if self.settled.is_none_or(|settled| took + NOISE < settled) {
+                self.settled = Some(took);
+                self.steady_for = 0;
+            } else {
+                self.steady_for = self.steady_for.saturating_add(1);
+            }
         }
         Some(entry.sent)
     }
