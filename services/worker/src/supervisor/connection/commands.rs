@@ -74,11 +74,12 @@ impl<S: Sources> ConnectionTask<S> {
             self.committer.post(message.into_iter().collect())?;
         }
         self.read_definitions(&command.streams).await?;
-        self.show(self.state(Some(&command.command_id), "running"))
-            .await?;
+        // Before the status, as a transaction takes as long as a request.
         for stream in &command.streams {
             self.command_stream(stream, command);
         }
+        self.show(self.state(Some(&command.command_id), "running"))
+            .await?;
         self.watch(command).await
     }
 
