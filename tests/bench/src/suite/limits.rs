@@ -76,6 +76,8 @@ pub(super) async fn from_first_request(
     system.end().await?;
     let began_ms = requests
         .iter()
+        // Others than the worker's ask whether the simulator is there.
+        .filter(|it| it["kind"] != "unknown")
         .filter_map(|it| it["at_ms"].as_f64())
         .reduce(f64::min)
         .context("no request")?;
