@@ -100,9 +100,8 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, env, default_value = "15s", value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) index_lag: Duration,
 
-    /// Most parts of the id space that a full pass reads at the same time. It reads
-    /// as many as latency and rate limit need.
-    #[arg(long, env, default_value = "48", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Parts of the id space that a full pass reads at the same time.
+    #[arg(long, env, default_value = "12", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) lanes: u16,
 }
 

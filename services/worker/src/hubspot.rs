@@ -15,7 +15,6 @@ mod failure;
 mod http;
 mod limits;
 mod objects;
-mod prefetch;
 mod request_body;
 mod selection;
 mod transport;
@@ -34,8 +33,7 @@ use self::{
     call::{Call, Endpoint},
     client::Client,
     limits::Limits,
-    prefetch::Prefetched,
-    request_body::{extent_body, search_body},
+    request_body::search_body,
     selection::{Selections, encode},
     transport::Transport,
 };
@@ -45,7 +43,7 @@ pub(crate) use self::{
     transport::RequestGuard,
 };
 use crate::sync::{
-    Advice, Extent, Fetched, ListPage, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
+    Advice, Fetched, ListPage, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
 };
 
 /// The first dated version of the API, for accounts without the configured one.
@@ -67,7 +65,6 @@ pub fn parse_list_page(body: &[u8]) -> Option<impl Sized> {
 pub(crate) struct HubSpot {
     client: Client,
     selections: Selections,
-    prefetched: Prefetched,
     longest_url: usize,
 }
 
@@ -105,7 +102,6 @@ impl HubSpot {
         Ok(Self {
             client: Client::new(transport, limits, auth, config.api_version.clone()),
             selections: Selections::default(),
-            prefetched: Prefetched::default(),
             longest_url: config.longest_url,
         })
     }
@@ -145,7 +141,7 @@ impl HubSpot {
 
     /// Reads the daily allowance. Only private apps may, so a failure is ignored:
     /// the headers of other answers carry limit and rest as well.
-    async fn usage(&self) -> Option<wire::Usage> {
+    async fn fetch_usage(&self) {
         let path = [
             "account-info",
             self.client.version(),
@@ -157,16 +153,17 @@ impl HubSpot {
             attempts: 1,
             ..Call::get(Endpoint::Usage, self.url(&path))
         };
-        self.client.call(&call, wire::usage).await.ok()?.value
-    }
-
-    fn observe_usage(&self, usage: &wire::Usage) {
-        let daily = &self.client.limits.daily;
-        if let Some(resets_at) = usage.resets_at {
-            daily.set_resets_at(resets_at);
-        }
-        if !daily.is_known(self.now()) {
-            daily.observe(usage.limit, usage.limit - usage.used, self.now());
+        if let Ok(Fetched {
+            value: Some(usage), ..
+        }) = self.client.call(&call, wire::usage).await
+        {
+            let daily = &self.client.limits.daily;
+            if let Some(resets_at) = usage.resets_at {
+                daily.set_resets_at(resets_at);
+            }
+            if !daily.is_known(self.now()) {
+                daily.observe(usage.limit, usage.limit - usage.used, self.now());
+            }
         }
     }
 }
@@ -181,24 +178,12 @@ impl Source for HubSpot {
         daily.reset_if_down_to(RECHECKS_RESERVE_PERCENT, self.now())
     }
 
-    fn overlap(&self) -> Option<usize> {
-        self.client.limits.overlap()
-    }
-
     async fn portal(&self) -> Result<Portal, SourceError> {
-        let version = self.client.version().to_owned();
-        // Both at the same time, as each takes a round trip.
-        let (account, mut usage) = tokio::join!(self.account(), self.usage());
-        let account = account?.value;
-        if self.client.version() != version {
-            usage = self.usage().await;
-        }
+        let account = self.account().await?.value;
         if let Some(utc_offset_ms) = account.utc_offset_ms {
             self.client.limits.daily.set_utc_offset(utc_offset_ms);
         }
-        if let Some(usage) = usage {
-            self.observe_usage(&usage);
-        }
+        self.fetch_usage().await;
         Ok(Portal {
             portal_id: account.portal_id,
             now: self.now(),
@@ -206,11 +191,9 @@ impl Source for HubSpot {
     }
 
     async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
-        self.definitions_of(object_type).await
-    }
-
-    async fn prefetch_definitions(&self, object_types: &[String]) {
-        self.prefetch(object_types).await;
+        let url = self.url(&["crm", "properties", self.client.version(), object_type]);
+        let call = Call::get(Endpoint::Properties, url);
+        Ok(self.client.call(&call, wire::properties).await?)
     }
 
     async fn list(
@@ -259,21 +242,6 @@ impl Source for HubSpot {
                 value: page,
             });
         }
-    }
-
-    async fn extent(&self, object_type: &str) -> Result<Fetched<Extent>, SourceError> {
-        let url = self.objects(object_type, &["search"]);
-        let call = Call::post(Endpoint::Search, url, extent_body(object_type));
-        let parse = |body: &[u8]| wire::search_page(body, 0);
-        let found = self.client.call(&call, parse).await?;
-        let SearchPage { ids, total, .. } = found.value.page;
-        Ok(Fetched {
-            sent_at: found.sent_at,
-            value: Extent {
-                total,
-                largest_ids: ids,
-            },
-        })
     }
 
     async fn batch_read(

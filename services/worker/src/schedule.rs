@@ -79,7 +79,7 @@ pub(crate) struct Settings {
     pub(crate) full_interval: Millis,
     /// How far the search index may lag, in ms.
     pub(crate) index_lag: Millis,
-    /// How many requests of one pass over a list overlap at most; 1 means no lanes.
+    /// How many requests of one pass over a list overlap; 1 means no lanes.
     pub(crate) lanes: usize,
 }
 
@@ -91,7 +91,7 @@ impl Default for Settings {
             archived_interval: HOUR,
             full_interval: 24 * HOUR,
             index_lag: 15_000,
-            lanes: 48,
+            lanes: 12,
         }
     }
 }

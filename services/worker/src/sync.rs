@@ -25,7 +25,7 @@ use tokio::sync::watch;
 pub(crate) use self::{
     sink::{Page, Record, Sink, SinkClosed},
     source::{
-        Advice, Extent, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
+        Advice, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
         SourceError,
     },
 };

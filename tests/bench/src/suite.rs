@@ -75,9 +75,6 @@ pub(crate) fn all() -> Vec<Benchmark> {
         Benchmark::new("limits", |servers, scale| {
             limits::run(servers, scale).boxed()
         }),
-        Benchmark::new("sync_at_limit", |servers, scale| {
-            limits::from_first_request(servers, scale).boxed()
-        }),
         Benchmark::new("halves", |servers, scale| {
             halves::run(servers, scale).boxed()
         }),

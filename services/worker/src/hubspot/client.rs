@@ -144,7 +144,6 @@ impl Client {
         let began = Instant::now();
         let result = async {
             let response = self.transport.send(self.request(call, &token)).await?;
-            self.limits.observe_latency(began.elapsed());
             permit.answered(response.headers(), response.status().as_u16() == 429);
             self.limits
                 .observe_daily(response.headers(), self.transport.clock.now());

@@ -1,7 +1,6 @@
 //! Rate limits: when a request may be sent. All streams of a portal share them.
 
 mod daily;
-mod latency;
 mod paced;
 mod window;
 
@@ -19,7 +18,6 @@ use tokio::{
 
 pub(super) use self::daily::Daily;
 use self::{
-    latency::Latency,
     paced::Paced,
     window::{Reading, Window, WindowSlot},
 };
@@ -53,7 +51,6 @@ pub(super) struct Limits {
     search: Arc<Paced>,
     /// The daily allowance.
     pub(super) daily: Daily,
-    latency: Latency,
     slots: Arc<Semaphore>,
 }
 
@@ -88,7 +85,6 @@ impl Limits {
             general: Arc::new(window),
             search: Arc::new(Paced::new(per_second, Duration::from_secs(1))),
             daily: Daily::new(reserve_percent, general != Limit::Off),
-            latency: Latency::default(),
             slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         }
     }
@@ -110,17 +106,6 @@ impl Limits {
         metrics::histogram!(WAIT_SECONDS, "bucket" => bucket.label())
             .record(began.elapsed().as_secs_f64());
         Permit { spent, slot }
-    }
-
-    /// How many general requests have to overlap so that latency does not limit the
-    /// rate. `None` before the first answer.
-    pub(super) fn overlap(&self) -> Option<usize> {
-        self.latency.overlap(self.general.limit(), TEN_SECONDS)
-    }
-
-    /// The headers of an answer arrived this long after its request.
-    pub(super) fn observe_latency(&self, took: Duration) {
-        self.latency.observe(took);
     }
 
     /// HubSpot refused a request of the bucket with status 429.

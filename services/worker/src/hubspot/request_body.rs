@@ -33,24 +33,6 @@ pub(super) fn read_body(ids: &[i64], selection: &Selection) -> String {
 /// The body of a search. It requests ids only, since properties in the search
 /// index can be out of date.
 pub(super) fn search_body(object_type: &str, search: Search, after: Option<&str>) -> String {
-    let mut body = body(object_type, search, "ASCENDING");
-    if let (Some(after), Some(body)) = (after, body.as_object_mut()) {
-        body.insert("after".to_owned(), after.into());
-    }
-    body.to_string()
-}
-
-/// The body of a search for the largest ids of all objects.
-pub(super) fn extent_body(object_type: &str) -> String {
-    let all = Search {
-        from: 0,
-        to: None,
-        after_id: 0,
-    };
-    body(object_type, all, "DESCENDING").to_string()
-}
-
-fn body(object_type: &str, search: Search, direction: &str) -> serde_json::Value {
     let property = last_modified(object_type);
     let filter = |name: &str, operator: &str, value: i64| serde_json::json!({"propertyName": name, "operator": operator, "value": value.to_string()});
     let mut filters = vec![filter(property, "GTE", search.from.max(EARLIEST_SEARCH))];
@@ -58,10 +40,14 @@ fn body(object_type: &str, search: Search, direction: &str) -> serde_json::Value
     if search.after_id > 0 {
         filters.push(filter("hs_object_id", "GT", search.after_id));
     }
-    serde_json::json!({
+    let mut body = serde_json::json!({
         "filterGroups": [{"filters": filters}],
-        "sorts": [{"propertyName": "hs_object_id", "direction": direction}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
         "properties": ["hs_object_id"],
         "limit": SEARCH_PAGE,
-    })
+    });
+    if let (Some(after), Some(body)) = (after, body.as_object_mut()) {
+        body.insert("after".to_owned(), after.into());
+    }
+    body.to_string()
 }

@@ -208,50 +208,6 @@ async fn after_an_empty_search_page_the_next_one_is_read() {
 }
 
 #[tokio::test]
-async fn the_extent_of_a_type_is_its_total_and_its_largest_ids() {
-    let fake = FakeServer::start().await;
-    Mock::given(path(SEARCH))
-        .and(body_partial_json(json!({
-            "filterGroups": [{"filters": [
-                {"propertyName": "lastmodifieddate", "operator": "GTE", "value": "1000"}]}],
-            "sorts": [{"propertyName": "hs_object_id", "direction": "DESCENDING"}],
-            "properties": ["hs_object_id"], "limit": 200})))
-        .respond_with(page(&[9, 7]))
-        .mount(&fake.server)
-        .await;
-    let extent = fake.source(12_000).extent("contacts").await.unwrap().value;
-    assert_eq!((extent.total, extent.largest_ids), (2, vec![7, 9]));
-}
-
-#[tokio::test]
-async fn definitions_read_ahead_are_used_once_and_read_again_if_that_failed() {
-    let fake = FakeServer::start().await;
-    let defined = || {
-        error(
-            200,
-            json!({"results": [{"name": "email", "type": "string"}]}),
-        )
-    };
-    let on = "/crm/properties/2026-09/contacts";
-    fake.answers_in_order(
-        on,
-        vec![defined(), defined(), ResponseTemplate::new(500), defined()],
-    )
-    .await;
-    let source = fake.source(12_000);
-    let types = ["contacts".to_owned()];
-    source.prefetch_definitions(&types).await;
-    source.definitions("contacts").await.unwrap();
-    assert_eq!(fake.requests().await.len(), 1);
-    source.definitions("contacts").await.unwrap();
-    assert_eq!(fake.requests().await.len(), 2);
-
-    source.prefetch_definitions(&types).await;
-    assert_eq!(source.definitions("contacts").await.unwrap().value.len(), 1);
-    assert_eq!(fake.requests().await.len(), 4);
-}
-
-#[tokio::test]
 async fn the_account_sets_the_clock_and_a_404_falls_back_to_an_older_version() {
     let fake = FakeServer::start().await;
     fake.answers(ACCOUNT, ResponseTemplate::new(404)).await;

@@ -13,11 +13,21 @@ use super::{
     Sink, Source, list,
     session::{Session, Stop},
 };
+use crate::sync::Search;
 
 /// Reads the archived list, then the live one.
 pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
-    let (source, stream) = (session.source, session.stream);
-    let mut pass = list::Pass::of(source, &stream.object_type);
+    let all = Search {
+        from: 0,
+        to: None,
+        after_id: 0,
+    };
+    let found = session
+        .source
+        .search(&session.stream.object_type, all)
+        .await?;
+    session.expect_total(found.value.total);
+
     if session.run.list.is_none() {
         session.run.list = Some(session.begin_list(true));
     }
@@ -27,13 +37,13 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         .as_ref()
         .is_some_and(|position| position.archived)
     {
-        list::read(session, true, &mut pass).await?;
+        list::read(session, true).await?;
         if let Some(position) = &mut session.run.list {
             position.archived = false;
             position.lanes.clear();
         }
     }
-    list::read(session, false, &mut pass).await?;
+    list::read(session, false).await?;
     session.confirm_definitions().await
 }
 
@@ -44,5 +54,5 @@ pub(super) async fn read_archived<S: Source, K: Sink>(
     if session.run.list.is_none() {
         session.run.list = Some(session.begin_list(true));
     }
-    list::read(session, true, &mut list::Pass::default()).await
+    list::read(session, true).await
 }

@@ -8,20 +8,16 @@
 //! that the next lane returned, and the last lane up to the end of the list. A guess
 //! where to split (a probe) costs at most one request.
 
-mod lane;
-mod spacing;
-mod splits;
-
-use std::collections::VecDeque;
-
 use schemas::Lane;
 
-use self::lane::{LaneState, check, count, cursor_id};
-pub(super) use self::{spacing::Spacing, splits::Bounds};
 use super::ListPage;
 
-/// Records of a full page, until one was seen.
-const PAGE: i64 = 100;
+/// Records that a part of the id space is expected to have to be worth a lane.
+const WORTH_A_LANE: i64 = 300;
+/// Distance in ids of the first probe beyond the last lane.
+const FIRST_REACH: i64 = 1_000;
+/// The distance grows by this factor, as ids spread over orders of magnitude.
+const REACH_GROWTH: i64 = 8;
 
 /// The answers contradict the assumption that lanes depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,69 +27,60 @@ pub(super) struct Mismatch;
 /// A page to request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PageRequest {
+    /// The lane it is for.
+    pub(super) key: u64,
     /// Cursor to send; `None` for the list's first page.
     pub(super) after: Option<String>,
-    /// What it is for.
-    pub(super) part: Part,
-}
-
-/// What a page is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The next page of the lane with this key.
-    Lane(u64),
-    /// A probe: a lane may start at this id.
-    Probe(i64),
+    /// The id at which the lane may be split, if this is a probe and not the lane's
+    /// next page.
+    pub(super) probe: Option<i64>,
 }
 
 /// The lanes of one pass, in the order of their ids.
 #[derive(Debug)]
 pub(super) struct Lanes {
     states: Vec<LaneState>,
-    /// Where the probes in flight start, in order.
-    probes: Vec<i64>,
-    /// Those of them that start where the distances cannot be right.
-    guesses: Vec<i64>,
-    /// Where lanes are to start together.
-    starts: VecDeque<i64>,
-    /// How many requests may be in flight.
+    /// How many requests may be in flight; 1 if the list is not split.
     limit: usize,
-    /// The list is not split.
-    single: bool,
     in_flight: usize,
     /// Whether an answer had a cursor that can be an id.
     cursors_are_ids: bool,
     next_key: u64,
-    bounds: Option<Bounds>,
-    /// Records of the largest page so far.
-    page: i64,
-    /// Records returned since the process started the pass.
+    reach: i64,
+}
+
+#[derive(Debug)]
+struct LaneState {
+    key: u64,
+    lane: Lane,
+    /// All ids up to it were returned in this lane or an earlier one.
+    last_id: i64,
+    /// From here to the next lane a probe found no id.
+    empty_from: Option<i64>,
+    /// Ids returned by this lane since the process started it.
     seen: i64,
-    /// Pages returned since then.
-    pages: usize,
-    /// Probes since then that made no lane.
-    wasted: usize,
+    requested: bool,
+    probed: bool,
+}
+
+/// Where a lane could be split.
+#[derive(Debug, Clone, Copy)]
+struct Split {
+    index: usize,
+    at: i64,
+    expected_records: i64,
 }
 
 impl Lanes {
-    /// The lanes of a checkpoint, or one lane from the list's start. One request is
-    /// in flight until [`Self::set_limit`].
-    pub(super) fn new(lanes: Vec<Lane>, single: bool) -> Self {
+    /// The lanes of a checkpoint, or one lane from the list's start.
+    pub(super) fn new(lanes: Vec<Lane>, limit: usize) -> Self {
         let mut all = Self {
             cursors_are_ids: lanes.len() > 1,
             states: Vec::new(),
-            probes: Vec::new(),
-            guesses: Vec::new(),
-            starts: VecDeque::new(),
-            limit: 1,
-            single,
+            limit: limit.max(1),
             in_flight: 0,
             next_key: 0,
-            bounds: None,
-            page: 0,
-            seen: 0,
-            pages: 0,
-            wasted: 0,
+            reach: FIRST_REACH,
         };
         let lanes = if lanes.is_empty() {
             vec![Lane::default()]
@@ -110,30 +97,6 @@ impl Lanes {
         all
     }
 
-    /// How many requests may be in flight.
-    pub(super) fn set_limit(&mut self, limit: usize) {
-        self.limit = limit.max(1);
-    }
-
-    /// Another list of the same account showed that cursors are ids.
-    pub(super) fn trust_cursors(&mut self) {
-        self.cursors_are_ids = true;
-    }
-
-    /// Whether answers had cursors that can be ids.
-    pub(super) fn has_id_cursors(&self) -> bool {
-        self.cursors_are_ids && !self.single
-    }
-
-    /// Learns the size of the list. Lanes then start together if it is not split yet.
-    pub(super) fn set_bounds(&mut self, bounds: Bounds) {
-        self.bounds = Some(bounds);
-        if self.states.len() == 1 {
-            let lanes = self.limit.saturating_sub(1);
-            self.starts = bounds.starts(lanes, self.page_size()).into();
-        }
-    }
-
     /// For the checkpoint.
     pub(super) fn to_checkpoint(&self) -> Vec<Lane> {
         self.states.iter().map(|state| state.lane.clone()).collect()
@@ -146,101 +109,90 @@ impl Lanes {
 
     /// Whether the list is read in one lane only.
     pub(super) fn is_single(&self) -> bool {
-        self.single
+        self.limit == 1
     }
 
     /// The next page to request, if another request may be in flight.
     pub(super) fn next_request(&mut self) -> Option<PageRequest> {
-        let limit = if self.single { 1 } else { self.limit };
-        if self.in_flight >= limit {
+        if self.in_flight >= self.limit {
             return None;
         }
-        let probes = &self.probes;
-        let is_next = |state: &&mut LaneState| {
-            !state.lane.done && !state.requested && state.probe_ahead(probes).is_none()
-        };
-        if let Some(state) = self.states.iter_mut().find(is_next) {
+        if let Some(state) = self
+            .states
+            .iter_mut()
+            .find(|s| !s.lane.done && !s.requested)
+        {
             state.requested = true;
             self.in_flight += 1;
             return Some(PageRequest {
+                key: state.key,
                 after: state.lane.after.clone(),
-                part: Part::Lane(state.key),
+                probe: None,
             });
         }
-        if !self.cursors_are_ids || self.states.len() + self.probes.len() >= limit {
+        let probes = self.states.iter().filter(|state| state.probed).count();
+        if !self.cursors_are_ids || self.states.len() + probes >= self.limit {
             return None;
         }
-        let at = if let Some(at) = self.next_start() {
-            at
-        } else {
-            let split = self.best_split()?;
-            self.guesses.extend(split.is_guess.then_some(split.at));
-            split.at
-        };
-        let index = self.probes.partition_point(|other| *other < at);
-        self.probes.insert(index, at);
+        let Split { index, at, .. } = self.best_split()?;
+        let state = self.states.get_mut(index)?;
+        state.probed = true;
         self.in_flight += 1;
         Some(PageRequest {
+            key: state.key,
             after: Some(at.to_string()),
-            part: Part::Probe(at),
+            probe: Some(at),
         })
-    }
-
-    /// Where the next of the lanes that start together starts.
-    fn next_start(&mut self) -> Option<i64> {
-        let read_to = self.states.first()?.last_id;
-        while let Some(at) = self.starts.pop_front() {
-            if at > read_to {
-                return Some(at);
-            }
-        }
-        None
     }
 
     /// Takes a lane's next page and removes what belongs to the next lane.
     pub(super) fn take_page(&mut self, key: u64, page: &mut ListPage) -> Result<(), Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let Some(index) = self.states.iter().position(|state| state.key == key) else {
+        let Some(index) = self.index_of(key) else {
             return Err(Mismatch);
         };
         let end = self.end_of(index);
         let alone = self.states.len() == 1;
-        self.observe(page);
         let Some(state) = self.states.get_mut(index) else {
             return Err(Mismatch);
         };
         state.requested = false;
-        if !self.single {
+        if self.limit > 1 {
             match check(page, state.last_id) {
                 Ok(next) => self.cursors_are_ids |= next.is_some(),
-                Err(Mismatch) if alone => self.single = true,
+                Err(Mismatch) if alone => self.limit = 1,
                 Err(Mismatch) => return Err(Mismatch),
             }
         }
         state.advance(page, end);
-        self.seen = self.seen.saturating_add(count(page));
         self.join_finished();
         Ok(())
     }
 
     /// Takes the page of a probe. True if it became a lane; the page then holds
     /// that lane's objects.
-    pub(super) fn take_probe(&mut self, at: i64, page: &mut ListPage) -> Result<bool, Mismatch> {
+    pub(super) fn take_probe(
+        &mut self,
+        key: u64,
+        at: i64,
+        page: &mut ListPage,
+    ) -> Result<bool, Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.end_probe(at);
-        let Some((index, end)) = self.lane_around(at) else {
+        let Some(index) = self.index_of(key) else {
             return Ok(false);
         };
+        let end = self.end_of(index);
         let alone = self.states.len() == 1;
         let Some(state) = self.states.get_mut(index) else {
             return Ok(false);
         };
-        if self.single || state.lane.done {
+        state.probed = false;
+        if self.limit == 1 || state.lane.done {
             return Ok(false);
         }
-        if check(page, at.saturating_sub(1)).is_err() {
+        if check(page, at - 1).is_err() {
             return if alone {
-                self.single = true;
+                self.limit = 1;
                 Ok(false)
             } else {
                 Err(Mismatch)
@@ -248,59 +200,56 @@ impl Lanes {
         }
         let first = page.objects.first().map(|object| object.id);
         if first.is_none_or(|first| end.is_some_and(|end| first >= end)) {
-            state.is_empty_from(at);
-            self.wasted += 1;
+            state.empty_from = Some(at);
             return Ok(false);
         }
         // The lane itself may have advanced beyond the probe meanwhile.
         let last_id = state.last_id;
         page.objects.retain(|object| object.id > last_id);
-        let Some(first) = page.objects.first().map(|object| object.id) else {
-            self.wasted += 1;
+        if page.objects.is_empty() {
             return Ok(false);
-        };
-        let empty_from = state.empty_from.replace(at).filter(|from| *from > first);
-        let reach = state.reach_from(at, first);
-        state.end_at(first);
-        self.observe(page);
+        }
+        let empty_from = state.empty_from.replace(at);
         let mut state = self.state(Lane::default(), last_id);
         state.empty_from = empty_from;
-        state.reach = reach;
         state.advance(page, end);
-        self.seen = self.seen.saturating_add(count(page));
+        if end.is_none() && empty_from.is_none() {
+            self.reach = self.reach.saturating_mul(REACH_GROWTH);
+        }
         self.states.insert(index + 1, state);
         self.join_finished();
         Ok(true)
     }
 
-    fn end_probe(&mut self, at: i64) {
-        self.probes.retain(|other| *other != at);
-        self.guesses.retain(|other| *other != at);
-    }
-
     /// The source refused the cursor of a probe, so cursors are not ids.
-    pub(super) fn refuse_probe(&mut self, at: i64) -> Result<(), Mismatch> {
+    pub(super) fn refuse_probe(&mut self) -> Result<(), Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.end_probe(at);
         if self.states.len() > 1 {
             return Err(Mismatch);
         }
-        self.single = true;
+        self.limit = 1;
+        for state in &mut self.states {
+            state.probed = false;
+        }
         Ok(())
     }
 
     fn state(&mut self, lane: Lane, last_id: i64) -> LaneState {
         let key = self.next_key;
         self.next_key += 1;
-        LaneState::new(key, lane, last_id)
+        LaneState {
+            key,
+            lane,
+            last_id,
+            empty_from: None,
+            seen: 0,
+            requested: false,
+            probed: false,
+        }
     }
 
-    /// The lane that has this id, and the first id of the next one.
-    fn lane_around(&self, id: i64) -> Option<(usize, Option<i64>)> {
-        let starts_up_to = |state: &LaneState| state.lane.first_id.is_none_or(|first| first <= id);
-        let after = self.states.partition_point(starts_up_to);
-        let index = after.saturating_sub(1);
-        (index < self.states.len()).then(|| (index, self.end_of(index)))
+    fn index_of(&self, key: u64) -> Option<usize> {
+        self.states.iter().position(|state| state.key == key)
     }
 
     /// The first id of the next lane.
@@ -308,16 +257,6 @@ impl Lanes {
         self.states
             .get(index + 1)
             .and_then(|next| next.lane.first_id)
-    }
-
-    fn observe(&mut self, page: &ListPage) {
-        self.pages += 1;
-        self.page = self.page.max(count(page));
-    }
-
-    /// Records of a full page.
-    fn page_size(&self) -> i64 {
-        if self.page == 0 { PAGE } else { self.page }
     }
 
     /// Joins every finished lane with the next one, so that the checkpoint has only
@@ -336,6 +275,106 @@ impl Lanes {
             false
         });
     }
+
+    /// Where a probe promises most records: beyond the last lane, whose end is not
+    /// known, or otherwise in the middle of the largest lane.
+    fn best_split(&self) -> Option<Split> {
+        let mut best: Option<Split> = None;
+        for (index, state) in self.states.iter().enumerate() {
+            if state.lane.done || state.probed || state.last_id == i64::MIN {
+                continue;
+            }
+            let end = match (state.empty_from, self.end_of(index)) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            let (expected_records, at) = match end {
+                None => (i64::MAX, state.last_id.saturating_add(self.reach)),
+                Some(end) => {
+                    let width = end.saturating_sub(state.last_id);
+                    (
+                        state.expected_records(width),
+                        state.last_id.saturating_add(width / 2),
+                    )
+                }
+            };
+            if expected_records > WORTH_A_LANE
+                && at > state.last_id
+                && best.is_none_or(|best| expected_records > best.expected_records)
+            {
+                best = Some(Split {
+                    index,
+                    at,
+                    expected_records,
+                });
+            }
+        }
+        best
+    }
+}
+
+impl LaneState {
+    /// Cuts the page at the lane's end and advances the lane past it.
+    fn advance(&mut self, page: &mut ListPage, end: Option<i64>) {
+        let mut met = false;
+        if let Some(end) = end {
+            let count = page.objects.len();
+            page.objects.retain(|object| object.id < end);
+            // Cursors are ids here, so one at or beyond the end means that nothing
+            // is left before it.
+            let next = cursor_id(page.next.as_deref());
+            met = page.objects.len() < count || next.is_some_and(|next| next >= end);
+        }
+        if let (Some(first), Some(last)) = (page.objects.first(), page.objects.last()) {
+            self.lane.first_id = self.lane.first_id.or(Some(first.id));
+            self.last_id = self.last_id.max(last.id);
+        }
+        self.seen = self
+            .seen
+            .saturating_add(i64::try_from(page.objects.len()).unwrap_or(0));
+        self.lane.done = met || page.next.is_none();
+        self.lane.after = page.next.take().filter(|_| !self.lane.done);
+    }
+
+    /// Records to expect in that many ids, by the density of those seen.
+    fn expected_records(&self, width: i64) -> i64 {
+        let span = self
+            .lane
+            .first_id
+            .map_or(1, |first| self.last_id.saturating_sub(first) + 1);
+        if self.seen == 0 || span <= self.seen {
+            return width;
+        }
+        // In whole records per thousand ids, so that nothing overflows.
+        let share = (self.seen.saturating_mul(1_000) / span).max(1);
+        (width / 1_000)
+            .saturating_mul(share)
+            .max(width.saturating_mul(share) / 1_000)
+    }
+}
+
+/// Checks a page: ids ascend above `floor`, and the cursor is an id that is not below
+/// them. Returns the cursor.
+fn check(page: &ListPage, floor: i64) -> Result<Option<i64>, Mismatch> {
+    let mut last = floor;
+    for object in &page.objects {
+        if object.id <= last {
+            return Err(Mismatch);
+        }
+        last = object.id;
+    }
+    let Some(next) = page.next.as_deref() else {
+        return Ok(None);
+    };
+    match cursor_id(Some(next)) {
+        Some(id) if id >= last => Ok(Some(id)),
+        _ => Err(Mismatch),
+    }
+}
+
+/// The cursor as an id, if it is one.
+fn cursor_id(cursor: Option<&str>) -> Option<i64> {
+    cursor?.parse().ok().filter(|id| *id >= 0)
 }
 
 #[cfg(test)]

@@ -74,15 +74,6 @@ pub(crate) struct Search {
     pub(crate) after_id: i64,
 }
 
-/// The size of an object type, by the search index, which lags.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Extent {
-    /// How many objects are live.
-    pub(crate) total: i64,
-    /// The largest ids, in any order; empty if they are not known.
-    pub(crate) largest_ids: Vec<i64>,
-}
-
 /// The account behind a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Portal {
@@ -135,12 +126,6 @@ pub(crate) trait Source: Send + Sync + 'static {
         None
     }
 
-    /// How many requests have to overlap so that latency does not limit the rate, by
-    /// the latency measured so far. `None` if it is not known.
-    fn overlap(&self) -> Option<usize> {
-        None
-    }
-
     /// Reads the account.
     fn portal(&self) -> impl Future<Output = Result<Portal, SourceError>> + Send;
 
@@ -149,12 +134,6 @@ pub(crate) trait Source: Send + Sync + 'static {
         &self,
         object_type: &str,
     ) -> impl Future<Output = Result<Fetched<Vec<Property>>, SourceError>> + Send;
-
-    /// Reads the definitions of object types ahead of their first use, as far as that
-    /// works at once.
-    fn prefetch_definitions(&self, _object_types: &[String]) -> impl Future<Output = ()> + Send {
-        async {}
-    }
 
     /// Reads a page of up to 100 objects of the live or archived list, with all
     /// `properties`.
@@ -172,28 +151,6 @@ pub(crate) trait Source: Send + Sync + 'static {
         object_type: &str,
         search: Search,
     ) -> impl Future<Output = Result<Fetched<SearchPage>, SourceError>> + Send;
-
-    /// Reads the size of an object type.
-    fn extent(
-        &self,
-        object_type: &str,
-    ) -> impl Future<Output = Result<Fetched<Extent>, SourceError>> + Send {
-        async move {
-            let all = Search {
-                from: 0,
-                to: None,
-                after_id: 0,
-            };
-            let found = self.search(object_type, all).await?;
-            Ok(Fetched {
-                sent_at: found.sent_at,
-                value: Extent {
-                    total: found.value.total,
-                    largest_ids: Vec::new(),
-                },
-            })
-        }
-    }
 
     /// Reads up to 100 objects by id.
     fn batch_read(

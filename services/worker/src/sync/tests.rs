@@ -3,7 +3,6 @@
 
 mod fake_log;
 mod fake_portal;
-mod pace;
 mod scenarios;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The share of HubSpot's rate limit that the worker uses, at latencies of real
-//! accounts, and how long a first sync takes at that limit.
+//! accounts.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Scale;
 use crate::{
     result::{Goal, Reading, median},
-    system::{Servers, System, SystemBuilder},
+    system::{Servers, System},
 };
 
 /// HubSpot's window for the rate limit, in ms.
@@ -23,29 +23,22 @@ struct Case {
     latency_ms: u32,
     /// Requests in a window.
     limit: u32,
-    lanes: Lanes,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lanes {
-    One,
-    /// The default of the worker.
-    Many,
+    lanes: u32,
 }
 
 /// The cases of the table. One lane cannot reach the limit where a request takes
 /// longer than its share of the window; it is shown for comparison.
 const CASES: [Case; 7] = [
-    case(50, 190, Lanes::Many),
-    case(300, 190, Lanes::Many),
-    case(50, 190, Lanes::One),
-    case(300, 190, Lanes::One),
-    case(300, 250, Lanes::Many),
-    case(300, 100, Lanes::Many),
-    case(300, 50, Lanes::Many),
+    case(50, 190, 12),
+    case(300, 190, 12),
+    case(50, 190, 1),
+    case(300, 190, 1),
+    case(300, 250, 12),
+    case(300, 100, 12),
+    case(300, 50, 12),
 ];
 
-const fn case(latency_ms: u32, limit: u32, lanes: Lanes) -> Case {
+const fn case(latency_ms: u32, limit: u32, lanes: u32) -> Case {
     Case {
         latency_ms,
         limit,
@@ -61,55 +54,10 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
     Ok(readings)
 }
 
-/// The first sync of 100,000 contacts at 190 requests in 10 s and 300 ms, from the
-/// first request to the last row. 1,000 pages need five windows and the first 50
-/// requests of a sixth.
-pub(super) async fn from_first_request(
-    servers: &Servers,
-    scale: Scale,
-) -> anyhow::Result<Vec<Reading>> {
-    let contacts = scale.of(1_000, 100_000, 100_000);
-    let case = case(300, 190, Lanes::Many);
-    let system = case.system(contacts, case.limit).start(servers).await?;
-    let requests = case.sync(&system, contacts).await?;
-    let visible_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1_000.0;
-    system.end().await?;
-    let began_ms = requests
-        .iter()
-        // Others than the worker's ask whether the simulator is there.
-        .filter(|it| it["kind"] != "unknown")
-        .filter_map(|it| it["at_ms"].as_f64())
-        .reduce(f64::min)
-        .context("no request")?;
-    let listed_ms = requests
-        .iter()
-        .filter(|it| it["kind"] == "list")
-        .filter_map(|it| it["at_ms"].as_f64())
-        .reduce(f64::max)
-        .context("no request for a list")?;
-    let seconds = |until: f64| (until - began_ms) / 1_000.0;
-    #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
-    let count = requests.len() as f64;
-    Ok(vec![
-        Reading::new(
-            "from the first request to the last row",
-            seconds(visible_ms),
-            "s",
-        )
-        .goal(Goal::AtMost(52.0)),
-        Reading::new(
-            "from the first request to the last",
-            seconds(listed_ms),
-            "s",
-        ),
-        Reading::new("requests for 1,000 pages", count, ""),
-    ])
-}
-
 impl Case {
     async fn measure(self, servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
         // The first window is one burst; the rate shows after it.
-        let contacts = if self.lanes == Lanes::One {
+        let contacts = if self.lanes == 1 {
             scale.of(1_000, 6_000, 20_000)
         } else {
             scale.of(1_000, self.limit * 215, self.limit * 615)
@@ -120,35 +68,25 @@ impl Case {
         } else {
             self.limit
         };
-        let system = self.system(contacts, limit).start(servers).await?;
-        let requests = self.sync(&system, contacts).await?;
-        system.end().await?;
-        self.readings(&requests, limit)
-    }
-
-    fn system(self, contacts: u32, limit: u32) -> SystemBuilder {
         let system = System::of(contacts)
             .simulator("HUBSPOT_SIM_LATENCY_MS", &self.latency_ms.to_string())
             .simulator("HUBSPOT_SIM_RATE_LIMIT", &limit.to_string())
             .simulator("HUBSPOT_SIM_SEARCH_LIMIT", "5")
             .simulator("HUBSPOT_SIM_KEEP_REQUESTS", "true")
             .worker("HUBSPOT_RATE_LIMIT", "auto")
-            .worker("HUBSPOT_SEARCH_LIMIT", "auto");
-        match self.lanes {
-            Lanes::One => system.worker("LANES", "1"),
-            Lanes::Many => system,
-        }
-    }
-
-    /// Makes the first sync. Returns its requests once all rows are visible.
-    async fn sync(self, system: &System<'_>, contacts: u32) -> anyhow::Result<Vec<Value>> {
+            .worker("HUBSPOT_SEARCH_LIMIT", "auto")
+            .worker("LANES", &self.lanes.to_string())
+            .start(servers)
+            .await?;
         system
             .start_default(json!({"streams": ["contacts"], "interval": "1h"}))
             .await?;
         system
             .until_visible("contacts", contacts, Duration::from_mins(10))
             .await?;
-        system.requests().await
+        let requests = system.requests().await?;
+        system.end().await?;
+        self.readings(&requests, limit)
     }
 
     fn readings(self, requests: &[Value], limit: u32) -> anyhow::Result<Vec<Reading>> {
@@ -162,16 +100,12 @@ impl Case {
             "{} ms, {} per 10 s, {}",
             self.latency_ms,
             self.limit,
-            if self.lanes == Lanes::One {
-                "one lane"
-            } else {
-                "lanes"
-            },
+            if self.lanes == 1 { "one lane" } else { "lanes" },
         );
         let best = f64::from(limit) * PAGE * 1_000.0 / WINDOW_MS;
         let rate = rate(&times, limit as usize).context("too few requests")?;
         let mut reading = Reading::new(format!("{name}: share of the limit"), rate / best, "");
-        if self.lanes == Lanes::Many {
+        if self.lanes > 1 {
             reading = reading.goal(Goal::AtLeast(0.97));
         }
         #[expect(clippy::cast_precision_loss, reason = "a count of requests")]

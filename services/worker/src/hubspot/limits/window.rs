@@ -15,12 +15,8 @@ const MARGIN: Duration = Duration::from_millis(10);
 /// because of HubSpot's work, not of the network.
 const MAX_TRAVEL: Duration = Duration::from_millis(250);
 /// The fastest round trip is taken as the network's latency after this many answers
-/// that were not faster. Less than the requests of the smallest window, so that the
-/// second window is not late.
-const STEADY_AFTER: u32 = 80;
-/// A round trip that is faster by no more than this changes nothing that the margin
-/// does not cover.
-const NOISE: Duration = Duration::from_millis(5);
+/// that were not faster.
+const STEADY_AFTER: u32 = 200;
 /// Requests stay in the log this long after they stop counting, so that a slow answer
 /// is compared with what counted when it was sent.
 const KEEP_EXPIRED: Duration = Duration::from_secs(5);
@@ -64,9 +60,7 @@ struct RequestLog {
     next_id: u64,
     /// The fastest round trip so far.
     fastest: Option<Duration>,
-    /// The fastest round trip when `steady_for` began.
-    settled: Option<Duration>,
-    /// Answers since then that were not faster by more than [`NOISE`].
+    /// Answers since then that were not faster.
     steady_for: u32,
     paused_until: Option<Instant>,
     refusals: u32,
@@ -90,7 +84,6 @@ impl Window {
             entries: VecDeque::new(),
             next_id: 0,
             fastest: None,
-            settled: None,
             steady_for: 0,
             paused_until: None,
             refusals: 0,
@@ -99,11 +92,6 @@ impl Window {
             log: watch::Sender::new(log),
             queue: Mutex::new(()),
         }
-    }
-
-    /// Requests per window; `None` without a limit.
-    pub(super) fn limit(&self) -> Option<u32> {
-        self.log.borrow().limit
     }
 
     /// Waits until a request may be sent, and counts it.
@@ -245,14 +233,11 @@ impl RequestLog {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.id == id)?;
         let took = now.duration_since(entry.sent);
         entry.took = Some(took);
-        if answered {
-            self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
-            if self.settled.is_none_or(|settled| took + NOISE < settled) {
-                self.settled = Some(took);
-                self.steady_for = 0;
-            } else {
-                self.steady_for = self.steady_for.saturating_add(1);
-            }
+        if answered && self.fastest.is_none_or(|fastest| took < fastest) {
+            self.fastest = Some(took);
+            self.steady_for = 0;
+        } else if answered {
+            self.steady_for = self.steady_for.saturating_add(1);
         }
         Some(entry.sent)
     }

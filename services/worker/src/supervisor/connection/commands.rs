@@ -74,12 +74,11 @@ impl<S: Sources> ConnectionTask<S> {
             self.committer.post(message.into_iter().collect())?;
         }
         self.read_definitions(&command.streams).await?;
-        // Before the status, as a transaction takes as long as a request.
+        self.show(self.state(Some(&command.command_id), "running"))
+            .await?;
         for stream in &command.streams {
             self.command_stream(stream, command);
         }
-        self.show(self.state(Some(&command.command_id), "running"))
-            .await?;
         self.watch(command).await
     }
 

@@ -1,7 +1,7 @@
 //! Finds the account that a credential leads to, and checks that it is this
 //! connection's, before anything is read from it.
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use schemas::{Command, EncodeError, Millis, Problem};
 
@@ -46,8 +46,11 @@ impl<S: Sources> ConnectionTask<S> {
         command: &Command,
     ) -> Result<Resolved<S::Source>, Unresolved> {
         loop {
-            let ConnectFailure { error, now } = match self.connect(command).await {
-                Ok(outcome) => return outcome,
+            let ConnectFailure { error, now } = match self.connect(&command.credential).await {
+                Ok(resolved) => {
+                    self.admit(resolved.portal_id).await?;
+                    return Ok(resolved);
+                }
                 Err(failure) => failure,
             };
             let problem = status::problem(&error, self.dependencies.context.clock().now_ms());
@@ -62,38 +65,20 @@ impl<S: Sources> ConnectionTask<S> {
         }
     }
 
-    /// Asks HubSpot for the account of a credential and checks that it is this
-    /// connection's. Meanwhile reads the definitions that the first runs begin with.
-    async fn connect(
-        &self,
-        command: &Command,
-    ) -> Result<Result<Resolved<S::Source>, Unresolved>, ConnectFailure> {
+    /// Asks HubSpot for the account of a credential.
+    async fn connect(&self, credential: &str) -> Result<Resolved<S::Source>, ConnectFailure> {
         let now = self.dependencies.context.clock().now_ms();
         let sources = &self.dependencies.sources;
         let source = sources
-            .connect(&command.credential, self.lease.clone())
+            .connect(credential, self.lease.clone())
             .await
             .map_err(|error| ConnectFailure { error, now })?;
-        let is_new = |stream: &&String| self.checkpoint(stream).cursor.is_none();
-        let new: Vec<String> = command.streams.iter().filter(is_new).cloned().collect();
-        let admitted = async {
-            let portal_id = source.portal().await?.portal_id;
-            Ok(self.admit(portal_id).await.map(|()| portal_id))
-        };
-        let ahead = async {
-            source.prefetch_definitions(&new).await;
-            std::future::pending::<Infallible>().await
-        };
-        let admitted = tokio::select! {
-            admitted = admitted => admitted,
-            never = ahead => match never {},
-        };
-        match admitted {
-            Ok(admitted) => Ok(admitted.map(|portal_id| Resolved {
-                credential: command.credential.clone(),
-                portal_id,
+        match source.portal().await {
+            Ok(portal) => Ok(Resolved {
+                credential: credential.to_owned(),
+                portal_id: portal.portal_id,
                 source: Arc::new(source),
-            })),
+            }),
             Err(error) => Err(ConnectFailure {
                 error,
                 now: source.now(),

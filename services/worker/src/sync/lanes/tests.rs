@@ -22,32 +22,16 @@ fn page(ids: &[i64], after: Option<&str>, size: usize) -> ListPage {
     }
 }
 
-fn lanes_of(lanes: Vec<Lane>, limit: usize) -> Lanes {
-    let mut lanes = Lanes::new(lanes, false);
-    lanes.set_limit(limit);
-    lanes
-}
-
-fn key(request: &PageRequest) -> u64 {
-    match request.part {
-        Part::Lane(key) => key,
-        Part::Probe(at) => panic!("a probe at {at}"),
-    }
-}
-
 /// Answers the requests in the order of `picks`. Returns all ids and the number of
 /// requests. After `crash` answers the lanes start again from their checkpoint.
 fn read_all(
     ids: &[i64],
-    bounds: Option<Bounds>,
     size: usize,
     limit: usize,
-    (picks, crash): (&[usize], usize),
+    picks: &[usize],
+    crash: usize,
 ) -> (Vec<i64>, usize) {
-    let mut lanes = lanes_of(Vec::new(), limit);
-    if let Some(bounds) = bounds {
-        lanes.set_bounds(bounds);
-    }
+    let mut lanes = Lanes::new(Vec::new(), limit);
     let mut requested: Vec<PageRequest> = Vec::new();
     let (mut out, mut count) = (Vec::new(), 0);
     while !lanes.is_done() {
@@ -59,16 +43,19 @@ fn read_all(
         let request = requested.remove(pick % requested.len());
         count += 1;
         let mut page = page(ids, request.after.as_deref(), size);
-        let taken = match request.part {
-            Part::Probe(at) => lanes.take_probe(at, &mut page).unwrap(),
-            Part::Lane(key) => lanes.take_page(key, &mut page).map(|()| true).unwrap(),
+        let taken = match request.probe {
+            Some(at) => lanes.take_probe(request.key, at, &mut page).unwrap(),
+            None => lanes
+                .take_page(request.key, &mut page)
+                .map(|()| true)
+                .unwrap(),
         };
         if taken {
             out.extend(page.objects.iter().map(|object| object.id));
         }
         if count == crash {
             requested.clear();
-            lanes = lanes_of(lanes.to_checkpoint(), limit);
+            lanes = Lanes::new(lanes.to_checkpoint(), limit);
         }
     }
     (out, count)
@@ -83,16 +70,9 @@ proptest! {
         limit in 1usize..9,
         picks in proptest::collection::vec(0usize..9, 1..40),
         crash in 0usize..60,
-        bounds in proptest::option::of((0i64..9_000, 0i64..900, 0i64..9)),
     ) {
         let ids: Vec<_> = ids.into_iter().map(|id| id * scale).collect();
-        // Bounds may be wrong: the search index lags.
-        let bounds = bounds.and_then(|(last_id, total, width)| Some(Bounds {
-            last_id: last_id * scale,
-            spacing: Spacing::of_ids(&[0, width * scale])?,
-            total: (total < 800).then_some(total),
-        }));
-        let (mut out, _) = read_all(&ids, bounds, size, limit, (&picks, crash));
+        let (mut out, _) = read_all(&ids, size, limit, &picks, crash);
         out.sort_unstable();
         prop_assert_eq!(out, ids);
     }
@@ -101,20 +81,20 @@ proptest! {
 #[test]
 fn lanes_cost_few_extra_requests() {
     let ids: Vec<i64> = (1..=20_000).map(|n| 51_000_000_000 + n * 7).collect();
-    let (out, requests) = read_all(&ids, None, 100, 12, (&[0], 0));
+    let (out, requests) = read_all(&ids, 100, 12, &[0], 0);
     assert_eq!(out.len(), ids.len());
     assert!(requests < 260, "{requests} requests for 200 pages");
 }
 
 #[test]
 fn a_cursor_that_is_not_an_id_means_one_lane() {
-    let mut lanes = lanes_of(Vec::new(), 8);
+    let mut lanes = Lanes::new(Vec::new(), 8);
     let request = lanes.next_request().unwrap();
     let mut first = ListPage {
         objects: vec![object(1), object(2)],
         next: Some("b3BhcXVl".to_owned()),
     };
-    lanes.take_page(key(&request), &mut first).unwrap();
+    lanes.take_page(request.key, &mut first).unwrap();
     assert!(lanes.is_single());
     assert_eq!(first.objects.len(), 2);
     let request = lanes.next_request().unwrap();
@@ -124,7 +104,7 @@ fn a_cursor_that_is_not_an_id_means_one_lane() {
         objects: vec![object(1)],
         next: None,
     };
-    lanes.take_page(key(&request), &mut last).unwrap();
+    lanes.take_page(request.key, &mut last).unwrap();
     assert!(lanes.is_done());
 }
 
@@ -135,72 +115,25 @@ fn a_numeric_cursor_that_is_not_an_id_ends_the_run_once_lanes_exist() {
         first_id: Some(first),
         done: false,
     };
-    let mut lanes = lanes_of(vec![lane("10", 1), lane("500", 400)], 4);
+    let mut lanes = Lanes::new(vec![lane("10", 1), lane("500", 400)], 4);
     let request = lanes.next_request().unwrap();
     let mut page = ListPage {
         objects: vec![object(5)],
         next: Some("20".to_owned()),
     };
-    assert_eq!(lanes.take_page(key(&request), &mut page), Err(Mismatch));
+    assert_eq!(lanes.take_page(request.key, &mut page), Err(Mismatch));
 }
 
 #[test]
 fn a_refused_probe_means_one_lane_if_there_is_only_one() {
     let ids: Vec<i64> = (1..=1_000).collect();
-    let mut lanes = lanes_of(Vec::new(), 4);
+    let mut lanes = Lanes::new(Vec::new(), 4);
     let request = lanes.next_request().unwrap();
     lanes
-        .take_page(key(&request), &mut page(&ids, None, 100))
+        .take_page(request.key, &mut page(&ids, None, 100))
         .unwrap();
-    assert!(matches!(lanes.next_request().unwrap().part, Part::Lane(_)));
-    let Part::Probe(at) = lanes.next_request().unwrap().part else {
-        panic!("not a probe");
-    };
-    lanes.refuse_probe(at).unwrap();
+    assert!(lanes.next_request().unwrap().probe.is_none());
+    assert!(lanes.next_request().unwrap().probe.is_some());
+    lanes.refuse_probe().unwrap();
     assert!(lanes.is_single());
-}
-
-#[test]
-fn lanes_start_together_where_the_size_is_known() {
-    let ids: Vec<i64> = (1..=10_000).map(|n| 20_000_000_000 + n * 1_000).collect();
-    let mut lanes = lanes_of(Vec::new(), 20);
-    lanes.trust_cursors();
-    lanes.set_bounds(Bounds {
-        last_id: *ids.last().unwrap(),
-        spacing: Spacing::of_ids(&ids[9_800..]).unwrap(),
-        total: Some(10_000),
-    });
-    let requested: Vec<_> = std::iter::from_fn(|| lanes.next_request()).collect();
-    assert_eq!(requested.len(), 20);
-    let (out, requests) = read_all(&ids, lanes.bounds, 100, 20, (&[3, 0, 11], 0));
-    assert_eq!(out.len(), ids.len());
-    assert!(requests <= 118, "{requests} requests for 100 pages");
-}
-
-#[test]
-fn a_lane_waits_for_a_probe_that_will_return_its_next_record() {
-    let ids: Vec<i64> = (1..=1_000).collect();
-    let mut lanes = lanes_of(Vec::new(), 3);
-    let first = lanes.next_request().unwrap();
-    lanes
-        .take_page(key(&first), &mut page(&ids, None, 100))
-        .unwrap();
-    let next = lanes.next_request().unwrap();
-    let Part::Probe(at) = lanes.next_request().unwrap().part else {
-        panic!("not a probe");
-    };
-    assert!((195..=200).contains(&at), "{at}");
-    lanes
-        .take_page(key(&next), &mut page(&ids, Some("101"), 100))
-        .unwrap();
-    // The record 201 is the next of this lane, and the probe returns it.
-    let others = std::iter::from_fn(|| lanes.next_request());
-    assert!(
-        others
-            .into_iter()
-            .all(|it| it.after.as_deref() != Some("201"))
-    );
-    let mut probed = page(&ids, Some(&at.to_string()), 100);
-    assert!(lanes.take_probe(at, &mut probed).unwrap());
-    assert_eq!(probed.objects.first().unwrap().id, 201);
 }

@@ -11,10 +11,8 @@ use schemas::Millis;
 use tokio::task::yield_now;
 
 use super::super::{Fetched, Object, SourceError};
-pub(super) use pace::Pace;
 use source::read;
 
-mod pace;
 mod source;
 
 const START: Millis = 1_800_000_000_000;
@@ -64,7 +62,6 @@ pub(super) struct FakePortal {
     pub(super) page_size: usize,
     pub(super) search_size: usize,
     pub(super) origin: String,
-    pub(super) pace: Option<Pace>,
 }
 
 impl FakePortal {
@@ -87,33 +84,11 @@ impl FakePortal {
             page_size: 100,
             search_size: 200,
             origin: String::new(),
-            pace: None,
         };
         let mut state = portal.state();
         for _ in 0..count {
             state.create();
             state.now += 5;
-        }
-        state.now += 60_000;
-        drop(state);
-        portal
-    }
-
-    /// A portal with objects of these ids; `true` are archived.
-    pub(super) fn with_ids(ids: impl Iterator<Item = (i64, bool)>) -> Self {
-        let portal = Self::new(0, 0);
-        let mut state = portal.state();
-        for (id, archived) in ids {
-            let now = state.now;
-            let entry = FakeObject {
-                created: now,
-                updated: now,
-                archived,
-                value: 1,
-                merged_ids: Vec::new(),
-            };
-            state.objects.insert(id, entry);
-            state.show(id, (!archived).then_some(now));
         }
         state.now += 60_000;
         drop(state);
@@ -172,28 +147,6 @@ impl FakePortal {
         value: impl FnOnce(&Self, &mut PortalState) -> T,
     ) -> Result<Fetched<T>, SourceError> {
         let under_way = InFlight::new(self);
-        if let Some(pace) = &self.pace {
-            pace.wait(false).await;
-        }
-        self.answer_now(under_way, value).await
-    }
-
-    async fn answer_search<T>(
-        &self,
-        value: impl FnOnce(&Self, &mut PortalState) -> T,
-    ) -> Result<Fetched<T>, SourceError> {
-        let under_way = InFlight::new(self);
-        if let Some(pace) = &self.pace {
-            pace.wait(true).await;
-        }
-        self.answer_now(under_way, value).await
-    }
-
-    async fn answer_now<T>(
-        &self,
-        under_way: InFlight<'_>,
-        value: impl FnOnce(&Self, &mut PortalState) -> T,
-    ) -> Result<Fetched<T>, SourceError> {
         let (sent_at, before, after) = {
             let mut state = self.state();
             (

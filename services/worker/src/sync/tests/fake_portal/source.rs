@@ -6,10 +6,9 @@ use schemas::{Definitions, Millis, Property, PropertyMapBuilder};
 
 use super::{
     super::super::{
-        Extent, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
-        SourceError,
+        Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
     },
-    FakeObject, FakePortal, Pace, property_name,
+    FakeObject, FakePortal, property_name,
 };
 
 pub(super) fn read(id: i64, entry: &FakeObject, names: &[String]) -> Object {
@@ -42,10 +41,6 @@ fn names(definitions: &Definitions) -> Vec<String> {
 impl Source for FakePortal {
     fn now(&self) -> Millis {
         self.state().now
-    }
-
-    fn overlap(&self) -> Option<usize> {
-        self.pace.as_ref().map(Pace::overlap)
     }
 
     async fn portal(&self) -> Result<Portal, SourceError> {
@@ -106,7 +101,7 @@ impl Source for FakePortal {
     }
 
     async fn search(&self, _: &str, search: Search) -> Result<Fetched<SearchPage>, SourceError> {
-        self.answer_search(|portal, state| {
+        self.answer(|portal, state| {
             let shown = |entries: &[(Millis, Option<Millis>)]| {
                 entries
                     .iter()
@@ -127,17 +122,6 @@ impl Source for FakePortal {
             let more = ids.len() > portal.search_size;
             ids.truncate(portal.search_size);
             SearchPage { ids, total, more }
-        })
-        .await
-    }
-
-    async fn extent(&self, _: &str) -> Result<Fetched<Extent>, SourceError> {
-        self.answer_search(|_, state| {
-            let live = || state.objects.iter().filter(|(_, o)| !o.archived);
-            Extent {
-                total: i64::try_from(live().count()).unwrap(),
-                largest_ids: live().rev().take(200).map(|(id, _)| *id).collect(),
-            }
         })
         .await
     }
