@@ -149,14 +149,18 @@ impl Committer {
         *self.ended.borrow()
     }
 
-    /// Queues messages behind all that was submitted before, and waits until they
-    /// are committed.
-    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), SinkClosed> {
+    /// Queues messages behind all that was submitted before. The future ends when
+    /// they are committed; they are also committed when it is dropped.
+    pub(crate) fn publish(
+        &self,
+        messages: Vec<Message>,
+    ) -> impl Future<Output = Result<(), SinkClosed>> + use<> {
         let (done, committed) = oneshot::channel();
-        self.items
-            .send(Item::Messages(messages, done))
-            .or(Err(SinkClosed))?;
-        committed.await.or(Err(SinkClosed))
+        let queued = self.items.send(Item::Messages(messages, done));
+        async move {
+            queued.or(Err(SinkClosed))?;
+            committed.await.or(Err(SinkClosed))
+        }
     }
 
     /// Queues messages behind all that was submitted before.

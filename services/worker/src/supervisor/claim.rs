@@ -30,19 +30,17 @@ pub(super) async fn claim<S: Sources>(
     connection: &str,
     portal_id: i64,
 ) -> anyhow::Result<String> {
-    let before = read(dependencies, portal_id, None).await?;
-    if let Some(holder) = before.into_iter().next() {
-        return Ok(holder);
+    let mut claims = read(dependencies, portal_id, None).await?;
+    if claims.is_empty() {
+        committer
+            .publish(vec![message(dependencies, connection, portal_id)?])
+            .await?;
+        claims = read(dependencies, portal_id, Some(connection)).await?;
     }
-    committer
-        .publish(vec![message(dependencies, connection, portal_id)?])
-        .await?;
-    let after = read(dependencies, portal_id, Some(connection)).await?;
-    let holder = after
-        .into_iter()
-        .next()
-        .context("our own claim is missing")?;
-    if holder != connection {
+    let (holder, others) = claims.split_first().context("our own claim is missing")?;
+    let holder = holder.clone();
+    // Perhaps one of an attempt that was interrupted.
+    if others.iter().any(|it| it == connection) {
         committer
             .publish(vec![release(dependencies, connection, portal_id)])
             .await?;

@@ -283,9 +283,10 @@ impl<S: Sources> ConnectionTask<S> {
             return Ok(());
         }
         let message = self.whole_message(&whole)?;
-        self.committer.publish(vec![message]).await?;
+        let committed = self.committer.publish(vec![message]);
+        // A newer command may drop this future, but what is queued is committed.
         self.whole = Some(whole);
-        Ok(())
+        Ok(committed.await?)
     }
 
     fn whole_message(&self, whole: &ConnectionStatus) -> Result<Message, EncodeError> {

@@ -240,6 +240,55 @@ async fn a_deleted_connection_leaves_tombstones_of_its_streams() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_made_again_before_its_deletion_is_confirmed_begins_anew() {
+    let mut harness = Harness::with_idle_streams().await;
+    let portal_id = harness.log.connection("a").unwrap().portal_id.unwrap();
+    let claim = format!("portal:{portal_id}/a");
+    harness.log.hold(&claim);
+    harness.command(&command("c2", "a", Deleted));
+    let again = command("c3", "a", Running);
+    harness.command_before_commit(&claim, &again).await;
+    harness.until_connection("a", "running", "c3").await;
+    let find = || (harness.log.records().len() == 12).then_some(());
+    harness.changes.until("both streams are read", find).await;
+    let last = harness.log.last(&harness.log.topics.status, &claim);
+    assert!(last.unwrap().payload.is_some(), "it claims the portal");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_a_connection_deleted_before_it_is_confirmed_is_released() {
+    let mut harness = Harness::with_partition();
+    for credential in ["env:a", "env:b"] {
+        harness.sources.set_account(credential, Ok(7));
+    }
+    harness.log.hold("portal:7/a");
+    harness.command(&command("c1", "a", Running));
+    let deleted = command("c2", "a", Deleted);
+    harness.command_before_commit("portal:7/a", &deleted).await;
+    harness.until_connection("a", "deleted", "c2").await;
+    harness.command(&command("c3", "b", Running));
+    harness.until_connection("b", "running", "c3").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_released_when_another_credential_leads_to_another_portal() {
+    let mut harness = Harness::with_partition();
+    for (credential, portal_id) in [("env:a", 7), ("env:b", 7), ("env:other", 8)] {
+        harness.sources.set_account(credential, Ok(portal_id));
+    }
+    harness.log.hold("portal:7/a");
+    harness.command(&command("c1", "a", Running));
+    // Nothing was read of the first portal, so the other one is admitted.
+    let mut other = command("c2", "a", Running);
+    other.credential = "env:other".to_owned();
+    harness.command_before_commit("portal:7/a", &other).await;
+    let whole = harness.until_connection("a", "running", "c2").await;
+    assert_eq!(whole.portal_id, Some(8));
+    harness.command(&command("c3", "b", Running));
+    harness.until_connection("b", "running", "c3").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_stream_does_not_stop_the_others() {
     let mut harness = Harness::with_partition();
     let error = failure("missing_scope", Advice::SkipStream);

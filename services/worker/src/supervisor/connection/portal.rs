@@ -48,7 +48,7 @@ impl<S: Sources> ConnectionTask<S> {
         loop {
             let ConnectFailure { error, now } = match self.connect(&command.credential).await {
                 Ok(resolved) => {
-                    self.admit(resolved.portal_id).await?;
+                    self.admit(command, resolved.portal_id).await?;
                     return Ok(resolved);
                 }
                 Err(failure) => failure,
@@ -88,7 +88,7 @@ impl<S: Sources> ConnectionTask<S> {
 
     /// Checks that a portal is the one of this connection's data, and no other
     /// connection's.
-    async fn admit(&self, portal_id: i64) -> Result<(), Unresolved> {
+    async fn admit(&mut self, command: &Command, portal_id: i64) -> Result<(), Unresolved> {
         let at = self.dependencies.context.clock().now_ms();
         let streams: BTreeSet<_> = self.checkpoints.keys().chain(self.sinks.keys()).collect();
         let before = streams
@@ -108,6 +108,7 @@ impl<S: Sources> ConnectionTask<S> {
                 at,
             }));
         }
+        self.name_portal(command, portal_id).await?;
         let holder = loop {
             match claim::claim(&self.dependencies, &self.committer, &self.name, portal_id).await {
                 Ok(holder) => break holder,
@@ -131,5 +132,20 @@ impl<S: Sources> ConnectionTask<S> {
             }));
         }
         Ok(())
+    }
+
+    /// Writes the portal into the status before it is claimed, so that a deletion
+    /// releases it whenever this is interrupted. A portal named before is released.
+    async fn name_portal(&mut self, command: &Command, portal_id: i64) -> Result<(), Halt> {
+        let mut whole = self.state(Some(&command.command_id), "starting");
+        let former = whole.portal_id.replace(portal_id);
+        if former == Some(portal_id) {
+            return Ok(());
+        }
+        if let Some(former) = former {
+            let release = claim::release(&self.dependencies, &self.name, former);
+            self.committer.publish(vec![release]).await?;
+        }
+        self.show(whole).await
     }
 }

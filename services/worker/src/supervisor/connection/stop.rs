@@ -29,11 +29,12 @@ impl<S: Sources> ConnectionTask<S> {
             messages.extend(self.end_run(&stream).await?);
         }
         messages.push(self.whole_message(&whole)?);
-        self.committer.publish(messages).await?;
+        let committed = self.committer.publish(messages);
+        // A newer command may drop this future, but what is queued is committed.
         self.whole = Some(whole);
         // The next start requests the account again.
         self.resolved = None;
-        Ok(())
+        Ok(committed.await?)
     }
 
     /// Whether the status last written is the same.
@@ -141,12 +142,14 @@ impl<S: Sources> ConnectionTask<S> {
             messages.push(claim::release(&self.dependencies, &self.name, portal_id));
         }
         messages.push(self.whole_message(&whole)?);
-        self.committer.publish(messages).await?;
+        let committed = self.committer.publish(messages);
+        // The next command may drop this future and make the connection again, but
+        // what is queued is committed.
         self.whole = Some(whole);
         self.resolved = None;
         self.checkpoints.clear();
         self.views.clear();
         self.sinks.clear();
-        Ok(())
+        Ok(committed.await?)
     }
 }

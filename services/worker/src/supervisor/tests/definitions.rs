@@ -77,6 +77,23 @@ async fn run_again(harness: &mut Harness, id: &str, connection: &str) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_deleted_and_made_again_continues_the_numbers() {
+    let mut harness = with_two_numbers().await;
+    harness.command(&command("c2", "a", Deleted));
+    harness.until_connection("a", "deleted", "c2").await;
+    run_again(&mut harness, "c3", "a").await;
+    assert_eq!(numbers(&harness), [1, 2], "nothing has changed");
+    assert_eq!(named_by_records(&harness, 3), [2, 2, 2]);
+
+    harness.sources.define_property("third");
+    until_number(&harness, 3).await;
+    assert_eq!(numbers(&harness), [1, 2, 3]);
+    let last = harness.log.definitions(KEY).pop().unwrap();
+    let names: Vec<_> = last.properties.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["email", "second", "third"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_gets_the_portal_of_another_continues_the_numbers() {
     let mut harness = with_two_numbers().await;
     harness.command(&command("c2", "a", Deleted));

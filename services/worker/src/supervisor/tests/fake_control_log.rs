@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
 };
 
 use schemas::{
@@ -36,12 +36,17 @@ struct LogState {
     /// How often each partition was fenced.
     fences: HashMap<i32, u64>,
     open_logs: usize,
+    /// A transaction with a message of this key is not committed yet.
+    held_key: Option<String>,
+    /// Whether one waits for that.
+    is_held: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct FakeControlLog {
     pub(super) topics: Topics,
     state: Arc<Mutex<LogState>>,
+    released: Arc<Condvar>,
     changes: Changes,
 }
 
@@ -50,6 +55,7 @@ impl FakeControlLog {
         Self {
             topics,
             state: Arc::default(),
+            released: Arc::default(),
             changes,
         }
     }
@@ -80,6 +86,23 @@ impl FakeControlLog {
     /// Fences a partition as another worker would.
     pub(super) fn fence_by_another(&self, partition: i32) {
         *self.state().fences.entry(partition).or_default() += 1;
+    }
+
+    /// The commit of a transaction with a message of this key has to wait.
+    pub(super) fn hold(&self, key: &str) {
+        self.state().held_key = Some(key.to_owned());
+    }
+
+    /// Whether such a commit waits.
+    pub(super) fn is_held(&self) -> bool {
+        self.state().is_held
+    }
+
+    /// It is made.
+    pub(super) fn release(&self) {
+        let mut state = self.state();
+        (state.held_key, state.is_held) = (None, false);
+        self.released.notify_all();
     }
 
     /// Keys of the records committed.
@@ -246,6 +269,25 @@ impl FakePartitionLog {
             Err(Failure::Fatal("fenced by another".to_owned()))
         }
     }
+
+    fn wait_while_held(&self) {
+        let is_held = |state: &mut LogState| {
+            state.is_held = self
+                .open
+                .iter()
+                .any(|it| Some(&it.key) == state.held_key.as_ref());
+            if state.is_held {
+                self.log.changes.notify();
+            }
+            state.is_held
+        };
+        drop(
+            self.log
+                .released
+                .wait_while(self.log.state(), is_held)
+                .unwrap(),
+        );
+    }
 }
 
 impl TransactionalLog for FakePartitionLog {
@@ -270,6 +312,7 @@ impl TransactionalLog for FakePartitionLog {
 
     fn commit(&mut self) -> Result<(), Failure> {
         self.check_fence()?;
+        self.wait_while_held();
         let open_requests = self.log.changes.open_requests();
         let messages = self.open.drain(..).map(|it| Written {
             open_requests,

@@ -158,6 +158,21 @@ impl Harness {
         self.command_at(self.offset, command);
     }
 
+    /// The same, while the commit of a message of this key waits: the command comes
+    /// before the connection knows of that commit.
+    pub(super) async fn command_before_commit(&mut self, key: &str, command: &Command) {
+        let find = || self.log.is_held().then_some(());
+        self.changes
+            .until(&format!("a commit of {key}"), find)
+            .await;
+        self.command(command);
+        // All tasks run in this thread, so the connection has the command then.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        self.log.release();
+    }
+
     /// A message of partition 0 with an offset.
     pub(super) fn command_at(&self, offset: i64, command: &Command) {
         let schema = Schema::parse_str(schemas::command::SCHEMA).unwrap();
