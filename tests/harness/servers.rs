@@ -5,15 +5,17 @@ mod port;
 mod server;
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex},
 };
 
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
     metadata::{MetadataPartition, MetadataTopic},
     producer::{FutureProducer, FutureRecord},
 };
@@ -236,6 +238,31 @@ impl KafkaAndRegistry {
             .filter(|partition| partition.leader() < 0)
             .map(MetadataPartition::id)
             .collect()
+    }
+
+    /// Whether a transaction on one of the topics is open, so that it hides what it has
+    /// written. True where Kafka does not answer. Blocks.
+    pub fn has_open_transaction(&self, topics: &[String]) -> bool {
+        let ends = |isolation: &str| {
+            let mut config = self.client();
+            config.set("isolation.level", isolation);
+            let mut list = TopicPartitionList::new();
+            for topic in topics {
+                let cluster = metadata(&config, Some(topic))?;
+                let partitions = cluster.topics().iter().flat_map(MetadataTopic::partitions);
+                for partition in partitions {
+                    // In place of a time, it asks for the end.
+                    list.add_partition_offset(topic, partition.id(), Offset::End)
+                        .ok()?;
+                }
+            }
+            let consumer: BaseConsumer = config.create().ok()?;
+            let found = consumer.offsets_for_times(list, HANG_LIMIT).ok()?;
+            let found: BTreeMap<_, _> = found.to_topic_map().into_iter().collect();
+            Some(found)
+        };
+        let all = ends("read_uncommitted");
+        all.is_none() || all != ends("read_committed")
     }
 
     /// `host:port` of Kafka.

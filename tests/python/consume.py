@@ -26,7 +26,10 @@ def main() -> int:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "key.deserializer": StringDeserializer(),
-            "value.deserializer": AvroDeserializer(SchemaRegistryClient({"url": registry})),
+            "value.deserializer": AvroDeserializer(
+                # With a limit a request without an answer is repeated.
+                SchemaRegistryClient({"url": registry, "timeout": 10})
+            ),
         }
     )
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions

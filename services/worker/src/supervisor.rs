@@ -209,6 +209,7 @@ impl<S: Sources> Supervisor<S> {
             Finding::TakenOver(taken) => drop(tokio::task::spawn_blocking(move || drop(taken))),
             Finding::TakeOverFailed { assignments, error } if is_current => {
                 let error = format!("{error:#}");
+                tracing::warn!(error, "partitions cannot be taken over now; will retry");
                 self.dependencies.context.health().fails("ownership", error);
                 self.take_over(assignments, Some(Instant::now()));
             }

@@ -37,6 +37,22 @@ pub enum ReadError {
         /// Name of the topic.
         topic: String,
     },
+    /// A transaction hides what was committed after it.
+    #[error(
+        "a transaction on partition {partition} of topic {topic} is open at offset {offset} for \
+         {silence:?}; Kafka ends it after its transaction.timeout.ms, at most 15 min; if it stays \
+         open, its end marker was lost: abort it with kafka-transactions.sh"
+    )]
+    OpenTransaction {
+        /// Name of the topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The first offset that is hidden.
+        offset: i64,
+        /// How long its end was awaited.
+        silence: Duration,
+    },
     /// Neither a message nor the end of a partition came for too long.
     #[error("the end of topic {topic} was not reached: nothing came for {silence:?}")]
     Silent {
@@ -236,12 +252,20 @@ impl TopicReader {
             // Asked for before the reading begins, so that it reads as far.
             reader.assign(next)?;
             reader.read_to_end(silence, &mut take)?;
-            if readable.iter().zip(&wanted).all(|(it, end)| it >= end) {
+            let behind = wanted.iter().find_map(|(partition, end)| {
+                let offset = *readable.get(partition)?;
+                (offset < *end).then_some((*partition, offset))
+            });
+            let Some((partition, offset)) = behind else {
                 return Ok(());
-            }
+            };
             if started.elapsed() > silence {
-                let topic = topic.to_owned();
-                return Err(E::from(ReadError::Silent { topic, silence }));
+                return Err(E::from(ReadError::OpenTransaction {
+                    topic: topic.to_owned(),
+                    partition,
+                    offset,
+                    silence,
+                }));
             }
             tracing::debug!(topic, "waiting for the end of an open transaction");
             #[expect(clippy::disallowed_methods, reason = "all its calls block")]
