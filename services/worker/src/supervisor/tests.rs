@@ -240,7 +240,7 @@ async fn a_deleted_connection_leaves_tombstones_of_its_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_made_again_before_its_deletion_is_confirmed_begins_anew() {
+async fn a_connection_made_again_before_its_deletion_is_confirmed_reads_everything_again() {
     let mut harness = Harness::with_idle_streams().await;
     let portal_id = harness.log.connection("a").unwrap().portal_id.unwrap();
     let claim = format!("portal:{portal_id}/a");
