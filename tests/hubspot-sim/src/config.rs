@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::Rule;
+
 /// A simulator: one address, one or more portals.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub random_faults_percent: f64,
     /// Seed of the random faults.
     pub fault_seed: u64,
+    /// The scripted faults at the start.
+    pub faults: Vec<Rule>,
     /// Whether each request is kept, besides the counters.
     pub keep_requests: bool,
 }
@@ -36,6 +40,7 @@ impl Default for Config {
             gzip: false,
             random_faults_percent: 0.0,
             fault_seed: 1,
+            faults: Vec::new(),
             keep_requests: true,
         }
     }

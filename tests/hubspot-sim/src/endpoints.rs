@@ -3,6 +3,7 @@
 mod associations;
 mod batch_read;
 mod list;
+mod list_page;
 mod portal_info;
 mod search;
 
@@ -11,6 +12,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     answer::Answer,
     definitions::Definitions,
+    faults::{Asked, Fault, Faults},
     json,
     portal::Portal,
     record::Record,
@@ -26,9 +28,16 @@ pub(crate) struct ApiCall<'a> {
     pub(crate) route: &'a Route,
     pub(crate) query: &'a str,
     pub(crate) body: &'a [u8],
+    pub(crate) faults: &'a Faults,
+    pub(crate) asked: Asked<'a>,
 }
 
 impl ApiCall<'_> {
+    /// See [`Faults::of_endpoint`].
+    fn wrong<T>(&self, effect: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+        self.faults.of_endpoint(self.asked, effect)
+    }
+
     /// A parameter of the query string, still encoded.
     fn raw(&self, name: &str) -> Option<&str> {
         json::pairs(self.query)

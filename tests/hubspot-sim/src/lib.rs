@@ -18,6 +18,7 @@ mod index;
 mod journal;
 mod json;
 mod limits;
+mod one_or_many;
 mod portal;
 mod query;
 mod random_changes;
@@ -56,6 +57,7 @@ pub use definitions::Definition;
 pub use digest::{Digest, object_hash};
 pub use faults::{Fault, FaultBody, Faults, Rule};
 pub use limits::Policy;
+pub use one_or_many::one_or_many;
 pub use portal::Portal;
 pub use requests::{Counts, Requests, Seen};
 pub use route::Kind;
@@ -127,11 +129,13 @@ impl Simulator {
         .map_err(io::Error::other)??;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
+        let faults = Faults::new(config.random_faults_percent, config.fault_seed);
+        config.faults.into_iter().for_each(|rule| faults.push(rule));
         let shared = Arc::new(Shared {
             clock,
             portals,
             tokens,
-            faults: Faults::new(config.random_faults_percent, config.fault_seed),
+            faults,
             requests: Requests::default(),
             latency_ms: AtomicU64::new(config.latency_ms),
             gzip: config.gzip,

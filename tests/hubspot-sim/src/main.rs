@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use hubspot_sim::{Config, CursorMode, Limits, PortalConfig, Quirks, Simulator};
+use hubspot_sim::{Config, CursorMode, Limits, PortalConfig, Quirks, Rule, Simulator, one_or_many};
 
 /// A HubSpot simulator.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -76,6 +76,9 @@ struct Args {
         default_value_t = 0.0
     )]
     random_faults: f64,
+    /// Scripted faults at the start: JSON as for `POST /__sim/faults`.
+    #[arg(long, env = "HUBSPOT_SIM_FAULTS", value_name = "JSON", value_parser = faults)]
+    faults: Option<Faults>,
     /// Render each object at the start, for benchmarks.
     #[arg(long, env = "HUBSPOT_SIM_PRERENDER")]
     prerender: bool,
@@ -97,6 +100,13 @@ fn limit(text: &str) -> Result<Limit, String> {
     text.parse()
         .map(|it| Limit(Some(it)))
         .map_err(|_not_a_number| "a number or `off` is needed".to_owned())
+}
+
+#[derive(Debug, Clone)]
+struct Faults(Vec<Rule>);
+
+fn faults(text: &str) -> Result<Faults, serde_json::Error> {
+    one_or_many(text.as_bytes()).map(Faults)
 }
 
 impl Args {
@@ -143,6 +153,7 @@ impl Args {
             gzip: self.gzip,
             random_faults_percent: self.random_faults,
             fault_seed: self.seed,
+            faults: self.faults.map(|it| it.0).unwrap_or_default(),
             keep_requests: self.keep_requests,
         }
     }

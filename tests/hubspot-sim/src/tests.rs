@@ -8,6 +8,7 @@ use super::*;
 
 mod control;
 mod quirks;
+mod wrong_lists;
 
 struct Client {
     http: reqwest::Client,
@@ -57,6 +58,12 @@ async fn simulator(contacts: u32, change: impl FnOnce(&mut Config)) -> Simulator
     portal.quirks.index_lag_ms = 0;
     change(&mut config);
     Simulator::start(config).await.unwrap()
+}
+
+fn ids_of(page: &Value) -> Vec<u64> {
+    let rows = page["results"].as_array().unwrap().iter();
+    rows.map(|row| row["id"].as_str().unwrap().parse().unwrap())
+        .collect()
 }
 
 fn hash_of(object: &Value) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApiCall, Page, no_such_type};
+use super::{ApiCall, Page, list_page::List, no_such_type};
 use crate::{
     answer::Answer,
     config::CursorMode,
@@ -20,19 +20,17 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let (table, selection) = table_and_selection(&mut data, call)?;
     let rows = table.rows(call.archived());
     let start = start(rows, cursor, after.as_deref())?;
+    let list = List { rows, limit };
+    let shown = list.page(start);
+    let wrong = call.wrong(|fault| list.wrong(start, &shown, fault));
+    let shown = wrong.unwrap_or(shown);
+    let next = shown.next.map(|id| match cursor {
+        CursorMode::Id => id.to_string(),
+        CursorMode::Opaque => opaque(id),
+        CursorMode::Offset => rows.range(..id).count().to_string(),
+    });
     let mut page = Page::new(table, selection);
-    let mut next = None;
-    for (shown, (id, record)) in rows.range(start..).enumerate() {
-        if shown == limit {
-            next = Some(match cursor {
-                CursorMode::Id => id.to_string(),
-                CursorMode::Opaque => opaque(*id),
-                CursorMode::Offset => rows.range(..id).count().to_string(),
-            });
-            break;
-        }
-        page.records.push(record.clone());
-    }
+    page.records.extend(shown.records.into_iter().cloned());
     drop(data);
     let mut out = Vec::with_capacity(page.size_hint());
     out.extend_from_slice(b"{\"results\":[");

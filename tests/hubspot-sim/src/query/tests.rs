@@ -101,7 +101,7 @@ fn the_quirk_returns_rows_just_outside_the_window() {
                                    "value": "5000", "highValue": "5000"}]});
     let quirks = PageQuirks {
         slop_ms: 1,
-        short: false,
+        ..PageQuirks::default()
     };
     let found = run(&table, &serde_json::from_value(body).unwrap(), quirks).unwrap();
     assert_eq!(found.total, 3);

@@ -1,0 +1,112 @@
+//! The faults: what the simulator does wrong on purpose.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{limits::Policy, route::Kind};
+
+/// One fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// An answer with this status.
+    Status {
+        /// The status code.
+        code: u16,
+        /// The form of its body.
+        #[serde(default)]
+        body: FaultBody,
+        /// `Retry-After` in seconds.
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// A 429 with this policy.
+    RateLimited {
+        /// The limit that the answer names.
+        policy: Policy,
+        /// `Retry-After` in seconds.
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// The connection is reset before the answer.
+    Reset,
+    /// The answer breaks off after that many bytes of its body.
+    CutBody {
+        /// Bytes that are sent.
+        after: usize,
+    },
+    /// The body is sent in pieces.
+    SlowBody {
+        /// Number of pieces.
+        pieces: usize,
+        /// Pause between two pieces, in ms.
+        pause_ms: u64,
+    },
+    /// The answer is delayed.
+    Delay {
+        /// By how many ms.
+        ms: u64,
+    },
+    /// The answer is never sent.
+    Stall,
+    /// 401: the token has expired. An OAuth token stays expired.
+    ExpireToken,
+    /// 401: the token is not known.
+    UnknownToken,
+    /// 403: a scope is missing.
+    MissingScope,
+    /// 200 with something that is not JSON.
+    NotJson,
+    /// The list ends early: what follows its first rows is not there, in any page.
+    /// A page that ends before is answered normally and not counted.
+    ListEnds {
+        /// Rows of the list that remain; 0 is an empty list.
+        #[serde(default)]
+        after_rows: usize,
+    },
+    /// A page of the list has no `paging` although more rows follow.
+    NoPaging {
+        /// Only the page that shows this id.
+        #[serde(default)]
+        holding: Option<u64>,
+    },
+    /// The list answers with the page before, whose `after` names the page that was
+    /// requested; on the first page, with itself.
+    RepeatPage {
+        /// Only where the repeated page shows this id.
+        #[serde(default)]
+        holding: Option<u64>,
+    },
+}
+
+impl Fault {
+    /// Whether a request of that kind can have the fault.
+    pub(super) fn suits(&self, kind: Kind) -> bool {
+        let list = matches!(kind, Kind::List | Kind::ListArchived);
+        match self {
+            Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. } => list,
+            _ => true,
+        }
+    }
+
+    /// Whether the endpoint itself answers wrongly, so that it decides which requests
+    /// have the fault. All such faults apply at the same time as any other.
+    pub(super) fn is_of_endpoint(&self) -> bool {
+        matches!(
+            self,
+            Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. }
+        )
+    }
+}
+
+/// The body of an error.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultBody {
+    /// HubSpot's error body.
+    #[default]
+    Json,
+    /// The HTML page of a proxy.
+    Html,
+    /// No body.
+    Empty,
+}

@@ -1,0 +1,55 @@
+//! The answers of faults that replace that of the endpoint.
+
+use super::{Asked, Fault, FaultBody};
+use crate::{Shared, answer::Answer, timestamps};
+
+/// The answer of a fault that replaces the endpoint's.
+pub(crate) fn answer(shared: &Shared, fault: &Fault, asked: Asked<'_>) -> Option<Answer> {
+    let now_ms = shared.clock.now_ms();
+    Some(match fault {
+        Fault::Status {
+            code,
+            body,
+            retry_after,
+        } => {
+            let answer = match body {
+                FaultBody::Json => Answer::error(*code, "INTERNAL_ERROR", "internal error"),
+                FaultBody::Html => {
+                    let page = format!(
+                        "<html><head><title>{code}</title></head><body>\
+                                        <center><h1>{code}</h1></center></body></html>"
+                    );
+                    Answer::text(*code, "text/html", &page)
+                }
+                FaultBody::Empty => Answer::text(*code, "text/plain", ""),
+            };
+            Answer {
+                retry_after: *retry_after,
+                ..answer
+            }
+        }
+        Fault::RateLimited {
+            policy,
+            retry_after,
+        } => Answer::rate_limited(*policy, *retry_after),
+        Fault::ExpireToken => {
+            shared.tokens.expire(asked.token, now_ms);
+            Answer::expired_token(&timestamps::iso(now_ms))
+        }
+        Fault::UnknownToken => Answer::unknown_token(),
+        Fault::MissingScope => Answer::missing_scope(&["crm.objects.contacts.read".to_owned()]),
+        Fault::NotJson => Answer::text(
+            200,
+            "text/html",
+            "<html><body>Just a moment...</body></html>",
+        ),
+        Fault::Reset
+        | Fault::Stall
+        | Fault::Delay { .. }
+        | Fault::CutBody { .. }
+        | Fault::SlowBody { .. }
+        | Fault::ListEnds { .. }
+        | Fault::NoPaging { .. }
+        | Fault::RepeatPage { .. } => return None,
+    })
+}
