@@ -18,6 +18,7 @@ use crate::{
     record::Record,
     route::{self, Kind, Route},
     selection::Selection,
+    share::Share,
     table::Table,
 };
 
@@ -36,6 +37,14 @@ impl ApiCall<'_> {
     /// See [`Faults::of_endpoint`].
     fn wrong<T>(&self, effect: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
         self.faults.of_endpoint(self.asked, effect)
+    }
+
+    /// The share of the objects that the request sees; `None` is all.
+    fn view(&self) -> Option<Share> {
+        self.wrong(|fault| match *fault {
+            Fault::PartialView { percent, seed } => Some(Share { percent, seed }),
+            _ => None,
+        })
     }
 
     /// A parameter of the query string, still encoded.

@@ -29,6 +29,7 @@ mod route;
 mod seed;
 mod selection;
 mod serve;
+mod share;
 mod state;
 mod table;
 mod timestamps;

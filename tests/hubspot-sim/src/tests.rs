@@ -9,6 +9,7 @@ use super::*;
 mod control;
 mod quirks;
 mod wrong_lists;
+mod wrong_reads;
 
 struct Client {
     http: reqwest::Client,
@@ -60,10 +61,22 @@ async fn simulator(contacts: u32, change: impl FnOnce(&mut Config)) -> Simulator
     Simulator::start(config).await.unwrap()
 }
 
+/// Adds a fault, or several, through the control interface.
+async fn fault(client: &Client, rule: Value) {
+    let (status, answer) = client.post("/__sim/faults", rule).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
 fn ids_of(page: &Value) -> Vec<u64> {
     let rows = page["results"].as_array().unwrap().iter();
     rows.map(|row| row["id"].as_str().unwrap().parse().unwrap())
         .collect()
+}
+
+/// The body of a batch read.
+fn inputs(ids: &[u64]) -> Value {
+    let inputs: Vec<Value> = ids.iter().map(|id| json!({"id": id.to_string()})).collect();
+    json!({"inputs": inputs, "properties": ["email"]})
 }
 
 fn hash_of(object: &Value) -> u64 {

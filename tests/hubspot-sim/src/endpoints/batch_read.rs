@@ -35,12 +35,14 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
     let names = body.properties.iter().flatten().map(Cow::as_ref);
     let selection = selection::of_names(table, names, body.properties.is_some());
+    let view = call.view();
+    let shown = |id: &u64| view.is_none_or(|view| view.holds(*id));
     let mut wanted = BTreeSet::new();
     let mut missing = Vec::new();
     for input in &body.inputs {
         // A merged id reads as the object that replaced it.
         match input.id.parse().map(|id| table.current_id(id)) {
-            Ok(id) if table.rows(call.archived()).contains_key(&id) => {
+            Ok(id) if table.rows(call.archived()).contains_key(&id) && shown(&id) => {
                 wanted.insert(id);
             }
             _ => missing.push(input.id.as_ref()),

@@ -20,7 +20,8 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let (table, selection) = table_and_selection(&mut data, call)?;
     let rows = table.rows(call.archived());
     let start = start(rows, cursor, after.as_deref())?;
-    let list = List { rows, limit };
+    let view = call.view();
+    let list = List { rows, limit, view };
     let shown = list.page(start);
     let wrong = call.wrong(|fault| list.wrong(start, &shown, fault));
     let shown = wrong.unwrap_or(shown);
@@ -103,7 +104,9 @@ pub(super) fn one(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     // A merged id reads as the object that replaced it.
     let id = table.current_id(id);
     let rows = table.rows(call.archived());
-    let record = rows.get(&id).ok_or_else(Answer::not_found)?;
+    let shown = call.view().is_none_or(|view| view.holds(id));
+    let record = rows.get(&id).filter(|_| shown);
+    let record = record.ok_or_else(Answer::not_found)?;
     let mut out = Vec::new();
     record.write_selected(&table.definitions, &selection, &mut out);
     Ok(Answer::rendered(out))

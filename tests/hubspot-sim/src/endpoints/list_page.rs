@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{faults::Fault, record::Record};
+use crate::{faults::Fault, record::Record, share::Share};
 
 /// The rows of a page.
 #[derive(Debug, Clone)]
@@ -17,16 +17,23 @@ pub(super) struct ListPage<'a> {
 pub(super) struct List<'a> {
     pub(super) rows: &'a BTreeMap<u64, Record>,
     pub(super) limit: usize,
+    /// The share of the rows that is shown; `None` is all.
+    pub(super) view: Option<Share>,
 }
 
 impl<'a> List<'a> {
     /// The page that begins at an id.
     pub(super) fn page(self, start: u64) -> ListPage<'a> {
-        let mut rows = self.rows.range(start..);
+        let rows = self.rows.range(start..).map(|(_, record)| record);
+        let mut rows = rows.filter(|record| self.shows(record.id));
         let mut records = Vec::with_capacity(self.limit);
-        records.extend(rows.by_ref().map(|(_, record)| record).take(self.limit));
-        let next = rows.next().map(|(id, _)| *id);
+        records.extend(rows.by_ref().take(self.limit));
+        let next = rows.next().map(|record| record.id);
         ListPage { records, next }
+    }
+
+    fn shows(self, id: u64) -> bool {
+        self.view.is_none_or(|view| view.holds(id))
     }
 
     /// The page as a fault makes it; `None` where the fault does not change it.
@@ -65,8 +72,9 @@ impl<'a> List<'a> {
 
     fn repeated(self, start: u64, page: &ListPage<'a>) -> Option<ListPage<'a>> {
         let next = Some(page.records.first()?.id);
-        let before = self.rows.range(..start).rev().take(self.limit);
-        let mut records: Vec<&Record> = before.map(|(_, record)| record).collect();
+        let before = self.rows.range(..start).rev().map(|(_, record)| record);
+        let shown = before.filter(|record| self.shows(record.id));
+        let mut records: Vec<&Record> = shown.take(self.limit).collect();
         records.reverse();
         if records.is_empty() {
             records.clone_from(&page.records);

@@ -33,6 +33,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let page_quirks = PageQuirks {
         slop_ms: quirks.window_slop_ms,
         short,
+        view: call.view(),
     };
     let found = query::run(table, &body, page_quirks).map_err(|refused| match refused {
         Refused::NoSuchProperty(name) => Answer::no_such_property(&name),

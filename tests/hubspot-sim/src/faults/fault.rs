@@ -76,14 +76,25 @@ pub enum Fault {
         #[serde(default)]
         holding: Option<u64>,
     },
+    /// Lists, searches and reads show a share of the objects only, as for a token that
+    /// lost permissions.
+    PartialView {
+        /// The share that is shown, in percent, chosen by a hash of the id.
+        percent: f64,
+        /// Another seed chooses other ids.
+        #[serde(default)]
+        seed: u64,
+    },
 }
 
 impl Fault {
     /// Whether a request of that kind can have the fault.
     pub(super) fn suits(&self, kind: Kind) -> bool {
         let list = matches!(kind, Kind::List | Kind::ListArchived);
+        let objects = list || matches!(kind, Kind::Search | Kind::BatchRead | Kind::Read);
         match self {
             Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. } => list,
+            Self::PartialView { .. } => objects,
             _ => true,
         }
     }
@@ -93,7 +104,10 @@ impl Fault {
     pub(super) fn is_of_endpoint(&self) -> bool {
         matches!(
             self,
-            Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. }
+            Self::ListEnds { .. }
+                | Self::NoPaging { .. }
+                | Self::RepeatPage { .. }
+                | Self::PartialView { .. }
         )
     }
 }

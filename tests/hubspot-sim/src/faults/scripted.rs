@@ -50,6 +50,7 @@ pub(crate) fn answer(shared: &Shared, fault: &Fault, asked: Asked<'_>) -> Option
         | Fault::SlowBody { .. }
         | Fault::ListEnds { .. }
         | Fault::NoPaging { .. }
-        | Fault::RepeatPage { .. } => return None,
+        | Fault::RepeatPage { .. }
+        | Fault::PartialView { .. } => return None,
     })
 }

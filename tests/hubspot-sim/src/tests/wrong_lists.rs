@@ -17,11 +17,6 @@ async fn walk(client: &Client, archived: bool, after: &str) -> Vec<u64> {
     }
 }
 
-async fn fault(client: &Client, rule: Value) {
-    let (status, answer) = client.post("/__sim/faults", rule).await;
-    assert_eq!(status, 200, "{answer}");
-}
-
 #[tokio::test]
 async fn a_list_ends_early_once() {
     let simulator = simulator(50, |_| {}).await;
