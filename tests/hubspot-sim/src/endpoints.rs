@@ -35,8 +35,26 @@ pub(crate) struct ApiCall<'a> {
 
 impl ApiCall<'_> {
     /// See [`Faults::of_endpoint`].
-    fn wrong<T>(&self, effect: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
-        self.faults.of_endpoint(self.asked, effect)
+    fn wrong<T>(&self, mut effect: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+        self.faults
+            .of_endpoint(self.asked, |fault, _| effect(fault))
+    }
+
+    /// Whether a batch read misses this object.
+    fn misses(&self, id: u64) -> bool {
+        let missed = self.faults.of_endpoint(self.asked, |fault, draw| {
+            let missed = match fault {
+                Fault::MissedIds { ids } => ids.contains(&id),
+                Fault::RandomMisses { percent, seed } => Share {
+                    percent: *percent,
+                    seed: *seed,
+                }
+                .drawn(id, draw),
+                _ => false,
+            };
+            missed.then_some(())
+        });
+        missed.is_some()
     }
 
     /// The share of the objects that the request sees; `None` is all.

@@ -27,9 +27,16 @@ impl Faults {
         }
     }
 
-    /// Adds a rule after the others.
+    /// Adds a rule after the others. One for several missed ids becomes one for each.
     pub fn push(&self, rule: Rule) {
-        self.lock().0.push(rule);
+        let rules = &mut self.lock().0;
+        match &rule.fault {
+            Fault::MissedIds { ids } => rules.extend(ids.iter().map(|id| Rule {
+                fault: Fault::MissedIds { ids: vec![*id] },
+                ..rule.clone()
+            })),
+            _ => rules.push(rule),
+        }
     }
 
     /// Removes all rules and ends random faults.
@@ -66,18 +73,22 @@ impl Faults {
     }
 
     /// The first effect of the faults that an endpoint applies itself. Where `effect`
-    /// returns `None`, the request does not count for that rule.
+    /// returns `None`, the request does not count for that rule. Its second argument
+    /// is the number of a draw, for random effects.
     pub(crate) fn of_endpoint<T>(
         &self,
         asked: Asked<'_>,
-        mut effect: impl FnMut(&Fault) -> Option<T>,
+        mut effect: impl FnMut(&Fault, u64) -> Option<T>,
     ) -> Option<T> {
         let mut inner = self.lock();
         let rules = &mut inner.0;
         let mut found = None;
         for rule in rules.iter_mut().filter(|rule| rule.fault.is_of_endpoint()) {
-            if rule.matches(asked)
-                && let Some(wrong) = effect(&rule.fault)
+            if !rule.matches(asked) {
+                continue;
+            }
+            rule.draws += 1;
+            if let Some(wrong) = effect(&rule.fault, rule.draws)
                 && rule.count()
             {
                 found = Some(wrong);
@@ -165,7 +176,7 @@ mod tests {
         let no_paging = Fault::NoPaging { holding: None };
         faults.push(Rule::any(no_paging).after(1).with_token("t"));
         let list = asked(Kind::List, "contacts");
-        let hit = |asked, effect: Option<()>| faults.of_endpoint(asked, |_| effect).is_some();
+        let hit = |asked, effect: Option<()>| faults.of_endpoint(asked, |_, _| effect).is_some();
         assert_eq!(faults.of_request(list), None);
         assert!(!hit(asked(Kind::Search, "contacts"), Some(())));
         assert!(!hit(Asked { token: "u", ..list }, Some(())));
@@ -173,6 +184,15 @@ mod tests {
         assert!(!hit(list, Some(())));
         assert!(hit(list, Some(())));
         assert!(faults.waiting().is_empty());
+    }
+
+    #[test]
+    fn each_missed_id_has_a_rule_of_its_own() {
+        let faults = Faults::new(0.0, 1);
+        faults.push(Rule::any(Fault::MissedIds { ids: vec![5, 6] }));
+        let ids: Vec<Fault> = faults.waiting().into_iter().map(|it| it.fault).collect();
+        let missed = |id| Fault::MissedIds { ids: vec![id] };
+        assert_eq!(ids, [missed(5), missed(6)]);
     }
 
     #[test]

@@ -42,7 +42,11 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     for input in &body.inputs {
         // A merged id reads as the object that replaced it.
         match input.id.parse().map(|id| table.current_id(id)) {
-            Ok(id) if table.rows(call.archived()).contains_key(&id) && shown(&id) => {
+            Ok(id)
+                if table.rows(call.archived()).contains_key(&id)
+                    && shown(&id)
+                    && !call.misses(id) =>
+            {
                 wanted.insert(id);
             }
             _ => missing.push(input.id.as_ref()),

@@ -85,6 +85,20 @@ pub enum Fault {
         #[serde(default)]
         seed: u64,
     },
+    /// A batch read answers these ids as not found although the objects exist. `times`
+    /// counts for each id on its own.
+    MissedIds {
+        /// The ids.
+        ids: Vec<u64>,
+    },
+    /// A batch read answers an id as not found by chance. `times` counts ids.
+    RandomMisses {
+        /// The chance for each id, in percent.
+        percent: f64,
+        /// Another seed makes other ids fail.
+        #[serde(default)]
+        seed: u64,
+    },
 }
 
 impl Fault {
@@ -95,6 +109,7 @@ impl Fault {
         match self {
             Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. } => list,
             Self::PartialView { .. } => objects,
+            Self::MissedIds { .. } | Self::RandomMisses { .. } => kind == Kind::BatchRead,
             _ => true,
         }
     }
@@ -108,6 +123,8 @@ impl Fault {
                 | Self::NoPaging { .. }
                 | Self::RepeatPage { .. }
                 | Self::PartialView { .. }
+                | Self::MissedIds { .. }
+                | Self::RandomMisses { .. }
         )
     }
 }

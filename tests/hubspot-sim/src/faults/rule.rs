@@ -38,6 +38,9 @@ pub struct Rule {
     pub times: u32,
     /// The fault.
     pub fault: Fault,
+    /// How often the endpoint asked for its effect; the number of a random draw.
+    #[serde(skip)]
+    pub(super) draws: u64,
 }
 
 /// What a rule compares of a request.
@@ -69,6 +72,7 @@ impl Rule {
             skip: 0,
             times: 1,
             fault,
+            draws: 0,
         }
     }
 

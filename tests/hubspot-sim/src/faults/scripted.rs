@@ -51,6 +51,8 @@ pub(crate) fn answer(shared: &Shared, fault: &Fault, asked: Asked<'_>) -> Option
         | Fault::ListEnds { .. }
         | Fault::NoPaging { .. }
         | Fault::RepeatPage { .. }
-        | Fault::PartialView { .. } => return None,
+        | Fault::PartialView { .. }
+        | Fault::MissedIds { .. }
+        | Fault::RandomMisses { .. } => return None,
     })
 }

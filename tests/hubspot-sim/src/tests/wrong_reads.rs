@@ -40,3 +40,40 @@ async fn a_token_sees_a_tenth_of_the_objects() {
     let after = simulator.truth("contacts").unwrap();
     assert_eq!((after.count, after.digest), (truth.count, truth.digest));
 }
+
+#[tokio::test]
+async fn a_batch_read_misses_given_ids_once() {
+    let simulator = simulator(20, |config| config.portals[0].archived_percent = 0.0).await;
+    let client = Client::of(&simulator);
+    let ids = simulator.portal().ids("contacts");
+    let rule = json!({"object_type": "contacts",
+                      "fault": {"fault": "missed_ids", "ids": [ids[1], ids[3]]}});
+    fault(&client, rule).await;
+    let (status, page) = client.post(BATCH, inputs(&ids[..3])).await;
+    assert_eq!((status, ids_of(&page)), (207, vec![ids[2], ids[0]]));
+    let error = &page["errors"][0];
+    assert_eq!(error["category"], "OBJECT_NOT_FOUND");
+    assert_eq!(error["context"]["ids"], json!([ids[1].to_string()]));
+    // The other id has not been asked for yet.
+    assert_eq!(client.post(BATCH, inputs(&ids[..3])).await.0, 200);
+    assert_eq!(client.post(BATCH, inputs(&ids[3..])).await.0, 207);
+    assert_eq!(client.post(BATCH, inputs(&ids)).await.0, 200);
+    assert!(simulator.faults().waiting().is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_read_misses_ids_by_chance() {
+    let simulator = simulator(100, |config| config.portals[0].archived_percent = 0.0).await;
+    let client = Client::of(&simulator);
+    let ids = simulator.portal().ids("contacts");
+    let found = async || ids_of(&client.post(BATCH, inputs(&ids)).await.1);
+    let rule = json!({"times": "always",
+                      "fault": {"fault": "random_misses", "percent": 20, "seed": 5}});
+    fault(&client, rule.clone()).await;
+    let first = found().await;
+    assert!((60..95).contains(&first.len()), "{}", first.len());
+    assert_ne!(found().await, first);
+    simulator.faults().clear();
+    fault(&client, rule).await;
+    assert_eq!(found().await, first);
+}
