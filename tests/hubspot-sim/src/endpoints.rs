@@ -5,6 +5,7 @@ mod batch_read;
 mod list;
 mod list_page;
 mod portal_info;
+mod record_limits;
 mod search;
 
 use std::{borrow::Cow, sync::Arc};
@@ -126,6 +127,7 @@ pub(crate) fn answer(call: &ApiCall<'_>) -> Answer {
         Kind::Owners => portal_info::owners(call),
         Kind::Schemas => Ok(portal_info::schemas(call)),
         Kind::Pipelines => portal_info::pipelines(call),
+        Kind::RecordLimits => Ok(record_limits::usage(call)),
         Kind::OAuth | Kind::Unknown => Err(Answer::no_such_path()),
     };
     answered.unwrap_or_else(|refused| refused)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod control;
+mod endpoints;
 mod quirks;
 mod wrong_lists;
 mod wrong_reads;
