@@ -284,7 +284,7 @@ fn sort(table: &Table, rows: &mut [(u64, i64)], order: Option<Order>) {
         Source::Id => rows.sort_unstable(),
         Source::Modified => rows.sort_unstable_by_key(|&(id, ms)| (ms, id)),
         Source::Created => rows.sort_by_cached_key(|(id, _)| (created(*id), *id)),
-        Source::Stored => rows.sort_by_cached_key(|(id, _)| {
+        Source::Stored | Source::ReadTime => rows.sort_by_cached_key(|(id, _)| {
             let record = table.live.get(id);
             record
                 .and_then(|it| it.values.get(order.slot))

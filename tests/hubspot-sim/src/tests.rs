@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod calculated;
 mod control;
 mod endpoints;
 mod quirks;
