@@ -133,14 +133,6 @@ pub(crate) fn answer(call: &ApiCall<'_>) -> Answer {
     answered.unwrap_or_else(|refused| refused)
 }
 
-fn no_such_type(name: &str) -> Answer {
-    Answer::error(
-        404,
-        "OBJECT_NOT_FOUND",
-        &format!("Unable to infer object type from: {name}"),
-    )
-}
-
 /// The objects of an answer, copied from the portal, so that they are written
 /// without its lock.
 struct Page {

@@ -1,6 +1,7 @@
 //! Which request gets which fault: scripted ones, and random ones.
 
 mod fault;
+mod refusal;
 mod rule;
 pub(crate) mod scripted;
 
@@ -9,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 pub use fault::{Fault, FaultBody};
+pub use refusal::Refusal;
 pub(crate) use rule::Asked;
 pub use rule::Rule;
 

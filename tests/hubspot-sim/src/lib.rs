@@ -56,7 +56,7 @@ pub use clock::SimClock;
 pub use config::{Config, CursorMode, Limits, OAuthConfig, PortalConfig, Quirks};
 pub use definitions::Definition;
 pub use digest::{Digest, object_hash};
-pub use faults::{Fault, FaultBody, Faults, Rule};
+pub use faults::{Fault, FaultBody, Faults, Refusal, Rule};
 pub use limits::Policy;
 pub use one_or_many::one_or_many;
 pub use portal::Portal;

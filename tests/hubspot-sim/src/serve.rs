@@ -209,8 +209,10 @@ fn respond(
     let mut response = Response::builder()
         .status(answer.status)
         .header(header::DATE, timestamps::http_date(shared.clock.now_ms()))
-        .header(header::CONTENT_TYPE, answer.content_type)
-        .header("x-hubspot-correlation-id", correlation_id());
+        .header(header::CONTENT_TYPE, answer.content_type);
+    if answer.correlated {
+        response = response.header("x-hubspot-correlation-id", correlation_id());
+    }
     if let Some(allowance) = answer.allowance {
         response = response
             .header("x-hubspot-ratelimit-max", allowance.max)

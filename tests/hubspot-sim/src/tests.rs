@@ -10,6 +10,7 @@ mod calculated;
 mod control;
 mod endpoints;
 mod quirks;
+mod refusals;
 mod wrong_lists;
 mod wrong_reads;
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ApiCall, Page, no_such_type};
+use super::{ApiCall, Page};
 use crate::{answer::Answer, portal::Data, selection, state::singular, timestamps};
 
 #[derive(Debug, Deserialize)]
@@ -32,7 +32,9 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let mut data = call.portal.data();
     let Data { state, .. } = &mut *data;
     let name = &call.route.object_type;
-    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
+    let table = state
+        .table_mut(name)
+        .ok_or_else(|| Answer::no_such_type(name))?;
     let names = body.properties.iter().flatten().map(Cow::as_ref);
     let selection = selection::of_names(table, names, body.properties.is_some());
     let view = call.view();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApiCall, Page, list_page::List, no_such_type};
+use super::{ApiCall, Page, list_page::List};
 use crate::{
     answer::Answer,
     config::CursorMode,
@@ -59,7 +59,9 @@ fn table_and_selection<'a>(
         state, selections, ..
     } = data;
     let name = &call.route.object_type;
-    let table = state.table(name).ok_or_else(|| no_such_type(name))?;
+    let table = state
+        .table(name)
+        .ok_or_else(|| Answer::no_such_type(name))?;
     let selection = selection::of_query(selections, table, call.names().as_deref());
     Ok((table, selection))
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Refusal;
 use crate::{limits::Policy, route::Kind};
 
 /// One fault.
@@ -54,6 +55,17 @@ pub enum Fault {
     UnknownToken,
     /// 403: a scope is missing.
     MissingScope,
+    /// HubSpot refuses what the type or the token does not have.
+    Refused {
+        /// What it refuses.
+        form: Refusal,
+        /// A category other than the usual one; most forms have none.
+        #[serde(default)]
+        category: Option<String>,
+        /// Whether header and body have a correlation id; true by default.
+        #[serde(default = "yes")]
+        correlation_id: bool,
+    },
     /// 200 with something that is not JSON.
     NotJson,
     /// The list ends early: what follows its first rows is not there, in any page.
@@ -108,6 +120,7 @@ impl Fault {
         let objects = list || matches!(kind, Kind::Search | Kind::BatchRead | Kind::Read);
         match self {
             Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. } => list,
+            Self::Refused { form, .. } => form.suits(kind),
             Self::PartialView { .. } => objects,
             Self::MissedIds { .. } | Self::RandomMisses { .. } => kind == Kind::BatchRead,
             _ => true,
@@ -127,6 +140,10 @@ impl Fault {
                 | Self::RandomMisses { .. }
         )
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The body of an error.

@@ -38,6 +38,18 @@ pub(crate) fn answer(shared: &Shared, fault: &Fault, asked: Asked<'_>) -> Option
         }
         Fault::UnknownToken => Answer::unknown_token(),
         Fault::MissingScope => Answer::missing_scope(&["crm.objects.contacts.read".to_owned()]),
+        Fault::Refused {
+            form,
+            category,
+            correlation_id,
+        } => {
+            let answer = form.answer(asked, category.as_deref());
+            if *correlation_id {
+                answer
+            } else {
+                answer.without_correlation_id()
+            }
+        }
         Fault::NotJson => Answer::text(
             200,
             "text/html",

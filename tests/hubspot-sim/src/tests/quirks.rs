@@ -134,7 +134,7 @@ async fn an_object_type_may_be_named_by_its_id_or_be_custom() {
     let simulator = simulator(10, |_| {}).await;
     let client = Client::of(&simulator);
     assert_eq!(client.get("/crm/objects/2026-09/0-1").await.0, 200);
-    assert_eq!(client.get("/crm/objects/2026-09/p_cars").await.0, 404);
+    assert_eq!(client.get("/crm/objects/2026-09/p_cars").await.0, 400);
     let (name, type_id) = ("p_cars".to_owned(), "2-123".to_owned());
     simulator
         .portal()
