@@ -13,7 +13,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     answer::Answer,
     definitions::Definitions,
-    faults::{Asked, Fault, Faults},
+    faults::{Asked, Fault, FaultBody, Faults},
     json,
     portal::Portal,
     record::Record,
@@ -39,6 +39,21 @@ impl ApiCall<'_> {
     fn wrong<T>(&self, mut effect: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
         self.faults
             .of_endpoint(self.asked, |fault, _| effect(fault))
+    }
+
+    /// Fails where a fault says so for these objects.
+    fn check(&self, records: &[Record]) -> Result<(), Answer> {
+        let failed = self.wrong(|fault| match fault {
+            Fault::PageTimeout { above } => {
+                (records.len() > *above).then(|| FaultBody::Html.answer(524))
+            }
+            Fault::FailingObjects { ids, code, body } => records
+                .iter()
+                .any(|record| ids.contains(&record.id))
+                .then(|| body.answer(*code)),
+            _ => None,
+        });
+        failed.map_or(Ok(()), Err)
     }
 
     /// Whether a batch read misses this object.

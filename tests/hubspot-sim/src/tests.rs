@@ -9,6 +9,7 @@ use super::*;
 mod calculated;
 mod control;
 mod endpoints;
+mod failing_pages;
 mod quirks;
 mod refusals;
 mod wrong_lists;

@@ -62,6 +62,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
             .extend(table.rows(call.archived()).get(id).cloned());
     }
     drop(data);
+    call.check(&page.records)?;
     let mut out = Vec::with_capacity(page.size_hint());
     out.extend_from_slice(b"{\"status\":\"COMPLETE\",\"results\":[");
     page.write(&mut out);

@@ -33,6 +33,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let mut page = Page::new(table, selection);
     page.records.extend(shown.records.into_iter().cloned());
     drop(data);
+    call.check(&page.records)?;
     let mut out = Vec::with_capacity(page.size_hint());
     out.extend_from_slice(b"{\"results\":[");
     page.write(&mut out);
@@ -109,6 +110,7 @@ pub(super) fn one(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let shown = call.view().is_none_or(|view| view.holds(id));
     let record = rows.get(&id).filter(|_| shown);
     let record = record.ok_or_else(Answer::not_found)?;
+    call.check(std::slice::from_ref(record))?;
     let mut out = Vec::new();
     record.write_selected(&table.definitions, &selection, &mut out);
     Ok(Answer::rendered(out))

@@ -56,6 +56,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         }
     }
     drop(data);
+    call.check(&page.records)?;
     let mut out = Vec::with_capacity(page.size_hint());
     out.extend_from_slice(format!("{{\"total\":{},\"results\":[", found.total).as_bytes());
     page.write(&mut out);

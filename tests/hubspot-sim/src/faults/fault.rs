@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::{limits::Policy, route::Kind};
+use crate::{answer::Answer, limits::Policy, route::Kind};
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +111,23 @@ pub enum Fault {
         #[serde(default)]
         seed: u64,
     },
+    /// 524 for a page or a batch read of more than that many objects.
+    PageTimeout {
+        /// The number of objects that is still answered.
+        above: usize,
+    },
+    /// Each page, batch read or read that has one of these objects fails, with one
+    /// object as well.
+    FailingObjects {
+        /// The ids.
+        ids: Vec<u64>,
+        /// The status code; 500 by default.
+        #[serde(default = "internal_error")]
+        code: u16,
+        /// The form of its body.
+        #[serde(default)]
+        body: FaultBody,
+    },
 }
 
 impl Fault {
@@ -121,7 +138,9 @@ impl Fault {
         match self {
             Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. } => list,
             Self::Refused { form, .. } => form.suits(kind),
-            Self::PartialView { .. } => objects,
+            Self::PartialView { .. } | Self::PageTimeout { .. } | Self::FailingObjects { .. } => {
+                objects
+            }
             Self::MissedIds { .. } | Self::RandomMisses { .. } => kind == Kind::BatchRead,
             _ => true,
         }
@@ -138,8 +157,14 @@ impl Fault {
                 | Self::PartialView { .. }
                 | Self::MissedIds { .. }
                 | Self::RandomMisses { .. }
+                | Self::PageTimeout { .. }
+                | Self::FailingObjects { .. }
         )
     }
+}
+
+fn internal_error() -> u16 {
+    500
 }
 
 fn yes() -> bool {
@@ -157,4 +182,21 @@ pub enum FaultBody {
     Html,
     /// No body.
     Empty,
+}
+
+impl FaultBody {
+    /// An error with this body.
+    pub(crate) fn answer(self, code: u16) -> Answer {
+        match self {
+            Self::Json => Answer::error(code, "INTERNAL_ERROR", "internal error"),
+            Self::Html => {
+                let page = format!(
+                    "<html><head><title>{code}</title></head><body>\
+                                    <center><h1>{code}</h1></center></body></html>"
+                );
+                Answer::text(code, "text/html", &page)
+            }
+            Self::Empty => Answer::text(code, "text/plain", ""),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The answers of faults that replace that of the endpoint.
 
-use super::{Asked, Fault, FaultBody};
+use super::{Asked, Fault};
 use crate::{Shared, answer::Answer, timestamps};
 
 /// The answer of a fault that replaces the endpoint's.
@@ -11,23 +11,10 @@ pub(crate) fn answer(shared: &Shared, fault: &Fault, asked: Asked<'_>) -> Option
             code,
             body,
             retry_after,
-        } => {
-            let answer = match body {
-                FaultBody::Json => Answer::error(*code, "INTERNAL_ERROR", "internal error"),
-                FaultBody::Html => {
-                    let page = format!(
-                        "<html><head><title>{code}</title></head><body>\
-                                        <center><h1>{code}</h1></center></body></html>"
-                    );
-                    Answer::text(*code, "text/html", &page)
-                }
-                FaultBody::Empty => Answer::text(*code, "text/plain", ""),
-            };
-            Answer {
-                retry_after: *retry_after,
-                ..answer
-            }
-        }
+        } => Answer {
+            retry_after: *retry_after,
+            ..body.answer(*code)
+        },
         Fault::RateLimited {
             policy,
             retry_after,
@@ -65,6 +52,8 @@ pub(crate) fn answer(shared: &Shared, fault: &Fault, asked: Asked<'_>) -> Option
         | Fault::RepeatPage { .. }
         | Fault::PartialView { .. }
         | Fault::MissedIds { .. }
-        | Fault::RandomMisses { .. } => return None,
+        | Fault::RandomMisses { .. }
+        | Fault::PageTimeout { .. }
+        | Fault::FailingObjects { .. } => return None,
     })
 }
