@@ -186,6 +186,8 @@ impl Limits {
 pub struct Quirks {
     /// Time until search shows a change, in ms.
     pub index_lag_ms: i64,
+    /// Objects whose changes search shows later than that.
+    pub late_rows: Vec<LateRows>,
     /// The form of the list endpoint's `after`.
     pub cursor: CursorMode,
     /// Every n-th search page is short although more rows follow; 0 is never.
@@ -202,6 +204,7 @@ impl Default for Quirks {
     fn default() -> Self {
         Self {
             index_lag_ms: 3_000,
+            late_rows: Vec::new(),
             cursor: CursorMode::Id,
             short_pages_every: 0,
             window_slop_ms: 0,
@@ -209,6 +212,22 @@ impl Default for Quirks {
             max_url: 16_200,
         }
     }
+}
+
+/// A share of the objects whose changes search shows late.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateRows {
+    /// Only objects of that type.
+    #[serde(default)]
+    pub object_type: Option<String>,
+    /// Share of the objects, in percent, chosen by a hash of the id.
+    pub percent: f64,
+    /// Time until search shows a change of them, in ms.
+    pub ms: i64,
+    /// Another seed chooses other ids.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 /// The form of the list endpoint's `after`.

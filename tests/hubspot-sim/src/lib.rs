@@ -15,6 +15,7 @@ mod digest;
 mod endpoints;
 mod faults;
 mod index;
+mod index_lag;
 mod journal;
 mod json;
 mod limits;
@@ -53,7 +54,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use change::{Change, ChangeError, Changed, Properties};
 pub use clock::SimClock;
-pub use config::{Config, CursorMode, Limits, OAuthConfig, PortalConfig, Quirks};
+pub use config::{Config, CursorMode, LateRows, Limits, OAuthConfig, PortalConfig, Quirks};
 pub use definitions::Definition;
 pub use digest::{Digest, object_hash};
 pub use faults::{Fault, FaultBody, Faults, Refusal, Rule};

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use hubspot_sim::{Config, CursorMode, Limits, PortalConfig, Quirks, Rule, Simulator, one_or_many};
+use hubspot_sim::{
+    Config, CursorMode, LateRows, Limits, PortalConfig, Quirks, Rule, Simulator, one_or_many,
+};
 
 /// A HubSpot simulator.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -62,6 +64,9 @@ struct Args {
     /// Time until search shows a change, in ms.
     #[arg(long, env = "HUBSPOT_SIM_INDEX_LAG_MS", default_value_t = 3_000)]
     index_lag_ms: i64,
+    /// Objects that search shows even later: JSON as `late_rows` of the quirks.
+    #[arg(long, env = "HUBSPOT_SIM_LATE_ROWS", value_name = "JSON", value_parser = late_rows)]
+    late_rows: Option<Late>,
     /// Compress bodies for clients that accept it.
     #[arg(long, env = "HUBSPOT_SIM_GZIP")]
     gzip: bool,
@@ -103,6 +108,13 @@ fn limit(text: &str) -> Result<Limit, String> {
 }
 
 #[derive(Debug, Clone)]
+struct Late(Vec<LateRows>);
+
+fn late_rows(text: &str) -> Result<Late, serde_json::Error> {
+    one_or_many(text.as_bytes()).map(Late)
+}
+
+#[derive(Debug, Clone)]
 struct Faults(Vec<Rule>);
 
 fn faults(text: &str) -> Result<Faults, serde_json::Error> {
@@ -122,6 +134,7 @@ impl Args {
         };
         let quirks = Quirks {
             index_lag_ms: self.index_lag_ms,
+            late_rows: self.late_rows.map(|it| it.0).unwrap_or_default(),
             cursor: if self.opaque_cursor {
                 CursorMode::Opaque
             } else {

@@ -352,10 +352,7 @@ impl Portal {
 
     /// Changes the quirks; earlier changes keep their index lag.
     pub(crate) fn set_quirks(&self, quirks: Quirks) {
-        let mut data = self.data();
-        for table in &mut data.state.tables {
-            table.index_lag_ms = quirks.index_lag_ms;
-        }
+        self.data().state.set_quirks(&quirks);
         self.rules().quirks = quirks;
     }
 

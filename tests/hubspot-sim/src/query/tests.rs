@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{definitions::Definition, values::Values};
+use crate::{definitions::Definition, index_lag::IndexLag, values::Values};
 
 fn table(rows: &[(u64, i64)]) -> Table {
-    let mut table = Table::new("companies", "0-2", 0);
+    let mut table = Table::new("companies", "0-2", IndexLag::default());
     table.define(Definition::new("name", "string", "text"));
     table.define(Definition::new("size", "number", "number"));
     let slot = table.definitions.slot("size").unwrap();
