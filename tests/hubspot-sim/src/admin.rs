@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     Shared,
     answer::Answer,
+    auth::TokenKind,
     change::{Change, ChangeError, Properties},
     config::{Limits, Quirks},
     faults::Rule,
@@ -29,6 +30,14 @@ struct Advance {
 struct Scope {
     object_type: String,
     granted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    token: String,
+    #[serde(default)]
+    kind: TokenKind,
 }
 
 /// Answers a request of the control interface.
@@ -86,6 +95,10 @@ pub(crate) fn answer(
         }),
         (false, ["scopes"]) => read::<Scope>(body).map(|scope| {
             portal.set_scope(&scope.object_type, scope.granted);
+            done()
+        }),
+        (false, ["tokens"]) => read::<Token>(body).map(|it| {
+            shared.tokens.assign(&it.token, portal.id(), it.kind);
             done()
         }),
         (false, ["changes"]) => read_list(body).and_then(|changes| apply(portal, &changes)),

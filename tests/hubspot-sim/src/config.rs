@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Rule;
+use crate::{auth::TokenKind, faults::Rule};
 
 /// A simulator: one address, one or more portals.
 #[derive(Debug, Clone)]
@@ -65,8 +65,10 @@ impl Config {
 pub struct PortalConfig {
     /// HubSpot's id of the account.
     pub portal_id: u64,
-    /// Its private-app tokens.
+    /// Its tokens that do not expire.
     pub tokens: Vec<String>,
+    /// The kind of these tokens.
+    pub token_kind: TokenKind,
     /// Contacts at the start.
     pub contacts: u32,
     /// Companies at the start.
@@ -103,6 +105,7 @@ impl Default for PortalConfig {
         Self {
             portal_id: 4_711_001,
             tokens: vec!["demo-token".to_owned()],
+            token_kind: TokenKind::PrivateApp,
             contacts: 200,
             companies: 20,
             archived_percent: 1.0,
@@ -140,13 +143,15 @@ pub struct OAuthConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// General requests per token in any 10 s.
+    /// General requests per token of a private app or service key in any 10 s.
     pub general: Option<u32>,
+    /// General requests per OAuth app in any 10 s.
+    pub oauth: Option<u32>,
     /// Searches per account in any second.
     pub search: Option<u32>,
     /// Association requests in any 10 s.
     pub associations: Option<u32>,
-    /// Requests per account and day.
+    /// Requests per account and day, without those of OAuth apps.
     pub daily: Option<u32>,
     /// Requests of other clients today.
     pub daily_used: u32,
@@ -158,6 +163,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             general: Some(190),
+            oauth: Some(110),
             search: Some(5),
             associations: Some(150),
             daily: Some(625_000),
@@ -172,6 +178,7 @@ impl Limits {
     pub fn off() -> Self {
         Self {
             general: None,
+            oauth: None,
             search: None,
             associations: None,
             daily: None,

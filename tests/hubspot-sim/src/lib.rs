@@ -52,6 +52,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use auth::TokenKind;
 pub use change::{Change, ChangeError, Changed, Properties};
 pub use clock::SimClock;
 pub use config::{Config, CursorMode, LateRows, Limits, OAuthConfig, PortalConfig, Quirks};
@@ -225,9 +226,14 @@ impl Simulator {
         self.shared.latency_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Assigns a new or known token to a portal.
+    /// Assigns a new or known token of a private app to a portal.
     pub fn assign_token(&self, token: &str, portal_id: u64) {
-        self.shared.tokens.assign(token, portal_id);
+        self.assign_token_of(TokenKind::PrivateApp, token, portal_id);
+    }
+
+    /// Assigns a new or known token of that kind to a portal.
+    pub fn assign_token_of(&self, kind: TokenKind, token: &str, portal_id: u64) {
+        self.shared.tokens.assign(token, portal_id, kind);
     }
 
     /// Makes a token unknown.

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Parser;
 use hubspot_sim::{
-    Config, CursorMode, LateRows, Limits, PortalConfig, Quirks, Rule, Simulator, one_or_many,
+    Config, CursorMode, LateRows, Limits, PortalConfig, Quirks, Rule, Simulator, TokenKind,
+    one_or_many,
 };
 
 /// A HubSpot simulator.
@@ -28,7 +29,7 @@ struct Args {
     /// Seed of the demo data.
     #[arg(long, env = "HUBSPOT_SIM_SEED", default_value_t = 1)]
     seed: u64,
-    /// The private-app token that it accepts.
+    /// The token that it accepts.
     #[arg(
         long,
         env = "HUBSPOT_SIM_TOKEN",
@@ -36,6 +37,10 @@ struct Args {
         hide_env_values = true
     )]
     token: String,
+    /// The kind of that token, which decides its limits: `private_app`, `service_key`
+    /// or `oauth`.
+    #[arg(long, env = "HUBSPOT_SIM_TOKEN_KIND", default_value = "private_app", value_parser = token_kind)]
+    token_kind: TokenKind,
     /// Folder that keeps the portal over a restart; none by default.
     #[arg(long, env = "HUBSPOT_SIM_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
@@ -98,6 +103,10 @@ struct Args {
 #[derive(Debug, Clone, Copy)]
 struct Limit(Option<u32>);
 
+fn token_kind(text: &str) -> Result<TokenKind, serde_json::Error> {
+    serde_json::from_value(text.into())
+}
+
 fn limit(text: &str) -> Result<Limit, String> {
     if text == "off" {
         return Ok(Limit(None));
@@ -145,6 +154,7 @@ impl Args {
         let portal = PortalConfig {
             portal_id: self.portal_id,
             tokens: vec![self.token],
+            token_kind: self.token_kind,
             contacts: self.contacts,
             companies: self.companies,
             seed: self.seed,

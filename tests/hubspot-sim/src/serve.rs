@@ -18,6 +18,7 @@ use hyper::{Request, Response, body::Incoming, header};
 use crate::{
     Shared, admin,
     answer::{Answer, correlation_id},
+    auth::Caller,
     endpoints::{self, ApiCall},
     faults::{Asked, Fault, scripted},
     portal::Portal,
@@ -98,7 +99,7 @@ pub(crate) async fn request(
                     faults: &shared.faults,
                     asked,
                 };
-                admitted(&call)
+                admitted(&call, &shared.tokens.caller(token))
             }
             Err(refused) => refused,
         },
@@ -175,9 +176,9 @@ fn max_url(portal: Option<&Portal>) -> usize {
 }
 
 /// The answer to a known token: limits, then scope, then the endpoint.
-fn admitted(call: &ApiCall<'_>) -> Answer {
+fn admitted(call: &ApiCall<'_>, caller: &Caller) -> Answer {
     let (portal, object_type) = (call.portal, call.asked.object_type);
-    let allowance = match portal.take(call.route.bucket(), call.asked.token) {
+    let allowance = match portal.take(call.route.bucket(), caller) {
         Ok(allowance) => allowance,
         Err(policy) => return Answer::rate_limited(policy, portal.limits().retry_after),
     };
