@@ -215,3 +215,37 @@ async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!("stopped");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(flags: &[&str]) -> Result<Config, clap::Error> {
+        let name = std::iter::once(&"hubspot-sim");
+        Args::try_parse_from(name.chain(flags)).map(Args::config)
+    }
+
+    #[test]
+    fn faults_late_rows_and_the_kind_of_the_token_are_flags() {
+        let config = parsed(&[
+            "--faults",
+            r#"[{"times":"always","fault":{"fault":"page_timeout","above":50}}]"#,
+            "--late-rows",
+            r#"{"percent":5,"ms":180000}"#,
+            "--token-kind",
+            "service_key",
+        ])
+        .unwrap();
+        assert_eq!(config.faults.len(), 1);
+        let portal = config.portals.first().unwrap();
+        assert_eq!(portal.token_kind, TokenKind::ServiceKey);
+        assert_eq!(portal.quirks.late_rows.first().unwrap().ms, 180_000);
+        assert!(portal.quirks.cursor == CursorMode::Id);
+    }
+
+    #[test]
+    fn an_unknown_fault_is_refused() {
+        let refused = parsed(&["--faults", r#"{"fault":{"fault":"magic"}}"#]).unwrap_err();
+        assert!(refused.to_string().contains("magic"), "{refused}");
+    }
+}
