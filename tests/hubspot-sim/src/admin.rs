@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use crate::{
     Shared,
     answer::Answer,
+    auth::TokenKind,
     change::{Change, ChangeError, Properties},
     config::{Limits, Quirks},
     faults::Rule,
     json,
+    one_or_many::one_or_many,
     portal::Portal,
 };
 
@@ -31,19 +33,11 @@ struct Scope {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    Many(Vec<T>),
-    One(T),
-}
-
-impl<T> OneOrMany<T> {
-    fn into_vec(self) -> Vec<T> {
-        match self {
-            Self::Many(all) => all,
-            Self::One(one) => vec![one],
-        }
-    }
+#[serde(deny_unknown_fields)]
+struct Token {
+    token: String,
+    #[serde(default)]
+    kind: TokenKind,
 }
 
 /// Answers a request of the control interface.
@@ -77,11 +71,10 @@ pub(crate) fn answer(
         }
         (true, ["now"]) => Ok(Answer::json(200, &json!({"now_ms": shared.clock.now_ms()}))),
         (true, ["faults"]) => Ok(shown(&shared.faults.waiting())),
-        (false, ["faults"]) => read::<OneOrMany<Rule>>(body).map(|rules| {
-            rules
-                .into_vec()
-                .into_iter()
-                .for_each(|rule| shared.faults.push(rule));
+        (false, ["faults"]) => read_list(body).map(|rules: Vec<Rule>| {
+            for rule in rules {
+                shared.faults.push(rule);
+            }
             done()
         }),
         (false, ["faults", "clear"]) => {
@@ -104,9 +97,11 @@ pub(crate) fn answer(
             portal.set_scope(&scope.object_type, scope.granted);
             done()
         }),
-        (false, ["changes"]) => {
-            read::<OneOrMany<Change>>(body).and_then(|changes| apply(portal, &changes.into_vec()))
-        }
+        (false, ["tokens"]) => read::<Token>(body).map(|it| {
+            shared.tokens.assign(&it.token, portal.id(), it.kind);
+            done()
+        }),
+        (false, ["changes"]) => read_list(body).and_then(|changes| apply(portal, &changes)),
         (false, ["objects", name]) => read::<Properties>(body).and_then(|properties| {
             let object_type = (*name).to_owned();
             apply(
@@ -201,6 +196,10 @@ fn objects(portal: &Portal, name: &str) -> Result<Answer, Answer> {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {
     serde_json::from_slice(body).map_err(|error| Answer::invalid(&error.to_string()))
+}
+
+fn read_list<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Answer> {
+    one_or_many(body).map_err(|error| Answer::invalid(&error.to_string()))
 }
 
 fn shown<T: serde::Serialize>(value: &T) -> Answer {

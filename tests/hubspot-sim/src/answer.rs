@@ -14,6 +14,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     pub(crate) retry_after: Option<u64>,
     pub(crate) allowance: Option<Allowance>,
+    /// Whether the header with the correlation id is sent.
+    pub(crate) correlated: bool,
 }
 
 const JSON: &str = "application/json;charset=utf-8";
@@ -27,6 +29,7 @@ impl Answer {
             body,
             retry_after: None,
             allowance: None,
+            correlated: true,
         }
     }
 
@@ -54,6 +57,38 @@ impl Answer {
             &json!({"status": "error", "message": message, "correlationId": correlation_id(),
                     "category": category}),
         )
+    }
+
+    /// An error whose body may have no category.
+    pub(crate) fn refused(status: u16, category: Option<&str>, message: &str) -> Self {
+        match category {
+            Some(category) => Self::error(status, category, message),
+            None => Self::json(
+                status,
+                &json!({"status": "error", "message": message, "correlationId": correlation_id()}),
+            ),
+        }
+    }
+
+    /// 400 for an object type that does not exist, given by name or by id.
+    pub(crate) fn no_such_type(name: &str) -> Self {
+        let is_id = name.starts_with(|first: char| first.is_ascii_digit());
+        let message = if is_id {
+            format!("Invalid object or event type id: {name}")
+        } else {
+            format!("Unable to infer object type from: {name}")
+        };
+        Self::refused(400, None, &message)
+    }
+
+    /// The answer without its correlation id, in the header and in the body.
+    pub(crate) fn without_correlation_id(mut self) -> Self {
+        self.correlated = false;
+        if let Ok(Value::Object(mut fields)) = serde_json::from_slice(&self.body) {
+            fields.remove("correlationId");
+            self.body = Value::Object(fields).to_string().into_bytes();
+        }
+        self
     }
 
     pub(crate) fn invalid(message: &str) -> Self {

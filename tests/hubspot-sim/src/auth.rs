@@ -1,10 +1,12 @@
-//! Tokens: those of private apps, which last, and of OAuth, which expire.
+//! Tokens: those of private apps and service keys, which last, and of OAuth, which
+//! expire.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -12,6 +14,29 @@ use crate::{
     config::{OAuthConfig, PortalConfig},
     json, timestamps,
 };
+
+/// The kind of a token, which decides its rate limits.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// Of a private app.
+    #[default]
+    PrivateApp,
+    /// A service key: the limits of a private app, but the API's daily usage does not
+    /// count its requests.
+    ServiceKey,
+    /// Of an OAuth app: a lower limit in 10 s, and none for the day.
+    #[serde(rename = "oauth")]
+    OAuth,
+}
+
+/// Who makes a request, for the rate limits.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) kind: TokenKind,
+    /// The app or the token, whose requests are counted together.
+    pub(crate) key: String,
+}
 
 /// The tokens of all portals.
 #[derive(Debug, Default)]
@@ -21,10 +46,29 @@ pub(crate) struct Tokens {
 
 #[derive(Debug, Default)]
 struct TokenTable {
-    /// Portal and time of expiry (ms since 1970), by access token.
-    access: HashMap<String, (u64, Option<i64>)>,
+    access: HashMap<String, Access>,
     grants: Vec<Grant>,
     issued: u64,
+}
+
+/// What an access token opens.
+#[derive(Debug)]
+struct Access {
+    portal_id: u64,
+    /// When it expires, in ms since 1970.
+    expiry: Option<i64>,
+    caller: Caller,
+}
+
+impl Access {
+    fn lasting(portal_id: u64, token: &str, kind: TokenKind) -> Self {
+        let key = token.to_owned();
+        Self {
+            portal_id,
+            expiry: None,
+            caller: Caller { kind, key },
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -40,7 +84,8 @@ impl Tokens {
         let mut inner = TokenTable::default();
         for portal in portals {
             for token in &portal.tokens {
-                inner.access.insert(token.clone(), (portal.portal_id, None));
+                let access = Access::lasting(portal.portal_id, token, portal.token_kind);
+                inner.access.insert(token.clone(), access);
             }
             inner.grants.extend(portal.oauth.iter().map(|app| Grant {
                 portal_id: portal.portal_id,
@@ -62,18 +107,26 @@ impl Tokens {
     pub(crate) fn portal_of(&self, token: &str, now_ms: i64) -> Result<u64, Answer> {
         match self.lock().access.get(token) {
             None => Err(Answer::unknown_token()),
-            Some((_, Some(expiry))) if *expiry <= now_ms => {
-                Err(Answer::expired_token(&timestamps::iso(*expiry)))
-            }
-            Some((portal_id, _)) => Ok(*portal_id),
+            Some(access) => match access.expiry {
+                Some(expiry) if expiry <= now_ms => {
+                    Err(Answer::expired_token(&timestamps::iso(expiry)))
+                }
+                _ => Ok(access.portal_id),
+            },
         }
     }
 
+    /// The caller of a request with a known token.
+    pub(crate) fn caller(&self, token: &str) -> Caller {
+        let inner = self.lock();
+        let access = inner.access.get(token);
+        access.map(|it| it.caller.clone()).unwrap_or_default()
+    }
+
     /// Assigns a token to a portal.
-    pub(crate) fn assign(&self, token: &str, portal_id: u64) {
-        self.lock()
-            .access
-            .insert(token.to_owned(), (portal_id, None));
+    pub(crate) fn assign(&self, token: &str, portal_id: u64, kind: TokenKind) {
+        let access = Access::lasting(portal_id, token, kind);
+        self.lock().access.insert(token.to_owned(), access);
     }
 
     /// Makes a token unknown.
@@ -83,18 +136,18 @@ impl Tokens {
 
     /// Expires an OAuth token; the token of a private app does not expire.
     pub(crate) fn expire(&self, token: &str, now_ms: i64) {
-        if let Some((_, Some(expiry))) = self.lock().access.get_mut(token) {
-            *expiry = now_ms;
+        if let Some(access) = self.lock().access.get_mut(token)
+            && access.expiry.is_some()
+        {
+            access.expiry = Some(now_ms);
         }
     }
 
     /// Expires all OAuth access tokens of a portal.
     pub(crate) fn expire_all(&self, portal_id: u64, now_ms: i64) {
-        for (portal, expiry) in self.lock().access.values_mut() {
-            if let Some(expiry) = expiry
-                && *portal == portal_id
-            {
-                *expiry = now_ms;
+        for access in self.lock().access.values_mut() {
+            if access.expiry.is_some() && access.portal_id == portal_id {
+                access.expiry = Some(now_ms);
             }
         }
     }
@@ -104,7 +157,7 @@ impl Tokens {
         let mut inner = self.lock();
         inner
             .access
-            .retain(|_, (portal, expiry)| expiry.is_none() || *portal != portal_id);
+            .retain(|_, it| it.expiry.is_none() || it.portal_id != portal_id);
         for grant in inner
             .grants
             .iter_mut()
@@ -168,13 +221,16 @@ impl Tokens {
         if grant.app.rotate {
             grant.refresh_token = format!("oauth-refresh-{}-{issued}", grant.portal_id);
         }
-        access.insert(
-            token.clone(),
-            (
-                grant.portal_id,
-                Some(now_ms + grant.app.expires_in_s * 1_000),
-            ),
-        );
+        let granted = Access {
+            portal_id: grant.portal_id,
+            expiry: Some(now_ms + grant.app.expires_in_s * 1_000),
+            // A new token does not bring new requests.
+            caller: Caller {
+                kind: TokenKind::OAuth,
+                key: format!("app {}", grant.app.client_id),
+            },
+        };
+        access.insert(token.clone(), granted);
         Answer::json(
             200,
             &json!({"token_type": "bearer", "access_token": token,

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{auth::TokenKind, faults::Rule};
+
 /// A simulator: one address, one or more portals.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub random_faults_percent: f64,
     /// Seed of the random faults.
     pub fault_seed: u64,
+    /// The scripted faults at the start.
+    pub faults: Vec<Rule>,
     /// Whether each request is kept, besides the counters.
     pub keep_requests: bool,
 }
@@ -36,6 +40,7 @@ impl Default for Config {
             gzip: false,
             random_faults_percent: 0.0,
             fault_seed: 1,
+            faults: Vec::new(),
             keep_requests: true,
         }
     }
@@ -60,8 +65,10 @@ impl Config {
 pub struct PortalConfig {
     /// HubSpot's id of the account.
     pub portal_id: u64,
-    /// Its private-app tokens.
+    /// Its tokens that do not expire.
     pub tokens: Vec<String>,
+    /// The kind of these tokens.
+    pub token_kind: TokenKind,
     /// Contacts at the start.
     pub contacts: u32,
     /// Companies at the start.
@@ -98,6 +105,7 @@ impl Default for PortalConfig {
         Self {
             portal_id: 4_711_001,
             tokens: vec!["demo-token".to_owned()],
+            token_kind: TokenKind::PrivateApp,
             contacts: 200,
             companies: 20,
             archived_percent: 1.0,
@@ -135,13 +143,15 @@ pub struct OAuthConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// General requests per token in any 10 s.
+    /// General requests per token of a private app or service key in any 10 s.
     pub general: Option<u32>,
+    /// General requests per OAuth app in any 10 s.
+    pub oauth: Option<u32>,
     /// Searches per account in any second.
     pub search: Option<u32>,
     /// Association requests in any 10 s.
     pub associations: Option<u32>,
-    /// Requests per account and day.
+    /// Requests per account and day, without those of OAuth apps.
     pub daily: Option<u32>,
     /// Requests of other clients today.
     pub daily_used: u32,
@@ -153,6 +163,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             general: Some(190),
+            oauth: Some(110),
             search: Some(5),
             associations: Some(150),
             daily: Some(625_000),
@@ -167,6 +178,7 @@ impl Limits {
     pub fn off() -> Self {
         Self {
             general: None,
+            oauth: None,
             search: None,
             associations: None,
             daily: None,
@@ -181,6 +193,8 @@ impl Limits {
 pub struct Quirks {
     /// Time until search shows a change, in ms.
     pub index_lag_ms: i64,
+    /// Objects whose changes search shows later than that.
+    pub late_rows: Vec<LateRows>,
     /// The form of the list endpoint's `after`.
     pub cursor: CursorMode,
     /// Every n-th search page is short although more rows follow; 0 is never.
@@ -197,6 +211,7 @@ impl Default for Quirks {
     fn default() -> Self {
         Self {
             index_lag_ms: 3_000,
+            late_rows: Vec::new(),
             cursor: CursorMode::Id,
             short_pages_every: 0,
             window_slop_ms: 0,
@@ -204,6 +219,22 @@ impl Default for Quirks {
             max_url: 16_200,
         }
     }
+}
+
+/// A share of the objects whose changes search shows late.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateRows {
+    /// Only objects of that type.
+    #[serde(default)]
+    pub object_type: Option<String>,
+    /// Share of the objects, in percent, chosen by a hash of the id.
+    pub percent: f64,
+    /// Time until search shows a change of them, in ms.
+    pub ms: i64,
+    /// Another seed chooses other ids.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 /// The form of the list endpoint's `after`.

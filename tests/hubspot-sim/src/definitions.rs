@@ -18,7 +18,8 @@ pub struct Definition {
     pub label: String,
     /// HubSpot's `type`: `string`, `number`, `date`, `datetime`, `bool`, `enumeration` …
     pub kind: String,
-    /// HubSpot's `fieldType`: `text`, `textarea`, `checkbox` …
+    /// HubSpot's `fieldType`: `text`, `textarea`, `checkbox` … The value of
+    /// `calculation_read_time` differs at every read.
     pub field_type: String,
     /// A description.
     pub description: String,
@@ -61,6 +62,16 @@ pub enum Source {
     Created,
     /// The time of the last change.
     Modified,
+    /// Computed when the object is read: a number that differs at every read. The
+    /// truth leaves it out.
+    ReadTime,
+}
+
+impl Source {
+    /// Whether answers show it without being asked for it.
+    pub(crate) fn is_always_shown(self) -> bool {
+        matches!(self, Self::Id | Self::Created | Self::Modified)
+    }
 }
 
 impl Definition {
@@ -147,7 +158,11 @@ pub(crate) struct Definitions {
 
 impl Definitions {
     /// Adds a definition, or replaces the one of that name.
-    pub(crate) fn put(&mut self, definition: Definition) {
+    pub(crate) fn put(&mut self, mut definition: Definition) {
+        if definition.field_type == "calculation_read_time" {
+            definition.calculated = true;
+            definition.source = Source::ReadTime;
+        }
         self.version += 1;
         if let Some(&slot) = self.slots.get(&definition.name) {
             if let Some(slot) = self.list.get_mut(usize::from(slot)) {

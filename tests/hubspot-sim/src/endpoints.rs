@@ -3,7 +3,9 @@
 mod associations;
 mod batch_read;
 mod list;
+mod list_page;
 mod portal_info;
+mod record_limits;
 mod search;
 
 use std::{borrow::Cow, sync::Arc};
@@ -11,11 +13,13 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     answer::Answer,
     definitions::Definitions,
+    faults::{Asked, Fault, FaultBody, Faults},
     json,
     portal::Portal,
     record::Record,
     route::{self, Kind, Route},
     selection::Selection,
+    share::Share,
     table::Table,
 };
 
@@ -26,9 +30,57 @@ pub(crate) struct ApiCall<'a> {
     pub(crate) route: &'a Route,
     pub(crate) query: &'a str,
     pub(crate) body: &'a [u8],
+    pub(crate) faults: &'a Faults,
+    pub(crate) asked: Asked<'a>,
 }
 
 impl ApiCall<'_> {
+    /// See [`Faults::of_endpoint`].
+    fn wrong<T>(&self, mut effect: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+        self.faults
+            .of_endpoint(self.asked, |fault, _| effect(fault))
+    }
+
+    /// Fails where a fault says so for these objects.
+    fn check(&self, records: &[Record]) -> Result<(), Answer> {
+        let failed = self.wrong(|fault| match fault {
+            Fault::PageTimeout { above } => {
+                (records.len() > *above).then(|| FaultBody::Html.answer(524))
+            }
+            Fault::FailingObjects { ids, code, body } => records
+                .iter()
+                .any(|record| ids.contains(&record.id))
+                .then(|| body.answer(*code)),
+            _ => None,
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Whether a batch read misses this object.
+    fn misses(&self, id: u64) -> bool {
+        let missed = self.faults.of_endpoint(self.asked, |fault, draw| {
+            let missed = match fault {
+                Fault::MissedIds { ids } => ids.contains(&id),
+                Fault::RandomMisses { percent, seed } => Share {
+                    percent: *percent,
+                    seed: *seed,
+                }
+                .drawn(id, draw),
+                _ => false,
+            };
+            missed.then_some(())
+        });
+        missed.is_some()
+    }
+
+    /// The share of the objects that the request sees; `None` is all.
+    fn view(&self) -> Option<Share> {
+        self.wrong(|fault| match *fault {
+            Fault::PartialView { percent, seed } => Some(Share { percent, seed }),
+            _ => None,
+        })
+    }
+
     /// A parameter of the query string, still encoded.
     fn raw(&self, name: &str) -> Option<&str> {
         json::pairs(self.query)
@@ -90,17 +142,10 @@ pub(crate) fn answer(call: &ApiCall<'_>) -> Answer {
         Kind::Owners => portal_info::owners(call),
         Kind::Schemas => Ok(portal_info::schemas(call)),
         Kind::Pipelines => portal_info::pipelines(call),
+        Kind::RecordLimits => Ok(record_limits::usage(call)),
         Kind::OAuth | Kind::Unknown => Err(Answer::no_such_path()),
     };
     answered.unwrap_or_else(|refused| refused)
-}
-
-fn no_such_type(name: &str) -> Answer {
-    Answer::error(
-        404,
-        "OBJECT_NOT_FOUND",
-        &format!("Unable to infer object type from: {name}"),
-    )
 }
 
 /// The objects of an answer, copied from the portal, so that they are written

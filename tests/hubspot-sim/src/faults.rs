@@ -1,148 +1,20 @@
-//! Faults: scripted ones, and random ones.
+//! Which request gets which fault: scripted ones, and random ones.
 
-use std::sync::{Mutex, PoisonError};
+mod fault;
+mod refusal;
+mod rule;
+pub(crate) mod scripted;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use serde::{Deserialize, Serialize};
+
+pub use fault::{Fault, FaultBody};
+pub use refusal::Refusal;
+pub(crate) use rule::Asked;
+pub use rule::Rule;
 
 use crate::{limits::Policy, route::Kind};
-
-/// One fault.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fault", rename_all = "snake_case")]
-pub enum Fault {
-    /// An answer with this status.
-    Status {
-        /// The status code.
-        code: u16,
-        /// The form of its body.
-        #[serde(default)]
-        body: FaultBody,
-        /// `Retry-After` in seconds.
-        #[serde(default)]
-        retry_after: Option<u64>,
-    },
-    /// A 429 with this policy.
-    RateLimited {
-        /// The limit that the answer names.
-        policy: Policy,
-        /// `Retry-After` in seconds.
-        #[serde(default)]
-        retry_after: Option<u64>,
-    },
-    /// The connection is reset before the answer.
-    Reset,
-    /// The answer breaks off after that many bytes of its body.
-    CutBody {
-        /// Bytes that are sent.
-        after: usize,
-    },
-    /// The body is sent in pieces.
-    SlowBody {
-        /// Number of pieces.
-        pieces: usize,
-        /// Pause between two pieces, in ms.
-        pause_ms: u64,
-    },
-    /// The answer is delayed.
-    Delay {
-        /// By how many ms.
-        ms: u64,
-    },
-    /// The answer is never sent.
-    Stall,
-    /// 401: the token has expired. An OAuth token stays expired.
-    ExpireToken,
-    /// 401: the token is not known.
-    UnknownToken,
-    /// 403: a scope is missing.
-    MissingScope,
-    /// 200 with something that is not JSON.
-    NotJson,
-}
-
-/// The body of an error.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultBody {
-    /// HubSpot's error body.
-    #[default]
-    Json,
-    /// The HTML page of a proxy.
-    Html,
-    /// No body.
-    Empty,
-}
-
-/// A fault, and the requests that get it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// Only requests of that kind.
-    #[serde(default)]
-    pub kind: Option<Kind>,
-    /// Only requests for that object type.
-    #[serde(default)]
-    pub object_type: Option<String>,
-    /// Only requests of that portal.
-    #[serde(default)]
-    pub portal_id: Option<u64>,
-    /// Matching requests to answer normally first.
-    #[serde(default)]
-    pub skip: u32,
-    /// Matching requests that then get the fault; 1 by default.
-    #[serde(default = "once")]
-    pub times: u32,
-    /// The fault.
-    pub fault: Fault,
-}
-
-fn once() -> u32 {
-    1
-}
-
-impl Rule {
-    /// The next request of that kind gets the fault.
-    pub fn next(kind: Kind, fault: Fault) -> Self {
-        Self {
-            kind: Some(kind),
-            ..Self::any(fault)
-        }
-    }
-
-    /// The next request of any kind gets the fault.
-    pub fn any(fault: Fault) -> Self {
-        Self {
-            kind: None,
-            object_type: None,
-            portal_id: None,
-            skip: 0,
-            times: 1,
-            fault,
-        }
-    }
-
-    /// Only requests for that object type.
-    #[must_use]
-    pub fn of(mut self, object_type: &str) -> Self {
-        self.object_type = Some(object_type.to_owned());
-        self
-    }
-
-    /// That many requests get the fault.
-    #[must_use]
-    pub fn times(mut self, times: u32) -> Self {
-        self.times = times;
-        self
-    }
-
-    /// That many requests are answered normally first.
-    #[must_use]
-    pub fn after(mut self, skip: u32) -> Self {
-        self.skip = skip;
-        self
-    }
-}
 
 /// The rules, and the share of random faults.
 #[derive(Debug)]
@@ -157,9 +29,16 @@ impl Faults {
         }
     }
 
-    /// Adds a rule after the others.
+    /// Adds a rule after the others. One for several missed ids becomes one for each.
     pub fn push(&self, rule: Rule) {
-        self.lock().0.push(rule);
+        let rules = &mut self.lock().0;
+        match &rule.fault {
+            Fault::MissedIds { ids } => rules.extend(ids.iter().map(|id| Rule {
+                fault: Fault::MissedIds { ids: vec![*id] },
+                ..rule.clone()
+            })),
+            _ => rules.push(rule),
+        }
     }
 
     /// Removes all rules and ends random faults.
@@ -179,38 +58,50 @@ impl Faults {
         self.lock().0.clone()
     }
 
-    /// The fault of a request, if it gets one.
-    pub(crate) fn for_request(
-        &self,
-        kind: Kind,
-        object_type: &str,
-        portal_id: u64,
-    ) -> Option<Fault> {
+    /// The fault of a request, if it gets one that replaces or damages the answer.
+    pub(crate) fn of_request(&self, asked: Asked<'_>) -> Option<Fault> {
         let mut inner = self.lock();
         let (rules, rng, percent) = &mut *inner;
-        let hit = rules.iter_mut().find(|rule| {
-            rule.kind.is_none_or(|it| it == kind)
-                && rule
-                    .object_type
-                    .as_deref()
-                    .is_none_or(|it| it == object_type)
-                && rule.portal_id.is_none_or(|it| it == portal_id)
-        });
+        let hit = rules
+            .iter_mut()
+            .find(|rule| rule.matches(asked) && !rule.fault.is_of_endpoint());
         if let Some(rule) = hit {
-            if rule.skip > 0 {
-                rule.skip -= 1;
-                return None;
-            }
-            rule.times = rule.times.saturating_sub(1);
-            let fault = rule.fault.clone();
+            let fault = rule.count().then(|| rule.fault.clone());
             rules.retain(|rule| rule.times > 0);
-            return Some(fault);
+            return fault;
         }
         let faulty = *percent > 0.0 && rng.random_bool((*percent / 100.0).clamp(0.0, 1.0));
-        faulty.then(|| random(rng, kind))
+        faulty.then(|| random(rng, asked.kind))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<Rule>, StdRng, f64)> {
+    /// The first effect of the faults that an endpoint applies itself. Where `effect`
+    /// returns `None`, the request does not count for that rule. Its second argument
+    /// is the number of a draw, for random effects.
+    pub(crate) fn of_endpoint<T>(
+        &self,
+        asked: Asked<'_>,
+        mut effect: impl FnMut(&Fault, u64) -> Option<T>,
+    ) -> Option<T> {
+        let mut inner = self.lock();
+        let rules = &mut inner.0;
+        let mut found = None;
+        for rule in rules.iter_mut().filter(|rule| rule.fault.is_of_endpoint()) {
+            if !rule.matches(asked) {
+                continue;
+            }
+            rule.draws += 1;
+            if let Some(wrong) = effect(&rule.fault, rule.draws)
+                && rule.count()
+            {
+                found = Some(wrong);
+                break;
+            }
+        }
+        rules.retain(|rule| rule.times > 0);
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<Rule>, StdRng, f64)> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -259,21 +150,62 @@ fn random(rng: &mut StdRng, kind: Kind) -> Fault {
 mod tests {
     use super::*;
 
+    fn asked(kind: Kind, object_type: &str) -> Asked<'_> {
+        Asked {
+            kind,
+            object_type,
+            portal_id: 1,
+            token: "t",
+        }
+    }
+
     #[test]
     fn rules_apply_in_order_and_are_used_up() {
         let faults = Faults::new(0.0, 1);
         faults.push(Rule::next(Kind::List, Fault::Reset).after(1).of("contacts"));
         faults.push(Rule::any(Fault::Stall));
-        assert_eq!(faults.for_request(Kind::List, "contacts", 1), None);
-        assert_eq!(
-            faults.for_request(Kind::Search, "contacts", 1),
-            Some(Fault::Stall)
-        );
-        assert_eq!(faults.for_request(Kind::List, "companies", 1), None);
-        assert_eq!(
-            faults.for_request(Kind::List, "contacts", 1),
-            Some(Fault::Reset)
-        );
+        let fault = |kind, name| faults.of_request(asked(kind, name));
+        assert_eq!(fault(Kind::List, "contacts"), None);
+        assert_eq!(fault(Kind::Search, "contacts"), Some(Fault::Stall));
+        assert_eq!(fault(Kind::List, "companies"), None);
+        assert_eq!(fault(Kind::List, "contacts"), Some(Fault::Reset));
+        assert!(faults.waiting().is_empty());
+    }
+
+    #[test]
+    fn a_fault_of_the_endpoint_counts_only_requests_that_it_changes() {
+        let faults = Faults::new(0.0, 1);
+        let no_paging = Fault::NoPaging { holding: None };
+        faults.push(Rule::any(no_paging).after(1).with_token("t"));
+        let list = asked(Kind::List, "contacts");
+        let hit = |asked, effect: Option<()>| faults.of_endpoint(asked, |_, _| effect).is_some();
+        assert_eq!(faults.of_request(list), None);
+        assert!(!hit(asked(Kind::Search, "contacts"), Some(())));
+        assert!(!hit(Asked { token: "u", ..list }, Some(())));
+        assert!(!hit(list, None));
+        assert!(!hit(list, Some(())));
+        assert!(hit(list, Some(())));
+        assert!(faults.waiting().is_empty());
+    }
+
+    #[test]
+    fn each_missed_id_has_a_rule_of_its_own() {
+        let faults = Faults::new(0.0, 1);
+        faults.push(Rule::any(Fault::MissedIds { ids: vec![5, 6] }));
+        let ids: Vec<Fault> = faults.waiting().into_iter().map(|it| it.fault).collect();
+        let missed = |id| Fault::MissedIds { ids: vec![id] };
+        assert_eq!(ids, [missed(5), missed(6)]);
+    }
+
+    #[test]
+    fn a_rule_for_always_stays_until_it_is_cleared() {
+        let faults = Faults::new(0.0, 1);
+        faults.push(Rule::any(Fault::Reset).always());
+        for _ in 0..5 {
+            let fault = faults.of_request(asked(Kind::List, "contacts"));
+            assert_eq!(fault, Some(Fault::Reset));
+        }
+        faults.clear();
         assert!(faults.waiting().is_empty());
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct SearchIndex {
     /// Changes by the time at which they become visible.
     pending: BTreeMap<(i64, u64), (u64, Option<i64>)>,
     sequence: u64,
+    /// When the last pending change of an object becomes visible.
+    last_pending: HashMap<u64, i64>,
     /// Windows read before, so that not every page sorts its window again.
     windows: RefCell<Vec<(i64, i64, Window)>>,
 }
@@ -27,6 +29,10 @@ pub(crate) struct SearchIndex {
 impl SearchIndex {
     /// Adds a change: the object's new last-modified, or `None` if it is gone.
     pub(crate) fn note(&mut self, visible_at_ms: i64, id: u64, modified_ms: Option<i64>) {
+        // The lag may have become shorter; an older change must not undo this one.
+        let last = self.last_pending.entry(id).or_insert(visible_at_ms);
+        *last = visible_at_ms.max(*last);
+        let visible_at_ms = *last;
         self.sequence += 1;
         self.pending
             .insert((visible_at_ms, self.sequence), (id, modified_ms));
@@ -35,10 +41,14 @@ impl SearchIndex {
     /// Makes the changes visible that are due.
     pub(crate) fn catch_up(&mut self, now_ms: i64) {
         while let Some(entry) = self.pending.first_entry() {
-            if entry.key().0 > now_ms {
+            let visible_at_ms = entry.key().0;
+            if visible_at_ms > now_ms {
                 break;
             }
             let (id, modified_ms) = entry.remove();
+            if self.last_pending.get(&id) == Some(&visible_at_ms) {
+                self.last_pending.remove(&id);
+            }
             self.put(id, modified_ms);
         }
     }
@@ -106,6 +116,19 @@ mod tests {
         assert_eq!(*index.window(40, 60), [(7, 60)]);
         index.put(7, None);
         assert!(index.window(40, 60).is_empty());
+    }
+
+    #[test]
+    fn changes_of_an_object_become_visible_in_their_order() {
+        let mut index = SearchIndex::default();
+        index.note(500, 7, Some(90));
+        index.note(200, 7, Some(95));
+        index.note(200, 8, Some(95));
+        index.catch_up(200);
+        assert_eq!(*index.window(0, 100), [(8, 95)]);
+        index.catch_up(500);
+        assert_eq!(*index.window(0, 100), [(7, 95), (8, 95)]);
+        assert!(index.last_pending.is_empty());
     }
 
     #[test]

@@ -15,9 +15,11 @@ mod digest;
 mod endpoints;
 mod faults;
 mod index;
+mod index_lag;
 mod journal;
 mod json;
 mod limits;
+mod one_or_many;
 mod portal;
 mod query;
 mod random_changes;
@@ -28,6 +30,7 @@ mod route;
 mod seed;
 mod selection;
 mod serve;
+mod share;
 mod state;
 mod table;
 mod timestamps;
@@ -49,13 +52,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use auth::TokenKind;
 pub use change::{Change, ChangeError, Changed, Properties};
 pub use clock::SimClock;
-pub use config::{Config, CursorMode, Limits, OAuthConfig, PortalConfig, Quirks};
+pub use config::{Config, CursorMode, LateRows, Limits, OAuthConfig, PortalConfig, Quirks};
 pub use definitions::Definition;
 pub use digest::{Digest, object_hash};
-pub use faults::{Fault, FaultBody, Faults, Rule};
+pub use faults::{Fault, FaultBody, Faults, Refusal, Rule};
 pub use limits::Policy;
+pub use one_or_many::one_or_many;
 pub use portal::Portal;
 pub use requests::{Counts, Requests, Seen};
 pub use route::Kind;
@@ -127,11 +132,13 @@ impl Simulator {
         .map_err(io::Error::other)??;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
+        let faults = Faults::new(config.random_faults_percent, config.fault_seed);
+        config.faults.into_iter().for_each(|rule| faults.push(rule));
         let shared = Arc::new(Shared {
             clock,
             portals,
             tokens,
-            faults: Faults::new(config.random_faults_percent, config.fault_seed),
+            faults,
             requests: Requests::default(),
             latency_ms: AtomicU64::new(config.latency_ms),
             gzip: config.gzip,
@@ -219,9 +226,14 @@ impl Simulator {
         self.shared.latency_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Assigns a new or known token to a portal.
+    /// Assigns a new or known token of a private app to a portal.
     pub fn assign_token(&self, token: &str, portal_id: u64) {
-        self.shared.tokens.assign(token, portal_id);
+        self.assign_token_of(TokenKind::PrivateApp, token, portal_id);
+    }
+
+    /// Assigns a new or known token of that kind to a portal.
+    pub fn assign_token_of(&self, kind: TokenKind, token: &str, portal_id: u64) {
+        self.shared.tokens.assign(token, portal_id, kind);
     }
 
     /// Makes a token unknown.

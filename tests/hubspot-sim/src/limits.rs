@@ -7,7 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Limits, timestamps::DAY_MS};
+use crate::{
+    auth::{Caller, TokenKind},
+    config::Limits,
+    timestamps::DAY_MS,
+};
 
 /// The limit that a request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,8 @@ pub(crate) struct Buckets {
     associations: VecDeque<Instant>,
     day: i64,
     used: u32,
+    /// Requests of service keys among those used today.
+    used_by_keys: u32,
 }
 
 impl Buckets {
@@ -57,7 +63,7 @@ impl Buckets {
         &mut self,
         limits: &Limits,
         bucket: Bucket,
-        token: &str,
+        caller: &Caller,
         (now, local_ms): (Instant, i64),
     ) -> Result<Option<Allowance>, Policy> {
         if bucket == Bucket::Free {
@@ -68,8 +74,11 @@ impl Buckets {
             let first = self.day == 0;
             self.day = day;
             self.used = if first { limits.daily_used } else { 0 };
+            self.used_by_keys = 0;
         }
-        if limits.daily.is_some_and(|daily| self.used >= daily) {
+        let oauth = caller.kind == TokenKind::OAuth;
+        let daily = limits.daily.filter(|_| !oauth);
+        if daily.is_some_and(|daily| self.used >= daily) {
             return Err(Policy::Daily);
         }
         let (window, limit, span, policy) = match bucket {
@@ -86,8 +95,8 @@ impl Buckets {
                 Policy::TenSecondlyRolling,
             ),
             Bucket::General | Bucket::Free => (
-                self.general.entry(token.to_owned()).or_default(),
-                limits.general,
+                self.general.entry(caller.key.clone()).or_default(),
+                if oauth { limits.oauth } else { limits.general },
                 Duration::from_secs(10),
                 Policy::TenSecondlyRolling,
             ),
@@ -113,21 +122,25 @@ impl Buckets {
                 });
             }
         }
+        if oauth {
+            return Ok(allowance);
+        }
         self.used += 1;
+        if caller.kind == TokenKind::ServiceKey {
+            self.used_by_keys += 1;
+        }
         if let Some(allowance) = &mut allowance {
-            allowance.daily = limits
-                .daily
-                .map(|daily| (daily, daily.saturating_sub(self.used)));
+            allowance.daily = daily.map(|daily| (daily, daily.saturating_sub(self.used)));
         }
         Ok(allowance)
     }
 
-    /// Requests counted today.
+    /// Requests today as the usage endpoint counts them: without service keys.
     pub(crate) fn used_today(&self, limits: &Limits) -> u32 {
         if self.day == 0 {
             limits.daily_used
         } else {
-            self.used
+            self.used - self.used_by_keys
         }
     }
 }
@@ -135,6 +148,13 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn caller(kind: TokenKind) -> Caller {
+        Caller {
+            kind,
+            key: "t".to_owned(),
+        }
+    }
 
     #[test]
     fn a_window_is_rolling() {
@@ -147,7 +167,7 @@ mod tests {
             buckets.take(
                 &limits,
                 Bucket::Search,
-                "t",
+                &Caller::default(),
                 (start + Duration::from_millis(ms), 1),
             )
         };
@@ -168,16 +188,65 @@ mod tests {
         let mut buckets = Buckets::default();
         let now = Instant::now();
         let left = buckets
-            .take(&limits, Bucket::General, "t", (now, DAY_MS))
+            .take(&limits, Bucket::General, &Caller::default(), (now, DAY_MS))
             .unwrap()
             .unwrap();
         assert_eq!(left.daily, Some((2, 0)));
-        let over = buckets.take(&limits, Bucket::Search, "t", (now, DAY_MS + 1));
+        let over = buckets.take(
+            &limits,
+            Bucket::Search,
+            &Caller::default(),
+            (now, DAY_MS + 1),
+        );
         assert_eq!(over.unwrap_err(), Policy::Daily);
         assert!(
             buckets
-                .take(&limits, Bucket::Search, "t", (now, 2 * DAY_MS))
+                .take(
+                    &limits,
+                    Bucket::Search,
+                    &Caller::default(),
+                    (now, 2 * DAY_MS)
+                )
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn oauth_has_a_limit_of_its_own_and_none_for_the_day() {
+        let limits = Limits {
+            daily: Some(1),
+            ..Limits::default()
+        };
+        let (mut buckets, now) = (Buckets::default(), Instant::now());
+        let oauth = caller(TokenKind::OAuth);
+        let mut take = |caller| buckets.take(&limits, Bucket::General, caller, (now, DAY_MS));
+        for left in (0..110).rev() {
+            let allowance = take(&oauth).unwrap().unwrap();
+            assert_eq!((allowance.max, allowance.remaining), (110, left));
+            assert_eq!(allowance.daily, None);
+        }
+        assert_eq!(take(&oauth).unwrap_err(), Policy::TenSecondlyRolling);
+        // The day's only request is still free for the private app.
+        let private = caller(TokenKind::PrivateApp);
+        let private = Caller {
+            key: "u".to_owned(),
+            ..private
+        };
+        assert_eq!(take(&private).unwrap().unwrap().daily, Some((1, 0)));
+        assert_eq!(take(&private).unwrap_err(), Policy::Daily);
+    }
+
+    #[test]
+    fn requests_of_a_service_key_are_in_the_headers_only() {
+        let limits = Limits::default();
+        let (mut buckets, now) = (Buckets::default(), Instant::now());
+        let key = caller(TokenKind::ServiceKey);
+        let allowance = buckets
+            .take(&limits, Bucket::General, &key, (now, DAY_MS))
+            .unwrap()
+            .unwrap();
+        assert_eq!(allowance.max, 190);
+        assert_eq!(allowance.daily, Some((625_000, 624_999)));
+        assert_eq!(buckets.used_today(&limits), 0);
     }
 }

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use hubspot_sim::{Config, CursorMode, Limits, PortalConfig, Quirks, Simulator};
+use hubspot_sim::{
+    Config, CursorMode, LateRows, Limits, PortalConfig, Quirks, Rule, Simulator, TokenKind,
+    one_or_many,
+};
 
 /// A HubSpot simulator.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -26,7 +29,7 @@ struct Args {
     /// Seed of the demo data.
     #[arg(long, env = "HUBSPOT_SIM_SEED", default_value_t = 1)]
     seed: u64,
-    /// The private-app token that it accepts.
+    /// The token that it accepts.
     #[arg(
         long,
         env = "HUBSPOT_SIM_TOKEN",
@@ -34,6 +37,10 @@ struct Args {
         hide_env_values = true
     )]
     token: String,
+    /// The kind of that token, which decides its limits: `private_app`, `service_key`
+    /// or `oauth`.
+    #[arg(long, env = "HUBSPOT_SIM_TOKEN_KIND", default_value = "private_app", value_parser = token_kind)]
+    token_kind: TokenKind,
     /// Folder that keeps the portal over a restart; none by default.
     #[arg(long, env = "HUBSPOT_SIM_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
@@ -62,6 +69,9 @@ struct Args {
     /// Time until search shows a change, in ms.
     #[arg(long, env = "HUBSPOT_SIM_INDEX_LAG_MS", default_value_t = 3_000)]
     index_lag_ms: i64,
+    /// Objects that search shows even later: JSON as `late_rows` of the quirks.
+    #[arg(long, env = "HUBSPOT_SIM_LATE_ROWS", value_name = "JSON", value_parser = late_rows)]
+    late_rows: Option<Late>,
     /// Compress bodies for clients that accept it.
     #[arg(long, env = "HUBSPOT_SIM_GZIP")]
     gzip: bool,
@@ -76,6 +86,9 @@ struct Args {
         default_value_t = 0.0
     )]
     random_faults: f64,
+    /// Scripted faults at the start: JSON as for `POST /__sim/faults`.
+    #[arg(long, env = "HUBSPOT_SIM_FAULTS", value_name = "JSON", value_parser = faults)]
+    faults: Option<Faults>,
     /// Render each object at the start, for benchmarks.
     #[arg(long, env = "HUBSPOT_SIM_PRERENDER")]
     prerender: bool,
@@ -90,6 +103,10 @@ struct Args {
 #[derive(Debug, Clone, Copy)]
 struct Limit(Option<u32>);
 
+fn token_kind(text: &str) -> Result<TokenKind, serde_json::Error> {
+    serde_json::from_value(text.into())
+}
+
 fn limit(text: &str) -> Result<Limit, String> {
     if text == "off" {
         return Ok(Limit(None));
@@ -97,6 +114,20 @@ fn limit(text: &str) -> Result<Limit, String> {
     text.parse()
         .map(|it| Limit(Some(it)))
         .map_err(|_not_a_number| "a number or `off` is needed".to_owned())
+}
+
+#[derive(Debug, Clone)]
+struct Late(Vec<LateRows>);
+
+fn late_rows(text: &str) -> Result<Late, serde_json::Error> {
+    one_or_many(text.as_bytes()).map(Late)
+}
+
+#[derive(Debug, Clone)]
+struct Faults(Vec<Rule>);
+
+fn faults(text: &str) -> Result<Faults, serde_json::Error> {
+    one_or_many(text.as_bytes()).map(Faults)
 }
 
 impl Args {
@@ -112,6 +143,7 @@ impl Args {
         };
         let quirks = Quirks {
             index_lag_ms: self.index_lag_ms,
+            late_rows: self.late_rows.map(|it| it.0).unwrap_or_default(),
             cursor: if self.opaque_cursor {
                 CursorMode::Opaque
             } else {
@@ -122,6 +154,7 @@ impl Args {
         let portal = PortalConfig {
             portal_id: self.portal_id,
             tokens: vec![self.token],
+            token_kind: self.token_kind,
             contacts: self.contacts,
             companies: self.companies,
             seed: self.seed,
@@ -143,6 +176,7 @@ impl Args {
             gzip: self.gzip,
             random_faults_percent: self.random_faults,
             fault_seed: self.seed,
+            faults: self.faults.map(|it| it.0).unwrap_or_default(),
             keep_requests: self.keep_requests,
         }
     }
@@ -180,4 +214,38 @@ async fn run(args: Args) -> anyhow::Result<()> {
     simulator.shutdown().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(flags: &[&str]) -> Result<Config, clap::Error> {
+        let name = std::iter::once(&"hubspot-sim");
+        Args::try_parse_from(name.chain(flags)).map(Args::config)
+    }
+
+    #[test]
+    fn faults_late_rows_and_the_kind_of_the_token_are_flags() {
+        let config = parsed(&[
+            "--faults",
+            r#"[{"times":"always","fault":{"fault":"page_timeout","above":50}}]"#,
+            "--late-rows",
+            r#"{"percent":5,"ms":180000}"#,
+            "--token-kind",
+            "service_key",
+        ])
+        .unwrap();
+        assert_eq!(config.faults.len(), 1);
+        let portal = config.portals.first().unwrap();
+        assert_eq!(portal.token_kind, TokenKind::ServiceKey);
+        assert_eq!(portal.quirks.late_rows.first().unwrap().ms, 180_000);
+        assert!(portal.quirks.cursor == CursorMode::Id);
+    }
+
+    #[test]
+    fn an_unknown_fault_is_refused() {
+        let refused = parsed(&["--faults", r#"{"fault":{"fault":"magic"}}"#]).unwrap_err();
+        assert!(refused.to_string().contains("magic"), "{refused}");
+    }
 }

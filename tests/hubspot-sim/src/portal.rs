@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    auth::Caller,
     change::{Change, ChangeError, Changed, Properties},
     clock::SimClock,
     config::{Limits, PortalConfig, Quirks},
@@ -352,10 +353,7 @@ impl Portal {
 
     /// Changes the quirks; earlier changes keep their index lag.
     pub(crate) fn set_quirks(&self, quirks: Quirks) {
-        let mut data = self.data();
-        for table in &mut data.state.tables {
-            table.index_lag_ms = quirks.index_lag_ms;
-        }
+        self.data().state.set_quirks(&quirks);
         self.rules().quirks = quirks;
     }
 
@@ -363,13 +361,17 @@ impl Portal {
         self.rules().quirks.clone()
     }
 
-    pub(crate) fn take(&self, bucket: Bucket, token: &str) -> Result<Option<Allowance>, Policy> {
+    pub(crate) fn take(
+        &self,
+        bucket: Bucket,
+        caller: &Caller,
+    ) -> Result<Option<Allowance>, Policy> {
         let local_ms = self.now_ms() + self.inner.utc_offset_ms;
         let mut rules = self.rules();
         let Rules {
             limits, buckets, ..
         } = &mut *rules;
-        buckets.take(limits, bucket, token, (Instant::now(), local_ms))
+        buckets.take(limits, bucket, caller, (Instant::now(), local_ms))
     }
 
     pub(crate) fn used_today(&self) -> u32 {

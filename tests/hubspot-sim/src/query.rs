@@ -10,6 +10,7 @@ use crate::{
     definitions::Source,
     query::filter::{Operand, Operator, Test},
     record::Record,
+    share::Share,
     table::Table,
 };
 
@@ -87,6 +88,8 @@ pub(crate) struct PageQuirks {
     pub(crate) slop_ms: i64,
     /// Whether the page is short although more rows follow.
     pub(crate) short: bool,
+    /// The share of the objects that is found; `None` is all.
+    pub(crate) view: Option<Share>,
 }
 
 /// Runs a search on the index of a type.
@@ -128,6 +131,7 @@ pub(crate) fn run(table: &Table, body: &SearchBody, odd: PageQuirks) -> Result<F
         .get(window.partition_point(|(id, _)| *id < first_id(&tests))..)
         .unwrap_or_default()
         .iter()
+        .filter(|(id, _)| odd.view.is_none_or(|view| view.holds(*id)))
         .filter(|&&(id, ms)| matches(table, body, &tests, (id, ms, odd.slop_ms)))
         .copied()
         .collect();
@@ -280,7 +284,7 @@ fn sort(table: &Table, rows: &mut [(u64, i64)], order: Option<Order>) {
         Source::Id => rows.sort_unstable(),
         Source::Modified => rows.sort_unstable_by_key(|&(id, ms)| (ms, id)),
         Source::Created => rows.sort_by_cached_key(|(id, _)| (created(*id), *id)),
-        Source::Stored => rows.sort_by_cached_key(|(id, _)| {
+        Source::Stored | Source::ReadTime => rows.sort_by_cached_key(|(id, _)| {
             let record = table.live.get(id);
             record
                 .and_then(|it| it.values.get(order.slot))

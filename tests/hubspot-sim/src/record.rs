@@ -1,6 +1,9 @@
 //! One object, and its rendering as HubSpot's JSON.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::{
     definitions::{Definitions, Source},
@@ -10,6 +13,9 @@ use crate::{
     timestamps,
     values::Values,
 };
+
+/// Objects written so far, which makes the values of read-time properties differ.
+static READS: AtomicU64 = AtomicU64::new(1);
 
 /// One object.
 #[derive(Debug, Clone)]
@@ -86,6 +92,10 @@ impl Record {
     fn fill(&self, rendering: &Rendering, updated_ms: i64, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         let id = number.format(self.id).as_bytes();
+        let mut number = itoa::Buffer::new();
+        let read = number
+            .format(READS.fetch_add(1, Ordering::Relaxed))
+            .as_bytes();
         let (created, updated) = (
             timestamps::iso_bytes(self.created_ms),
             timestamps::iso_bytes(updated_ms),
@@ -94,6 +104,7 @@ impl Record {
             Hole::Id => id,
             Hole::Created => &created,
             Hole::Modified => &updated,
+            Hole::Read => read,
         });
         if let Some(archived_ms) = self.archived_ms {
             out.extend_from_slice(b",\"archived\":true,\"archivedAt\":\"");
@@ -118,6 +129,7 @@ impl Record {
                     Source::Id => self.id.to_string(),
                     Source::Created => timestamps::iso(self.created_ms),
                     Source::Modified => timestamps::iso(self.updated_ms),
+                    Source::ReadTime => return None,
                 };
                 Some((definition.name.clone(), value))
             })
@@ -157,6 +169,7 @@ fn render(
             Source::Id => Hole::Id,
             Source::Created => Hole::Created,
             Source::Modified => Hole::Modified,
+            Source::ReadTime => Hole::Read,
         };
         out.text(b"\"");
         out.hole(hole);

@@ -10,6 +10,8 @@ pub(crate) enum Hole {
     Created,
     /// Its time of last change.
     Modified,
+    /// The number of the read.
+    Read,
 }
 
 /// Text with holes.

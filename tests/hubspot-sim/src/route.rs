@@ -38,6 +38,8 @@ pub enum Kind {
     Schemas,
     /// Pipelines.
     Pipelines,
+    /// Number of records of each object type.
+    RecordLimits,
     /// Anything else.
     Unknown,
 }
@@ -88,6 +90,11 @@ impl Route {
                 Some((Kind::Schemas, "", ""))
             }
             ["crm", version, "schemas"] if known(version) => Some((Kind::Schemas, "", "")),
+            ["crm", "limits", version, "records"] | ["crm", version, "limits", "records"]
+                if known(version) && !post =>
+            {
+                Some((Kind::RecordLimits, "", ""))
+            }
             ["account-info", version, "details"] if known(version) => Some((Kind::Details, "", "")),
             [
                 "account-info",

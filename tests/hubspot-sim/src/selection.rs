@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    definitions::{Definitions, Source},
-    json,
-    table::Table,
-};
+use crate::{definitions::Definitions, json, table::Table};
 
 /// How many resolved lists are kept; a client sends few different ones.
 const KEPT: usize = 64;
@@ -62,7 +58,7 @@ pub(crate) fn of_names<'a>(
 fn resolve<'a>(definitions: &Definitions, names: impl IntoIterator<Item = &'a str>) -> Selection {
     let mut slots: BTreeSet<u16> = definitions
         .all_active()
-        .filter(|(_, definition)| definition.source != Source::Stored)
+        .filter(|(_, definition)| definition.source.is_always_shown())
         .map(|(slot, _)| slot)
         .collect();
     slots.extend(

@@ -18,8 +18,9 @@ use hyper::{Request, Response, body::Incoming, header};
 use crate::{
     Shared, admin,
     answer::{Answer, correlation_id},
+    auth::Caller,
     endpoints::{self, ApiCall},
-    faults::{Fault, FaultBody},
+    faults::{Asked, Fault, scripted},
     portal::Portal,
     requests::Seen,
     route::{Kind, Route},
@@ -55,9 +56,13 @@ pub(crate) async fn request(
     }
     let portal_id = portal.as_ref().map_or(0, Portal::id);
     let object_type = named_type(portal.as_ref().ok(), &route);
-    let fault = shared
-        .faults
-        .for_request(route.kind, &object_type, portal_id);
+    let asked = Asked {
+        kind: route.kind,
+        object_type: &object_type,
+        portal_id,
+        token,
+    };
+    let fault = shared.faults.of_request(asked);
     match fault {
         Some(Fault::Reset) => {
             reset.store(true, Ordering::SeqCst);
@@ -73,7 +78,7 @@ pub(crate) async fn request(
     let gzip = shared.gzip && accepts_gzip(&parts.headers);
     let answer = match fault
         .as_ref()
-        .and_then(|fault| scripted(&shared, fault, token, portal_id))
+        .and_then(|fault| scripted::answer(&shared, fault, asked))
     {
         Some(answer) => answer,
         None if parts
@@ -91,8 +96,10 @@ pub(crate) async fn request(
                     route: &route,
                     query,
                     body: &body,
+                    faults: &shared.faults,
+                    asked,
                 };
-                admitted(&call, token, &object_type)
+                admitted(&call, &shared.tokens.caller(token))
             }
             Err(refused) => refused,
         },
@@ -169,9 +176,9 @@ fn max_url(portal: Option<&Portal>) -> usize {
 }
 
 /// The answer to a known token: limits, then scope, then the endpoint.
-fn admitted(call: &ApiCall<'_>, token: &str, object_type: &str) -> Answer {
-    let portal = call.portal;
-    let allowance = match portal.take(call.route.bucket(), token) {
+fn admitted(call: &ApiCall<'_>, caller: &Caller) -> Answer {
+    let (portal, object_type) = (call.portal, call.asked.object_type);
+    let allowance = match portal.take(call.route.bucket(), caller) {
         Ok(allowance) => allowance,
         Err(policy) => return Answer::rate_limited(policy, portal.limits().retry_after),
     };
@@ -194,57 +201,6 @@ fn admitted(call: &ApiCall<'_>, token: &str, object_type: &str) -> Answer {
     }
 }
 
-/// The answer of a fault that replaces the endpoint's.
-fn scripted(shared: &Shared, fault: &Fault, token: &str, portal_id: u64) -> Option<Answer> {
-    let now_ms = shared.clock.now_ms();
-    Some(match fault {
-        Fault::Status {
-            code,
-            body,
-            retry_after,
-        } => {
-            let answer = match body {
-                FaultBody::Json => Answer::error(*code, "INTERNAL_ERROR", "internal error"),
-                FaultBody::Html => {
-                    let page = format!(
-                        "<html><head><title>{code}</title></head><body>\
-                                        <center><h1>{code}</h1></center></body></html>"
-                    );
-                    Answer::text(*code, "text/html", &page)
-                }
-                FaultBody::Empty => Answer::text(*code, "text/plain", ""),
-            };
-            Answer {
-                retry_after: *retry_after,
-                ..answer
-            }
-        }
-        Fault::RateLimited {
-            policy,
-            retry_after,
-        } => Answer::rate_limited(*policy, *retry_after),
-        Fault::ExpireToken => {
-            shared.tokens.expire(token, now_ms);
-            Answer::expired_token(&timestamps::iso(now_ms))
-        }
-        Fault::UnknownToken => Answer::unknown_token(),
-        Fault::MissingScope => {
-            tracing::debug!(portal_id, "a scope is missing by a scripted fault");
-            Answer::missing_scope(&["crm.objects.contacts.read".to_owned()])
-        }
-        Fault::NotJson => Answer::text(
-            200,
-            "text/html",
-            "<html><body>Just a moment...</body></html>",
-        ),
-        Fault::Reset
-        | Fault::Stall
-        | Fault::Delay { .. }
-        | Fault::CutBody { .. }
-        | Fault::SlowBody { .. } => return None,
-    })
-}
-
 fn respond(
     shared: &Shared,
     answer: Answer,
@@ -254,8 +210,10 @@ fn respond(
     let mut response = Response::builder()
         .status(answer.status)
         .header(header::DATE, timestamps::http_date(shared.clock.now_ms()))
-        .header(header::CONTENT_TYPE, answer.content_type)
-        .header("x-hubspot-correlation-id", correlation_id());
+        .header(header::CONTENT_TYPE, answer.content_type);
+    if answer.correlated {
+        response = response.header("x-hubspot-correlation-id", correlation_id());
+    }
     if let Some(allowance) = answer.allowance {
         response = response
             .header("x-hubspot-ratelimit-max", allowance.max)

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     change::{Change, ChangeError, Changed},
-    config::PortalConfig,
+    config::{PortalConfig, Quirks},
+    index_lag::IndexLag,
     seed,
     table::Table,
 };
@@ -39,21 +40,21 @@ type Links = BTreeMap<u64, Vec<u64>>;
 pub(crate) struct State {
     pub(crate) tables: Vec<Table>,
     links: BTreeMap<(String, String), Links>,
-    index_lag_ms: i64,
+    quirks: Quirks,
 }
 
 impl State {
     /// The portal with its demo data, at the time `base_ms` (ms since 1970).
     pub(crate) fn seeded(config: &PortalConfig, base_ms: i64) -> Self {
-        let index_lag_ms = config.quirks.index_lag_ms;
+        let quirks = config.quirks.clone();
         let tables = TYPES
             .iter()
-            .map(|(name, id)| Table::new(name, id, index_lag_ms))
+            .map(|(name, id)| Table::new(name, id, IndexLag::of(&quirks, name)))
             .collect();
         let mut state = Self {
             tables,
             links: BTreeMap::new(),
-            index_lag_ms,
+            quirks,
         };
         seed::fill(&mut state, config, base_ms);
         state
@@ -61,8 +62,16 @@ impl State {
 
     /// The longest index lag of all types, in ms.
     pub(crate) fn index_lag_ms(&self) -> i64 {
-        let lags = self.tables.iter().map(|table| table.index_lag_ms);
+        let lags = self.tables.iter().map(|table| table.index_lag.longest_ms());
         lags.max().unwrap_or(0)
+    }
+
+    /// Changes the index lag; earlier changes keep theirs.
+    pub(crate) fn set_quirks(&mut self, quirks: &Quirks) {
+        self.quirks = quirks.clone();
+        for table in &mut self.tables {
+            table.index_lag = IndexLag::of(quirks, &table.name);
+        }
     }
 
     /// The type of that name or id: `contacts`, `contact`, `0-1`, `p_cars`.
@@ -189,8 +198,8 @@ impl State {
                 table.define(definition);
             }
             Change::AddType { name, type_id } if self.index(name).is_none() => {
-                self.tables
-                    .push(Table::new(name, type_id, self.index_lag_ms));
+                let index_lag = IndexLag::of(&self.quirks, name);
+                self.tables.push(Table::new(name, type_id, index_lag));
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ use crate::{
     definitions::{Definition, Definitions, Source},
     digest::{Digest, object_hash},
     index::SearchIndex,
+    index_lag::IndexLag,
     record::Record,
     values::Values,
 };
@@ -28,7 +29,7 @@ pub(crate) struct Table {
     /// Merged ids, with the id of the object that replaced them.
     pub(crate) merged: HashMap<u64, u64>,
     pub(crate) index: SearchIndex,
-    pub(crate) index_lag_ms: i64,
+    pub(crate) index_lag: IndexLag,
     /// The highest id so far.
     highest: u64,
 }
@@ -71,11 +72,11 @@ fn as_text<S: serde::Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok
 }
 
 impl Table {
-    pub(crate) fn new(name: &str, type_id: &str, index_lag_ms: i64) -> Self {
+    pub(crate) fn new(name: &str, type_id: &str, index_lag: IndexLag) -> Self {
         let mut table = Self {
             name: name.to_owned(),
             type_id: type_id.to_owned(),
-            index_lag_ms,
+            index_lag,
             ..Self::default()
         };
         let (created, modified) = time_properties(name, type_id);
@@ -173,7 +174,7 @@ impl Table {
             record.set(&slots);
             if let Some(ms) = modified_ms {
                 record.updated_ms = ms;
-                self.index.note(now_ms + self.index_lag_ms, *id, Some(ms));
+                self.note(now_ms, *id, Some(ms));
             }
         }
         Ok(())
@@ -183,7 +184,7 @@ impl Table {
         let mut record = self.live.remove(&id).ok_or(ChangeError::NoSuchObject(id))?;
         record.archived_ms = Some(at);
         self.archived.insert(id, record);
-        self.index.note(at + self.index_lag_ms, id, None);
+        self.note(at, id, None);
         Ok(())
     }
 
@@ -206,7 +207,7 @@ impl Table {
         {
             return Err(ChangeError::NoSuchObject(id));
         }
-        self.index.note(at + self.index_lag_ms, id, None);
+        self.note(at, id, None);
         Ok(())
     }
 
@@ -250,18 +251,20 @@ impl Table {
         for id in [first, second] {
             self.live.remove(&id);
             self.merged.insert(id, winner);
-            self.index.note(at + self.index_lag_ms, id, None);
+            self.note(at, id, None);
         }
         self.insert(Record::new(winner, created_ms, at, values), at);
         Ok(winner)
     }
 
+    /// Hands a change to the search index, which shows it after its lag.
+    fn note(&mut self, now_ms: i64, id: u64, modified_ms: Option<i64>) {
+        let visible_at_ms = now_ms + self.index_lag.of_object(id);
+        self.index.note(visible_at_ms, id, modified_ms);
+    }
+
     pub(crate) fn insert(&mut self, record: Record, now_ms: i64) {
-        self.index.note(
-            now_ms + self.index_lag_ms,
-            record.id,
-            Some(record.updated_ms),
-        );
+        self.note(now_ms, record.id, Some(record.updated_ms));
         self.highest = self.highest.max(record.id);
         self.live.insert(record.id, record);
     }

@@ -6,8 +6,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod calculated;
 mod control;
+mod endpoints;
+mod failing_pages;
 mod quirks;
+mod refusals;
+mod wrong_lists;
+mod wrong_reads;
 
 struct Client {
     http: reqwest::Client,
@@ -57,6 +63,24 @@ async fn simulator(contacts: u32, change: impl FnOnce(&mut Config)) -> Simulator
     portal.quirks.index_lag_ms = 0;
     change(&mut config);
     Simulator::start(config).await.unwrap()
+}
+
+/// Adds a fault, or several, through the control interface.
+async fn fault(client: &Client, rule: Value) {
+    let (status, answer) = client.post("/__sim/faults", rule).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+fn ids_of(page: &Value) -> Vec<u64> {
+    let rows = page["results"].as_array().unwrap().iter();
+    rows.map(|row| row["id"].as_str().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// The body of a batch read.
+fn inputs(ids: &[u64]) -> Value {
+    let inputs: Vec<Value> = ids.iter().map(|id| json!({"id": id.to_string()})).collect();
+    json!({"inputs": inputs, "properties": ["email"]})
 }
 
 fn hash_of(object: &Value) -> u64 {

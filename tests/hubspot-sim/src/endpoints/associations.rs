@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ApiCall, no_such_type};
+use super::ApiCall;
 use crate::{answer::Answer, state::singular, timestamps};
 
 /// Associated ids of an object per page.
@@ -29,7 +29,11 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     }
     let now = timestamps::iso(call.portal.now_ms());
     let data = call.portal.data();
-    let table = |name: &str| data.state.table(name).ok_or_else(|| no_such_type(name));
+    let table = |name: &str| {
+        data.state
+            .table(name)
+            .ok_or_else(|| Answer::no_such_type(name))
+    };
     let (from, to) = (table(&call.route.object_type)?, table(&call.route.detail)?);
     let (one, other) = (singular(&from.name), singular(&to.name));
     let (mut results, mut errors): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ApiCall, Page, no_such_type};
+use super::{ApiCall, Page};
 use crate::{answer::Answer, portal::Data, selection, state::singular, timestamps};
 
 #[derive(Debug, Deserialize)]
@@ -32,15 +32,23 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let mut data = call.portal.data();
     let Data { state, .. } = &mut *data;
     let name = &call.route.object_type;
-    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
+    let table = state
+        .table_mut(name)
+        .ok_or_else(|| Answer::no_such_type(name))?;
     let names = body.properties.iter().flatten().map(Cow::as_ref);
     let selection = selection::of_names(table, names, body.properties.is_some());
+    let view = call.view();
+    let shown = |id: &u64| view.is_none_or(|view| view.holds(*id));
     let mut wanted = BTreeSet::new();
     let mut missing = Vec::new();
     for input in &body.inputs {
         // A merged id reads as the object that replaced it.
         match input.id.parse().map(|id| table.current_id(id)) {
-            Ok(id) if table.rows(call.archived()).contains_key(&id) => {
+            Ok(id)
+                if table.rows(call.archived()).contains_key(&id)
+                    && shown(&id)
+                    && !call.misses(id) =>
+            {
                 wanted.insert(id);
             }
             _ => missing.push(input.id.as_ref()),
@@ -54,6 +62,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
             .extend(table.rows(call.archived()).get(id).cloned());
     }
     drop(data);
+    call.check(&page.records)?;
     let mut out = Vec::with_capacity(page.size_hint());
     out.extend_from_slice(b"{\"status\":\"COMPLETE\",\"results\":[");
     page.write(&mut out);

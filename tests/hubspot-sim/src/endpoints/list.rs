@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApiCall, Page, no_such_type};
+use super::{ApiCall, Page, list_page::List};
 use crate::{
     answer::Answer,
     config::CursorMode,
@@ -20,20 +20,20 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let (table, selection) = table_and_selection(&mut data, call)?;
     let rows = table.rows(call.archived());
     let start = start(rows, cursor, after.as_deref())?;
+    let view = call.view();
+    let list = List { rows, limit, view };
+    let shown = list.page(start);
+    let wrong = call.wrong(|fault| list.wrong(start, &shown, fault));
+    let shown = wrong.unwrap_or(shown);
+    let next = shown.next.map(|id| match cursor {
+        CursorMode::Id => id.to_string(),
+        CursorMode::Opaque => opaque(id),
+        CursorMode::Offset => rows.range(..id).count().to_string(),
+    });
     let mut page = Page::new(table, selection);
-    let mut next = None;
-    for (shown, (id, record)) in rows.range(start..).enumerate() {
-        if shown == limit {
-            next = Some(match cursor {
-                CursorMode::Id => id.to_string(),
-                CursorMode::Opaque => opaque(*id),
-                CursorMode::Offset => rows.range(..id).count().to_string(),
-            });
-            break;
-        }
-        page.records.push(record.clone());
-    }
+    page.records.extend(shown.records.into_iter().cloned());
     drop(data);
+    call.check(&page.records)?;
     let mut out = Vec::with_capacity(page.size_hint());
     out.extend_from_slice(b"{\"results\":[");
     page.write(&mut out);
@@ -60,7 +60,9 @@ fn table_and_selection<'a>(
         state, selections, ..
     } = data;
     let name = &call.route.object_type;
-    let table = state.table(name).ok_or_else(|| no_such_type(name))?;
+    let table = state
+        .table(name)
+        .ok_or_else(|| Answer::no_such_type(name))?;
     let selection = selection::of_query(selections, table, call.names().as_deref());
     Ok((table, selection))
 }
@@ -105,7 +107,10 @@ pub(super) fn one(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     // A merged id reads as the object that replaced it.
     let id = table.current_id(id);
     let rows = table.rows(call.archived());
-    let record = rows.get(&id).ok_or_else(Answer::not_found)?;
+    let shown = call.view().is_none_or(|view| view.holds(id));
+    let record = rows.get(&id).filter(|_| shown);
+    let record = record.ok_or_else(Answer::not_found)?;
+    call.check(std::slice::from_ref(record))?;
     let mut out = Vec::new();
     record.write_selected(&table.definitions, &selection, &mut out);
     Ok(Answer::rendered(out))

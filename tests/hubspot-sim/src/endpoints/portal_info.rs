@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiCall, no_such_type};
+use super::ApiCall;
 use crate::{
     answer::Answer,
     timestamps::{self, DAY_MS},
@@ -42,7 +42,10 @@ pub(super) fn properties(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         .raw("dataSensitivity")
         .is_some_and(|it| it != "non_sensitive");
     let data = call.portal.data();
-    let table = data.state.table(name).ok_or_else(|| no_such_type(name))?;
+    let table = data
+        .state
+        .table(name)
+        .ok_or_else(|| Answer::no_such_type(name))?;
     let shown = if sensitive {
         Vec::new()
     } else {
@@ -115,7 +118,10 @@ pub(super) fn schemas(call: &ApiCall<'_>) -> Answer {
 pub(super) fn pipelines(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let name = &call.route.object_type;
     let data = call.portal.data();
-    let table = data.state.table(name).ok_or_else(|| no_such_type(name))?;
+    let table = data
+        .state
+        .table(name)
+        .ok_or_else(|| Answer::no_such_type(name))?;
     if !matches!(table.name.as_str(), "deals" | "tickets") {
         return Ok(Answer::json(200, &json!({"results": []})));
     }

@@ -1,6 +1,6 @@
 //! The search endpoint.
 
-use super::{ApiCall, Page, no_such_type};
+use super::{ApiCall, Page};
 use crate::{
     answer::Answer,
     portal::Data,
@@ -28,11 +28,14 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         quirks.short_pages_every > 0 && data.searches.is_multiple_of(quirks.short_pages_every);
     let Data { state, .. } = &mut *data;
     let name = &call.route.object_type;
-    let table = state.table_mut(name).ok_or_else(|| no_such_type(name))?;
+    let table = state
+        .table_mut(name)
+        .ok_or_else(|| Answer::no_such_type(name))?;
     table.index.catch_up(now_ms);
     let page_quirks = PageQuirks {
         slop_ms: quirks.window_slop_ms,
         short,
+        view: call.view(),
     };
     let found = query::run(table, &body, page_quirks).map_err(|refused| match refused {
         Refused::NoSuchProperty(name) => Answer::no_such_property(&name),
@@ -53,6 +56,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         }
     }
     drop(data);
+    call.check(&page.records)?;
     let mut out = Vec::with_capacity(page.size_hint());
     out.extend_from_slice(format!("{{\"total\":{},\"results\":[", found.total).as_bytes());
     page.write(&mut out);

@@ -176,6 +176,8 @@ impl Test<'_> {
             Source::Id => Some(Operand::Whole(i128::from(id))),
             Source::Created => Some(Operand::Whole(i128::from((**record)?.created_ms))),
             Source::Modified => Some(Operand::Whole(i128::from(modified_ms))),
+            // The index does not have it.
+            Source::ReadTime => None,
             Source::Stored => {
                 let text = (**record)?
                     .values

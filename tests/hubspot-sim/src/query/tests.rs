@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{definitions::Definition, values::Values};
+use crate::{definitions::Definition, index_lag::IndexLag, values::Values};
 
 fn table(rows: &[(u64, i64)]) -> Table {
-    let mut table = Table::new("companies", "0-2", 0);
+    let mut table = Table::new("companies", "0-2", IndexLag::default());
     table.define(Definition::new("name", "string", "text"));
     table.define(Definition::new("size", "number", "number"));
     let slot = table.definitions.slot("size").unwrap();
@@ -101,7 +101,7 @@ fn the_quirk_returns_rows_just_outside_the_window() {
                                    "value": "5000", "highValue": "5000"}]});
     let quirks = PageQuirks {
         slop_ms: 1,
-        short: false,
+        ..PageQuirks::default()
     };
     let found = run(&table, &serde_json::from_value(body).unwrap(), quirks).unwrap();
     assert_eq!(found.total, 3);

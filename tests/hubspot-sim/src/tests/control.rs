@@ -173,3 +173,40 @@ async fn the_control_interface_changes_objects_and_shows_the_truth() {
     assert_eq!(client.get("/crm/objects/2026-09/contacts").await.0, 500);
     assert_eq!(client.get("/__sim/requests").await.1["by_status"]["500"], 1);
 }
+
+#[tokio::test]
+async fn the_kind_of_a_token_decides_its_limits() {
+    let simulator = simulator(10, |config| {
+        config.portals[0].limits = Limits::default();
+        config.portals[0].token_kind = TokenKind::ServiceKey;
+    })
+    .await;
+    let client = Client::of(&simulator);
+    let headers = async |token: &str| {
+        let request = client.http.get(format!("{}{DETAILS}", client.base));
+        let answer = request.bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let header = |name: &str| {
+            let value = answer.headers().get(format!("x-hubspot-ratelimit-{name}"));
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        (header("max").unwrap(), header("daily-remaining"))
+    };
+    let daily = |left: &str| Some(left.to_owned());
+    assert_eq!(
+        headers("demo-token").await,
+        ("190".to_owned(), daily("624999"))
+    );
+    for (kind, expected) in [
+        ("oauth", ("110".to_owned(), None)),
+        ("service_key", ("190".to_owned(), daily("624998"))),
+        ("private_app", ("190".to_owned(), daily("624997"))),
+    ] {
+        let token = json!({"token": kind, "kind": kind});
+        assert_eq!(client.post("/__sim/tokens", token).await.0, 200);
+        assert_eq!(headers(kind).await, expected);
+    }
+    // The usage of the day has the private app's request, and not those of the keys.
+    let path = "/account-info/2026-09/api-usage/daily/private-apps";
+    assert_eq!(client.get(path).await.1["results"][0]["currentUsage"], 1);
+}

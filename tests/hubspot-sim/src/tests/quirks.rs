@@ -134,7 +134,7 @@ async fn an_object_type_may_be_named_by_its_id_or_be_custom() {
     let simulator = simulator(10, |_| {}).await;
     let client = Client::of(&simulator);
     assert_eq!(client.get("/crm/objects/2026-09/0-1").await.0, 200);
-    assert_eq!(client.get("/crm/objects/2026-09/p_cars").await.0, 404);
+    assert_eq!(client.get("/crm/objects/2026-09/p_cars").await.0, 400);
     let (name, type_id) = ("p_cars".to_owned(), "2-123".to_owned());
     simulator
         .portal()
@@ -145,4 +145,32 @@ async fn an_object_type_may_be_named_by_its_id_or_be_custom() {
     assert!(page["results"][0]["properties"]["hs_createdate"].is_string());
     let (_, page) = client.get("/crm-object-schemas/2026-09/schemas").await;
     assert_eq!(page["results"][0]["objectTypeId"], "2-123");
+}
+
+#[tokio::test]
+async fn search_shows_some_rows_minutes_late() {
+    let simulator = simulator(200, |_| {}).await;
+    let client = Client::of(&simulator);
+    let late = json!({"index_lag_ms": 0, "late_rows": [
+        {"object_type": "contacts", "percent": 20, "ms": 180_000}]});
+    assert_eq!(client.post("/__sim/quirks", late).await.0, 200);
+    let portal = simulator.portal();
+    let ids = portal.ids("contacts");
+    let at = portal
+        .bulk("contacts", &ids, &[("firstname", "Zoë")])
+        .unwrap();
+    let body = json!({"filterGroups": [{"filters": [
+        {"propertyName": "lastmodifieddate", "operator": "GTE", "value": at.to_string()}]}]});
+    let total = async || {
+        let path = "/crm/objects/2026-09/contacts/search";
+        let total = client.post(path, body.clone()).await.1["total"].as_u64();
+        usize::try_from(total.unwrap()).unwrap()
+    };
+    let late = ids.len() - total().await;
+    assert!((20..60).contains(&late), "{late}");
+    simulator.advance(Duration::from_secs(170));
+    assert_eq!(total().await, ids.len() - late);
+    assert!(!portal.search_shows(at));
+    simulator.advance(Duration::from_secs(10));
+    assert_eq!(total().await, ids.len());
 }
