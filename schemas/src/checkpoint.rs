@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FullPass, Millis};
+use crate::Millis;
 
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/checkpoint.avsc");
 
 /// All schemas that a message may have been written with.
-pub const RELEASED: &[&str] = &[include_str!("../avro/released/checkpoints.1.avsc")];
+pub const RELEASED: &[&str] = &[
+    include_str!("../avro/released/checkpoints.1.avsc"),
+    include_str!("../avro/released/checkpoints.2.avsc"),
+];
 
 /// How far one stream has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,26 +64,16 @@ pub struct Checkpoint {
     /// before lack it.
     #[serde(default)]
     pub full_wanted: bool,
-    /// A full pass that waits for its last read of the archived list.
+    /// The index has every object that the log has of the portal.
     #[serde(default)]
-    pub closing: Option<Closing>,
-    /// The last full pass that ended. It is kept here because a crash may prevent
-    /// its status; the status repeats it.
+    pub indexed: bool,
+    /// When the objects that seem to be gone are read again; `None` while there are
+    /// none.
     #[serde(default)]
-    pub full_pass: Option<FullPass>,
-}
-
-/// A full pass that ended but for one more read of the archived list: objects
-/// that were archived during the pass may be missing from both of its reads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Closing {
-    /// The run of the pass.
-    pub run_id: String,
-    /// Fetch sequence of the pass's first request.
-    pub began_sequence: i64,
-    /// The one-time request that the pass carries out.
+    pub confirm_at: Option<Millis>,
+    /// The one-time request whose pass found them; done when they are confirmed.
     #[serde(default)]
-    pub request_id: Option<String>,
+    pub confirm_request: Option<String>,
 }
 
 /// A run under way.
@@ -92,7 +85,8 @@ pub struct Closing {
 pub struct Run {
     /// UUID. It stays the same after a crash.
     pub run_id: String,
-    /// `backfill`, `incremental`, `late`, `archived`, `full` or `requested`.
+    /// `backfill`, `incremental`, `late`, `archived`, `full`, `requested` or
+    /// `confirm`.
     pub reason: String,
     /// The one-time request it carries out.
     #[serde(default)]

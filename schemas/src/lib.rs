@@ -10,6 +10,7 @@
 //! | `checkpoints` | connection/stream | [`Checkpoint`] | compact |
 //! | `status` | connection, or connection/stream | [`Status`] | compact |
 //! | `definitions` | portal/object type | [`Definitions`] | compact |
+//! | `index` | connection/stream/ids | [`IndexEntries`] | compact |
 //! | `dead-letters` | as the source | the original bytes | delete, 30 days |
 
 pub mod checkpoint;
@@ -18,6 +19,7 @@ pub mod command;
 pub mod content_hash;
 pub mod crm_record;
 pub mod definitions;
+pub mod index;
 pub mod lineage;
 mod partition;
 mod property_map;
@@ -29,15 +31,16 @@ mod compatibility;
 #[cfg(test)]
 mod examples;
 
-pub use checkpoint::{Checkpoint, Closing, Lane, ListPosition, Run, SearchPosition};
+pub use checkpoint::{Checkpoint, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
 pub use command::{Command, DesiredState, Request, RequestKind, default_destination};
 pub use content_hash::{ContentHasher, deletion_hash};
 pub use crm_record::{CrmRecord, record_key, version};
 pub use definitions::{Definitions, Property};
+pub use index::{IndexEntries, IndexKey};
 pub use partition::partition_for;
 pub use property_map::{Properties, PropertyMap, PropertyMapBuilder, PropertyName};
-pub use status::{ConnectionStatus, FullPass, Problem, Status, StreamStatus};
+pub use status::{ConnectionStatus, Problem, Status, StreamStatus};
 pub use topics::{Topic, Topics, subject};
 
 /// A point in time, in ms since 1970-01-01T00:00:00Z.

@@ -12,6 +12,7 @@ use crate::{
     codec, command,
     crm_record::{self, record_key},
     definitions::{self, definitions_key},
+    index::{self, parse_index_key},
     status, unframe,
 };
 
@@ -51,6 +52,7 @@ enum Kind {
     Status,
     Definitions,
     Record,
+    Index,
 }
 
 /// The schema id that a value is framed with; `None` where it is not framed.
@@ -131,6 +133,7 @@ impl Kind {
             (&topics.status, Self::Status),
             (&topics.definitions, Self::Definitions),
             (&topics.records, Self::Record),
+            (&topics.index, Self::Index),
         ]
         .into_iter()
         .find_map(|(name, kind)| (name == topic).then_some(kind))
@@ -143,6 +146,7 @@ impl Kind {
             Self::Status => "Status",
             Self::Definitions => "Definitions",
             Self::Record => "CrmRecord",
+            Self::Index => "IndexEntries",
         }
     }
 
@@ -154,6 +158,7 @@ impl Kind {
             Self::Status => status::RELEASED,
             Self::Definitions => definitions::RELEASED,
             Self::Record => crm_record::RELEASED,
+            Self::Index => index::RELEASED,
         }
     }
 
@@ -175,6 +180,12 @@ impl Kind {
             }
             Self::Record => read(schema, datum)
                 .map(|it: OfObject| record_key(it.portal_id, &it.object_type, it.object_id)),
+            // The key names the ids too.
+            Self::Index => read(schema, datum).and_then(|it: OfStream| {
+                let key = std::str::from_utf8(key).ok()?;
+                let (connection, stream, _) = parse_index_key(key)?;
+                (connection == it.connection && stream == it.stream).then(|| key.to_owned())
+            }),
             // The key of a connection, of one of its streams, or of its portal.
             Self::Status => read(schema, datum).and_then(|it: OfConnection| {
                 let key = std::str::from_utf8(key).ok()?;

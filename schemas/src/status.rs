@@ -8,7 +8,10 @@ use crate::Millis;
 pub const SCHEMA: &str = include_str!("../avro/status.avsc");
 
 /// All schemas that a message may have been written with.
-pub const RELEASED: &[&str] = &[include_str!("../avro/released/status.1.avsc")];
+pub const RELEASED: &[&str] = &[
+    include_str!("../avro/released/status.1.avsc"),
+    include_str!("../avro/released/status.2.avsc"),
+];
 
 /// A message of the status topic: either `whole` or `stream` is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,21 +103,4 @@ pub struct StreamStatus {
     /// Why it waits, was skipped or failed.
     #[serde(default)]
     pub error: Option<Problem>,
-    /// The last full pass that ended.
-    #[serde(default)]
-    pub full_pass: Option<FullPass>,
-}
-
-/// A full pass that ended. What it did not find is deleted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FullPass {
-    /// Its run.
-    pub run_id: String,
-    /// HubSpot's id of the account.
-    pub portal_id: i64,
-    /// Rows with a lower fetch sequence were not found by the pass.
-    pub began_sequence: i64,
-    /// By partition, the end of the records topic after its last record was
-    /// committed.
-    pub end_offsets: Vec<i64>,
 }

@@ -13,6 +13,8 @@ pub struct Topics {
     pub status: String,
     /// Property definitions.
     pub definitions: String,
+    /// What the worker has written of each object.
+    pub index: String,
     /// Messages that could not be stored or sent.
     pub dead_letters: String,
 }
@@ -27,8 +29,8 @@ pub struct Topic {
     pub required: Vec<(&'static str, String)>,
     /// Settings for its creation, not checked later.
     pub advised: Vec<(&'static str, String)>,
-    /// Whether it has as many partitions as `commands`, `checkpoints` and
-    /// `status`, which share their number.
+    /// Whether it has as many partitions as `commands`, `checkpoints`, `status` and
+    /// `index`, which share their number.
     pub is_control: bool,
 }
 
@@ -46,6 +48,7 @@ impl Topics {
             checkpoints: name("checkpoints"),
             status: name("status"),
             definitions: name("definitions"),
+            index: name("index"),
             dead_letters: name("dead-letters"),
         }
     }
@@ -65,6 +68,7 @@ impl Topics {
             control(&self.commands),
             control(&self.checkpoints),
             control(&self.status),
+            control(&self.index),
             Topic {
                 name: self.definitions.clone(),
                 required: vec![("cleanup.policy", "compact".to_owned())],
@@ -96,13 +100,14 @@ impl Topics {
 
     /// Topics with the Avro schemas of their values, in the order of their
     /// registration.
-    pub fn schemas(&self) -> [(&str, &'static str); 5] {
+    pub fn schemas(&self) -> [(&str, &'static str); 6] {
         [
             (&self.commands, crate::command::SCHEMA),
             (&self.checkpoints, crate::checkpoint::SCHEMA),
             (&self.status, crate::status::SCHEMA),
             (&self.definitions, crate::definitions::SCHEMA),
             (&self.records, crate::crm_record::SCHEMA),
+            (&self.index, crate::index::SCHEMA),
         ]
     }
 }

@@ -135,22 +135,11 @@ pub struct FoundObject {
     pub properties: Option<BTreeMap<String, String>>,
 }
 
-/// Whether objects that the portal does not have are allowed: the log keeps an
-/// object that a full pass did not find, the warehouse marks it as deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extra {
-    /// They may.
-    Allowed,
-    /// They may not.
-    Forbidden,
-}
-
 /// Compares what was found with the portal, object by object and by digest.
 pub fn same(
     found: &BTreeMap<i64, FoundObject>,
     truth: &Truth,
     kind: &str,
-    extra: Extra,
 ) -> Vec<Violation> {
     let mut violations = Vec::new();
     let violation = |rule, id: i64, detail: String| Violation {
@@ -174,16 +163,14 @@ pub fn same(
                 .extend(difference(held, object).map(|detail| violation(Rule::Same, id, detail))),
         }
     }
-    if extra == Extra::Forbidden {
-        let unexpected = found.iter().filter(|(id, _)| !known.contains_key(id));
-        violations.extend(unexpected.map(|(id, held)| {
-            let detail = format!("last-modified {}", held.updated_at);
-            violation(Rule::Unexpected, *id, detail)
-        }));
-        let digest = digest(found).unwrap_or(truth.digest);
-        if violations.is_empty() && digest != truth.digest {
-            violations.push(violation(Rule::Same, 0, "the digests differ".to_owned()));
-        }
+    let unexpected = found.iter().filter(|(id, _)| !known.contains_key(id));
+    violations.extend(unexpected.map(|(id, held)| {
+        let detail = format!("last-modified {}", held.updated_at);
+        violation(Rule::Unexpected, *id, detail)
+    }));
+    let digest = digest(found).unwrap_or(truth.digest);
+    if violations.is_empty() && digest != truth.digest {
+        violations.push(violation(Rule::Same, 0, "the digests differ".to_owned()));
     }
     violations
 }

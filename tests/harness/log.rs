@@ -35,7 +35,7 @@ pub struct Record {
     pub updated_at: i64,
     /// In the recycle bin.
     pub archived: bool,
-    /// Erased, merged away, or not found by a full pass.
+    /// Erased, merged away or gone.
     pub deleted: bool,
     /// Version by the rule of the contract: last-modified, then fetch sequence.
     pub version: u128,

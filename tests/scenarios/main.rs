@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod change_log;
 mod changing_records;
 mod credentials;
 mod data_streams_crashes;

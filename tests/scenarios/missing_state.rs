@@ -24,7 +24,7 @@ async fn until_a_rebuild_is_advised(stack: &Stack) {
     .await;
 }
 
-async fn rebuild(stack: &Stack) -> Value {
+pub(crate) async fn rebuild(stack: &Stack) -> Value {
     let api = stack.api();
     let answer = api.send("POST", "/v1/warehouse/rebuild", None).await;
     assert_eq!(answer.status, 202, "{}", answer.body);

@@ -7,8 +7,7 @@ use serde_json::json;
 /// An object that HubSpot does not have.
 const ID: i64 = 9_000_000;
 
-/// Its versions have later fetch sequences than this, above that of any full pass: none
-/// finds it missing.
+/// Its versions have later fetch sequences than this.
 const FIRST: i64 = 4_000_000_000_000;
 
 /// A version of it; key and value.

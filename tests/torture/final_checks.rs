@@ -5,7 +5,7 @@ use std::{collections::HashSet, process::ExitCode, time::Duration};
 
 use harness::{
     Stack, Timeline,
-    check::{self, Extra, Rule, Violation},
+    check::{self, Rule, Violation},
     history, servers, truth,
 };
 use hubspot_sim::{Kind, Seen};
@@ -112,7 +112,7 @@ async fn violations(system: &System, stack: &Stack) -> Vec<Violation> {
             let in_log = check::newest(&log, id, object_type);
             let truth = truth::truth(portal, object_type);
             let kind = format!("log of {}: {object_type}", account.connection);
-            found.extend(check::same(&in_log, &truth, &kind, Extra::Allowed));
+            found.extend(check::same(&in_log, &truth, &kind));
             let stored = truth::last_differences(
                 stack,
                 account.destination,

@@ -23,7 +23,7 @@ pub(crate) use settings::{ConnectionSettings, Invalid};
 pub(crate) use state::{Connection, Connections, LiveConnection};
 pub(crate) use view::View;
 
-use crate::ingest::{ControlState, StreamPass};
+use crate::ingest::{ControlState, ReadStream};
 
 /// How long a command may wait for those before it, and again for being read
 /// back.
@@ -261,8 +261,8 @@ impl ControlState for ControlPlane {
         self.view.lock().connections.destination(connection)
     }
 
-    fn full_passes(&self) -> Vec<StreamPass> {
-        self.view.lock().connections.full_passes()
+    fn read_streams(&self) -> Vec<ReadStream> {
+        self.view.lock().connections.read_streams()
     }
 }
 

@@ -5,8 +5,8 @@
 //! 2. `decode` decodes each message and routes its record to a target.
 //! 3. `store` prepares the tables, inserts the rows, writes what cannot be
 //!    stored to the dead letters, and commits the offsets.
-//! 4. `jobs` run beside this: full passes, rebuilds, and the reprocessing of dead
-//!    letters.
+//! 4. `jobs` run beside this: rebuilds, the reprocessing of dead letters, and the
+//!    tables of streams without records.
 //!
 //! An offset is committed only after the store has acknowledged every row before
 //! it, and Kafka every dead letter before it. `ports` are the traits that others
@@ -30,7 +30,7 @@ use std::{ops::AddAssign, time::Duration};
 
 use schemas::{CrmRecord, Properties};
 
-pub use ports::{Commits, ControlState, Inserts, Store, StoreError, StoreErrorKind, StreamPass};
+pub use ports::{Commits, ControlState, Inserts, ReadStream, Store, StoreError, StoreErrorKind};
 pub use run::Ingest;
 pub use {
     decode::router::WaitLimits,

@@ -22,7 +22,6 @@ mod migrations;
 mod names;
 mod own_columns;
 mod rebuild;
-mod sweep;
 mod tables;
 mod value;
 mod views;
@@ -30,7 +29,7 @@ mod views;
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use schemas::{Definitions, FullPass};
+use schemas::Definitions;
 use tokio::sync::Semaphore;
 
 #[doc(hidden)]
@@ -122,11 +121,6 @@ impl Store for Warehouse {
             ));
         };
         Ok(Box::new(TargetTables::new(&self.session, target, layout)))
-    }
-
-    async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError> {
-        let table = tables::wide_table(target);
-        Ok(sweep::mark_deleted(&self.session, &table, pass).await?)
     }
 
     async fn begin_rebuild(&self) -> Result<(), StoreError> {

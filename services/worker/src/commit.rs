@@ -31,6 +31,7 @@ pub(crate) use {log::Failure, transaction::Outgoing};
 
 use crate::{
     config::CommitArgs,
+    index::StreamIndex,
     messages::{Message, Messages},
     sync::SinkClosed,
 };
@@ -71,7 +72,6 @@ pub(crate) struct CommitContext {
 enum Item {
     Page(Box<sink::Submitted>),
     Messages(Vec<Message>, oneshot::Sender<()>),
-    EndOffsets(oneshot::Sender<Vec<i64>>),
     /// Wakes the thread so that it ends.
     Close,
 }
@@ -171,18 +171,14 @@ impl Committer {
             .or(Err(SinkClosed))
     }
 
-    /// A sink for a stream, from the checkpoint and the definitions that the log
-    /// has.
-    pub(crate) fn sink(&self, checkpoint: Checkpoint, definitions: Arc<Definitions>) -> StreamSink {
-        StreamSink::new(self.clone(), checkpoint, definitions)
-    }
-
-    async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
-        let (answer, offsets) = oneshot::channel();
-        self.items
-            .send(Item::EndOffsets(answer))
-            .or(Err(SinkClosed))?;
-        offsets.await.or(Err(SinkClosed))
+    /// A sink for a stream, from what the log has.
+    pub(crate) fn sink(
+        &self,
+        checkpoint: Checkpoint,
+        definitions: Arc<Definitions>,
+        index: StreamIndex,
+    ) -> StreamSink {
+        StreamSink::new(self.clone(), checkpoint, definitions, index)
     }
 
     /// What the commits of all partitions share.

@@ -100,6 +100,11 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, env, default_value = "15s", value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) index_lag: Duration,
 
+    /// Time between the two reads of an object that seems to be gone, after which it
+    /// counts as deleted.
+    #[arg(long, env, default_value = "1m", value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) confirm_interval: Duration,
+
     /// Parts of the id space that a full pass reads at the same time.
     #[arg(long, env, default_value = "12", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) lanes: u16,
@@ -130,6 +135,7 @@ impl ScheduleArgs {
             archived_interval: ms(self.archived_interval),
             full_interval: ms(self.full_interval),
             index_lag: ms(self.index_lag),
+            confirm_interval: ms(self.confirm_interval),
             lanes: usize::from(self.lanes),
         }
     }

@@ -6,7 +6,7 @@
 //! In reading order: [`config`] holds the arguments, [`ownership`] says which
 //! partitions are ours, [`desired`] holds the desired state, [`supervisor`]
 //! establishes it, [`schedule`] says which run of a stream is due, [`sync`]
-//! makes it, [`hubspot`] is where its pages come from, [`commit`] where they
+//! makes it, [`index`] is what was written before, [`hubspot`] is where its pages come from, [`commit`] where they
 //! go, [`messages`] and [`status`] what is written beside them, [`crash`] names
 //! the points where fault tests end the process.
 
@@ -15,6 +15,7 @@ mod config;
 mod crash;
 mod desired;
 mod hubspot;
+mod index;
 mod messages;
 mod ownership;
 mod schedule;

@@ -1,13 +1,16 @@
-//! The messages of the small topics (checkpoints, status, definitions): topic,
+//! The messages of the small topics (checkpoints, status, definitions, index): topic,
 //! partition, key and encoded value.
 
 use std::sync::Arc;
 
 use apache_avro::Schema;
 use schemas::{
-    Checkpoint, ConnectionStatus, Definitions, EncodeError, Millis, Status, StreamStatus, Topics,
-    checkpoint::stream_key, codec, definitions::definitions_key,
+    Checkpoint, ConnectionStatus, Definitions, EncodeError, IndexEntries, IndexKey, Millis, Status,
+    StreamStatus, Topics, checkpoint::stream_key, codec, definitions::definitions_key,
+    index::index_key,
 };
+
+use crate::index::{LAYOUT, Write};
 
 /// One message that is not a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(crate) struct SchemaIds {
     pub(crate) definitions: u32,
     /// Of the records topic.
     pub(crate) records: u32,
+    /// Of the index topic.
+    pub(crate) index: u32,
 }
 
 /// The schemas of the small topics that the worker writes to.
@@ -46,6 +51,8 @@ pub(crate) struct SchemaTexts<'a> {
     pub(crate) status: &'a str,
     /// Of the definitions topic.
     pub(crate) definitions: &'a str,
+    /// Of the index topic.
+    pub(crate) index: &'a str,
 }
 
 /// Our schemas.
@@ -53,6 +60,7 @@ pub(crate) const OWN: SchemaTexts<'static> = SchemaTexts {
     checkpoint: schemas::checkpoint::SCHEMA,
     status: schemas::status::SCHEMA,
     definitions: schemas::definitions::SCHEMA,
+    index: schemas::index::SCHEMA,
 };
 
 /// Makes the messages of the small topics. A value that does not fit its schema
@@ -67,6 +75,7 @@ pub(crate) struct Messages {
     checkpoint: Arc<Schema>,
     status: Arc<Schema>,
     definitions: Arc<Schema>,
+    index: Arc<Schema>,
 }
 
 impl Messages {
@@ -83,6 +92,7 @@ impl Messages {
             checkpoint: parse(schemas.checkpoint)?,
             status: parse(schemas.status)?,
             definitions: parse(schemas.definitions)?,
+            index: parse(schemas.index)?,
         })
     }
 
@@ -110,6 +120,46 @@ impl Messages {
             key: definitions_key(definitions.portal_id, &definitions.object_type),
             payload: Some(payload),
         })
+    }
+
+    /// A message of a stream's index, in the connection's control partition.
+    pub(crate) fn index(
+        &self,
+        partition: i32,
+        connection: &str,
+        stream: &str,
+        write: Write,
+    ) -> Result<Message, EncodeError> {
+        let Some(entries) = write.entries else {
+            return Ok(self.index_tombstone(partition, connection, stream, write.key));
+        };
+        let entries = IndexEntries {
+            connection: connection.to_owned(),
+            stream: stream.to_owned(),
+            layout: LAYOUT,
+            entries,
+        };
+        let payload = codec::encode(&self.index, self.ids.index, &entries)?;
+        Ok(Message {
+            payload: Some(payload),
+            ..self.index_tombstone(partition, connection, stream, write.key)
+        })
+    }
+
+    /// The tombstone of a message of a stream's index.
+    pub(crate) fn index_tombstone(
+        &self,
+        partition: i32,
+        connection: &str,
+        stream: &str,
+        key: IndexKey,
+    ) -> Message {
+        Message {
+            topic: self.topics.index.clone(),
+            partition: Some(partition),
+            key: index_key(connection, stream, key),
+            payload: None,
+        }
     }
 
     /// A stream's status, in the connection's control partition.

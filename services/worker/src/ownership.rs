@@ -3,6 +3,7 @@
 
 mod decode;
 mod definitions;
+mod index;
 mod lease;
 mod member;
 mod restore;
@@ -17,6 +18,9 @@ use tokio::sync::mpsc;
 pub(crate) use decode::message_rules;
 pub(crate) use decode::{Decoder, Undecodable};
 pub(crate) use definitions::{KnownDefinitions, definitions};
+#[cfg(test)]
+pub(crate) use index::entry;
+pub(crate) use index::{Indexes, PortalType, objects};
 pub(crate) use lease::Lease;
 pub(crate) use member::join;
 pub(crate) use restore::{ClaimKeys, Restored, claims, restore};

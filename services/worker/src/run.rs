@@ -17,8 +17,9 @@ use crate::{
     commit::{self, CommitContext, TransactionalLog},
     config::Config,
     hubspot::{self, Http, HubSpot, HubSpotConfig},
+    index::StreamIndex,
     messages::{self, Messages, SchemaIds},
-    ownership::{self, ClaimKeys, Decoder, KnownDefinitions, PartitionLease, Restored},
+    ownership::{self, ClaimKeys, Decoder, KnownDefinitions, PartitionLease, PortalType, Restored},
     supervisor::{self, ControlLog, Dependencies, SharedReads, Sources, Supervisor},
     sync::SourceError,
 };
@@ -48,6 +49,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
             (ids.checkpoints, schemas::checkpoint::SCHEMA),
             (ids.status, schemas::status::SCHEMA),
             (ids.definitions, schemas::definitions::SCHEMA),
+            (ids.index, schemas::index::SCHEMA),
         ],
     ));
     let commits = CommitContext {
@@ -69,6 +71,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         decoder,
         claims: SharedReads::default(),
         definitions: SharedReads::default(),
+        objects: SharedReads::default(),
         settings: config.schedule.settings(),
         context: context.clone(),
     };
@@ -139,6 +142,10 @@ impl ControlLog for KafkaControlLog {
     fn definitions(&self, keys: &HashSet<String>) -> anyhow::Result<KnownDefinitions> {
         ownership::definitions(&self.kafka, &self.client_id, &self.decoder, keys)
     }
+
+    fn objects(&self, asked: &[PortalType]) -> anyhow::Result<Vec<StreamIndex>> {
+        ownership::objects(&self.kafka, &self.client_id, asked)
+    }
 }
 
 /// Waits for Kafka and the registry, with our topics and schemas in them.
@@ -170,10 +177,11 @@ async fn prepare(
             &topics.checkpoints,
             &topics.status,
             &topics.definitions,
+            &topics.index,
         ],
         rules: &Arc::new(ownership::message_rules(topics.clone())),
     };
-    let [commands, checkpoints, status, definitions, records] =
+    let [commands, checkpoints, status, definitions, records, index] =
         startup::prepare(context, &config.kafka, registry, contract).await?;
     Ok(SchemaIds {
         commands,
@@ -181,6 +189,7 @@ async fn prepare(
         status,
         definitions,
         records,
+        index,
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     Full,
     /// Changes since the cursor, for a one-time request.
     Requested,
+    /// Objects that seem to be gone, by their ids.
+    Confirm,
 }
 
 impl Reason {
@@ -33,6 +35,7 @@ impl Reason {
             Self::Archived => "archived",
             Self::Full => "full",
             Self::Requested => "requested",
+            Self::Confirm => "confirm",
         }
     }
 
@@ -45,6 +48,7 @@ impl Reason {
             Self::Archived,
             Self::Full,
             Self::Requested,
+            Self::Confirm,
         ]
         .into_iter()
         .find(|reason| reason.as_str() == name)
@@ -57,7 +61,7 @@ impl Reason {
 
     /// Whether the run moves the stream's cursor.
     pub(crate) fn moves_cursor(self) -> bool {
-        !matches!(self, Self::Late | Self::Archived)
+        !matches!(self, Self::Late | Self::Archived | Self::Confirm)
     }
 
     /// Whether the interval to the next run counts from this run's start.
@@ -79,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) full_interval: Millis,
     /// How far the search index may lag, in ms.
     pub(crate) index_lag: Millis,
+    /// From one read of objects that seem to be gone to the next, in ms.
+    pub(crate) confirm_interval: Millis,
     /// How many requests of one pass over a list overlap; 1 means no lanes.
     pub(crate) lanes: usize,
 }
@@ -91,6 +97,7 @@ impl Default for Settings {
             archived_interval: HOUR,
             full_interval: 24 * HOUR,
             index_lag: 15_000,
+            confirm_interval: MINUTE,
             lanes: 12,
         }
     }
@@ -143,7 +150,7 @@ pub(crate) enum Start {
 }
 
 /// The run that is due now, or when the next one is. In this order: an unfinished
-/// run, the closing read of a pass, the one-time request, the backfill, the runs
+/// run, objects that seem to be gone, the one-time request, the backfill, the runs
 /// beside the interval (rare, so they delay it little), the interval.
 pub(crate) fn due(
     checkpoint: &Checkpoint,
@@ -154,6 +161,11 @@ pub(crate) fn due(
     let request = demand
         .request
         .filter(|request| checkpoint.request_done.as_deref() != Some(&request.request_id));
+    // Its pass is over, but for the objects that seem to be gone.
+    let waits = |request: &&Request| {
+        checkpoint.confirm_at.is_some()
+            && checkpoint.confirm_request.as_deref() == Some(&request.request_id)
+    };
     if !demand.running && request.is_none() {
         return Due::Never;
     }
@@ -163,19 +175,20 @@ pub(crate) fn due(
     if let Some(plan) = unfinished(checkpoint, demand, request) {
         return Due::Now(plan);
     }
-    if let Some(closing) = &checkpoint.closing
-        && (demand.running || closing.request_id.is_some())
-    {
-        return new_run(Reason::Archived, closing.request_id.clone());
+    let confirm_at = checkpoint
+        .confirm_at
+        .filter(|_| demand.running || request.as_ref().is_some_and(waits));
+    if confirm_at.is_some_and(|at| is_due(at, now, settings.confirm_interval)) {
+        return new_run(Reason::Confirm, checkpoint.confirm_request.clone());
     }
-    if let Some(request) = request {
+    if let Some(request) = request.filter(|it| !waits(it)) {
         return new_run(
             requested(checkpoint, request.kind),
             Some(request.request_id.clone()),
         );
     }
     if !demand.running {
-        return Due::Never;
+        return confirm_at.map_or(Due::Never, Due::At);
     }
     if checkpoint.cursor.is_none() {
         return new_run(Reason::Backfill, None);
@@ -272,7 +285,7 @@ fn scheduled(
             next(checkpoint.last_started_at, demand.interval, now),
         ),
     ];
-    let mut earliest = Millis::MAX;
+    let mut earliest = checkpoint.confirm_at.unwrap_or(Millis::MAX);
     for (reason, at) in candidates {
         if at <= now {
             return new_run(reason, None);
@@ -280,6 +293,12 @@ fn scheduled(
         earliest = earliest.min(at);
     }
     Due::At(earliest)
+}
+
+/// Whether a time has come. One further ahead than the interval that it was set with
+/// counts as well: a clock was wrong.
+fn is_due(at: Millis, now: Millis, interval: Millis) -> bool {
+    at <= now || at > now.saturating_add(interval)
 }
 
 /// When something last started at `last` is due again. A start in the future is

@@ -20,9 +20,6 @@ pub(crate) fn track(view: &mut StreamStatus, checkpoint: &Checkpoint) {
     view.total_records = checkpoint.records_total;
     view.cursor = checkpoint.cursor;
     view.last_success_at = checkpoint.last_success_at;
-    if checkpoint.full_pass.is_some() {
-        view.full_pass.clone_from(&checkpoint.full_pass);
-    }
 }
 
 /// A failure of the source, as the status shows it.

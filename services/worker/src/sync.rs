@@ -2,12 +2,15 @@
 //!
 //! It must not know HubSpot's HTTP or Kafka.
 
+mod admission;
 mod backfill;
+mod confirm;
 mod definitions;
 mod incremental;
 mod lanes;
 mod list;
 mod outbox;
+mod owner;
 mod records;
 mod session;
 mod sink;
@@ -19,11 +22,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use schemas::{Checkpoint, Definitions, FullPass, Run};
+use schemas::{Checkpoint, Definitions, Run};
 use tokio::sync::watch;
 
 pub(crate) use self::{
-    sink::{Page, Record, Sink, SinkClosed},
+    admission::{Covered, Findings, NotFound},
+    owner::StreamOwner,
+    sink::{Page, Record, Sink, SinkClosed, Suspects},
     source::{
         Advice, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
         SourceError,
@@ -84,8 +89,6 @@ pub(crate) struct RunEnd {
     pub(crate) request_id: Option<String>,
     /// How it ended.
     pub(crate) outcome: Outcome,
-    /// The full pass that it completed; also in the checkpoint.
-    pub(crate) full_pass: Option<FullPass>,
     /// See [`Progress::expected_total`].
     pub(crate) expected_total: Option<i64>,
 }
@@ -117,6 +120,7 @@ pub(crate) async fn run<S: Source, K: Sink>(
     let end = match session.begin().await {
         Ok(()) if session.reason.reads_both_lists() => backfill::read(&mut session).await,
         Ok(()) if session.reason == Reason::Archived => backfill::read_archived(&mut session).await,
+        Ok(()) if session.reason == Reason::Confirm => confirm::read(&mut session).await,
         Ok(()) => incremental::read(&mut session).await,
         Err(stop) => Err(stop),
     };

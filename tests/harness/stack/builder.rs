@@ -196,6 +196,7 @@ impl StackBuilder {
             // The simulator's search lags by 100 ms, so a scenario need not wait
             // for HubSpot's 15 s.
             ("INDEX_LAG".to_owned(), "500ms".to_owned()),
+            ("CONFIRM_INTERVAL".to_owned(), "500ms".to_owned()),
         ]);
         common.extend([
             (

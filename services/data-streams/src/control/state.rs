@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use schemas::{Command, ConnectionStatus, DesiredState, Millis, Request, Status, StreamStatus};
 
-use crate::ingest::StreamPass;
+use crate::ingest::ReadStream;
 
 /// Commands kept of each connection, to merge those that crossed each other:
 /// more than could be under way at once.
@@ -210,19 +210,22 @@ impl Connections {
         })
     }
 
-    /// The last full pass of each stream.
-    pub(crate) fn full_passes(&self) -> Vec<StreamPass> {
-        let mut passes = Vec::new();
+    /// The streams whose first full pass has ended.
+    pub(crate) fn read_streams(&self) -> Vec<ReadStream> {
+        let mut streams = Vec::new();
         for (connection, known) in &self.by_name {
-            for (stream, it) in &known.streams {
-                passes.extend(it.status.full_pass.clone().map(|pass| StreamPass {
-                    connection: connection.clone(),
-                    object_type: stream.clone(),
-                    pass,
-                }));
-            }
+            let Some(portal_id) = known.portal_id() else {
+                continue;
+            };
+            let read = known.streams.iter();
+            let read = read.filter(|(_, it)| it.status.cursor.is_some());
+            streams.extend(read.map(|(stream, _)| ReadStream {
+                connection: connection.clone(),
+                object_type: stream.clone(),
+                portal_id,
+            }));
         }
-        passes
+        streams
     }
 }
 

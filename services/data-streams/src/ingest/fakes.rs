@@ -8,11 +8,11 @@ use std::{
 
 use async_trait::async_trait;
 use chassis::registry::{RegistryError, SchemaSource};
-use schemas::{CrmRecord, Definitions, FullPass, PropertyMap};
+use schemas::{CrmRecord, Definitions, PropertyMap};
 
 use super::{
-    Commits, ControlState, Inserts, LogPosition, RefusedRow, Rows, Store, StoreError,
-    StoreErrorKind, Stored, StreamPass, Target,
+    Commits, ControlState, Inserts, LogPosition, ReadStream, RefusedRow, Rows, Store, StoreError,
+    StoreErrorKind, Stored, Target,
     poll::message::Message,
     store::dead_letter::{DeadLetter, DeadLetterSink},
 };
@@ -83,10 +83,6 @@ impl Store for FakeStore {
     fn inserts(&self, target: &Target) -> Result<Box<dyn Inserts + '_>, StoreError> {
         let table = format!("{}.{}", target.destination, target.object_type);
         Ok(Box::new(FakeInserts { store: self, table }))
-    }
-
-    async fn mark_deleted(&self, _: &Target, _: &FullPass) -> Result<u64, StoreError> {
-        Ok(0)
     }
 
     async fn begin_rebuild(&self) -> Result<(), StoreError> {
@@ -182,7 +178,7 @@ impl ControlState for FakeControlState {
         }
     }
 
-    fn full_passes(&self) -> Vec<StreamPass> {
+    fn read_streams(&self) -> Vec<ReadStream> {
         Vec::new()
     }
 }

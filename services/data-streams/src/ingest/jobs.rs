@@ -1,9 +1,9 @@
-//! Jobs beside the loader: full passes, rebuilds, and the reprocessing of dead
-//! letters.
+//! Jobs beside the loader: rebuilds, the reprocessing of dead letters, and tables of
+//! streams without records.
 
 pub(crate) mod dead_letters;
-pub(crate) mod full_passes;
 pub(crate) mod rebuild;
+pub(crate) mod tables;
 
 use super::{StoreError, store::inserter::describe};
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use schemas::{Definitions, FullPass, default_destination};
+use schemas::{Definitions, default_destination};
 
 use super::{LogPosition, Rows, Stored, TableSet, Target};
 
@@ -83,10 +83,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// before.
     fn inserts(&self, target: &Target) -> Result<Box<dyn Inserts + '_>, StoreError>;
 
-    /// Marks as deleted the rows of a target whose fetch sequence is lower than the
-    /// full pass's; returns how many it marked. Idempotent.
-    async fn mark_deleted(&self, target: &Target, pass: &FullPass) -> Result<u64, StoreError>;
-
     /// Removes the shadow tables of an earlier rebuild.
     async fn begin_rebuild(&self) -> Result<(), StoreError>;
 
@@ -111,18 +107,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn remember_recovered(&self, positions: &[LogPosition]) -> Result<(), StoreError>;
 }
 
-/// The full pass of a stream.
+/// A stream whose first full pass has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamPass {
+pub struct ReadStream {
     /// The connection.
     pub connection: String,
     /// The object type.
     pub object_type: String,
-    /// The pass.
-    pub pass: FullPass,
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
 }
 
-impl StreamPass {
+impl ReadStream {
     /// The target of the stream, by the default rule if no command names its
     /// destination.
     pub(crate) fn target(&self, control: &dyn ControlState, tables: TableSet) -> Target {
@@ -143,8 +139,8 @@ pub trait ControlState: fmt::Debug + Send + Sync + 'static {
     /// Destination of a connection; `None` if no command names it yet.
     fn destination(&self, connection: &str) -> Option<String>;
 
-    /// The last full pass of every stream that has one.
-    fn full_passes(&self) -> Vec<StreamPass>;
+    /// The streams whose first full pass has ended.
+    fn read_streams(&self) -> Vec<ReadStream>;
 }
 
 /// Commits offsets.

@@ -19,8 +19,8 @@ use super::{
     jobs::{
         JobError,
         dead_letters::{self, Reprocessed},
-        full_passes::FullPassJob,
         rebuild::{RebuildState, Rebuilds},
+        tables::TableJob,
     },
     parts::{IngestSettings, Parts},
     poll::{
@@ -102,12 +102,10 @@ impl Ingest {
             holds,
             held: HashMap::new(),
         };
-        let full_passes = FullPassJob {
+        let tables = TableJob {
             parts: Arc::clone(&parts),
-            rebuilds: Arc::clone(&self.rebuilds),
-            group: Arc::new(parts.group_offsets()?),
         };
-        drop(parts.context.spawn_owned(full_passes.run()));
+        drop(parts.context.spawn_owned(tables.run()));
         let runtime = parts.runtime.clone();
         futures::future::try_join3(
             on_thread("definitions", move || definitions_reader.run())?,
@@ -202,14 +200,6 @@ impl Parts {
             stop: self.context.draining().clone(),
             progress: Progress::default(),
         }
-    }
-
-    fn group_offsets(&self) -> anyhow::Result<BaseConsumer> {
-        self.settings
-            .kafka
-            .consumer("data-streams.offsets", &self.group())
-            .create()
-            .context("reader of the committed offsets")
     }
 
     fn dead_letter_sink(&self) -> anyhow::Result<KafkaDeadLetters> {

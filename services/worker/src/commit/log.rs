@@ -41,6 +41,4 @@ pub(crate) trait TransactionalLog: Send {
     fn commit(&mut self) -> Result<(), Failure>;
     /// Aborts.
     fn abort(&mut self) -> Result<(), Failure>;
-    /// End offsets of the records topic, by partition.
-    fn end_offsets(&mut self) -> Result<Vec<i64>, Failure>;
 }

@@ -74,7 +74,6 @@ impl ProducerContext for Deliveries {
 pub(crate) struct KafkaLog {
     producer: BaseProducer<Deliveries>,
     topics: Topics,
-    record_partitions: i32,
 }
 
 /// Makes the producer of a partition and fences every other with its id. Blocks
@@ -103,11 +102,7 @@ pub(crate) fn fence(
             Err(error) => return Err(Failure::Fatal(error.to_string())),
         }
     }
-    Ok(KafkaLog {
-        producer,
-        topics,
-        record_partitions: kafka.record_partitions,
-    })
+    Ok(KafkaLog { producer, topics })
 }
 
 /// What to do about each failure of the client.
@@ -279,18 +274,6 @@ impl TransactionalLog for KafkaLog {
         self.producer
             .abort_transaction(CALL_TIMEOUT)
             .map_err(|error| failure(&error))
-    }
-
-    fn end_offsets(&mut self) -> Result<Vec<i64>, Failure> {
-        (0..self.record_partitions)
-            .map(|partition| {
-                self.producer
-                    .client()
-                    .fetch_watermarks(&self.topics.records, partition, CALL_TIMEOUT)
-                    .map(|(_, high)| high)
-                    .map_err(|error| Failure::Retry(error.to_string()))
-            })
-            .collect()
     }
 }
 

@@ -6,15 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemas::{Checkpoint, Definitions, EncodeError, Run, StreamStatus};
+use schemas::{Checkpoint, Definitions, EncodeError, IndexKey, Run, StreamStatus};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Committer, Item};
 use crate::{
     crash,
+    index::{StreamIndex, Write},
     messages::Message,
     status,
-    sync::{Page, Sink, SinkClosed},
+    sync::{Page, Sink, SinkClosed, StreamOwner, Suspects},
 };
 
 /// How often a stream's progress is written while it runs.
@@ -34,9 +35,7 @@ pub(crate) struct StreamState {
 #[derive(Debug)]
 struct Known {
     sequence: u64,
-    checkpoint: Checkpoint,
-    definitions: Arc<Definitions>,
-    run: Option<Run>,
+    owner: StreamOwner,
     view: StreamStatus,
     /// The last page that the status covers: the one submitted last when the
     /// stream itself changed its status.
@@ -52,6 +51,8 @@ pub(super) struct Submitted {
     pub(super) checkpoint: Option<Message>,
     /// The page's definitions; taken by the transaction.
     pub(super) definitions: Option<Message>,
+    /// What the page changes in the index; taken by the transaction.
+    pub(super) index: Vec<Message>,
     pub(super) run: Option<Run>,
     pub(super) sequence: u64,
     pub(super) state: Arc<StreamState>,
@@ -71,17 +72,22 @@ impl StreamState {
 
     /// The checkpoint last submitted; after a settle, the one in the log.
     pub(crate) fn checkpoint(&self) -> Checkpoint {
-        self.known().checkpoint.clone()
+        self.known().owner.checkpoint.clone()
     }
 
     /// The run of the page last submitted, also once it has ended.
     pub(crate) fn last_run(&self) -> Option<Run> {
-        self.known().run.clone()
+        self.known().owner.run.clone()
     }
 
     /// The definitions last submitted.
     pub(crate) fn definitions(&self) -> Arc<Definitions> {
-        Arc::clone(&self.known().definitions)
+        Arc::clone(&self.known().owner.definitions)
+    }
+
+    /// Keys of all messages that the index topic has of the stream.
+    pub(crate) fn index_keys(&self) -> Vec<IndexKey> {
+        self.known().owner.index.keys()
     }
 
     /// Changes the stream's status, and returns it for the next message.
@@ -159,6 +165,7 @@ impl StreamSink {
         committer: Committer,
         checkpoint: Checkpoint,
         definitions: Arc<Definitions>,
+        index: StreamIndex,
     ) -> Self {
         let mut view = StreamStatus {
             name: checkpoint.stream.clone(),
@@ -172,9 +179,7 @@ impl StreamSink {
             failure: Mutex::default(),
             known: Mutex::new(Known {
                 sequence: 0,
-                run: checkpoint.run.clone(),
-                checkpoint,
-                definitions,
+                owner: StreamOwner::new(checkpoint, definitions, index),
                 view,
                 shown: 0,
                 written_at: None,
@@ -205,70 +210,17 @@ impl StreamSink {
         Ok((checkpoint, definitions.transpose()?))
     }
 
-    /// Estimate of the bytes that a page takes in memory.
-    fn size(page: &Page) -> usize {
-        let records: usize = page
-            .records
-            .iter()
-            .map(|it| it.object.properties.encoded_len() + 256)
-            .sum();
-        records
-            + page
-                .definitions
-                .as_ref()
-                .map_or(0, |it| it.properties.len() * 256)
-            + 256
-    }
-}
-
-impl Sink for StreamSink {
-    async fn submit(&self, page: Page) -> Result<(), SinkClosed> {
-        if self.state.failure().is_some() {
-            return Err(SinkClosed);
-        }
-        let (checkpoint, definitions) = self.encode(&page).map_err(|error| {
-            self.state.fail(error);
-            SinkClosed
-        })?;
-        let size = Self::size(&page).min(self.committer.capacity);
-        let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let permits = Arc::clone(&self.committer.permits)
-            .acquire_many_owned(size)
-            .await
-            .or(Err(SinkClosed))?;
-        let mut known = self.state.known();
-        known.sequence += 1;
-        let before = known.checkpoint.records_total;
-        known.checkpoint = page.checkpoint.clone();
-        if let Some(definitions) = &page.definitions {
-            known.definitions = Arc::new(definitions.clone());
-        }
-        // The checkpoint of a run's last page no longer has the run.
-        let ended = known.run.clone().map(|mut run| {
-            run.records += page.checkpoint.records_total - before;
-            run
-        });
-        let run = page.checkpoint.run.clone().or(ended);
-        known.run.clone_from(&run);
-        let sequence = known.sequence;
-        let state = Arc::clone(&self.state);
-        let submitted = Submitted {
-            page,
-            checkpoint: Some(checkpoint),
-            definitions,
-            run,
-            sequence,
-            state,
-            _permits: permits,
-        };
-        // Under the lock, so that the queue is in the order of the sequence.
-        let sent = self.committer.items.send(Item::Page(Box::new(submitted)));
-        drop(known);
-        crash::point(crash::Point::AfterFetch);
-        sent.or(Err(SinkClosed))
+    fn encode_index(&self, writes: Vec<Write>) -> Result<Vec<Message>, EncodeError> {
+        let messages = &self.committer.context.messages;
+        let (partition, state) = (self.committer.partition, &self.state);
+        let writes = writes.into_iter();
+        writes
+            .map(|write| messages.index(partition, &state.connection, &state.stream, write))
+            .collect()
     }
 
-    async fn settle(&self) -> Result<(), SinkClosed> {
+    /// Waits until all pages submitted so far are committed.
+    pub(crate) async fn settle(&self) -> Result<(), SinkClosed> {
         let goal = self.state.known().sequence;
         let mut committed = self.state.committed.subscribe();
         tokio::select! {
@@ -282,7 +234,66 @@ impl Sink for StreamSink {
         }
     }
 
-    async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
-        self.committer.end_offsets().await
+    /// Estimate of the bytes that a page takes in memory.
+    fn size(page: &Page) -> usize {
+        let records: usize = page
+            .records
+            .iter()
+            .map(|it| it.object.properties.encoded_len() + 256)
+            .sum();
+        records
+            + page.seed.len() * 64
+            + page
+                .definitions
+                .as_ref()
+                .map_or(0, |it| it.properties.len() * 256)
+            + 256
+    }
+}
+
+impl Sink for StreamSink {
+    async fn submit(&self, mut page: Page) -> Result<(), SinkClosed> {
+        if self.state.failure().is_some() {
+            return Err(SinkClosed);
+        }
+        let fail = |error| {
+            self.state.fail(error);
+            SinkClosed
+        };
+        // Before anything is changed.
+        self.encode(&page).map_err(fail)?;
+        let size = Self::size(&page).min(self.committer.capacity);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let permits = Arc::clone(&self.committer.permits)
+            .acquire_many_owned(size)
+            .await
+            .or(Err(SinkClosed))?;
+        let mut known = self.state.known();
+        let writes = known.owner.take(&mut page);
+        let (checkpoint, definitions) = self.encode(&page).map_err(fail)?;
+        let index = self.encode_index(writes).map_err(fail)?;
+        known.sequence += 1;
+        let run = known.owner.run.clone();
+        let sequence = known.sequence;
+        let state = Arc::clone(&self.state);
+        let submitted = Submitted {
+            page,
+            checkpoint: Some(checkpoint),
+            definitions,
+            index,
+            run,
+            sequence,
+            state,
+            _permits: permits,
+        };
+        // Under the lock, so that the queue is in the order of the sequence.
+        let sent = self.committer.items.send(Item::Page(Box::new(submitted)));
+        drop(known);
+        crash::point(crash::Point::AfterFetch);
+        sent.or(Err(SinkClosed))
+    }
+
+    fn suspects(&self) -> Suspects {
+        self.state.known().owner.suspects()
     }
 }

@@ -72,12 +72,8 @@ enum Entry {
 }
 
 impl Transaction {
-    /// Adds an item. Returns the sender for the answer if the item is a question.
-    pub(super) fn add(
-        &mut self,
-        item: Item,
-        context: &CommitContext,
-    ) -> Option<oneshot::Sender<Vec<i64>>> {
+    /// Adds an item.
+    pub(super) fn add(&mut self, item: Item, context: &CommitContext) {
         match item {
             Item::Page(submitted) => self.add_page(*submitted, context),
             Item::Messages(messages, done) => {
@@ -86,10 +82,8 @@ impl Transaction {
                 }
                 self.waiting.push(done);
             }
-            Item::EndOffsets(answer) => return Some(answer),
             Item::Close => {}
         }
-        None
     }
 
     fn add_page(&mut self, mut submitted: Submitted, context: &CommitContext) {
@@ -110,10 +104,14 @@ impl Transaction {
             }
         }
         self.records += page.records.len();
+        let index = std::mem::take(&mut submitted.index);
         let checkpoint = &page.checkpoint;
         let key = (checkpoint.connection.clone(), checkpoint.stream.clone());
         self.last_page.insert(key, self.pages.len());
         self.pages.push(submitted);
+        for message in index {
+            self.push(message);
+        }
     }
 
     fn push(&mut self, message: Message) {

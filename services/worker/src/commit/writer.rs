@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     ABORTS, CommitContext, Item, RECORDS, SECONDS, TRANSACTIONS, TransactionalLog,
@@ -61,24 +61,17 @@ impl TransactionWriter {
                 return WriterEnd::Closed;
             };
             let mut transaction = Transaction::default();
-            let mut questions = Vec::new();
-            questions.extend(transaction.add(first, &self.context));
+            transaction.add(first, &self.context);
             let limits = self.context.limits;
-            while questions.is_empty()
-                && transaction.records < limits.transaction_records
+            while transaction.records < limits.transaction_records
                 && transaction.bytes < limits.transaction_bytes
                 && let Ok(item) = self.queue.try_recv()
             {
-                questions.extend(transaction.add(item, &self.context));
+                transaction.add(item, &self.context);
             }
             transaction.seal(self.partition, &self.context);
             if let Err(end) = self.commit(transaction) {
                 return end;
-            }
-            for question in questions {
-                if let Err(end) = self.answer(question) {
-                    return end;
-                }
             }
         }
     }
@@ -93,20 +86,6 @@ impl TransactionWriter {
 
     fn closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
-    }
-
-    fn answer(&mut self, question: oneshot::Sender<Vec<i64>>) -> Result<(), WriterEnd> {
-        loop {
-            match self.log.end_offsets() {
-                Ok(offsets) => {
-                    // The stream that asked may have ended.
-                    drop(question.send(offsets));
-                    return Ok(());
-                }
-                Err(Failure::Fatal(error)) => return Err(WriterEnd::Lost(error)),
-                Err(error) => self.pause(&error)?,
-            }
-        }
     }
 
     /// Tries a transaction until it is committed.

@@ -14,7 +14,7 @@ use chassis::{
 use rdkafka::{Message as _, message::BorrowedMessage};
 use schemas::{Checkpoint, ConnectionStatus, Status, StreamStatus, Topics};
 
-use super::{Decoder, KnownDefinitions, Undecodable, definitions::message_ref};
+use super::{Decoder, Indexes, KnownDefinitions, Undecodable, definitions::message_ref};
 
 /// Reading fails after this time without a message.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -30,9 +30,11 @@ pub(crate) struct Restored {
     pub(crate) streams: HashMap<(String, String), StreamStatus>,
     /// The newest definitions of all portals.
     pub(crate) definitions: KnownDefinitions,
+    /// What was written of each object.
+    pub(crate) indexes: Indexes,
 }
 
-/// Reads checkpoints and status of the partitions, and all definitions. Blocks.
+/// Reads checkpoints, status and index of the partitions, and all definitions. Blocks.
 pub(crate) fn restore(
     kafka: &KafkaArgs,
     client_id: &str,
@@ -44,7 +46,8 @@ pub(crate) fn restore(
     let own = partitions.iter().copied();
     for (topic, partitions) in [
         (&topics.checkpoints, own.clone().collect::<Vec<_>>()),
-        (&topics.status, own.collect()),
+        (&topics.status, own.clone().collect()),
+        (&topics.index, own.collect()),
         (&topics.definitions, (0..kafka.record_partitions).collect()),
     ] {
         read_all(kafka, client_id, topic, partitions, |message| {
@@ -68,6 +71,8 @@ impl Restored {
             self.take_checkpoint(decoder, &name, value)
         } else if topic == topics.status {
             self.take_status(decoder, &name, value)
+        } else if topic == topics.index {
+            self.indexes.restore(decoder, &name, value)
         } else {
             self.definitions.take(decoder, value)
         };

@@ -158,25 +158,35 @@ fn a_start_after_a_stop_is_due_at_once() {
 }
 
 #[test]
-fn the_closing_read_of_a_pass_comes_before_a_request() {
-    let closing = schemas::Closing {
-        request_id: Some("r1".to_owned()),
-        ..Default::default()
-    };
-    let checkpoint = Checkpoint {
-        closing: Some(closing),
+fn what_seems_to_be_gone_is_read_again_before_a_request_that_waits_for_it_is_done() {
+    let mut checkpoint = Checkpoint {
+        confirm_at: Some(NOW),
+        confirm_request: Some("r1".to_owned()),
         ..idle()
     };
-    let sync = request(RequestKind::Sync);
-    let plan = check(
-        &checkpoint,
-        &StreamDemand {
-            request: Some(&sync),
-            ..running()
-        },
-        Reason::Archived,
-    );
-    assert_eq!(plan.request_id.as_deref(), Some("r1"));
+    let stopped = || StreamDemand {
+        running: false,
+        ..running()
+    };
+    let resync = Request {
+        request_id: "r1".to_owned(),
+        ..request(RequestKind::Resync)
+    };
+    let demands = [running(), stopped()].map(|demand| StreamDemand {
+        request: Some(&resync),
+        ..demand
+    });
+    for demand in &demands {
+        let plan = check(&checkpoint, demand, Reason::Confirm);
+        assert_eq!(plan.request_id.as_deref(), Some("r1"));
+    }
+    checkpoint.confirm_at = Some(NOW + 30_000);
+    let later = |demand| due(&checkpoint, demand, &Settings::default(), NOW);
+    for demand in &demands {
+        assert!(matches!(later(demand), Due::At(at) if at <= NOW + 30_000));
+    }
+    // A stopped connection reads nothing for itself.
+    assert_eq!(later(&stopped()), Due::Never);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! One connection: brings its streams to the desired state, and writes its status.
 //!
 //! [`commands`] applies a command, [`portal`] finds the account of its
-//! credential, [`stop`] stops streams and deletes the connection.
+//! credential, [`seed`] completes the index of a portal that the log knows, [`stop`] stops streams and deletes the connection.
 
 mod commands;
 mod portal;
+mod seed;
 mod stop;
 
 use std::{
@@ -197,7 +198,10 @@ impl<S: Sources> ConnectionTask<S> {
                     properties: Vec::new(),
                 })
             });
-        let sink = self.committer.sink(checkpoint.clone(), definitions);
+        // What the log has of a portal is known by its definitions.
+        checkpoint.indexed |= definitions.version == 0;
+        let index = self.restored.indexes.take(&self.name, stream);
+        let sink = self.committer.sink(checkpoint.clone(), definitions, index);
         if let Some(view) = self.views.get(stream) {
             sink.state().view(|known| {
                 known.clone_from(view);

@@ -6,7 +6,8 @@ use std::{collections::HashSet, fmt, future::Future, sync::Arc};
 use super::SharedReads;
 use crate::{
     commit::{CommitContext, TransactionalLog},
-    ownership::{ClaimKeys, Decoder, KnownDefinitions, PartitionLease, Restored},
+    index::StreamIndex,
+    ownership::{ClaimKeys, Decoder, KnownDefinitions, PartitionLease, PortalType, Restored},
     schedule::Settings,
     sync::{Source, SourceError},
 };
@@ -31,7 +32,7 @@ pub(crate) trait ControlLog: fmt::Debug + Send + Sync + 'static {
     /// log.
     fn fence(&self, partition: i32) -> anyhow::Result<Box<dyn TransactionalLog>>;
 
-    /// Reads checkpoints and status of the partitions, and all definitions, to
+    /// Reads checkpoints, status and index of the partitions, and all definitions, to
     /// their end.
     fn restore(&self, partitions: &[i32]) -> anyhow::Result<Restored>;
 
@@ -41,6 +42,9 @@ pub(crate) trait ControlLog: fmt::Debug + Send + Sync + 'static {
 
     /// The definitions under these keys, with all that was committed before.
     fn definitions(&self, keys: &HashSet<String>) -> anyhow::Result<KnownDefinitions>;
+
+    /// What the records topic has of these object types.
+    fn objects(&self, asked: &[PortalType]) -> anyhow::Result<Vec<StreamIndex>>;
 }
 
 /// What every connection needs.
@@ -62,6 +66,8 @@ pub(crate) struct Dependencies<S> {
     pub(crate) claims: SharedReads<ClaimKeys, Vec<String>>,
     /// Reads the definitions under some keys.
     pub(crate) definitions: SharedReads<Vec<String>, Arc<KnownDefinitions>>,
+    /// Reads what the log has of a portal.
+    pub(crate) objects: SharedReads<PortalType, StreamIndex>,
     /// How often the runs beside the interval are made, and how they read.
     pub(crate) settings: Settings,
     /// Clock, health, and the end of the process.

@@ -176,6 +176,7 @@ impl<S: Source> StreamTask<S> {
         // After a restart the checkpoint already names the next run.
         let last = state.last_run().filter(|it| it.run_id == end.run_id);
         let outcome = outcome(&end.outcome);
+        let checkpoint = state.checkpoint();
         tracing::info!(
             connection = state.connection(),
             stream = state.stream(),
@@ -190,7 +191,7 @@ impl<S: Source> StreamTask<S> {
             view.reason = Some(end.reason.as_str().to_owned());
             view.request_id.clone_from(&end.request_id);
             view.expected_total = end.expected_total.or(view.expected_total);
-            status::track(view, &end.checkpoint);
+            status::track(view, &checkpoint);
             view.run_id = Some(end.run_id.clone());
             if let Some(run) = &last {
                 view.run_records = run.records;

@@ -13,15 +13,15 @@ use futures::{
 use schemas::{Definitions, SearchPosition};
 
 use super::{
-    Advice, Fetched, Object, Search, Sink, Source, SourceError,
-    records::{Winner, deletion, records},
+    Advice, Fetched, Findings, Object, Search, Sink, Source, SourceError,
+    records::records,
     session::{Session, Stop},
     windows,
 };
 use crate::schedule::Reason;
 
 /// Ids per batch read.
-const BATCH_SIZE: usize = 100;
+pub(super) const BATCH_SIZE: usize = 100;
 /// Batch reads in flight: more than one search page needs, so that neither search nor
 /// reads wait for the other.
 const MAX_READS: usize = 8;
@@ -29,15 +29,15 @@ const MAX_READS: usize = 8;
 const MAX_EMPTY_PAGES: u32 = 5;
 
 /// The result of reading one batch of ids.
-struct BatchRead {
+pub(super) struct BatchRead {
     /// Ascending.
     ids: Vec<i64>,
     /// In the order of the requests; each id occurs at most once in all of them.
-    found: Vec<Fetched<Vec<Object>>>,
+    pub(super) found: Vec<Fetched<Vec<Object>>>,
     /// Objects with an id that was not requested: winners of a merge.
-    winners: Vec<Object>,
+    pub(super) winners: Vec<Object>,
     /// Ids that were not found, with the time of the last request.
-    gone: Fetched<Vec<i64>>,
+    pub(super) gone: Fetched<Vec<i64>>,
 }
 
 /// Reads the run's window.
@@ -112,51 +112,28 @@ fn take<S: Source, K: Sink>(
     read: BatchRead,
 ) {
     let mut out = Vec::with_capacity(read.ids.len());
-    // A loser of a merge gets its deletion, which names the winner, with the
-    // winner's record, so it must not get another one here.
-    let mut losers: Vec<i64> = Vec::new();
-    for object in read.found.iter().flat_map(|part| &part.value) {
-        losers.extend_from_slice(&object.merged_ids);
-    }
+    let mut suspects = read.gone.value;
     for mut part in read.found {
         let sequence = session.sequence(part.sent_at);
         part.value
             .retain(|object| windows::contains(position, object.updated_at));
-        records(part, sequence, &mut out);
+        records(part, sequence, &mut out, &mut suspects);
     }
-    let gone_at = read.gone.sent_at;
-    if !read.gone.value.is_empty() {
-        let sequence = session.sequence(gone_at);
-        for id in read.gone.value {
-            if losers.contains(&id) {
-                continue;
-            }
-            let winner = read
-                .winners
-                .iter()
-                .find(|object| object.merged_ids.contains(&id));
-            match winner {
-                // The run reads the winner as well, whose record brings the
-                // deletion.
-                Some(winner) if windows::is_ahead(position, winner.updated_at) => {}
-                winner => {
-                    out.push(deletion(id, winner.map(Winner::from), gone_at, sequence));
-                }
-            }
-        }
-    }
+    let findings = Findings {
+        suspects,
+        ..session.findings(read.gone.sent_at)
+    };
     if let (Some(position), Some(last_id)) = (&mut session.run.search, read.ids.last()) {
         position.last_id = *last_id;
     }
-    if !out.is_empty() {
-        session.send(out);
+    if !out.is_empty() || !findings.suspects.is_empty() {
+        session.send(out, findings);
     }
 }
 
 /// Reads objects by id: as live ones, the missing ones as archived, and then both
-/// again, as an object can move between the two. A wrong deletion would hide the
-/// object until its next change.
-async fn read_batch<S: Source>(
+/// again, as an object can move between the two.
+pub(super) async fn read_batch<S: Source>(
     source: &S,
     object_type: &str,
     definitions: &Definitions,

@@ -8,6 +8,8 @@
 //! that the next lane returned, and the last lane up to the end of the list. A guess
 //! where to split (a probe) costs at most one request.
 
+use std::ops::RangeInclusive;
+
 use schemas::Lane;
 
 use super::ListPage;
@@ -18,6 +20,10 @@ const WORTH_A_LANE: i64 = 300;
 const FIRST_REACH: i64 = 1_000;
 /// The distance grows by this factor, as ids spread over orders of magnitude.
 const REACH_GROWTH: i64 = 8;
+
+/// A range that has no id.
+#[expect(clippy::reversed_empty_ranges, reason = "it is empty on purpose")]
+const EMPTY: RangeInclusive<i64> = 1..=0;
 
 /// The answers contradict the assumption that lanes depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +53,7 @@ pub(super) struct Lanes {
     cursors_are_ids: bool,
     next_key: u64,
     reach: i64,
+    has_hole: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +62,10 @@ struct LaneState {
     lane: Lane,
     /// All ids up to it were returned in this lane or an earlier one.
     last_id: i64,
+    /// What the list lacks up to here is known.
+    covered_to: i64,
+    /// The last answer ended the list before the next lane's first id.
+    ended_early: bool,
     /// From here to the next lane a probe found no id.
     empty_from: Option<i64>,
     /// Ids returned by this lane since the process started it.
@@ -81,6 +92,7 @@ impl Lanes {
             in_flight: 0,
             next_key: 0,
             reach: FIRST_REACH,
+            has_hole: false,
         };
         let lanes = if lanes.is_empty() {
             vec![Lane::default()]
@@ -105,6 +117,12 @@ impl Lanes {
     /// Whether the whole list has been read.
     pub(super) fn is_done(&self) -> bool {
         self.states.iter().all(|state| state.lane.done)
+    }
+
+    /// Whether a lane ended twice before the next one's first id, so that objects
+    /// between may not have been read.
+    pub(super) fn has_hole(&self) -> bool {
+        self.has_hole
     }
 
     /// Whether the list is read in one lane only.
@@ -145,8 +163,13 @@ impl Lanes {
         })
     }
 
-    /// Takes a lane's next page and removes what belongs to the next lane.
-    pub(super) fn take_page(&mut self, key: u64, page: &mut ListPage) -> Result<(), Mismatch> {
+    /// Takes a lane's next page and removes what belongs to the next lane. Returns the
+    /// ids that the list has in that range: those of the page and no other.
+    pub(super) fn take_page(
+        &mut self,
+        key: u64,
+        page: &mut ListPage,
+    ) -> Result<RangeInclusive<i64>, Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(index) = self.index_of(key) else {
             return Err(Mismatch);
@@ -164,61 +187,66 @@ impl Lanes {
                 Err(Mismatch) => return Err(Mismatch),
             }
         }
-        state.advance(page, end);
+        let covered = state.advance(page, end);
+        self.has_hole |= state.ended_early && state.lane.done;
         self.join_finished();
-        Ok(())
+        Ok(covered)
     }
 
-    /// Takes the page of a probe. True if it became a lane; the page then holds
-    /// that lane's objects.
+    /// Takes the page of a probe. If it became a lane, the page holds that lane's
+    /// objects; returns the range in which the list has no others.
     pub(super) fn take_probe(
         &mut self,
         key: u64,
         at: i64,
         page: &mut ListPage,
-    ) -> Result<bool, Mismatch> {
+    ) -> Result<Option<RangeInclusive<i64>>, Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(index) = self.index_of(key) else {
-            return Ok(false);
+            return Ok(None);
         };
         let end = self.end_of(index);
         let alone = self.states.len() == 1;
         let Some(state) = self.states.get_mut(index) else {
-            return Ok(false);
+            return Ok(None);
         };
         state.probed = false;
         if self.limit == 1 || state.lane.done {
-            return Ok(false);
+            return Ok(None);
         }
         if check(page, at - 1).is_err() {
             return if alone {
                 self.limit = 1;
-                Ok(false)
+                Ok(None)
             } else {
                 Err(Mismatch)
             };
         }
         let first = page.objects.first().map(|object| object.id);
-        if first.is_none_or(|first| end.is_some_and(|end| first >= end)) {
+        let is_behind = first.is_none_or(|first| end.is_some_and(|end| first >= end));
+        // A lane cannot begin with a page that ends the list too early.
+        if is_behind || ends_early(page, end) {
             state.empty_from = Some(at);
-            return Ok(false);
+            return Ok(None);
         }
         // The lane itself may have advanced beyond the probe meanwhile.
         let last_id = state.last_id;
         page.objects.retain(|object| object.id > last_id);
         if page.objects.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let empty_from = state.empty_from.replace(at);
         let mut state = self.state(Lane::default(), last_id);
         state.empty_from = empty_from;
-        state.advance(page, end);
+        // Between the lane before and the probe the list may have more.
+        state.covered_to = page.objects.first().map_or(i64::MAX, |it| it.id - 1);
+        let covered = state.advance(page, end);
         if end.is_none() && empty_from.is_none() {
             self.reach = self.reach.saturating_mul(REACH_GROWTH);
         }
         self.states.insert(index + 1, state);
         self.join_finished();
-        Ok(true)
+        Ok(Some(covered))
     }
 
     /// The source refused the cursor of a probe, so cursors are not ids.
@@ -237,10 +265,13 @@ impl Lanes {
     fn state(&mut self, lane: Lane, last_id: i64) -> LaneState {
         let key = self.next_key;
         self.next_key += 1;
+        let covered_to = cursor_id(lane.after.as_deref()).unwrap_or(i64::MIN);
         LaneState {
             key,
             lane,
             last_id,
+            covered_to,
+            ended_early: false,
             empty_from: None,
             seen: 0,
             requested: false,
@@ -314,16 +345,18 @@ impl Lanes {
 }
 
 impl LaneState {
-    /// Cuts the page at the lane's end and advances the lane past it.
-    fn advance(&mut self, page: &mut ListPage, end: Option<i64>) {
-        let mut met = false;
+    /// Cuts the page at the lane's end and advances the lane past it. Returns the range
+    /// that it has read.
+    fn advance(&mut self, page: &mut ListPage, end: Option<i64>) -> RangeInclusive<i64> {
+        let met = end.is_some_and(|end| meets(page, end));
+        let is_early = ends_early(page, end);
+        if is_early && !std::mem::replace(&mut self.ended_early, true) {
+            // The page is requested again.
+            page.objects.clear();
+            return EMPTY;
+        }
         if let Some(end) = end {
-            let count = page.objects.len();
             page.objects.retain(|object| object.id < end);
-            // Cursors are ids here, so one at or beyond the end means that nothing
-            // is left before it.
-            let next = cursor_id(page.next.as_deref());
-            met = page.objects.len() < count || next.is_some_and(|next| next >= end);
         }
         if let (Some(first), Some(last)) = (page.objects.first(), page.objects.last()) {
             self.lane.first_id = self.lane.first_id.or(Some(first.id));
@@ -332,8 +365,16 @@ impl LaneState {
         self.seen = self
             .seen
             .saturating_add(i64::try_from(page.objects.len()).unwrap_or(0));
+        let from = self.covered_to.saturating_add(1);
+        let covered_to = match end {
+            Some(end) if met => end.saturating_sub(1),
+            None if page.next.is_none() => i64::MAX,
+            _ => self.last_id,
+        };
+        self.covered_to = self.covered_to.max(covered_to);
         self.lane.done = met || page.next.is_none();
         self.lane.after = page.next.take().filter(|_| !self.lane.done);
+        from..=self.covered_to
     }
 
     /// Records to expect in that many ids, by the density of those seen.
@@ -351,6 +392,18 @@ impl LaneState {
             .saturating_mul(share)
             .max(width.saturating_mul(share) / 1_000)
     }
+}
+
+/// Whether the list has nothing left before `end`: cursors are ids here.
+fn meets(page: &ListPage, end: i64) -> bool {
+    let next = cursor_id(page.next.as_deref());
+    page.objects.iter().any(|it| it.id >= end) || next.is_some_and(|next| next >= end)
+}
+
+/// Whether the page is the list's last one before `end`, though the next lane proves
+/// that the list goes on.
+fn ends_early(page: &ListPage, end: Option<i64>) -> bool {
+    page.next.is_none() && end.is_some_and(|end| !meets(page, end))
 }
 
 /// Checks a page: ids ascend above `floor`, and the cursor is an id that is not below

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use schemas::Definitions;
 
 use super::{
-    Advice, Fetched, ListPage, Sink, Source, SourceError,
+    Advice, Covered, Fetched, Findings, ListPage, Sink, Source, SourceError,
     lanes::{Lanes, PageRequest},
     records::records,
     session::{Session, Stop},
@@ -37,6 +37,9 @@ pub(super) async fn read<S: Source, K: Sink>(
     } else {
         stream.settings.lanes
     };
+    // Without the order of ids only a whole pass says what the list lacks. It has to be
+    // made in one go, as the ids read are not kept.
+    let mut read_ids = (limit == 1 && position.is_empty()).then(Vec::new);
     let mut lanes = Lanes::new(position, limit);
     let definitions = Arc::clone(&session.definitions);
     let mut in_flight = FuturesUnordered::new();
@@ -55,6 +58,9 @@ pub(super) async fn read<S: Source, K: Sink>(
         tokio::select! {
             submitted = session.outbox.advance(), if !session.outbox.is_empty() => submitted?,
             Some(answer) = in_flight.next(), if session.outbox.has_capacity() => {
+                if let (Some(ids), Ok(page)) = (&mut read_ids, &answer.result) {
+                    ids.extend(page.value.objects.iter().map(|it| it.id));
+                }
                 if let Err(stop) = take(session, &mut lanes, answer) {
                     // What was read before is still valid.
                     session.outbox.drain().await?;
@@ -62,6 +68,27 @@ pub(super) async fn read<S: Source, K: Sink>(
                 }
             }
         }
+    }
+    if lanes.has_hole() {
+        // Another full pass reads what was not.
+        session.run.definitions_grew = true;
+    }
+    if let Some(mut ids) = read_ids {
+        ids.sort_unstable();
+        // Later than any request of the pass; what was written since is not judged.
+        let sequence = session.run.list.as_ref().map(|list| list.began_sequence);
+        let findings = Findings {
+            covered: Some(Covered {
+                archived,
+                ids: i64::MIN..=i64::MAX,
+                present: Some(ids),
+            }),
+            fetched_at: source.now(),
+            sequence: session.sequence(source.now()),
+            judged_before: sequence,
+            ..Findings::default()
+        };
+        session.send(Vec::new(), findings);
     }
     Ok(())
 }
@@ -93,14 +120,14 @@ fn take<S: Source, K: Sink>(
         (_, Err(error)) => return Err(error.into()),
         (Some(at), Ok(mut page)) => lanes
             .take_probe(request.key, at, &mut page.value)
-            .map(|is_lane| is_lane.then_some(page)),
+            .map(|ids| ids.map(|ids| (page, ids))),
         (None, Ok(mut page)) => {
             if page.value.next.is_some() && page.value.next == request.after {
                 return Err(stuck().into());
             }
             lanes
                 .take_page(request.key, &mut page.value)
-                .map(|()| Some(page))
+                .map(|ids| Some((page, ids)))
         }
     };
     let Ok(taken) = taken else {
@@ -114,18 +141,28 @@ fn take<S: Source, K: Sink>(
         );
         session.checkpoint.single_lane = true;
     }
-    let Some(page) = taken else { return Ok(()) };
+    let Some((page, ids)) = taken else {
+        return Ok(());
+    };
+    let archived = session.run.list.as_ref().is_some_and(|it| it.archived);
     if let Some(position) = &mut session.run.list {
         position.lanes = lanes.to_checkpoint();
     }
-    let sequence = session.sequence(page.sent_at);
+    let mut findings = session.findings(page.sent_at);
     let mut out = Vec::new();
     let objects = Fetched {
         sent_at: page.sent_at,
         value: page.value.objects,
     };
-    records(objects, sequence, &mut out);
-    session.send(out);
+    records(objects, findings.sequence, &mut out, &mut findings.suspects);
+    if !lanes.is_single() && !ids.is_empty() {
+        findings.covered = Some(Covered {
+            archived,
+            ids,
+            present: None,
+        });
+    }
+    session.send(out, findings);
     Ok(())
 }
 

@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use schemas::{
-    Checkpoint, Closing, ContentHasher, Definitions, FullPass, ListPosition, Millis, Run,
-};
+use schemas::{Checkpoint, ContentHasher, Definitions, ListPosition, Millis, Run};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Advice, Outcome, Page, Progress, Record, RunContext, RunEnd, Sink, SinkClosed, Source,
-    SourceError, StreamContext, definitions, outbox::Outbox,
+    Advice, Findings, Outcome, Page, Progress, Record, RunContext, RunEnd, Sink, SinkClosed,
+    Source, SourceError, StreamContext, definitions, outbox::Outbox,
 };
 use crate::schedule::{Reason, RunPlan, Start};
 
@@ -61,7 +59,6 @@ pub(super) struct Session<'a, S, K> {
     progress: &'a watch::Sender<Progress>,
     /// Whether this version of the definitions has not been sent yet.
     definitions_unsent: bool,
-    full_pass: Option<FullPass>,
 }
 
 impl<'a, S: Source, K: Sink> Session<'a, S, K> {
@@ -101,7 +98,6 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             outbox: Outbox::new(sink),
             progress,
             definitions_unsent: false,
-            full_pass: None,
         }
     }
 
@@ -196,29 +192,48 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             .send_modify(|progress| progress.expected_total = Some(total));
     }
 
-    /// Queues records with the checkpoint after them.
-    pub(super) fn send(&mut self, mut records: Vec<Record>) {
+    /// What an answer says of objects that it did not bring: nothing yet.
+    pub(super) fn findings(&mut self, sent_at: Millis) -> Findings {
+        Findings {
+            fetched_at: sent_at,
+            sequence: self.sequence(sent_at),
+            ..Findings::default()
+        }
+    }
+
+    /// Queues what was read with the checkpoint after it.
+    pub(super) fn send(&mut self, mut records: Vec<Record>, findings: Findings) {
         for record in &mut records {
             record.content_hash = record.hash(&mut self.hasher);
         }
-        let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
-        self.run.records = self.run.records.saturating_add(count);
-        self.checkpoint.records_total = self.checkpoint.records_total.saturating_add(count);
         let checkpoint = Checkpoint {
             run: Some(self.run.clone()),
             ..self.checkpoint.clone()
         };
-        self.send_page(records, checkpoint);
+        self.send_page(records, findings, checkpoint);
     }
 
-    fn send_page(&mut self, records: Vec<Record>, checkpoint: Checkpoint) {
+    fn send_page(&mut self, records: Vec<Record>, findings: Findings, checkpoint: Checkpoint) {
         let definitions = std::mem::take(&mut self.definitions_unsent)
             .then(|| Definitions::clone(&self.definitions));
         self.outbox.push(Page {
             records,
+            writes_all: self.writes_all(),
+            findings,
+            seed: Vec::new(),
             checkpoint,
             definitions,
         });
+    }
+
+    /// Whether records are written that the log has: for a new connection, whose
+    /// destination may be new, and where somebody asked for it.
+    fn writes_all(&self) -> bool {
+        match self.reason {
+            Reason::Backfill => true,
+            Reason::Full => self.run.request_id.is_some(),
+            _ => false,
+        }
     }
 
     /// Ends the run; its last page has the final checkpoint.
@@ -236,7 +251,6 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             reason: self.reason,
             request_id,
             outcome,
-            full_pass: self.full_pass,
             expected_total: self.progress.borrow().expected_total,
         }
     }
@@ -245,7 +259,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         let outcome = match result {
             Ok(()) => {
                 self.outbox.drain().await?;
-                self.succeed().await?;
+                self.succeed();
                 Outcome::Succeeded
             }
             Err(Stop::Closed) => return Err(SinkClosed),
@@ -260,7 +274,9 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
                 Outcome::Restarted
             }
             Err(Stop::Failed(error)) => {
-                if error.advice == Advice::EndRun {
+                if self.reason == Reason::Confirm {
+                    self.confirm_later();
+                } else if error.advice == Advice::EndRun {
                     self.checkpoint.hold_until = Some(self.source.now().saturating_add(HOLD_MS));
                 } else {
                     self.checkpoint.run = Some(self.run.clone());
@@ -268,15 +284,16 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
                 Outcome::Failed(error)
             }
         };
-        self.send_page(Vec::new(), self.checkpoint.clone());
+        self.send_page(Vec::new(), Findings::default(), self.checkpoint.clone());
         self.outbox.drain().await?;
         Ok(outcome)
     }
 
     /// Advances the checkpoint past what was read.
-    async fn succeed(&mut self) -> Result<(), SinkClosed> {
+    fn succeed(&mut self) {
         let lag = self.stream.settings.index_lag;
         let started_at = Some(self.run.started_at);
+        let has_suspects = !self.sink.suspects().ids.is_empty();
         let request_id = self.run.request_id.take();
         let checkpoint = &mut self.checkpoint;
         checkpoint.last_success_at = Some(self.source.now());
@@ -288,46 +305,34 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
                 checkpoint.request_done = request_id.or(checkpoint.request_done.take());
             }
             Reason::Late => checkpoint.last_late_at = started_at,
-            Reason::Archived => {
-                checkpoint.last_archived_at = started_at;
-                if let Some(closing) = checkpoint.closing.take() {
-                    self.close(closing).await?;
-                }
-            }
+            Reason::Archived => checkpoint.last_archived_at = started_at,
             Reason::Backfill | Reason::Full => {
                 checkpoint.last_full_at = started_at;
+                checkpoint.last_archived_at = started_at;
                 checkpoint.full_wanted = self.run.definitions_grew;
                 if let Some(position) = &self.run.list {
                     // The pass read every change before it began.
                     let before = Some(position.began_at.saturating_sub(lag));
                     checkpoint.cursor = checkpoint.cursor.max(before);
-                    checkpoint.closing = Some(Closing {
-                        run_id: self.run.run_id.clone(),
-                        began_sequence: position.began_sequence,
-                        request_id,
-                    });
+                }
+                if has_suspects {
+                    checkpoint.confirm_request = request_id.or(checkpoint.confirm_request.take());
+                } else {
+                    checkpoint.request_done = request_id.or(checkpoint.request_done.take());
                 }
             }
+            Reason::Confirm if has_suspects => self.confirm_later(),
+            Reason::Confirm => {
+                let request = checkpoint.confirm_request.take();
+                checkpoint.request_done = request.or(checkpoint.request_done.take());
+            }
         }
-        Ok(())
     }
 
-    /// Ends a full pass, after its last record is committed: the end offsets are
-    /// then beyond all of its records.
-    async fn close(&mut self, closing: Closing) -> Result<(), SinkClosed> {
-        self.sink.settle().await?;
-        let full_pass = FullPass {
-            run_id: closing.run_id,
-            portal_id: self.stream.portal_id,
-            began_sequence: closing.began_sequence,
-            end_offsets: self.sink.end_offsets().await?,
-        };
-        if closing.request_id.is_some() {
-            self.checkpoint.request_done = closing.request_id;
-        }
-        self.checkpoint.full_pass = Some(full_pass.clone());
-        self.full_pass = Some(full_pass);
-        Ok(())
+    /// Suspects are read again after a while.
+    fn confirm_later(&mut self) {
+        let interval = self.stream.settings.confirm_interval;
+        self.checkpoint.confirm_at = Some(self.source.now().saturating_add(interval));
     }
 }
 

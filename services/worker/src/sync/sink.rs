@@ -4,13 +4,20 @@ use std::future::Future;
 
 use schemas::{Checkpoint, Definitions, Millis};
 
-use super::Object;
+use super::{Findings, Object};
+use crate::index::Entry;
 
 /// What one commit holds: records and the checkpoint after them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Page {
     /// In the order in which they are written.
     pub(crate) records: Vec<Record>,
+    /// Records are written even if the log has the same content.
+    pub(crate) writes_all: bool,
+    /// What the read says of objects that it did not bring.
+    pub(crate) findings: Findings,
+    /// What the log has of objects that the index lacks.
+    pub(crate) seed: Vec<Entry>,
     /// The checkpoint after them.
     pub(crate) checkpoint: Checkpoint,
     /// New definitions, written before the records that use them.
@@ -41,16 +48,25 @@ pub(crate) struct Record {
 #[error("the sink is closed")]
 pub(crate) struct SinkClosed;
 
-/// Where pages go, one per stream. Pages are committed in the order in which they
-/// were submitted.
+/// Where pages go, one per stream. A page is reduced to what the log lacks when it is
+/// submitted, and pages are committed in that order. It counts the records of runs and
+/// streams, and says when suspects are read again.
 pub(crate) trait Sink: Send + Sync + 'static {
     /// Hands over a page. Waits for capacity, which is bounded in bytes, and not
     /// for the commit.
     fn submit(&self, page: Page) -> impl Future<Output = Result<(), SinkClosed>> + Send;
 
-    /// Waits until all pages submitted so far are committed.
-    fn settle(&self) -> impl Future<Output = Result<(), SinkClosed>> + Send;
+    /// The objects that seem to be gone.
+    fn suspects(&self) -> Suspects;
+}
 
-    /// End offsets of the records topic by partition, after a settle.
-    fn end_offsets(&self) -> impl Future<Output = Result<Vec<i64>, SinkClosed>> + Send;
+/// Objects that seem to be gone, by what was submitted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Suspects {
+    /// Ascending.
+    pub(crate) ids: Vec<i64>,
+    /// How many of them are live ones, not archived.
+    pub(crate) live_suspects: usize,
+    /// How many live objects there are.
+    pub(crate) live: usize,
 }

@@ -92,8 +92,6 @@ impl Stream {
         let (checkpoint, definitions) = self.log.position();
         if end.outcome == Outcome::Closed {
             self.log.reopen();
-        } else {
-            assert_eq!(Some(&end.checkpoint), checkpoint.as_ref());
         }
         self.checkpoint = checkpoint.unwrap_or_default();
         if let Some(definitions) = definitions {
@@ -124,7 +122,10 @@ impl Stream {
             requested_at: 0,
         };
         while self.checkpoint.request_done.as_deref() != Some(id) {
-            self.step(Some(&request)).await.expect("the request is due");
+            if self.step(Some(&request)).await.is_none() {
+                // What seems to be gone is read again later.
+                self.portal.advance_time(61_000);
+            }
         }
     }
 }
@@ -150,8 +151,13 @@ proptest! {
             stream.catch_up().await;
             stream.resync("quiet").await;
             stream.log.check_nothing_twice();
+            stream.log.check_nothing_repeated();
             stream.log.check_hashes();
-            stream.log.check_truth(&stream.portal, stream.checkpoint.full_pass.as_ref());
+            stream.log.check_truth(&stream.portal);
+            let records = stream.log.records();
+            stream.portal.advance_time(25 * 3_600_000);
+            stream.catch_up().await;
+            assert_eq!(stream.log.records(), records, "nothing has changed");
         });
     }
 
@@ -163,7 +169,7 @@ proptest! {
             stream.portal.advance_time(61_000);
             stream.catch_up().await;
             stream.log.check_nothing_twice();
-            stream.log.check_truth(&stream.portal, None);
+            stream.log.check_truth(&stream.portal);
         });
     }
 }
@@ -182,7 +188,7 @@ fn more_records_in_one_millisecond_than_a_search_returns_are_all_read() {
             (Reason::Incremental, Outcome::Succeeded)
         );
         stream.log.check_nothing_twice();
-        stream.log.check_truth(&stream.portal, None);
+        stream.log.check_truth(&stream.portal);
     });
 }
 
@@ -204,7 +210,6 @@ fn a_new_property_restarts_the_search_and_makes_a_full_pass_due() {
         );
         assert_ne!(first.run_id, second.run_id);
         assert_eq!(stream.step(None).await.unwrap().reason, Reason::Full);
-        assert_eq!(stream.step(None).await.unwrap().reason, Reason::Archived);
         assert_eq!(stream.step(None).await, None);
     });
 }
@@ -224,7 +229,7 @@ fn a_large_list_is_read_in_lanes_and_an_opaque_one_is_not() {
             assert_eq!(stream.checkpoint.single_lane, opaque);
             assert_eq!(stream.portal.most_at_once() > 4, !opaque);
             stream.log.check_nothing_twice();
-            stream.log.check_truth(&stream.portal, None);
+            stream.log.check_truth(&stream.portal);
         }
     });
 }

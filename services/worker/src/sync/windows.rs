@@ -34,11 +34,6 @@ pub(super) fn contains(position: &SearchPosition, updated_at: Millis) -> bool {
     position.window_to.is_none_or(|end| updated_at < end)
 }
 
-/// Whether this window or a later one reads an object of that time.
-pub(super) fn is_ahead(position: &SearchPosition, updated_at: Millis) -> bool {
-    updated_at >= position.from
-}
-
 /// The ids above `after`, ascending and without duplicates.
 pub(super) fn keyset(mut ids: Vec<i64>, after: i64) -> Vec<i64> {
     if !ids.is_sorted_by(|a, b| a < b) {

@@ -6,13 +6,7 @@
 //! far and its end after the exchange, so the rebuild reads that part too, into
 //! the tables that are live by then.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use chassis::kafka::reader::{Step, TopicReader};
@@ -85,8 +79,6 @@ impl RebuildState {
 #[derive(Debug, Default)]
 pub(crate) struct Rebuilds {
     last: watch::Sender<Option<RebuildState>>,
-    /// Grows when the tables have been exchanged.
-    exchanges: AtomicU64,
 }
 
 impl Rebuilds {
@@ -113,11 +105,6 @@ impl Rebuilds {
     /// The last rebuild.
     pub(crate) fn last(&self) -> Option<RebuildState> {
         self.last.borrow().clone()
-    }
-
-    /// How often the tables have been exchanged.
-    pub(crate) fn exchanges(&self) -> u64 {
-        self.exchanges.load(Ordering::Acquire)
     }
 
     /// Blocks its thread until the rebuild has ended.
@@ -183,16 +170,6 @@ impl<'r> Rebuild<'r> {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
         });
         self.read_to_end()?;
-        for stream in parts.control.full_passes() {
-            let target = stream.target(parts.control.as_ref(), TableSet::Shadow);
-            runtime.block_on(async {
-                self.inserter
-                    .preparer
-                    .apply(&target, stream.pass.portal_id)
-                    .await?;
-                parts.store.mark_deleted(&target, &stream.pass).await
-            })?;
-        }
         self.rebuilds
             .update(|state| state.phase = RebuildPhase::Exchanging);
         runtime
@@ -204,7 +181,6 @@ impl<'r> Rebuild<'r> {
         runtime
             .block_on(parts.store.close_rebuild())
             .context("cannot note that the exchange has ended")?;
-        self.rebuilds.exchanges.fetch_add(1, Ordering::AcqRel);
         runtime.block_on(self.take_over_offsets())
     }
 

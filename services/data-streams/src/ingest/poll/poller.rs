@@ -151,7 +151,7 @@ impl Poller {
 
     /// Runs when the client's queue is empty. Between the last record and the end
     /// of a partition there are only transaction markers. The offsets move past
-    /// them, so that the lag becomes zero and a full pass counts as loaded.
+    /// them, so that the lag becomes zero.
     fn idle(&mut self) {
         let context = Arc::clone(self.consumer.client().context());
         if context.connected.load(Ordering::Relaxed) {

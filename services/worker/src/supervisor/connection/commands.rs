@@ -74,6 +74,7 @@ impl<S: Sources> ConnectionTask<S> {
             self.committer.post(message.into_iter().collect())?;
         }
         self.read_definitions(&command.streams).await?;
+        self.seed_indexes(&command.streams).await?;
         self.show(self.state(Some(&command.command_id), "running"))
             .await?;
         for stream in &command.streams {

@@ -128,15 +128,20 @@ impl<S: Sources> ConnectionTask<S> {
         let mut streams: BTreeSet<_> = self.checkpoints.keys().cloned().collect();
         streams.extend(self.views.keys().cloned());
         streams.extend(self.sinks.keys().cloned());
+        streams.extend(self.restored.indexes.streams_of(&self.name));
+        let partition = self.committer.partition;
+        let make = &self.committer.context().messages;
         let mut messages = Vec::new();
         for stream in streams {
-            let partition = self.committer.partition;
-            let tombstones = self
-                .committer
-                .context()
-                .messages
-                .forget_stream(partition, &self.name, &stream);
-            messages.extend(tombstones);
+            messages.extend(make.forget_stream(partition, &self.name, &stream));
+            let keys = match self.sinks.get(&stream) {
+                Some(sink) => sink.state().index_keys(),
+                None => self.restored.indexes.take(&self.name, &stream).keys(),
+            };
+            let tombstones = keys.into_iter();
+            messages.extend(
+                tombstones.map(|key| make.index_tombstone(partition, &self.name, &stream, key)),
+            );
         }
         if let Some(portal_id) = portal_id {
             messages.push(claim::release(&self.dependencies, &self.name, portal_id));

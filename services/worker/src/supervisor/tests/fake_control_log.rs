@@ -7,15 +7,17 @@ use std::{
 };
 
 use schemas::{
-    Checkpoint, ConnectionStatus, Definitions, Status, StreamStatus, Topics, codec, unframe,
+    Checkpoint, ConnectionStatus, Definitions, IndexEntries, Status, StreamStatus, Topics, codec,
+    unframe,
 };
 use serde::de::DeserializeOwned;
 
 use super::changes::Changes;
 use crate::{
     commit::{Failure, Outgoing, TransactionalLog},
+    index::StreamIndex,
     messages::Message,
-    ownership::{ClaimKeys, KnownDefinitions, Restored},
+    ownership::{ClaimKeys, KnownDefinitions, PortalType, Restored},
     supervisor::ControlLog,
 };
 
@@ -199,6 +201,16 @@ impl ControlLog for FakeControlLog {
                 let definitions: Definitions =
                     read(schemas::definitions::SCHEMA, &message.payload.unwrap());
                 restored.definitions.insert(definitions);
+            } else if message.topic == self.topics.index {
+                let entries = message
+                    .payload
+                    .map(|it| read::<IndexEntries>(schemas::index::SCHEMA, &it).entries);
+                let (connection, stream, key) =
+                    schemas::index::parse_index_key(&message.key).unwrap();
+                let put = restored
+                    .indexes
+                    .put(connection, stream, key, entries.as_deref());
+                put.unwrap();
             } else if message.topic == self.topics.checkpoints {
                 let stream = stream.unwrap();
                 match message.payload {
@@ -229,6 +241,21 @@ impl ControlLog for FakeControlLog {
             }
         }
         Ok(known)
+    }
+
+    fn objects(&self, asked: &[PortalType]) -> anyhow::Result<Vec<StreamIndex>> {
+        let mut found = vec![StreamIndex::default(); asked.len()];
+        for message in self.committed() {
+            if message.topic != self.topics.records {
+                continue;
+            }
+            let payload = message.payload.unwrap();
+            let (portal_type, entry) = crate::ownership::entry(&payload).unwrap();
+            if let Some(at) = asked.iter().position(|it| *it == portal_type) {
+                found[at].put(vec![entry]);
+            }
+        }
+        Ok(found)
     }
 
     fn claims(&self, asked: &[ClaimKeys]) -> anyhow::Result<Vec<Vec<String>>> {
@@ -326,10 +353,6 @@ impl TransactionalLog for FakePartitionLog {
     fn abort(&mut self) -> Result<(), Failure> {
         self.open.clear();
         Ok(())
-    }
-
-    fn end_offsets(&mut self) -> Result<Vec<i64>, Failure> {
-        Ok(vec![i64::try_from(self.log.records().len()).unwrap()])
     }
 }
 

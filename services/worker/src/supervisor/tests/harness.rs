@@ -33,6 +33,7 @@ pub(super) const IDS: SchemaIds = SchemaIds {
     status: 3,
     definitions: 4,
     records: 5,
+    index: 6,
 };
 
 pub(super) struct Harness {
@@ -86,6 +87,7 @@ impl Harness {
             decoder: Arc::new(Decoder::new(registry.unwrap(), topics, own)),
             claims: SharedReads::default(),
             definitions: SharedReads::default(),
+            objects: SharedReads::default(),
             settings: Settings::default(),
             context: context.clone(),
         };

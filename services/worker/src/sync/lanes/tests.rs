@@ -45,13 +45,20 @@ fn read_all(
         let mut page = page(ids, request.after.as_deref(), size);
         let taken = match request.probe {
             Some(at) => lanes.take_probe(request.key, at, &mut page).unwrap(),
-            None => lanes
-                .take_page(request.key, &mut page)
-                .map(|()| true)
-                .unwrap(),
+            None => Some(lanes.take_page(request.key, &mut page).unwrap()),
         };
-        if taken {
-            out.extend(page.objects.iter().map(|object| object.id));
+        if let Some(covered) = taken {
+            let read: Vec<i64> = page.objects.iter().map(|object| object.id).collect();
+            let in_range: Vec<i64> = ids
+                .iter()
+                .copied()
+                .filter(|id| covered.contains(id))
+                .collect();
+            assert!(
+                in_range.iter().all(|id| read.contains(id)),
+                "{covered:?} {read:?}"
+            );
+            out.extend(read);
         }
         if count == crash {
             requested.clear();
@@ -136,4 +143,44 @@ fn a_refused_probe_means_one_lane_if_there_is_only_one() {
     assert!(lanes.next_request().unwrap().probe.is_some());
     lanes.refuse_probe().unwrap();
     assert!(lanes.is_single());
+}
+
+#[test]
+fn all_ids_but_those_between_lanes_are_covered() {
+    let ids: Vec<i64> = (1..=1_000).collect();
+    let mut lanes = Lanes::new(Vec::new(), 1);
+    let mut covered = Vec::new();
+    while let Some(request) = lanes.next_request() {
+        let mut page = page(&ids, request.after.as_deref(), 100);
+        covered.push(lanes.take_page(request.key, &mut page).unwrap());
+    }
+    assert_eq!(covered.first().map(|it| *it.start()), Some(i64::MIN + 1));
+    assert_eq!(covered.last().map(|it| *it.end()), Some(i64::MAX));
+    for pair in covered.windows(2) {
+        assert_eq!(*pair[0].end() + 1, *pair[1].start());
+    }
+}
+
+#[test]
+fn a_lane_that_ends_before_the_next_one_is_asked_again_and_then_leaves_a_hole() {
+    let lane = |after: &str, first| Lane {
+        after: Some(after.to_owned()),
+        first_id: Some(first),
+        done: false,
+    };
+    let mut lanes = Lanes::new(vec![lane("10", 1), lane("500", 400)], 4);
+    let early = || ListPage {
+        objects: vec![object(11)],
+        next: None,
+    };
+    let request = lanes.next_request().unwrap();
+    let mut page = early();
+    let covered = lanes.take_page(request.key, &mut page).unwrap();
+    assert!(covered.is_empty() && page.objects.is_empty());
+    assert!(!lanes.has_hole());
+    let again = lanes.next_request().unwrap();
+    assert_eq!(again.after, request.after);
+    let covered = lanes.take_page(again.key, &mut early()).unwrap();
+    assert_eq!(covered, 11..=11, "nothing beyond it is judged");
+    assert!(lanes.has_hole());
 }

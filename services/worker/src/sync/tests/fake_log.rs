@@ -2,20 +2,24 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use schemas::{Checkpoint, ContentHasher, Definitions, FullPass, version};
+use schemas::{Checkpoint, ContentHasher, Definitions, PropertyMapBuilder, version};
 use tokio::task::yield_now;
 
 use super::{
-    super::{Page, Record, Sink, SinkClosed},
-    fake_portal::FakePortal,
+    super::{Object, Page, Record, Sink, SinkClosed, StreamOwner, Suspects},
+    fake_portal::{FakePortal, READ_TIME_PROPERTY},
 };
+use crate::index::{StreamIndex, Write};
 
 #[derive(Debug, Default)]
 struct FakeLogState {
     pages: Vec<Page>,
+    /// The messages of the index.
+    writes: Vec<Write>,
+    owner: Option<StreamOwner>,
     /// Pages until each crash; the next crash is the last element.
     crashes: Vec<usize>,
     closed: bool,
@@ -31,8 +35,10 @@ impl FakeLog {
         self.state().crashes = pages;
     }
 
+    /// The next owner begins with what the log has.
     pub(super) fn reopen(&self) {
-        self.state().closed = false;
+        let mut state = self.state();
+        (state.closed, state.owner) = (false, None);
     }
 
     pub(super) fn position(&self) -> (Option<Checkpoint>, Option<Definitions>) {
@@ -94,33 +100,52 @@ impl FakeLog {
         }
     }
 
-    /// Checks that the last version of each object matches the portal.
-    pub(super) fn check_truth(&self, portal: &FakePortal, full_pass: Option<&FullPass>) {
+    /// Checks that no run but a first one writes what the log has.
+    pub(super) fn check_nothing_repeated(&self) {
         let state = self.state();
-        let mut last: HashMap<i64, &Record> = HashMap::new();
-        for record in state.pages.iter().flat_map(|page| &page.records) {
-            let order = |record: &Record| version(record.object.updated_at, record.fetch_sequence);
-            let known = last.entry(record.object.id).or_insert(record);
-            if order(record) > order(known) {
-                *known = record;
+        let mut last: HashMap<i64, u64> = HashMap::new();
+        for page in &state.pages {
+            for record in &page.records {
+                let before = last.insert(record.object.id, record.content_hash);
+                assert!(
+                    page.writes_all || before != Some(record.content_hash),
+                    "the log had it: {record:?}"
+                );
             }
         }
-        let is_gone = |record: &Record| {
-            record.deleted
-                || full_pass.is_some_and(|pass| record.fetch_sequence < pass.began_sequence)
-        };
+    }
+
+    /// How many records there are.
+    pub(super) fn records(&self) -> usize {
+        self.state().pages.iter().map(|it| it.records.len()).sum()
+    }
+
+    /// Checks that the last record of each object matches the portal, and is the newest
+    /// by its version too.
+    pub(super) fn check_truth(&self, portal: &FakePortal) {
+        let state = self.state();
+        let mut last: HashMap<i64, &Record> = HashMap::new();
+        let order = |record: &Record| version(record.object.updated_at, record.fetch_sequence);
+        for record in state.pages.iter().flat_map(|page| &page.records) {
+            if let Some(before) = last.insert(record.object.id, record) {
+                assert!(order(before) < order(record), "{before:?} {record:?}");
+            }
+        }
         let truth = portal.truth();
         for (id, object) in &truth {
             let record = last
                 .get(id)
                 .unwrap_or_else(|| panic!("not in the log: {object:?}"));
-            assert_eq!(&record.object, object, "{record:?}");
-            assert!(!is_gone(record), "wrongly gone: {record:?}");
+            // A value that changes with each read makes no version, so a new such
+            // property comes with the object's next change.
+            let read = without_read_time(&record.object);
+            assert_eq!(read, without_read_time(object), "{record:?}");
+            assert!(!record.deleted, "wrongly deleted: {record:?}");
         }
         for (id, record) in &last {
             assert!(
-                truth.contains_key(id) || is_gone(record),
-                "not marked as gone: {record:?}"
+                truth.contains_key(id) || record.deleted,
+                "not deleted: {record:?}"
             );
         }
     }
@@ -131,7 +156,7 @@ impl FakeLog {
 }
 
 impl Sink for FakeLog {
-    async fn submit(&self, page: Page) -> Result<(), SinkClosed> {
+    async fn submit(&self, mut page: Page) -> Result<(), SinkClosed> {
         yield_now().await;
         let mut state = self.state();
         if let Some(left) = state.crashes.last_mut() {
@@ -145,15 +170,62 @@ impl Sink for FakeLog {
         if state.closed {
             return Err(SinkClosed);
         }
-        state.pages.push(page);
+        let FakeLogState {
+            pages,
+            writes,
+            owner,
+            ..
+        } = &mut *state;
+        let owner = owner.get_or_insert_with(|| restored(pages, writes));
+        writes.extend(owner.take(&mut page));
+        pages.push(page);
         Ok(())
     }
 
-    async fn settle(&self) -> Result<(), SinkClosed> {
-        Ok(())
+    fn suspects(&self) -> Suspects {
+        let mut state = self.state();
+        let FakeLogState {
+            pages,
+            writes,
+            owner,
+            ..
+        } = &mut *state;
+        owner
+            .get_or_insert_with(|| restored(pages, writes))
+            .suspects()
     }
+}
 
-    async fn end_offsets(&self) -> Result<Vec<i64>, SinkClosed> {
-        Ok(vec![i64::try_from(self.state().pages.len()).unwrap()])
+fn restored(pages: &[Page], writes: &[Write]) -> StreamOwner {
+    let mut index = StreamIndex::default();
+    for write in writes {
+        index.restore(write.key, write.entries.as_deref()).unwrap();
+    }
+    let definitions = pages.iter().rev().find_map(|page| page.definitions.clone());
+    let checkpoint = pages.last().map(|page| page.checkpoint.clone());
+    let none = Definitions {
+        portal_id: 7,
+        object_type: "contacts".to_owned(),
+        version: 0,
+        fetched_at: 0,
+        properties: Vec::new(),
+    };
+    StreamOwner::new(
+        checkpoint.unwrap_or_default(),
+        Arc::new(definitions.unwrap_or(none)),
+        index,
+    )
+}
+
+fn without_read_time(object: &Object) -> Object {
+    let mut properties = PropertyMapBuilder::default();
+    for (name, value) in object.properties.iter() {
+        if name != READ_TIME_PROPERTY {
+            properties.push(name, value);
+        }
+    }
+    Object {
+        properties: properties.finish(),
+        ..object.clone()
     }
 }

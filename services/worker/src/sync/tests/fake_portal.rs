@@ -16,6 +16,8 @@ use source::read;
 mod source;
 
 const START: Millis = 1_800_000_000_000;
+/// The property that is added first is volatile.
+pub(super) const READ_TIME_PROPERTY: &str = "p1";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FakeObject {

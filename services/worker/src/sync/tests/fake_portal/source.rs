@@ -8,7 +8,7 @@ use super::{
     super::super::{
         Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
     },
-    FakeObject, FakePortal, property_name,
+    FakeObject, FakePortal, READ_TIME_PROPERTY, property_name,
 };
 
 pub(super) fn read(id: i64, entry: &FakeObject, names: &[String]) -> Object {
@@ -51,15 +51,18 @@ impl Source for FakePortal {
     }
 
     async fn definitions(&self, _: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
-        let property = |number| Property {
-            name: property_name(number),
-            // The one that is added first is volatile.
-            field_type: if number == 1 {
-                "calculation_read_time".to_owned()
+        let property = |number| {
+            let name = property_name(number);
+            let field_type = if name == READ_TIME_PROPERTY {
+                "calculation_read_time"
             } else {
-                String::new()
-            },
-            ..Property::default()
+                ""
+            };
+            Property {
+                name,
+                field_type: field_type.to_owned(),
+                ..Property::default()
+            }
         };
         self.answer(|_, state| (0..state.properties).map(property).collect())
             .await

@@ -1,0 +1,49 @@
+//! Makes the tables of streams that have no record: a query of them finds no row, not
+//! no table.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use crate::ingest::{TableSet, parts::Parts, store::inserter::describe};
+
+/// Pause between two looks at the streams.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Applies the definitions of each stream whose first full pass has ended, once.
+pub(crate) struct TableJob {
+    pub(crate) parts: Arc<Parts>,
+}
+
+impl TableJob {
+    /// Runs until the process stops.
+    pub(crate) async fn run(self) {
+        let Self { parts } = self;
+        let mut done = HashSet::new();
+        loop {
+            let pause = tokio::time::sleep(PAUSE);
+            if parts.context.unless_draining(pause).await.is_none() {
+                return;
+            }
+            for stream in parts.control.read_streams() {
+                let target = stream.target(parts.control.as_ref(), TableSet::Live);
+                if done.contains(&target) {
+                    continue;
+                }
+                match parts.preparer.apply(&target, stream.portal_id).await {
+                    Ok(()) => {
+                        done.insert(target);
+                    }
+                    Err(error) => {
+                        let error = describe(&error);
+                        let (connection, object_type) = (&stream.connection, &stream.object_type);
+                        tracing::warn!(
+                            connection,
+                            object_type,
+                            error,
+                            "tables cannot be made now; will retry"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
