@@ -30,12 +30,20 @@ pub struct Checkpoint {
     /// Records written in all runs.
     #[serde(default)]
     pub records_total: i64,
-    /// Every change before it is in the log; `None` until the backfill ended.
+    /// Every change before it is in the log, once the backfill has ended; `None` until
+    /// it has begun.
     #[serde(default)]
     pub cursor: Option<Millis>,
-    /// The run under way.
+    /// The pass over the lists under way: the backfill, a full pass or one over the
+    /// archived list. A former version had every kind of run here.
     #[serde(default)]
-    pub run: Option<Run>,
+    pub pass: Option<Run>,
+    /// The run over changes under way.
+    #[serde(default)]
+    pub increments: Option<Run>,
+    /// The check under way: late changes, or objects that seem to be gone.
+    #[serde(default)]
+    pub check: Option<Run>,
     /// Lists are read in one lane.
     #[serde(default)]
     pub single_lane: bool,
@@ -54,12 +62,10 @@ pub struct Checkpoint {
     /// When the last run over the archived list started.
     #[serde(default)]
     pub last_archived_at: Option<Millis>,
-    /// When the last full pass started.
+    /// When the last full pass that succeeded started; `None` until the backfill has
+    /// ended.
     #[serde(default)]
     pub last_full_at: Option<Millis>,
-    /// No run starts before this time: the last one got an invalid answer.
-    #[serde(default)]
-    pub hold_until: Option<Millis>,
     /// The portal has a new property, so a full pass is needed: records read
     /// before lack it.
     #[serde(default)]
@@ -96,6 +102,9 @@ pub struct Run {
     /// Records written in it.
     #[serde(default)]
     pub records: i64,
+    /// Requests to HubSpot in it, without repeated ones.
+    #[serde(default)]
+    pub requests: i64,
     /// How far a full pass has come.
     #[serde(default)]
     pub list: Option<ListPosition>,
@@ -105,6 +114,16 @@ pub struct Run {
     /// A property appeared after records of this run were read.
     #[serde(default)]
     pub definitions_grew: bool,
+    /// Objects that were last read with a lower fetch sequence are written even if the
+    /// log has the same content, as somebody asked for it.
+    #[serde(default)]
+    pub rewrites_below: Option<i64>,
+    /// How often in a row it has failed.
+    #[serde(default)]
+    pub failures: i32,
+    /// It does not continue before this time.
+    #[serde(default)]
+    pub retry_at: Option<Millis>,
 }
 
 /// How far a pass over the list endpoint has come.
@@ -114,8 +133,6 @@ pub struct ListPosition {
     pub archived: bool,
     /// HubSpot's time of the pass's first request.
     pub began_at: Millis,
-    /// Fetch sequence of the pass's first request.
-    pub began_sequence: i64,
     /// The lanes, in the order of their ids.
     pub lanes: Vec<Lane>,
 }

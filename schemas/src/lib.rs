@@ -40,7 +40,7 @@ pub use definitions::{Definitions, Property};
 pub use index::{IndexEntries, IndexKey};
 pub use partition::partition_for;
 pub use property_map::{Properties, PropertyMap, PropertyMapBuilder, PropertyName};
-pub use status::{ConnectionStatus, Problem, Status, StreamStatus};
+pub use status::{ConnectionStatus, Problem, RunStatus, Status, StreamStatus};
 pub use topics::{Topic, Topics, subject};
 
 /// A point in time, in ms since 1970-01-01T00:00:00Z.

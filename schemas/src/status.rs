@@ -103,4 +103,39 @@ pub struct StreamStatus {
     /// Why it waits, was skipped or failed.
     #[serde(default)]
     pub error: Option<Problem>,
+    /// The runs that have not ended, and the last ones that have, newest first.
+    #[serde(default)]
+    pub runs: Vec<RunStatus>,
+}
+
+/// A run of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStatus {
+    /// UUID.
+    pub run_id: String,
+    /// Why it was made.
+    pub reason: String,
+    /// The one-time request that it carries out.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// HubSpot's time when it started.
+    pub started_at: Millis,
+    /// HubSpot's time when it ended; `None` before.
+    #[serde(default)]
+    pub finished_at: Option<Millis>,
+    /// Records written in it.
+    #[serde(default)]
+    pub records: i64,
+    /// Requests to HubSpot in it, without repeated ones.
+    #[serde(default)]
+    pub requests: i64,
+    /// `succeeded`, `stopped`, `failed` or `restarted`; `None` while it has not ended.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    /// When it continues; `None` unless it waits.
+    #[serde(default)]
+    pub retry_at: Option<Millis>,
+    /// Why it failed or waits.
+    #[serde(default)]
+    pub error: Option<Problem>,
 }

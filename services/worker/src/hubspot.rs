@@ -178,6 +178,10 @@ impl Source for HubSpot {
         daily.reset_if_down_to(RECHECKS_RESERVE_PERCENT, self.now())
     }
 
+    fn make_way(&self) {
+        self.client.limits.spread_lists();
+    }
+
     async fn portal(&self) -> Result<Portal, SourceError> {
         let account = self.account().await?.value;
         if let Some(utc_offset_ms) = account.utc_offset_ms {

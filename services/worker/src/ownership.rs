@@ -20,7 +20,7 @@ pub(crate) use decode::{Decoder, Undecodable};
 pub(crate) use definitions::{KnownDefinitions, definitions};
 #[cfg(test)]
 pub(crate) use index::entry;
-pub(crate) use index::{Indexes, PortalType, objects};
+pub(crate) use index::{Indexes, ObjectScan, objects};
 pub(crate) use lease::Lease;
 pub(crate) use member::join;
 pub(crate) use restore::{ClaimKeys, Restored, claims, restore};

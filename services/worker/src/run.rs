@@ -19,7 +19,7 @@ use crate::{
     hubspot::{self, Http, HubSpot, HubSpotConfig},
     index::StreamIndex,
     messages::{self, Messages, SchemaIds},
-    ownership::{self, ClaimKeys, Decoder, KnownDefinitions, PartitionLease, PortalType, Restored},
+    ownership::{self, ClaimKeys, Decoder, KnownDefinitions, ObjectScan, PartitionLease, Restored},
     supervisor::{self, ControlLog, Dependencies, SharedReads, Sources, Supervisor},
     sync::SourceError,
 };
@@ -143,7 +143,7 @@ impl ControlLog for KafkaControlLog {
         ownership::definitions(&self.kafka, &self.client_id, &self.decoder, keys)
     }
 
-    fn objects(&self, asked: &[PortalType]) -> anyhow::Result<Vec<StreamIndex>> {
+    fn objects(&self, asked: &[ObjectScan]) -> anyhow::Result<Vec<StreamIndex>> {
         ownership::objects(&self.kafka, &self.client_id, asked)
     }
 }

@@ -1,10 +1,15 @@
 //! When a stream runs next, and what that run is. Pure: it compares HubSpot's time
 //! with the checkpoint.
 
-use schemas::{Checkpoint, Millis, Request, RequestKind};
+use schemas::{Checkpoint, Millis, Request, RequestKind, Run};
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
+
+/// How long a run that has failed waits, in ms; doubled with each failure in a row.
+const FIRST_BACKOFF: Millis = MINUTE;
+/// The longest such wait, in ms.
+const LONGEST_BACKOFF: Millis = 6 * HOUR;
 
 /// Why a run is made, and so what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,19 +59,88 @@ impl Reason {
         .find(|reason| reason.as_str() == name)
     }
 
+    /// Where the checkpoint has the run: one run of each slot is under way at a time.
+    pub(crate) fn slot(self) -> Slot {
+        match self {
+            Self::Incremental | Self::Requested => Slot::Increments,
+            Self::Backfill | Self::Archived | Self::Full => Slot::Pass,
+            Self::Late | Self::Confirm => Slot::Check,
+        }
+    }
+
     /// Whether the run reads the live and the archived list.
     pub(crate) fn reads_both_lists(self) -> bool {
         matches!(self, Self::Backfill | Self::Full)
     }
 
-    /// Whether the run moves the stream's cursor.
-    pub(crate) fn moves_cursor(self) -> bool {
-        !matches!(self, Self::Late | Self::Archived | Self::Confirm)
-    }
-
     /// Whether the interval to the next run counts from this run's start.
     pub(crate) fn restarts_interval(self) -> bool {
         matches!(self, Self::Backfill | Self::Incremental | Self::Requested)
+    }
+}
+
+/// What runs beside each other: a pass of hours holds up neither increments nor the
+/// proof that objects are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Slot {
+    /// Runs over changes.
+    Increments,
+    /// Passes over the lists.
+    Pass,
+    /// Late changes, and objects that seem to be gone.
+    Check,
+}
+
+impl Slot {
+    /// All slots.
+    pub(crate) const ALL: [Self; 3] = [Self::Increments, Self::Pass, Self::Check];
+
+    /// The slot's run in a checkpoint.
+    pub(crate) fn of(self, checkpoint: &Checkpoint) -> Option<&Run> {
+        match self {
+            Self::Increments => checkpoint.increments.as_ref(),
+            Self::Pass => checkpoint.pass.as_ref(),
+            Self::Check => checkpoint.check.as_ref(),
+        }
+    }
+
+    /// The slot's place among those of all slots, in their order.
+    pub(crate) fn of_array<T>(self, all: &[T; 3]) -> &T {
+        let [increments, pass, check] = all;
+        match self {
+            Self::Increments => increments,
+            Self::Pass => pass,
+            Self::Check => check,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn of_array_mut<T>(self, all: &mut [T; 3]) -> &mut T {
+        let [increments, pass, check] = all;
+        match self {
+            Self::Increments => increments,
+            Self::Pass => pass,
+            Self::Check => check,
+        }
+    }
+
+    /// The slot's place in a checkpoint.
+    pub(crate) fn of_mut(self, checkpoint: &mut Checkpoint) -> &mut Option<Run> {
+        match self {
+            Self::Increments => &mut checkpoint.increments,
+            Self::Pass => &mut checkpoint.pass,
+            Self::Check => &mut checkpoint.check,
+        }
+    }
+}
+
+/// Puts a run of a former version, which had one slot, into its own.
+pub(crate) fn into_slots(checkpoint: &mut Checkpoint) {
+    let Some(run) = checkpoint.pass.take() else {
+        return;
+    };
+    if let Some(reason) = Reason::parse(&run.reason) {
+        *reason.slot().of_mut(checkpoint) = Some(run);
     }
 }
 
@@ -149,10 +223,10 @@ pub(crate) enum Start {
     Resume,
 }
 
-/// The run that is due now, or when the next one is. In this order: an unfinished
-/// run, objects that seem to be gone, the one-time request, the backfill, the runs
-/// beside the interval (rare, so they delay it little), the interval.
+/// The run that is due now in a slot, or when its next one is. In this order: an
+/// unfinished run, the one-time request, the backfill, what is scheduled.
 pub(crate) fn due(
+    slot: Slot,
     checkpoint: &Checkpoint,
     demand: &StreamDemand<'_>,
     settings: &Settings,
@@ -161,54 +235,88 @@ pub(crate) fn due(
     let request = demand
         .request
         .filter(|request| checkpoint.request_done.as_deref() != Some(&request.request_id));
+    if !demand.running && request.is_none() {
+        return Due::Never;
+    }
+    if let Some(plan) = unfinished(slot, checkpoint, demand, request) {
+        let retry_at = slot.of(checkpoint).and_then(|run| run.retry_at);
+        return match retry_at.filter(|at| !is_due(*at, now, LONGEST_BACKOFF)) {
+            Some(at) => Due::At(at),
+            None => Due::Now(plan),
+        };
+    }
     // Its pass is over, but for the objects that seem to be gone.
     let waits = |request: &&Request| {
         checkpoint.confirm_at.is_some()
             && checkpoint.confirm_request.as_deref() == Some(&request.request_id)
     };
-    if !demand.running && request.is_none() {
-        return Due::Never;
-    }
-    if let Some(hold) = checkpoint.hold_until.filter(|hold| *hold > now) {
-        return Due::At(hold);
-    }
-    if let Some(plan) = unfinished(checkpoint, demand, request) {
-        return Due::Now(plan);
-    }
-    let confirm_at = checkpoint
-        .confirm_at
-        .filter(|_| demand.running || request.as_ref().is_some_and(waits));
-    if confirm_at.is_some_and(|at| is_due(at, now, settings.confirm_interval)) {
-        return new_run(Reason::Confirm, checkpoint.confirm_request.clone());
+    if slot == Slot::Check {
+        let is_wanted = demand.running || request.as_ref().is_some_and(waits);
+        let confirm_at = checkpoint.confirm_at.filter(|_| is_wanted);
+        if confirm_at.is_some_and(|at| is_due(at, now, settings.confirm_interval)) {
+            return new_run(Reason::Confirm, checkpoint.confirm_request.clone());
+        }
+        let late = demand
+            .running
+            .then(|| late(checkpoint, demand, settings, now));
+        return match (late, confirm_at) {
+            (Some(Due::At(late)), Some(confirm)) => Due::At(late.min(confirm)),
+            (Some(Due::Now(plan)), _) => Due::Now(plan),
+            (_, Some(confirm)) => Due::At(confirm),
+            (Some(due), None) => due,
+            (None, None) => Due::Never,
+        };
     }
     if let Some(request) = request.filter(|it| !waits(it)) {
-        return new_run(
-            requested(checkpoint, request.kind),
-            Some(request.request_id.clone()),
-        );
+        let reason = requested(checkpoint, request.kind);
+        if reason.slot() == slot {
+            return new_run(reason, Some(request.request_id.clone()));
+        }
     }
     if !demand.running {
-        return confirm_at.map_or(Due::Never, Due::At);
+        return Due::Never;
     }
-    if checkpoint.cursor.is_none() {
-        return new_run(Reason::Backfill, None);
+    match slot {
+        Slot::Increments if checkpoint.cursor.is_none() => Due::Never,
+        Slot::Increments => at(
+            Reason::Incremental,
+            next(checkpoint.last_started_at, demand.interval, now),
+            now,
+        ),
+        Slot::Pass if !has_backfill(checkpoint) => new_run(Reason::Backfill, None),
+        Slot::Pass => pass(checkpoint, demand, settings, now),
+        Slot::Check => Due::Never,
     }
-    scheduled(checkpoint, demand, settings, now)
 }
 
-/// Ends the current run because of a stop. The checkpoint keeps how far it came, under
-/// a new id, and another run is due at the next start. The next start first continues
-/// the interrupted run and then makes the other one, as the window of the first may
-/// end before the stop. The checkpoint has to be written as part of the stop, so that
-/// a restart does not bring the old id back. Returns false if nothing has changed.
-pub(crate) fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: String) -> bool {
-    let has_started = checkpoint.last_started_at.take().is_some();
-    let Some(run) = &mut checkpoint.run else {
-        return has_started;
-    };
-    run.run_id = new_run_id;
-    run.records = 0;
-    true
+/// Ends the runs under way because of a stop. The checkpoint keeps how far they came,
+/// under new ids, and another run is due at the next start. The next start first
+/// continues the interrupted run and then makes the other one, as the window of the
+/// first may end before the stop. The checkpoint has to be written as part of the stop,
+/// so that a restart does not bring the old ids back. Returns false if nothing has
+/// changed.
+pub(crate) fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: impl Fn() -> String) -> bool {
+    let mut has_changed = checkpoint.last_started_at.take().is_some();
+    for slot in Slot::ALL {
+        if let Some(run) = slot.of_mut(checkpoint) {
+            run.run_id = new_run_id();
+            run.records = 0;
+            has_changed = true;
+        }
+    }
+    has_changed
+}
+
+/// How long a run waits that has failed so often in a row, in ms.
+pub(crate) fn backoff(failures: i32) -> Millis {
+    let doublings = u32::try_from(failures.max(1) - 1).unwrap_or(0);
+    let factor = 1_i64.checked_shl(doublings.min(20)).unwrap_or(1);
+    FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF)
+}
+
+/// Whether the first pass over both lists has ended.
+fn has_backfill(checkpoint: &Checkpoint) -> bool {
+    checkpoint.last_full_at.is_some()
 }
 
 fn new_run(reason: Reason, request_id: Option<String>) -> Due {
@@ -219,24 +327,33 @@ fn new_run(reason: Reason, request_id: Option<String>) -> Due {
     })
 }
 
+fn at(reason: Reason, at: Millis, now: Millis) -> Due {
+    if at <= now {
+        new_run(reason, None)
+    } else {
+        Due::At(at)
+    }
+}
+
 fn requested(checkpoint: &Checkpoint, kind: RequestKind) -> Reason {
     match kind {
-        _ if checkpoint.cursor.is_none() => Reason::Backfill,
+        _ if !has_backfill(checkpoint) => Reason::Backfill,
         RequestKind::Sync => Reason::Requested,
         RequestKind::Resync => Reason::Full,
     }
 }
 
-/// The unfinished run, if it is to continue. On a stopped connection only the
+/// The unfinished run of a slot, if it is to continue. On a stopped connection only the
 /// request is carried out: a suspended run of the requested kind becomes its run.
-/// Another run is dropped, which loses no change, as the cursor moves only when a run
-/// ends.
+/// Another run waits, or is dropped for a new one, which loses no change, as the
+/// cursor moves only when a run ends.
 fn unfinished(
+    slot: Slot,
     checkpoint: &Checkpoint,
     demand: &StreamDemand<'_>,
     request: Option<&Request>,
 ) -> Option<RunPlan> {
-    let run = checkpoint.run.as_ref()?;
+    let run = slot.of(checkpoint)?;
     let reason = Reason::parse(&run.reason)?;
     let mut request_id = run.request_id.clone();
     if !demand.running {
@@ -258,7 +375,7 @@ fn unfinished(
     })
 }
 
-fn scheduled(
+fn pass(
     checkpoint: &Checkpoint,
     demand: &StreamDemand<'_>,
     settings: &Settings,
@@ -271,28 +388,30 @@ fn scheduled(
     } else {
         due_at(checkpoint.last_full_at, settings.full_interval)
     };
-    // A full pass reads all that a late run would.
-    let last_late_at = checkpoint.last_late_at.max(checkpoint.last_full_at);
-    let candidates = [
-        (Reason::Full, full_at),
-        (
-            Reason::Archived,
-            due_at(checkpoint.last_archived_at, settings.archived_interval),
-        ),
-        (Reason::Late, due_at(last_late_at, settings.late_interval)),
-        (
-            Reason::Incremental,
-            next(checkpoint.last_started_at, demand.interval, now),
-        ),
-    ];
-    let mut earliest = checkpoint.confirm_at.unwrap_or(Millis::MAX);
-    for (reason, at) in candidates {
-        if at <= now {
-            return new_run(reason, None);
-        }
-        earliest = earliest.min(at);
+    let archived_at = due_at(checkpoint.last_archived_at, settings.archived_interval);
+    match at(Reason::Full, full_at, now) {
+        Due::At(full_at) => match at(Reason::Archived, archived_at, now) {
+            Due::At(archived_at) => Due::At(full_at.min(archived_at)),
+            now => now,
+        },
+        now => now,
     }
-    Due::At(earliest)
+}
+
+fn late(
+    checkpoint: &Checkpoint,
+    demand: &StreamDemand<'_>,
+    settings: &Settings,
+    now: Millis,
+) -> Due {
+    if !has_backfill(checkpoint) {
+        return Due::Never;
+    }
+    let rechecks_from = demand.rechecks_from.unwrap_or(Millis::MIN);
+    // A full pass reads all that a late run would.
+    let last = checkpoint.last_late_at.max(checkpoint.last_full_at);
+    let late_at = next(last, settings.late_interval, now).max(rechecks_from);
+    at(Reason::Late, late_at, now)
 }
 
 /// Whether a time has come. One further ahead than the interval that it was set with

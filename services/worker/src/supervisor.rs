@@ -79,7 +79,7 @@ struct Report {
 
 enum Finding {
     /// Partitions are fenced and read.
-    TakenOver(TakenOver),
+    TakenOver(Box<TakenOver>),
     /// They could not be.
     TakeOverFailed {
         assignments: Vec<Assignment>,
@@ -193,7 +193,7 @@ impl<S: Sources> Supervisor<S> {
                 return;
             };
             let finding = match outcome {
-                Ok(taken) => Finding::TakenOver(taken),
+                Ok(taken) => Finding::TakenOver(Box::new(taken)),
                 Err(error) => Finding::TakeOverFailed { assignments, error },
             };
             // The receiver is gone once the process ends.
@@ -204,7 +204,7 @@ impl<S: Sources> Supervisor<S> {
     fn on_report(&mut self, Report { epoch, finding }: Report) -> anyhow::Result<()> {
         let is_current = epoch == self.epoch;
         match finding {
-            Finding::TakenOver(taken) if is_current => self.taken_over(taken)?,
+            Finding::TakenOver(taken) if is_current => self.taken_over(*taken)?,
             // Closing producers blocks.
             Finding::TakenOver(taken) => drop(tokio::task::spawn_blocking(move || drop(taken))),
             Finding::TakeOverFailed { assignments, error } if is_current => {

@@ -4,6 +4,7 @@
 
 mod admission;
 mod backfill;
+mod change;
 mod confirm;
 mod definitions;
 mod incremental;
@@ -27,7 +28,8 @@ use tokio::sync::watch;
 
 pub(crate) use self::{
     admission::{Covered, Findings, NotFound},
-    owner::StreamOwner,
+    change::{Change, End, RunChange},
+    owner::{Listed, StreamOwner, Taken},
     sink::{Page, Record, Sink, SinkClosed, Suspects},
     source::{
         Advice, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
@@ -39,10 +41,6 @@ use crate::schedule::{Reason, RunPlan, Settings};
 /// The stream that a run reads.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamContext {
-    /// Name of the connection.
-    pub(crate) connection: String,
-    /// HubSpot's id of the account.
-    pub(crate) portal_id: i64,
     /// Object type.
     pub(crate) object_type: String,
     /// All properties ever seen, as last written to the log. Empty and of version
@@ -77,10 +75,6 @@ pub(crate) struct Progress {
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunEnd {
-    /// The stream's checkpoint, already submitted.
-    pub(crate) checkpoint: Checkpoint,
-    /// All properties ever seen, for the next run.
-    pub(crate) definitions: Arc<Definitions>,
     /// The run that ended.
     pub(crate) run_id: String,
     /// Why it was made.
@@ -101,9 +95,8 @@ pub(crate) enum Outcome {
     /// What it had read became invalid. The checkpoint has a new run, due now, that
     /// reads it again.
     Restarted,
-    /// The source failed. The run stays in the checkpoint and is resumed. After
-    /// [`Advice::EndRun`] it does not, and the checkpoint's `hold_until` delays
-    /// the next run.
+    /// The source failed. The run stays in the checkpoint and is resumed, after
+    /// [`Advice::EndRun`] at its `retry_at`.
     Failed(SourceError),
     /// The sink accepts no more pages.
     Closed,
@@ -113,7 +106,7 @@ pub(crate) enum Outcome {
 /// contain everything that a restart needs, definitions included.
 pub(crate) async fn run<S: Source, K: Sink>(
     context: &RunContext<'_, S, K>,
-    checkpoint: Checkpoint,
+    checkpoint: &Checkpoint,
     plan: RunPlan,
 ) -> RunEnd {
     let mut session = session::Session::new(context, checkpoint, plan);

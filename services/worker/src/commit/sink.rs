@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemas::{Checkpoint, Definitions, EncodeError, IndexKey, Run, StreamStatus};
+use schemas::{Checkpoint, Definitions, EncodeError, IndexKey, Property, Run, StreamStatus};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Committer, Item};
@@ -14,8 +14,9 @@ use crate::{
     crash,
     index::{StreamIndex, Write},
     messages::Message,
+    schedule::Slot,
     status,
-    sync::{Page, Sink, SinkClosed, StreamOwner, Suspects},
+    sync::{Fetched, Listed, Page, Sink, SinkClosed, StreamOwner, Suspects, Taken},
 };
 
 /// How often a stream's progress is written while it runs.
@@ -47,12 +48,15 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct Submitted {
     pub(super) page: Page,
-    /// The page's checkpoint; taken by the transaction.
-    pub(super) checkpoint: Option<Message>,
+    /// The checkpoint after it.
+    pub(super) checkpoint: Checkpoint,
+    /// Its message; taken by the transaction.
+    pub(super) checkpoint_message: Option<Message>,
     /// The page's definitions; taken by the transaction.
     pub(super) definitions: Option<Message>,
     /// What the page changes in the index; taken by the transaction.
     pub(super) index: Vec<Message>,
+    /// The run that the records belong to.
     pub(super) run: Option<Run>,
     pub(super) sequence: u64,
     pub(super) state: Arc<StreamState>,
@@ -75,12 +79,12 @@ impl StreamState {
         self.known().owner.checkpoint.clone()
     }
 
-    /// The run of the page last submitted, also once it has ended.
-    pub(crate) fn last_run(&self) -> Option<Run> {
-        self.known().owner.run.clone()
+    /// The run of a slot's page last submitted, also once it has ended.
+    pub(crate) fn last_run(&self, slot: Slot) -> Option<Run> {
+        self.known().owner.last_run(slot).cloned()
     }
 
-    /// The definitions last submitted.
+    /// All properties ever seen.
     pub(crate) fn definitions(&self) -> Arc<Definitions> {
         Arc::clone(&self.known().owner.definitions)
     }
@@ -102,20 +106,12 @@ impl StreamState {
     /// The status after a page; `None` unless one is due to be written with it.
     /// A page is written later than it is submitted, so this never replaces a
     /// status that the stream has changed since.
-    pub(super) fn progress(
-        &self,
-        sequence: u64,
-        checkpoint: &Checkpoint,
-        run: Option<&Run>,
-    ) -> Option<StreamStatus> {
+    pub(super) fn progress(&self, sequence: u64, checkpoint: &Checkpoint) -> Option<StreamStatus> {
         let mut known = self.known();
         if sequence <= known.shown {
             return None;
         }
         status::track(&mut known.view, checkpoint);
-        if let Some(run) = run {
-            known.view.run_records = run.records;
-        }
         if known
             .written_at
             .is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL)
@@ -201,13 +197,9 @@ impl StreamSink {
         &self.committer
     }
 
-    /// The messages of a page's checkpoint and definitions. They are made before the
-    /// page is accepted: what does not fit its schema never gets into a transaction.
-    fn encode(&self, page: &Page) -> Result<(Message, Option<Message>), EncodeError> {
+    fn encode(&self, checkpoint: &Checkpoint) -> Result<Message, EncodeError> {
         let messages = &self.committer.context.messages;
-        let checkpoint = messages.checkpoint(self.committer.partition, &page.checkpoint)?;
-        let definitions = page.definitions.as_ref().map(|it| messages.definitions(it));
-        Ok((checkpoint, definitions.transpose()?))
+        messages.checkpoint(self.committer.partition, checkpoint)
     }
 
     fn encode_index(&self, writes: Vec<Write>) -> Result<Vec<Message>, EncodeError> {
@@ -241,13 +233,7 @@ impl StreamSink {
             .iter()
             .map(|it| it.object.properties.encoded_len() + 256)
             .sum();
-        records
-            + page.seed.len() * 64
-            + page
-                .definitions
-                .as_ref()
-                .map_or(0, |it| it.properties.len() * 256)
-            + 256
+        records + page.seed.len() * 64 + 256
     }
 }
 
@@ -260,8 +246,6 @@ impl Sink for StreamSink {
             self.state.fail(error);
             SinkClosed
         };
-        // Before anything is changed.
-        self.encode(&page).map_err(fail)?;
         let size = Self::size(&page).min(self.committer.capacity);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let permits = Arc::clone(&self.committer.permits)
@@ -269,16 +253,27 @@ impl Sink for StreamSink {
             .await
             .or(Err(SinkClosed))?;
         let mut known = self.state.known();
-        let writes = known.owner.take(&mut page);
-        let (checkpoint, definitions) = self.encode(&page).map_err(fail)?;
+        // Before anything is changed: what does not fit its schema never gets into a
+        // transaction.
+        self.encode(&known.owner.preview(&page)).map_err(fail)?;
+        let messages = &self.committer.context.messages;
+        let definitions = known.owner.unsent_definitions();
+        let definitions = definitions.map(|it| messages.definitions(it)).transpose();
+        let definitions = definitions.map_err(fail)?;
+        let Taken {
+            checkpoint,
+            run,
+            writes,
+        } = known.owner.take(&mut page);
+        let checkpoint_message = self.encode(&checkpoint).map_err(fail)?;
         let index = self.encode_index(writes).map_err(fail)?;
         known.sequence += 1;
-        let run = known.owner.run.clone();
         let sequence = known.sequence;
         let state = Arc::clone(&self.state);
         let submitted = Submitted {
             page,
-            checkpoint: Some(checkpoint),
+            checkpoint,
+            checkpoint_message: Some(checkpoint_message),
             definitions,
             index,
             run,
@@ -295,5 +290,10 @@ impl Sink for StreamSink {
 
     fn suspects(&self) -> Suspects {
         self.state.known().owner.suspects()
+    }
+
+    fn list_definitions(&self, listed: Fetched<Vec<Property>>, begins_full_pass: bool) -> Listed {
+        let mut known = self.state.known();
+        known.owner.list_definitions(listed, begins_full_pass)
     }
 }

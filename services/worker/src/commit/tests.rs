@@ -8,7 +8,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use schemas::{Checkpoint, Definitions, Topics};
+use schemas::{Checkpoint, Definitions, Run, Topics};
 
 use super::{
     CommitContext, Committer, TransactionalLog,
@@ -19,7 +19,8 @@ use crate::{
     config::CommitArgs,
     index::StreamIndex,
     messages::{self, Messages, SchemaIds, SchemaTexts},
-    sync::{Object, Page, Record, Sink as _, SinkClosed},
+    schedule::Reason,
+    sync::{Change, End, Object, Page, Record, RunChange, Sink as _, SinkClosed},
 };
 
 /// The log in memory.
@@ -160,7 +161,7 @@ fn context(schemas: SchemaTexts<'_>) -> Arc<CommitContext> {
     })
 }
 
-fn page(stream: &str, first_id: i64, count: i64) -> Page {
+fn page(first_id: i64, count: i64) -> Page {
     let record = |id| Record {
         object: Object {
             id,
@@ -174,15 +175,41 @@ fn page(stream: &str, first_id: i64, count: i64) -> Page {
         fetch_sequence: 4,
         content_hash: 5,
     };
-    let checkpoint = Checkpoint {
+    Page {
+        records: (first_id..first_id + count).map(record).collect(),
+        ..Page::default()
+    }
+}
+
+fn checkpoint(stream: &str) -> Checkpoint {
+    Checkpoint {
         connection: "c".to_owned(),
         stream: stream.to_owned(),
         portal_id: 1,
         ..Checkpoint::default()
+    }
+}
+
+/// A page after which a run has succeeded.
+fn last_page(reason: Reason, request_id: Option<&str>, cursor: Option<i64>) -> Page {
+    let run = Run {
+        run_id: "r".to_owned(),
+        request_id: request_id.map(ToOwned::to_owned),
+        ..Run::default()
+    };
+    let end = End::Succeeded {
+        at: 8,
+        confirm_at: 9,
     };
     Page {
-        records: (first_id..first_id + count).map(record).collect(),
-        checkpoint,
+        change: Change::Run(Box::new(RunChange {
+            reason,
+            run,
+            last_started_at: None,
+            cursor,
+            single_lane: false,
+            end: Some(end),
+        })),
         ..Page::default()
     }
 }
@@ -200,8 +227,11 @@ fn start_with(log: &Scripted, schemas: SchemaTexts<'_>) -> (Committer, super::St
         fetched_at: 0,
         properties: Vec::new(),
     };
-    let checkpoint = page("contacts", 0, 0).checkpoint;
-    let sink = committer.sink(checkpoint, Arc::new(definitions), StreamIndex::default());
+    let sink = committer.sink(
+        checkpoint("contacts"),
+        Arc::new(definitions),
+        StreamIndex::default(),
+    );
     (committer, sink)
 }
 
@@ -214,9 +244,7 @@ async fn pages_are_committed_in_order_with_their_checkpoint() {
     let log = Scripted::default();
     let (_committer, sink) = start(&log);
     for page_number in 0..10 {
-        sink.submit(page("contacts", page_number * 10, 10))
-            .await
-            .unwrap();
+        sink.submit(page(page_number * 10, 10)).await.unwrap();
     }
     sink.settle().await.unwrap();
     assert_eq!(log.keys("t.records"), expected(0..100));
@@ -233,7 +261,7 @@ async fn a_commit_is_repeated_until_it_settles() {
     let retries = (0..3).map(|_| Failure::Retry("timed out".to_owned()));
     let log = Scripted::default().fail("commit", retries);
     let (_committer, sink) = start(&log);
-    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    sink.submit(page(0, 5)).await.unwrap();
     sink.settle().await.unwrap();
     assert_eq!(log.keys("t.records"), expected(0..5));
     assert_eq!(log.transactions(), 1);
@@ -248,7 +276,7 @@ async fn pages_of_an_aborted_transaction_are_sent_again() {
             [Failure::Abort("timed out at the coordinator".to_owned())],
         );
     let (_committer, sink) = start(&log);
-    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    sink.submit(page(0, 5)).await.unwrap();
     sink.settle().await.unwrap();
     assert_eq!(
         log.keys("t.records"),
@@ -262,7 +290,7 @@ async fn a_record_that_can_never_be_sent_goes_to_dead_letters_and_the_others_are
     let log = Scripted::default();
     log.0.lock().unwrap().refused = Some("1/contacts/2".to_owned());
     let (_committer, sink) = start(&log);
-    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    sink.submit(page(0, 5)).await.unwrap();
     sink.settle().await.unwrap();
     let mut rest = expected(0..5);
     rest.remove(2);
@@ -275,27 +303,27 @@ async fn a_record_that_can_never_be_sent_goes_to_dead_letters_and_the_others_are
 async fn after_a_fatal_error_the_sink_is_closed_and_no_record_of_its_transaction_is_visible() {
     let log = Scripted::default().fail("commit", [Failure::Fatal("fenced".to_owned())]);
     let (committer, sink) = start(&log);
-    sink.submit(page("contacts", 0, 5)).await.unwrap();
+    sink.submit(page(0, 5)).await.unwrap();
     assert_eq!(sink.settle().await, Err(SinkClosed));
     committer.ended().await;
     assert_eq!(log.keys("t.records"), Vec::<String>::new());
-    assert_eq!(sink.submit(page("contacts", 5, 5)).await, Err(SinkClosed));
+    assert_eq!(sink.submit(page(5, 5)).await, Err(SinkClosed));
 }
 
 #[tokio::test]
 async fn an_earlier_page_does_not_replace_a_later_status() {
     let (_committer, sink) = start(&Scripted::default());
-    let (first, mut last) = (page("contacts", 0, 5), page("contacts", 0, 0));
-    last.checkpoint.request_done = Some("r2".to_owned());
-    let (before, after) = (first.checkpoint.clone(), last.checkpoint.clone());
-    sink.submit(first).await.unwrap();
+    sink.submit(page(0, 5)).await.unwrap();
+    let before = sink.state().checkpoint();
+    let last = last_page(Reason::Requested, Some("r2"), None);
     sink.submit(last).await.unwrap();
     sink.settle().await.unwrap();
     // The run ends, and the stream changes its status.
     let state = sink.state();
+    let after = state.checkpoint();
     state.view(|view| crate::status::track(view, &after));
     // Only now is the first page written.
-    assert_eq!(state.progress(1, &before, None), None);
+    assert_eq!(state.progress(1, &before), None);
     let shown = state.view(|_| {});
     assert_eq!(shown.request_done.as_deref(), Some("r2"));
 }
@@ -306,7 +334,7 @@ async fn a_closed_committer_accepts_nothing_more() {
     let (committer, sink) = start(&log);
     committer.close();
     committer.ended().await;
-    assert_eq!(sink.submit(page("contacts", 0, 5)).await, Err(SinkClosed));
+    assert_eq!(sink.submit(page(0, 5)).await, Err(SinkClosed));
     assert_eq!(committer.publish(Vec::new()).await, Err(SinkClosed));
 }
 
@@ -319,7 +347,7 @@ async fn a_submission_waits_while_the_queue_is_full() {
     // Nothing is committed while the lock is held, so the queue of 100,000 bytes
     // fills up.
     while let Some(outcome) =
-        futures::FutureExt::now_or_never(sink.submit(page("contacts", submitted * 50, 50)))
+        futures::FutureExt::now_or_never(sink.submit(page(submitted * 50, 50)))
     {
         outcome.unwrap();
         submitted += 1;
@@ -366,7 +394,7 @@ proptest! {
             let (_committer, sink) = start(&log);
             let mut next = 0;
             for size in sizes {
-                sink.submit(page("contacts", next, size)).await.unwrap();
+                sink.submit(page(next, size)).await.unwrap();
                 next += size;
             }
             sink.settle().await.unwrap();

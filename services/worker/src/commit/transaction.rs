@@ -105,7 +105,7 @@ impl Transaction {
         }
         self.records += page.records.len();
         let index = std::mem::take(&mut submitted.index);
-        let checkpoint = &page.checkpoint;
+        let checkpoint = &submitted.checkpoint;
         let key = (checkpoint.connection.clone(), checkpoint.stream.clone());
         self.last_page.insert(key, self.pages.len());
         self.pages.push(submitted);
@@ -210,10 +210,10 @@ impl Transaction {
             let Some(submitted) = self.pages.get_mut(*index) else {
                 continue;
             };
-            messages.extend(submitted.checkpoint.take());
-            let checkpoint = &submitted.page.checkpoint;
-            let (sequence, run) = (submitted.sequence, submitted.run.as_ref());
-            if let Some(view) = submitted.state.progress(sequence, checkpoint, run) {
+            messages.extend(submitted.checkpoint_message.take());
+            let checkpoint = &submitted.checkpoint;
+            let sequence = submitted.sequence;
+            if let Some(view) = submitted.state.progress(sequence, checkpoint) {
                 let connection = &checkpoint.connection;
                 let message = context
                     .messages
@@ -248,18 +248,11 @@ impl Transaction {
 
 impl RecordBuffer {
     fn encode(&mut self, record: &Record, submitted: &Submitted, context: &CommitContext) {
-        let checkpoint = &submitted.page.checkpoint;
+        let checkpoint = &submitted.checkpoint;
         let state: &Arc<StreamState> = &submitted.state;
         let run = submitted.run.as_ref();
         let empty = PropertyMap::default();
         let object = &record.object;
-        let definitions_version = submitted
-            .page
-            .definitions
-            .as_ref()
-            .map_or(checkpoint.definitions_version, |it| {
-                it.version.max(checkpoint.definitions_version)
-            });
         let message = CrmRecord {
             portal_id: checkpoint.portal_id,
             object_type: state.stream(),
@@ -279,7 +272,7 @@ impl RecordBuffer {
             fetched_at: record.fetched_at,
             fetch_sequence: record.fetch_sequence,
             merged_into: record.merged_into,
-            definitions_version,
+            definitions_version: checkpoint.definitions_version,
             content_hash: record.content_hash.cast_signed(),
         };
         self.key.clear();

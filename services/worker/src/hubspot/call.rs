@@ -45,12 +45,10 @@ impl Endpoint {
     pub(super) const fn bucket(self) -> Bucket {
         match self {
             Self::Search => Bucket::Search,
-            Self::Account
-            | Self::Usage
-            | Self::Token
-            | Self::Properties
-            | Self::List
-            | Self::BatchRead => Bucket::General,
+            Self::List => Bucket::Lists,
+            Self::Account | Self::Usage | Self::Token | Self::Properties | Self::BatchRead => {
+                Bucket::General
+            }
         }
     }
 

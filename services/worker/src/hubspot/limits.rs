@@ -40,6 +40,9 @@ const WAIT_SECONDS: &str = "worker_hubspot_limit_wait_seconds";
 pub(super) enum Bucket {
     /// All other requests.
     General,
+    /// Pages of lists, of which a pass makes many: they count as general ones, and let
+    /// all of those pass.
+    Lists,
     /// Searches of all object types.
     Search,
 }
@@ -89,11 +92,13 @@ impl Limits {
         }
     }
 
-    /// Waits until a request may be sent, in the order of the calls.
+    /// Waits until a request may be sent, in the order of the calls; pages of lists wait
+    /// until no other request does.
     pub(super) async fn acquire(&self, bucket: Bucket) -> Permit {
         let began = Instant::now();
         let spent = match bucket {
-            Bucket::General => Spent::Window(self.general.acquire().await),
+            Bucket::General => Spent::Window(self.general.acquire(false).await),
+            Bucket::Lists => Spent::Window(self.general.acquire(true).await),
             Bucket::Search => {
                 self.search.acquire().await;
                 Spent::Search(Arc::clone(&self.search))
@@ -108,10 +113,15 @@ impl Limits {
         Permit { spent, slot }
     }
 
+    /// From now on pages of lists leave room for other requests at any time.
+    pub(super) fn spread_lists(&self) {
+        self.general.spread_lists();
+    }
+
     /// HubSpot refused a request of the bucket with status 429.
     pub(super) fn refused(&self, bucket: Bucket, retry_after: Option<Duration>) {
         match bucket {
-            Bucket::General => self.general.refused(retry_after),
+            Bucket::General | Bucket::Lists => self.general.refused(retry_after),
             Bucket::Search => self.search.refused(retry_after),
         }
     }
@@ -149,6 +159,7 @@ impl Bucket {
     const fn label(self) -> &'static str {
         match self {
             Self::General => "general",
+            Self::Lists => "lists",
             Self::Search => "search",
         }
     }

@@ -172,9 +172,8 @@ pub(super) mod tests {
             sequence in any::<i64>(),
             archived in any::<bool>(),
             deleted in any::<bool>(),
-            absence in 0..3,
+            absence in proptest::sample::select(&[Absence::None, Absence::Suspected, Absence::Confirmed][..]),
         ) -> Entry {
-            let absence = [Absence::None, Absence::Suspected, Absence::Confirmed][absence as usize];
             Entry { id, updated_at, content_hash, sequence, archived, deleted, absence, loose: false }
         }
     }

@@ -3,12 +3,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chassis::{kafka::KafkaArgs, schema_lookup::MessageRef};
 use rdkafka::Message as _;
-use schemas::{CrmRecord, IndexEntries, IndexKey, Topics, index::parse_index_key, unframe};
+use schemas::{
+    ContentHasher, CrmRecord, Definitions, IndexEntries, IndexKey, Topics, content_hash,
+    index::parse_index_key, unframe,
+};
 
 use super::{Decoder, Undecodable, restore::read_all};
 use crate::index::{Damaged, Entry, LAYOUT, StreamIndex};
@@ -92,15 +95,27 @@ impl Indexes {
 /// A portal's object type.
 pub(crate) type PortalType = (i64, String);
 
+/// What is looked for in the log of records.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectScan {
+    /// Of which objects.
+    pub(crate) portal_type: PortalType,
+    /// By which records of a former version, which have no content hash, get theirs.
+    pub(crate) definitions: Arc<Definitions>,
+}
+
 /// What the log of records has of these object types, in one scan. Blocks.
 pub(crate) fn objects(
     kafka: &KafkaArgs,
     client_id: &str,
-    asked: &[PortalType],
+    asked: &[ObjectScan],
 ) -> anyhow::Result<Vec<StreamIndex>> {
     let topic = Topics::with_prefix(&kafka.topic_prefix).records;
-    let mut found: HashMap<&PortalType, (StreamIndex, Vec<Entry>)> =
-        asked.iter().map(|it| (it, Default::default())).collect();
+    let mut found: HashMap<&PortalType, Found> = HashMap::new();
+    for scan in asked {
+        let found = found.entry(&scan.portal_type).or_default();
+        found.hasher = ContentHasher::new(&scan.definitions);
+    }
     read_all(
         kafka,
         client_id,
@@ -110,24 +125,34 @@ pub(crate) fn objects(
             let Some(portal_type) = message.key().and_then(portal_type) else {
                 return Ok(());
             };
-            let Some((index, waiting)) = found.get_mut(&portal_type) else {
+            let Some(found) = found.get_mut(&portal_type) else {
                 return Ok(());
             };
             // What cannot be decoded is not ours; consumers have it as a dead letter.
-            let found = message.payload().and_then(entry);
-            waiting.extend(found.map(|(_, entry)| entry));
-            if waiting.len() >= AT_ONCE {
-                index.put(std::mem::take(waiting));
+            let payload = message.payload();
+            let entry = payload.and_then(|payload| entry(payload, &mut found.hasher));
+            found.waiting.extend(entry.map(|(_, entry)| entry));
+            if found.waiting.len() >= AT_ONCE {
+                found.index.put(std::mem::take(&mut found.waiting));
             }
             Ok(())
         },
     )?;
-    let mut answer = |it| {
-        let (mut index, waiting) = found.get(it).cloned().unwrap_or_default();
+    let answer = |scan: &ObjectScan| {
+        let Found {
+            mut index, waiting, ..
+        } = found.remove(&scan.portal_type).unwrap_or_default();
         index.put(waiting);
         index
     };
-    Ok(asked.iter().map(&mut answer).collect())
+    Ok(asked.iter().map(answer).collect())
+}
+
+#[derive(Default)]
+struct Found {
+    index: StreamIndex,
+    waiting: Vec<Entry>,
+    hasher: ContentHasher,
 }
 
 fn portal_type(key: &[u8]) -> Option<PortalType> {
@@ -136,12 +161,16 @@ fn portal_type(key: &[u8]) -> Option<PortalType> {
 }
 
 /// The type of a record's object, and the entry of its version.
-pub(crate) fn entry(payload: &[u8]) -> Option<(PortalType, Entry)> {
+pub(crate) fn entry(payload: &[u8], hasher: &mut ContentHasher) -> Option<(PortalType, Entry)> {
     let record = CrmRecord::decode(unframe(payload).ok()?.datum).ok()?;
+    let content_hash = match record.content_hash.cast_unsigned() {
+        content_hash::UNKNOWN => hasher.of_record(&record),
+        known => known,
+    };
     let entry = Entry {
         id: record.object_id,
         updated_at: record.updated_at,
-        content_hash: record.content_hash.cast_unsigned(),
+        content_hash,
         sequence: record.fetch_sequence,
         archived: record.archived,
         deleted: record.deleted,

@@ -39,7 +39,13 @@ fn request(kind: RequestKind) -> Request {
 
 #[track_caller]
 fn check(checkpoint: &Checkpoint, demand: &StreamDemand<'_>, expected: Reason) -> RunPlan {
-    match due(checkpoint, demand, &Settings::default(), NOW) {
+    match due(
+        expected.slot(),
+        checkpoint,
+        demand,
+        &Settings::default(),
+        NOW,
+    ) {
         Due::Now(plan) => {
             assert_eq!(plan.reason, expected);
             plan
@@ -48,13 +54,17 @@ fn check(checkpoint: &Checkpoint, demand: &StreamDemand<'_>, expected: Reason) -
     }
 }
 
-fn at(checkpoint: &Checkpoint) -> Due {
-    due(checkpoint, &running(), &Settings::default(), NOW)
+fn increments(checkpoint: &Checkpoint) -> Due {
+    in_slot(Slot::Increments, checkpoint, &running())
+}
+
+fn in_slot(slot: Slot, checkpoint: &Checkpoint, demand: &StreamDemand<'_>) -> Due {
+    due(slot, checkpoint, demand, &Settings::default(), NOW)
 }
 
 #[test]
 fn the_interval_counts_from_the_last_start() {
-    assert_eq!(at(&idle()), Due::At(NOW - MINUTE + INTERVAL));
+    assert_eq!(increments(&idle()), Due::At(NOW - MINUTE + INTERVAL));
 }
 
 #[test]
@@ -63,7 +73,7 @@ fn a_missed_run_happens_once() {
     checkpoint.last_started_at = Some(NOW - 3 * INTERVAL);
     check(&checkpoint, &running(), Reason::Incremental);
     checkpoint.last_started_at = Some(NOW);
-    assert_eq!(at(&checkpoint), Due::At(NOW + INTERVAL));
+    assert_eq!(increments(&checkpoint), Due::At(NOW + INTERVAL));
 }
 
 #[test]
@@ -76,26 +86,95 @@ fn a_start_in_the_future_counts_as_due() {
 }
 
 #[test]
-fn runs_beside_the_interval_come_first_in_their_order() {
+fn increments_passes_and_checks_are_due_side_by_side() {
     let mut checkpoint = Checkpoint {
         last_started_at: Some(NOW - HOUR),
         last_late_at: None,
         last_archived_at: None,
-        last_full_at: None,
+        last_full_at: Some(NOW - 25 * HOUR),
         ..idle()
     };
+    check(&checkpoint, &running(), Reason::Incremental);
     check(&checkpoint, &running(), Reason::Full);
+    check(&checkpoint, &running(), Reason::Late);
     let spent = StreamDemand {
         rechecks_from: Some(NOW + HOUR),
         ..running()
     };
     check(&checkpoint, &spent, Reason::Incremental);
+    for slot in [Slot::Pass, Slot::Check] {
+        assert_eq!(in_slot(slot, &checkpoint, &spent), Due::At(NOW + HOUR));
+    }
     checkpoint.last_full_at = Some(NOW - 2 * HOUR);
     check(&checkpoint, &running(), Reason::Archived);
-    checkpoint.last_archived_at = Some(NOW);
-    check(&checkpoint, &running(), Reason::Late);
-    checkpoint.last_late_at = Some(NOW);
+    // A full pass reads what a late run would.
+    checkpoint.last_full_at = Some(NOW - MINUTE);
+    let later = Due::At(NOW - MINUTE + HOUR);
+    assert_eq!(in_slot(Slot::Check, &checkpoint, &running()), later);
+}
+
+#[test]
+fn increments_begin_with_the_first_page_of_the_backfill() {
+    let new = Checkpoint::default();
+    check(&new, &running(), Reason::Backfill);
+    for slot in [Slot::Increments, Slot::Check] {
+        assert_eq!(in_slot(slot, &new, &running()), Due::Never);
+    }
+    let begun = Checkpoint {
+        cursor: Some(NOW - 9 * MINUTE),
+        last_started_at: Some(NOW - 9 * MINUTE),
+        pass: Some(run("backfill")),
+        ..new
+    };
+    assert_eq!(
+        check(&begun, &running(), Reason::Backfill).start,
+        Start::Resume
+    );
+    check(&begun, &running(), Reason::Incremental);
+    assert_eq!(in_slot(Slot::Check, &begun, &running()), Due::Never);
+}
+
+#[test]
+fn a_run_that_failed_waits_longer_each_time_and_holds_up_no_other_slot() {
+    assert_eq!(
+        [1, 2, 3, 99].map(backoff),
+        [MINUTE, 2 * MINUTE, 4 * MINUTE, 6 * HOUR]
+    );
+    let checkpoint = Checkpoint {
+        pass: Some(Run {
+            retry_at: Some(NOW + 1),
+            ..run("full")
+        }),
+        last_started_at: Some(NOW - HOUR),
+        ..idle()
+    };
+    assert_eq!(
+        in_slot(Slot::Pass, &checkpoint, &running()),
+        Due::At(NOW + 1)
+    );
     check(&checkpoint, &running(), Reason::Incremental);
+}
+
+#[test]
+fn a_run_of_a_former_version_gets_its_slot() {
+    for reason in [Reason::Late, Reason::Full, Reason::Requested] {
+        let mut checkpoint = Checkpoint {
+            pass: Some(run(reason.as_str())),
+            ..idle()
+        };
+        into_slots(&mut checkpoint);
+        assert_eq!(check(&checkpoint, &running(), reason).start, Start::Resume);
+        let runs = Slot::ALL.map(|slot| slot.of(&checkpoint).is_some());
+        assert_eq!(runs.into_iter().filter(|it| *it).count(), 1);
+    }
+}
+
+fn run(reason: &str) -> Run {
+    Run {
+        run_id: "a".to_owned(),
+        reason: reason.to_owned(),
+        ..Run::default()
+    }
 }
 
 #[test]
@@ -112,48 +191,46 @@ fn a_new_property_makes_a_full_pass_due() {
 
 #[test]
 fn an_unfinished_run_comes_first_and_a_stop_gives_it_another_id() {
-    let run = Run {
-        run_id: "a".to_owned(),
-        reason: "late".to_owned(),
-        ..Run::default()
-    };
     let mut checkpoint = Checkpoint {
-        run: Some(run),
+        check: Some(run("late")),
+        pass: Some(run("archived")),
         full_wanted: true,
         ..idle()
     };
-    assert_eq!(
-        check(&checkpoint, &running(), Reason::Late).start,
-        Start::Resume
-    );
-    assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
-    assert_eq!(
-        check(&checkpoint, &running(), Reason::Late).start,
-        Start::Resume
-    );
-    assert_eq!(checkpoint.run.map(|run| run.run_id).as_deref(), Some("b"));
+    let resumes = |checkpoint: &Checkpoint| {
+        for reason in [Reason::Late, Reason::Archived] {
+            assert_eq!(check(checkpoint, &running(), reason).start, Start::Resume);
+        }
+    };
+    resumes(&checkpoint);
+    assert!(end_by_stop(&mut checkpoint, || "b".to_owned()));
+    resumes(&checkpoint);
+    for run in [checkpoint.check, checkpoint.pass] {
+        assert_eq!(run.map(|run| run.run_id).as_deref(), Some("b"));
+    }
 }
 
 #[test]
 fn a_start_after_a_stop_is_due_at_once() {
+    let new_id = || "b".to_owned();
     let mut checkpoint = idle();
-    assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
+    assert!(end_by_stop(&mut checkpoint, new_id));
     check(&checkpoint, &running(), Reason::Incremental);
     // A second stop has nothing to write.
-    assert!(!end_by_stop(&mut checkpoint, "c".to_owned()));
+    assert!(!end_by_stop(&mut checkpoint, new_id));
 
     // The run under way may read nothing of what changed after the stop, so another
     // follows it.
     let mut checkpoint = Checkpoint {
-        run: Some(Run {
-            reason: "archived".to_owned(),
-            ..Run::default()
-        }),
+        increments: Some(run("incremental")),
         ..idle()
     };
-    assert!(end_by_stop(&mut checkpoint, "b".to_owned()));
-    check(&checkpoint, &running(), Reason::Archived);
-    checkpoint.run = None;
+    assert!(end_by_stop(&mut checkpoint, new_id));
+    assert_eq!(
+        check(&checkpoint, &running(), Reason::Incremental).start,
+        Start::Resume
+    );
+    checkpoint.increments = None;
     check(&checkpoint, &running(), Reason::Incremental);
 }
 
@@ -181,7 +258,7 @@ fn what_seems_to_be_gone_is_read_again_before_a_request_that_waits_for_it_is_don
         assert_eq!(plan.request_id.as_deref(), Some("r1"));
     }
     checkpoint.confirm_at = Some(NOW + 30_000);
-    let later = |demand| due(&checkpoint, demand, &Settings::default(), NOW);
+    let later = |demand| in_slot(Slot::Check, &checkpoint, demand);
     for demand in &demands {
         assert!(matches!(later(demand), Due::At(at) if at <= NOW + 30_000));
     }
@@ -208,7 +285,7 @@ fn a_request_runs_once_even_on_a_stopped_connection() {
         assert_eq!(plan.request_id.as_deref(), Some("r2"));
         check(
             &Checkpoint {
-                cursor: None,
+                last_full_at: None,
                 ..idle()
             },
             &demand,
@@ -218,53 +295,40 @@ fn a_request_runs_once_even_on_a_stopped_connection() {
             request_done: Some("r2".to_owned()),
             ..idle()
         };
-        assert_eq!(due(&done, &demand, &Settings::default(), NOW), Due::Never);
+        for slot in Slot::ALL {
+            assert_eq!(in_slot(slot, &done, &demand), Due::Never);
+            assert_eq!(in_slot(slot, &idle(), &stopped), Due::Never);
+        }
     }
-    assert_eq!(
-        due(&idle(), &stopped, &Settings::default(), NOW),
-        Due::Never
-    );
 }
 
 #[test]
-fn on_a_stopped_connection_a_suspended_run_becomes_the_requests_run_or_is_dropped() {
+fn on_a_stopped_connection_a_suspended_run_becomes_the_requests_run_or_waits() {
     let sync = request(RequestKind::Sync);
     let demand = StreamDemand {
         running: false,
         request: Some(&sync),
         ..running()
     };
-    for (reason, expected, start) in [
-        ("incremental", Reason::Incremental, Start::Resume),
-        ("full", Reason::Requested, Start::New),
-        ("late", Reason::Requested, Start::New),
+    let mut checkpoint = Checkpoint {
+        pass: Some(run("full")),
+        check: Some(run("late")),
+        ..idle()
+    };
+    for (reason, start) in [
+        (Reason::Requested, Start::New),
+        (Reason::Incremental, Start::Resume),
     ] {
-        let run = Run {
-            reason: reason.to_owned(),
-            ..Run::default()
-        };
-        let plan = check(
-            &Checkpoint {
-                run: Some(run),
-                ..idle()
-            },
-            &demand,
-            expected,
-        );
+        let plan = check(&checkpoint, &demand, reason);
         assert_eq!(
             (plan.start, plan.request_id.as_deref()),
             (start, Some("r2"))
         );
+        for slot in [Slot::Pass, Slot::Check] {
+            assert_eq!(in_slot(slot, &checkpoint, &demand), Due::Never);
+        }
+        checkpoint.increments = Some(run("incremental"));
     }
-}
-
-#[test]
-fn nothing_starts_before_the_end_of_a_hold() {
-    let checkpoint = Checkpoint {
-        hold_until: Some(NOW + 1),
-        ..Checkpoint::default()
-    };
-    assert_eq!(at(&checkpoint), Due::At(NOW + 1));
 }
 
 fn time() -> impl Strategy<Value = Option<Millis>> {
@@ -275,34 +339,45 @@ proptest! {
     /// A run that is not due now is due exactly at the time named, and not before.
     #[test]
     fn the_time_named_is_the_first_at_which_a_run_is_due(
+        slot in proptest::sample::select(&Slot::ALL[..]),
         cursor in time(),
         started in time(),
         late in time(),
         archived in time(),
         full in time(),
-        hold in time(),
+        retry in time(),
+        has_run in any::<bool>(),
         rechecks_from in time(),
         interval in 10_000..31 * 24 * HOUR,
     ) {
-        let checkpoint = Checkpoint {
+        let mut checkpoint = Checkpoint {
             cursor,
             last_started_at: started,
             last_late_at: late,
             last_archived_at: archived,
             last_full_at: full,
-            hold_until: hold,
             ..Checkpoint::default()
         };
+        let reason = match slot {
+            Slot::Increments => Reason::Incremental,
+            Slot::Pass => Reason::Archived,
+            Slot::Check => Reason::Late,
+        };
+        *slot.of_mut(&mut checkpoint) = has_run.then(|| Run {
+            retry_at: retry,
+            ..run(reason.as_str())
+        });
         let demand = StreamDemand { interval, rechecks_from, ..running() };
         let settings = Settings::default();
-        match due(&checkpoint, &demand, &settings, NOW) {
-            Due::Now(plan) => prop_assert_eq!(plan.start, Start::New),
+        match due(slot, &checkpoint, &demand, &settings, NOW) {
+            Due::Now(plan) => prop_assert_eq!(plan.start == Start::Resume, has_run),
             Due::At(at) => {
                 prop_assert!(at > NOW);
-                prop_assert!(matches!(due(&checkpoint, &demand, &settings, at - 1), Due::At(_)));
-                prop_assert!(!matches!(due(&checkpoint, &demand, &settings, at), Due::Never));
+                let then = |now| due(slot, &checkpoint, &demand, &settings, now);
+                prop_assert!(matches!(then(at - 1), Due::At(_)));
+                prop_assert!(!matches!(then(at), Due::Never));
             }
-            Due::Never => prop_assert!(false, "a running stream always has a next run"),
+            Due::Never => prop_assert!(!has_run && (cursor.is_none() || full.is_none())),
         }
     }
 }

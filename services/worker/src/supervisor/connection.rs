@@ -33,7 +33,7 @@ use crate::{
     desired::DesiredConnection,
     messages::Message,
     ownership::{KnownDefinitions, PartitionLease, Restored},
-    status,
+    schedule, status,
     sync::SinkClosed,
 };
 
@@ -181,6 +181,7 @@ impl<S: Sources> ConnectionTask<S> {
             return sink.clone();
         }
         let mut checkpoint = self.checkpoint(stream);
+        schedule::into_slots(&mut checkpoint);
         if checkpoint.portal_id == 0 {
             checkpoint.portal_id = portal_id;
         }
@@ -271,7 +272,6 @@ impl<S: Sources> ConnectionTask<S> {
         let task = StreamTask {
             source,
             sink,
-            portal_id,
             settings: self.dependencies.settings,
             clock: self.dependencies.context.clock().clone(),
             events: self.events.clone(),

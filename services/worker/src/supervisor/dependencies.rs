@@ -7,7 +7,7 @@ use super::SharedReads;
 use crate::{
     commit::{CommitContext, TransactionalLog},
     index::StreamIndex,
-    ownership::{ClaimKeys, Decoder, KnownDefinitions, PartitionLease, PortalType, Restored},
+    ownership::{ClaimKeys, Decoder, KnownDefinitions, ObjectScan, PartitionLease, Restored},
     schedule::Settings,
     sync::{Source, SourceError},
 };
@@ -44,7 +44,7 @@ pub(crate) trait ControlLog: fmt::Debug + Send + Sync + 'static {
     fn definitions(&self, keys: &HashSet<String>) -> anyhow::Result<KnownDefinitions>;
 
     /// What the records topic has of these object types.
-    fn objects(&self, asked: &[PortalType]) -> anyhow::Result<Vec<StreamIndex>>;
+    fn objects(&self, asked: &[ObjectScan]) -> anyhow::Result<Vec<StreamIndex>>;
 }
 
 /// What every connection needs.
@@ -67,7 +67,7 @@ pub(crate) struct Dependencies<S> {
     /// Reads the definitions under some keys.
     pub(crate) definitions: SharedReads<Vec<String>, Arc<KnownDefinitions>>,
     /// Reads what the log has of a portal.
-    pub(crate) objects: SharedReads<PortalType, StreamIndex>,
+    pub(crate) objects: SharedReads<ObjectScan, StreamIndex>,
     /// How often the runs beside the interval are made, and how they read.
     pub(crate) settings: Settings,
     /// Clock, health, and the end of the process.

@@ -1,7 +1,14 @@
-//! One stream: makes a run when one is due, writes the stream's status, and waits
-//! for the next run or the next command.
+//! One stream: makes a run in each slot when one is due, writes the stream's status,
+//! and waits for the next run or the next command.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use schemas::{Command, EncodeError, Millis, Problem, StreamStatus};
 use tokio::sync::{mpsc, watch};
@@ -9,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::halt::Halt;
 use crate::{
     commit::StreamSink,
-    schedule::{self, Due, Reason, RunPlan, Settings, StreamDemand},
+    schedule::{self, Due, RunPlan, Settings, Slot, StreamDemand},
     status,
     sync::{
         self, Advice, Outcome, Progress, RunContext, RunEnd, SinkClosed, Source, SourceError,
@@ -20,6 +27,10 @@ use crate::{
 /// Longest wait for the next run, after which the schedule is checked again:
 /// HubSpot's clock may have been corrected.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+/// So long, in ms, before a run over changes passes leave room for it: what they have
+/// sent at once no longer counts then.
+const MAKE_WAY_BEFORE: Millis = 11_000;
 
 /// What a stream reports to its connection.
 #[derive(Debug)]
@@ -34,7 +45,6 @@ pub(super) enum StreamEvent {
 pub(super) struct StreamTask<S> {
     pub(super) source: Arc<S>,
     pub(super) sink: StreamSink,
-    pub(super) portal_id: i64,
     pub(super) settings: Settings,
     pub(super) clock: chassis::Clock,
     pub(super) events: mpsc::UnboundedSender<StreamEvent>,
@@ -76,31 +86,86 @@ impl<S: Source> StreamTask<S> {
         }
     }
 
+    /// Makes the runs of all slots, side by side.
     async fn run_loop(
         &self,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<Infallible, Halt> {
+        let slots = Slots::default();
+        let [mut first, mut second, mut third] = [(); 3].map(|()| commands.clone());
+        let end = tokio::select! {
+            end = self.run_slot(Slot::Increments, &slots, &mut first) => end,
+            end = self.run_slot(Slot::Pass, &slots, &mut second) => end,
+            end = self.run_slot(Slot::Check, &slots, &mut third) => end,
+        };
+        commands.mark_unchanged();
+        end
+    }
+
+    async fn run_slot(
+        &self,
+        slot: Slot,
+        slots: &Slots,
+        commands: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<Infallible, Halt> {
+        let mut changes = slots.changes.subscribe();
         loop {
             let command = Arc::clone(&commands.borrow_and_update());
-            let now = self.source.now();
-            match self.due(&command, now) {
-                Due::Now(plan) => self.run_once(plan, commands).await?,
+            changes.mark_unchanged();
+            match self.due(slot, &command) {
+                Due::Now(plan) => {
+                    if slot == Slot::Increments {
+                        self.source.make_way();
+                    }
+                    self.run_once(plan, slots, commands).await?;
+                }
                 Due::At(at) => {
-                    self.show(|view| {
-                        set_phase(view, "idle");
-                        view.next_run_at = Some(at);
-                    })?;
-                    self.wait_until(at, commands).await?;
+                    self.show_next(slots, &command)?;
+                    let mut wake_at = at;
+                    if slot == Slot::Increments {
+                        wake_at = at.saturating_sub(MAKE_WAY_BEFORE);
+                        if wake_at <= self.source.now() {
+                            self.source.make_way();
+                            wake_at = at;
+                        }
+                    }
+                    tokio::select! {
+                        waited = self.wait_until(wake_at, commands) => waited?,
+                        _ = changes.changed() => {}
+                    }
                 }
                 Due::Never => {
-                    self.show(|view| set_phase(view, "stopped"))?;
-                    self.wait_for_command(commands).await?;
+                    self.show_next(slots, &command)?;
+                    tokio::select! {
+                        changed = commands.changed() => changed.or(Err(SinkClosed))?,
+                        _ = changes.changed() => {}
+                    }
                 }
             }
         }
     }
 
-    fn due(&self, command: &Command, now: Millis) -> Due {
+    /// Shows when the next run is due. Reports it if there is none until the next
+    /// command.
+    fn show_next(&self, slots: &Slots, command: &Command) -> Result<(), Halt> {
+        let dues = Slot::ALL.map(|slot| self.due(slot, command));
+        if dues.iter().all(|due| *due == Due::Never) {
+            self.show(|view| set_phase(view, "stopped"))?;
+            self.report_idle();
+            return Ok(());
+        }
+        let times = dues.iter().filter_map(|due| match due {
+            Due::At(at) => Some(*at),
+            Due::Now(_) | Due::Never => None,
+        });
+        let next = times.min();
+        self.show(|view| {
+            slots.show_phase(view);
+            view.next_run_at = next;
+        })
+    }
+
+    fn due(&self, slot: Slot, command: &Command) -> Due {
         let stream = self.sink.state().stream();
         let demand = StreamDemand {
             running: command.state == schemas::DesiredState::Running,
@@ -109,10 +174,11 @@ impl<S: Source> StreamTask<S> {
             rechecks_from: self.source.rechecks_from(),
         };
         schedule::due(
+            slot,
             &self.sink.state().checkpoint(),
             &demand,
             &self.settings,
-            now,
+            self.source.now(),
         )
     }
 
@@ -120,24 +186,17 @@ impl<S: Source> StreamTask<S> {
     async fn run_once(
         &self,
         plan: RunPlan,
+        slots: &Slots,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), Halt> {
         let state = self.sink.state();
-        // Of the run before, which the command has ended.
+        // Of the runs before, which the command has ended.
         drop(state.take_failure());
         let context = StreamContext {
-            connection: state.connection().to_owned(),
-            portal_id: self.portal_id,
             object_type: state.stream().to_owned(),
             definitions: state.definitions(),
             settings: self.settings,
         };
-        let phase = if plan.reason == Reason::Backfill {
-            "backfill"
-        } else {
-            "incremental"
-        };
-        let reason = plan.reason.as_str();
         let (progress, mut shown) = watch::channel(Progress::default());
         let checkpoint = state.checkpoint();
         let end = {
@@ -147,7 +206,7 @@ impl<S: Source> StreamTask<S> {
                 stream: &context,
                 progress: &progress,
             };
-            let run = sync::run(&context, checkpoint, plan);
+            let run = sync::run(&context, &checkpoint, plan);
             let mut run = Box::pin(run);
             loop {
                 tokio::select! {
@@ -155,75 +214,83 @@ impl<S: Source> StreamTask<S> {
                     end = &mut run => break end,
                     Ok(()) = shown.changed() => {
                         let progress = shown.borrow_and_update().clone();
-                        self.show(|view| begin(view, phase, reason, &progress))?;
+                        self.show(|view| {
+                            begin(view, &progress);
+                            slots.show_phase(view);
+                        })?;
+                        // The backfill's first page lets increments begin.
+                        slots.changed();
                     }
                 }
             }
         };
-        match state.take_failure() {
+        let ended = match state.take_failure() {
             Some(error) => Err(Halt::Unwritable(error)),
-            None => self.ended(end, commands).await,
-        }
+            None => self.ended(end, slots, commands).await,
+        };
+        // What this run found may make another slot's run due.
+        slots.changed();
+        ended
     }
 
     /// Writes how a run ended, and acts on its failure.
     async fn ended(
         &self,
         end: RunEnd,
+        slots: &Slots,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), Halt> {
         let state = self.sink.state();
-        // After a restart the checkpoint already names the next run.
-        let last = state.last_run().filter(|it| it.run_id == end.run_id);
         let outcome = outcome(&end.outcome);
         let checkpoint = state.checkpoint();
+        // After a restart the checkpoint already names the next run.
+        let last = state.last_run(end.reason.slot());
+        let last = last
+            .filter(|it| it.run_id == end.run_id)
+            .unwrap_or_default();
         tracing::info!(
             connection = state.connection(),
             stream = state.stream(),
             reason = end.reason.as_str(),
             run_id = end.run_id,
             request_id = end.request_id,
-            records = last.as_ref().map(|it| it.records),
+            records = last.records,
             outcome,
             "a run ended"
         );
-        let record = |view: &mut StreamStatus| {
-            view.reason = Some(end.reason.as_str().to_owned());
-            view.request_id.clone_from(&end.request_id);
+        let now = self.source.now();
+        let record = |view: &mut StreamStatus, problem: Option<Problem>, is_over: bool| {
             view.expected_total = end.expected_total.or(view.expected_total);
+            let reason = end.reason.as_str();
+            status::update(view, &end.run_id, reason, last.started_at, |run| {
+                run.request_id.clone_from(&end.request_id);
+                (run.records, run.requests) = (last.records, last.requests);
+                run.error = problem;
+                if is_over {
+                    run.outcome = Some(outcome.to_owned());
+                    run.finished_at = Some(now);
+                }
+            });
             status::track(view, &checkpoint);
-            view.run_id = Some(end.run_id.clone());
-            if let Some(run) = &last {
-                view.run_records = run.records;
-            }
-            view.outcome = Some(outcome.to_owned());
+            slots.show_phase(view);
         };
         match &end.outcome {
-            Outcome::Succeeded => self.show(|view| {
-                record(view);
-                set_phase(view, "idle");
-                view.error = None;
-            }),
-            Outcome::Restarted => self.show(record),
+            Outcome::Succeeded | Outcome::Restarted => self.show(|view| record(view, None, true)),
             Outcome::Closed => Err(Halt::Closed),
             Outcome::Failed(error) => {
-                let phase = match error.advice {
-                    Advice::WaitUntil(_) | Advice::EndRun => "waiting",
-                    Advice::SkipStream => "skipped",
-                    Advice::StopConnection => "failed",
-                };
                 let problem = status::problem(error, self.clock.now_ms());
                 self.show(|view| {
-                    record(view);
-                    set_phase(view, phase);
-                    view.error = Some(problem);
-                    if let Advice::WaitUntil(at) = error.advice {
-                        // The same run continues then.
-                        view.outcome = None;
-                        view.next_run_at = Some(at);
+                    // After a wait the same run continues.
+                    let is_over = !matches!(error.advice, Advice::WaitUntil(_));
+                    record(view, Some(problem), is_over);
+                    match error.advice {
+                        Advice::WaitUntil(at) => view.next_run_at = Some(at),
+                        Advice::EndRun => {}
+                        Advice::SkipStream => slots.skip(view),
+                        Advice::StopConnection => set_phase(view, "failed"),
                     }
                 })?;
-                Ok(self.apply_advice(error, commands).await?)
+                Ok(self.apply_advice(error, slots, commands).await?)
             }
         }
     }
@@ -232,6 +299,7 @@ impl<S: Source> StreamTask<S> {
     async fn apply_advice(
         &self,
         error: &SourceError,
+        slots: &Slots,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let stream = self.sink.state().stream();
@@ -239,7 +307,11 @@ impl<S: Source> StreamTask<S> {
         match error.advice {
             Advice::WaitUntil(at) => self.wait_until(at, commands).await,
             Advice::EndRun => Ok(()),
-            Advice::SkipStream => self.wait_for_command(commands).await,
+            Advice::SkipStream => {
+                let changed = self.wait_for_command(commands).await;
+                slots.is_skipped.store(false, Ordering::Relaxed);
+                changed
+            }
             Advice::StopConnection => {
                 let problem = status::problem(error, self.clock.now_ms());
                 self.stop_connection(problem).await
@@ -272,12 +344,17 @@ impl<S: Source> StreamTask<S> {
         &self,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
+        self.report_idle();
+        commands.changed().await.or(Err(SinkClosed))
+    }
+
+    /// Reports that there is nothing to do until the next command.
+    fn report_idle(&self) {
         // The connection may have ended.
         drop(
             self.events
                 .send(StreamEvent::Idle(self.sink.state().stream().to_owned())),
         );
-        commands.changed().await.or(Err(SinkClosed))
     }
 
     /// Changes the stream's status and queues it to be written.
@@ -311,16 +388,52 @@ fn set_phase(view: &mut StreamStatus, phase: &str) {
 }
 
 /// A run is under way.
-fn begin(view: &mut StreamStatus, phase: &str, reason: &str, progress: &Progress) {
-    set_phase(view, phase);
+fn begin(view: &mut StreamStatus, progress: &Progress) {
     view.expected_total = progress.expected_total.or(view.expected_total);
     let Some(run) = &progress.run else { return };
-    if view.run_id.as_deref() != Some(&run.run_id) || view.outcome.is_some() {
-        view.outcome = None;
-        view.run_records = run.records;
+    status::update(view, &run.run_id, &run.reason, run.started_at, |known| {
+        known.request_id.clone_from(&run.request_id);
+        (known.outcome, known.finished_at) = (None, None);
+        (known.error, known.retry_at) = (None, None);
+    });
+    status::summarize(view);
+}
+
+/// What the slots of a stream know of each other.
+#[derive(Debug)]
+struct Slots {
+    /// Changes when a run of one slot may make a run of another due.
+    changes: watch::Sender<()>,
+    /// Whether the stream is skipped until the next command.
+    is_skipped: AtomicBool,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            changes: watch::Sender::new(()),
+            is_skipped: AtomicBool::new(false),
+        }
     }
-    view.run_id = Some(run.run_id.clone());
-    view.reason = Some(reason.to_owned());
-    view.request_id.clone_from(&run.request_id);
-    view.error = None;
+}
+
+impl Slots {
+    fn changed(&self) {
+        self.changes.send_replace(());
+    }
+
+    fn skip(&self, view: &mut StreamStatus) {
+        self.is_skipped.store(true, Ordering::Relaxed);
+        self.show_phase(view);
+    }
+
+    /// Shows what the runs of all slots are doing.
+    fn show_phase(&self, view: &mut StreamStatus) {
+        let phase = if self.is_skipped.load(Ordering::Relaxed) {
+            "skipped"
+        } else {
+            status::phase(view)
+        };
+        set_phase(view, phase);
+    }
 }

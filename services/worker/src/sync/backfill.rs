@@ -26,6 +26,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         .source
         .search(&session.stream.object_type, all)
         .await?;
+    session.run.requests += 1;
     session.expect_total(found.value.total);
 
     if session.run.list.is_none() {

@@ -16,15 +16,15 @@ const FEW: usize = 1_000;
 /// Reads all suspects.
 pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
     let suspects = session.sink.suspects();
-    check_number(session, suspects.live, suspects.live_suspects).await?;
+    check_number(session, suspects.live_objects, suspects.live).await?;
     let definitions = Arc::clone(&session.definitions);
     for ids in suspects.ids.chunks(BATCH_SIZE) {
         let object_type = session.stream.object_type.as_str();
         let read = read_batch(session.source, object_type, &definitions, ids.to_vec()).await?;
+        session.run.requests += read.requests;
         let mut out = Vec::new();
         for part in read.found {
-            let sequence = session.sequence(part.sent_at);
-            records(part, sequence, &mut out, &mut Vec::new());
+            records(part, &mut out, &mut Vec::new());
         }
         let winners = &read.winners;
         let not_found = read.gone.value.iter().map(|id| NotFound {
@@ -37,7 +37,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         let findings = Findings {
             not_found: not_found.collect(),
             confirm_interval: session.stream.settings.confirm_interval,
-            ..session.findings(read.gone.sent_at)
+            ..Session::<S, K>::findings(read.gone.sent_at)
         };
         session.send(out, findings);
         session.outbox.drain().await?;
@@ -64,6 +64,7 @@ async fn check_number<S: Source, K: Sink>(
         .source
         .search(&session.stream.object_type, all)
         .await?;
+    session.run.requests += 1;
     let total = usize::try_from(found.value.total).unwrap_or(0);
     let left = live - live_suspects;
     if left.abs_diff(total) <= total / 100 {

@@ -38,11 +38,13 @@ pub(super) struct BatchRead {
     pub(super) winners: Vec<Object>,
     /// Ids that were not found, with the time of the last request.
     pub(super) gone: Fetched<Vec<i64>>,
+    /// How many requests it took.
+    pub(super) requests: i64,
 }
 
 /// Reads the run's window.
 pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
-    let cursor = session.checkpoint.cursor.unwrap_or(session.run.started_at);
+    let cursor = session.cursor.unwrap_or(session.run.started_at);
     let settings = &session.stream.settings;
     let position = match (session.run.search.clone(), session.reason) {
         (Some(position), _) => position,
@@ -54,7 +56,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     // What was read before a failure is still valid.
     session.outbox.drain().await?;
     result?;
-    if session.reason.moves_cursor() {
+    if session.reason != Reason::Late {
         session.confirm_definitions().await?;
     }
     Ok(())
@@ -89,6 +91,7 @@ async fn read_window<S: Source, K: Sink>(
             }
             Some(found) = searching.next() => {
                 let found = found?.value;
+                session.run.requests += 1;
                 let ids = windows::keyset(found.ids, after_id);
                 more = found.more;
                 empty_pages = if ids.is_empty() { empty_pages + 1 } else { 0 };
@@ -111,17 +114,17 @@ fn take<S: Source, K: Sink>(
     position: &SearchPosition,
     read: BatchRead,
 ) {
+    session.run.requests += read.requests;
     let mut out = Vec::with_capacity(read.ids.len());
     let mut suspects = read.gone.value;
     for mut part in read.found {
-        let sequence = session.sequence(part.sent_at);
         part.value
             .retain(|object| windows::contains(position, object.updated_at));
-        records(part, sequence, &mut out, &mut suspects);
+        records(part, &mut out, &mut suspects);
     }
     let findings = Findings {
         suspects,
-        ..session.findings(read.gone.sent_at)
+        ..Session::<S, K>::findings(read.gone.sent_at)
     };
     if let (Some(position), Some(last_id)) = (&mut session.run.search, read.ids.last()) {
         position.last_id = *last_id;
@@ -143,6 +146,7 @@ pub(super) async fn read_batch<S: Source>(
     let mut winners = Vec::new();
     let mut missing = ids.clone();
     let mut sent_at = 0;
+    let mut requests = 0;
     for archived in [false, true, false, true] {
         if missing.is_empty() {
             break;
@@ -151,6 +155,7 @@ pub(super) async fn read_batch<S: Source>(
             .batch_read(object_type, &missing, archived, definitions)
             .await?;
         sent_at = answer.sent_at;
+        requests += 1;
         let mut objects = answer.value.objects;
         objects.sort_by_key(|object| object.id);
         objects.dedup_by_key(|object| object.id);
@@ -172,6 +177,7 @@ pub(super) async fn read_batch<S: Source>(
             sent_at,
             value: missing,
         },
+        requests,
     })
 }
 

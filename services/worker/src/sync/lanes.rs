@@ -125,6 +125,11 @@ impl Lanes {
         self.has_hole
     }
 
+    /// Whether the list is read in several lanes now, as its cursors are ids.
+    pub(super) fn is_split(&self) -> bool {
+        self.states.len() > 1
+    }
+
     /// Whether the list is read in one lane only.
     pub(super) fn is_single(&self) -> bool {
         self.limit == 1

@@ -32,14 +32,14 @@ pub(super) async fn read<S: Source, K: Sink>(
         .as_ref()
         .map(|list| list.lanes.clone())
         .unwrap_or_default();
-    let limit = if session.checkpoint.single_lane {
+    let limit = if session.single_lane {
         1
     } else {
         stream.settings.lanes
     };
     // Without the order of ids only a whole pass says what the list lacks. It has to be
     // made in one go, as the ids read are not kept.
-    let mut read_ids = (limit == 1 && position.is_empty()).then(Vec::new);
+    let mut read_ids = position.is_empty().then(Vec::new);
     let mut lanes = Lanes::new(position, limit);
     let definitions = Arc::clone(&session.definitions);
     let mut in_flight = FuturesUnordered::new();
@@ -66,6 +66,9 @@ pub(super) async fn read<S: Source, K: Sink>(
                     session.outbox.drain().await?;
                     return Err(stop);
                 }
+                if lanes.is_split() {
+                    read_ids = None;
+                }
             }
         }
     }
@@ -73,20 +76,17 @@ pub(super) async fn read<S: Source, K: Sink>(
         // Another full pass reads what was not.
         session.run.definitions_grew = true;
     }
-    if let Some(mut ids) = read_ids {
+    if let Some(mut ids) = read_ids.filter(|_| lanes.is_single()) {
         ids.sort_unstable();
-        // Later than any request of the pass; what was written since is not judged.
-        let sequence = session.run.list.as_ref().map(|list| list.began_sequence);
         let findings = Findings {
             covered: Some(Covered {
                 archived,
                 ids: i64::MIN..=i64::MAX,
                 present: Some(ids),
             }),
-            fetched_at: source.now(),
-            sequence: session.sequence(source.now()),
-            judged_before: sequence,
-            ..Findings::default()
+            // What was written since is not judged.
+            judged_before: session.run.list.as_ref().map(|list| list.began_at),
+            ..Session::<S, K>::findings(source.now())
         };
         session.send(Vec::new(), findings);
     }
@@ -112,6 +112,7 @@ fn take<S: Source, K: Sink>(
     lanes: &mut Lanes,
     Answer { request, result }: Answer,
 ) -> Result<(), Stop> {
+    session.run.requests += 1;
     let was_single = lanes.is_single();
     let taken = match (request.probe, result) {
         (Some(_), Err(error)) if error.advice == Advice::EndRun => {
@@ -131,7 +132,7 @@ fn take<S: Source, K: Sink>(
         }
     };
     let Ok(taken) = taken else {
-        session.checkpoint.single_lane = true;
+        session.single_lane = true;
         return Err(Stop::Restart);
     };
     if lanes.is_single() && !was_single {
@@ -139,7 +140,7 @@ fn take<S: Source, K: Sink>(
             stream = session.stream.object_type,
             "the list's cursor is not an id, reading in one lane"
         );
-        session.checkpoint.single_lane = true;
+        session.single_lane = true;
     }
     let Some((page, ids)) = taken else {
         return Ok(());
@@ -148,13 +149,13 @@ fn take<S: Source, K: Sink>(
     if let Some(position) = &mut session.run.list {
         position.lanes = lanes.to_checkpoint();
     }
-    let mut findings = session.findings(page.sent_at);
+    let mut findings = Session::<S, K>::findings(page.sent_at);
     let mut out = Vec::new();
     let objects = Fetched {
         sent_at: page.sent_at,
         value: page.value.objects,
     };
-    records(objects, findings.sequence, &mut out, &mut findings.suspects);
+    records(objects, &mut out, &mut findings.suspects);
     if !lanes.is_single() && !ids.is_empty() {
         findings.covered = Some(Covered {
             archived,

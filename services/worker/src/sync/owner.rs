@@ -3,22 +3,53 @@
 
 use std::sync::Arc;
 
-use schemas::{Checkpoint, Definitions, Run};
+use schemas::{Checkpoint, ContentHasher, Definitions, Millis, Property, Run};
 
-use super::{Page, Suspects, admission::admit};
-use crate::index::{StreamIndex, Write};
+use super::{Change, Fetched, Page, Suspects, admission::admit, definitions};
+use crate::{
+    index::{StreamIndex, Write},
+    schedule::Slot,
+};
 
 /// The one owner of a stream's state.
 #[derive(Debug)]
 pub(crate) struct StreamOwner {
     /// The checkpoint last submitted.
     pub(crate) checkpoint: Checkpoint,
-    /// The definitions last submitted.
+    /// All properties ever seen.
     pub(crate) definitions: Arc<Definitions>,
-    /// The run of the page last submitted, also once it has ended.
-    pub(crate) run: Option<Run>,
+    /// Of these definitions.
+    hasher: ContentHasher,
+    /// Whether the definitions go into the next page.
+    definitions_unsent: bool,
+    /// The version in which a property last appeared while this process had the stream.
+    grown_version: i64,
     /// What was submitted of each object.
     pub(crate) index: StreamIndex,
+    /// The runs of the pages last submitted, also once they have ended.
+    last_runs: [Option<Run>; 3],
+}
+
+/// What a page becomes.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The checkpoint after it.
+    pub(crate) checkpoint: Checkpoint,
+    /// The run that the records belong to.
+    pub(crate) run: Option<Run>,
+    /// What it changes in the index.
+    pub(crate) writes: Vec<Write>,
+}
+
+/// The definitions after they were listed.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// All properties ever seen.
+    pub(crate) definitions: Arc<Definitions>,
+    /// The version in which a property last appeared while this process had the stream.
+    pub(crate) grown_version: i64,
+    /// The last fetch sequence that was used.
+    pub(crate) fetch_sequence: i64,
 }
 
 impl StreamOwner {
@@ -29,45 +60,132 @@ impl StreamOwner {
         index: StreamIndex,
     ) -> Self {
         Self {
-            run: checkpoint.run.clone(),
+            last_runs: Slot::ALL.map(|slot| slot.of(&checkpoint).cloned()),
             checkpoint,
+            hasher: ContentHasher::new(&definitions),
             definitions,
+            definitions_unsent: false,
+            grown_version: 0,
             index,
         }
     }
 
-    /// Takes a page: reduces it to what the log lacks, completes its checkpoint, and
-    /// returns what it changes in the index.
-    ///
-    /// Counts of records are the owner's, as only it knows what is written, and so is
-    /// when suspects are read again.
-    pub(crate) fn take(&mut self, page: &mut Page) -> Vec<Write> {
+    /// Takes the properties that the portal lists. If some are new, all runs under way
+    /// have read records without them, and a full pass is due, unless the reader is one
+    /// that begins.
+    pub(crate) fn list_definitions(
+        &mut self,
+        listed: Fetched<Vec<Property>>,
+        begins_full_pass: bool,
+    ) -> Listed {
+        let floor = self.checkpoint.definitions_version;
+        let sent_at = listed.sent_at;
+        let change = definitions::merge(&self.definitions, listed.value, sent_at, floor);
+        if let Some(change) = change {
+            let version = change.definitions.version;
+            self.hasher = ContentHasher::new(&change.definitions);
+            self.definitions = Arc::new(change.definitions);
+            self.definitions_unsent = true;
+            if change.grew {
+                self.grown_version = version;
+                self.checkpoint.full_wanted |= !begins_full_pass;
+                let Checkpoint {
+                    pass,
+                    increments,
+                    check,
+                    ..
+                } = &mut self.checkpoint;
+                for run in [pass, increments, check].into_iter().flatten() {
+                    run.definitions_grew = true;
+                }
+            }
+        }
+        // Also for a new stream of a portal whose definitions are known.
+        self.checkpoint.definitions_version = floor.max(self.definitions.version);
+        Listed {
+            definitions: Arc::clone(&self.definitions),
+            grown_version: self.grown_version,
+            fetch_sequence: self.checkpoint.fetch_sequence,
+        }
+    }
+
+    /// The checkpoint after a page, but for what the owner counts.
+    pub(crate) fn preview(&self, page: &Page) -> Checkpoint {
+        let mut checkpoint = self.checkpoint.clone();
+        page.change.apply(&mut checkpoint, false);
+        checkpoint
+    }
+
+    /// New definitions, which are written before the records of the next page.
+    pub(crate) fn unsent_definitions(&self) -> Option<&Definitions> {
+        self.definitions_unsent.then_some(&*self.definitions)
+    }
+
+    /// Takes a page, with the definitions that were unsent: numbers its reads, reduces it to what the log lacks, and applies
+    /// what it changes in the checkpoint.
+    pub(crate) fn take(&mut self, page: &mut Page) -> Taken {
+        self.number(page);
+        for record in &mut page.records {
+            record.content_hash = record.hash(&mut self.hasher);
+        }
         let entries = admit(&self.index, page);
         let writes = self.index.put(entries);
-        let written = i64::try_from(page.records.len()).unwrap_or(i64::MAX);
-        let checkpoint = &mut page.checkpoint;
-        checkpoint.records_total = self.checkpoint.records_total.saturating_add(written);
         let counts = self.index.counts();
-        checkpoint.confirm_at = (counts.live_suspects + counts.archived_suspects > 0).then(|| {
-            let known = checkpoint.confirm_at.or(self.checkpoint.confirm_at);
-            known.unwrap_or(page.findings.fetched_at)
-        });
-        let count = |before: Option<&Run>| {
-            let before = before.map_or(0, |it| it.records);
-            before.saturating_add(written)
+        let has_suspects = counts.live_suspects + counts.archived_suspects > 0;
+        let written = i64::try_from(page.records.len()).unwrap_or(i64::MAX);
+        let checkpoint = &mut self.checkpoint;
+        page.change.apply(checkpoint, has_suspects);
+        let run = if let Change::Run(change) = &page.change {
+            let slot = change.reason.slot();
+            let last = slot.of_array_mut(&mut self.last_runs);
+            let before = last.take().filter(|it| it.run_id == change.run.run_id);
+            let run = Run {
+                records: before.map_or(0, |it| it.records).saturating_add(written),
+                ..change.run.clone()
+            };
+            let known = slot.of_mut(checkpoint).as_mut();
+            if let Some(known) = known.filter(|it| it.run_id == run.run_id) {
+                known.records = run.records;
+            }
+            *last = Some(run.clone());
+            Some(run)
+        } else {
+            None
         };
-        if let Some(run) = &mut checkpoint.run {
-            run.records = count(self.run.as_ref().filter(|it| it.run_id == run.run_id));
-            self.run = Some(run.clone());
-        } else if let Some(run) = &mut self.run {
-            // The checkpoint of a run's last page no longer has the run.
-            run.records = count(Some(run));
+        checkpoint.records_total = checkpoint.records_total.saturating_add(written);
+        checkpoint.confirm_at =
+            has_suspects.then(|| checkpoint.confirm_at.unwrap_or(page.findings.fetched_at));
+        self.definitions_unsent = false;
+        Taken {
+            checkpoint: checkpoint.clone(),
+            run,
+            writes,
         }
-        self.checkpoint = checkpoint.clone();
-        if let Some(definitions) = &page.definitions {
-            self.definitions = Arc::new(definitions.clone());
+    }
+
+    /// Gives each answer of a page the next fetch sequence.
+    fn number(&mut self, page: &mut Page) {
+        let last = &mut self.checkpoint.fetch_sequence;
+        let mut next = |sent_at: Millis| {
+            *last = sent_at.max(last.saturating_add(1));
+            *last
+        };
+        let mut answer = None;
+        for record in &mut page.records {
+            let known = answer.filter(|(sent_at, _)| *sent_at == record.fetched_at);
+            let (_, sequence) =
+                known.unwrap_or_else(|| (record.fetched_at, next(record.fetched_at)));
+            answer = Some((record.fetched_at, sequence));
+            record.fetch_sequence = sequence;
         }
-        writes
+        if page.findings.says_anything() {
+            page.findings.sequence = next(page.findings.fetched_at);
+        }
+    }
+
+    /// The run of a slot's page last submitted, also once it has ended.
+    pub(crate) fn last_run(&self, slot: Slot) -> Option<&Run> {
+        slot.of_array(&self.last_runs).as_ref()
     }
 
     /// The objects that seem to be gone.
@@ -76,8 +194,8 @@ impl StreamOwner {
         let suspects = self.index.suspects();
         Suspects {
             ids: suspects.into_iter().map(|it| it.id).collect(),
-            live_suspects: counts.live_suspects,
-            live: counts.live,
+            live: counts.live_suspects,
+            live_objects: counts.live,
         }
     }
 }

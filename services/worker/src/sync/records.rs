@@ -23,7 +23,6 @@ impl Record {
 /// lists it for a while.
 pub(super) fn records(
     objects: Fetched<Vec<Object>>,
-    sequence: i64,
     out: &mut Vec<Record>,
     suspects: &mut Vec<i64>,
 ) {
@@ -41,7 +40,7 @@ pub(super) fn records(
             deleted: false,
             merged_into: None,
             fetched_at: sent_at,
-            fetch_sequence: sequence,
+            fetch_sequence: 0,
             content_hash: 0,
         });
     }
@@ -115,7 +114,7 @@ mod tests {
             sent_at: 1,
             value: value.collect(),
         };
-        records(objects, 2, &mut out, &mut suspects);
+        records(objects, &mut out, &mut suspects);
         (out.iter().map(|it| it.object.id).collect(), suspects)
     }
 

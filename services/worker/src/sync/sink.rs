@@ -2,30 +2,29 @@
 
 use std::future::Future;
 
-use schemas::{Checkpoint, Definitions, Millis};
+use schemas::{Millis, Property};
 
-use super::{Findings, Object};
+use super::{Change, Fetched, Findings, Listed, Object};
 use crate::index::Entry;
 
-/// What one commit holds: records and the checkpoint after them.
+/// What one commit holds: records, and what they change in the checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Page {
     /// In the order in which they are written.
     pub(crate) records: Vec<Record>,
-    /// Records are written even if the log has the same content.
-    pub(crate) writes_all: bool,
+    /// Objects that were last read with a lower fetch sequence are written even if the
+    /// log has the same content.
+    pub(crate) rewrites_below: Option<i64>,
     /// What the read says of objects that it did not bring.
     pub(crate) findings: Findings,
     /// What the log has of objects that the index lacks.
     pub(crate) seed: Vec<Entry>,
-    /// The checkpoint after them.
-    pub(crate) checkpoint: Checkpoint,
-    /// New definitions, written before the records that use them.
-    pub(crate) definitions: Option<Definitions>,
+    /// What it changes in the checkpoint.
+    pub(crate) change: Change,
 }
 
 /// A record before it is encoded. What all records of a run share is in the page's
-/// checkpoint.
+/// change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     /// The object; for a deletion only id and times.
@@ -36,7 +35,8 @@ pub(crate) struct Record {
     pub(crate) merged_into: Option<i64>,
     /// HubSpot's time when the request was sent.
     pub(crate) fetched_at: Millis,
-    /// Orders the reads of one object; grows with each answer.
+    /// Orders the reads of one object; grows with each answer. Set when the record is
+    /// queued.
     pub(crate) fetch_sequence: i64,
     /// Set when the record is queued, by the definitions that it then names.
     pub(crate) content_hash: u64,
@@ -58,6 +58,10 @@ pub(crate) trait Sink: Send + Sync + 'static {
 
     /// The objects that seem to be gone.
     fn suspects(&self) -> Suspects;
+
+    /// Takes the properties that the portal lists; they are written with the next page.
+    /// `begins_full_pass` is whether all records are read from now on.
+    fn list_definitions(&self, listed: Fetched<Vec<Property>>, begins_full_pass: bool) -> Listed;
 }
 
 /// Objects that seem to be gone, by what was submitted.
@@ -66,7 +70,7 @@ pub(crate) struct Suspects {
     /// Ascending.
     pub(crate) ids: Vec<i64>,
     /// How many of them are live ones, not archived.
-    pub(crate) live_suspects: usize,
-    /// How many live objects there are.
     pub(crate) live: usize,
+    /// How many live objects there are, these included.
+    pub(crate) live_objects: usize,
 }

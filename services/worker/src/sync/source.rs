@@ -126,6 +126,10 @@ pub(crate) trait Source: Send + Sync + 'static {
         None
     }
 
+    /// A run over changes is about to start: passes over the lists leave room for it
+    /// from now on, at any time.
+    fn make_way(&self) {}
+
     /// Reads the account.
     fn portal(&self) -> impl Future<Output = Result<Portal, SourceError>> + Send;
 

@@ -12,7 +12,7 @@ use schemas::{Checkpoint, Definitions, Request, RequestKind};
 
 use self::{fake_log::FakeLog, fake_portal::FakePortal, scenarios::Scenario};
 use super::*;
-use crate::schedule::{Due, Settings, StreamDemand, due};
+use crate::schedule::{Due, Settings, Slot, StreamDemand, due};
 
 /// One stream, from run to run.
 struct Stream {
@@ -25,8 +25,6 @@ struct Stream {
 impl Stream {
     fn new(portal: FakePortal, lanes: usize) -> Self {
         let context = StreamContext {
-            connection: "default".to_owned(),
-            portal_id: 7,
             object_type: "contacts".to_owned(),
             definitions: Arc::new(Definitions {
                 portal_id: 7,
@@ -69,41 +67,52 @@ impl Stream {
         }
     }
 
-    /// Makes the run that is due, if one is.
-    async fn step(&mut self, request: Option<&Request>) -> Option<RunEnd> {
-        let due = due(
-            &self.checkpoint,
-            &Self::wanted(request),
-            &self.context.settings,
-            self.portal.now(),
-        );
-        let Due::Now(plan) = due else { return None };
+    /// Makes the runs that are due, side by side; none if none is.
+    async fn step(&mut self, request: Option<&Request>) -> Vec<RunEnd> {
+        let plans = Slot::ALL.map(|slot| {
+            due(
+                slot,
+                &self.checkpoint,
+                &Self::wanted(request),
+                &self.context.settings,
+                self.portal.now(),
+            )
+        });
         let progress = watch::Sender::new(Progress::default());
-        let checkpoint = self.checkpoint.clone();
         let context = RunContext {
             source: &self.portal,
             sink: &self.log,
             stream: &self.context,
             progress: &progress,
         };
-        let end = super::run(&context, checkpoint, plan).await;
-        // The state after a restart. After a run that ended normally it is the
-        // run's own.
-        let (checkpoint, definitions) = self.log.position();
-        if end.outcome == Outcome::Closed {
+        let runs = plans.into_iter().filter_map(|due| match due {
+            Due::Now(plan) => Some(super::run(&context, &self.checkpoint, plan)),
+            Due::At(_) | Due::Never => None,
+        });
+        let ends = futures::future::join_all(runs).await;
+        // The state after a restart. After runs that ended normally it is their own.
+        if ends.iter().any(|end| end.outcome == Outcome::Closed) {
             self.log.reopen();
         }
+        let (checkpoint, definitions) = self.log.position();
         self.checkpoint = checkpoint.unwrap_or_default();
         if let Some(definitions) = definitions {
             self.context.definitions = Arc::new(definitions);
         }
-        Some(end)
+        ends
+    }
+
+    /// Makes the one run that is due.
+    async fn step_alone(&mut self) -> RunEnd {
+        let mut ends = self.step(None).await;
+        assert_eq!(ends.len(), 1, "{ends:?}");
+        ends.remove(0)
     }
 
     /// Makes runs until none is due.
     async fn catch_up(&mut self) {
         for _ in 0..400 {
-            if self.step(None).await.is_none() {
+            if self.step(None).await.is_empty() {
                 return;
             }
         }
@@ -122,7 +131,7 @@ impl Stream {
             requested_at: 0,
         };
         while self.checkpoint.request_done.as_deref() != Some(id) {
-            if self.step(Some(&request)).await.is_none() {
+            if self.step(Some(&request)).await.is_empty() {
                 // What seems to be gone is read again later.
                 self.portal.advance_time(61_000);
             }
@@ -182,7 +191,7 @@ fn more_records_in_one_millisecond_than_a_search_returns_are_all_read() {
         stream.portal.advance_time(120_000);
         stream.portal.touch_all_at_once(12_000);
         stream.portal.advance_time(120_000);
-        let end = stream.step(None).await.unwrap();
+        let end = stream.step_alone().await;
         assert_eq!(
             (end.reason, end.outcome),
             (Reason::Incremental, Outcome::Succeeded)
@@ -201,16 +210,17 @@ fn a_new_property_restarts_the_search_and_makes_a_full_pass_due() {
         stream.portal.touch_all_at_once(300);
         stream.portal.advance_time(120_000);
         stream.portal.add_property_after_calls(3);
-        let first = stream.step(None).await.unwrap();
+        let first = stream.step_alone().await;
         assert_eq!(first.outcome, Outcome::Restarted);
-        let second = stream.step(None).await.unwrap();
+        let reasons = [Reason::Incremental, Reason::Full];
+        let ends = stream.step(None).await;
         assert_eq!(
-            (second.reason, second.outcome),
-            (Reason::Incremental, Outcome::Succeeded)
+            ends.iter().map(|end| end.reason).collect::<Vec<_>>(),
+            reasons
         );
-        assert_ne!(first.run_id, second.run_id);
-        assert_eq!(stream.step(None).await.unwrap().reason, Reason::Full);
-        assert_eq!(stream.step(None).await, None);
+        assert!(ends.iter().all(|end| end.outcome == Outcome::Succeeded));
+        assert_ne!(first.run_id, ends[0].run_id);
+        assert_eq!(stream.step(None).await, []);
     });
 }
 
@@ -221,7 +231,7 @@ fn a_large_list_is_read_in_lanes_and_an_opaque_one_is_not() {
             let mut portal = FakePortal::new(3, 5_000);
             portal.opaque = opaque;
             let mut stream = Stream::new(portal, 8);
-            let end = stream.step(None).await.unwrap();
+            let end = stream.step_alone().await;
             assert_eq!(
                 (end.outcome, end.expected_total),
                 (Outcome::Succeeded, Some(5_000))

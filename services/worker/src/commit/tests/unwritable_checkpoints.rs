@@ -12,12 +12,14 @@ async fn a_checkpoint_that_does_not_fit_its_schema_is_not_written_and_closes_its
         ..messages::OWN
     };
     let (committer, sink) = start_with(&log, schemas);
-    sink.submit(page("contacts", 0, 5)).await.unwrap();
-    let mut last = page("contacts", 5, 5);
-    last.checkpoint.cursor = Some(7);
+    sink.submit(page(0, 5)).await.unwrap();
+    let last = Page {
+        records: page(5, 5).records,
+        ..last_page(Reason::Incremental, None, Some(7))
+    };
     assert_eq!(sink.submit(last).await, Err(SinkClosed));
     // Not even a page that would fit, as the one before it is missing.
-    assert_eq!(sink.submit(page("contacts", 10, 5)).await, Err(SinkClosed));
+    assert_eq!(sink.submit(page(10, 5)).await, Err(SinkClosed));
     sink.settle().await.unwrap();
     let kept = sink.state().checkpoint();
     assert_eq!((kept.cursor, kept.records_total), (None, 5));
@@ -25,11 +27,11 @@ async fn a_checkpoint_that_does_not_fit_its_schema_is_not_written_and_closes_its
     assert!(error.to_string().contains("field cursor"), "{error}");
 
     let other = committer.sink(
-        page("companies", 0, 0).checkpoint,
+        checkpoint("companies"),
         sink.state().definitions(),
         StreamIndex::default(),
     );
-    other.submit(page("companies", 5, 5)).await.unwrap();
+    other.submit(page(5, 5)).await.unwrap();
     other.settle().await.unwrap();
     assert!(!committer.has_ended());
     let memory = log.0.lock().unwrap();

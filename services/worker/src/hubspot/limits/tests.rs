@@ -99,6 +99,54 @@ async fn a_saturated_window_is_used_fully_and_never_exceeded_at_any_latency() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lists_use_the_limit_and_other_requests_soon_find_a_place() {
+    let limits = limits(190);
+    limits.spread_lists();
+    let latency = |_| Duration::from_millis(300);
+    let span = Duration::from_secs(100);
+    let lists = saturate(Arc::clone(&limits), Bucket::Lists, latency, span);
+    let others = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_millis(2_717)).await;
+            let began = Instant::now();
+            request(&limits, Bucket::General, &HeaderMap::new()).await;
+            longest = longest.max(began.elapsed());
+        }
+        longest
+    };
+    let (times, longest) = tokio::join!(lists, others);
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    let used = times.iter().filter(|time| (20_000..90_000).contains(*time));
+    let used = used.count() + 70_000 / 2_717;
+    assert!(used * 100 >= 1_330 * 97, "{used} of 1,330");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_is_sent_before_the_pages_of_lists() {
+    let limits = limits(10);
+    for _ in 0..10 {
+        request(&limits, Bucket::Lists, &HeaderMap::new()).await;
+    }
+    let began = Instant::now();
+    let list = async {
+        request(&limits, Bucket::Lists, &HeaderMap::new()).await;
+        began.elapsed()
+    };
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(limits.acquire(Bucket::General).await);
+        drop(limits.acquire(Bucket::General).await);
+        began.elapsed()
+    };
+    let (list, other) = tokio::join!(list, other);
+    assert!(
+        other <= list && other < Duration::from_secs(11),
+        "{other:?} {list:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn searches_stay_within_five_a_second() {
     let latency = |_| Duration::from_millis(80);
     let times = saturate(

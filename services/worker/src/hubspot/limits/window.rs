@@ -17,6 +17,11 @@ const MAX_TRAVEL: Duration = Duration::from_millis(250);
 /// The fastest round trip is taken as the network's latency after this many answers
 /// that were not faster.
 const STEADY_AFTER: u32 = 200;
+/// The share of the window over which pages of lists are spread: less than 1, so that
+/// the limit is used, and near it, so that another request soon finds a place.
+const LISTS_SPREAD: f64 = 0.95;
+/// A page that is sent later than planned by less than this is made up for.
+const LATEST_LIST: Duration = Duration::from_millis(100);
 /// Requests stay in the log this long after they stop counting, so that a slow answer
 /// is compared with what counted when it was sent.
 const KEEP_EXPIRED: Duration = Duration::from_secs(5);
@@ -38,6 +43,8 @@ pub(super) struct Window {
     log: watch::Sender<RequestLog>,
     /// A fair queue: the holder is served next.
     queue: Mutex<()>,
+    /// The queue of pages of lists, which let all others pass.
+    lists: Mutex<()>,
 }
 
 /// One request in the window. Dropped without an answer, it counts for the length of
@@ -64,6 +71,12 @@ struct RequestLog {
     steady_for: u32,
     paused_until: Option<Instant>,
     refusals: u32,
+    /// Requests that wait and are no pages of lists.
+    waiting: usize,
+    /// Whether pages of lists are spread over the window.
+    spreads_lists: bool,
+    /// When the last page of a list was, or should have been, requested.
+    last_list: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -87,21 +100,33 @@ impl Window {
             steady_for: 0,
             paused_until: None,
             refusals: 0,
+            waiting: 0,
+            spreads_lists: false,
+            last_list: None,
         };
         Self {
             log: watch::Sender::new(log),
             queue: Mutex::new(()),
+            lists: Mutex::new(()),
         }
     }
 
-    /// Waits until a request may be sent, and counts it.
-    pub(super) async fn acquire(self: &Arc<Self>) -> WindowSlot {
-        let _first_in_queue = self.queue.lock().await;
+    /// Waits until a request may be sent, and counts it. Those for pages of lists wait
+    /// until no other request does.
+    pub(super) async fn acquire(self: &Arc<Self>, is_list: bool) -> WindowSlot {
+        let _waiting = (!is_list).then(|| Waiting::new(self));
+        let queue = if is_list { &self.lists } else { &self.queue };
+        let _first_in_queue = queue.lock().await;
         let mut changes = self.log.subscribe();
         loop {
             let mut taken = Err(None);
             self.log.send_if_modified(|log| {
-                taken = log.take(Instant::now());
+                let now = Instant::now();
+                taken = if is_list {
+                    log.take_for_list(now)
+                } else {
+                    log.take(now)
+                };
                 false
             });
             match taken {
@@ -128,10 +153,38 @@ impl Window {
         }
     }
 
+    /// From now on pages of lists are spread over the window, so that any other request
+    /// soon finds a place.
+    pub(super) fn spread_lists(&self) {
+        self.log.send_if_modified(|log| {
+            log.spreads_lists = true;
+            false
+        });
+    }
+
     /// HubSpot refused a request, so the window is full, by this or another app.
     pub(super) fn refused(&self, retry_after: Option<Duration>) {
         self.log
             .send_modify(|log| log.refuse(Instant::now(), retry_after));
+    }
+}
+
+/// A request that is no page of a list and waits.
+struct Waiting<'a>(&'a Window);
+
+impl<'a> Waiting<'a> {
+    fn new(window: &'a Window) -> Self {
+        window.log.send_if_modified(|log| {
+            log.waiting += 1;
+            false
+        });
+        Self(window)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.log.send_modify(|log| log.waiting -= 1);
     }
 }
 
@@ -194,6 +247,27 @@ impl RequestLog {
         }
         self.next_id += 1;
         Ok(id)
+    }
+
+    /// As [`Self::take`], for a page of a list.
+    fn take_for_list(&mut self, now: Instant) -> Result<u64, Option<Instant>> {
+        if self.waiting > 0 {
+            return Err(None);
+        }
+        let spread = self
+            .last_list
+            .zip(self.limit)
+            .filter(|_| self.spreads_lists);
+        let next =
+            spread.map(|(last, limit)| last + self.interval.mul_f64(LISTS_SPREAD) / limit.max(1));
+        if let Some(next) = next.filter(|next| *next > now) {
+            return Err(Some(next));
+        }
+        let taken = self.take(now)?;
+        // One that was sent late is made up for, one that waited for the limit is not.
+        let planned = next.filter(|next| now.duration_since(*next) < LATEST_LIST);
+        self.last_list = Some(planned.unwrap_or(now));
+        Ok(taken)
     }
 
     /// Requests that still count after `time`.

@@ -119,7 +119,9 @@ fn counts_and_suspects_are_those_of_the_entries() {
     }
     let entries = all(&index);
     let mut counts = Counts::default();
-    entries.iter().for_each(|it| counts.add(it));
+    for entry in &entries {
+        counts.add(entry);
+    }
     assert_eq!(index.counts(), counts);
     let suspects = entries.iter().filter(|it| it.is_suspect()).count();
     assert_eq!(index.suspects().len(), suspects);

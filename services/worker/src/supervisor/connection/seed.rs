@@ -3,11 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemas::content_hash;
+
 use super::ConnectionTask;
 use crate::{
     index::{Entry, StreamIndex},
+    ownership::ObjectScan,
     supervisor::{Sources, halt::Halt},
-    sync::{Page, Sink as _, SinkClosed},
+    sync::{Change, Page, Sink as _, SinkClosed},
 };
 
 /// Pause before a scan that failed is made again.
@@ -33,7 +36,11 @@ impl<S: Sources> ConnectionTask<S> {
         let found = futures::future::try_join_all(
             reads
                 .iter()
-                .map(|(stream, _)| self.read_objects(portal_id, stream)),
+                .map(|(stream, sink)| ObjectScan {
+                    portal_type: (portal_id, stream.clone()),
+                    definitions: sink.state().definitions(),
+                })
+                .map(|scan| self.read_objects(scan)),
         );
         let found = found.await?;
         for ((stream, sink), index) in reads.into_iter().zip(found) {
@@ -44,22 +51,31 @@ impl<S: Sources> ConnectionTask<S> {
                 objects = entries.len(),
                 "the index is filled from the log"
             );
-            let mut checkpoint = sink.state().checkpoint();
-            let newest = entries.iter().map(|it| it.sequence).max();
-            checkpoint.fetch_sequence = checkpoint.fetch_sequence.max(newest.unwrap_or(0));
+            let checkpoint = sink.state().checkpoint();
+            // The destination of a new connection may lack what the log has.
+            let is_new = checkpoint.last_full_at.is_none() && checkpoint.pass.is_none();
+            let newest = entries.iter().map(|it| it.sequence).max().unwrap_or(0);
             let mut parts = entries.chunks(ENTRIES).peekable();
             loop {
-                let seed: Vec<Entry> = parts.next().unwrap_or_default().to_vec();
-                checkpoint.indexed = parts.peek().is_none();
+                let mut seed: Vec<Entry> = parts.next().unwrap_or_default().to_vec();
+                if is_new {
+                    for entry in &mut seed {
+                        entry.content_hash = content_hash::UNKNOWN;
+                    }
+                }
+                let is_complete = parts.peek().is_none();
                 let page = Page {
                     seed,
-                    checkpoint: checkpoint.clone(),
+                    change: Change::Seeded {
+                        newest,
+                        is_complete,
+                    },
                     ..Page::default()
                 };
                 if sink.submit(page).await.is_err() {
                     return Err(Halt::of(&sink));
                 }
-                if checkpoint.indexed {
+                if is_complete {
                     break;
                 }
             }
@@ -67,11 +83,11 @@ impl<S: Sources> ConnectionTask<S> {
         Ok(())
     }
 
-    async fn read_objects(&self, portal_id: i64, stream: &str) -> Result<StreamIndex, SinkClosed> {
+    async fn read_objects(&self, asked: ObjectScan) -> Result<StreamIndex, SinkClosed> {
         loop {
             let reader = Arc::clone(&self.dependencies);
             let read = move |asked: Vec<_>| reader.log.objects(&asked);
-            let asked = (portal_id, stream.to_owned());
+            let asked = asked.clone();
             match self.dependencies.objects.read(asked, read).await {
                 Ok(found) => return Ok(found),
                 Err(_) if self.committer.has_ended() => return Err(SinkClosed),

@@ -7,9 +7,10 @@ use schemas::{Command, ConnectionStatus, EncodeError, StreamStatus};
 use super::ConnectionTask;
 use crate::{
     messages::Message,
-    schedule,
+    schedule::Slot,
+    status,
     supervisor::{Sources, claim, halt::Halt},
-    sync::{Page, Sink as _},
+    sync::{Change, Page, Sink as _},
 };
 
 impl<S: Sources> ConnectionTask<S> {
@@ -70,26 +71,21 @@ impl<S: Sources> ConnectionTask<S> {
     /// was, under another run's id. Returns the stream's status, if the stream is
     /// known.
     pub(super) async fn end_run(&mut self, stream: &str) -> Result<Option<Message>, Halt> {
-        let mut checkpoint = self.checkpoint(stream);
-        let ended = checkpoint.run.clone();
-        if schedule::end_by_stop(&mut checkpoint, uuid::Uuid::new_v4().to_string()) {
+        let checkpoint = self.checkpoint(stream);
+        let ended = Slot::ALL.map(|slot| slot.of(&checkpoint).cloned());
+        if checkpoint.last_started_at.is_some() || ended.iter().any(Option::is_some) {
             let sink = self.sink(stream, checkpoint.portal_id);
             let page = Page {
-                checkpoint,
+                change: Change::Stopped,
                 ..Page::default()
             };
             if sink.submit(page).await.is_err() {
                 return Err(Halt::of(&sink));
             }
             sink.settle().await?;
-            if let Some(run) = ended {
-                // The checkpoint already names the run that the next start makes.
-                sink.state().view(|view| {
-                    view.outcome = Some("stopped".to_owned());
-                    view.run_id = Some(run.run_id);
-                    view.run_records = run.records;
-                });
-            }
+            // The checkpoint already names the runs that the next start makes.
+            sink.state()
+                .view(|view| status::stopped(view, ended.iter().flatten()));
         }
         Ok(self.stopped_message(stream).transpose()?)
     }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use schemas::{
-    Checkpoint, ConnectionStatus, Definitions, IndexEntries, Status, StreamStatus, Topics, codec,
-    unframe,
+    Checkpoint, ConnectionStatus, ContentHasher, Definitions, IndexEntries, Status, StreamStatus,
+    Topics, codec, unframe,
 };
 use serde::de::DeserializeOwned;
 
@@ -17,7 +17,7 @@ use crate::{
     commit::{Failure, Outgoing, TransactionalLog},
     index::StreamIndex,
     messages::Message,
-    ownership::{ClaimKeys, KnownDefinitions, PortalType, Restored},
+    ownership::{ClaimKeys, KnownDefinitions, ObjectScan, Restored},
     supervisor::ControlLog,
 };
 
@@ -243,15 +243,16 @@ impl ControlLog for FakeControlLog {
         Ok(known)
     }
 
-    fn objects(&self, asked: &[PortalType]) -> anyhow::Result<Vec<StreamIndex>> {
+    fn objects(&self, asked: &[ObjectScan]) -> anyhow::Result<Vec<StreamIndex>> {
         let mut found = vec![StreamIndex::default(); asked.len()];
         for message in self.committed() {
             if message.topic != self.topics.records {
                 continue;
             }
             let payload = message.payload.unwrap();
-            let (portal_type, entry) = crate::ownership::entry(&payload).unwrap();
-            if let Some(at) = asked.iter().position(|it| *it == portal_type) {
+            let mut hasher = ContentHasher::default();
+            let (portal_type, entry) = crate::ownership::entry(&payload, &mut hasher).unwrap();
+            if let Some(at) = asked.iter().position(|it| it.portal_type == portal_type) {
                 found[at].put(vec![entry]);
             }
         }

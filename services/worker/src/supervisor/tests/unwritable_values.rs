@@ -25,7 +25,7 @@ fn has_failed(stream: &StreamStatus) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_whose_checkpoint_cannot_be_written_fails_and_the_log_keeps_the_one_before() {
-    let strict = schema_without_values_of(schemas::checkpoint::SCHEMA, "cursor");
+    let strict = schema_without_values_of(schemas::checkpoint::SCHEMA, "last_success_at");
     let mut harness = Harness::with_partition_and(SchemaTexts {
         checkpoint: &strict,
         ..messages::OWN
@@ -40,14 +40,14 @@ async fn a_stream_whose_checkpoint_cannot_be_written_fails_and_the_log_keeps_the
         problem.message
     );
     assert!(
-        problem.message.contains("field cursor"),
+        problem.message.contains("field last_success_at"),
         "{}",
         problem.message
     );
     harness.until_stream("a/companies", has_failed).await;
     assert_eq!(harness.log.connection("a").unwrap().state, "running");
     let checkpoint = harness.log.checkpoint("a/contacts").unwrap();
-    assert!(checkpoint.run.is_some() && checkpoint.cursor.is_none());
+    assert!(checkpoint.pass.is_some() && checkpoint.last_success_at.is_none());
     assert_eq!(
         harness.log.records().len(),
         6,

@@ -87,18 +87,36 @@ fn content_that_the_log_has_is_dropped_and_other_content_is_not() {
 #[test]
 fn what_somebody_asked_for_is_written_though_the_log_has_it() {
     let mut page = Page {
-        writes_all: true,
+        rewrites_below: Some(1_001),
         ..page(vec![record(1, 100, 7)])
     };
     admit(&index(), &mut page);
     assert_eq!(page.records.len(), 1);
+    // What was written since is not repeated.
+    page.rewrites_below = Some(1_000);
+    admit(&index(), &mut page);
+    assert_eq!(page.records, []);
+}
+
+#[test]
+fn other_content_of_a_read_that_overlapped_the_known_one_is_read_again() {
+    let early = |id| Record {
+        fetched_at: 1_000,
+        ..record(id, 100, 9)
+    };
+    // A deleted object, and one that is read again anyway, stay as they are.
+    let mut page = page(vec![early(1), early(3), early(4)]);
+    let entries = admit(&index(), &mut page);
+    assert_eq!(page.records, []);
+    assert_eq!(ids(&entries), [1]);
+    assert_eq!(entries[0].absence, Absence::Suspected);
 }
 
 #[test]
 fn an_older_version_than_the_log_has_is_dropped() {
-    for writes_all in [false, true] {
+    for rewrites_below in [None, Some(9_000)] {
         let mut page = Page {
-            writes_all,
+            rewrites_below,
             ..page(vec![record(1, 99, 8)])
         };
         assert_eq!(admit(&index(), &mut page), []);

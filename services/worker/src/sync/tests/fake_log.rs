@@ -5,18 +5,29 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use schemas::{Checkpoint, ContentHasher, Definitions, PropertyMapBuilder, version};
+use schemas::{Checkpoint, ContentHasher, Definitions, Property, PropertyMapBuilder, Run, version};
 use tokio::task::yield_now;
 
 use super::{
-    super::{Object, Page, Record, Sink, SinkClosed, StreamOwner, Suspects},
+    super::{
+        Fetched, Listed, Object, Page, Record, Sink, SinkClosed, StreamOwner, Suspects, Taken,
+    },
     fake_portal::{FakePortal, READ_TIME_PROPERTY},
 };
 use crate::index::{StreamIndex, Write};
 
+#[derive(Debug)]
+struct CommittedPage {
+    records: Vec<Record>,
+    rewrites: bool,
+    checkpoint: Checkpoint,
+    definitions: Option<Definitions>,
+    run: Option<Run>,
+}
+
 #[derive(Debug, Default)]
 struct FakeLogState {
-    pages: Vec<Page>,
+    pages: Vec<CommittedPage>,
     /// The messages of the index.
     writes: Vec<Write>,
     owner: Option<StreamOwner>,
@@ -58,7 +69,7 @@ impl FakeLog {
         let mut seen = HashSet::new();
         let mut sequences = HashMap::new();
         for page in &state.pages {
-            let run = page.checkpoint.run.as_ref();
+            let run = page.run.as_ref();
             for record in &page.records {
                 let run_id = run
                     .map(|run| run.run_id.clone())
@@ -108,7 +119,7 @@ impl FakeLog {
             for record in &page.records {
                 let before = last.insert(record.object.id, record.content_hash);
                 assert!(
-                    page.writes_all || before != Some(record.content_hash),
+                    page.rewrites || before != Some(record.content_hash),
                     "the log had it: {record:?}"
                 );
             }
@@ -150,6 +161,17 @@ impl FakeLog {
         }
     }
 
+    fn owner<T>(&self, ask: impl FnOnce(&mut StreamOwner) -> T) -> T {
+        let mut state = self.state();
+        let FakeLogState {
+            pages,
+            writes,
+            owner,
+            ..
+        } = &mut *state;
+        ask(owner.get_or_insert_with(|| restored(pages, writes)))
+    }
+
     fn state(&self) -> MutexGuard<'_, FakeLogState> {
         self.state.lock().unwrap()
     }
@@ -177,26 +199,33 @@ impl Sink for FakeLog {
             ..
         } = &mut *state;
         let owner = owner.get_or_insert_with(|| restored(pages, writes));
-        writes.extend(owner.take(&mut page));
-        pages.push(page);
+        let definitions = owner.unsent_definitions().cloned();
+        let Taken {
+            checkpoint,
+            run,
+            writes: new,
+        } = owner.take(&mut page);
+        writes.extend(new);
+        pages.push(CommittedPage {
+            records: page.records,
+            rewrites: page.rewrites_below.is_some(),
+            checkpoint,
+            definitions,
+            run,
+        });
         Ok(())
     }
 
     fn suspects(&self) -> Suspects {
-        let mut state = self.state();
-        let FakeLogState {
-            pages,
-            writes,
-            owner,
-            ..
-        } = &mut *state;
-        owner
-            .get_or_insert_with(|| restored(pages, writes))
-            .suspects()
+        self.owner(|owner| owner.suspects())
+    }
+
+    fn list_definitions(&self, listed: Fetched<Vec<Property>>, begins_full_pass: bool) -> Listed {
+        self.owner(|owner| owner.list_definitions(listed, begins_full_pass))
     }
 }
 
-fn restored(pages: &[Page], writes: &[Write]) -> StreamOwner {
+fn restored(pages: &[CommittedPage], writes: &[Write]) -> StreamOwner {
     let mut index = StreamIndex::default();
     for write in writes {
         index.restore(write.key, write.entries.as_deref()).unwrap();
