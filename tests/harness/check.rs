@@ -136,11 +136,7 @@ pub struct FoundObject {
 }
 
 /// Compares what was found with the portal, object by object and by digest.
-pub fn same(
-    found: &BTreeMap<i64, FoundObject>,
-    truth: &Truth,
-    kind: &str,
-) -> Vec<Violation> {
+pub fn same(found: &BTreeMap<i64, FoundObject>, truth: &Truth, kind: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     let violation = |rule, id: i64, detail: String| Violation {
         rule,

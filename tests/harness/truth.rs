@@ -31,6 +31,20 @@ pub(crate) async fn warehouse_matches(stack: &Stack, object_type: &str) {
     check::assert_no_violations(&violations);
 }
 
+/// Waits until the tables of current objects hold what the portal holds, whatever the
+/// history says.
+pub async fn current_objects_match(stack: &Stack, object_type: &str) {
+    let truth = truth(&stack.simulator.portal(), object_type);
+    let what = "the current objects are those of HubSpot";
+    eventually(what, HANG_LIMIT, async || {
+        let found = current(stack, "hubspot", object_type).await?;
+        check::same(&found, &truth, object_type)
+            .is_empty()
+            .then_some(())
+    })
+    .await;
+}
+
 /// Waits until a destination holds what the portal holds, and returns the
 /// differences that are left after `limit`.
 pub async fn last_differences(

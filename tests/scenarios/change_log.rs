@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use harness::{HANG_LIMIT, Stack, StackBuilder, eventually, truth};
-use hubspot_sim::{Fault, Kind, Rule};
-use serde_json::json;
+use harness::{HANG_LIMIT, Stack, StackBuilder, api::stream, eventually, truth};
+use hubspot_sim::{Fault, FaultBody, Kind, Rule, Seen};
+use serde_json::{Value, json};
 
 /// A stack whose passes follow each other closely.
 fn with_passes(contacts: u32) -> StackBuilder {
@@ -18,16 +18,23 @@ fn with_passes(contacts: u32) -> StackBuilder {
 /// Waits until that many full passes over contacts have begun and ended.
 async fn full_passes(stack: &Stack, count: usize) {
     let api = stack.api();
-    let runs = std::sync::Mutex::new(HashSet::new());
+    let mut seen: Option<HashSet<String>> = None;
+    let seen = std::sync::Mutex::new(&mut seen);
     eventually("full passes", HANG_LIMIT, async || {
-        let connection = api.get("/v1/connections/default").await;
-        let streams = connection["streams"].as_array()?.clone();
-        let contacts = streams.into_iter().find(|it| it["name"] == "contacts")?;
-        if contacts["reason"] == "full" && contacts["outcome"] == "succeeded" {
-            let mut runs = runs.lock().unwrap();
-            runs.insert(contacts["run_id"].to_string());
-        }
-        (runs.lock().unwrap().len() >= count).then_some(())
+        let answer = api.get("/v1/connections/default/runs").await;
+        let runs = answer["results"].as_array()?.iter();
+        let full = runs.filter(|it| it["stream"] == "contacts" && it["reason"] == "full");
+        let (ended, open): (Vec<_>, Vec<_>) = full.partition(|it| it["outcome"] == "succeeded");
+        let ids = |runs: &[&Value]| runs.iter().map(|it| it["run_id"].to_string()).collect();
+        let mut seen = seen.lock().unwrap();
+        // What had begun before does not count.
+        let before = seen.get_or_insert_with(|| {
+            let mut ids: HashSet<String> = ids(&ended);
+            ids.extend(open.iter().map(|it| it["run_id"].to_string()));
+            ids
+        });
+        let ended: HashSet<String> = ids(&ended);
+        (ended.difference(before).count() >= count).then_some(())
     })
     .await;
 }
@@ -61,9 +68,9 @@ async fn what_no_search_shows_is_found_by_passes_and_said_to_every_consumer() {
     let ids = portal.ids("contacts");
     let archived = portal.archived_ids("contacts");
     portal.erase("contacts", ids[1]).unwrap();
-    portal.erase("contacts", archived[1]).unwrap();
+    portal.erase("contacts", archived[0]).unwrap();
     portal.archive("contacts", ids[2]).unwrap();
-    portal.restore("contacts", archived[2]).unwrap();
+    portal.restore("contacts", archived[1]).unwrap();
     portal.merge("contacts", ids[3], ids[4]).unwrap();
     portal
         .calculate("contacts", ids[5], &[("jobtitle", "calculated")])
@@ -104,6 +111,82 @@ async fn wrong_answers_delete_no_living_object() {
         .unwrap();
     stack.matches_truth("contacts").await;
     full_passes(&stack, 2).await;
-    let deleted = stack.log().await.records.into_iter().filter(|it| it.deleted);
+    let deleted = stack
+        .log()
+        .await
+        .records
+        .into_iter()
+        .filter(|it| it.deleted);
     assert_eq!(deleted.count(), 0);
+}
+
+/// Waits until a contact has this value in ClickHouse.
+async fn arrives(stack: &Stack, id: u64, jobtitle: &str) {
+    let sql = format!("SELECT jobtitle FROM hubspot.contacts WHERE _object_id = {id}");
+    let clickhouse = stack.sql();
+    eventually("the change arrives", HANG_LIMIT, async || {
+        let found = clickhouse.try_query(&sql).await.ok()?;
+        (found.trim() == jobtitle).then_some(())
+    })
+    .await;
+}
+
+/// Every page and every read that has this contact fails.
+fn unreadable(id: u64) -> Rule {
+    let fault = Fault::FailingObjects {
+        ids: vec![id],
+        code: 500,
+        body: FaultBody::Json,
+    };
+    Rule::next(Kind::List, fault).of("contacts").always()
+}
+
+async fn until_a_page_fails(stack: &Stack) {
+    let failed = |seen: &Seen| seen.kind == Kind::List && seen.status == 500;
+    eventually("a page of a list fails", HANG_LIMIT, async || {
+        let requests = stack.simulator.requests().all();
+        requests.iter().any(failed).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_arrive_while_a_page_of_the_backfill_keeps_failing() {
+    let stack = Stack::with(400, 20).start().await;
+    let portal = stack.simulator.portal();
+    let ids = portal.ids("contacts");
+    let faults = stack.simulator.faults();
+    faults.push(unreadable(*ids.last().unwrap()));
+    let api = stack.api();
+    api.start("default", json!({"interval": "10s"})).await;
+    until_a_page_fails(&stack).await;
+    portal
+        .update("contacts", ids[0], &[("jobtitle", "engineer")])
+        .unwrap();
+    arrives(&stack, ids[0], "engineer").await;
+    let connection = api.get("/v1/connections/default").await;
+    assert_eq!(stream(&connection, "contacts")["phase"], "backfill");
+    faults.clear();
+    stack.matches_truth("contacts").await;
+    stack.log().await.assert_exactly_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_arrive_while_a_page_of_a_full_pass_keeps_failing() {
+    let stack = with_passes(400).start().await;
+    stack.first_sync(json!({"interval": "10s"})).await;
+    let portal = stack.simulator.portal();
+    let ids = portal.ids("contacts");
+    let faults = stack.simulator.faults();
+    faults.push(unreadable(*ids.last().unwrap()));
+    until_a_page_fails(&stack).await;
+    for title in ["engineer", "director"] {
+        portal
+            .update("contacts", ids[0], &[("jobtitle", title)])
+            .unwrap();
+        arrives(&stack, ids[0], title).await;
+    }
+    faults.clear();
+    full_passes(&stack, 1).await;
+    stack.log().await.assert_exactly_once();
 }

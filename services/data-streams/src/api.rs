@@ -163,6 +163,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::start))
         .routes(routes!(connections::stop))
         .routes(routes!(connections::sync))
+        .routes(routes!(connections::runs))
         .routes(routes!(records::list))
         .routes(routes!(records::one))
         .routes(routes!(dead_letters::list))

@@ -20,8 +20,10 @@ use super::{
 };
 use crate::control::{CommandOutcome, ConnectionChange, ConnectionSettings, settings};
 
+mod runs;
 mod view;
 
+use runs::{RunsBody, runs_body};
 use view::{
     ConnectionBody, ConnectionsBody, PendingBody, RequestBody, SettingsBody, SyncBody,
     SyncRequestBody, connection_body,
@@ -93,6 +95,31 @@ pub(super) async fn get(
     Path(ConnectionPath { name }): Path<ConnectionPath>,
 ) -> Result<Json<ConnectionBody>, ApiError> {
     show(&api, &name).map(Json)
+}
+
+/// Lists the last runs.
+#[utoipa::path(
+    get,
+    path = "/v1/connections/{name}/runs",
+    tag = "connections",
+    params(ConnectionPath),
+    responses(
+        (status = 200, description = "The last runs, newest first", body = RunsBody),
+        (status = 404, description = "There is no such connection", body = Problem),
+        (status = 503, description = "The service is starting", body = Problem),
+    )
+)]
+pub(super) async fn runs(
+    State(api): State<Api>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
+) -> Result<Json<RunsBody>, ApiError> {
+    let found = api.control.read(|connections| {
+        let live = connections.get_live(&name)?;
+        let streams = live.connection.streams.values();
+        Some(runs_body(streams.map(|it| &it.status)))
+    })?;
+    let found = found.ok_or_else(|| ApiError::not_found(Missing::Connection, &name))?;
+    Ok(Json(found))
 }
 
 /// Creates a connection, stopped, or replaces the settings of one.

@@ -1,0 +1,100 @@
+//! The last runs of a connection, as its worker reports them.
+
+use schemas::{RunStatus, StreamStatus};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{super::body::timestamp, view::ErrorBody};
+
+/// The last runs of a connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct RunsBody {
+    /// Newest first: of each stream all runs that have not ended, and the last 20
+    /// others.
+    results: Vec<RunBody>,
+}
+
+/// A run of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct RunBody {
+    /// Its id, as in `_run_id` of the rows that it wrote.
+    run_id: String,
+    /// Object type.
+    #[schema(example = "contacts")]
+    stream: String,
+    /// Why it was made: `backfill`, `incremental`, `requested`, `late`, `archived`,
+    /// `full` or `confirm`.
+    #[schema(example = "incremental")]
+    reason: String,
+    /// Id of the request that it carries out.
+    request_id: Option<String>,
+    /// When it started, by HubSpot's clock.
+    started_at: String,
+    /// When it ended, by HubSpot's clock; null before.
+    finished_at: Option<String>,
+    /// Records written in it.
+    records: i64,
+    /// Requests to HubSpot in it, without repeated ones.
+    requests: i64,
+    /// `succeeded`, `stopped`, `failed` or `restarted`; null while it has not ended.
+    outcome: Option<String>,
+    /// When it continues; null unless it waits after a failure.
+    retry_at: Option<String>,
+    /// Why it failed or waits.
+    error: Option<ErrorBody>,
+}
+
+/// The runs of these streams.
+pub(super) fn runs_body<'a>(streams: impl IntoIterator<Item = &'a StreamStatus>) -> RunsBody {
+    let runs = |stream: &'a StreamStatus| stream.runs.iter().map(move |run| (stream, run));
+    let mut runs: Vec<_> = streams.into_iter().flat_map(runs).collect();
+    runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.started_at));
+    RunsBody {
+        results: runs
+            .into_iter()
+            .map(|(stream, run)| run_body(&stream.name, run))
+            .collect(),
+    }
+}
+
+fn run_body(stream: &str, run: &RunStatus) -> RunBody {
+    RunBody {
+        run_id: run.run_id.clone(),
+        stream: stream.to_owned(),
+        reason: run.reason.clone(),
+        request_id: run.request_id.clone(),
+        started_at: timestamp(run.started_at),
+        finished_at: run.finished_at.map(timestamp),
+        records: run.records,
+        requests: run.requests,
+        outcome: run.outcome.clone(),
+        retry_at: run.retry_at.map(timestamp),
+        error: run.error.as_ref().map(ErrorBody::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_all_streams_are_listed_newest_first() {
+        let run = |id: &str, started_at| RunStatus {
+            run_id: id.to_owned(),
+            started_at,
+            ..RunStatus::default()
+        };
+        let stream = |name: &str, runs| StreamStatus {
+            name: name.to_owned(),
+            runs,
+            ..StreamStatus::default()
+        };
+        let body = runs_body(&[
+            stream("contacts", vec![run("d", 4), run("a", 1)]),
+            stream("companies", vec![run("c", 3)]),
+        ]);
+        let listed = body.results.iter().map(|it| (&*it.stream, &*it.run_id));
+        let expected = [("contacts", "d"), ("companies", "c"), ("contacts", "a")];
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
+    }
+}
