@@ -44,7 +44,14 @@ pub(super) async fn read<S: Source, K: Sink>(
     let definitions = Arc::clone(&session.definitions);
     let mut in_flight = FuturesUnordered::new();
     while !lanes.is_done() {
+        if in_flight.is_empty()
+            && let Some(wait) = session.spent_share()
+        {
+            session.outbox.drain().await?;
+            return Err(wait.into());
+        }
         while session.outbox.has_capacity()
+            && session.spent_share().is_none()
             && let Some(request) = lanes.next_request()
         {
             in_flight.push(fetch(

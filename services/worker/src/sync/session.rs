@@ -156,6 +156,25 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         }
     }
 
+    /// Why no further page of the pass is requested: it is no backfill, nobody asked for
+    /// it, and the share of the daily allowance that such passes have is spent.
+    pub(super) fn spent_share(&self) -> Option<SourceError> {
+        let is_recheck = matches!(self.reason, Reason::Full | Reason::Archived);
+        let until = self.source.rechecks_from();
+        let until = until.filter(|it| *it > self.source.now());
+        let until = until.filter(|_| is_recheck && self.run.request_id.is_none())?;
+        Some(SourceError {
+            advice: Advice::WaitUntil(until),
+            code: "recheck_share_spent",
+            problem: "the part of the account's daily allowance that passes over the lists may \
+                      use is spent"
+                .to_owned(),
+            remedy: "none needed: the pass continues where it is at midnight of the account, \
+                     and changes are read meanwhile"
+                .to_owned(),
+        })
+    }
+
     pub(super) fn expect_total(&self, total: i64) {
         self.progress
             .send_modify(|progress| progress.expected_total = Some(total));

@@ -225,6 +225,36 @@ fn a_new_property_restarts_the_search_and_makes_a_full_pass_due() {
 }
 
 #[test]
+fn a_pass_whose_share_of_the_day_is_spent_waits_and_continues_where_it_was() {
+    block_on(async {
+        let mut stream = Stream::new(FakePortal::new(4, 3_000), 4);
+        stream.catch_up().await;
+        stream.portal.advance_time(25 * 3_600_000);
+        stream.portal.spend_share_after_calls(12);
+        let ends = stream.step(None).await;
+        let full = ends.iter().find(|end| end.reason == Reason::Full).unwrap();
+        let Outcome::Failed(error) = &full.outcome else {
+            panic!("{full:?}");
+        };
+        let Advice::WaitUntil(until) = error.advice else {
+            panic!("{error:?}");
+        };
+        let pass = stream.checkpoint.pass.clone().unwrap();
+        assert!(pass.list.is_some_and(|list| !list.lanes.is_empty()));
+        // Changes are read meanwhile.
+        let increments = ends.iter().find(|end| end.reason == Reason::Incremental);
+        assert_eq!(increments.unwrap().outcome, Outcome::Succeeded);
+        stream.portal.advance_time(until - stream.portal.now());
+        let ends = stream.step(None).await;
+        let continued = ends.iter().find(|end| end.reason == Reason::Full).unwrap();
+        assert_eq!(
+            (&continued.run_id, &continued.outcome),
+            (&full.run_id, &Outcome::Succeeded)
+        );
+    });
+}
+
+#[test]
 fn a_large_list_is_read_in_lanes_and_an_opaque_one_is_not() {
     block_on(async {
         for opaque in [false, true] {

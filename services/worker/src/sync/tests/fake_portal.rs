@@ -53,6 +53,8 @@ struct PortalState {
     properties: u32,
     calls: u32,
     grow_at: Option<u32>,
+    /// After so many answers the share of rechecks is spent until a time.
+    share: Option<(u32, Millis)>,
     in_flight: usize,
     most_at_once: usize,
 }
@@ -79,6 +81,7 @@ impl FakePortal {
                 properties: 1,
                 calls: 0,
                 grow_at: None,
+                share: None,
                 in_flight: 0,
                 most_at_once: 0,
             }),
@@ -123,6 +126,12 @@ impl FakePortal {
     pub(super) fn add_property_after_calls(&self, calls: u32) {
         let mut state = self.state();
         state.grow_at = Some(state.calls + calls);
+    }
+
+    /// After that many answers the share of rechecks is spent, for an hour.
+    pub(super) fn spend_share_after_calls(&self, calls: u32) {
+        let mut state = self.state();
+        state.share = Some((state.calls + calls, state.now + 3_600_000));
     }
 
     pub(super) fn most_at_once(&self) -> usize {

@@ -43,6 +43,12 @@ impl Source for FakePortal {
         self.state().now
     }
 
+    fn rechecks_from(&self) -> Option<Millis> {
+        let state = self.state();
+        let spent = state.share.filter(|(calls, _)| state.calls >= *calls);
+        spent.map(|(_, until)| until)
+    }
+
     async fn portal(&self) -> Result<Portal, SourceError> {
         Ok(Portal {
             portal_id: 7,
