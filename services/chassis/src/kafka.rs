@@ -166,13 +166,13 @@ pub(crate) mod tests {
     use super::KafkaArgs;
 
     #[derive(Debug, clap::Parser)]
-    struct Args {
+    struct Flags {
         #[command(flatten)]
         kafka: KafkaArgs,
     }
 
     /// Defaults, with these brokers.
     pub(crate) fn args(bootstrap: &str) -> KafkaArgs {
-        Args::parse_from(["test", "--kafka-bootstrap", bootstrap]).kafka
+        Flags::parse_from(["test", "--kafka-bootstrap", bootstrap]).kafka
     }
 }

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Args {
+    struct LogFlags {
         #[command(flatten)]
         kafka: KafkaArgs,
     }
@@ -123,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_does_not_fit_its_schema_is_refused_without_a_word_to_kafka() {
         // Nothing listens on this port.
-        let args = Args::parse_from(["test", "--kafka-bootstrap", "127.0.0.1:9"]);
+        let args = LogFlags::parse_from(["test", "--kafka-bootstrap", "127.0.0.1:9"]);
         let mut log = KafkaLog::new(&args.kafka, "t.commands", 1).unwrap();
         let strict = r#"{"type": "record", "name": "Command", "fields": [
             {"name": "command_id", "type": "string"}]}"#;

@@ -36,16 +36,16 @@ const INSERTS_END: Duration = STATEMENT_LIMIT.saturating_mul(2);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Found {
     /// The layout of `changes`.
-    changes: Layout,
+    changes: ChangesOrder,
     /// Whether there is `changes__next`.
     next: bool,
     /// Whether there is `changes__former`.
     former: bool,
 }
 
-/// The layout of a table.
+/// The order of the table `changes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Layout {
+enum ChangesOrder {
     /// There is no table.
     #[default]
     None,
@@ -71,16 +71,16 @@ impl Found {
             // Somebody created `changes` between the renames: one of the former
             // version its own, one of this version an empty one.
             Self {
-                changes: Layout::Former,
+                changes: ChangesOrder::Former,
                 former: true,
                 ..
             } => Step::Drain(CHANGES_FORMER),
             Self {
-                changes: Layout::Former,
+                changes: ChangesOrder::Former,
                 ..
             } => Step::Replace,
             Self {
-                changes: Layout::None,
+                changes: ChangesOrder::None,
                 next: true,
                 ..
             } => Step::Rename,
@@ -137,8 +137,8 @@ async fn find(session: &Session, destination: &str) -> Result<Found, WarehouseEr
         match name.as_str() {
             CHANGES_NEXT => found.next = true,
             CHANGES_FORMER => found.former = true,
-            _ if key == FORMER_KEY => found.changes = Layout::Former,
-            _ => found.changes = Layout::Present,
+            _ if key == FORMER_KEY => found.changes = ChangesOrder::Former,
+            _ => found.changes = ChangesOrder::Present,
         }
     }
     Ok(found)
@@ -229,12 +229,12 @@ mod tests {
     fn after(step: Step, found: Found) -> Found {
         match step {
             Step::Replace => Found {
-                changes: Layout::Present,
+                changes: ChangesOrder::Present,
                 next: false,
                 former: true,
             },
             Step::Rename => Found {
-                changes: Layout::Present,
+                changes: ChangesOrder::Present,
                 next: false,
                 ..found
             },
@@ -252,8 +252,12 @@ mod tests {
 
     #[test]
     fn from_whatever_a_crash_left_the_move_ends_with_one_table_of_the_present_layout() {
-        let layouts = [Layout::None, Layout::Former, Layout::Present];
-        for (changes, bits) in layouts
+        let orders = [
+            ChangesOrder::None,
+            ChangesOrder::Former,
+            ChangesOrder::Present,
+        ];
+        for (changes, bits) in orders
             .into_iter()
             .flat_map(|it| (0..4).map(move |n| (it, n)))
         {
@@ -267,7 +271,7 @@ mod tests {
                 found = after(found.step(), found);
             }
             assert_eq!(found.step(), Step::Done, "{began:?}");
-            assert_ne!(found.changes, Layout::Former, "{began:?}");
+            assert_ne!(found.changes, ChangesOrder::Former, "{began:?}");
             assert!(!found.next && !found.former, "{began:?}");
         }
     }

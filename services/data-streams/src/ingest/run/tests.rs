@@ -22,7 +22,7 @@ use crate::ingest::{
 };
 
 #[derive(Debug, clap::Parser)]
-struct Args {
+struct IngestFlags {
     #[command(flatten)]
     kafka: KafkaArgs,
 }
@@ -38,7 +38,8 @@ impl ClusterBench {
     fn new() -> Self {
         let cluster = MockCluster::new(1).unwrap();
         let kafka =
-            Args::parse_from(["ingest", "--kafka-bootstrap", &cluster.bootstrap_servers()]).kafka;
+            IngestFlags::parse_from(["ingest", "--kafka-bootstrap", &cluster.bootstrap_servers()])
+                .kafka;
         for (topic, partitions) in [
             ("hubspot.records", 2),
             ("hubspot.definitions", 1),
