@@ -155,12 +155,13 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Config {
+    /// Defaults, but for these arguments.
+    pub(crate) fn parse(arguments: &[&str]) -> Config {
         Config::try_parse_from([&["data-streams"], arguments].concat()).unwrap()
     }
 

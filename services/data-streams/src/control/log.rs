@@ -109,22 +109,16 @@ impl CommandLog for KafkaLog {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
     use schemas::DesiredState;
 
     use super::*;
-
-    #[derive(clap::Parser)]
-    struct LogFlags {
-        #[command(flatten)]
-        kafka: KafkaArgs,
-    }
+    use crate::config;
 
     #[tokio::test]
     async fn a_command_that_does_not_fit_its_schema_is_refused_without_a_word_to_kafka() {
         // Nothing listens on this port.
-        let args = LogFlags::parse_from(["test", "--kafka-bootstrap", "127.0.0.1:9"]);
-        let mut log = KafkaLog::new(&args.kafka, "t.commands", 1).unwrap();
+        let config = config::tests::parse(&["--kafka-bootstrap", "127.0.0.1:9"]);
+        let mut log = KafkaLog::new(&config.kafka, "t.commands", 1).unwrap();
         let strict = r#"{"type": "record", "name": "Command", "fields": [
             {"name": "command_id", "type": "string"}]}"#;
         log.schema = Schema::parse_str(strict).unwrap();

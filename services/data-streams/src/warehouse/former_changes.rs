@@ -36,16 +36,16 @@ const INSERTS_END: Duration = STATEMENT_LIMIT.saturating_mul(2);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Found {
     /// The layout of `changes`.
-    changes: ChangesOrder,
+    changes: ChangesLayout,
     /// Whether there is `changes__next`.
     next: bool,
     /// Whether there is `changes__former`.
     former: bool,
 }
 
-/// The order of the table `changes`.
+/// The layout of a table `changes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum ChangesOrder {
+enum ChangesLayout {
     /// There is no table.
     #[default]
     None,
@@ -71,16 +71,16 @@ impl Found {
             // Somebody created `changes` between the renames: one of the former
             // version its own, one of this version an empty one.
             Self {
-                changes: ChangesOrder::Former,
+                changes: ChangesLayout::Former,
                 former: true,
                 ..
             } => Step::Drain(CHANGES_FORMER),
             Self {
-                changes: ChangesOrder::Former,
+                changes: ChangesLayout::Former,
                 ..
             } => Step::Replace,
             Self {
-                changes: ChangesOrder::None,
+                changes: ChangesLayout::None,
                 next: true,
                 ..
             } => Step::Rename,
@@ -137,8 +137,8 @@ async fn find(session: &Session, destination: &str) -> Result<Found, WarehouseEr
         match name.as_str() {
             CHANGES_NEXT => found.next = true,
             CHANGES_FORMER => found.former = true,
-            _ if key == FORMER_KEY => found.changes = ChangesOrder::Former,
-            _ => found.changes = ChangesOrder::Present,
+            _ if key == FORMER_KEY => found.changes = ChangesLayout::Former,
+            _ => found.changes = ChangesLayout::Present,
         }
     }
     Ok(found)
@@ -229,12 +229,12 @@ mod tests {
     fn after(step: Step, found: Found) -> Found {
         match step {
             Step::Replace => Found {
-                changes: ChangesOrder::Present,
+                changes: ChangesLayout::Present,
                 next: false,
                 former: true,
             },
             Step::Rename => Found {
-                changes: ChangesOrder::Present,
+                changes: ChangesLayout::Present,
                 next: false,
                 ..found
             },
@@ -252,12 +252,12 @@ mod tests {
 
     #[test]
     fn from_whatever_a_crash_left_the_move_ends_with_one_table_of_the_present_layout() {
-        let orders = [
-            ChangesOrder::None,
-            ChangesOrder::Former,
-            ChangesOrder::Present,
+        let layouts = [
+            ChangesLayout::None,
+            ChangesLayout::Former,
+            ChangesLayout::Present,
         ];
-        for (changes, bits) in orders
+        for (changes, bits) in layouts
             .into_iter()
             .flat_map(|it| (0..4).map(move |n| (it, n)))
         {
@@ -271,7 +271,7 @@ mod tests {
                 found = after(found.step(), found);
             }
             assert_eq!(found.step(), Step::Done, "{began:?}");
-            assert_ne!(found.changes, ChangesOrder::Former, "{began:?}");
+            assert_ne!(found.changes, ChangesLayout::Former, "{began:?}");
             assert!(!found.next && !found.former, "{began:?}");
         }
     }

@@ -4,7 +4,6 @@
 use std::{collections::HashSet, time::Duration};
 
 use chassis::{Clock, Health, kafka::KafkaArgs};
-use clap::Parser as _;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::Consumer as _,
@@ -14,18 +13,15 @@ use rdkafka::{
 use schemas::crm_record::SCHEMA;
 
 use super::*;
-use crate::ingest::{
-    BatchLimits, RebuildPhase, WaitLimits,
-    conditions::WAREHOUSE,
-    fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, record},
-    poll::message::Message,
+use crate::{
+    config,
+    ingest::{
+        BatchLimits, RebuildPhase, WaitLimits,
+        conditions::WAREHOUSE,
+        fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, record},
+        poll::message::Message,
+    },
 };
-
-#[derive(Debug, clap::Parser)]
-struct IngestFlags {
-    #[command(flatten)]
-    kafka: KafkaArgs,
-}
 
 struct ClusterBench {
     _cluster: MockCluster<'static, DefaultProducerContext>,
@@ -37,9 +33,8 @@ struct ClusterBench {
 impl ClusterBench {
     fn new() -> Self {
         let cluster = MockCluster::new(1).unwrap();
-        let kafka =
-            IngestFlags::parse_from(["ingest", "--kafka-bootstrap", &cluster.bootstrap_servers()])
-                .kafka;
+        let servers = cluster.bootstrap_servers();
+        let kafka = config::tests::parse(&["--kafka-bootstrap", &servers]).kafka;
         for (topic, partitions) in [
             ("hubspot.records", 2),
             ("hubspot.definitions", 1),
