@@ -13,6 +13,9 @@ pub const RELEASED: &[&str] = &[
     include_str!("../avro/released/checkpoints.2.avsc"),
 ];
 
+/// How many unreadable objects a run names.
+pub const UNREADABLE_NAMED: usize = 20;
+
 /// How far one stream has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -77,9 +80,30 @@ pub struct Checkpoint {
     /// none.
     #[serde(default)]
     pub confirm_at: Option<Millis>,
-    /// The one-time request whose pass found them; done when they are confirmed.
+    /// The last pass over both lists, until the objects that seemed to be gone at its
+    /// end are decided.
     #[serde(default)]
-    pub confirm_request: Option<String>,
+    pub closed_pass: Option<ClosedPass>,
+}
+
+/// A pass over both lists that has read all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedPass {
+    /// UUID of its run.
+    pub run_id: String,
+    /// `backfill` or `full`.
+    pub reason: String,
+    /// The one-time request that it carried out; done when the objects are decided.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// HubSpot's time of its first request.
+    pub started_at: Millis,
+    /// Records that it wrote.
+    pub changed: i64,
+    /// Deletions written since.
+    pub deleted: i64,
+    /// Objects that HubSpot did not give even alone.
+    pub unreadable: i64,
 }
 
 /// A run under way.
@@ -124,6 +148,12 @@ pub struct Run {
     /// It does not continue before this time.
     #[serde(default)]
     pub retry_at: Option<Millis>,
+    /// Objects that HubSpot did not give even alone.
+    #[serde(default)]
+    pub unreadable: i64,
+    /// The first [`UNREADABLE_NAMED`] of them.
+    #[serde(default)]
+    pub unreadable_ids: Vec<i64>,
 }
 
 /// How far a pass over the list endpoint has come.

@@ -8,7 +8,10 @@ use crate::Millis;
 pub const SCHEMA: &str = include_str!("../avro/command.avsc");
 
 /// All schemas that a message may have been written with.
-pub const RELEASED: &[&str] = &[include_str!("../avro/released/commands.1.avsc")];
+pub const RELEASED: &[&str] = &[
+    include_str!("../avro/released/commands.1.avsc"),
+    include_str!("../avro/released/commands.2.avsc"),
+];
 
 /// The whole desired state of one connection. The last one in the log wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,19 @@ pub struct Command {
     /// One-time requests, at most one per stream.
     #[serde(default)]
     pub requests: Vec<Request>,
+    /// Passes whose deletions a person has confirmed, at most one per stream.
+    #[serde(default)]
+    pub confirmed: Vec<ConfirmedDeletions>,
+}
+
+/// A person's word that the objects that a pass found to be gone are to be deleted,
+/// although they are many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmedDeletions {
+    /// Object type.
+    pub stream: String,
+    /// The pass over both lists that found them.
+    pub run_id: String,
 }
 
 /// The state that the worker establishes.
@@ -75,8 +91,10 @@ pub struct Request {
 pub enum RequestKind {
     /// One run now.
     Sync,
-    /// A full pass over all records.
+    /// A full pass that writes every object.
     Resync,
+    /// A full pass that writes what differs.
+    Reconcile,
 }
 
 /// The destination of a connection that has none set: `hubspot` for `default`,

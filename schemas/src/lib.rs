@@ -8,7 +8,7 @@
 //! | `commands` | connection | [`Command`] | compact |
 //! | `records` | portal/object type/object id | [`CrmRecord`] | compact, lag 7 days |
 //! | `checkpoints` | connection/stream | [`Checkpoint`] | compact |
-//! | `status` | connection, or connection/stream | [`Status`] | compact |
+//! | `status` | connection, connection/stream, or connection/stream/verdict | [`Status`] | compact |
 //! | `definitions` | portal/object type | [`Definitions`] | compact |
 //! | `index` | connection/stream/ids | [`IndexEntries`] | compact |
 //! | `dead-letters` | as the source | the original bytes | delete, 30 days |
@@ -25,15 +25,16 @@ mod partition;
 mod property_map;
 pub mod status;
 mod topics;
+pub mod verdict;
 
 #[cfg(test)]
 mod compatibility;
 #[cfg(test)]
 mod examples;
 
-pub use checkpoint::{Checkpoint, Lane, ListPosition, Run, SearchPosition};
+pub use checkpoint::{Checkpoint, ClosedPass, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
-pub use command::{Command, DesiredState, Request, RequestKind, default_destination};
+pub use command::{Command, ConfirmedDeletions, DesiredState, Request, RequestKind, default_destination};
 pub use content_hash::{ContentHasher, deletion_hash};
 pub use crm_record::{CrmRecord, record_key, version};
 pub use definitions::{Definitions, Property};
@@ -42,6 +43,7 @@ pub use partition::partition_for;
 pub use property_map::{Properties, PropertyMap, PropertyMapBuilder, PropertyName};
 pub use status::{ConnectionStatus, Problem, RunStatus, Status, StreamStatus};
 pub use topics::{Topic, Topics, subject};
+pub use verdict::{DigestRange, Verdict, object_digest};
 
 /// A point in time, in ms since 1970-01-01T00:00:00Z.
 pub type Millis = i64;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Millis;
+use crate::{Millis, Verdict};
 
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/status.avsc");
@@ -13,7 +13,7 @@ pub const RELEASED: &[&str] = &[
     include_str!("../avro/released/status.2.avsc"),
 ];
 
-/// A message of the status topic: either `whole` or `stream` is set.
+/// A message of the status topic: one of `whole`, `stream` and `verdict` is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Name of the connection.
@@ -26,6 +26,9 @@ pub struct Status {
     /// Status of one stream.
     #[serde(default)]
     pub stream: Option<StreamStatus>,
+    /// What the log has of a stream after a pass.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
 }
 
 /// Status of a connection.
@@ -138,4 +141,19 @@ pub struct RunStatus {
     /// Why it failed or waits.
     #[serde(default)]
     pub error: Option<Problem>,
+    /// Live objects in HubSpot; only of a pass over both lists that has read all.
+    #[serde(default)]
+    pub objects: Option<i64>,
+    /// Objects that it found to be gone and that were then deleted.
+    #[serde(default)]
+    pub deleted: i64,
+    /// Objects that HubSpot did not give even alone; the next pass tries them again.
+    #[serde(default)]
+    pub unreadable: i64,
+    /// The first [`UNREADABLE_NAMED`](crate::checkpoint::UNREADABLE_NAMED) of them.
+    #[serde(default)]
+    pub unreadable_ids: Vec<i64>,
+    /// Why objects that seem to be gone are not deleted yet.
+    #[serde(default)]
+    pub waits_for: Option<String>,
 }
