@@ -33,6 +33,7 @@ use super::{
     store::{
         dead_letter::{DeadLetter, KafkaDeadLetters},
         inserter::{Backoff, describe},
+        loaded::LoadedNotes,
         loader::{Delivery, Loader},
     },
 };
@@ -101,6 +102,8 @@ impl Ingest {
             batches,
             holds,
             held: HashMap::new(),
+            notes: LoadedNotes::new(Arc::clone(&parts.store), &parts.topics.records),
+            round: 0,
         };
         let tables = TableJob {
             parts: Arc::clone(&parts),
@@ -195,6 +198,7 @@ impl Parts {
             holds,
             guard: Arc::clone(guard),
             warehouse: self.warehouse.subscribe(),
+            store: Arc::clone(&self.store),
             health: self.context.health().clone(),
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),
