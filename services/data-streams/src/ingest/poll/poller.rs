@@ -3,7 +3,10 @@
 //! to this warehouse.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -67,6 +70,8 @@ pub(crate) struct Poller {
     pub(crate) health: Health,
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
+    /// Whether this member of the group has the first partition.
+    pub(crate) leads: Arc<AtomicBool>,
     pub(crate) progress: Progress,
 }
 
@@ -223,9 +228,12 @@ impl Poller {
             let round = self.progress.round + 1;
             self.progress = Progress::of_round(round);
             context.ends().clear();
+            self.leads.store(false, Ordering::Relaxed);
             if let Event::Assigned(partitions) = event {
                 tracing::info!(?partitions, "assigned");
                 self.progress.assigned = partitions;
+                self.leads
+                    .store(self.progress.assigned.contains(&0), Ordering::Relaxed);
                 // librdkafka keeps a partition paused while it belongs to
                 // another member, so it may come back paused.
                 self.resume();
