@@ -28,7 +28,7 @@ mod tables;
 mod value;
 mod views;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use schemas::Definitions;
@@ -150,6 +150,14 @@ impl Store for Warehouse {
 
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError> {
         Ok(rebuild::is_unfinished(&self.session).await?)
+    }
+
+    async fn loaded(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StoreError> {
+        Ok(bookkeeping::loaded(&self.session, topic).await?)
+    }
+
+    async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError> {
+        Ok(bookkeeping::note_loaded(&self.session, topic, next).await?)
     }
 
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {

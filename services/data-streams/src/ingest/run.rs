@@ -39,6 +39,7 @@ use super::{
         dead_letter::{DeadLetter, KafkaDeadLetters},
         inserter::{Backoff, describe},
         loader::{Delivery, Loader},
+        notes::LoadedNotes,
     },
 };
 use crate::message_rules::message_rules;
@@ -106,6 +107,8 @@ impl Ingest {
             batches,
             holds,
             held: HashMap::new(),
+            notes: LoadedNotes::new(Arc::clone(&parts.store), &parts.topics.records),
+            round: 0,
         };
         let tables = TableJob {
             parts: Arc::clone(&parts),
@@ -235,6 +238,7 @@ impl Parts {
             holds,
             guard: Arc::clone(guard),
             warehouse: self.warehouse.subscribe(),
+            store: Arc::clone(&self.store),
             health: self.context.health().clone(),
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),

@@ -8,7 +8,7 @@ use super::{
 use crate::crash;
 
 /// In the order of application. The text of an applied migration never changes.
-const MIGRATIONS: [(u32, &str); 3] = [
+const MIGRATIONS: [(u32, &str); 4] = [
     (
         1,
         include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
@@ -20,6 +20,10 @@ const MIGRATIONS: [(u32, &str); 3] = [
     (
         3,
         include_str!("../../../../schemas/clickhouse/0003_comparisons.sql"),
+    ),
+    (
+        4,
+        include_str!("../../../../schemas/clickhouse/0004_loaded.sql"),
     ),
 ];
 
