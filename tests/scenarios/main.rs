@@ -27,6 +27,7 @@ mod part_merges;
 mod portal_claims;
 mod property_changes;
 mod reader_permissions;
+mod reconciliations;
 mod record_changes;
 mod refused_starts;
 mod registry_replaced;
