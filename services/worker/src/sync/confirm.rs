@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Advice, Findings, NotFound, Search, Sink, Source, SourceError,
-    incremental::{BATCH_SIZE, read_batch},
+    by_id::{BATCH_SIZE, read_batch},
     records::records,
     session::{Session, Stop},
 };
@@ -22,6 +22,8 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         let object_type = session.stream.object_type.as_str();
         let read = read_batch(session.source, object_type, &definitions, ids.to_vec()).await?;
         session.run.requests += read.requests;
+        // They are not known to be gone, and remain suspects.
+        session.skip(&read.unreadable);
         let mut out = Vec::new();
         for part in read.found {
             records(part, &mut out, &mut Vec::new());

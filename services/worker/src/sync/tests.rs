@@ -4,6 +4,7 @@
 mod fake_log;
 mod fake_portal;
 mod scenarios;
+mod unreadable;
 
 use std::sync::Arc;
 
