@@ -35,6 +35,10 @@ pub(super) async fn read_batch<S: Source>(
     let mut reader = Reader::new(source, object_type, definitions);
     let mut batch = BatchRead {
         ids: ids.clone(),
+        gone: Fetched {
+            sent_at: source.now(),
+            value: Vec::new(),
+        },
         ..BatchRead::default()
     };
     let mut missing = ids;

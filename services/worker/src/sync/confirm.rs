@@ -10,6 +10,9 @@ use super::{
     session::{Session, Stop},
 };
 
+/// Code of the error that says that deletions wait for a person.
+pub(crate) const DELETIONS_WAIT: &str = "deletions_wait";
+
 /// So many deletions need no further proof.
 const FEW: usize = 1_000;
 
@@ -22,7 +25,6 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         let object_type = session.stream.object_type.as_str();
         let read = read_batch(session.source, object_type, &definitions, ids.to_vec()).await?;
         session.run.requests += read.requests;
-        // They are not known to be gone, and remain suspects.
         session.skip(&read.unreadable);
         let mut out = Vec::new();
         for part in read.found {
@@ -38,6 +40,8 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         });
         let findings = Findings {
             not_found: not_found.collect(),
+            // The next pass judges them again.
+            unreadable: read.unreadable,
             confirm_interval: session.stream.settings.confirm_interval,
             ..Session::<S, K>::findings(read.gone.sent_at)
         };
@@ -48,13 +52,13 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
 }
 
 /// Many deletions at once may be a fault of HubSpot's or a token that has lost rights:
-/// they wait until HubSpot's total says the same.
+/// they wait until HubSpot's total says the same, or a person does.
 async fn check_number<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     live: usize,
     live_suspects: usize,
 ) -> Result<(), Stop> {
-    if live_suspects <= FEW.max(live / 100) {
+    if live_suspects <= FEW.max(live / 100) || session.stream.deletions_confirmed {
         return Ok(());
     }
     let all = Search {
@@ -74,13 +78,13 @@ async fn check_number<S: Source, K: Sink>(
     }
     Err(SourceError {
         advice: Advice::EndRun,
-        code: "deletions_wait",
+        code: DELETIONS_WAIT,
         problem: format!(
             "{live_suspects} of {live} objects seem to be gone, but HubSpot counts {total}: none \
              is deleted"
         ),
         remedy: "check the token's scopes; the objects are read again, and are deleted once \
-                 HubSpot's total agrees within 1%"
+                 HubSpot's total agrees within 1% or a person has confirmed it"
             .to_owned(),
     }
     .into())

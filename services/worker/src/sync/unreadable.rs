@@ -172,8 +172,8 @@ impl<'a, S: Source> Reader<'a, S> {
             .flatten()
             .map(|after| (place.archived, after))
             .collect();
-        if requests.is_empty() {
-            // The list has only the one object.
+        if place.answered.is_none() {
+            // Nothing of the list was read yet, or it has only the one object.
             requests.push((!place.archived, None));
         }
         for (archived, after) in requests {
@@ -202,11 +202,16 @@ impl<'a, S: Source> Reader<'a, S> {
         {
             return true;
         }
-        for archived in [archived, !archived] {
+        for (archived, limit) in [
+            (archived, 1),
+            (!archived, 1),
+            (archived, OTHERS),
+            (!archived, OTHERS),
+        ] {
             let request = ListRequest {
                 archived,
                 after: None,
-                limit: OTHERS,
+                limit,
                 ids_only: true,
             };
             let Ok(page) = self.list(request).await else {

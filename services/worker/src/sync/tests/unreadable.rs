@@ -69,9 +69,22 @@ impl Failing {
             .copied()
             .filter(|id| !keep.contains(id) || (self.lists_ids && Some(id) == keep.get(1)))
             .collect();
-        let objects = self.objects.iter().filter(|_| !ids.is_empty());
+        let chosen = self.objects.iter().filter(|_| !ids.is_empty());
+        let mut objects: BTreeSet<i64> = chosen.map(|index| *index.get(&ids)).collect();
+        if !self.lists_ids {
+            // The cursor behind a skipped object is not the id of the next one.
+            for archived in [false, true] {
+                let list = truth.values().filter(|it| it.archived == archived);
+                let list: Vec<i64> = list.map(|it| it.id).collect();
+                for pair in list.windows(2) {
+                    if objects.contains(&pair[0]) {
+                        objects.remove(&pair[1]);
+                    }
+                }
+            }
+        }
         Faults {
-            objects: objects.map(|index| *index.get(&ids)).collect(),
+            objects,
             lists_ids: self.lists_ids,
             above: self.above,
             outage: false,
@@ -160,8 +173,10 @@ fn an_outage_makes_nothing_unreadable() {
             ..Faults::default()
         });
         let ends = stream.step(None).await;
-        assert_eq!(ends.len(), 2, "{ends:?}");
-        for end in ends {
+        let of_objects = ends.into_iter().filter(|end| end.reason != Reason::Late);
+        let of_objects: Vec<_> = of_objects.collect();
+        assert_eq!(of_objects.len(), 2, "{of_objects:?}");
+        for end in of_objects {
             let Outcome::Failed(error) = end.outcome else {
                 panic!("{end:?}");
             };
