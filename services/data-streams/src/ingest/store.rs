@@ -4,5 +4,6 @@
 pub(crate) mod dead_letter;
 pub(crate) mod inserter;
 pub(crate) mod loader;
+pub(crate) mod notes;
 pub(crate) mod preparer;
 pub(crate) mod rows;

@@ -1,7 +1,9 @@
 //! Which run is due, and when the next one is.
 
+mod passes;
+
 use proptest::{option, prelude::*};
-use schemas::Run;
+use schemas::{ClosedPass, Run};
 
 use super::*;
 
@@ -14,6 +16,7 @@ fn running() -> StreamDemand<'static> {
         interval: INTERVAL,
         request: None,
         rechecks_from: None,
+        size: Size::default(),
     }
 }
 
@@ -178,18 +181,6 @@ fn run(reason: &str) -> Run {
 }
 
 #[test]
-fn a_new_property_makes_a_full_pass_due() {
-    check(
-        &Checkpoint {
-            full_wanted: true,
-            ..idle()
-        },
-        &running(),
-        Reason::Full,
-    );
-}
-
-#[test]
 fn an_unfinished_run_comes_first_and_a_stop_gives_it_another_id() {
     let mut checkpoint = Checkpoint {
         check: Some(run("late")),
@@ -238,7 +229,11 @@ fn a_start_after_a_stop_is_due_at_once() {
 fn what_seems_to_be_gone_is_read_again_before_a_request_that_waits_for_it_is_done() {
     let mut checkpoint = Checkpoint {
         confirm_at: Some(NOW),
-        confirm_request: Some("r1".to_owned()),
+        closed_pass: Some(ClosedPass {
+            run_id: "p".to_owned(),
+            request_id: Some("r1".to_owned()),
+            ..ClosedPass::default()
+        }),
         ..idle()
     };
     let stopped = || StreamDemand {
