@@ -74,9 +74,10 @@ pub(crate) struct Config {
     #[arg(long, env, default_value_t = 16 * 1024 * 1024)]
     pub(crate) batch_bytes: usize,
 
-    /// Age at which a batch is stored even if it is not full, such as 1s or
-    /// 500ms; a number alone is in milliseconds.
-    #[arg(long, env, default_value = "1000", value_name = "DURATION", value_parser = duration::or_milliseconds)]
+    /// Age at which a batch is stored even if it is not full, and the minimum time
+    /// between two that are not, such as 1s or 500ms; a number alone is in
+    /// milliseconds.
+    #[arg(long, env, default_value = "400", value_name = "DURATION", value_parser = duration::or_milliseconds)]
     pub(crate) batch_age: Duration,
 }
 

@@ -2,10 +2,12 @@
 //! its streams have submitted and commits it as one transaction.
 //!
 //! In reading order: [`sink`] is where a stream submits its pages, [`writer`] the
-//! loop that commits them, [`transaction`] the messages of one transaction,
-//! [`log`] the log as the loop needs it, [`producer`] that log on Kafka. It must
-//! not know what a page means, nor why a partition is owned.
+//! loop that commits them, [`collecting`] how long it waits for more of them,
+//! [`transaction`] the messages of one transaction, [`log`] the log as the loop needs
+//! it, [`producer`] that log on Kafka. It must not know what a page means, nor why a
+//! partition is owned.
 
+mod collecting;
 mod log;
 mod producer;
 mod sink;
@@ -18,10 +20,11 @@ mod tests;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
+    mpsc,
 };
 
 use schemas::{Checkpoint, Definitions};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub(crate) use log::TransactionalLog;
 pub(crate) use producer::fence;
@@ -82,7 +85,7 @@ enum Item {
 pub(crate) struct Committer {
     /// The control partition.
     pub(crate) partition: i32,
-    items: mpsc::UnboundedSender<Item>,
+    items: mpsc::Sender<Item>,
     permits: Arc<Semaphore>,
     capacity: usize,
     closing: Arc<AtomicBool>,
@@ -98,17 +101,20 @@ impl Committer {
         log: Box<dyn TransactionalLog>,
         context: Arc<CommitContext>,
     ) -> std::io::Result<Self> {
-        let (items, queue) = mpsc::unbounded_channel();
+        let (items, queue) = mpsc::channel();
         let capacity = context.limits.pending_bytes.max(1);
         let closing = Arc::new(AtomicBool::new(false));
+        let permits = Arc::new(Semaphore::new(capacity));
         let (ended_tx, ended) = watch::channel(false);
         let writer = writer::TransactionWriter {
             partition,
             log,
             queue,
+            permits: Arc::clone(&permits),
             closing: Arc::clone(&closing),
             context: Arc::clone(&context),
             buffer: transaction::RecordBuffer::default(),
+            collecting: collecting::Collecting::default(),
         };
         std::thread::Builder::new()
             .name(format!("commit-{partition}"))
@@ -116,7 +122,6 @@ impl Committer {
                 writer.run();
                 ended_tx.send_replace(true);
             })?;
-        let permits = Arc::new(Semaphore::new(capacity));
         Ok(Self {
             partition,
             items,

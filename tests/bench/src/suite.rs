@@ -7,6 +7,7 @@ mod halves;
 mod knobs;
 mod limits;
 mod million;
+mod pace;
 mod properties;
 mod simulator;
 
@@ -75,6 +76,7 @@ pub(crate) fn all() -> Vec<Benchmark> {
         Benchmark::new("limits", |servers, scale| {
             limits::run(servers, scale).boxed()
         }),
+        Benchmark::new("pace", |servers, scale| pace::run(servers, scale).boxed()),
         Benchmark::new("halves", |servers, scale| {
             halves::run(servers, scale).boxed()
         }),

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) use build::{SystemBuilder, TOKEN};
 pub(crate) use servers::Servers;
 
-use crate::usage::{self, DATA_STREAMS, Usages, WORKER};
+use crate::usage::{self, DATA_STREAMS, SIMULATOR, Usages, WORKER};
 
 /// One running system.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ impl System<'_> {
         processes.extend(self.data_streams.iter().map(|it| (DATA_STREAMS, it.pid())));
         processes.extend(self.servers.processes());
         processes.push(("ClickHouse", self.clickhouse.process.pid()));
-        processes.extend(self.simulator.iter().map(|it| ("simulator", it.pid())));
+        processes.extend(self.simulator.iter().map(|it| (SIMULATOR, it.pid())));
         processes
     }
 

@@ -45,6 +45,8 @@ pub(crate) fn reset_peak(pid: u32) -> anyhow::Result<()> {
 pub(crate) const WORKER: &str = "worker";
 /// Name of data-streams.
 pub(crate) const DATA_STREAMS: &str = "data-streams";
+/// Name of the simulator.
+pub(crate) const SIMULATOR: &str = "simulator";
 
 /// The usage of each process.
 #[derive(Debug, Clone)]
@@ -80,6 +82,12 @@ impl Usages {
     pub(crate) fn data_streams(&self, part: impl Fn(&Usage) -> f64) -> f64 {
         let ours = self.0.iter().filter(|it| it.0 == DATA_STREAMS);
         ours.map(|(_, usage)| part(usage)).sum()
+    }
+
+    /// CPU seconds of one process; 0 if there is none of that name.
+    pub(crate) fn cpu_seconds(&self, process: &str) -> f64 {
+        let found = self.0.iter().find(|it| it.0 == process);
+        found.map_or(0.0, |(_, usage)| usage.cpu_seconds)
     }
 
     /// All processes.

@@ -82,10 +82,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let mut settings = kafka.consumer("data-streams-control", "unused-control");
-        settings
-            .set("fetch.wait.max.ms", "50")
-            .set("reconnect.backoff.max.ms", "500");
+        let mut settings = kafka.follower("data-streams-control", "unused-control");
+        settings.set("reconnect.backoff.max.ms", "500");
         let partitions = 0..followed.partitions;
         let reader = TopicReader::from_beginning(&settings, &followed.topic, partitions)?;
         let own = followed.schemas.iter().copied();

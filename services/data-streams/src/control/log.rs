@@ -7,12 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chassis::kafka::KafkaArgs;
+use chassis::kafka::{KafkaArgs, producer::SingleProducer};
 use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{FutureProducer, FutureRecord, Producer as _},
-    util::Timeout,
+    producer::FutureRecord,
 };
 use schemas::{
     Command,
@@ -28,7 +27,7 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 /// Writes to the commands topic.
 pub(crate) struct KafkaLog {
     settings: ClientConfig,
-    producer: Mutex<FutureProducer>,
+    producer: Mutex<SingleProducer>,
     topic: String,
     partitions: i32,
     schema: Schema,
@@ -52,7 +51,7 @@ impl KafkaLog {
             // Commands are few, and a caller waits for each.
             .set("linger.ms", "0");
         Ok(Self {
-            producer: Mutex::new(settings.create()?),
+            producer: Mutex::new(SingleProducer::new(&settings)?),
             settings,
             topic: topic.to_owned(),
             partitions: kafka.control_partitions,
@@ -61,7 +60,7 @@ impl KafkaLog {
         })
     }
 
-    fn producer(&self) -> FutureProducer {
+    fn producer(&self) -> SingleProducer {
         self.producer
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -70,14 +69,14 @@ impl KafkaLog {
 
     /// After a fatal error a producer never works again, so this creates a new
     /// one for the next command.
-    fn replace_if_fatal(&self, producer: &FutureProducer, error: &KafkaError) {
-        let fatal = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
-            || producer.client().fatal_error().is_some();
+    fn replace_if_fatal(&self, producer: &SingleProducer, error: &KafkaError) {
+        let fatal =
+            error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) || producer.has_failed();
         if !fatal {
             return;
         }
         tracing::warn!(%error, "producer of commands replaced");
-        match self.settings.create() {
+        match SingleProducer::new(&self.settings) {
             Ok(fresh) => *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = fresh,
             Err(error) => tracing::error!(%error, "cannot create a producer"),
         }
@@ -94,12 +93,12 @@ impl CommandLog for KafkaLog {
             .key(&command.connection)
             .payload(&value);
         let producer = self.producer();
-        match producer.send(record, Timeout::After(ACKNOWLEDGE)).await {
+        match producer.send(record, ACKNOWLEDGE).await {
             Ok(delivery) => Ok(CommandPosition {
                 partition: delivery.partition,
                 offset: delivery.offset,
             }),
-            Err((error, _)) => {
+            Err(error) => {
                 self.replace_if_fatal(&producer, &error);
                 Err(ControlError::Unavailable(Box::new(error)))
             }

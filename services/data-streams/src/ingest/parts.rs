@@ -87,11 +87,24 @@ impl Parts {
         format!("{}warehouse", self.settings.kafka.topic_prefix)
     }
 
-    /// Settings of a consumer outside the group.
+    /// Settings of a consumer outside the group, which reads a topic to its end.
     pub(crate) fn reader(&self, purpose: &str) -> ClientConfig {
-        let group = format!("{}.{purpose}", self.group());
-        let client_id = format!("data-streams.{purpose}");
+        let (client_id, group) = self.names(purpose);
         self.settings.kafka.consumer(&client_id, &group)
+    }
+
+    /// The same for one that follows a topic.
+    pub(crate) fn follower(&self, purpose: &str) -> ClientConfig {
+        let (client_id, group) = self.names(purpose);
+        self.settings.kafka.follower(&client_id, &group)
+    }
+
+    /// Names of a consumer outside the group: its client id and its own group.
+    fn names(&self, purpose: &str) -> (String, String) {
+        (
+            format!("data-streams.{purpose}"),
+            format!("{}.{purpose}", self.group()),
+        )
     }
 
     pub(crate) fn router(&self, tables: TableSet) -> TargetRouter {

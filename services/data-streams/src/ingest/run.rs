@@ -10,8 +10,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chassis::{Context, registry::SchemaSource, schema_lookup::SchemaLookup};
-use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
+use chassis::{
+    Context, kafka::producer::SingleProducer, registry::SchemaSource, schema_lookup::SchemaLookup,
+};
+use rdkafka::consumer::BaseConsumer;
 use tokio::sync::mpsc;
 
 use thread::on_thread;
@@ -201,7 +203,7 @@ impl Parts {
         let context = GroupContext::new(Arc::clone(guard), &self.topics.records);
         self.settings
             .kafka
-            .consumer("data-streams.records", &self.group())
+            .follower("data-streams.records", &self.group())
             // The partitions of a crashed member move to others after 6 s.
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
@@ -214,7 +216,7 @@ impl Parts {
         let schemas = Arc::clone(&self.schemas);
         let rules = message_rules(self.topics.clone());
         DefinitionsReader {
-            config: self.reader("definitions"),
+            config: self.follower("definitions"),
             topic: self.topics.definitions.clone(),
             lookup: SchemaLookup::new(schemas, rules, []),
             known: self.known.clone(),
@@ -248,12 +250,8 @@ impl Parts {
     }
 
     fn dead_letter_sink(&self) -> anyhow::Result<KafkaDeadLetters> {
-        let producer: FutureProducer = self
-            .settings
-            .kafka
-            .producer("data-streams.dead-letters")
-            .create()
-            .context("producer of the dead letters")?;
+        let settings = self.settings.kafka.producer("data-streams.dead-letters");
+        let producer = SingleProducer::new(&settings).context("producer of the dead letters")?;
         Ok(KafkaDeadLetters {
             producer,
             topic: self.topics.dead_letters.clone(),

@@ -17,12 +17,14 @@ use super::{
 /// does not cause a merge each.
 const MAX_PARTS: u8 = 4;
 
-/// An insert with at least this many rows belongs to a backfill; those of
-/// incremental runs are smaller.
+/// Fewer inserted rows than this in [`IDLE_SECONDS`] are the changes of an idle
+/// portal. A backfill inserts more, however small each insert is.
 const BACKFILL_ROWS: u16 = 1_000;
 
-/// A table is idle when it had no such insert for this many seconds.
-const IDLE_SECONDS: u8 = 5;
+/// How long a table has to be without a backfill. Longer than the 10 s of HubSpot's
+/// limit: a backfill that has reached it may pause for most of that time, and a merge in
+/// each pause would write its rows again and again.
+const IDLE_SECONDS: u8 = 15;
 
 /// Maximum wait for one merge, which continues in ClickHouse afterwards. A
 /// million rows of 49 properties take about 10 s.
@@ -49,14 +51,14 @@ pub(super) async fn merge(session: &Session) -> Result<(), WarehouseError> {
     Ok(())
 }
 
-/// Selects our tables with too many parts that have no large insert and no
-/// running merge.
+/// Selects our tables with too many parts that have no backfill and no running
+/// merge.
 fn idle_tables() -> String {
     format!(
         "SELECT database, table FROM system.parts WHERE active AND database IN (SELECT \
          {} FROM {}) GROUP BY database, table \
-         HAVING count() > {MAX_PARTS} AND countIf(level = 0 AND rows >= {BACKFILL_ROWS} AND \
-         modification_time > now() - {IDLE_SECONDS}) = 0 AND (database, table) NOT IN \
+         HAVING count() > {MAX_PARTS} AND sumIf(rows, level = 0 AND \
+         modification_time > now() - {IDLE_SECONDS}) < {BACKFILL_ROWS} AND (database, table) NOT IN \
          (SELECT database, table FROM system.merges) ORDER BY database, table",
         raw_database_of("destination"),
         TableName::bookkeeping("destinations"),

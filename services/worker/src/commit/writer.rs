@@ -4,14 +4,16 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::Semaphore;
 
 use super::{
     ABORTS, CommitContext, Item, RECORDS, SECONDS, TRANSACTIONS, TransactionalLog,
+    collecting::Collecting,
     log::{Failure, RejectedMessage},
     transaction::{RecordBuffer, Transaction},
 };
@@ -36,10 +38,13 @@ pub(super) enum WriterEnd {
 pub(super) struct TransactionWriter {
     pub(super) partition: i32,
     pub(super) log: Box<dyn TransactionalLog>,
-    pub(super) queue: mpsc::UnboundedReceiver<Item>,
+    pub(super) queue: mpsc::Receiver<Item>,
+    /// A permit for each byte that may be submitted besides what is queued.
+    pub(super) permits: Arc<Semaphore>,
     pub(super) closing: Arc<AtomicBool>,
     pub(super) context: Arc<CommitContext>,
     pub(super) buffer: RecordBuffer,
+    pub(super) collecting: Collecting,
 }
 
 impl TransactionWriter {
@@ -52,7 +57,6 @@ impl TransactionWriter {
                 tracing::warn!(partition, error, "the partition's producer is lost");
             }
         }
-        self.queue.close();
     }
 
     fn commit_all(&mut self) -> WriterEnd {
@@ -60,15 +64,7 @@ impl TransactionWriter {
             let Some(first) = self.next() else {
                 return WriterEnd::Closed;
             };
-            let mut transaction = Transaction::default();
-            transaction.add(first, &self.context);
-            let limits = self.context.limits;
-            while transaction.records < limits.transaction_records
-                && transaction.bytes < limits.transaction_bytes
-                && let Ok(item) = self.queue.try_recv()
-            {
-                transaction.add(item, &self.context);
-            }
+            let mut transaction = self.collect(first);
             transaction.seal(self.partition, &self.context);
             if let Err(end) = self.commit(transaction) {
                 return end;
@@ -77,11 +73,43 @@ impl TransactionWriter {
     }
 
     fn next(&mut self) -> Option<Item> {
-        match self.queue.blocking_recv()? {
+        match self.queue.recv().ok()? {
             Item::Close => None,
             _ if self.closing() => None,
             item => Some(item),
         }
+    }
+
+    /// Takes what is queued, and what comes while it collects, until it is full.
+    fn collect(&mut self, first: Item) -> Transaction {
+        let mut transaction = Transaction::default();
+        let mut next = Some(first);
+        while let Some(item) = next {
+            self.collecting.take(item.interval());
+            transaction.add(item, &self.context);
+            let wait = self.collecting.wait(Instant::now());
+            next = if self.is_full(&transaction) {
+                None
+            } else if wait.is_zero() || self.is_crowded() {
+                self.queue.try_recv().ok()
+            } else {
+                self.queue.recv_timeout(wait).ok()
+            };
+        }
+        self.collecting.written(Instant::now());
+        transaction
+    }
+
+    fn is_full(&self, transaction: &Transaction) -> bool {
+        let limits = self.context.limits;
+        transaction.records >= limits.transaction_records
+            || transaction.bytes >= limits.transaction_bytes
+    }
+
+    /// Whether pages would soon wait to be submitted. A page holds its bytes until it is
+    /// committed, also where its records are not written.
+    fn is_crowded(&self) -> bool {
+        self.permits.available_permits() < self.context.limits.pending_bytes / 2
     }
 
     fn closing(&self) -> bool {

@@ -114,7 +114,7 @@ pub(crate) fn join(kafka: &KafkaArgs, client_id: &str) -> anyhow::Result<(Member
         lease: lease.clone(),
     };
     let consumer: Consumer = kafka
-        .consumer(client_id, &format!("{}worker", kafka.topic_prefix))
+        .follower(client_id, &format!("{}worker", kafka.topic_prefix))
         .set("session.timeout.ms", SESSION.as_millis().to_string())
         .set("heartbeat.interval.ms", "1000")
         .set("max.poll.interval.ms", "300000")

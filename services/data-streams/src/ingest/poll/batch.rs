@@ -1,23 +1,28 @@
-//! Collects messages in batches. A batch is due when it is full, old enough, or
-//! the end of the log was reached. Pure.
+//! Collects messages in batches. A batch is due when it is full or old enough, or when
+//! no more messages come and it does not follow another small one too closely. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use super::message::Message;
 
 /// When a batch is due.
+///
+/// A batch costs the store about the same whether it has 1 row or 1,000. So the first
+/// one after a pause goes out at once, and small ones that follow go out at intervals of
+/// [`age`](Self::age), which is also the longest that a message waits.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
     /// Maximum number of messages.
     pub rows: usize,
     /// Maximum bytes of keys and values. A larger message is a batch by itself.
     pub bytes: usize,
-    /// Maximum time since its first message.
+    /// Maximum time since its first message, and minimum time since the last batch that
+    /// was not full.
     pub age: Duration,
-    /// Maximum time since the consumer reached the end of the log.
+    /// Time without a message after which no more are expected soon.
     pub quiet: Duration,
 }
 
@@ -26,7 +31,7 @@ impl Default for BatchLimits {
         Self {
             rows: 10_000,
             bytes: 16 * 1024 * 1024,
-            age: Duration::from_secs(1),
+            age: Duration::from_millis(400),
             quiet: Duration::from_millis(50),
         }
     }
@@ -51,9 +56,10 @@ pub(crate) struct Batcher {
     limits: BatchLimits,
     open: Batch,
     opened_at: Option<Instant>,
-    /// Partitions with messages after their last reported end.
-    behind: BTreeSet<i32>,
-    end_since: Option<Instant>,
+    /// When the last message came.
+    last_message_at: Option<Instant>,
+    /// When the last batch was taken, if it was not full.
+    last_small_at: Option<Instant>,
 }
 
 impl Batcher {
@@ -63,8 +69,8 @@ impl Batcher {
             limits,
             open: Batch::default(),
             opened_at: None,
-            behind: BTreeSet::new(),
-            end_since: None,
+            last_message_at: None,
+            last_small_at: None,
         }
     }
 
@@ -75,20 +81,11 @@ impl Batcher {
         let full = !self.open.messages.is_empty() && self.open.bytes + size > self.limits.bytes;
         let before = if full { self.take() } else { None };
         self.opened_at.get_or_insert(now);
-        self.end_since = None;
-        self.behind.insert(message.partition);
+        self.last_message_at = Some(now);
         self.open.bytes += size;
         self.open.next.insert(message.partition, message.offset + 1);
         self.open.messages.push(message);
         before
-    }
-
-    /// The end of a partition was reached.
-    pub(crate) fn end(&mut self, partition: i32, now: Instant) {
-        self.behind.remove(&partition);
-        if self.behind.is_empty() {
-            self.end_since.get_or_insert(now);
-        }
     }
 
     /// When the open batch is due, unless it fills earlier; `None` if there is
@@ -98,26 +95,28 @@ impl Batcher {
         if self.is_full() {
             return Some(opened_at);
         }
-        let by_age = opened_at + self.limits.age;
-        Some(
-            self.end_since
-                .map_or(by_age, |end| by_age.min(end + self.limits.quiet)),
-        )
+        let quiet = self.last_message_at.unwrap_or(opened_at) + self.limits.quiet;
+        let due = self
+            .last_small_at
+            .map_or(quiet, |last| quiet.max(last + self.limits.age));
+        Some(due.min(opened_at + self.limits.age))
     }
 
     /// The open batch, if it is due.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Batch> {
-        if self.due_at()? <= now {
-            self.take()
-        } else {
-            None
+        if self.due_at()? > now {
+            return None;
         }
+        let is_small = !self.is_full();
+        let batch = self.take();
+        self.last_small_at = is_small.then_some(now);
+        batch
     }
 
     /// The open batch, if there is one.
     pub(crate) fn take(&mut self) -> Option<Batch> {
         self.opened_at.take()?;
-        self.end_since = None;
+        self.last_small_at = None;
         Some(std::mem::take(&mut self.open))
     }
 
@@ -128,7 +127,6 @@ impl Batcher {
 
     /// Drops the messages of a partition that will be read again.
     pub(crate) fn forget(&mut self, partition: i32) {
-        self.behind.remove(&partition);
         self.open
             .messages
             .retain(|message| message.partition != partition);
@@ -173,18 +171,56 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_due_shortly_after_the_end_of_every_partition_was_reached() {
+    fn a_batch_is_due_shortly_after_its_last_message_or_at_its_age() {
         let start = Instant::now();
+        let ms = |ms| start + Duration::from_millis(ms);
         let mut batcher = Batcher::new(BatchLimits::default());
         assert!(batcher.push(message(0, 5, 1), start).is_none());
-        assert!(batcher.push(message(1, 7, 1), start).is_none());
-        batcher.end(0, start);
-        assert_eq!(batcher.due_at(), Some(start + Duration::from_secs(1)));
-        batcher.end(1, start + Duration::from_millis(10));
-        assert_eq!(batcher.due_at(), Some(start + Duration::from_millis(60)));
-        let batch = batcher.take_due(start + Duration::from_millis(60)).unwrap();
-        assert_eq!(batch.next, BTreeMap::from([(0, 6), (1, 8)]));
+        assert_eq!(batcher.due_at(), Some(ms(50)));
+        assert!(batcher.push(message(1, 7, 1), ms(40)).is_none());
+        assert_eq!(batcher.due_at(), Some(ms(90)));
+        assert!(batcher.push(message(0, 6, 1), ms(380)).is_none());
+        assert_eq!(batcher.due_at(), Some(ms(400)));
+        let batch = batcher.take_due(ms(400)).unwrap();
+        assert_eq!(batch.next, BTreeMap::from([(0, 7), (1, 8)]));
         assert!(batcher.due_at().is_none());
+    }
+
+    /// When batches are taken, in ms, if a message comes at each of these times.
+    fn taken(limits: BatchLimits, messages: &[u64]) -> Vec<(u64, Batch)> {
+        let start = Instant::now();
+        let mut batcher = Batcher::new(limits);
+        let mut messages = messages.iter().peekable();
+        let mut taken = Vec::new();
+        for ms in 0..10_000 {
+            let now = start + Duration::from_millis(ms);
+            while messages.next_if_eq(&&ms).is_some() {
+                // Its offset is its time.
+                let offset = i64::try_from(ms).unwrap();
+                let before = batcher.push(message(0, offset, 1), now);
+                taken.extend(before.map(|it| (ms, it)));
+            }
+            taken.extend(batcher.take_due(now).map(|it| (ms, it)));
+        }
+        taken
+    }
+
+    fn times(taken: &[(u64, Batch)]) -> Vec<u64> {
+        taken.iter().map(|it| it.0).collect()
+    }
+
+    #[test]
+    fn small_batches_that_follow_one_another_are_kept_apart() {
+        let each_100_ms: Vec<u64> = (0..10).map(|it| it * 100).collect();
+        let taken = taken(BatchLimits::default(), &each_100_ms);
+        assert_eq!(times(&taken), [50, 450, 850, 1_250]);
+    }
+
+    #[test]
+    fn a_batch_after_a_pause_or_after_a_full_one_does_not_wait() {
+        let full_by_two = limits(2, 1_000);
+        let taken = taken(full_by_two, &[0, 500, 510, 600]);
+        assert_eq!(times(&taken), [50, 510, 650]);
     }
 
     #[test]
@@ -242,6 +278,25 @@ mod tests {
             }
             let all: Vec<i64> = (0..i64::try_from(sizes.len()).unwrap()).collect();
             prop_assert_eq!(seen, all);
+        }
+
+        #[test]
+        fn a_message_waits_for_the_age_at_most_and_small_batches_are_that_far_apart(
+            mut messages in proptest::collection::vec(0..9_000u64, 0..200),
+            rows in 1..20usize,
+        ) {
+            messages.sort_unstable();
+            let taken = taken(limits(rows, 1_000), &messages);
+            let mut last_small = None;
+            for (at, batch) in &taken {
+                let first = u64::try_from(batch.messages[0].offset).unwrap();
+                prop_assert!(at - first <= 400, "{} ms", at - first);
+                let is_small = batch.messages.len() < rows;
+                if let (true, Some(last)) = (is_small, last_small) {
+                    prop_assert!(at - last >= 400, "{} ms", at - last);
+                }
+                last_small = is_small.then_some(*at);
+            }
         }
     }
 }

@@ -126,7 +126,6 @@ impl Poller {
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.progress.end_was_read(partition);
-                self.batcher.end(partition, Instant::now());
             }
             Some(Err(error)) => {
                 // librdkafka retries by itself. Its statistics say whether a

@@ -11,7 +11,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::Consumer as _,
     mocking::MockCluster,
-    producer::{DefaultProducerContext, FutureRecord},
+    producer::{DefaultProducerContext, FutureProducer, FutureRecord},
 };
 use schemas::crm_record::SCHEMA;
 
@@ -220,9 +220,9 @@ async fn partitions_revoked_while_paused_are_read_when_they_are_assigned_again()
     bench.store.faults.lock().unwrap().extend([Fault::Away; 9]);
     let first = bench.start();
     // More batches than fit between poller and loader, so the consumer pauses.
-    for id in 0..8 {
+    for id in 0..4 {
         bench.produce(records(id..id + 1)).await;
-        tokio::time::sleep(BatchLimits::default().quiet * 3).await;
+        tokio::time::sleep(BatchLimits::default().age).await;
     }
     eventually("the store has failed for some time", || {
         bench.store.faults.lock().unwrap().len() <= 2
@@ -230,7 +230,7 @@ async fn partitions_revoked_while_paused_are_read_when_they_are_assigned_again()
     .await;
     let second = bench.start();
     eventually("loading continues", || bench.stored() > 0).await;
-    bench.produce(records(8..40)).await;
+    bench.produce(records(4..40)).await;
     let distinct = || {
         let rows = bench.store.rows.lock().unwrap();
         rows.iter().collect::<HashSet<_>>().len()

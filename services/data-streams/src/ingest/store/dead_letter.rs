@@ -4,14 +4,17 @@
 use std::{collections::HashMap, fmt, time::Duration};
 
 use async_trait::async_trait;
+use chassis::kafka::producer::SingleProducer;
 use rdkafka::{
     Message as _,
     message::{BorrowedMessage, Header, Headers as _, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord},
-    util::Timeout,
+    producer::FutureRecord,
 };
 
 use crate::ingest::{LogPosition, poll::message::Message};
+
+/// How long a dead letter waits for place in the client's queue.
+const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A message that could not be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +117,7 @@ pub(crate) trait DeadLetterSink: fmt::Debug + Send + Sync + 'static {
 
 /// Writes to the dead-letters topic.
 pub(crate) struct KafkaDeadLetters {
-    pub(crate) producer: FutureProducer,
+    pub(crate) producer: SingleProducer,
     pub(crate) topic: String,
 }
 
@@ -125,13 +128,9 @@ impl DeadLetterSink for KafkaDeadLetters {
             FutureRecord::to(&self.topic).headers(letter.headers());
         record.key = letter.key.as_ref();
         record.payload = letter.value.as_ref();
-        match self
-            .producer
-            .send(record, Timeout::After(Duration::from_secs(30)))
-            .await
-        {
+        match self.producer.send(record, QUEUE_LIMIT).await {
             Ok(_) => Ok(()),
-            Err((error, _)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 }
