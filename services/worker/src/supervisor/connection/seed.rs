@@ -7,6 +7,7 @@ use schemas::content_hash;
 
 use super::ConnectionTask;
 use crate::{
+    crash,
     index::{Entry, StreamIndex},
     ownership::ObjectScan,
     supervisor::{Sources, halt::Halt},
@@ -75,6 +76,7 @@ impl<S: Sources> ConnectionTask<S> {
                 if sink.submit(page).await.is_err() {
                     return Err(Halt::of(&sink));
                 }
+                crash::point(crash::Point::InSeed);
                 if is_complete {
                     break;
                 }
