@@ -37,6 +37,7 @@ async fn write_command(stack: &Stack, name: &str, credential: &str) {
         interval_ms: 3_600_000,
         destination: format!("hubspot_{name}"),
         requests: Vec::new(),
+        confirmed: Vec::new(),
     };
     let schema = codec::Schema::parse_str(schemas::command::SCHEMA).unwrap();
     let payload = codec::encode(&schema, id, &command).unwrap();
