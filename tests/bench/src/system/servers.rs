@@ -32,6 +32,11 @@ impl Servers {
         self.0.registry_url()
     }
 
+    /// Folder of Kafka's data.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.0.kafka_folder()
+    }
+
     /// Names and process ids of both.
     pub(super) fn processes(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let kafka = self.0.kafka.iter().map(|it| ("Kafka", it));
@@ -39,6 +44,12 @@ impl Servers {
         kafka
             .chain(registry)
             .map(|(name, server)| (name, server.process.pid()))
+    }
+
+    /// Kafka and this process, with their ids.
+    pub(crate) fn with(&self, own: u32) -> impl Iterator<Item = (&'static str, u32)> {
+        let kafka = self.processes().filter(|it| it.0 == "Kafka");
+        kafka.chain([("bench", own)])
     }
 
     /// Settings of a Kafka client.
