@@ -73,6 +73,16 @@ pub struct Checkpoint {
     /// before lack it.
     #[serde(default)]
     pub full_wanted: bool,
+    /// When the last full pass because of a new property started.
+    #[serde(default)]
+    pub last_growth_at: Option<Millis>,
+    /// The destination was changed, so a full pass has to write every object.
+    #[serde(default)]
+    pub rewrite_wanted: bool,
+    /// The destination of the records so far; empty if a former version wrote the
+    /// checkpoint.
+    #[serde(default)]
+    pub destination: String,
     /// The index has every object that the log has of the portal.
     #[serde(default)]
     pub indexed: bool,

@@ -34,7 +34,9 @@ mod examples;
 
 pub use checkpoint::{Checkpoint, ClosedPass, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
-pub use command::{Command, ConfirmedDeletions, DesiredState, Request, RequestKind, default_destination};
+pub use command::{
+    Command, ConfirmedDeletions, DesiredState, Request, RequestKind, default_destination,
+};
 pub use content_hash::{ContentHasher, deletion_hash};
 pub use crm_record::{CrmRecord, record_key, version};
 pub use definitions::{Definitions, Property};

@@ -112,6 +112,7 @@ mod tests {
             interval_ms: 60_000,
             destination: "hubspot".to_owned(),
             requests: Vec::new(),
+            confirmed: Vec::new(),
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use apache_avro::Schema;
 use schemas::{
     Checkpoint, ConnectionStatus, Definitions, EncodeError, IndexEntries, IndexKey, Millis, Status,
-    StreamStatus, Topics, checkpoint::stream_key, codec, definitions::definitions_key,
-    index::index_key,
+    StreamStatus, Topics, Verdict, checkpoint::stream_key, codec, definitions::definitions_key,
+    index::index_key, verdict::verdict_key,
 };
 
 use crate::index::{LAYOUT, Write};
@@ -174,8 +174,8 @@ impl Messages {
         let status = Status {
             connection: connection.to_owned(),
             at,
-            whole: None,
             stream: Some(stream),
+            ..Status::default()
         };
         self.status(partition, key, &status)
     }
@@ -192,9 +192,26 @@ impl Messages {
             connection: connection.to_owned(),
             at,
             whole: Some(whole),
-            stream: None,
+            ..Status::default()
         };
         self.status(partition, connection.to_owned(), &status)
+    }
+
+    /// What the log has of a stream after a pass, in the connection's control partition.
+    pub(crate) fn verdict(
+        &self,
+        partition: i32,
+        connection: &str,
+        verdict: Verdict,
+    ) -> Result<Message, EncodeError> {
+        let key = verdict_key(connection, &verdict.stream);
+        let status = Status {
+            connection: connection.to_owned(),
+            at: verdict.finished_at,
+            verdict: Some(verdict),
+            ..Status::default()
+        };
+        self.status(partition, key, &status)
     }
 
     /// A message of the status topic under any key.
@@ -221,19 +238,24 @@ impl Messages {
         }
     }
 
-    /// The tombstones of a stream's checkpoint and status.
+    /// The tombstones of a stream's checkpoint, status and verdict.
     pub(crate) fn forget_stream(
         &self,
         partition: i32,
         connection: &str,
         stream: &str,
-    ) -> [Message; 2] {
-        [&self.topics.checkpoints, &self.topics.status].map(|topic| Message {
-            topic: topic.clone(),
-            partition: Some(partition),
-            key: stream_key(connection, stream),
-            payload: None,
-        })
+    ) -> [Message; 3] {
+        let key = stream_key(connection, stream);
+        [
+            Message {
+                topic: self.topics.checkpoints.clone(),
+                partition: Some(partition),
+                key: key.clone(),
+                payload: None,
+            },
+            self.status_tombstone(partition, key),
+            self.status_tombstone(partition, verdict_key(connection, stream)),
+        ]
     }
 }
 

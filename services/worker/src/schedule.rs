@@ -1,7 +1,11 @@
 //! When a stream runs next, and what that run is. Pure: it compares HubSpot's time
 //! with the checkpoint.
 
-use schemas::{Checkpoint, Millis, Request, RequestKind, Run};
+mod reason;
+
+use schemas::{Checkpoint, Millis, Request, RequestKind};
+
+pub(crate) use reason::{Reason, Slot, into_slots};
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
@@ -11,138 +15,15 @@ const FIRST_BACKOFF: Millis = MINUTE;
 /// The longest such wait, in ms.
 const LONGEST_BACKOFF: Millis = 6 * HOUR;
 
-/// Why a run is made, and so what it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Reason {
-    /// The first full pass over both lists.
-    Backfill,
-    /// Changes since the cursor, on the schedule.
-    Incremental,
-    /// The changes of the last hours again, for what the search index showed late.
-    Late,
-    /// The archived list.
-    Archived,
-    /// Both lists again: an object in neither is gone.
-    Full,
-    /// Changes since the cursor, for a one-time request.
-    Requested,
-    /// Objects that seem to be gone, by their ids.
-    Confirm,
-}
-
-impl Reason {
-    /// Its name in records, checkpoints and status.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Backfill => "backfill",
-            Self::Incremental => "incremental",
-            Self::Late => "late",
-            Self::Archived => "archived",
-            Self::Full => "full",
-            Self::Requested => "requested",
-            Self::Confirm => "confirm",
-        }
-    }
-
-    /// The reason of that name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        [
-            Self::Backfill,
-            Self::Incremental,
-            Self::Late,
-            Self::Archived,
-            Self::Full,
-            Self::Requested,
-            Self::Confirm,
-        ]
-        .into_iter()
-        .find(|reason| reason.as_str() == name)
-    }
-
-    /// Where the checkpoint has the run: one run of each slot is under way at a time.
-    pub(crate) fn slot(self) -> Slot {
-        match self {
-            Self::Incremental | Self::Requested => Slot::Increments,
-            Self::Backfill | Self::Archived | Self::Full => Slot::Pass,
-            Self::Late | Self::Confirm => Slot::Check,
-        }
-    }
-
-    /// Whether the run reads the live and the archived list.
-    pub(crate) fn reads_both_lists(self) -> bool {
-        matches!(self, Self::Backfill | Self::Full)
-    }
-
-    /// Whether the interval to the next run counts from this run's start.
-    pub(crate) fn restarts_interval(self) -> bool {
-        matches!(self, Self::Backfill | Self::Incremental | Self::Requested)
-    }
-}
-
-/// What runs beside each other: a pass of hours holds up neither increments nor the
-/// proof that objects are gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Slot {
-    /// Runs over changes.
-    Increments,
-    /// Passes over the lists.
-    Pass,
-    /// Late changes, and objects that seem to be gone.
-    Check,
-}
-
-impl Slot {
-    /// All slots.
-    pub(crate) const ALL: [Self; 3] = [Self::Increments, Self::Pass, Self::Check];
-
-    /// The slot's run in a checkpoint.
-    pub(crate) fn of(self, checkpoint: &Checkpoint) -> Option<&Run> {
-        match self {
-            Self::Increments => checkpoint.increments.as_ref(),
-            Self::Pass => checkpoint.pass.as_ref(),
-            Self::Check => checkpoint.check.as_ref(),
-        }
-    }
-
-    /// The slot's place among those of all slots, in their order.
-    pub(crate) fn of_array<T>(self, all: &[T; 3]) -> &T {
-        let [increments, pass, check] = all;
-        match self {
-            Self::Increments => increments,
-            Self::Pass => pass,
-            Self::Check => check,
-        }
-    }
-
-    /// The same, to be changed.
-    pub(crate) fn of_array_mut<T>(self, all: &mut [T; 3]) -> &mut T {
-        let [increments, pass, check] = all;
-        match self {
-            Self::Increments => increments,
-            Self::Pass => pass,
-            Self::Check => check,
-        }
-    }
-
-    /// The slot's place in a checkpoint.
-    pub(crate) fn of_mut(self, checkpoint: &mut Checkpoint) -> &mut Option<Run> {
-        match self {
-            Self::Increments => &mut checkpoint.increments,
-            Self::Pass => &mut checkpoint.pass,
-            Self::Check => &mut checkpoint.check,
-        }
-    }
-}
-
-/// Puts a run of a former version, which had one slot, into its own.
-pub(crate) fn into_slots(checkpoint: &mut Checkpoint) {
-    let Some(run) = checkpoint.pass.take() else {
-        return;
-    };
-    if let Some(reason) = Reason::parse(&run.reason) {
-        *reason.slot().of_mut(checkpoint) = Some(run);
-    }
-}
+/// Objects in a page of a list.
+const PAGE: i64 = 100;
+/// A day has at most 21,600 requests for full passes over a stream: less than a tenth of
+/// the smallest daily allowance, 250,000.
+const FULL_PASS_PER_PAGE: Millis = 4_000;
+/// A day has at most 2,400 requests for passes over the archived list of a stream.
+const ARCHIVED_PASS_PER_PAGE: Millis = 36_000;
+/// Full passes because of new properties: at most so many in one interval.
+const GROWTH_PASSES: Millis = 4;
 
 /// How often the runs beside the interval are made, and how they read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,6 +70,17 @@ pub(crate) struct StreamDemand<'a> {
     /// HubSpot's time before which no recheck (`late`, `archived` or `full` run)
     /// starts, as their share of the daily allowance is spent.
     pub(crate) rechecks_from: Option<Millis>,
+    /// How many objects the stream has.
+    pub(crate) size: Size,
+}
+
+/// How many objects a stream has in HubSpot, as far as is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Neither archived nor deleted.
+    pub(crate) live: usize,
+    /// Archived.
+    pub(crate) archived: usize,
 }
 
 /// What is due.
@@ -209,6 +101,8 @@ pub(crate) struct RunPlan {
     pub(crate) reason: Reason,
     /// The one-time request that it carries out.
     pub(crate) request_id: Option<String>,
+    /// Whether it writes every object, also what the log has, as somebody asked for it.
+    pub(crate) rewrites: bool,
     /// From where.
     pub(crate) start: Start,
 }
@@ -246,15 +140,13 @@ pub(crate) fn due(
         };
     }
     // Its pass is over, but for the objects that seem to be gone.
-    let waits = |request: &&Request| {
-        checkpoint.confirm_at.is_some()
-            && checkpoint.confirm_request.as_deref() == Some(&request.request_id)
-    };
+    let closed_request = || checkpoint.closed_pass.as_ref()?.request_id.clone();
+    let waits = |request: &&Request| closed_request().as_ref() == Some(&request.request_id);
     if slot == Slot::Check {
         let is_wanted = demand.running || request.as_ref().is_some_and(waits);
         let confirm_at = checkpoint.confirm_at.filter(|_| is_wanted);
         if confirm_at.is_some_and(|at| is_due(at, now, settings.confirm_interval)) {
-            return new_run(Reason::Confirm, checkpoint.confirm_request.clone());
+            return new_run(Reason::Confirm, closed_request());
         }
         let late = demand
             .running
@@ -270,7 +162,12 @@ pub(crate) fn due(
     if let Some(request) = request.filter(|it| !waits(it)) {
         let reason = requested(checkpoint, request.kind);
         if reason.slot() == slot {
-            return new_run(reason, Some(request.request_id.clone()));
+            return Due::Now(RunPlan {
+                reason,
+                request_id: Some(request.request_id.clone()),
+                rewrites: request.kind == RequestKind::Resync,
+                start: Start::New,
+            });
         }
     }
     if !demand.running {
@@ -323,6 +220,7 @@ fn new_run(reason: Reason, request_id: Option<String>) -> Due {
     Due::Now(RunPlan {
         reason,
         request_id,
+        rewrites: false,
         start: Start::New,
     })
 }
@@ -339,7 +237,7 @@ fn requested(checkpoint: &Checkpoint, kind: RequestKind) -> Reason {
     match kind {
         _ if !has_backfill(checkpoint) => Reason::Backfill,
         RequestKind::Sync => Reason::Requested,
-        RequestKind::Resync => Reason::Full,
+        RequestKind::Resync | RequestKind::Reconcile => Reason::Full,
     }
 }
 
@@ -359,8 +257,10 @@ fn unfinished(
     if !demand.running {
         let request = request?;
         let is_its_run = request_id.as_deref() == Some(&request.request_id);
+        let rewrites = run.rewrites_below.is_some();
         let fits = match requested(checkpoint, request.kind) {
             Reason::Requested => matches!(reason, Reason::Requested | Reason::Incremental),
+            Reason::Full if request.kind == RequestKind::Resync && !rewrites => false,
             requested_reason => reason == requested_reason,
         };
         if !is_its_run && !fits {
@@ -371,6 +271,7 @@ fn unfinished(
     Some(RunPlan {
         reason,
         request_id,
+        rewrites: false,
         start: Start::Resume,
     })
 }
@@ -383,19 +284,41 @@ fn pass(
 ) -> Due {
     let rechecks_from = demand.rechecks_from.unwrap_or(Millis::MIN);
     let due_at = |last: Option<Millis>, interval| next(last, interval, now).max(rechecks_from);
-    let full_at = if checkpoint.full_wanted {
-        now.max(rechecks_from)
+    let Size { live, archived } = demand.size;
+    let full_interval = settings
+        .full_interval
+        .max(pages(live + archived).saturating_mul(FULL_PASS_PER_PAGE));
+    let archived_interval = settings
+        .archived_interval
+        .max(pages(archived).saturating_mul(ARCHIVED_PASS_PER_PAGE));
+    let full_at = if checkpoint.rewrite_wanted {
+        rechecks_from
+    } else if checkpoint.full_wanted {
+        let last = checkpoint.last_growth_at;
+        last.map_or(rechecks_from, |_| {
+            due_at(last, settings.full_interval / GROWTH_PASSES)
+        })
     } else {
-        due_at(checkpoint.last_full_at, settings.full_interval)
+        due_at(checkpoint.last_full_at, full_interval)
     };
-    let archived_at = due_at(checkpoint.last_archived_at, settings.archived_interval);
-    match at(Reason::Full, full_at, now) {
-        Due::At(full_at) => match at(Reason::Archived, archived_at, now) {
-            Due::At(archived_at) => Due::At(full_at.min(archived_at)),
-            now => now,
-        },
+    let archived_at = due_at(checkpoint.last_archived_at, archived_interval);
+    if full_at <= now {
+        return Due::Now(RunPlan {
+            reason: Reason::Full,
+            request_id: None,
+            rewrites: checkpoint.rewrite_wanted,
+            start: Start::New,
+        });
+    }
+    match at(Reason::Archived, archived_at, now) {
+        Due::At(archived_at) => Due::At(full_at.min(archived_at)),
         now => now,
     }
+}
+
+/// Pages of a list of so many objects.
+fn pages(objects: usize) -> i64 {
+    i64::try_from(objects).unwrap_or(i64::MAX) / PAGE
 }
 
 fn late(

@@ -1,13 +1,15 @@
 //! What the status of a stream says, from its checkpoint, its runs and their failures.
 
-use schemas::{Checkpoint, EncodeError, Millis, Problem, Run, RunStatus, StreamStatus};
+use std::collections::HashSet;
+
+use schemas::{Checkpoint, EncodeError, Millis, Problem, Run, RunStatus, StreamStatus, Verdict};
 
 use crate::{
     schedule::{Reason, Slot},
-    sync::SourceError,
+    sync::{Progress, SourceError},
 };
 
-/// How many runs that have ended a status keeps.
+/// How many runs that have ended a status keeps, and the last of each reason.
 const ENDED_RUNS: usize = 20;
 
 /// Updates a stream's status from its checkpoint.
@@ -20,6 +22,8 @@ pub(crate) fn track(view: &mut StreamStatus, checkpoint: &Checkpoint) {
             (known.records, known.requests) = (run.records, run.requests);
             known.request_id.clone_from(&run.request_id);
             known.retry_at = run.retry_at;
+            known.unreadable = run.unreadable;
+            known.unreadable_ids.clone_from(&run.unreadable_ids);
         });
     }
     view.request_done.clone_from(&checkpoint.request_done);
@@ -40,6 +44,26 @@ pub(crate) fn stopped<'a>(view: &mut StreamStatus, runs: impl IntoIterator<Item 
     }
     view.runs.retain(is_over);
     summarize(view);
+}
+
+/// Shows the result of a pass whose deletions are decided.
+pub(crate) fn decided(view: &mut StreamStatus, verdict: &Verdict) {
+    for run in &mut view.runs {
+        run.waits_for = None;
+        if run.run_id == verdict.run_id {
+            run.objects = Some(verdict.objects);
+            run.deleted = verdict.deleted;
+            run.unreadable = verdict.unreadable;
+        }
+    }
+}
+
+/// Shows that the deletions of a pass wait; `None` if those of no pass do.
+pub(crate) fn deletions_wait(view: &mut StreamStatus, pass: Option<(&str, &str)>) {
+    for run in &mut view.runs {
+        let waits = pass.filter(|(run_id, _)| run.run_id == *run_id);
+        run.waits_for = waits.map(|(_, reason)| reason.to_owned());
+    }
 }
 
 /// Changes the entry of a run; a new one comes first.
@@ -63,9 +87,13 @@ pub(crate) fn update(
     change(&mut new);
     view.runs.insert(0, new);
     let mut ended = 0;
+    let mut reasons = HashSet::new();
     view.runs.retain(|it| {
-        ended += usize::from(is_over(it));
-        !is_over(it) || ended <= ENDED_RUNS
+        if !is_over(it) {
+            return true;
+        }
+        ended += 1;
+        reasons.insert(it.reason.clone()) || ended <= ENDED_RUNS
     });
 }
 
@@ -117,6 +145,24 @@ pub(crate) fn phase(view: &StreamStatus) -> &'static str {
     } else {
         "idle"
     }
+}
+
+/// Sets the phase; when the next run starts is not known.
+pub(crate) fn set_phase(view: &mut StreamStatus, phase: &str) {
+    phase.clone_into(&mut view.phase);
+    view.next_run_at = None;
+}
+
+/// A run is under way.
+pub(crate) fn begin(view: &mut StreamStatus, progress: &Progress) {
+    view.expected_total = progress.expected_total.or(view.expected_total);
+    let Some(run) = &progress.run else { return };
+    update(view, &run.run_id, &run.reason, run.started_at, |known| {
+        known.request_id.clone_from(&run.request_id);
+        (known.outcome, known.finished_at) = (None, None);
+        (known.error, known.retry_at) = (None, None);
+    });
+    summarize(view);
 }
 
 /// A failure of the source, as the status shows it.

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 pub(crate) use self::{
     admission::{Covered, Findings, NotFound},
     change::{Change, End, RunChange},
+    confirm::DELETIONS_WAIT,
     owner::{Listed, StreamOwner, Taken},
     sink::{Page, Record, Sink, SinkClosed, Suspects},
     source::{
@@ -48,6 +49,9 @@ pub(crate) struct StreamContext {
     pub(crate) definitions: Arc<Definitions>,
     /// Intervals and limits of runs.
     pub(crate) settings: Settings,
+    /// Whether a person has confirmed that the objects that the last pass found to be
+    /// gone are deleted, although they are many.
+    pub(crate) deletions_confirmed: bool,
 }
 
 /// What the runs of a stream work with.
@@ -100,6 +104,18 @@ pub(crate) enum Outcome {
     Failed(SourceError),
     /// The sink accepts no more pages.
     Closed,
+}
+
+impl Outcome {
+    /// Its name in status and logs.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Restarted => "restarted",
+            Self::Failed(_) => "failed",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// Makes one run. The future may be dropped at any await, as the submitted pages

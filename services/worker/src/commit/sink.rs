@@ -14,7 +14,7 @@ use crate::{
     crash,
     index::{StreamIndex, Write},
     messages::Message,
-    schedule::Slot,
+    schedule::{Size, Slot},
     status,
     sync::{Fetched, Listed, Page, Sink, SinkClosed, StreamOwner, Suspects, Taken},
 };
@@ -54,8 +54,9 @@ pub(super) struct Submitted {
     pub(super) checkpoint_message: Option<Message>,
     /// The page's definitions; taken by the transaction.
     pub(super) definitions: Option<Message>,
-    /// What the page changes in the index; taken by the transaction.
-    pub(super) index: Vec<Message>,
+    /// What the page changes in the index, and the verdict on a pass that it decides;
+    /// taken by the transaction.
+    pub(super) others: Vec<Message>,
     /// The run that the records belong to.
     pub(super) run: Option<Run>,
     pub(super) sequence: u64,
@@ -82,6 +83,16 @@ impl StreamState {
     /// The run of a slot's page last submitted, also once it has ended.
     pub(crate) fn last_run(&self, slot: Slot) -> Option<Run> {
         self.known().owner.last_run(slot).cloned()
+    }
+
+    /// How many objects the stream has.
+    pub(crate) fn size(&self) -> Size {
+        self.known().owner.size()
+    }
+
+    /// The destination of the records from now on; see [`StreamOwner::set_destination`].
+    pub(crate) fn set_destination(&self, destination: &str) {
+        self.known().owner.set_destination(destination);
     }
 
     /// All properties ever seen.
@@ -269,9 +280,16 @@ impl Sink for StreamSink {
             checkpoint,
             run,
             writes,
+            verdict,
         } = known.owner.take(&mut page);
         let checkpoint_message = self.encode(&checkpoint).map_err(fail)?;
-        let index = self.encode_index(writes).map_err(fail)?;
+        let mut others = self.encode_index(writes).map_err(fail)?;
+        if let Some(verdict) = verdict {
+            status::decided(&mut known.view, &verdict);
+            let (partition, connection) = (self.committer.partition, &self.state.connection);
+            let message = messages.verdict(partition, connection, verdict);
+            others.push(message.map_err(fail)?);
+        }
         known.sequence += 1;
         let sequence = known.sequence;
         let state = Arc::clone(&self.state);
@@ -280,7 +298,7 @@ impl Sink for StreamSink {
             checkpoint,
             checkpoint_message: Some(checkpoint_message),
             definitions,
-            index,
+            others,
             run,
             sequence,
             state,

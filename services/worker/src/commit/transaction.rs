@@ -104,12 +104,12 @@ impl Transaction {
             }
         }
         self.records += page.records.len();
-        let index = std::mem::take(&mut submitted.index);
+        let others = std::mem::take(&mut submitted.others);
         let checkpoint = &submitted.checkpoint;
         let key = (checkpoint.connection.clone(), checkpoint.stream.clone());
         self.last_page.insert(key, self.pages.len());
         self.pages.push(submitted);
-        for message in index {
+        for message in others {
             self.push(message);
         }
     }

@@ -6,7 +6,7 @@ use std::{
     ops::{Bound, RangeInclusive},
 };
 
-use schemas::IndexKey;
+use schemas::{DigestRange, IndexKey, verdict::OBJECTS_PER_RANGE};
 
 use super::entry::{Absence, Damaged, Entry, pack, unpack};
 
@@ -100,6 +100,25 @@ impl StreamIndex {
         }
         let entries = self.packs.values().flat_map(|bytes| read(bytes));
         entries.filter(Entry::is_suspect).collect()
+    }
+
+    /// The digest of all objects that are not deleted, in ranges of ids. There is at
+    /// least one range.
+    pub(crate) fn digest(&self) -> Vec<DigestRange> {
+        let mut ranges = vec![DigestRange::default()];
+        let entries = self.packs.values().flat_map(|bytes| read(bytes));
+        for (index, entry) in entries.filter(|it| !it.deleted).enumerate() {
+            if index > 0 && index.is_multiple_of(OBJECTS_PER_RANGE) {
+                ranges.push(DigestRange {
+                    first_id: entry.id,
+                    ..DigestRange::default()
+                });
+            }
+            if let Some(range) = ranges.last_mut() {
+                range.add(entry.id, entry.content_hash);
+            }
+        }
+        ranges
     }
 
     /// Keys of all messages that the log has of the stream.

@@ -84,8 +84,7 @@ fn message<S>(
     let status = Status {
         connection: connection.to_owned(),
         at: dependencies.context.clock().now_ms(),
-        whole: None,
-        stream: None,
+        ..Status::default()
     };
     dependencies.commits.messages.status(
         partition(dependencies, portal_id),

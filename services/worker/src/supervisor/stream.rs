@@ -1,26 +1,23 @@
 //! One stream: makes a run in each slot when one is due, writes the stream's status,
 //! and waits for the next run or the next command.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use schemas::{Command, EncodeError, Millis, Problem, StreamStatus};
+use schemas::{Checkpoint, Command, EncodeError, Millis, Problem, StreamStatus};
 use tokio::sync::{mpsc, watch};
+
+mod slots;
+
+use slots::Slots;
 
 use super::halt::Halt;
 use crate::{
     commit::StreamSink,
-    schedule::{self, Due, RunPlan, Settings, Slot, StreamDemand},
+    schedule::{self, Due, Reason, RunPlan, Settings, Slot, StreamDemand},
     status,
     sync::{
-        self, Advice, Outcome, Progress, RunContext, RunEnd, SinkClosed, Source, SourceError,
-        StreamContext,
+        self, Advice, DELETIONS_WAIT, Outcome, Progress, RunContext, RunEnd, SinkClosed, Source,
+        SourceError, StreamContext,
     },
 };
 
@@ -75,7 +72,7 @@ impl<S: Source> StreamTask<S> {
         tracing::error!(connection, stream, %error, "a value cannot be written");
         let problem = status::unwritable(error, self.clock.now_ms());
         let shown = self.show(|view| {
-            set_phase(view, "failed");
+            status::set_phase(view, "failed");
             view.outcome = Some("failed".to_owned());
             view.error = Some(problem.clone());
         });
@@ -150,7 +147,7 @@ impl<S: Source> StreamTask<S> {
     fn show_next(&self, slots: &Slots, command: &Command) -> Result<(), Halt> {
         let dues = Slot::ALL.map(|slot| self.due(slot, command));
         if dues.iter().all(|due| *due == Due::Never) {
-            self.show(|view| set_phase(view, "stopped"))?;
+            self.show(|view| status::set_phase(view, "stopped"))?;
             self.report_idle();
             return Ok(());
         }
@@ -172,6 +169,7 @@ impl<S: Source> StreamTask<S> {
             interval: command.interval_ms,
             request: command.requests.iter().find(|it| it.stream == stream),
             rechecks_from: self.source.rechecks_from(),
+            size: self.sink.state().size(),
         };
         schedule::due(
             slot,
@@ -192,13 +190,14 @@ impl<S: Source> StreamTask<S> {
         let state = self.sink.state();
         // Of the runs before, which the command has ended.
         drop(state.take_failure());
+        let checkpoint = state.checkpoint();
         let context = StreamContext {
             object_type: state.stream().to_owned(),
             definitions: state.definitions(),
             settings: self.settings,
+            deletions_confirmed: is_confirmed(&commands.borrow(), &checkpoint),
         };
         let (progress, mut shown) = watch::channel(Progress::default());
-        let checkpoint = state.checkpoint();
         let end = {
             let context = RunContext {
                 source: &*self.source,
@@ -215,7 +214,7 @@ impl<S: Source> StreamTask<S> {
                     Ok(()) = shown.changed() => {
                         let progress = shown.borrow_and_update().clone();
                         self.show(|view| {
-                            begin(view, &progress);
+                            status::begin(view, &progress);
                             slots.show_phase(view);
                         })?;
                         // The backfill's first page lets increments begin.
@@ -241,7 +240,7 @@ impl<S: Source> StreamTask<S> {
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), Halt> {
         let state = self.sink.state();
-        let outcome = outcome(&end.outcome);
+        let outcome = end.outcome.as_str();
         let checkpoint = state.checkpoint();
         // After a restart the checkpoint already names the next run.
         let last = state.last_run(end.reason.slot());
@@ -265,12 +264,17 @@ impl<S: Source> StreamTask<S> {
             status::update(view, &end.run_id, reason, last.started_at, |run| {
                 run.request_id.clone_from(&end.request_id);
                 (run.records, run.requests) = (last.records, last.requests);
+                run.unreadable = last.unreadable;
+                run.unreadable_ids.clone_from(&last.unreadable_ids);
                 run.error = problem;
                 if is_over {
                     run.outcome = Some(outcome.to_owned());
                     run.finished_at = Some(now);
                 }
             });
+            if end.reason == Reason::Confirm {
+                status::deletions_wait(view, waiting(&end.outcome, &checkpoint));
+            }
             status::track(view, &checkpoint);
             slots.show_phase(view);
         };
@@ -287,7 +291,7 @@ impl<S: Source> StreamTask<S> {
                         Advice::WaitUntil(at) => view.next_run_at = Some(at),
                         Advice::EndRun => {}
                         Advice::SkipStream => slots.skip(view),
-                        Advice::StopConnection => set_phase(view, "failed"),
+                        Advice::StopConnection => status::set_phase(view, "failed"),
                     }
                 })?;
                 Ok(self.apply_advice(error, slots, commands).await?)
@@ -309,7 +313,7 @@ impl<S: Source> StreamTask<S> {
             Advice::EndRun => Ok(()),
             Advice::SkipStream => {
                 let changed = self.wait_for_command(commands).await;
-                slots.is_skipped.store(false, Ordering::Relaxed);
+                slots.end_skip();
                 changed
             }
             Advice::StopConnection => {
@@ -371,69 +375,20 @@ impl<S: Source> StreamTask<S> {
     }
 }
 
-/// An outcome's name in the log.
-fn outcome(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Restarted => "restarted",
-        Outcome::Failed(_) => "failed",
-        Outcome::Closed => "closed",
-    }
+/// Whether a person has confirmed the deletions of the last pass.
+fn is_confirmed(command: &Command, checkpoint: &Checkpoint) -> bool {
+    let pass = checkpoint.closed_pass.as_ref();
+    let mut confirmed = command.confirmed.iter();
+    pass.is_some_and(|pass| {
+        confirmed.any(|it| it.stream == checkpoint.stream && it.run_id == pass.run_id)
+    })
 }
 
-/// Sets the phase; when the next run starts is not known.
-fn set_phase(view: &mut StreamStatus, phase: &str) {
-    phase.clone_into(&mut view.phase);
-    view.next_run_at = None;
-}
-
-/// A run is under way.
-fn begin(view: &mut StreamStatus, progress: &Progress) {
-    view.expected_total = progress.expected_total.or(view.expected_total);
-    let Some(run) = &progress.run else { return };
-    status::update(view, &run.run_id, &run.reason, run.started_at, |known| {
-        known.request_id.clone_from(&run.request_id);
-        (known.outcome, known.finished_at) = (None, None);
-        (known.error, known.retry_at) = (None, None);
-    });
-    status::summarize(view);
-}
-
-/// What the slots of a stream know of each other.
-#[derive(Debug)]
-struct Slots {
-    /// Changes when a run of one slot may make a run of another due.
-    changes: watch::Sender<()>,
-    /// Whether the stream is skipped until the next command.
-    is_skipped: AtomicBool,
-}
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self {
-            changes: watch::Sender::new(()),
-            is_skipped: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Slots {
-    fn changed(&self) {
-        self.changes.send_replace(());
-    }
-
-    fn skip(&self, view: &mut StreamStatus) {
-        self.is_skipped.store(true, Ordering::Relaxed);
-        self.show_phase(view);
-    }
-
-    /// Shows what the runs of all slots are doing.
-    fn show_phase(&self, view: &mut StreamStatus) {
-        let phase = if self.is_skipped.load(Ordering::Relaxed) {
-            "skipped"
-        } else {
-            status::phase(view)
-        };
-        set_phase(view, phase);
-    }
+/// The pass whose deletions wait for a person, and why.
+fn waiting<'a>(outcome: &'a Outcome, checkpoint: &'a Checkpoint) -> Option<(&'a str, &'a str)> {
+    let Outcome::Failed(error) = outcome else {
+        return None;
+    };
+    let pass = checkpoint.closed_pass.as_ref()?;
+    (error.code == DELETIONS_WAIT).then_some((&pass.run_id, &error.problem))
 }

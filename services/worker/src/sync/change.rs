@@ -1,7 +1,7 @@
 //! What a page changes in the checkpoint of its stream. Runs of several slots change
 //! the same checkpoint, so each names only what is its own. Pure.
 
-use schemas::{Checkpoint, Millis, Run};
+use schemas::{Checkpoint, ClosedPass, Millis, Run};
 
 use crate::schedule::{self, Reason};
 
@@ -62,6 +62,9 @@ pub(crate) enum End {
     Dropped {
         /// HubSpot's time.
         confirm_at: Millis,
+        /// The deletions are too many to be made without a person's word, which names a
+        /// pass: if none has found the objects, one is due.
+        needs_pass: bool,
     },
 }
 
@@ -112,10 +115,14 @@ impl RunChange {
                     ..Run::default()
                 });
             }
-            Some(End::Dropped { confirm_at }) => {
+            Some(End::Dropped {
+                confirm_at,
+                needs_pass,
+            }) => {
                 if has_suspects {
                     checkpoint.confirm_at = Some(*confirm_at);
                 }
+                checkpoint.full_wanted |= *needs_pass && checkpoint.closed_pass.is_none();
             }
             Some(End::Succeeded { at, confirm_at }) => {
                 checkpoint.last_success_at = Some(*at);
@@ -137,21 +144,26 @@ impl RunChange {
             Reason::Late => checkpoint.last_late_at = started_at,
             Reason::Archived => checkpoint.last_archived_at = started_at,
             Reason::Backfill | Reason::Full => {
+                if checkpoint.full_wanted && self.reason == Reason::Full {
+                    checkpoint.last_growth_at = started_at;
+                }
                 checkpoint.last_full_at = started_at;
                 checkpoint.last_archived_at = started_at;
                 checkpoint.full_wanted = run.definitions_grew;
+                checkpoint.rewrite_wanted &= run.rewrites_below.is_none();
                 checkpoint.cursor = checkpoint.cursor.max(self.cursor);
-                if confirm_at.is_some() {
-                    checkpoint.confirm_request = request_id.or(checkpoint.confirm_request.take());
-                } else {
-                    checkpoint.request_done = request_id.or(checkpoint.request_done.take());
-                }
+                let before = checkpoint.closed_pass.take();
+                checkpoint.closed_pass = Some(ClosedPass {
+                    run_id: run.run_id,
+                    reason: run.reason,
+                    request_id: request_id.or(before.and_then(|it| it.request_id)),
+                    started_at: run.started_at,
+                    changed: run.records,
+                    deleted: 0,
+                    unreadable: run.unreadable,
+                });
             }
-            Reason::Confirm if confirm_at.is_some() => checkpoint.confirm_at = confirm_at,
-            Reason::Confirm => {
-                let request = checkpoint.confirm_request.take();
-                checkpoint.request_done = request.or(checkpoint.request_done.take());
-            }
+            Reason::Confirm => checkpoint.confirm_at = confirm_at.or(checkpoint.confirm_at),
         }
     }
 }

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::crash;
 
+/// Code of the error that says that deletions wait for a person.
+pub(crate) const DELETIONS_WAIT: &str = "deletions_wait";
+
 /// So many deletions need no further proof.
 const FEW: usize = 1_000;
 
@@ -48,13 +51,13 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
 }
 
 /// Many deletions at once may be a fault of HubSpot's or a token that has lost rights:
-/// they wait until HubSpot's total says the same.
+/// they wait until HubSpot's total says the same, or a person does.
 async fn check_number<S: Source, K: Sink>(
     session: &mut Session<'_, S, K>,
     live: usize,
     live_suspects: usize,
 ) -> Result<(), Stop> {
-    if live_suspects <= FEW.max(live / 100) {
+    if live_suspects <= FEW.max(live / 100) || session.stream.deletions_confirmed {
         return Ok(());
     }
     let all = Search {
@@ -74,13 +77,13 @@ async fn check_number<S: Source, K: Sink>(
     }
     Err(SourceError {
         advice: Advice::EndRun,
-        code: "deletions_wait",
+        code: DELETIONS_WAIT,
         problem: format!(
             "{live_suspects} of {live} objects seem to be gone, but HubSpot counts {total}: none \
              is deleted"
         ),
         remedy: "check the token's scopes; the objects are read again, and are deleted once \
-                 HubSpot's total agrees within 1%"
+                 HubSpot's total agrees within 1% or a person has confirmed it"
             .to_owned(),
     }
     .into())

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use schemas::{Checkpoint, ContentHasher, Definitions, Millis, Property, Run};
+use schemas::{Checkpoint, ContentHasher, Definitions, Millis, Property, Run, Verdict};
 
 use super::{Change, Fetched, Page, Suspects, admission::admit, definitions};
 use crate::{
     index::{StreamIndex, Write},
-    schedule::Slot,
+    schedule::{Size, Slot},
 };
 
 /// The one owner of a stream's state.
@@ -39,6 +39,9 @@ pub(crate) struct Taken {
     pub(crate) run: Option<Run>,
     /// What it changes in the index.
     pub(crate) writes: Vec<Write>,
+    /// What the log has after it, if it decides the last object that seemed to be gone
+    /// at the end of a pass.
+    pub(crate) verdict: Option<Verdict>,
 }
 
 /// The definitions after they were listed.
@@ -121,8 +124,8 @@ impl StreamOwner {
         self.definitions_unsent.then_some(&*self.definitions)
     }
 
-    /// Takes a page, with the definitions that were unsent: numbers its reads, reduces it to what the log lacks, and applies
-    /// what it changes in the checkpoint.
+    /// Takes a page, with the definitions that were unsent: numbers its reads, reduces it
+    /// to what the log lacks, and applies what it changes in the checkpoint.
     pub(crate) fn take(&mut self, page: &mut Page) -> Taken {
         self.number(page);
         for record in &mut page.records {
@@ -147,6 +150,10 @@ impl StreamOwner {
             if let Some(known) = known.filter(|it| it.run_id == run.run_id) {
                 known.records = run.records;
             }
+            let closed = checkpoint.closed_pass.as_mut();
+            if let Some(closed) = closed.filter(|it| it.run_id == run.run_id) {
+                closed.changed = run.records;
+            }
             *last = Some(run.clone());
             Some(run)
         } else {
@@ -155,11 +162,62 @@ impl StreamOwner {
         checkpoint.records_total = checkpoint.records_total.saturating_add(written);
         checkpoint.confirm_at =
             has_suspects.then(|| checkpoint.confirm_at.unwrap_or(page.findings.fetched_at));
+        if let Some(closed) = &mut checkpoint.closed_pass {
+            let deletions = page.records.iter().filter(|it| it.deleted).count();
+            closed.deleted += i64::try_from(deletions).unwrap_or(0);
+        }
         self.definitions_unsent = false;
+        let verdict = (!has_suspects).then(|| self.decide(page)).flatten();
         Taken {
-            checkpoint: checkpoint.clone(),
+            checkpoint: self.checkpoint.clone(),
             run,
             writes,
+            verdict,
+        }
+    }
+
+    /// Says what the log has, if a pass is closed: no object seems to be gone any more.
+    fn decide(&mut self, page: &Page) -> Option<Verdict> {
+        let closed = self.checkpoint.closed_pass.take()?;
+        let checkpoint = &mut self.checkpoint;
+        if closed.request_id.is_some() {
+            checkpoint.request_done.clone_from(&closed.request_id);
+        }
+        let ended_at = checkpoint.last_success_at.unwrap_or(closed.started_at);
+        Some(Verdict {
+            stream: checkpoint.stream.clone(),
+            portal_id: checkpoint.portal_id,
+            run_id: closed.run_id,
+            reason: closed.reason,
+            request_id: closed.request_id,
+            started_at: closed.started_at,
+            finished_at: ended_at.max(page.findings.fetched_at),
+            fetch_sequence: checkpoint.fetch_sequence,
+            objects: i64::try_from(self.index.counts().live).unwrap_or(i64::MAX),
+            changed: closed.changed,
+            deleted: closed.deleted,
+            unreadable: closed.unreadable,
+            ranges: self.index.digest(),
+        })
+    }
+
+    /// The destination of the records from now on. A pass that writes every object is due
+    /// if they had another one before: it lacks what was written to that.
+    pub(crate) fn set_destination(&mut self, destination: &str) {
+        let checkpoint = &mut self.checkpoint;
+        if checkpoint.destination != destination {
+            checkpoint.rewrite_wanted |=
+                !checkpoint.destination.is_empty() && checkpoint.cursor.is_some();
+            destination.clone_into(&mut checkpoint.destination);
+        }
+    }
+
+    /// How many objects the stream has.
+    pub(crate) fn size(&self) -> Size {
+        let counts = self.index.counts();
+        Size {
+            live: counts.live,
+            archived: counts.archived,
         }
     }
 

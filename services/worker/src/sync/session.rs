@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Advice, Change, End, Findings, Listed, Outcome, Page, Progress, Record, RunChange, RunContext,
-    RunEnd, Sink, SinkClosed, Source, SourceError, StreamContext, outbox::Outbox,
+    RunEnd, Sink, SinkClosed, Source, SourceError, StreamContext, confirm, outbox::Outbox,
 };
 use crate::schedule::{self, Reason, RunPlan, Start};
 
@@ -50,6 +50,8 @@ pub(super) struct Session<'a, S, K> {
     pub(super) definitions: Arc<Definitions>,
     pub(super) outbox: Outbox<'a, K>,
     progress: &'a watch::Sender<Progress>,
+    /// Whether it writes every object, if it begins.
+    rewrites: bool,
     /// When it started, if the interval counts from there.
     last_started_at: Option<Millis>,
     /// The version of the definitions at its start.
@@ -91,6 +93,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             definitions: Arc::clone(&stream.definitions),
             outbox: Outbox::new(sink),
             progress,
+            rewrites: plan.rewrites,
             last_started_at: None,
             first_version: 0,
         }
@@ -111,8 +114,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         } else {
             self.run.started_at = sent_at;
             self.last_started_at = self.reason.restarts_interval().then_some(sent_at);
-            let is_asked_for = self.reason == Reason::Full && self.run.request_id.is_some();
-            self.run.rewrites_below = is_asked_for.then_some(listed.fetch_sequence + 1);
+            self.run.rewrites_below = self.rewrites.then_some(listed.fetch_sequence + 1);
         }
         self.progress.send_modify(|progress| {
             *progress = Progress {
@@ -254,7 +256,10 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             }
             Err(Stop::Failed(error)) => {
                 let end = if self.reason == Reason::Confirm {
-                    End::Dropped { confirm_at }
+                    End::Dropped {
+                        confirm_at,
+                        needs_pass: error.code == confirm::DELETIONS_WAIT,
+                    }
                 } else {
                     if error.advice == Advice::EndRun {
                         self.retry_later(now);

@@ -78,6 +78,9 @@ impl<S: Sources> ConnectionTask<S> {
         self.show(self.state(Some(&command.command_id), "running"))
             .await?;
         for stream in &command.streams {
+            if let Some(sink) = self.sinks.get(stream) {
+                sink.state().set_destination(&command.destination);
+            }
             self.command_stream(stream, command);
         }
         self.watch(command).await

@@ -238,6 +238,7 @@ pub(super) fn command(id: &str, connection: &str, state: DesiredState) -> Comman
         interval_ms: 60_000,
         destination: "hubspot".to_owned(),
         requests: Vec::new(),
+        confirmed: Vec::new(),
     }
 }
 

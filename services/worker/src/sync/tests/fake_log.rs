@@ -1,11 +1,13 @@
 //! A sink in memory that closes after a given number of pages.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use schemas::{Checkpoint, ContentHasher, Definitions, Property, PropertyMapBuilder, Run, version};
+use schemas::{
+    Checkpoint, ContentHasher, Definitions, Property, PropertyMapBuilder, Run, Verdict, version,
+};
 use tokio::task::yield_now;
 
 use super::{
@@ -31,6 +33,7 @@ struct FakeLogState {
     /// The messages of the index.
     writes: Vec<Write>,
     owner: Option<StreamOwner>,
+    verdicts: Vec<Verdict>,
     /// Pages until each crash; the next crash is the last element.
     crashes: Vec<usize>,
     closed: bool,
@@ -108,6 +111,35 @@ impl FakeLog {
                 assert_ne!(record.content_hash, 0, "{record:?}");
                 assert_eq!(record.content_hash, record.hash(hasher), "{record:?}");
             }
+        }
+    }
+
+    /// The verdicts so far.
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
+        self.state().verdicts.clone()
+    }
+
+    /// Checks that each verdict says what the log had then.
+    pub(super) fn check_verdicts(&self) {
+        let state = self.state();
+        for verdict in &state.verdicts {
+            let mut last = BTreeMap::new();
+            let records = state.pages.iter().flat_map(|page| &page.records);
+            for record in records.filter(|it| it.fetch_sequence <= verdict.fetch_sequence) {
+                last.insert(record.object.id, record);
+            }
+            last.retain(|_, record| !record.deleted);
+            let live = last.values().filter(|it| !it.object.archived).count();
+            assert_eq!(verdict.objects, i64::try_from(live).unwrap());
+            let mut ranges = verdict.ranges.clone();
+            for range in &mut ranges {
+                (range.objects, range.digest) = (0, 0);
+            }
+            for (id, record) in last {
+                let index = ranges.partition_point(|it| it.first_id <= id);
+                ranges[index - 1].add(id, record.content_hash);
+            }
+            assert_eq!(ranges, verdict.ranges, "{verdict:?}");
         }
     }
 
@@ -196,6 +228,7 @@ impl Sink for FakeLog {
             pages,
             writes,
             owner,
+            verdicts,
             ..
         } = &mut *state;
         let owner = owner.get_or_insert_with(|| restored(pages, writes));
@@ -204,8 +237,10 @@ impl Sink for FakeLog {
             checkpoint,
             run,
             writes: new,
+            verdict,
         } = owner.take(&mut page);
         writes.extend(new);
+        verdicts.extend(verdict);
         pages.push(CommittedPage {
             records: page.records,
             rewrites: page.rewrites_below.is_some(),
