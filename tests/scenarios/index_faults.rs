@@ -7,8 +7,8 @@ use std::{
 };
 
 use harness::{
-    HANG_LIMIT, LostAnswer, Mode, Request, Stack, StackBuilder, api::stream, eventually, log, process::SHUTDOWN_LIMIT,
-    replica, truth,
+    HANG_LIMIT, LostAnswer, Mode, Request, Stack, StackBuilder, api::stream, eventually, log,
+    process::SHUTDOWN_LIMIT, replica, truth,
 };
 use serde_json::json;
 
