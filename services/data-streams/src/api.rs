@@ -36,6 +36,7 @@ use self::{
     specification::Specification,
 };
 use crate::{
+    comparison::Comparison,
     control::ControlPlane,
     ingest::{DeadLetter, RebuildState, Reprocessed},
     records::{RecordPage, RecordQuery, StoredRecord},
@@ -76,6 +77,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// The last rebuild.
     fn rebuild(&self) -> Option<RebuildState>;
+
+    /// The last comparison of a stream of a connection with HubSpot.
+    fn comparison(&self, connection: &str, stream: &str) -> Option<Comparison>;
 }
 
 /// Settings of the API.
@@ -164,6 +168,9 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::stop))
         .routes(routes!(connections::sync))
         .routes(routes!(connections::runs))
+        .routes(routes!(connections::reconciliations::reconcile))
+        .routes(routes!(connections::reconciliations::list))
+        .routes(routes!(connections::reconciliations::confirm))
         .routes(routes!(records::list))
         .routes(routes!(records::one))
         .routes(routes!(dead_letters::list))

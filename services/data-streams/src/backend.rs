@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     api::{Backend, error::ApiError},
+    comparison::Comparison,
     ingest::{DeadLetter, Ingest, JobError, RebuildState, Reprocessed, StoreErrorKind},
+    reconciliation::Comparisons,
     records::{RecordPage, RecordQuery, StoredRecord},
     warehouse::{Warehouse, WarehouseError},
 };
@@ -23,6 +25,8 @@ pub(crate) struct Storage {
     pub(crate) warehouse: Arc<Warehouse>,
     /// Loads records into the warehouse.
     pub(crate) ingest: Ingest,
+    /// What the comparisons with the log have shown.
+    pub(crate) comparisons: Comparisons,
 }
 
 #[async_trait]
@@ -61,6 +65,10 @@ impl Backend for Storage {
     fn rebuild(&self) -> Option<RebuildState> {
         self.ingest.rebuild()
     }
+
+    fn comparison(&self, connection: &str, stream: &str) -> Option<Comparison> {
+        self.comparisons.last(connection, stream)
+    }
 }
 
 /// Fails after `ANSWER_LIMIT` instead of hanging.
@@ -78,6 +86,10 @@ async fn within<T>(answer: impl Future<Output = Result<T, WarehouseError>>) -> R
 fn warehouse_failure(error: &WarehouseError) -> ApiError {
     use std::error::Error as _;
 
+    if let WarehouseError::NoProperties { .. } = error {
+        tracing::warn!(%error, "a request failed");
+        return ApiError::Incomplete;
+    }
     let cause = error.source().map(ToString::to_string);
     match error.kind() {
         StoreErrorKind::Unavailable => {
@@ -101,9 +113,24 @@ fn job_failure(error: JobError) -> ApiError {
             tracing::warn!(reason, "clickhouse did not answer a request");
             ApiError::ClickHouseUnavailable
         }
+        JobError::Rebuild(reason) => {
+            tracing::error!(reason, "a rebuild failed");
+            ApiError::Internal
+        }
         JobError::Stopped => {
             tracing::warn!("a request failed because the process is shutting down");
             ApiError::KafkaUnavailable
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_that_are_missing_have_a_code_of_their_own() {
+        let missing = WarehouseError::NoProperties { object_id: 7 };
+        assert!(matches!(warehouse_failure(&missing), ApiError::Incomplete));
     }
 }

@@ -7,6 +7,7 @@
 mod change;
 pub(crate) mod follow;
 pub(crate) mod log;
+mod prepare;
 pub(crate) mod settings;
 pub(crate) mod state;
 mod view;
@@ -15,7 +16,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chassis::Clock;
-use schemas::{Command, DesiredState, EncodeError};
+use schemas::{Command, EncodeError};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(crate) use change::ConnectionChange;
@@ -23,6 +25,7 @@ pub(crate) use settings::{ConnectionSettings, Invalid};
 pub(crate) use state::{Connection, Connections, LiveConnection};
 pub(crate) use view::View;
 
+use self::prepare::{Prepared, merge_crossed, prepare};
 use crate::ingest::{ControlState, ReadStream};
 
 /// How long a command may wait for those before it, and again for being read
@@ -156,6 +159,11 @@ impl ControlPlane {
         }
     }
 
+    /// Changes at every message read.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.view.changed.subscribe()
+    }
+
     /// Applies `change` to the connection's desired state and writes the
     /// result. Returns once Kafka has acknowledged it and this process has read
     /// it back.
@@ -264,123 +272,6 @@ impl ControlState for ControlPlane {
     fn read_streams(&self) -> Vec<ReadStream> {
         self.view.lock().connections.read_streams()
     }
-}
-
-/// The result of a change.
-struct Prepared {
-    command: Command,
-    /// Whether the connection is new.
-    created: bool,
-    /// False if the change does not alter the desired state.
-    must_write: bool,
-}
-
-/// Checks a change and applies it to the desired state.
-fn prepare(
-    connections: &Connections,
-    name: &str,
-    change: &ConnectionChange,
-) -> Result<Prepared, ControlError> {
-    settings::check_name(name)?;
-    let connection = connections.get(name);
-    let desired = connection.and_then(Connection::desired);
-    let before = connection.and_then(Connection::last_command);
-    let is_done = |request: &_| connection.is_some_and(|it| it.is_done(request));
-    match (change, desired) {
-        (ConnectionChange::Replace(settings) | ConnectionChange::Start(settings), _) => {
-            settings.check()?;
-        }
-        (_, None) => return Err(ControlError::NotFound(name.to_owned())),
-        (
-            ConnectionChange::Sync {
-                streams: Some(streams),
-                ..
-            },
-            Some(command),
-        ) => {
-            if let Some(index) = streams.iter().position(|it| !command.streams.contains(it)) {
-                return Err(Invalid::new(
-                    format!("streams[{index}]"),
-                    format!(
-                        "is not a stream of the connection: {}",
-                        command.streams.join(", ")
-                    ),
-                )
-                .into());
-            }
-        }
-        (
-            ConnectionChange::Sync { .. } | ConnectionChange::Stop | ConnectionChange::Delete,
-            Some(_),
-        ) => {}
-    }
-    let mut after = change.apply(name, before, &is_done);
-    if let Some(by) = connections.holder_of(&after.destination, name)
-        && after.state != DesiredState::Deleted
-        && desired.is_none_or(|it| it.destination != after.destination)
-    {
-        return Err(InUse::Destination {
-            destination: after.destination,
-            by: by.to_owned(),
-        }
-        .into());
-    }
-    let fetches = matches!(
-        change,
-        ConnectionChange::Start(_) | ConnectionChange::Sync { .. }
-    );
-    if fetches
-        && desired.is_some_and(|it| it.credential == after.credential)
-        && let Some((by, portal_id)) = connections.portal_holder(name)
-    {
-        return Err(InUse::Portal {
-            portal_id: portal_id.unwrap_or_default(),
-            by: by.to_owned(),
-        }
-        .into());
-    }
-    let unchanged = desired.filter(|it| change::same_content(it, &after));
-    if let (Some(same), ConnectionChange::Replace(_) | ConnectionChange::Sync { .. }) =
-        (unchanged, change)
-    {
-        return Ok(Prepared {
-            command: same.clone(),
-            created: false,
-            must_write: false,
-        });
-    }
-    after.based_on = before.map(|it| it.command_id.clone());
-    Ok(Prepared {
-        command: after,
-        created: desired.is_none(),
-        must_write: true,
-    })
-}
-
-/// The command to write again because `last` overwrote a command that it was
-/// not based on; `None` where nothing was lost. `first` is what this process
-/// wrote before any merge.
-fn merge_crossed(
-    connections: &Connections,
-    name: &str,
-    change: &ConnectionChange,
-    first: &Command,
-    last: &Command,
-) -> Option<Command> {
-    let connection = connections.get(name)?;
-    let predecessor = connection.predecessor(&last.command_id)?;
-    if last.based_on.as_deref() == Some(predecessor.command_id.as_str()) {
-        return None;
-    }
-    let log = connection.since(first.based_on.as_deref());
-    let is_done = |request: &_| connection.is_done(request);
-    let mut merged = change::merge(name, &log, &first.command_id, change, &is_done)?;
-    let newest = connection.last_command()?;
-    if change::same_content(newest, &merged) {
-        return None;
-    }
-    merged.based_on = Some(newest.command_id.clone());
-    Some(merged)
 }
 
 #[cfg(test)]

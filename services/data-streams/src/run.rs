@@ -21,6 +21,7 @@ use crate::{
     },
     ingest::{self, Ingest},
     message_rules::message_rules,
+    reconciliation::{self, Comparisons},
     warehouse::{Warehouse, WarehouseSettings},
 };
 
@@ -149,13 +150,27 @@ async fn start(
         replace_former_changes(context.clone(), Arc::clone(&warehouse)),
     );
 
+    let comparisons = Comparisons::default();
+    let parts = reconciliation::Parts {
+        clock: context.clock().clone(),
+        control: control.clone(),
+        ingest: ingest.clone(),
+        warehouse: Arc::clone(&warehouse),
+    };
+    let reconciling = reconciliation::run(context.clone(), parts, comparisons.clone());
+    context.spawn("reconciliation", reconciling);
+
     let settings = ApiSettings {
         token: config.api_token.clone(),
         max_requests: config.api_max_requests,
         max_streams: config.api_max_streams,
         stop_wait: config.stop_wait,
     };
-    let storage = Storage { warehouse, ingest };
+    let storage = Storage {
+        warehouse,
+        ingest,
+        comparisons,
+    };
     Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
 }
 

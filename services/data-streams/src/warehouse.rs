@@ -16,6 +16,8 @@ mod session;
 
 mod bookkeeping;
 mod cache;
+mod comparisons;
+mod digests;
 mod layout;
 mod merges;
 mod migrations;
@@ -26,7 +28,7 @@ mod tables;
 mod value;
 mod views;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use schemas::Definitions;
@@ -34,6 +36,7 @@ use tokio::sync::Semaphore;
 
 #[doc(hidden)]
 pub use self::block::Encoder;
+pub(crate) use self::digests::DigestQuery;
 use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, session::Session};
 pub use self::{error::WarehouseError, session::WarehouseSettings};
 use crate::ingest::{Inserts, LogPosition, Store, StoreError, StoreErrorKind, Target};
@@ -74,6 +77,11 @@ impl Warehouse {
     /// When the tables to merge cannot be listed. A merge that fails is logged.
     pub async fn merge_idle_tables(&self) -> Result<(), WarehouseError> {
         merges::merge(&self.session).await
+    }
+
+    /// Whether a rebuild, of whichever process, fills tables now.
+    pub(crate) async fn is_being_rebuilt(&self) -> Result<bool, WarehouseError> {
+        rebuild::is_active(&self.session).await
     }
 
     /// Gives `changes` of every destination the present layout, beside loads and
@@ -142,6 +150,14 @@ impl Store for Warehouse {
 
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError> {
         Ok(rebuild::is_unfinished(&self.session).await?)
+    }
+
+    async fn loaded(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StoreError> {
+        Ok(bookkeeping::loaded(&self.session, topic).await?)
+    }
+
+    async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError> {
+        Ok(bookkeeping::note_loaded(&self.session, topic, next).await?)
     }
 
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {

@@ -72,6 +72,18 @@ impl Fields {
         }
     }
 
+    /// The streams of a request; `None` for all.
+    fn some_streams(&mut self) -> Result<Option<Vec<String>>, ApiError> {
+        let streams = self.names("streams")?;
+        if streams.as_ref().is_some_and(Vec::is_empty) {
+            return Err(wrong(
+                "streams",
+                "must name at least one stream, or be left out for all",
+            ));
+        }
+        Ok(streams)
+    }
+
     fn flag(&mut self, name: &'static str) -> Result<Option<bool>, ApiError> {
         match self.take(name) {
             None => Ok(None),
@@ -138,16 +150,10 @@ pub(super) struct SyncRequest {
 /// Reads the body of a sync.
 pub(super) fn sync(body: &[u8]) -> Result<SyncRequest, ApiError> {
     let mut fields = Fields::parse(body)?;
-    let streams = fields.names("streams")?;
+    let streams = fields.some_streams()?;
     let kind = fields.text("kind", "sync or resync")?;
     let full = fields.flag("full")?;
     fields.finish()?;
-    if streams.as_ref().is_some_and(Vec::is_empty) {
-        return Err(wrong(
-            "streams",
-            "must name at least one stream, or be left out for all",
-        ));
-    }
     let kind = match (kind.as_deref(), full) {
         (None | Some("sync"), None | Some(false)) => RequestKind::Sync,
         (Some("resync"), None | Some(true)) | (None, Some(true)) => RequestKind::Resync,
@@ -157,6 +163,14 @@ pub(super) fn sync(body: &[u8]) -> Result<SyncRequest, ApiError> {
         (Some(_), _) => return Err(wrong("kind", "must be sync or resync")),
     };
     Ok(SyncRequest { streams, kind })
+}
+
+/// Reads the body of a reconciliation: its streams; `None` for all.
+pub(super) fn reconcile(body: &[u8]) -> Result<Option<Vec<String>>, ApiError> {
+    let mut fields = Fields::parse(body)?;
+    let streams = fields.some_streams()?;
+    fields.finish()?;
+    Ok(streams)
 }
 
 /// Reads the body of a route that has no fields.
@@ -282,6 +296,7 @@ mod tests {
         fn any_body_is_read_or_refused_without_a_panic(body in ".{0,80}") {
             drop(settings(body.as_bytes()));
             drop(sync(body.as_bytes()));
+            drop(reconcile(body.as_bytes()));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The routes of connections: settings, start, stop, sync, delete, and what is
-//! known of them.
+//! The routes of connections: settings, start, stop, sync, reconcile, delete, and what
+//! is known of them.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemas::RequestKind;
 use serde::Deserialize;
 use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
@@ -18,8 +19,11 @@ use super::{
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
 };
-use crate::control::{CommandOutcome, ConnectionChange, ConnectionSettings, settings};
+use crate::control::{
+    CommandOutcome, ConnectionChange, ConnectionSettings, LiveConnection, settings,
+};
 
+pub(super) mod reconciliations;
 mod runs;
 mod view;
 
@@ -74,7 +78,7 @@ enum CommandFailure {
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>, ApiError> {
     let connections = api
         .control
-        .read(|connections| connections.live().map(connection_body).collect())?;
+        .read(|connections| connections.live().map(|it| body_of(&api, it)).collect())?;
     Ok(Json(ConnectionsBody { connections }))
 }
 
@@ -237,13 +241,24 @@ pub(super) async fn sync(
     body: RawBody,
 ) -> Result<Response, ApiError> {
     let SyncRequest { streams, kind } = body::sync(&body)?;
+    let body = request(&api, &name, streams, kind).await?;
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// Requests one run of each of these streams, or of all.
+async fn request(
+    api: &Api,
+    name: &str,
+    streams: Option<Vec<String>>,
+    kind: RequestKind,
+) -> Result<SyncBody, ApiError> {
     let change = ConnectionChange::Sync {
         streams: streams.clone(),
         kind,
         request_id: Uuid::now_v7().to_string(),
         at: api.now_ms(),
     };
-    let command = api.control.submit(&name, change).await?.command;
+    let command = api.control.submit(name, change).await?.command;
     let requested = streams.unwrap_or_else(|| command.streams.clone());
     let requests: Vec<_> = command
         .requests
@@ -258,12 +273,11 @@ pub(super) async fn sync(
         .map(|it| it.request_id.clone())
         .max()
         .unwrap_or_default();
-    let body = SyncBody {
+    Ok(SyncBody {
         request_id,
         requests,
-        status: address(&name),
-    };
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+        status: address(name),
+    })
 }
 
 /// Submits the settings of a body, and answers with the connection.
@@ -318,10 +332,14 @@ fn pending(body: PendingBody) -> Response {
     (StatusCode::ACCEPTED, location, Json(body)).into_response()
 }
 
+fn body_of(api: &Api, live: LiveConnection<'_>) -> ConnectionBody {
+    connection_body(live, |stream| api.backend.comparison(live.name, stream))
+}
+
 fn show(api: &Api, name: &str) -> Result<ConnectionBody, ApiError> {
     let found = api.control.read(|connections| {
         let connection = connections.get_live(name)?;
-        Some(connection_body(connection))
+        Some(body_of(api, connection))
     })?;
     found.ok_or_else(|| ApiError::not_found(Missing::Connection, name))
 }

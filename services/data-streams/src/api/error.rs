@@ -67,6 +67,9 @@ pub(crate) enum ApiError {
     /// A later command replaced this one.
     #[error("a later command replaced this one; the connection shows the current state")]
     Superseded,
+    /// No deletions of this pass wait for a person.
+    #[error("reconciliation {0} has no deletions that wait to be confirmed")]
+    NothingToConfirm(String),
     /// A command was not accepted.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -88,6 +91,12 @@ pub(crate) enum ApiError {
     /// ClickHouse does not answer.
     #[error("clickhouse does not answer")]
     ClickHouseUnavailable,
+    /// Objects are stored, and their properties are not, or not yet.
+    #[error(
+        "the properties of some objects are not stored yet; if that lasts, POST \
+         /v1/warehouse/rebuild loads them from the log"
+    )]
+    Incomplete,
     /// The request took too long.
     #[error("the request took longer than {} s", REQUEST_LIMIT.as_secs())]
     TimedOut,
@@ -107,6 +116,8 @@ pub(crate) enum Missing {
     Record,
     /// A rebuild of the warehouse.
     Rebuild,
+    /// A comparison with HubSpot.
+    Reconciliation,
     /// An address.
     Route,
 }
@@ -118,6 +129,7 @@ impl std::fmt::Display for Missing {
             Self::Stream => "stream",
             Self::Record => "record",
             Self::Rebuild => "rebuild",
+            Self::Reconciliation => "reconciliation",
             Self::Route => "address",
         })
     }
@@ -150,6 +162,7 @@ impl ApiError {
                     Missing::Stream => "stream_not_found",
                     Missing::Record => "record_not_found",
                     Missing::Rebuild => "rebuild_not_found",
+                    Missing::Reconciliation => "reconciliation_not_found",
                     Missing::Route => "route_not_found",
                 },
             ),
@@ -158,6 +171,7 @@ impl ApiError {
                 (StatusCode::NOT_FOUND, "connection_not_found")
             }
             Self::Superseded => (StatusCode::CONFLICT, "superseded"),
+            Self::NothingToConfirm(_) => (StatusCode::CONFLICT, "nothing_to_confirm"),
             Self::Control(ControlError::Contended(_)) => (StatusCode::CONFLICT, "contended"),
             Self::Control(ControlError::InUse(InUse::Destination { .. })) => {
                 (StatusCode::CONFLICT, "destination_in_use")
@@ -177,6 +191,7 @@ impl ApiError {
             Self::ClickHouseUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "clickhouse_unavailable")
             }
+            Self::Incomplete => (StatusCode::SERVICE_UNAVAILABLE, "record_incomplete"),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
             Self::Internal | Self::Control(ControlError::Unwritable(_)) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")

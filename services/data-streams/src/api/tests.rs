@@ -20,6 +20,7 @@ use crate::{
 
 mod access;
 mod connections;
+mod reconciliations;
 mod records;
 
 /// Records of [`NumberedRecords`].
@@ -107,6 +108,17 @@ impl Backend for NumberedRecords {
             started_at: 0,
             ended_at: None,
             error: None,
+        })
+    }
+
+    fn comparison(&self, _connection: &str, stream: &str) -> Option<Comparison> {
+        (stream == "contacts").then(|| Comparison {
+            stream: stream.to_owned(),
+            run_id: "compared".to_owned(),
+            in_hubspot: 5,
+            in_warehouse: 4,
+            still_different: 1,
+            ..Comparison::default()
         })
     }
 }
@@ -229,6 +241,20 @@ async fn every_refusal_has_its_status_and_its_code() {
             "",
             404,
             "connection_not_found",
+        ),
+        (
+            "POST",
+            "/v1/connections/nobody/reconcile",
+            "",
+            404,
+            "connection_not_found",
+        ),
+        (
+            "POST",
+            "/v1/connections/default/reconcile",
+            r#"{"kind":"resync"}"#,
+            422,
+            "unknown_field",
         ),
         (
             "POST",

@@ -1,7 +1,7 @@
 //! Applies a request to a desired state, and merges requests that crossed each
 //! other. No I/O.
 
-use schemas::{Command, DesiredState, Millis, Request, RequestKind};
+use schemas::{Command, ConfirmedDeletions, DesiredState, Millis, Request, RequestKind};
 
 use super::settings::{self, ConnectionSettings};
 
@@ -24,6 +24,13 @@ pub(crate) enum ConnectionChange {
         request_id: String,
         /// When they were made.
         at: Millis,
+    },
+    /// A person's word that what this pass found to be gone is to be deleted.
+    Confirm {
+        /// Object type.
+        stream: String,
+        /// The pass.
+        run_id: String,
     },
     /// Delete the connection.
     Delete,
@@ -49,6 +56,7 @@ impl ConnectionChange {
                 let mut fresh = settings::defaults(connection);
                 fresh.state = after.state;
                 fresh.requests = after.requests;
+                fresh.confirmed = after.confirmed;
                 settings.apply_to(&mut fresh);
                 after = fresh;
             }
@@ -77,9 +85,17 @@ impl ConnectionChange {
                     add_request(&mut after.requests, request, is_done);
                 }
             }
+            Self::Confirm { stream, run_id } => confirm(
+                &mut after.confirmed,
+                ConfirmedDeletions {
+                    stream: stream.clone(),
+                    run_id: run_id.clone(),
+                },
+            ),
             Self::Delete => {
                 after.state = DesiredState::Deleted;
                 after.requests.clear();
+                after.confirmed.clear();
             }
         }
         after
@@ -87,18 +103,35 @@ impl ConnectionChange {
 }
 
 /// Puts the request into its stream's one slot, unless the slot holds an
-/// unfinished one of the same or higher rank: a resync replaces a sync, never
-/// the reverse.
+/// unfinished one of the same or higher rank: a resync replaces a reconcile, which
+/// replaces a sync, never the reverse.
 fn add_request(slots: &mut Vec<Request>, request: Request, is_done: &dyn Fn(&Request) -> bool) {
     match slots.iter_mut().find(|slot| slot.stream == request.stream) {
         None => slots.push(request),
         Some(slot) => {
-            let outranks = slot.kind == RequestKind::Sync && request.kind == RequestKind::Resync;
-            if is_done(slot) || outranks {
+            if is_done(slot) || rank(request.kind) > rank(slot.kind) {
                 *slot = request;
             }
         }
     }
+}
+
+/// A run of a higher rank does all that one of a lower rank does.
+const fn rank(kind: RequestKind) -> u8 {
+    match kind {
+        RequestKind::Sync => 0,
+        RequestKind::Reconcile => 1,
+        RequestKind::Resync => 2,
+    }
+}
+
+/// Puts the confirmation into its stream's one slot.
+fn confirm(slots: &mut Vec<ConfirmedDeletions>, confirmation: ConfirmedDeletions) {
+    if slots.contains(&confirmation) {
+        return;
+    }
+    slots.retain(|slot| slot.stream != confirmation.stream);
+    slots.push(confirmation);
 }
 
 /// Whether two commands want the same; ids, times and bases do not count.
@@ -109,6 +142,7 @@ pub(crate) fn same_content(a: &Command, b: &Command) -> bool {
         && a.interval_ms == b.interval_ms
         && a.destination == b.destination
         && a.requests == b.requests
+        && a.confirmed == b.confirmed
 }
 
 /// Merges the commands of `log` so that none is lost: takes each command's
@@ -172,165 +206,21 @@ fn carry_over(base: &Command, after: &Command, merged: &mut Command) {
                 .retain(|slot| slot.request_id != request.request_id);
         }
     }
+    for confirmation in &after.confirmed {
+        if !base.confirmed.contains(confirmation) {
+            confirm(&mut merged.confirmed, confirmation.clone());
+        }
+    }
+    for confirmation in &base.confirmed {
+        if !after
+            .confirmed
+            .iter()
+            .any(|it| it.stream == confirmation.stream)
+        {
+            merged.confirmed.retain(|slot| slot != confirmation);
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{
-        ConnectionChange::{Delete, Replace, Start, Stop},
-        *,
-    };
-
-    /// The state after a change, while no request is carried out.
-    fn after(change: &ConnectionChange, before: Option<&Command>) -> Command {
-        change.apply("default", before, &|_| false)
-    }
-
-    fn command(
-        id: &str,
-        based_on: Option<&str>,
-        change: &ConnectionChange,
-        before: Option<&Command>,
-    ) -> Command {
-        let mut command = after(change, before);
-        command.command_id = id.to_owned();
-        command.based_on = based_on.map(ToOwned::to_owned);
-        command
-    }
-
-    fn interval(ms: i64) -> ConnectionSettings {
-        ConnectionSettings {
-            interval_ms: Some(ms),
-            ..ConnectionSettings::default()
-        }
-    }
-
-    fn sync(id: &str, kind: RequestKind) -> ConnectionChange {
-        ConnectionChange::Sync {
-            streams: Some(vec!["contacts".to_owned()]),
-            kind,
-            request_id: id.to_owned(),
-            at: 1,
-        }
-    }
-
-    #[test]
-    fn a_new_connection_is_stopped_and_a_replaced_one_keeps_its_state() {
-        let new = after(&Replace(ConnectionSettings::default()), None);
-        assert_eq!(new.state, DesiredState::Stopped);
-        let running = after(&Start(interval(60_000)), Some(&new));
-        let replaced = after(&Replace(ConnectionSettings::default()), Some(&running));
-        assert_eq!(replaced.state, DesiredState::Running);
-        assert_eq!(replaced.interval_ms, 300_000);
-    }
-
-    #[test]
-    fn a_start_changes_only_the_given_settings() {
-        let first = after(&Start(interval(60_000)), None);
-        let again = after(&Start(ConnectionSettings::default()), Some(&first));
-        assert_eq!(again.interval_ms, 60_000);
-    }
-
-    #[test]
-    fn a_connection_created_again_after_its_deletion_has_the_defaults() {
-        let first = after(&Start(interval(60_000)), None);
-        let deleted = after(&Delete, Some(&first));
-        let back = after(&Start(ConnectionSettings::default()), Some(&deleted));
-        assert_eq!(back.interval_ms, 300_000);
-    }
-
-    #[test]
-    fn a_request_is_ignored_while_an_earlier_one_is_unfinished() {
-        let first = after(&sync("a", RequestKind::Sync), None);
-        let second = after(&sync("b", RequestKind::Sync), Some(&first));
-        assert_eq!(
-            second.requests.first().map(|it| it.request_id.as_str()),
-            Some("a")
-        );
-        let done = sync("b", RequestKind::Sync).apply("default", Some(&first), &|_| true);
-        assert_eq!(
-            done.requests.first().map(|it| it.request_id.as_str()),
-            Some("b")
-        );
-    }
-
-    #[test]
-    fn a_resync_replaces_a_sync_and_never_the_reverse() {
-        let first = after(&sync("a", RequestKind::Sync), None);
-        let second = after(&sync("b", RequestKind::Resync), Some(&first));
-        let third = after(&sync("c", RequestKind::Sync), Some(&second));
-        assert_eq!(
-            third.requests.first().map(|it| it.request_id.as_str()),
-            Some("b")
-        );
-    }
-
-    #[test]
-    fn a_stop_cancels_open_requests() {
-        let asked = after(&sync("a", RequestKind::Sync), None);
-        assert!(after(&Stop, Some(&asked)).requests.is_empty());
-    }
-
-    #[test]
-    fn two_changes_that_crossed_are_both_applied() {
-        let x = command("x", None, &Start(ConnectionSettings::default()), None);
-        let stop = command("p", Some("x"), &Stop, Some(&x));
-        let change = Start(interval(60_000));
-        let own = command("c", Some("x"), &change, Some(&x));
-        let merged = merge("default", &[x.clone(), stop, own], "c", &change, &|_| false).unwrap();
-        assert_eq!(
-            (merged.state, merged.interval_ms),
-            (DesiredState::Running, 60_000)
-        );
-
-        let faster = Replace(interval(60_000));
-        let stop = command("p", Some("x"), &Stop, Some(&x));
-        let own = command("c", Some("x"), &faster, Some(&x));
-        let merged = merge("default", &[x, stop, own], "c", &faster, &|_| false).unwrap();
-        assert_eq!(
-            (merged.state, merged.interval_ms),
-            (DesiredState::Stopped, 60_000)
-        );
-    }
-
-    #[test]
-    fn a_command_based_on_an_overwritten_one_adds_only_its_own_difference() {
-        let x = command("x", None, &Start(ConnectionSettings::default()), None);
-        let p = command("p", Some("x"), &sync("r", RequestKind::Sync), Some(&x));
-        let own_change = Start(interval(60_000));
-        let own = command("c", Some("x"), &own_change, Some(&x));
-        let on_own = command("e", Some("c"), &Stop, Some(&own));
-        let merged = merge("default", &[x, p, own, on_own], "c", &own_change, &|_| {
-            false
-        })
-        .unwrap();
-        assert_eq!(merged.state, DesiredState::Stopped);
-        assert_eq!(merged.interval_ms, 60_000);
-        assert_eq!(merged.requests.len(), 1);
-    }
-
-    proptest! {
-        /// Two clients change different settings of the same state: both changes
-        /// hold, in either order.
-        #[test]
-        fn two_crossed_changes_of_different_settings_both_hold(first_is_interval in any::<bool>(), ms in 10_000i64..1_000_000) {
-            let x = command("x", None, &Start(ConnectionSettings::default()), None);
-            let a = Start(interval(ms));
-            let b = Start(ConnectionSettings {
-                destination: Some("elsewhere".to_owned()),
-                ..ConnectionSettings::default()
-            });
-            let (first, second) = if first_is_interval { (&a, &b) } else { (&b, &a) };
-            let log = [
-                x.clone(),
-                command("1", Some("x"), first, Some(&x)),
-                command("2", Some("x"), second, Some(&x)),
-            ];
-            let merged = merge("default", &log, "2", second, &|_| false).unwrap();
-            prop_assert_eq!(merged.interval_ms, ms);
-            prop_assert_eq!(merged.destination, "elsewhere");
-        }
-    }
-}
+mod tests;

@@ -133,6 +133,7 @@ mod tests {
             interval_ms: 1,
             destination: "a".to_owned(),
             requests: Vec::new(),
+            confirmed: Vec::new(),
         };
         let error = log.append(&command).await.unwrap_err();
         assert!(matches!(error, ControlError::Unwritable(_)), "{error}");

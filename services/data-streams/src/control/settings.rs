@@ -74,8 +74,8 @@ impl ConnectionSettings {
         Ok(())
     }
 
-    /// Changes the given settings of a command. Drops requests of streams that
-    /// the connection no longer has.
+    /// Changes the given settings of a command. Drops requests and confirmations of
+    /// streams that the connection no longer has.
     pub(crate) fn apply_to(&self, command: &mut Command) {
         if let Some(credential) = &self.credential {
             command.credential.clone_from(credential);
@@ -92,6 +92,9 @@ impl ConnectionSettings {
         command
             .requests
             .retain(|request| command.streams.contains(&request.stream));
+        command
+            .confirmed
+            .retain(|confirmed| command.streams.contains(&confirmed.stream));
     }
 }
 
@@ -108,6 +111,7 @@ pub(crate) fn defaults(connection: &str) -> Command {
         interval_ms: DEFAULT_INTERVAL_MS,
         destination: default_destination(connection),
         requests: Vec::new(),
+        confirmed: Vec::new(),
     }
 }
 

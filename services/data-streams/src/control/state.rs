@@ -1,9 +1,15 @@
 //! The state of every connection, built from the messages of the commands and
 //! the status topics. No I/O.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use schemas::{Command, ConnectionStatus, DesiredState, Millis, Request, Status, StreamStatus};
+use schemas::{
+    Command, ConnectionStatus, DesiredState, Millis, Request, RequestKind, Status, StreamStatus,
+    Verdict, verdict::verdict_key,
+};
 
 use crate::ingest::ReadStream;
 
@@ -57,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) whole: Option<Observed<ConnectionStatus>>,
     /// The status of each stream.
     pub(crate) streams: BTreeMap<String, Observed<StreamStatus>>,
+    /// What the log has of each stream after its last pass over both lists.
+    pub(crate) verdicts: BTreeMap<String, Arc<Verdict>>,
 }
 
 impl Connection {
@@ -76,6 +84,14 @@ impl Connection {
         self.streams.get(&request.stream).is_some_and(|it| {
             it.status.request_done.as_deref() == Some(request.request_id.as_str())
         })
+    }
+
+    /// The kind of a one-time request, if its command is still known.
+    pub(crate) fn kind_of(&self, request_id: &str) -> Option<RequestKind> {
+        let mut requests = self.log.iter().flat_map(|it| &it.command.requests);
+        requests
+            .find(|request| request.request_id == request_id)
+            .map(|request| request.kind)
     }
 
     /// The command directly before the one with this id.
@@ -125,7 +141,7 @@ impl Connections {
         }
     }
 
-    /// Replaces the status of a connection, of a stream, or both.
+    /// Replaces the status of a connection or of a stream, or a stream's verdict.
     pub(crate) fn status(&mut self, message: Status) {
         let connection = self.by_name.entry(message.connection).or_default();
         let at = message.at;
@@ -135,6 +151,10 @@ impl Connections {
         if let Some(status) = message.stream {
             let name = status.name.clone();
             connection.streams.insert(name, Observed { at, status });
+        }
+        if let Some(verdict) = message.verdict {
+            let name = verdict.stream.clone();
+            connection.verdicts.insert(name, Arc::new(verdict));
         }
     }
 
@@ -146,7 +166,11 @@ impl Connections {
         };
         if let Some(connection) = self.by_name.get_mut(name) {
             match stream {
-                Some(stream) => drop(connection.streams.remove(stream)),
+                Some(stream) => {
+                    connection.streams.remove(stream);
+                    let is_its_verdict = |it: &str| verdict_key(name, it) == key;
+                    connection.verdicts.retain(|it, _| !is_its_verdict(it));
+                }
                 None => connection.whole = None,
             }
         }
@@ -280,15 +304,29 @@ mod tests {
             name: "contacts".to_owned(),
             ..StreamStatus::default()
         };
+        let verdict = Verdict {
+            stream: "contacts".to_owned(),
+            ..Verdict::default()
+        };
         connections.status(Status {
             connection: "default".to_owned(),
-            at: 1,
-            whole: None,
             stream: Some(stream),
+            ..Status::default()
         });
-        assert_eq!(connections.get("default").unwrap().streams.len(), 1);
+        connections.status(Status {
+            connection: "default".to_owned(),
+            verdict: Some(verdict),
+            ..Status::default()
+        });
+        let counts = |connections: &Connections| {
+            let connection = connections.get("default").unwrap();
+            (connection.streams.len(), connection.verdicts.len())
+        };
+        assert_eq!(counts(&connections), (1, 1));
+        connections.status_gone("default/contacts/verdict");
+        assert_eq!(counts(&connections), (1, 0));
         connections.status_gone("default/contacts");
-        assert!(connections.get("default").unwrap().streams.is_empty());
+        assert_eq!(counts(&connections), (0, 0));
     }
 
     #[test]

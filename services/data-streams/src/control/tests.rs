@@ -76,7 +76,7 @@ pub(crate) fn acknowledge(log: &MemoryLog, name: &str, command_id: &str, state: 
                 worker: "w".to_owned(),
                 error: None,
             }),
-            stream: None,
+            ..Status::default()
         });
     });
 }
@@ -214,7 +214,7 @@ async fn a_connection_with_a_taken_portal_is_refused_while_another_uses_that_por
                 }),
                 ..ConnectionStatus::default()
             }),
-            stream: None,
+            ..Status::default()
         });
     });
     let refused = control.submit("twin", start()).await.unwrap_err();

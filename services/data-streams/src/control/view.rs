@@ -82,3 +82,13 @@ impl View {
             .send_modify(|version| *version = version.wrapping_add(1));
     }
 }
+
+#[cfg(test)]
+impl View {
+    /// The last command of a connection.
+    pub(crate) fn last_command(&self, connection: &str) -> schemas::Command {
+        let read = self.lock();
+        let connection = read.connections.get(connection).unwrap();
+        connection.last_command().unwrap().clone()
+    }
+}

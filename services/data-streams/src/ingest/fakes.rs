@@ -38,6 +38,7 @@ pub(crate) struct FakeStore {
     pub(crate) id: Mutex<Option<&'static str>>,
     pub(crate) rebuilt: Mutex<usize>,
     recovered: Mutex<HashSet<LogPosition>>,
+    pub(crate) loaded: Mutex<BTreeMap<i32, i64>>,
     pub(crate) rows: Mutex<Vec<(String, i32, i64)>>,
     pub(crate) applied: Mutex<Vec<(Target, i64)>>,
     pub(crate) inserts: Mutex<usize>,
@@ -100,6 +101,15 @@ impl Store for FakeStore {
 
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn loaded(&self, _: &str) -> Result<BTreeMap<i32, i64>, StoreError> {
+        Ok(self.loaded.lock().unwrap().clone())
+    }
+
+    async fn note_loaded(&self, _: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError> {
+        self.loaded.lock().unwrap().extend(next);
+        Ok(())
     }
 
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {

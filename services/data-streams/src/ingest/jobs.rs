@@ -1,7 +1,8 @@
-//! Jobs beside the loader: rebuilds, the reprocessing of dead letters, and tables of
-//! streams without records.
+//! Jobs beside the loader: rebuilds, the reprocessing of dead letters, tables of
+//! streams without records, and waiting for the loader.
 
 pub(crate) mod dead_letters;
+pub(crate) mod loaded;
 pub(crate) mod rebuild;
 pub(crate) mod tables;
 
@@ -16,6 +17,9 @@ pub enum JobError {
     /// The store does not answer.
     #[error("store: {0}")]
     Store(String),
+    /// A rebuild failed.
+    #[error("rebuild: {0}")]
+    Rebuild(String),
     /// The process is shutting down.
     #[error("shutting down")]
     Stopped,
@@ -24,5 +28,14 @@ pub enum JobError {
 impl From<StoreError> for JobError {
     fn from(error: StoreError) -> Self {
         Self::Store(describe(&error))
+    }
+}
+
+/// The result of a task that reads Kafka.
+fn flatten<T>(read: Result<anyhow::Result<T>, tokio::task::JoinError>) -> Result<T, JobError> {
+    match read {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(JobError::Kafka(format!("{error:#}"))),
+        Err(error) => Err(JobError::Kafka(error.to_string())),
     }
 }

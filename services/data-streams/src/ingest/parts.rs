@@ -1,7 +1,7 @@
 //! What the loader and the jobs share: settings, the ports, and constructors of
 //! their parts.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use chassis::{Context, kafka::KafkaArgs, registry::SchemaSource};
 use rdkafka::ClientConfig;
@@ -45,6 +45,8 @@ pub(crate) struct Parts {
     /// Id of the warehouse that offsets are committed for.
     pub(crate) warehouse: watch::Sender<String>,
     pub(crate) commits: OnceLock<Arc<dyn Commits>>,
+    /// Whether this member of the group has the first partition.
+    pub(crate) leads: Arc<AtomicBool>,
     /// Prepares the live tables for the loader.
     pub(crate) preparer: Arc<TablePreparer>,
 }
@@ -75,6 +77,7 @@ impl Parts {
             known,
             warehouse: watch::Sender::new(String::new()),
             commits: OnceLock::new(),
+            leads: Arc::default(),
             preparer,
         }
     }

@@ -100,6 +100,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The tables may then lack rows that were loaded meanwhile.
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError>;
 
+    /// How far a topic was loaded when that was last noted: by partition, the next
+    /// offset to read. A store that was restored from a backup says how far it was
+    /// then.
+    async fn loaded(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StoreError>;
+
+    /// Notes how far a topic is loaded.
+    async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError>;
+
     /// Positions whose dead letters were stored later.
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError>;
 

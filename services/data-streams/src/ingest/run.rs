@@ -3,7 +3,11 @@
 
 mod thread;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use anyhow::Context as _;
 use chassis::{Context, registry::SchemaSource, schema_lookup::SchemaLookup};
@@ -19,7 +23,8 @@ use super::{
     jobs::{
         JobError,
         dead_letters::{self, Reprocessed},
-        rebuild::{RebuildState, Rebuilds},
+        loaded,
+        rebuild::{RebuildPhase, RebuildState, Rebuilds},
         tables::TableJob,
     },
     parts::{IngestSettings, Parts},
@@ -33,6 +38,7 @@ use super::{
     store::{
         dead_letter::{DeadLetter, KafkaDeadLetters},
         inserter::{Backoff, describe},
+        loaded::LoadedNotes,
         loader::{Delivery, Loader},
     },
 };
@@ -101,6 +107,8 @@ impl Ingest {
             batches,
             holds,
             held: HashMap::new(),
+            notes: LoadedNotes::new(Arc::clone(&parts.store), &parts.topics.records),
+            round: 0,
         };
         let tables = TableJob {
             parts: Arc::clone(&parts),
@@ -134,6 +142,41 @@ impl Ingest {
     /// Returns the state of the rebuild.
     pub fn start_rebuild(&self) -> RebuildState {
         self.rebuilds.start(&self.parts)
+    }
+
+    /// Refills the warehouse from the log, and returns once that is done. Joins a
+    /// rebuild that is running.
+    pub async fn refill(&self) -> Result<(), JobError> {
+        let begun = self.start_rebuild();
+        let ended = self.rebuilds.ended(&begun.id).await;
+        match ended.map(|it| (it.phase, it.error)) {
+            Some((RebuildPhase::Done, _)) => Ok(()),
+            Some((_, error)) => Err(JobError::Rebuild(error.unwrap_or_default())),
+            None => Err(JobError::Stopped),
+        }
+    }
+
+    /// Whether this member of the group reads the first partition of the records:
+    /// what is to be done by one instance only is done by this one.
+    pub fn leads(&self) -> bool {
+        self.parts.leads.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every record that the log has now is stored.
+    pub async fn until_loaded(&self) -> Result<(), JobError> {
+        loaded::until_loaded(Arc::clone(&self.parts)).await
+    }
+
+    /// The objects of a stream for which `wanted` holds and of which a dead letter is
+    /// not stored yet.
+    pub async fn dead_objects(
+        &self,
+        portal_id: i64,
+        object_type: &str,
+        wanted: impl Fn(i64) -> bool + Send + 'static,
+    ) -> Result<BTreeSet<i64>, JobError> {
+        let parts = Arc::clone(&self.parts);
+        dead_letters::objects(parts, portal_id, object_type, wanted).await
     }
 
     /// The last rebuild in this process.
@@ -195,9 +238,11 @@ impl Parts {
             holds,
             guard: Arc::clone(guard),
             warehouse: self.warehouse.subscribe(),
+            store: Arc::clone(&self.store),
             health: self.context.health().clone(),
             runtime: self.runtime.clone(),
             stop: self.context.draining().clone(),
+            leads: Arc::clone(&self.leads),
             progress: Progress::default(),
         }
     }

@@ -1,7 +1,7 @@
-//! What the warehouse stores about itself: its id, the owners of destinations,
-//! and the dead letters that were recovered.
+//! What the warehouse stores about itself: its id, the owners of destinations, how far
+//! the log is loaded, and the dead letters that were recovered.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     error::WarehouseError,
@@ -64,6 +64,41 @@ pub(super) async fn remember_recovered(
     session
         .execute("record recovered dead letters", &insert)
         .await
+}
+
+/// Reads how far a topic is loaded: by partition, the next offset to read.
+pub(super) async fn loaded(
+    session: &Session,
+    topic: &str,
+) -> Result<BTreeMap<i32, i64>, WarehouseError> {
+    let table = TableName::bookkeeping("loaded");
+    let select = format!("SELECT partition, offset FROM {table} FINAL WHERE topic = ?");
+    let rows = session.client().query(&select).bind(topic);
+    let rows = session
+        .within("read how far is loaded", rows.fetch_all::<(i32, i64)>())
+        .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Notes how far a topic is loaded.
+pub(super) async fn note_loaded(
+    session: &Session,
+    topic: &str,
+    next: &BTreeMap<i32, i64>,
+) -> Result<(), WarehouseError> {
+    if next.is_empty() {
+        return Ok(());
+    }
+    let topic = literal(topic);
+    let rows = next
+        .iter()
+        .map(|(partition, offset)| format!("({topic}, {partition}, {offset})"));
+    let insert = format!(
+        "INSERT INTO {} (topic, partition, offset) VALUES {}",
+        TableName::bookkeeping("loaded"),
+        rows.collect::<Vec<_>>().join(", ")
+    );
+    session.execute("note how far is loaded", &insert).await
 }
 
 /// Makes a connection the owner of its destination. The oldest claim counts.

@@ -47,6 +47,15 @@ pub enum WarehouseError {
         #[source]
         source: serde_json::Error,
     },
+    /// `changes` lacks the version of an object that the wide table has.
+    #[error("the properties of object {object_id} are not in `changes`")]
+    NoProperties {
+        /// HubSpot's id of the object.
+        object_id: u64,
+    },
+    /// `changes` may lack versions until it is copied.
+    #[error("`changes` is being copied into its new order")]
+    Moving,
     /// A migration was applied with another text than this program has.
     #[error("migration {version} was applied with another text")]
     Migration {
@@ -59,7 +68,9 @@ impl WarehouseError {
     /// What the caller should do.
     pub fn kind(&self) -> StoreErrorKind {
         match self {
-            Self::TimedOut { .. } => StoreErrorKind::Unavailable,
+            Self::TimedOut { .. } | Self::NoProperties { .. } | Self::Moving => {
+                StoreErrorKind::Unavailable
+            }
             Self::Name { .. }
             | Self::Taken { .. }
             | Self::Properties { .. }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     crash,
-    ingest::{Inserted, Inserts, RefusedRow, Rows, StoreError, Stored, Target},
+    ingest::{Inserted, Inserts, RefusedRow, Rows, StoreError, Stored, TableSet, Target},
 };
 
 /// Bytes of rows encoded at a time. The blocks of both tables together are about
@@ -38,6 +38,7 @@ const ENCODING: u32 = 2;
 /// columns that they had when it was made.
 pub(super) struct TargetTables<'s> {
     session: &'s Session,
+    set: TableSet,
     layout: Arc<Layout>,
     wide: TableInsert,
     changes: TableInsert,
@@ -63,7 +64,7 @@ impl TableInsert {
         }
     }
 
-    fn open(&self, session: &Session, token: &str) -> OpenInsert {
+    fn open(&self, session: &Session, token: Option<&str>) -> OpenInsert {
         OpenInsert {
             insertion: session.insertion(&self.statement, token),
             inserted: Inserted {
@@ -113,6 +114,7 @@ impl<'s> TargetTables<'s> {
         }
         Self {
             session,
+            set: target.tables,
             wide: TableInsert::new(&tables::wide_table(target), &block::wide_columns(&layout)),
             changes: TableInsert::new(&tables::changes_table(target), &block::changes_columns()),
             columns_hash: hash.finish_128(),
@@ -157,9 +159,12 @@ impl Inserts for TargetTables<'_> {
     async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
         // The columns of the wide table do not change the rows of `changes`.
         let token = format!("{}-{ENCODING}", rows.token());
-        let mut changes = self.changes.open(self.session, &token);
+        // ClickHouse may have inserted the rows of a rebuild into `changes` before, and
+        // lost them since; doubled ones replace each other.
+        let for_changes = Some(token.as_str()).filter(|_| self.set == TableSet::Live);
+        let mut changes = self.changes.open(self.session, for_changes);
         let token = format!("{token}-{:032x}", self.columns_hash);
-        let mut wide = self.wide.open(self.session, &token);
+        let mut wide = self.wide.open(self.session, Some(&token));
         let mut stored = self.send(rows, &mut wide, &mut changes).await?;
         if wide.inserted.rows > 0 {
             // Waits for both answers even if one fails: an abandoned insert may

@@ -8,7 +8,7 @@ use super::{
 use crate::crash;
 
 /// In the order of application. The text of an applied migration never changes.
-const MIGRATIONS: [(u32, &str); 2] = [
+const MIGRATIONS: [(u32, &str); 4] = [
     (
         1,
         include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
@@ -16,6 +16,14 @@ const MIGRATIONS: [(u32, &str); 2] = [
     (
         2,
         include_str!("../../../../schemas/clickhouse/0002_exchanges.sql"),
+    ),
+    (
+        3,
+        include_str!("../../../../schemas/clickhouse/0003_comparisons.sql"),
+    ),
+    (
+        4,
+        include_str!("../../../../schemas/clickhouse/0004_loaded.sql"),
     ),
 ];
 

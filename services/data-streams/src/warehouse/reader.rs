@@ -170,18 +170,18 @@ impl<'a> RecordReader<'a> {
     }
 }
 
-/// Joins what the two tables hold of a record.
+/// Joins what the two tables hold of a record. Without its properties it is an error:
+/// an object that seems to have none would be wrong.
 fn record(
     head: &Head,
     properties: Option<&str>,
     renderer: &mut Renderer<'_>,
 ) -> Result<StoredRecord, WarehouseError> {
+    let object_id = head.id;
+    let properties = properties.ok_or(WarehouseError::NoProperties { object_id })?;
     let properties = renderer
-        .render(properties.unwrap_or("{}"))
-        .map_err(|source| WarehouseError::Properties {
-            object_id: head.id,
-            source,
-        })?;
+        .render(properties)
+        .map_err(|source| WarehouseError::Properties { object_id, source })?;
     Ok(StoredRecord {
         id: head.id,
         created_at: head.created_at,
@@ -189,4 +189,27 @@ fn record(
         archived: head.archived,
         properties,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::StoreErrorKind;
+
+    #[test]
+    fn an_object_without_its_properties_is_an_error_and_not_a_record_that_has_none() {
+        let head = Head {
+            id: 7,
+            created_at: 0,
+            updated_at: 0,
+            archived: false,
+            version: 1,
+        };
+        let layout = Layout::default();
+        let mut renderer = Renderer::new(&layout, None);
+        assert_eq!(record(&head, Some("{}"), &mut renderer).unwrap().id, 7);
+        let error = record(&head, None, &mut renderer).unwrap_err();
+        assert!(error.to_string().contains("object 7"), "{error}");
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    }
 }

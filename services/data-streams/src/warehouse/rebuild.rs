@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     bookkeeping,
     error::WarehouseError,
-    names::{REBUILD_SUFFIX, TableName},
+    names::{REBUILD_SUFFIX, TableName, literal, raw_database_of},
     session::Session,
     tables,
 };
@@ -50,6 +50,20 @@ pub(super) async fn is_unfinished(session: &Session) -> Result<bool, WarehouseEr
     let newest = session.client().query(&select).fetch_optional::<bool>();
     let newest = session.within("read the state of a rebuild", newest);
     Ok(newest.await?.unwrap_or(false))
+}
+
+/// Whether a rebuild, of whichever process, has filled tables within the last minute.
+/// Two that fill the same tables at once would lose rows.
+pub(super) async fn is_active(session: &Session) -> Result<bool, WarehouseError> {
+    let select = format!(
+        "SELECT count() FROM system.parts WHERE endsWith(table, {}) AND database IN (SELECT \
+         {} FROM {}) AND modification_time > now() - 60",
+        literal(REBUILD_SUFFIX),
+        raw_database_of("destination"),
+        TableName::bookkeeping("destinations"),
+    );
+    let parts = session.client().query_raw(&select).fetch_one::<u64>();
+    Ok(session.within("look for a rebuild", parts).await? > 0)
 }
 
 /// Replaces every live table with its shadow, each atomically. Retries for
@@ -159,7 +173,11 @@ fn shadow_table(destination: &str, object_type: &str) -> TableName {
     TableName::storage(destination, &format!("{object_type}{REBUILD_SUFFIX}"))
 }
 
-async fn table_id(session: &Session, table: &TableName) -> Result<Option<String>, WarehouseError> {
+/// The id of a table; `None` where there is none.
+pub(super) async fn table_id(
+    session: &Session,
+    table: &TableName,
+) -> Result<Option<String>, WarehouseError> {
     let id = session
         .client()
         .query("SELECT toString(uuid) FROM system.tables WHERE database = ? AND name = ?")

@@ -121,18 +121,31 @@ impl Session {
         action: &'static str,
         request: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, WarehouseError> {
-        bounded(action, Instant::now(), STATEMENT_LIMIT, request).await
+        self.fetch_within(action, STATEMENT_LIMIT, request).await
+    }
+
+    /// [`Self::within`] with another time limit.
+    pub(crate) async fn fetch_within<T>(
+        &self,
+        action: &'static str,
+        limit: Duration,
+        request: impl Future<Output = Result<T, clickhouse::error::Error>>,
+    ) -> Result<T, WarehouseError> {
+        bounded(action, Instant::now(), limit, request).await
     }
 
     /// Starts an insert of Native blocks. ClickHouse ignores a second insert with
-    /// the same token.
-    pub(crate) fn insertion(&self, statement: &Bytes, token: &str) -> Insertion {
-        let insert = self
+    /// the same token; one without a token is never ignored.
+    pub(crate) fn insertion(&self, statement: &Bytes, token: Option<&str>) -> Insertion {
+        let mut insert = self
             .client
             // The statement is sent before the data: in the URL it is limited to
             // 64 KiB, which the columns of some portals exceed.
             .insert_formatted_with("")
-            .with_setting("insert_deduplicate", "1")
+            .with_setting(
+                "insert_deduplicate",
+                if token.is_some() { "1" } else { "0" },
+            )
             // ClickHouse searches this many bytes for the statement's end; 800
             // columns need less.
             .with_setting("max_query_size", "1048576")
@@ -143,8 +156,10 @@ impl Session {
             .with_setting("min_insert_block_size_rows", "1000000000")
             // Otherwise the engine merges rows of one key within each block.
             // Reads and later merges do that anyway.
-            .with_setting("optimize_on_insert", "0")
-            .with_setting("insert_deduplication_token", token);
+            .with_setting("optimize_on_insert", "0");
+        if let Some(token) = token {
+            insert = insert.with_setting("insert_deduplication_token", token);
+        }
         Insertion {
             insert,
             statement: Some(statement.clone()),

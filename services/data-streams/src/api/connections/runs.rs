@@ -42,6 +42,12 @@ pub(in crate::api) struct RunBody {
     retry_at: Option<String>,
     /// Why it failed or waits.
     error: Option<ErrorBody>,
+    /// Objects that HubSpot did not give even alone; the next pass tries them again.
+    unreadable: i64,
+    /// The first 20 of them.
+    unreadable_ids: Vec<String>,
+    /// Why objects that seem to be gone are not deleted yet.
+    waits_for: Option<String>,
 }
 
 /// The runs of these streams.
@@ -70,6 +76,9 @@ fn run_body(stream: &str, run: &RunStatus) -> RunBody {
         outcome: run.outcome.clone(),
         retry_at: run.retry_at.map(timestamp),
         error: run.error.as_ref().map(ErrorBody::from),
+        unreadable: run.unreadable,
+        unreadable_ids: run.unreadable_ids.iter().map(i64::to_string).collect(),
+        waits_for: run.waits_for.clone(),
     }
 }
 

@@ -6,7 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::body::timestamp;
-use crate::control::{LiveConnection, settings};
+use crate::{
+    comparison::Comparison,
+    control::{LiveConnection, settings},
+};
 
 /// A connection: its desired state and the observed one.
 #[derive(Debug, Serialize, ToSchema)]
@@ -112,6 +115,33 @@ pub(in crate::api) struct StreamBody {
     at: Option<String>,
     /// Why the stream waits, was skipped or failed.
     error: Option<ErrorBody>,
+    /// What the last comparison of HubSpot with ClickHouse has shown; null before the
+    /// first one.
+    verdict: Option<VerdictBody>,
+}
+
+/// The last comparison of HubSpot with ClickHouse.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct VerdictBody {
+    /// When they were compared.
+    at: String,
+    /// Live objects in HubSpot.
+    in_hubspot: i64,
+    /// Live objects in ClickHouse.
+    in_warehouse: i64,
+    /// At least so many objects differ.
+    still_different: i64,
+}
+
+impl From<Comparison> for VerdictBody {
+    fn from(it: Comparison) -> Self {
+        Self {
+            at: timestamp(it.compared_at),
+            in_hubspot: it.in_hubspot,
+            in_warehouse: it.in_warehouse,
+            still_different: it.still_different,
+        }
+    }
 }
 
 /// A requested run.
@@ -121,7 +151,7 @@ pub(in crate::api) struct RequestBody {
     stream: String,
     /// Id of the request; the run shows it as its `request_id`.
     pub(super) request_id: String,
-    /// `sync` or `resync`.
+    /// `sync`, `reconcile` or `resync`.
     kind: &'static str,
     /// When it was requested.
     requested_at: String,
@@ -134,6 +164,7 @@ impl From<&schemas::Request> for RequestBody {
             request_id: request.request_id.clone(),
             kind: match request.kind {
                 RequestKind::Sync => "sync",
+                RequestKind::Reconcile => "reconcile",
                 RequestKind::Resync => "resync",
             },
             requested_at: timestamp(request.requested_at),
@@ -203,8 +234,19 @@ pub(in crate::api) struct SyncRequestBody {
     full: Option<bool>,
 }
 
-/// The body of a connection.
-pub(super) fn connection_body(it: LiveConnection<'_>) -> ConnectionBody {
+/// Streams of a reconciliation.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ReconcileRequestBody {
+    /// Object types; all streams of the connection when left out.
+    #[schema(example = json!(["contacts"]))]
+    streams: Option<Vec<String>>,
+}
+
+/// The body of a connection. `comparison` finds the last one of a stream.
+pub(super) fn connection_body(
+    it: LiveConnection<'_>,
+    comparison: impl Fn(&str) -> Option<Comparison>,
+) -> ConnectionBody {
     let desired = it.desired;
     let observed = it.connection.whole.as_ref().map(|whole| ObservedBody {
         state: whole.status.state.clone(),
@@ -229,12 +271,12 @@ pub(super) fn connection_body(it: LiveConnection<'_>) -> ConnectionBody {
         streams: desired
             .streams
             .iter()
-            .map(|stream| stream_body(stream, it))
+            .map(|stream| stream_body(stream, it, comparison(stream)))
             .collect(),
     }
 }
 
-fn stream_body(name: &str, it: LiveConnection<'_>) -> StreamBody {
+fn stream_body(name: &str, it: LiveConnection<'_>, last: Option<Comparison>) -> StreamBody {
     let LiveConnection {
         connection,
         desired,
@@ -271,5 +313,6 @@ fn stream_body(name: &str, it: LiveConnection<'_>) -> StreamBody {
         next_run: status.next_run_at.map(timestamp),
         at: observed.map(|it| timestamp(it.at)),
         error: status.error.as_ref().map(ErrorBody::from),
+        verdict: last.map(VerdictBody::from),
     }
 }

@@ -1,18 +1,20 @@
-//! Lists dead letters, and stores those that can be stored now.
+//! Lists dead letters, finds the objects of a stream that have some, and stores those
+//! that can be stored now.
 //!
 //! Nothing is written to Kafka: a row is stored with its original log position,
 //! and the store notes that the dead letter of that position is recovered.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     ops::ControlFlow,
     sync::Arc,
     time::Duration,
 };
 
 use chassis::kafka::reader::TopicReader;
+use schemas::record_key;
 
-use super::JobError;
+use super::{JobError, flatten};
 use crate::ingest::{
     LogPosition, TableSet,
     parts::Parts,
@@ -46,6 +48,43 @@ pub(crate) async fn newest(parts: Arc<Parts>, limit: usize) -> Result<Vec<DeadLe
         anyhow::Ok(last.into())
     });
     flatten(read.await)
+}
+
+/// The objects of a stream for which `wanted` holds and of which a dead letter is not
+/// stored yet.
+pub(crate) async fn objects(
+    parts: Arc<Parts>,
+    portal_id: i64,
+    object_type: &str,
+    wanted: impl Fn(i64) -> bool + Send + 'static,
+) -> Result<BTreeSet<i64>, JobError> {
+    let recovered = parts.store.recovered().await?;
+    let prefix = record_prefix(portal_id, object_type);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut objects = BTreeSet::new();
+        each_letter(&parts, &recovered, |letter| {
+            let id = letter.key.and_then(|key| object_of(&key, &prefix));
+            objects.extend(id.filter(|id| wanted(*id)));
+        })?;
+        anyhow::Ok(objects)
+    });
+    flatten(read.await)
+}
+
+/// What the keys of a stream's records begin with.
+fn record_prefix(portal_id: i64, object_type: &str) -> String {
+    let mut key = record_key(portal_id, object_type, 0);
+    key.pop();
+    key
+}
+
+/// The object that a record's key names.
+fn object_of(key: &[u8], prefix: &str) -> Option<i64> {
+    std::str::from_utf8(key)
+        .ok()?
+        .strip_prefix(prefix)?
+        .parse()
+        .ok()
 }
 
 /// Stores the dead letters that can be stored now.
@@ -146,10 +185,22 @@ fn each_letter(
     })
 }
 
-fn flatten<T>(read: Result<anyhow::Result<T>, tokio::task::JoinError>) -> Result<T, JobError> {
-    match read {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(JobError::Kafka(format!("{error:#}"))),
-        Err(error) => Err(JobError::Kafka(error.to_string())),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_record_names_its_object() {
+        let prefix = record_prefix(4, "contacts");
+        let object = |key: &[u8]| object_of(key, &prefix);
+        assert_eq!(object(record_key(4, "contacts", 71).as_bytes()), Some(71));
+        for other in [
+            record_key(4, "companies", 71),
+            record_key(41, "contacts", 7),
+        ] {
+            assert_eq!(object(other.as_bytes()), None);
+        }
+        assert_eq!(object(b"4/contacts/x"), None);
+        assert_eq!(object(&[0xff]), None);
     }
 }

@@ -102,6 +102,18 @@ impl Rebuilds {
         current
     }
 
+    /// Waits until the rebuild with this id has ended; the state at its end.
+    pub(crate) async fn ended(&self, id: &str) -> Option<RebuildState> {
+        let mut last = self.last.subscribe();
+        let is_over = |state: &Option<RebuildState>| {
+            let state = state.as_ref();
+            state.is_none_or(|it| it.id != id || it.ended_at.is_some())
+        };
+        // Fails only when the sender is gone, and `self` has it.
+        let state = last.wait_for(is_over).await.ok()?.clone();
+        state.filter(|it| it.id == id)
+    }
+
     /// The last rebuild.
     pub(crate) fn last(&self) -> Option<RebuildState> {
         self.last.borrow().clone()

@@ -3,7 +3,10 @@
 //! to this warehouse.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,7 +31,10 @@ use super::{
     message::Message,
     progress::{HeldPartition, Progress},
 };
-use crate::ingest::conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE};
+use crate::ingest::{
+    Store,
+    conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE},
+};
 
 /// How long one poll waits, and so how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -59,9 +65,13 @@ pub(crate) struct Poller {
     pub(crate) guard: Arc<AssignmentGuard>,
     /// Id of this warehouse.
     pub(crate) warehouse: watch::Receiver<String>,
+    /// Knows how far it is loaded.
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) health: Health,
     pub(crate) runtime: Handle,
     pub(crate) stop: CancellationToken,
+    /// Whether this member of the group has the first partition.
+    pub(crate) leads: Arc<AtomicBool>,
     pub(crate) progress: Progress,
 }
 
@@ -218,13 +228,20 @@ impl Poller {
             let round = self.progress.round + 1;
             self.progress = Progress::of_round(round);
             context.ends().clear();
+            self.leads.store(false, Ordering::Relaxed);
             if let Event::Assigned(partitions) = event {
                 tracing::info!(?partitions, "assigned");
                 self.progress.assigned = partitions;
+                self.leads
+                    .store(self.progress.assigned.contains(&0), Ordering::Relaxed);
                 // librdkafka keeps a partition paused while it belongs to
                 // another member, so it may come back paused.
                 self.resume();
-                if !self.offsets_are_ours() {
+                if let Some(behind) = self.find_offsets() {
+                    for (partition, offset) in behind {
+                        self.seek(partition, Offset::Offset(offset));
+                    }
+                } else {
                     self.pause(&self.progress.assigned.clone());
                     self.progress.suspended = Some(Instant::now() + SUSPENDED_CHECK);
                 }
@@ -232,29 +249,45 @@ impl Poller {
         }
     }
 
-    /// Reads the committed offsets and checks that they carry this warehouse's
-    /// id.
-    fn offsets_are_ours(&mut self) -> bool {
+    /// Reads the committed offsets, and how far the store is loaded; the lower of the two
+    /// is where reading goes on. Returns the partitions that the store has less of;
+    /// `None` if the offsets do not carry this warehouse's id or cannot be read.
+    fn find_offsets(&mut self) -> Option<Vec<(i32, i64)>> {
         let id = self.warehouse.borrow().clone();
         let list = self.list(&self.progress.assigned);
         let committed = match self.consumer.committed_offsets(list, COMMITTED_LIMIT) {
             Ok(committed) => committed,
             Err(error) => {
                 tracing::warn!(%error, "cannot read the committed offsets");
-                return false;
+                return None;
             }
         };
-        for element in committed.elements() {
-            if let Offset::Offset(offset) = element.offset() {
-                if element.metadata() != id {
-                    self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
-                    return false;
-                }
-                self.progress.positions.insert(element.partition(), offset);
+        let loaded = match self.runtime.block_on(self.store.loaded(&self.topic)) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read how far the warehouse is loaded");
+                return None;
             }
+        };
+        let mut behind = Vec::new();
+        for element in committed.elements() {
+            let partition = element.partition();
+            let Offset::Offset(committed) = element.offset() else {
+                continue;
+            };
+            if element.metadata() != id {
+                self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
+                return None;
+            }
+            let loaded = loaded.get(&partition).copied().unwrap_or(committed);
+            if loaded < committed {
+                behind.push((partition, loaded));
+            }
+            let position = committed.min(loaded);
+            self.progress.positions.insert(partition, position);
         }
         self.health.holds(WAREHOUSE);
-        true
+        Some(behind)
     }
 
     /// While loading is suspended, checks whether a rebuild has committed offsets
@@ -264,7 +297,7 @@ impl Poller {
             return;
         }
         self.progress.suspended = Some(Instant::now() + SUSPENDED_CHECK);
-        if !self.offsets_are_ours() {
+        if self.find_offsets().is_none() {
             return;
         }
         self.progress.suspended = None;

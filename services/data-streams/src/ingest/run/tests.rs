@@ -1,7 +1,10 @@
 //! Tests of the whole ingest over librdkafka's mock cluster. It has no
 //! transactions; the scenarios over real servers cover those.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use chassis::{Clock, Health, kafka::KafkaArgs};
 use rdkafka::{
@@ -164,6 +167,31 @@ fn garbage(schema_id: u32) -> Message {
         key: Some(b"other".to_vec().into()),
         ..record(1_000, schema_id)
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_restored_from_a_backup_is_loaded_from_where_it_was() {
+    let bench = ClusterBench::new();
+    bench.produce(records(0..50)).await;
+    let first = bench.start();
+    eventually("50 rows", || bench.stored() == 50).await;
+    first.stop().await;
+    assert_eq!(
+        *bench.store.loaded.lock().unwrap(),
+        BTreeMap::from([(0, 25), (1, 25)])
+    );
+
+    bench.store.clear();
+    bench
+        .store
+        .loaded
+        .lock()
+        .unwrap()
+        .extend([(0, 20), (1, 10)]);
+    let second = bench.start();
+    eventually("the rows since", || bench.stored() == 5 + 15).await;
+    second.stop().await;
+    assert_eq!(bench.stored(), 5 + 15);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,12 +15,13 @@ use tokio::sync::mpsc;
 use super::{
     dead_letter::{DeadLetter, DeadLetterSink},
     inserter::{Backoff, Inserter, Stopped},
+    loaded::LoadedNotes,
     preparer::PortalTarget,
 };
 use crate::{
     crash,
     ingest::{
-        Commits, RefusedRow,
+        Commits, RefusedRow, StoreError,
         conditions::{DEAD_LETTERS, REGISTRY},
         decode::router::{
             DecodedMessages, HeldMessage, PoisonMessage, RoutedMessages, RowGroup, TargetRouter,
@@ -63,6 +64,9 @@ pub(crate) struct Loader {
     /// Held partitions, with the round of the message that could not be decoded.
     /// Messages up to that round are skipped, because they will be read again.
     pub(crate) held: HashMap<i32, u64>,
+    pub(crate) notes: LoadedNotes,
+    /// The newest round of the messages so far.
+    pub(crate) round: u64,
 }
 
 impl Loader {
@@ -75,18 +79,57 @@ impl Loader {
                 batch = self.batches.receive() => batch,
                 _ = refresh.tick() => {
                     self.apply_new_definitions().await;
+                    let lost = self.notes.write_due().await;
+                    self.load_again(lost);
                     continue;
                 }
             };
-            let Some(batch) = batch else { return Ok(()) };
+            let Some(batch) = batch else { break };
             let delivered = match self.prepare(batch).await {
                 Ok(Some(work)) => self.delivery.deliver(work).await,
-                Ok(None) => Ok(()),
+                Ok(None) => Ok(BTreeMap::new()),
                 Err(Stopped) => Err(Stopped),
             };
-            if delivered == Err(Stopped) {
+            let Ok(committed) = delivered else {
                 return Ok(());
+            };
+            self.notes.add(committed);
+        }
+        // Otherwise the next start reads again what was loaded since the last note.
+        if let Err(error) = self.notes.write().await {
+            tracing::debug!(%error, "how far is loaded was not noted");
+        }
+        Ok(())
+    }
+
+    /// Reads partitions again that the store has less of than was noted.
+    fn load_again(&mut self, lost: Result<BTreeMap<i32, i64>, StoreError>) {
+        let lost = match lost {
+            Ok(lost) => lost,
+            Err(error) => {
+                tracing::debug!(%error, "how far is loaded was not noted; will retry");
+                return;
             }
+        };
+        for (partition, offset) in lost {
+            tracing::warn!(
+                partition,
+                offset,
+                "the warehouse has gone back to an earlier state, as after the restore of a \
+                 backup; loading the log again from there"
+            );
+            self.held.insert(partition, self.round);
+            self.send_hold(partition, offset);
+        }
+    }
+
+    fn send_hold(&self, partition: i32, offset: i64) {
+        if self
+            .holds
+            .send(PartitionHold { partition, offset })
+            .is_err()
+        {
+            tracing::debug!("the poller ended before a partition could be held");
         }
     }
 
@@ -108,6 +151,8 @@ impl Loader {
             self.held.clear();
             return Ok(None);
         }
+        let rounds = batch.messages.iter().map(|message| message.round);
+        self.round = rounds.max().unwrap_or(0).max(self.round);
         self.skip_held(&mut batch);
         let messages = std::mem::take(&mut batch.messages);
         let mut routed = self.router.route(&self.topic, messages).await;
@@ -176,25 +221,16 @@ impl Loader {
             // one, so its offset can be committed.
             batch.next.insert(partition, held.offset);
             self.held.insert(partition, held.round);
-            if self
-                .holds
-                .send(PartitionHold {
-                    partition,
-                    offset: held.offset,
-                })
-                .is_err()
-            {
-                tracing::debug!("the poller ended before a partition could be held");
-            }
+            self.send_hold(partition, held.offset);
         }
     }
 }
 
 impl Delivery {
-    /// Stores a batch and commits it.
-    async fn deliver(&self, work: PreparedBatch) -> Result<(), Stopped> {
+    /// Stores a batch and commits it. Returns the offsets that were committed.
+    async fn deliver(&self, work: PreparedBatch) -> Result<BTreeMap<i32, i64>, Stopped> {
         let Some(permit) = self.guard.begin(work.generation) else {
-            return Ok(());
+            return Ok(BTreeMap::new());
         };
         let RoutedMessages {
             decoded,
@@ -221,12 +257,12 @@ impl Delivery {
             .collect();
         self.write_all(&decoded, refused).await?;
         if !permit.may_commit() {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         if rows > 0 {
             crash::point(crash::Point::BeforeCommit);
         }
-        self.commit(&work.next).await;
+        let is_committed = self.commit(&work.next).await;
         if rows > 0 {
             crash::point(crash::Point::AfterCommit);
             counter!(names::BATCHES).increment(1);
@@ -247,7 +283,11 @@ impl Delivery {
             }
             tracing::debug!(rows, "batch stored");
         }
-        Ok(())
+        Ok(if is_committed {
+            work.next
+        } else {
+            BTreeMap::new()
+        })
     }
 
     async fn store_all(
@@ -295,20 +335,21 @@ impl Delivery {
         Ok(())
     }
 
-    /// Commits offsets. After four failures it gives up: the next batch commits
-    /// them too, or their messages are read again.
-    async fn commit(&self, next: &BTreeMap<i32, i64>) {
+    /// Commits offsets; returns whether it succeeded. After four failures it gives up:
+    /// the next batch commits them too, or their messages are read again.
+    async fn commit(&self, next: &BTreeMap<i32, i64>) -> bool {
         if next.is_empty() {
-            return;
+            return true;
         }
         let mut backoff = Backoff::default();
         for _ in 0..4 {
             match self.commits.commit(next).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(error) => tracing::warn!(error, "cannot commit offsets"),
             }
             tokio::time::sleep(backoff.next()).await;
         }
+        false
     }
 }
 

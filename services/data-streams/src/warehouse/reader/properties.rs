@@ -48,14 +48,6 @@ impl RecordReader<'_> {
             );
             missing.retain(|head| !found.contains_key(&head.id));
         }
-        if !missing.is_empty() {
-            tracing::warn!(
-                table = %self.changes,
-                object_type = self.object_type,
-                rows = missing.len(),
-                "properties are missing"
-            );
-        }
         Ok(found)
     }
 

@@ -89,6 +89,8 @@ impl LoaderBench {
             batches: receiver,
             holds,
             held: HashMap::new(),
+            notes: LoadedNotes::new(Arc::<FakeStore>::clone(&self.store), "records"),
+            round: 0,
         };
         for batch in batches {
             assert!(sender.send(batch).await);

@@ -1,0 +1,132 @@
+//! Checks a change against what is known of all connections, and makes the command
+//! to write of it. No I/O.
+
+use schemas::{Command, DesiredState};
+
+use super::{
+    Connection, ConnectionChange, Connections, ControlError, InUse, Invalid, change, settings,
+};
+
+/// The result of a change.
+pub(super) struct Prepared {
+    pub(super) command: Command,
+    /// Whether the connection is new.
+    pub(super) created: bool,
+    /// False if the change does not alter the desired state.
+    pub(super) must_write: bool,
+}
+
+/// Checks a change and applies it to the desired state.
+pub(super) fn prepare(
+    connections: &Connections,
+    name: &str,
+    change: &ConnectionChange,
+) -> Result<Prepared, ControlError> {
+    settings::check_name(name)?;
+    let connection = connections.get(name);
+    let desired = connection.and_then(Connection::desired);
+    let before = connection.and_then(Connection::last_command);
+    let is_done = |request: &_| connection.is_some_and(|it| it.is_done(request));
+    match (change, desired) {
+        (ConnectionChange::Replace(settings) | ConnectionChange::Start(settings), _) => {
+            settings.check()?;
+        }
+        (_, None) => return Err(ControlError::NotFound(name.to_owned())),
+        (
+            ConnectionChange::Sync {
+                streams: Some(streams),
+                ..
+            },
+            Some(command),
+        ) => {
+            if let Some(index) = streams.iter().position(|it| !command.streams.contains(it)) {
+                return Err(Invalid::new(
+                    format!("streams[{index}]"),
+                    format!(
+                        "is not a stream of the connection: {}",
+                        command.streams.join(", ")
+                    ),
+                )
+                .into());
+            }
+        }
+        (
+            ConnectionChange::Sync { .. }
+            | ConnectionChange::Stop
+            | ConnectionChange::Confirm { .. }
+            | ConnectionChange::Delete,
+            Some(_),
+        ) => {}
+    }
+    let mut after = change.apply(name, before, &is_done);
+    if let Some(by) = connections.holder_of(&after.destination, name)
+        && after.state != DesiredState::Deleted
+        && desired.is_none_or(|it| it.destination != after.destination)
+    {
+        return Err(InUse::Destination {
+            destination: after.destination,
+            by: by.to_owned(),
+        }
+        .into());
+    }
+    let fetches = matches!(
+        change,
+        ConnectionChange::Start(_) | ConnectionChange::Sync { .. }
+    );
+    if fetches
+        && desired.is_some_and(|it| it.credential == after.credential)
+        && let Some((by, portal_id)) = connections.portal_holder(name)
+    {
+        return Err(InUse::Portal {
+            portal_id: portal_id.unwrap_or_default(),
+            by: by.to_owned(),
+        }
+        .into());
+    }
+    let unchanged = desired.filter(|it| change::same_content(it, &after));
+    let may_repeat = matches!(
+        change,
+        ConnectionChange::Replace(_)
+            | ConnectionChange::Sync { .. }
+            | ConnectionChange::Confirm { .. }
+    );
+    if let Some(same) = unchanged.filter(|_| may_repeat) {
+        return Ok(Prepared {
+            command: same.clone(),
+            created: false,
+            must_write: false,
+        });
+    }
+    after.based_on = before.map(|it| it.command_id.clone());
+    Ok(Prepared {
+        command: after,
+        created: desired.is_none(),
+        must_write: true,
+    })
+}
+
+/// The command to write again because `last` overwrote a command that it was
+/// not based on; `None` where nothing was lost. `first` is what this process
+/// wrote before any merge.
+pub(super) fn merge_crossed(
+    connections: &Connections,
+    name: &str,
+    change: &ConnectionChange,
+    first: &Command,
+    last: &Command,
+) -> Option<Command> {
+    let connection = connections.get(name)?;
+    let predecessor = connection.predecessor(&last.command_id)?;
+    if last.based_on.as_deref() == Some(predecessor.command_id.as_str()) {
+        return None;
+    }
+    let log = connection.since(first.based_on.as_deref());
+    let is_done = |request: &_| connection.is_done(request);
+    let mut merged = change::merge(name, &log, &first.command_id, change, &is_done)?;
+    let newest = connection.last_command()?;
+    if change::same_content(newest, &merged) {
+        return None;
+    }
+    merged.based_on = Some(newest.command_id.clone());
+    Some(merged)
+}

@@ -1,0 +1,122 @@
+//! Waits until what the log has is stored.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use chassis::kafka::reader::partition_count;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+use super::JobError;
+use crate::ingest::parts::Parts;
+
+/// Time between two looks at the committed offsets.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long Kafka may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The ends of partitions, and the offsets that the group has committed.
+struct Offsets {
+    consumer: BaseConsumer,
+    topic: String,
+    /// By partition, the offset after its last message, be that committed or not.
+    ends: BTreeMap<i32, i64>,
+}
+
+/// Waits until every record that the log has now is stored, by whichever member of the
+/// group: until the committed offsets have reached the present ends of all partitions.
+pub(crate) async fn until_loaded(parts: Arc<Parts>) -> Result<(), JobError> {
+    let settings = Arc::clone(&parts);
+    let offsets = Arc::new(blocking(move || Offsets::of(&settings)).await?);
+    loop {
+        let asked = Arc::clone(&offsets);
+        let warehouse = parts.warehouse.borrow().clone();
+        if blocking(move || asked.have_reached_ends(&warehouse)).await? {
+            break;
+        }
+        let pause = tokio::time::sleep(PAUSE);
+        let waited = parts.context.unless_draining(pause).await;
+        waited.ok_or(JobError::Stopped)?;
+    }
+    // Closing a client blocks.
+    blocking(move || {
+        drop(offsets);
+        Ok(())
+    })
+    .await
+}
+
+impl Offsets {
+    fn of(parts: &Parts) -> anyhow::Result<Self> {
+        let topic = parts.topics.records.clone();
+        let consumer: BaseConsumer = parts
+            .settings
+            .kafka
+            .consumer("data-streams.offsets", &parts.group())
+            // An open transaction hides what others have committed behind it.
+            .set("isolation.level", "read_uncommitted")
+            .create()?;
+        let mut ends = BTreeMap::new();
+        for partition in 0..partition_count(&consumer, &topic)? {
+            let (_, end) = consumer.fetch_watermarks(&topic, partition, ANSWER_LIMIT)?;
+            ends.insert(partition, end);
+        }
+        Ok(Self {
+            consumer,
+            topic,
+            ends,
+        })
+    }
+
+    /// Whether the committed offsets are of this warehouse and have reached the ends.
+    fn have_reached_ends(&self, warehouse: &str) -> anyhow::Result<bool> {
+        let mut list = TopicPartitionList::new();
+        for partition in self.ends.keys() {
+            list.add_partition(&self.topic, *partition);
+        }
+        let committed = self.consumer.committed_offsets(list, ANSWER_LIMIT)?;
+        let mut positions = BTreeMap::new();
+        for element in committed.elements() {
+            element.error()?;
+            if let Offset::Offset(offset) = element.offset()
+                && element.metadata() == warehouse
+            {
+                positions.insert(element.partition(), offset);
+            }
+        }
+        Ok(have_reached(&positions, &self.ends))
+    }
+}
+
+/// Whether every position is at the end of its partition. A partition without messages
+/// has no position.
+fn have_reached(positions: &BTreeMap<i32, i64>, ends: &BTreeMap<i32, i64>) -> bool {
+    ends.iter().all(|(partition, end)| {
+        let position = positions.get(partition).copied().unwrap_or_default();
+        position >= *end
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, JobError> {
+    super::flatten(tokio::task::spawn_blocking(work).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_to_be_stored_to_its_end() {
+        let ends = BTreeMap::from([(0, 10), (1, 0), (2, 7)]);
+        let reached =
+            |positions: &[(i32, i64)]| have_reached(&positions.iter().copied().collect(), &ends);
+        assert!(reached(&[(0, 10), (2, 7)]));
+        assert!(reached(&[(0, 12), (1, 3), (2, 9)]));
+        assert!(!reached(&[(0, 10), (2, 6)]));
+        assert!(!reached(&[(0, 10)]));
+    }
+}
