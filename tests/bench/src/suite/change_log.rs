@@ -46,7 +46,7 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
 
     let mut system = filled(servers, contacts).await?;
     let mut readings = index::measure(&mut system, contacts, &without).await?;
-    readings.extend(rest::measure(&mut system, contacts).await?);
+    readings.extend(rest::measure(&mut system, contacts, scale).await?);
     readings.extend(increments::measure(&mut system, scale).await?);
     // The row of the verdict of a pass against ClickHouse belongs here: the time from the
     // end of a full pass to its verdict, and the memory of data-streams meanwhile.
@@ -62,7 +62,7 @@ async fn filled(servers: &Servers, contacts: u32) -> anyhow::Result<System<'_>> 
     let mut builder = System::of(contacts)
         .simulator("HUBSPOT_SIM_DISTINCT", "50000")
         .simulator("HUBSPOT_SIM_KEEP_REQUESTS", "true")
-        .worker("LOG_FILTER", "worker::ownership=trace,info");
+        .worker("RUST_LOG", "worker::ownership=trace,info");
     for (name, interval) in schedule(NEVER, NEVER, NEVER) {
         builder = builder.worker(name, interval);
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// HubSpot's limit for general requests in any 10 s.
-const LIMIT_PER_WINDOW: f64 = 190.0;
+const LIMIT_PER_WINDOW: u32 = 190;
 /// That window, in seconds.
 const WINDOW: f64 = 10.0;
 /// A window of requests at once, which the pass begins with, in pages.
@@ -22,7 +22,7 @@ const FIRST_BURST: usize = 200;
 
 pub(super) async fn measure(system: &mut System<'_>, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     // Fewer for little data, so that the pass lasts.
-    let limit = scale.of(2.0, LIMIT_PER_WINDOW, LIMIT_PER_WINDOW);
+    let limit: u32 = scale.of(5, LIMIT_PER_WINDOW, LIMIT_PER_WINDOW);
     let limits = json!({"general": limit, "search": 5, "daily": null, "associations": null});
     system.control_simulator("limits", limits).await?;
     system
@@ -52,7 +52,7 @@ pub(super) async fn measure(system: &mut System<'_>, scale: Scale) -> anyhow::Re
     let delays = changes::delays(system, span).await?;
     let requests = system.requests().await?;
     let seconds = began.elapsed().as_secs_f64();
-    readings(&requests, &delays, limit * seconds / WINDOW)
+    readings(&requests, &delays, f64::from(limit) * seconds / WINDOW)
 }
 
 fn readings(requests: &[Value], delays: &[f64], possible: f64) -> anyhow::Result<Vec<Reading>> {

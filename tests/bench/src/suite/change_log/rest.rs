@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{LIMIT, NEVER, schedule};
 use crate::{
     result::{Goal, Reading, median},
+    suite::Scale,
     system::System,
 };
 
@@ -18,20 +19,20 @@ const DAY: [(&str, f64); 4] = [
     ("full", 1.0),
 ];
 
-/// Runs of each kind of which the median counts.
-const RUNS: usize = 3;
-
 pub(super) async fn measure(
     system: &mut System<'_>,
     contacts: u32,
+    scale: Scale,
 ) -> anyhow::Result<Vec<Reading>> {
+    // The median of so many runs of each kind counts.
+    let runs = scale.of(1, 3, 5);
     // The checks first: a full pass that is due comes before them.
     system.restart_worker(&schedule("10s", "10s", NEVER))?;
     system
         .start_default(json!({"streams": ["contacts"], "interval": "10s"}))
         .await?;
     for reason in ["incremental", "late", "archived"] {
-        while system.succeeded(reason).await?.len() < RUNS {
+        while system.succeeded(reason).await?.len() < runs {
             let known = system.succeeded(reason).await?;
             system.until_succeeded(reason, &known, LIMIT).await?;
         }
