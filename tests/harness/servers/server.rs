@@ -47,6 +47,11 @@ impl Server {
         *self = start(&self.kind, &self.data, self.port, &self.more);
     }
 
+    /// Folder of its data.
+    pub fn folder(&self) -> &Path {
+        &self.data
+    }
+
     /// Whether it serves requests. An open port is not enough: a registry and a
     /// Kafka listen before they do. Blocks.
     fn is_ready(&self) -> bool {

@@ -49,6 +49,7 @@ impl FakeStore {
     pub(crate) fn clear(&self) {
         self.rows.lock().unwrap().clear();
         self.tokens.lock().unwrap().clear();
+        self.loaded.lock().unwrap().clear();
     }
 
     pub(crate) fn offsets(&self) -> Vec<i64> {

@@ -38,8 +38,8 @@ use super::{
     store::{
         dead_letter::{DeadLetter, KafkaDeadLetters},
         inserter::{Backoff, describe},
-        loaded::LoadedNotes,
         loader::{Delivery, Loader},
+        notes::LoadedNotes,
     },
 };
 use crate::message_rules::message_rules;

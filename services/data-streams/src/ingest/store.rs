@@ -3,7 +3,7 @@
 
 pub(crate) mod dead_letter;
 pub(crate) mod inserter;
-pub(crate) mod loaded;
 pub(crate) mod loader;
+pub(crate) mod notes;
 pub(crate) mod preparer;
 pub(crate) mod rows;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::{
     dead_letter::{DeadLetter, DeadLetterSink},
     inserter::{Backoff, Inserter, Stopped},
-    loaded::LoadedNotes,
+    notes::LoadedNotes,
     preparer::PortalTarget,
 };
 use crate::{

@@ -38,9 +38,10 @@ impl LoadedNotes {
         self.waiting.extend(next);
     }
 
-    /// Writes a note when one is due; see [`Self::write`].
+    /// Writes a note when one is due; see [`Self::write`]. Whether the store has gone back
+    /// is looked at also when there is nothing new.
     pub(crate) async fn write_due(&mut self) -> Result<BTreeMap<i32, i64>, StoreError> {
-        if self.waiting.is_empty() || Instant::now() < self.due_at {
+        if Instant::now() < self.due_at {
             return Ok(BTreeMap::new());
         }
         self.write().await
@@ -50,6 +51,9 @@ impl LoadedNotes {
     /// with the offset to load them from; nothing is noted then.
     pub(crate) async fn write(&mut self) -> Result<BTreeMap<i32, i64>, StoreError> {
         self.due_at = Instant::now() + INTERVAL;
+        if self.waiting.is_empty() && self.noted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let known = self.store.loaded(&self.topic).await?;
         let lost: BTreeMap<i32, i64> = self
             .noted
