@@ -69,28 +69,43 @@ async fn index(servers: &Servers, contacts: u32) -> anyhow::Result<(f64, f64)> {
         ProducerArgs::try_parse_from(["", "--kafka-bootstrap", &servers.bootstrap()])?.kafka;
     let own = std::process::id();
     let processes: Vec<_> = servers.with(own).collect();
-    tokio::task::spawn_blocking(move || {
-        let before = usage::of(own)?;
-        let mut made = Vec::new();
-        for _ in 0..TIMES {
-            made = std::hint::black_box(worker::first_pass(contacts));
-        }
-        let entries = usage::of(own)?.cpu_seconds - before.cpu_seconds;
-        ensure!(!made.is_empty(), "the index writes nothing");
+    let topic = format!("bench{own}-index");
+    servers.create_topic(&topic).await?;
+    let used = tokio::task::spawn_blocking({
+        let topic = topic.clone();
+        move || spent(&kafka, &processes, &topic, contacts)
+    });
+    let used = used.await??;
+    servers.remove_topics(&topic).await?;
+    Ok(used)
+}
 
-        let topic = format!("bench{own}-index");
-        let producer = BaseProducer::from_config(&kafka.producer("bench"))?;
-        let before = Usages::of(&processes)?;
-        for _ in 0..TIMES {
-            for (number, message) in made.iter().enumerate() {
-                produce::enqueue(&producer, &topic, number.to_string().as_bytes(), message)?;
-            }
+/// The CPU seconds of making the messages, and of sending them to a topic.
+fn spent(
+    kafka: &KafkaArgs,
+    processes: &[(&'static str, u32)],
+    topic: &str,
+    contacts: u32,
+) -> anyhow::Result<(f64, f64)> {
+    let own = std::process::id();
+    let before = usage::of(own)?;
+    let mut made = Vec::new();
+    for _ in 0..TIMES {
+        made = std::hint::black_box(worker::first_pass(contacts));
+    }
+    let entries = usage::of(own)?.cpu_seconds - before.cpu_seconds;
+    ensure!(!made.is_empty(), "the index writes nothing");
+
+    let producer = BaseProducer::from_config(&kafka.producer("bench"))?;
+    let before = Usages::of(processes)?;
+    for _ in 0..TIMES {
+        for (number, message) in made.iter().enumerate() {
+            produce::enqueue(&producer, topic, number.to_string().as_bytes(), message)?;
         }
-        producer.flush(CALL)?;
-        let used = Usages::of(&processes)?.since(&before);
-        let messages: f64 = used.each().map(|it| it.1.cpu_seconds).sum();
-        let times = f64::from(TIMES);
-        Ok((entries / times, messages / times))
-    })
-    .await?
+    }
+    producer.flush(CALL)?;
+    let used = Usages::of(processes)?.since(&before);
+    let messages: f64 = used.each().map(|it| it.1.cpu_seconds).sum();
+    let times = f64::from(TIMES);
+    Ok((entries / times, messages / times))
 }
