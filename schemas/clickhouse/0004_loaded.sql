@@ -1,5 +1,6 @@
 -- How far a topic is loaded: the next offset to read. A warehouse that was restored from
--- a backup says here where loading has to go on. The newest row counts.
+-- a backup says here where loading has to go on. The newest row counts; if it is lost,
+-- more is read again.
 CREATE TABLE IF NOT EXISTS `_hubspot_streams`.loaded
 (
     topic LowCardinality(String),
@@ -7,5 +8,4 @@ CREATE TABLE IF NOT EXISTS `_hubspot_streams`.loaded
     offset Int64,
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
-ENGINE = ReplacingMergeTree(at) ORDER BY (topic, partition)
-SETTINGS fsync_after_insert = 1;
+ENGINE = ReplacingMergeTree(at) ORDER BY (topic, partition);

@@ -18,8 +18,9 @@ type Messages = Vec<(String, Option<Vec<u8>>)>;
 /// messages would delay each.
 const ATTEMPTS: u32 = 3;
 
-/// The fetch sequence of the last record written here: each is a version of its own.
-static FETCH_SEQUENCE: AtomicI64 = AtomicI64::new(0);
+/// The fetch sequence of the last record written here: each is a version of its own,
+/// later than all that a worker says of the log.
+static FETCH_SEQUENCE: AtomicI64 = AtomicI64::new(1 << 62);
 
 /// A valid record of an object that HubSpot does not have; key and value.
 fn record(stack: &Stack, schema_id: u32, id: i64, text: &str) -> (String, Vec<u8>) {

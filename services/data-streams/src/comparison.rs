@@ -213,7 +213,7 @@ mod tests {
             let objects: Vec<_> = objects.into_iter().collect();
             let ranges = ranges(&verdict(&objects, per_range));
             prop_assert_eq!(differences(&ranges, &stored(&objects, &ranges)), []);
-            let mut held = objects.clone();
+            let mut held = objects;
             let index = which.index(held.len());
             let id = match wrong {
                 0 => held.remove(index).0,

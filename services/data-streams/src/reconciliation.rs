@@ -7,6 +7,7 @@ mod settle;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -140,7 +141,8 @@ pub(crate) async fn run(
                     tokio::time::sleep(FOLLOW).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a verdict cannot be compared now; will retry");
+                    let cause = error.source().map(ToString::to_string);
+                    tracing::warn!(%error, cause, "a verdict cannot be compared now; will retry");
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(LAST_RETRY);
                 }

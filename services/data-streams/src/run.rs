@@ -120,17 +120,7 @@ async fn start(
         compress: config.compresses(),
     }));
     let ingest = Ingest::new(
-        ingest::IngestSettings {
-            kafka: config.kafka.clone(),
-            limits: ingest::BatchLimits {
-                rows: config.batch_rows,
-                bytes: config.batch_bytes,
-                age: config.batch_age,
-                ..ingest::BatchLimits::default()
-            },
-            wait_limits: ingest::WaitLimits::default(),
-            record_schema_id: id(&names.records),
-        },
+        ingest_settings(config, id(&names.records)),
         Arc::<Warehouse>::clone(&warehouse),
         Arc::new(control.clone()),
         Arc::new(registry),
@@ -149,17 +139,15 @@ async fn start(
         "former changes",
         replace_former_changes(context.clone(), Arc::clone(&warehouse)),
     );
-
-    let comparisons = Comparisons::default();
-    let parts = reconciliation::Parts {
-        clock: context.clock().clone(),
-        control: control.clone(),
-        ingest: ingest.clone(),
-        warehouse: Arc::clone(&warehouse),
-    };
-    let reconciling = reconciliation::run(context.clone(), parts, comparisons.clone());
-    context.spawn("reconciliation", reconciling);
-
+    let comparisons = start_comparing(
+        context,
+        reconciliation::Parts {
+            clock: context.clock().clone(),
+            control: control.clone(),
+            ingest: ingest.clone(),
+            warehouse: Arc::clone(&warehouse),
+        },
+    );
     let settings = ApiSettings {
         token: config.api_token.clone(),
         max_requests: config.api_max_requests,
@@ -172,6 +160,28 @@ async fn start(
         comparisons,
     };
     Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
+}
+
+fn ingest_settings(config: &Config, record_schema_id: u32) -> ingest::IngestSettings {
+    ingest::IngestSettings {
+        kafka: config.kafka.clone(),
+        limits: ingest::BatchLimits {
+            rows: config.batch_rows,
+            bytes: config.batch_bytes,
+            age: config.batch_age,
+            ..ingest::BatchLimits::default()
+        },
+        wait_limits: ingest::WaitLimits::default(),
+        record_schema_id,
+    }
+}
+
+/// Starts to compare verdicts with the warehouse; the outcomes, as they come.
+fn start_comparing(context: &Context, parts: reconciliation::Parts) -> Comparisons {
+    let comparisons = Comparisons::default();
+    let comparing = reconciliation::run(context.clone(), parts, comparisons.clone());
+    context.spawn("reconciliation", comparing);
+    comparisons
 }
 
 /// Merges the parts of idle tables every [`MERGE_INTERVAL`]. Only the speed of

@@ -43,13 +43,12 @@ pub(crate) use self::{
     transport::RequestGuard,
 };
 use crate::sync::{
-    Advice, Fetched, ListPage, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
+    Advice, Fetched, ListPage, ListRequest, ObjectBatch, Portal, ReadError, Search, SearchPage,
+    Source, SourceError,
 };
 
 /// The first dated version of the API, for accounts without the configured one.
 const FALLBACK_VERSION: &str = "2026-03";
-/// Objects per page of the list, the most that HubSpot allows.
-const PAGE: usize = 100;
 /// Late, archived and full runs start only while more than this share of the
 /// daily allowance is left.
 const RECHECKS_RESERVE_PERCENT: u32 = 50;
@@ -203,16 +202,24 @@ impl Source for HubSpot {
     async fn list(
         &self,
         object_type: &str,
-        archived: bool,
-        after: Option<&str>,
+        request: ListRequest<'_>,
         properties: &Definitions,
-    ) -> Result<Fetched<ListPage>, SourceError> {
-        let selection = self.selections.of(object_type, properties).await;
-        let mut query = format!("limit={PAGE}&archived={archived}");
+    ) -> Result<Fetched<ListPage>, ReadError> {
+        let ListRequest {
+            archived,
+            after,
+            limit,
+            ids_only,
+        } = request;
+        let mut query = format!("limit={limit}&archived={archived}");
         if let Some(after) = after {
             query.push_str("&after=");
             query.extend(encode(after));
         }
+        if ids_only {
+            return self.list_ids(object_type, &query).await;
+        }
+        let selection = self.selections.of(object_type, properties).await;
         match self.list_whole(object_type, &query, &selection).await? {
             Some(page) => Ok(page),
             None => {
@@ -254,7 +261,7 @@ impl Source for HubSpot {
         ids: &[i64],
         archived: bool,
         properties: &Definitions,
-    ) -> Result<Fetched<ObjectBatch>, SourceError> {
+    ) -> Result<Fetched<ObjectBatch>, ReadError> {
         if ids.is_empty() {
             return Ok(Fetched {
                 sent_at: self.now(),

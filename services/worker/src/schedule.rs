@@ -17,11 +17,12 @@ const LONGEST_BACKOFF: Millis = 6 * HOUR;
 
 /// Objects in a page of a list.
 const PAGE: i64 = 100;
-/// A day has at most 21,600 requests for full passes over a stream: less than a tenth of
-/// the smallest daily allowance, 250,000.
-const FULL_PASS_PER_PAGE: Millis = 4_000;
-/// A day has at most 2,400 requests for passes over the archived list of a stream.
-const ARCHIVED_PASS_PER_PAGE: Millis = 36_000;
+/// The interval of full passes is for so many pages, and grows with the list beyond them:
+/// by default a day has at most 21,600 requests for full passes over a stream, less than
+/// a tenth of the smallest daily allowance, 250,000.
+const FULL_PASS_PAGES: i64 = 21_600;
+/// The same for passes over the archived list: by default at most 2,400 requests a day.
+const ARCHIVED_PASS_PAGES: i64 = 100;
 /// Full passes because of new properties: at most so many in one interval.
 const GROWTH_PASSES: Millis = 4;
 
@@ -285,12 +286,8 @@ fn pass(
     let rechecks_from = demand.rechecks_from.unwrap_or(Millis::MIN);
     let due_at = |last: Option<Millis>, interval| next(last, interval, now).max(rechecks_from);
     let Size { live, archived } = demand.size;
-    let full_interval = settings
-        .full_interval
-        .max(pages(live + archived).saturating_mul(FULL_PASS_PER_PAGE));
-    let archived_interval = settings
-        .archived_interval
-        .max(pages(archived).saturating_mul(ARCHIVED_PASS_PER_PAGE));
+    let full_interval = scaled(settings.full_interval, live + archived, FULL_PASS_PAGES);
+    let archived_interval = scaled(settings.archived_interval, archived, ARCHIVED_PASS_PAGES);
     let full_at = if checkpoint.rewrite_wanted {
         rechecks_from
     } else if checkpoint.full_wanted {
@@ -316,9 +313,15 @@ fn pass(
     }
 }
 
-/// Pages of a list of so many objects.
-fn pages(objects: usize) -> i64 {
-    i64::try_from(objects).unwrap_or(i64::MAX) / PAGE
+/// An interval that is for so many pages, for a list of so many objects.
+fn scaled(interval: Millis, objects: usize, pages: i64) -> Millis {
+    let objects = i64::try_from(objects).unwrap_or(i64::MAX);
+    let usual = pages * PAGE;
+    if objects <= usual {
+        return interval;
+    }
+    let scaled = i128::from(interval) * i128::from(objects) / i128::from(usual);
+    Millis::try_from(scaled).unwrap_or(Millis::MAX)
 }
 
 fn late(

@@ -4,6 +4,7 @@
 
 mod admission;
 mod backfill;
+mod by_id;
 mod change;
 mod confirm;
 mod definitions;
@@ -16,6 +17,7 @@ mod records;
 mod session;
 mod sink;
 mod source;
+mod unreadable;
 mod windows;
 
 #[cfg(test)]
@@ -33,8 +35,8 @@ pub(crate) use self::{
     owner::{Listed, StreamOwner, Taken},
     sink::{Page, Record, Sink, SinkClosed, Suspects},
     source::{
-        Advice, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
-        SourceError,
+        Advice, FULL_PAGE, Fetched, ListPage, ListRequest, Object, ObjectBatch, Portal, ReadError,
+        Search, SearchPage, Source, SourceError,
     },
 };
 use crate::schedule::{Reason, RunPlan, Settings};

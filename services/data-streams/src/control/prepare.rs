@@ -38,18 +38,7 @@ pub(super) fn prepare(
                 ..
             },
             Some(command),
-        ) => {
-            if let Some(index) = streams.iter().position(|it| !command.streams.contains(it)) {
-                return Err(Invalid::new(
-                    format!("streams[{index}]"),
-                    format!(
-                        "is not a stream of the connection: {}",
-                        command.streams.join(", ")
-                    ),
-                )
-                .into());
-            }
-        }
+        ) => check_streams(streams, command)?,
         (
             ConnectionChange::Sync { .. }
             | ConnectionChange::Stop
@@ -103,6 +92,18 @@ pub(super) fn prepare(
         created: desired.is_none(),
         must_write: true,
     })
+}
+
+/// Refuses streams that the connection does not have.
+fn check_streams(streams: &[String], command: &Command) -> Result<(), Invalid> {
+    let known = &command.streams;
+    match streams.iter().position(|it| !known.contains(it)) {
+        None => Ok(()),
+        Some(index) => Err(Invalid::new(
+            format!("streams[{index}]"),
+            format!("is not a stream of the connection: {}", known.join(", ")),
+        )),
+    }
 }
 
 /// The command to write again because `last` overwrote a command that it was

@@ -182,7 +182,7 @@ impl Auth {
         };
         let ended = handle.await;
         state.refreshing = None;
-        let refreshed = ended.map_err(|_ended| Fault::NoAnswer {
+        let refreshed = ended.map_err(|_ended| Fault::NoConnection {
             reason: "the refresh task failed",
         })??;
         state.access = Some(refreshed.access);

@@ -18,7 +18,7 @@ use super::{
     auth::{Auth, Token},
     call::{Call, Endpoint},
     error::{Action, Fault, UNAUTHORIZED, action},
-    failure::{CallError, daily_limit_until, given_up, unavailable_until},
+    failure::{CallError, daily_limit_until, failed_on_request, given_up, unavailable_until},
     limits::Limits,
     transport::Transport,
     wire,
@@ -30,6 +30,12 @@ const REQUEST_SECONDS: &str = "worker_hubspot_request_seconds";
 
 /// Time since the first attempt after which a call is not tried again.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(5);
+/// Attempts at a read of several objects before less is asked for: one in a thousand
+/// reads then shrinks for nothing where a tenth of all requests fails.
+const ATTEMPTS_BEFORE_SHRINKING: u32 = 3;
+/// Time after which no further one is made: a page that times out after 30 s does so
+/// once for each size.
+const SHRINK_AFTER: Duration = Duration::from_secs(10);
 /// How long the run then waits before it tries again.
 const BACK_OFF_MS: i64 = 60_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -193,10 +199,16 @@ impl Client {
         let now = self.transport.clock.now();
         match action(endpoint, &fault) {
             Action::Retry(at_least) => self.pause(call, fault, at_least, attempts).await,
+            Action::RetryOrShrink(_) if attempts.are_enough_to_shrink() => {
+                Err(failed_on_request(call, fault, now + BACK_OFF_MS))
+            }
+            Action::RetryOrShrink(at_least) => self.pause(call, fault, at_least, attempts).await,
             Action::PauseBucket => {
                 let retry_after = match &fault {
                     Fault::Status { retry_after, .. } => *retry_after,
-                    Fault::NoAnswer { .. } | Fault::Unreadable { .. } => None,
+                    Fault::NoConnection { .. }
+                    | Fault::NoAnswer { .. }
+                    | Fault::Unreadable { .. } => None,
                 };
                 self.limits.refused(endpoint.bucket(), retry_after);
                 if attempts.are_spent(call) {
@@ -207,10 +219,7 @@ impl Client {
             Action::WaitForReset => {
                 let until = self.limits.daily.refused(now);
                 let error = daily_limit_until(until, &fault.to_string());
-                Err(CallError {
-                    fault: Box::new(fault),
-                    error,
-                })
+                Err(CallError::new(fault, error))
             }
             Action::PauseAccount(pause) => {
                 let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
@@ -268,15 +277,12 @@ impl Client {
     fn check_daily_limit(&self, endpoint: Endpoint) -> Result<(), CallError> {
         let now = self.transport.clock.now();
         match self.limits.daily.blocked_until(now) {
-            Some(until) if endpoint != Endpoint::Account => Err(CallError {
-                fault: Box::new(Fault::NoAnswer {
+            Some(until) if endpoint != Endpoint::Account => Err(CallError::new(
+                Fault::NoConnection {
                     reason: "the daily allowance is spent",
-                }),
-                error: daily_limit_until(
-                    until,
-                    "the account's daily allowance of requests is spent",
-                ),
-            }),
+                },
+                daily_limit_until(until, "the account's daily allowance of requests is spent"),
+            )),
             _ => Ok(()),
         }
     }
@@ -285,6 +291,10 @@ impl Client {
 impl Attempts {
     fn are_spent(&self, call: &Call) -> bool {
         self.count >= call.attempts || self.began.elapsed() >= GIVE_UP_AFTER
+    }
+
+    fn are_enough_to_shrink(&self) -> bool {
+        self.count >= ATTEMPTS_BEFORE_SHRINKING || self.began.elapsed() >= SHRINK_AFTER
     }
 
     /// Doubles each time. A random 50 to 100% of it is used, so that requests
@@ -299,7 +309,7 @@ impl Attempts {
 fn count_request(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {
     let outcome = match fault {
         None => "ok",
-        Some(Fault::NoAnswer { .. }) => "no_answer",
+        Some(Fault::NoConnection { .. } | Fault::NoAnswer { .. }) => "no_answer",
         Some(Fault::Unreadable { .. }) => "unreadable",
         Some(Fault::Status { status: 429, .. }) => "rate_limited",
         Some(Fault::Status {
@@ -324,4 +334,25 @@ pub(super) fn describe_metrics() {
         metrics::Unit::Seconds,
         "Time from a request to HubSpot to the end of its answer, by endpoint"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_times_out_once_is_not_repeated_before_it_shrinks() {
+        let attempts = |count| Attempts {
+            began: Instant::now(),
+            count,
+            token: None,
+            renewed: false,
+            pause: FIRST_PAUSE,
+        };
+        assert!(!attempts(2).are_enough_to_shrink());
+        assert!(attempts(3).are_enough_to_shrink());
+        let timed_out = attempts(1);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(timed_out.are_enough_to_shrink());
+    }
 }

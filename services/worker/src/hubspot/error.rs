@@ -11,7 +11,13 @@ use crate::sync::Advice;
 /// Why a request has no usable answer, as far as the table needs it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    /// No connection, a timeout, or a lost connection.
+    /// The request was not sent.
+    #[error("no connection: {reason}")]
+    NoConnection {
+        /// In words, without the URL.
+        reason: &'static str,
+    },
+    /// A timeout, or a lost connection.
     #[error("no answer: {reason}")]
     NoAnswer {
         /// In words, without the URL.
@@ -81,6 +87,9 @@ pub(super) enum Policy {
 pub(super) enum Action {
     /// Send the request again after a growing pause, at least this long.
     Retry(Duration),
+    /// The same, but only a few times: HubSpot may have failed on what this request asks
+    /// for, so that one that asks for less can work.
+    RetryOrShrink(Duration),
     /// Pause the rate limit's bucket, then send the request again.
     PauseBucket,
     /// Wait until HubSpot resets its daily counters.
@@ -128,7 +137,10 @@ pub(super) const UNAUTHORIZED: Verdict = Verdict {
 /// 401 and 403, `token_action` and `forbidden_action` decide by the kind of error.
 pub(super) fn action(endpoint: Endpoint, fault: &Fault) -> Action {
     match fault {
-        Fault::NoAnswer { .. } | Fault::Unreadable { .. } => Action::Retry(Duration::ZERO),
+        Fault::NoConnection { .. } => Action::Retry(Duration::ZERO),
+        Fault::NoAnswer { .. } | Fault::Unreadable { .. } => {
+            retry_or_shrink(endpoint, Duration::ZERO)
+        }
         Fault::Status {
             status,
             detail,
@@ -157,7 +169,8 @@ fn status_action(
             "unknown_object_type",
             "check the name of the stream; custom objects are named 2-123 or p_name",
         ),
-        (408 | 425, _) => Action::Retry(Duration::ZERO),
+        (408, _) => retry_or_shrink(endpoint, Duration::ZERO),
+        (425, _) => Action::Retry(Duration::ZERO),
         (414, _) => verdict(
             Advice::SkipStream,
             "uri_too_long",
@@ -180,9 +193,23 @@ fn status_action(
             "request_refused",
             "check the base URL and the API version that the worker is configured with",
         ),
-        // 5xx of HubSpot and of proxies in front of it, and any status that is
-        // not expected, such as a redirect: it may be transient.
+        // Of HubSpot and of proxies in front of it.
+        (500..=599, _) => retry_or_shrink(endpoint, retry_after.unwrap_or_default()),
+        // A status that is not expected, such as a redirect: it may be transient.
         _ => Action::Retry(retry_after.unwrap_or_default()),
+    }
+}
+
+/// Sends again what may be transient. A read of several objects may also be too much, or
+/// have an object that HubSpot cannot give.
+fn retry_or_shrink(endpoint: Endpoint, at_least: Duration) -> Action {
+    match endpoint {
+        Endpoint::List | Endpoint::BatchRead => Action::RetryOrShrink(at_least),
+        Endpoint::Account
+        | Endpoint::Usage
+        | Endpoint::Token
+        | Endpoint::Properties
+        | Endpoint::Search => Action::Retry(at_least),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     call::Call,
     error::{Fault, Verdict},
 };
-use crate::sync::{Advice, SourceError};
+use crate::sync::{Advice, ReadError, SourceError};
 
 /// Why a call failed for good.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct CallError {
     pub(super) fault: Box<Fault>,
     /// What the run has to do, and what the status shows.
     pub(super) error: SourceError,
+    /// HubSpot failed on this request: one that asks for less can work.
+    pub(super) may_shrink: bool,
 }
 
 impl From<CallError> for SourceError {
@@ -24,18 +26,26 @@ impl From<CallError> for SourceError {
     }
 }
 
+impl From<CallError> for ReadError {
+    fn from(failed: CallError) -> Self {
+        Self {
+            error: failed.error,
+            may_shrink: failed.may_shrink,
+        }
+    }
+}
+
 impl CallError {
-    pub(super) fn has_status(&self, expected: u16) -> bool {
-        matches!(*self.fault, Fault::Status { status, .. } if status == expected)
+    pub(super) fn new(fault: Fault, error: SourceError) -> Self {
+        Self {
+            fault: Box::new(fault),
+            error,
+            may_shrink: false,
+        }
     }
 
-    /// Whether HubSpot itself failed on the request, so that a smaller one may work.
-    pub(super) fn is_hubspot_failure(&self) -> bool {
-        match &*self.fault {
-            Fault::Status { status, .. } => (500..=599).contains(status) && *status != 530,
-            Fault::Unreadable { .. } => true,
-            Fault::NoAnswer { .. } => false,
-        }
+    pub(super) fn has_status(&self, expected: u16) -> bool {
+        matches!(*self.fault, Fault::Status { status, .. } if status == expected)
     }
 }
 
@@ -43,19 +53,31 @@ impl CallError {
 pub(super) fn unavailable_until(call: &Call, fault: Fault, until: Millis) -> CallError {
     tracing::warn!(endpoint = call.endpoint.label(), %fault,
         "hubspot is unavailable, the run waits");
-    let code = match &fault {
+    let error = unavailable(call, &fault, until);
+    CallError::new(fault, error)
+}
+
+/// A failure on what the request asks for, or a transient one: the caller finds out
+/// which, by asking for less.
+pub(super) fn failed_on_request(call: &Call, fault: Fault, until: Millis) -> CallError {
+    tracing::warn!(endpoint = call.endpoint.label(), %fault, "hubspot fails on a read of objects");
+    let error = unavailable(call, &fault, until);
+    CallError {
+        may_shrink: true,
+        ..CallError::new(fault, error)
+    }
+}
+
+fn unavailable(call: &Call, fault: &Fault, until: Millis) -> SourceError {
+    let code = match fault {
         Fault::Status { status: 429, .. } => "rate_limited",
         _ => "hubspot_unavailable",
     };
-    let error = SourceError {
+    SourceError {
         advice: Advice::WaitUntil(until),
         code,
-        problem: problem(call, &fault),
+        problem: problem(call, fault),
         remedy: "none needed: the worker retries; see status.hubspot.com if it lasts".to_owned(),
-    };
-    CallError {
-        fault: Box::new(fault),
-        error,
     }
 }
 
@@ -68,10 +90,7 @@ pub(super) fn given_up(call: &Call, fault: Fault, verdict: Verdict) -> CallError
         problem: problem(call, &fault),
         remedy: verdict.remedy.to_owned(),
     };
-    CallError {
-        fault: Box::new(fault),
-        error,
-    }
+    CallError::new(fault, error)
 }
 
 pub(super) fn daily_limit_until(until: Millis, problem: &str) -> SourceError {

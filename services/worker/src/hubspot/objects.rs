@@ -1,7 +1,5 @@
 //! Requests for objects: a page of the list, in two ways, and reads by id.
 
-use schemas::Millis;
-
 use super::{
     HubSpot,
     call::{Call, Endpoint},
@@ -9,10 +7,7 @@ use super::{
     selection::{Selection, last_modified},
     wire,
 };
-use crate::sync::{Fetched, ListPage, Object, ObjectBatch, Source as _, SourceError};
-
-/// A batch is split in two when this many attempts at it have failed.
-const ATTEMPTS_BEFORE_SPLIT: u32 = 3;
+use crate::sync::{Fetched, ListPage, Object, ObjectBatch, ReadError};
 
 impl HubSpot {
     /// Reads a page with the names of all properties in the URL. `None` if the
@@ -22,7 +17,7 @@ impl HubSpot {
         object_type: &str,
         query: &str,
         selection: &Selection,
-    ) -> Result<Option<Fetched<ListPage>>, SourceError> {
+    ) -> Result<Option<Fetched<ListPage>>, ReadError> {
         let mut url = self.objects(object_type, &[]);
         if url.as_str().len() + query.len() + selection.query.len() + 12 > self.longest_url {
             return Ok(None);
@@ -39,6 +34,21 @@ impl HubSpot {
         }
     }
 
+    /// Reads a page of ids and times.
+    pub(super) async fn list_ids(
+        &self,
+        object_type: &str,
+        query: &str,
+    ) -> Result<Fetched<ListPage>, ReadError> {
+        let mut url = self.objects(object_type, &[]);
+        url.set_query(Some(&format!(
+            "{query}&properties={}",
+            last_modified(object_type)
+        )));
+        let call = Call::get(Endpoint::List, url);
+        Ok(self.client.call(&call, wire::list_page).await?)
+    }
+
     /// Reads ids by the list, then properties by a batch read, which has no long
     /// URL. An object that disappears between the two is left out; it has just
     /// changed, so the next incremental run reads it.
@@ -48,14 +58,8 @@ impl HubSpot {
         archived: bool,
         query: &str,
         selection: &Selection,
-    ) -> Result<Fetched<ListPage>, SourceError> {
-        let mut url = self.objects(object_type, &[]);
-        url.set_query(Some(&format!(
-            "{query}&properties={}",
-            last_modified(object_type)
-        )));
-        let call = Call::get(Endpoint::List, url);
-        let listed = self.client.call(&call, wire::list_page).await?;
+    ) -> Result<Fetched<ListPage>, ReadError> {
+        let listed = self.list_ids(object_type, query).await?;
         let ids = ids(&listed.value.objects);
         if ids.is_empty() {
             return Ok(listed);
@@ -70,51 +74,25 @@ impl HubSpot {
         })
     }
 
-    /// Reads objects by id. If HubSpot keeps failing on a batch, a single object
-    /// may be the cause, so the batch is split in two and each half is read.
+    /// Reads objects by id.
     pub(super) async fn read(
         &self,
         object_type: &str,
         ids: &[i64],
         archived: bool,
         selection: &Selection,
-    ) -> Result<Fetched<ObjectBatch>, SourceError> {
+    ) -> Result<Fetched<ObjectBatch>, ReadError> {
         let mut url = self.objects(object_type, &["batch", "read"]);
         url.set_query(Some(if archived {
             "archived=true"
         } else {
             "archived=false"
         }));
-        let mut parts = vec![ids];
-        let mut whole = Fetched {
-            sent_at: Millis::MAX,
-            value: ObjectBatch::default(),
-        };
-        while let Some(part) = parts.pop() {
-            let body = read_body(part, selection);
-            let mut call = Call::post(Endpoint::BatchRead, url.clone(), body);
-            if part.len() > 1 {
-                call.attempts = ATTEMPTS_BEFORE_SPLIT;
-            }
-            match self
-                .client
-                .call(&call, |body| wire::batch(body, part))
-                .await
-            {
-                Ok(read) => {
-                    whole.sent_at = whole.sent_at.min(read.sent_at);
-                    whole.value.objects.extend(read.value.objects);
-                    whole.value.missing.extend(read.value.missing);
-                }
-                Err(failed) if part.len() > 1 && failed.is_hubspot_failure() => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
-                Err(failed) => return Err(failed.into()),
-            }
-        }
-        whole.sent_at = whole.sent_at.min(self.now());
-        Ok(whole)
+        let call = Call::post(Endpoint::BatchRead, url, read_body(ids, selection));
+        Ok(self
+            .client
+            .call(&call, |body| wire::batch(body, ids))
+            .await?)
     }
 }
 

@@ -12,6 +12,7 @@ use wiremock::{
 };
 
 use super::{objects::ids, *};
+use crate::sync::FULL_PAGE;
 
 mod failures;
 mod simulator;
@@ -102,6 +103,14 @@ fn error(status: u16, body: serde_json::Value) -> ResponseTemplate {
     ResponseTemplate::new(status).set_body_json(body)
 }
 
+/// The first page of the live list.
+const FIRST: ListRequest<'static> = ListRequest {
+    archived: false,
+    after: None,
+    limit: FULL_PAGE,
+    ids_only: false,
+};
+
 const LIST: &str = "/crm/objects/2026-09/contacts";
 const SEARCH: &str = "/crm/objects/2026-09/contacts/search";
 const READ: &str = "/crm/objects/2026-09/contacts/batch/read";
@@ -113,7 +122,7 @@ async fn a_list_request_has_all_properties_and_the_cursor() {
     Mock::given(method("GET"))
         .and(path(LIST))
         .and(header("authorization", "Bearer secret-token"))
-        .and(query_param("limit", "100"))
+        .and(query_param("limit", "50"))
         .and(query_param("archived", "true"))
         .and(query_param("after", "a/b="))
         .and(query_param("properties", "email,phone"))
@@ -124,8 +133,12 @@ async fn a_list_request_has_all_properties_and_the_cursor() {
     let page = source
         .list(
             "contacts",
-            true,
-            Some("a/b="),
+            ListRequest {
+                archived: true,
+                after: Some("a/b="),
+                limit: 50,
+                ..FIRST
+            },
             &definitions(&["email", "phone"]),
         )
         .await;
@@ -160,7 +173,7 @@ async fn if_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
         .await;
     let page = fake
         .source(60)
-        .list("contacts", false, None, &definitions(&["email", "phone"]))
+        .list("contacts", FIRST, &definitions(&["email", "phone"]))
         .await;
     let page = page.unwrap().value;
     assert_eq!(ids(&page.objects), [5]);
@@ -246,13 +259,15 @@ async fn a_spent_daily_allowance_waits_for_the_reset_and_keeps_the_reserve() {
     let source = fake.source(12_000);
     assert!(source.rechecks_from().is_none());
     source
-        .list("contacts", false, None, &definitions(&[]))
+        .list("contacts", FIRST, &definitions(&[]))
         .await
         .unwrap();
     let failed = source
-        .list("contacts", false, None, &definitions(&[]))
+        .list("contacts", FIRST, &definitions(&[]))
         .await
         .unwrap_err();
+    assert!(!failed.may_shrink);
+    let failed = failed.error;
     assert_eq!(failed.code, "daily_limit");
     assert!(matches!(failed.advice, Advice::WaitUntil(until) if until > source.now()));
     assert!(source.rechecks_from().is_some());
@@ -266,7 +281,7 @@ async fn no_request_starts_while_the_guard_forbids_it() {
     let source = fake.source(12_000);
     fake.open.store(false, Ordering::SeqCst);
     let definitions = definitions(&[]);
-    let list = source.list("contacts", false, None, &definitions);
+    let list = source.list("contacts", FIRST, &definitions);
     tokio::pin!(list);
     let waited = tokio::time::timeout(Duration::from_millis(200), &mut list).await;
     assert!(waited.is_err());

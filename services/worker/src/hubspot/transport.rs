@@ -95,9 +95,7 @@ impl Transport {
             .map_err(|_elapsed| Fault::NoAnswer {
                 reason: "timed out waiting for the headers",
             })?
-            .map_err(|error| Fault::NoAnswer {
-                reason: reason_of(&error),
-            })?;
+            .map_err(|error| fault_of(&error))?;
         let date = response
             .headers()
             .get(DATE)
@@ -174,13 +172,19 @@ async fn read_into(body: &mut Vec<u8>, mut response: Response) -> reqwest::Resul
     Ok(())
 }
 
-fn reason_of(error: &reqwest::Error) -> &'static str {
+fn fault_of(error: &reqwest::Error) -> Fault {
     if error.is_timeout() {
-        "timed out connecting"
+        Fault::NoConnection {
+            reason: "timed out connecting",
+        }
     } else if error.is_connect() {
-        "cannot connect"
+        Fault::NoConnection {
+            reason: "cannot connect",
+        }
     } else {
-        "the connection was lost"
+        Fault::NoAnswer {
+            reason: "the connection was lost",
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Findings {
     pub(crate) judged_before: Option<Millis>,
     /// Suspects that a read by id did not find, neither live nor archived.
     pub(crate) not_found: Vec<NotFound>,
+    /// Suspects that HubSpot could not give, so that nothing says that they are gone.
+    pub(crate) unreadable: Vec<i64>,
     /// How long after the first such read, in ms, a second one proves a deletion.
     pub(crate) confirm_interval: Millis,
 }
@@ -54,7 +56,10 @@ pub(crate) struct NotFound {
 impl Findings {
     /// Whether there is anything beside the time.
     pub(super) fn says_anything(&self) -> bool {
-        self.covered.is_some() || !self.suspects.is_empty() || !self.not_found.is_empty()
+        self.covered.is_some()
+            || !self.suspects.is_empty()
+            || !self.not_found.is_empty()
+            || !self.unreadable.is_empty()
     }
 }
 
@@ -67,6 +72,7 @@ pub(super) fn admit(index: &StreamIndex, page: &mut Page) -> Vec<Entry> {
     let asked = present
         .iter()
         .chain(&findings.suspects)
+        .chain(&findings.unreadable)
         .copied()
         .chain(findings.not_found.iter().map(|it| it.id));
     let mut known = index.find(asked);
@@ -82,6 +88,12 @@ pub(super) fn admit(index: &StreamIndex, page: &mut Page) -> Vec<Entry> {
     });
     present.sort_unstable();
     entries.extend(lacking(index, findings, &known, &present));
+    let unreadable = findings.unreadable.iter().filter_map(|id| known.get(id));
+    entries.extend(unreadable.filter(|it| !it.deleted).map(|before| Entry {
+        absence: Absence::None,
+        sequence: findings.sequence,
+        ..*before
+    }));
     for not_found in &findings.not_found {
         let Some(before) = known.get(&not_found.id).filter(|it| !it.deleted) else {
             continue;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Advice, Findings, NotFound, Search, Sink, Source, SourceError,
-    incremental::{BATCH_SIZE, read_batch},
+    by_id::{BATCH_SIZE, read_batch},
     records::records,
     session::{Session, Stop},
 };
@@ -27,6 +27,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         let object_type = session.stream.object_type.as_str();
         let read = read_batch(session.source, object_type, &definitions, ids.to_vec()).await?;
         session.run.requests += read.requests;
+        session.skip(&read.unreadable);
         let mut out = Vec::new();
         for part in read.found {
             records(part, &mut out, &mut Vec::new());
@@ -41,6 +42,8 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         });
         let findings = Findings {
             not_found: not_found.collect(),
+            // The next pass judges them again.
+            unreadable: read.unreadable,
             confirm_interval: session.stream.settings.confirm_interval,
             ..Session::<S, K>::findings(read.gone.sent_at)
         };

@@ -1,6 +1,10 @@
 //! Reads changes: searches the ids in a window of last-modified times, in the order
 //! of ids, and reads each object in its newest state.
 //!
+//! An object that HubSpot cannot give is skipped, and the window goes on. Its change is
+//! then read by the next runs over late changes, for as long as they read back, or else
+//! by the next full pass.
+//!
 //! Paging by the last id avoids HubSpot's cap on results and is exact even if many
 //! records share a millisecond. It returns every id at most once per run.
 
@@ -10,37 +14,22 @@ use futures::{
     StreamExt,
     stream::{FuturesOrdered, FuturesUnordered},
 };
-use schemas::{Definitions, SearchPosition};
+use schemas::SearchPosition;
 
 use super::{
-    Advice, Fetched, Findings, Object, Search, Sink, Source, SourceError,
+    Advice, Findings, Search, Sink, Source, SourceError,
+    by_id::{BATCH_SIZE, BatchRead, read_batch},
     records::records,
     session::{Session, Stop},
     windows,
 };
 use crate::schedule::Reason;
 
-/// Ids per batch read.
-pub(super) const BATCH_SIZE: usize = 100;
 /// Batch reads in flight: more than one search page needs, so that neither search nor
 /// reads wait for the other.
 const MAX_READS: usize = 8;
 /// How many empty pages in a row that name a next one are accepted.
 const MAX_EMPTY_PAGES: u32 = 5;
-
-/// The result of reading one batch of ids.
-pub(super) struct BatchRead {
-    /// Ascending.
-    ids: Vec<i64>,
-    /// In the order of the requests; each id occurs at most once in all of them.
-    pub(super) found: Vec<Fetched<Vec<Object>>>,
-    /// Objects with an id that was not requested: winners of a merge.
-    pub(super) winners: Vec<Object>,
-    /// Ids that were not found, with the time of the last request.
-    pub(super) gone: Fetched<Vec<i64>>,
-    /// How many requests it took.
-    pub(super) requests: i64,
-}
 
 /// Reads the run's window.
 pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
@@ -115,6 +104,7 @@ fn take<S: Source, K: Sink>(
     read: BatchRead,
 ) {
     session.run.requests += read.requests;
+    session.skip(&read.unreadable);
     let mut out = Vec::with_capacity(read.ids.len());
     let mut suspects = read.gone.value;
     for mut part in read.found {
@@ -132,53 +122,6 @@ fn take<S: Source, K: Sink>(
     if !out.is_empty() || !findings.suspects.is_empty() {
         session.send(out, findings);
     }
-}
-
-/// Reads objects by id: as live ones, the missing ones as archived, and then both
-/// again, as an object can move between the two.
-pub(super) async fn read_batch<S: Source>(
-    source: &S,
-    object_type: &str,
-    definitions: &Definitions,
-    ids: Vec<i64>,
-) -> Result<BatchRead, SourceError> {
-    let mut found = Vec::new();
-    let mut winners = Vec::new();
-    let mut missing = ids.clone();
-    let mut sent_at = 0;
-    let mut requests = 0;
-    for archived in [false, true, false, true] {
-        if missing.is_empty() {
-            break;
-        }
-        let answer = source
-            .batch_read(object_type, &missing, archived, definitions)
-            .await?;
-        sent_at = answer.sent_at;
-        requests += 1;
-        let mut objects = answer.value.objects;
-        objects.sort_by_key(|object| object.id);
-        objects.dedup_by_key(|object| object.id);
-        let (asked, others): (Vec<_>, Vec<_>) = objects
-            .into_iter()
-            .partition(|object| missing.binary_search(&object.id).is_ok());
-        winners.extend(others);
-        missing.retain(|id| asked.binary_search_by_key(id, |object| object.id).is_err());
-        found.push(Fetched {
-            sent_at,
-            value: asked,
-        });
-    }
-    Ok(BatchRead {
-        ids,
-        found,
-        winners,
-        gone: Fetched {
-            sent_at,
-            value: missing,
-        },
-        requests,
-    })
 }
 
 fn stuck() -> SourceError {

@@ -7,11 +7,18 @@
 //! depends on it: a lane continues with the list's own cursors up to the first id
 //! that the next lane returned, and the last lane up to the end of the list. A guess
 //! where to split (a probe) costs at most one request.
+//!
+//! A page that cannot be had is requested again with half as many objects. The one object
+//! that cannot be had alone is skipped, and nothing is known of what is beside it.
+
+mod lane;
+mod page_size;
 
 use std::ops::RangeInclusive;
 
 use schemas::Lane;
 
+use self::lane::{LaneState, check, cursor_id, ends_early};
 use super::ListPage;
 
 /// Records that a part of the id space is expected to have to be worth a lane.
@@ -20,10 +27,6 @@ const WORTH_A_LANE: i64 = 300;
 const FIRST_REACH: i64 = 1_000;
 /// The distance grows by this factor, as ids spread over orders of magnitude.
 const REACH_GROWTH: i64 = 8;
-
-/// A range that has no id.
-#[expect(clippy::reversed_empty_ranges, reason = "it is empty on purpose")]
-const EMPTY: RangeInclusive<i64> = 1..=0;
 
 /// The answers contradict the assumption that lanes depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +43,8 @@ pub(super) struct PageRequest {
     /// The id at which the lane may be split, if this is a probe and not the lane's
     /// next page.
     pub(super) probe: Option<i64>,
+    /// How many objects the page has at most.
+    pub(super) limit: usize,
 }
 
 /// The lanes of one pass, in the order of their ids.
@@ -54,24 +59,8 @@ pub(super) struct Lanes {
     next_key: u64,
     reach: i64,
     has_hole: bool,
-}
-
-#[derive(Debug)]
-struct LaneState {
-    key: u64,
-    lane: Lane,
-    /// All ids up to it were returned in this lane or an earlier one.
-    last_id: i64,
-    /// What the list lacks up to here is known.
-    covered_to: i64,
-    /// The last answer ended the list before the next lane's first id.
-    ended_early: bool,
-    /// From here to the next lane a probe found no id.
-    empty_from: Option<i64>,
-    /// Ids returned by this lane since the process started it.
-    seen: i64,
-    requested: bool,
-    probed: bool,
+    /// Cursor of the page with objects that was read last; `None` inside is the first.
+    answered: Option<Option<String>>,
 }
 
 /// Where a lane could be split.
@@ -93,6 +82,7 @@ impl Lanes {
             next_key: 0,
             reach: FIRST_REACH,
             has_hole: false,
+            answered: None,
         };
         let lanes = if lanes.is_empty() {
             vec![Lane::default()]
@@ -151,6 +141,7 @@ impl Lanes {
                 key: state.key,
                 after: state.lane.after.clone(),
                 probe: None,
+                limit: state.page_size.objects(),
             });
         }
         let probes = self.states.iter().filter(|state| state.probed).count();
@@ -165,7 +156,51 @@ impl Lanes {
             key: state.key,
             after: Some(at.to_string()),
             probe: Some(at),
+            limit: state.page_size.objects(),
         })
+    }
+
+    /// Cursor of a page that was read in this process; `None` inside is the first page.
+    pub(super) fn answered(&self) -> Option<Option<String>> {
+        self.answered.clone()
+    }
+
+    /// The id of a lane's next object, where the cursor names it.
+    pub(super) fn next_id(&self, key: u64) -> Option<i64> {
+        let state = self.states.iter().find(|state| state.key == key)?;
+        let id = cursor_id(state.lane.after.as_deref())?;
+        (self.cursors_are_ids && !self.is_single() && id > state.last_id).then_some(id)
+    }
+
+    /// The source could not give a page of several objects, or a probe: the next one is
+    /// smaller.
+    pub(super) fn fail(&mut self, request: &PageRequest) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(state) = self.states.iter_mut().find(|it| it.key == request.key) else {
+            return;
+        };
+        let is_smaller = state.page_size.shrink();
+        if request.probe.is_some() {
+            state.probed = false;
+            state.refuses_probes = !is_smaller;
+        } else {
+            state.requested = false;
+        }
+    }
+
+    /// Takes a page of a lane with the id of its one object, which cannot be read.
+    /// Returns that id, unless it belongs to the next lane, and the ids that the list has
+    /// not behind it.
+    pub(super) fn skip(
+        &mut self,
+        key: u64,
+        page: &mut ListPage,
+    ) -> Result<(Option<i64>, RangeInclusive<i64>), Mismatch> {
+        let covered = self.take(key, page, false)?;
+        let skipped = page.objects.pop().map(|object| object.id);
+        // Between the object before and this one nothing is known to lack.
+        let from = skipped.map_or(*covered.start(), |id| id.saturating_add(1));
+        Ok((skipped, from..=*covered.end()))
     }
 
     /// Takes a lane's next page and removes what belongs to the next lane. Returns the
@@ -174,6 +209,15 @@ impl Lanes {
         &mut self,
         key: u64,
         page: &mut ListPage,
+    ) -> Result<RangeInclusive<i64>, Mismatch> {
+        self.take(key, page, true)
+    }
+
+    fn take(
+        &mut self,
+        key: u64,
+        page: &mut ListPage,
+        is_read: bool,
     ) -> Result<RangeInclusive<i64>, Mismatch> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(index) = self.index_of(key) else {
@@ -192,6 +236,13 @@ impl Lanes {
                 Err(Mismatch) => return Err(Mismatch),
             }
         }
+        if !is_read {
+            state.page_size.found_cause();
+        } else if !page.objects.is_empty() {
+            self.answered = Some(state.lane.after.clone());
+        }
+        state.page_size.grow();
+        state.refuses_probes &= state.page_size.objects() == 1;
         let covered = state.advance(page, end);
         self.has_hole |= state.ended_early && state.lane.done;
         self.join_finished();
@@ -241,8 +292,9 @@ impl Lanes {
             return Ok(None);
         }
         let empty_from = state.empty_from.replace(at);
+        let page_size = state.page_size;
         let mut state = self.state(Lane::default(), last_id);
-        state.empty_from = empty_from;
+        (state.empty_from, state.page_size) = (empty_from, page_size);
         // Between the lane before and the probe the list may have more.
         state.covered_to = page.objects.first().map_or(i64::MAX, |it| it.id - 1);
         let covered = state.advance(page, end);
@@ -270,18 +322,7 @@ impl Lanes {
     fn state(&mut self, lane: Lane, last_id: i64) -> LaneState {
         let key = self.next_key;
         self.next_key += 1;
-        let covered_to = cursor_id(lane.after.as_deref()).unwrap_or(i64::MIN);
-        LaneState {
-            key,
-            lane,
-            last_id,
-            covered_to,
-            ended_early: false,
-            empty_from: None,
-            seen: 0,
-            requested: false,
-            probed: false,
-        }
+        LaneState::new(key, lane, last_id)
     }
 
     fn index_of(&self, key: u64) -> Option<usize> {
@@ -317,7 +358,8 @@ impl Lanes {
     fn best_split(&self) -> Option<Split> {
         let mut best: Option<Split> = None;
         for (index, state) in self.states.iter().enumerate() {
-            if state.lane.done || state.probed || state.last_id == i64::MIN {
+            let may_be_probed = !state.lane.done && !state.probed && !state.refuses_probes;
+            if !may_be_probed || state.last_id == i64::MIN {
                 continue;
             }
             let end = match (state.empty_from, self.end_of(index)) {
@@ -347,92 +389,6 @@ impl Lanes {
         }
         best
     }
-}
-
-impl LaneState {
-    /// Cuts the page at the lane's end and advances the lane past it. Returns the range
-    /// that it has read.
-    fn advance(&mut self, page: &mut ListPage, end: Option<i64>) -> RangeInclusive<i64> {
-        let met = end.is_some_and(|end| meets(page, end));
-        let is_early = ends_early(page, end);
-        if is_early && !std::mem::replace(&mut self.ended_early, true) {
-            // The page is requested again.
-            page.objects.clear();
-            return EMPTY;
-        }
-        if let Some(end) = end {
-            page.objects.retain(|object| object.id < end);
-        }
-        if let (Some(first), Some(last)) = (page.objects.first(), page.objects.last()) {
-            self.lane.first_id = self.lane.first_id.or(Some(first.id));
-            self.last_id = self.last_id.max(last.id);
-        }
-        self.seen = self
-            .seen
-            .saturating_add(i64::try_from(page.objects.len()).unwrap_or(0));
-        let from = self.covered_to.saturating_add(1);
-        let covered_to = match end {
-            Some(end) if met => end.saturating_sub(1),
-            None if page.next.is_none() => i64::MAX,
-            _ => self.last_id,
-        };
-        self.covered_to = self.covered_to.max(covered_to);
-        self.lane.done = met || page.next.is_none();
-        self.lane.after = page.next.take().filter(|_| !self.lane.done);
-        from..=self.covered_to
-    }
-
-    /// Records to expect in that many ids, by the density of those seen.
-    fn expected_records(&self, width: i64) -> i64 {
-        let span = self
-            .lane
-            .first_id
-            .map_or(1, |first| self.last_id.saturating_sub(first) + 1);
-        if self.seen == 0 || span <= self.seen {
-            return width;
-        }
-        // In whole records per thousand ids, so that nothing overflows.
-        let share = (self.seen.saturating_mul(1_000) / span).max(1);
-        (width / 1_000)
-            .saturating_mul(share)
-            .max(width.saturating_mul(share) / 1_000)
-    }
-}
-
-/// Whether the list has nothing left before `end`: cursors are ids here.
-fn meets(page: &ListPage, end: i64) -> bool {
-    let next = cursor_id(page.next.as_deref());
-    page.objects.iter().any(|it| it.id >= end) || next.is_some_and(|next| next >= end)
-}
-
-/// Whether the page is the list's last one before `end`, though the next lane proves
-/// that the list goes on.
-fn ends_early(page: &ListPage, end: Option<i64>) -> bool {
-    page.next.is_none() && end.is_some_and(|end| !meets(page, end))
-}
-
-/// Checks a page: ids ascend above `floor`, and the cursor is an id that is not below
-/// them. Returns the cursor.
-fn check(page: &ListPage, floor: i64) -> Result<Option<i64>, Mismatch> {
-    let mut last = floor;
-    for object in &page.objects {
-        if object.id <= last {
-            return Err(Mismatch);
-        }
-        last = object.id;
-    }
-    let Some(next) = page.next.as_deref() else {
-        return Ok(None);
-    };
-    match cursor_id(Some(next)) {
-        Some(id) if id >= last => Ok(Some(id)),
-        _ => Err(Mismatch),
-    }
-}
-
-/// The cursor as an id, if it is one.
-fn cursor_id(cursor: Option<&str>) -> Option<i64> {
-    cursor?.parse().ok().filter(|id| *id >= 0)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What the steps of one run share: its position, the definitions, and the pages that
 //! wait for the sink; and how a run begins and ends.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use schemas::{Checkpoint, Definitions, ListPosition, Millis, Run};
+use schemas::{Checkpoint, Definitions, ListPosition, Millis, Run, checkpoint::UNREADABLE_NAMED};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -49,6 +49,8 @@ pub(super) struct Session<'a, S, K> {
     pub(super) single_lane: bool,
     pub(super) definitions: Arc<Definitions>,
     pub(super) outbox: Outbox<'a, K>,
+    /// Objects that could not be read, as far as they are known.
+    pub(super) unreadable: BTreeSet<i64>,
     progress: &'a watch::Sender<Progress>,
     /// Whether it writes every object, if it begins.
     rewrites: bool,
@@ -82,6 +84,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         plan.reason.as_str().clone_into(&mut run.reason);
         run.request_id = plan.request_id;
         run.retry_at = None;
+        let unreadable = run.unreadable_ids.iter().copied().collect();
         Self {
             source,
             sink,
@@ -92,6 +95,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             single_lane: checkpoint.single_lane,
             definitions: Arc::clone(&stream.definitions),
             outbox: Outbox::new(sink),
+            unreadable,
             progress,
             rewrites: plan.rewrites,
             last_started_at: None,
@@ -180,6 +184,21 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     pub(super) fn expect_total(&self, total: i64) {
         self.progress
             .send_modify(|progress| progress.expected_total = Some(total));
+    }
+
+    /// Counts and names objects that HubSpot did not give even alone.
+    pub(super) fn skip(&mut self, ids: &[i64]) {
+        for id in ids {
+            if !self.unreadable.insert(*id) {
+                continue;
+            }
+            let stream = self.stream.object_type.as_str();
+            tracing::warn!(stream, id, "hubspot cannot give an object, it is skipped");
+            self.run.unreadable = self.run.unreadable.saturating_add(1);
+            if self.run.unreadable_ids.len() < UNREADABLE_NAMED {
+                self.run.unreadable_ids.push(*id);
+            }
+        }
     }
 
     /// What an answer says of objects that it did not bring: nothing yet.
@@ -287,6 +306,9 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         if failures >= FAILURES_AT_ONE_POSITION {
             self.run.list = None;
             self.run.search = None;
+            // They are tried again.
+            self.run.unreadable = 0;
+            self.run.unreadable_ids.clear();
         }
     }
 }

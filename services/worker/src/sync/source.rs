@@ -22,13 +22,29 @@ pub(crate) struct Object {
 }
 
 /// An answer of the source, with the time that orders it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fetched<T> {
     /// HubSpot's time when the request was sent: its last `Date` plus the time
     /// measured since.
     pub(crate) sent_at: Millis,
     /// The answer.
     pub(crate) value: T,
+}
+
+/// Objects per page of a list, the most that HubSpot allows.
+pub(crate) const FULL_PAGE: usize = 100;
+
+/// The page of a list to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListRequest<'a> {
+    /// Which of the two lists.
+    pub(crate) archived: bool,
+    /// Cursor of the page; `None` for the first one.
+    pub(crate) after: Option<&'a str>,
+    /// How many objects it has at most, up to [`FULL_PAGE`].
+    pub(crate) limit: usize,
+    /// Ids and times without properties.
+    pub(crate) ids_only: bool,
 }
 
 /// A page of the list endpoint.
@@ -98,6 +114,32 @@ pub(crate) struct SourceError {
     pub(crate) remedy: String,
 }
 
+/// A failure of a read of several objects.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct ReadError {
+    /// The failure.
+    pub(crate) error: SourceError,
+    /// The source failed on this request, after a few attempts: one that asks for fewer
+    /// objects can work.
+    pub(crate) may_shrink: bool,
+}
+
+impl From<SourceError> for ReadError {
+    fn from(error: SourceError) -> Self {
+        Self {
+            error,
+            may_shrink: false,
+        }
+    }
+}
+
+impl From<ReadError> for SourceError {
+    fn from(failed: ReadError) -> Self {
+        failed.error
+    }
+}
+
 /// What to do about a failure of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
@@ -139,15 +181,13 @@ pub(crate) trait Source: Send + Sync + 'static {
         object_type: &str,
     ) -> impl Future<Output = Result<Fetched<Vec<Property>>, SourceError>> + Send;
 
-    /// Reads a page of up to 100 objects of the live or archived list, with all
-    /// `properties`.
+    /// Reads a page of the live or archived list, with all `properties`.
     fn list(
         &self,
         object_type: &str,
-        archived: bool,
-        after: Option<&str>,
+        request: ListRequest<'_>,
         properties: &Definitions,
-    ) -> impl Future<Output = Result<Fetched<ListPage>, SourceError>> + Send;
+    ) -> impl Future<Output = Result<Fetched<ListPage>, ReadError>> + Send;
 
     /// Reads a page of up to 200 ids.
     fn search(
@@ -163,5 +203,5 @@ pub(crate) trait Source: Send + Sync + 'static {
         ids: &[i64],
         archived: bool,
         properties: &Definitions,
-    ) -> impl Future<Output = Result<Fetched<ObjectBatch>, SourceError>> + Send;
+    ) -> impl Future<Output = Result<Fetched<ObjectBatch>, ReadError>> + Send;
 }

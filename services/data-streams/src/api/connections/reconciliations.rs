@@ -303,15 +303,15 @@ mod tests {
         reconciliations_body([(&stream, comparison)].into_iter()).results
     }
 
-    fn compared(run_id: &str, started_at: i64) -> Option<Comparison> {
-        Some(Comparison {
+    fn compared(run_id: &str, started_at: i64) -> Comparison {
+        Comparison {
             run_id: run_id.to_owned(),
             started_at,
             in_hubspot: 5,
             in_warehouse: 4,
             still_different: 1,
             ..Comparison::default()
-        })
+        }
     }
 
     #[test]
@@ -337,15 +337,15 @@ mod tests {
 
     #[test]
     fn a_comparison_is_shown_until_a_newer_pass_has_ended_or_waits() {
-        let same = listed(vec![run("f", "full", 20)], compared("f", 20));
+        let same = listed(vec![run("f", "full", 20)], Some(compared("f", 20)));
         assert_eq!((same.len(), same[0].still_different), (1, Some(1)));
-        let gone_from_the_status = listed(Vec::new(), compared("f", 20));
+        let gone_from_the_status = listed(Vec::new(), Some(compared("f", 20)));
         assert_eq!(gone_from_the_status, same);
         let waiting = RunStatus {
             waits_for: Some("many".to_owned()),
             ..run("g", "full", 30)
         };
-        let newer = listed(vec![waiting, run("f", "full", 20)], compared("f", 20));
+        let newer = listed(vec![waiting, run("f", "full", 20)], Some(compared("f", 20)));
         assert_eq!((newer.len(), &*newer[0].id), (1, "g"));
         assert_eq!(newer[0].waits_for.as_deref(), Some("many"));
         assert_eq!(newer[0].still_different, None);

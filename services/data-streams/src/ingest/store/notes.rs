@@ -7,8 +7,11 @@ use tokio::time::Instant;
 
 use crate::ingest::{Store, StoreError};
 
-/// Time between two notes. So much of the log, at most, is read again after a start.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two notes. So much of the log, at most, is read again after a start. A
+/// store that goes back by less within this time is not noticed.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two looks at what the store has, while nothing is loaded.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How far this process has loaded a topic.
 #[derive(Debug)]
@@ -19,7 +22,7 @@ pub(crate) struct LoadedNotes {
     waiting: BTreeMap<i32, i64>,
     /// As this process last noted it.
     noted: BTreeMap<i32, i64>,
-    due_at: Instant,
+    last_at: Instant,
 }
 
 impl LoadedNotes {
@@ -29,7 +32,7 @@ impl LoadedNotes {
             topic: topic.to_owned(),
             waiting: BTreeMap::new(),
             noted: BTreeMap::new(),
-            due_at: Instant::now() + INTERVAL,
+            last_at: Instant::now(),
         }
     }
 
@@ -41,7 +44,12 @@ impl LoadedNotes {
     /// Writes a note when one is due; see [`Self::write`]. Whether the store has gone back
     /// is looked at also when there is nothing new.
     pub(crate) async fn write_due(&mut self) -> Result<BTreeMap<i32, i64>, StoreError> {
-        if Instant::now() < self.due_at {
+        let interval = if self.waiting.is_empty() {
+            IDLE_INTERVAL
+        } else {
+            INTERVAL
+        };
+        if self.last_at.elapsed() < interval {
             return Ok(BTreeMap::new());
         }
         self.write().await
@@ -50,7 +58,7 @@ impl LoadedNotes {
     /// Writes a note. Returns the partitions that the store has less of than was noted,
     /// with the offset to load them from; nothing is noted then.
     pub(crate) async fn write(&mut self) -> Result<BTreeMap<i32, i64>, StoreError> {
-        self.due_at = Instant::now() + INTERVAL;
+        self.last_at = Instant::now();
         if self.waiting.is_empty() && self.noted.is_empty() {
             return Ok(BTreeMap::new());
         }

@@ -25,22 +25,19 @@ const SCOPES: &str = r#"{"status":"error","category":"MISSING_SCOPES","errors":[
 #[test]
 fn transient_faults_are_retried() {
     let soon = Action::Retry(Duration::ZERO);
-    assert_eq!(
-        action(Endpoint::List, &Fault::NoAnswer { reason: "x" }),
-        soon
-    );
-    assert_eq!(
-        action(
-            Endpoint::List,
-            &Fault::Unreadable {
-                reason: "x".to_owned()
-            }
-        ),
-        soon
-    );
+    let smaller = Action::RetryOrShrink(Duration::ZERO);
+    let unreadable = Fault::Unreadable {
+        reason: "x".to_owned(),
+    };
+    for fault in [Fault::NoAnswer { reason: "x" }, unreadable] {
+        assert_eq!(action(Endpoint::List, &fault), smaller);
+        assert_eq!(action(Endpoint::Search, &fault), soon);
+    }
+    let no_connection = Fault::NoConnection { reason: "x" };
+    assert_eq!(action(Endpoint::List, &no_connection), soon);
     for passing in [408, 500, 502, 503, 504, 521, 522, 523, 524, 525, 526] {
         let fault = status(passing, "<html>Bad gateway</html>");
-        assert_eq!(action(Endpoint::BatchRead, &fault), soon, "{passing}");
+        assert_eq!(action(Endpoint::BatchRead, &fault), smaller, "{passing}");
         assert_eq!(action(Endpoint::Token, &fault), soon, "{passing}");
     }
     assert_eq!(

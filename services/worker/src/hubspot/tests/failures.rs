@@ -16,7 +16,7 @@ async fn transient_failures_are_retried() {
     .await;
     let page = fake
         .source(12_000)
-        .list("contacts", false, None, &definitions(&[]))
+        .list("contacts", FIRST, &definitions(&[]))
         .await;
     assert_eq!(page.unwrap().value.objects.len(), 1);
     assert_eq!(fake.requests().await.len(), 3);
@@ -37,33 +37,45 @@ async fn a_search_over_the_limit_per_second_is_retried() {
 }
 
 #[tokio::test]
-async fn a_batch_that_hubspot_fails_on_is_split_until_it_is_read() {
+async fn a_read_of_objects_that_keeps_failing_may_shrink_after_three_attempts() {
+    for (failure, may_shrink, attempts) in [
+        (ResponseTemplate::new(500), true, 3),
+        (ResponseTemplate::new(524), true, 3),
+        (page(&[1]).set_body_string("<html>"), true, 3),
+        (error(400, json!({})), false, 1),
+    ] {
+        let fake = FakeServer::start().await;
+        fake.answers(LIST, failure.clone()).await;
+        fake.answers(READ, failure).await;
+        let source = fake.source(12_000);
+        let definitions = definitions(&[]);
+        let listed = source.list("contacts", FIRST, &definitions).await;
+        let read = source.batch_read("contacts", &[1], false, &definitions);
+        for failed in [listed.unwrap_err(), read.await.unwrap_err()] {
+            assert_eq!(failed.may_shrink, may_shrink, "{failed}");
+        }
+        assert_eq!(fake.requests().await.len(), 2 * attempts);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_ids_has_no_properties() {
     let fake = FakeServer::start().await;
-    Mock::given(path(READ))
-        .respond_with(|request: &Request| {
-            let body: serde_json::Value = request.body_json().unwrap();
-            let ids: Vec<i64> = body["inputs"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|input| input["id"].as_str().unwrap().parse().unwrap())
-                .collect();
-            if ids.len() > 2 {
-                ResponseTemplate::new(500)
-            } else {
-                page(&ids)
-            }
-        })
+    Mock::given(path(LIST))
+        .and(query_param("limit", "1"))
+        .and(query_param("properties", "lastmodifieddate"))
+        .respond_with(page(&[7]))
         .mount(&fake.server)
         .await;
-    let asked = [1, 2, 3, 4];
-    let read = fake
-        .source(12_000)
-        .batch_read("contacts", &asked, false, &definitions(&[]))
-        .await;
-    let read = read.unwrap().value;
-    assert_eq!(ids(&read.objects), asked);
-    assert_eq!(read.missing, [0_i64; 0]);
+    let request = ListRequest {
+        limit: 1,
+        ids_only: true,
+        ..FIRST
+    };
+    let source = fake.source(12_000);
+    let definitions = definitions(&["email"]);
+    let page = source.list("contacts", request, &definitions).await;
+    assert_eq!(ids(&page.unwrap().value.objects), [7]);
 }
 
 #[tokio::test]
@@ -80,9 +92,9 @@ async fn permanent_failures_have_an_advice_and_are_not_retried() {
         fake.answers(LIST, error(status, body)).await;
         let failed = fake
             .source(12_000)
-            .list("contacts", false, None, &definitions(&[]))
+            .list("contacts", FIRST, &definitions(&[]))
             .await;
-        let failed = failed.unwrap_err();
+        let failed = failed.unwrap_err().error;
         assert_eq!((failed.advice, failed.code), (advice, code));
         assert!(!failed.problem.contains("secret-token"));
         assert_eq!(fake.requests().await.len(), 1, "{code} is not retried");

@@ -60,7 +60,15 @@ async fn all(source: &HubSpot) -> Vec<Object> {
         let mut after = None;
         loop {
             let page = source
-                .list("contacts", archived, after.as_deref(), &definitions)
+                .list(
+                    "contacts",
+                    ListRequest {
+                        archived,
+                        after: after.as_deref(),
+                        ..FIRST
+                    },
+                    &definitions,
+                )
                 .await;
             let page = page.unwrap().value;
             objects.extend(page.objects);
@@ -153,7 +161,7 @@ async fn network_and_proxy_faults_are_retried() {
             .faults()
             .push(Rule::next(Kind::List, fault.clone()));
         let page = source
-            .list("contacts", false, None, &definitions(&["email"]))
+            .list("contacts", FIRST, &definitions(&["email"]))
             .await;
         assert_eq!(page.unwrap().value.objects.len(), 100, "{fault:?}");
         assert!(account.simulator.faults().waiting().is_empty());
@@ -247,7 +255,7 @@ async fn a_limit_is_used_fully_without_a_429() {
     source.portal().await.unwrap();
     let definitions = definitions(&["email"]);
     let began = std::time::Instant::now();
-    let pages = (0..100).map(|_| source.list("contacts", false, None, &definitions));
+    let pages = (0..100).map(|_| source.list("contacts", FIRST, &definitions));
     for page in futures::future::join_all(pages).await {
         page.unwrap();
     }
@@ -315,10 +323,13 @@ async fn a_missing_scope_skips_the_stream_and_an_unknown_token_stops_the_connect
     let failed = source.definitions("contacts").await.err();
     let failed = match failed {
         Some(failed) => failed,
-        None => source
-            .list("contacts", false, None, &definitions(&[]))
-            .await
-            .unwrap_err(),
+        None => {
+            source
+                .list("contacts", FIRST, &definitions(&[]))
+                .await
+                .unwrap_err()
+                .error
+        }
     };
     assert_eq!(
         (failed.advice, failed.code),

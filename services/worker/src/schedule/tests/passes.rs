@@ -62,9 +62,9 @@ fn intervals_of_passes_grow_with_the_number_of_objects() {
         ..idle()
     };
     check(&checkpoint, &demand(1_000_000, 0), Reason::Full);
-    // 100,000 pages at 4 s.
+    // 100,000 pages, and 21,600 a day.
     check(&checkpoint, &demand(10_000_000, 0), Reason::Archived);
-    // 10,000 pages at 36 s.
+    // 10,000 pages, and 100 an hour.
     let archived = demand(10_000_000, 1_000_000);
     assert_eq!(
         in_slot(Slot::Pass, &checkpoint, &archived),

@@ -14,8 +14,8 @@ use crate::{
     ownership::PartitionLease,
     supervisor::Sources,
     sync::{
-        Advice, Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source,
-        SourceError,
+        Advice, Fetched, ListPage, ListRequest, Object, ObjectBatch, Portal, ReadError, Search,
+        SearchPage, Source, SourceError,
     },
 };
 
@@ -194,10 +194,9 @@ impl Source for FakeSource {
     async fn list(
         &self,
         object_type: &str,
-        archived: bool,
-        _after: Option<&str>,
+        request: ListRequest<'_>,
         _properties: &Definitions,
-    ) -> Result<Fetched<ListPage>, SourceError> {
+    ) -> Result<Fetched<ListPage>, ReadError> {
         let object = |id| Object {
             id,
             created_at: START,
@@ -205,10 +204,12 @@ impl Source for FakeSource {
             ..Object::default()
         };
         let page = ListPage {
-            objects: (1..=if archived { 0 } else { 3 }).map(object).collect(),
+            objects: (1..=if request.archived { 0 } else { 3 })
+                .map(object)
+                .collect(),
             next: None,
         };
-        self.answer(object_type, page).await
+        Ok(self.answer(object_type, page).await?)
     }
 
     async fn search(
@@ -225,12 +226,12 @@ impl Source for FakeSource {
         ids: &[i64],
         _archived: bool,
         _properties: &Definitions,
-    ) -> Result<Fetched<ObjectBatch>, SourceError> {
+    ) -> Result<Fetched<ObjectBatch>, ReadError> {
         let missing = ids.to_vec();
         let answer = ObjectBatch {
             objects: Vec::new(),
             missing,
         };
-        self.answer(object_type, answer).await
+        Ok(self.answer(object_type, answer).await?)
     }
 }

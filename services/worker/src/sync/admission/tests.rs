@@ -207,3 +207,13 @@ fn a_second_read_that_comes_too_early_proves_nothing() {
     assert_eq!(admit(&index(), &mut page), []);
     assert_eq!(page.records, []);
 }
+
+#[test]
+fn a_suspect_that_cannot_be_read_is_none_any_more_and_not_deleted() {
+    let mut page = page(Vec::new());
+    page.findings.unreadable = vec![3, 4, 5, 6];
+    let entries = admit(&index(), &mut page);
+    assert_eq!(ids(&entries), [4, 5]);
+    assert!(entries.iter().all(|it| it.absence == Absence::None));
+    assert_eq!(page.records, []);
+}

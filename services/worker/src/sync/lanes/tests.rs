@@ -184,3 +184,32 @@ fn a_lane_that_ends_before_the_next_one_is_asked_again_and_then_leaves_a_hole() 
     assert_eq!(covered, 11..=11, "nothing beyond it is judged");
     assert!(lanes.has_hole());
 }
+
+#[test]
+fn nothing_is_known_to_lack_beside_an_object_that_is_skipped() {
+    let ids: Vec<i64> = (1..=1_000).map(|id| id * 10).collect();
+    let mut lanes = Lanes::new(Vec::new(), 2);
+    let mut request = lanes.next_request().unwrap();
+    // Pages halve down to one object.
+    for limit in [100, 50, 25, 12, 6, 3] {
+        assert_eq!(request.limit, limit);
+        lanes.fail(&request);
+        request = lanes.next_request().unwrap();
+    }
+    assert_eq!((request.limit, lanes.next_id(request.key)), (1, None));
+    let first = lanes.take_page(request.key, &mut page(&ids, None, 1));
+    assert_eq!(first, Ok(i64::MIN + 1..=10));
+    assert_eq!(lanes.answered(), Some(None));
+    let request = lanes.next_request().unwrap();
+    assert_eq!(lanes.next_id(request.key), Some(20));
+    let mut skipped = page(&ids, Some("20"), 1);
+    let (id, covered) = lanes.skip(request.key, &mut skipped).unwrap();
+    assert_eq!(id, Some(20));
+    assert!(covered.is_empty() && skipped.objects.is_empty());
+    // The next page is larger again, and begins behind the object.
+    let request = std::iter::from_fn(|| lanes.next_request()).find(|it| it.probe.is_none());
+    let request = request.unwrap();
+    assert!(request.limit > 1);
+    let covered = lanes.take_page(request.key, &mut page(&ids, Some("30"), 2));
+    assert_eq!(covered, Ok(21..=40));
+}

@@ -1,7 +1,7 @@
 //! A sink in memory that closes after a given number of pages.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -163,9 +163,21 @@ impl FakeLog {
         self.state().pages.iter().map(|it| it.records.len()).sum()
     }
 
+    /// The last run of a reason, as its last page says.
+    pub(super) fn last_run(&self, reason: &str) -> Option<Run> {
+        let state = self.state();
+        let mut runs = state.pages.iter().rev().filter_map(|it| it.run.as_ref());
+        runs.find(|run| run.reason == reason).cloned()
+    }
+
     /// Checks that the last record of each object matches the portal, and is the newest
     /// by its version too.
     pub(super) fn check_truth(&self, portal: &FakePortal) {
+        self.check_truth_but(portal, &BTreeSet::new());
+    }
+
+    /// The same, but for objects of which nothing is known except that they live.
+    pub(super) fn check_truth_but(&self, portal: &FakePortal, unknown: &BTreeSet<i64>) {
         let state = self.state();
         let mut last: HashMap<i64, &Record> = HashMap::new();
         let order = |record: &Record| version(record.object.updated_at, record.fetch_sequence);
@@ -176,6 +188,11 @@ impl FakeLog {
         }
         let truth = portal.truth();
         for (id, object) in &truth {
+            if unknown.contains(id) {
+                let is_deleted = last.get(id).is_some_and(|record| record.deleted);
+                assert!(!is_deleted, "wrongly deleted: {object:?}");
+                continue;
+            }
             let record = last
                 .get(id)
                 .unwrap_or_else(|| panic!("not in the log: {object:?}"));

@@ -11,8 +11,10 @@ use schemas::Millis;
 use tokio::task::yield_now;
 
 use super::super::{Fetched, Object, SourceError};
+pub(super) use faults::Faults;
 use source::read;
 
+mod faults;
 mod source;
 
 const START: Millis = 1_800_000_000_000;
@@ -55,6 +57,7 @@ struct PortalState {
     grow_at: Option<u32>,
     /// After so many answers the share of rechecks is spent until a time.
     share: Option<(u32, Millis)>,
+    faults: Faults,
     in_flight: usize,
     most_at_once: usize,
 }
@@ -82,6 +85,7 @@ impl FakePortal {
                 calls: 0,
                 grow_at: None,
                 share: None,
+                faults: Faults::default(),
                 in_flight: 0,
                 most_at_once: 0,
             }),
@@ -106,6 +110,18 @@ impl FakePortal {
 
     pub(super) fn stop_churn(&self) {
         self.state().churn = Churn::default();
+    }
+
+    /// Archives so many objects, which no search shows.
+    pub(super) fn archive_some(&self, count: usize) {
+        let mut state = self.state();
+        for _ in 0..count {
+            state.archive(true);
+        }
+    }
+
+    pub(super) fn fail(&self, faults: Faults) {
+        self.state().faults = faults;
     }
 
     pub(super) fn advance_time(&self, ms: Millis) {

@@ -6,7 +6,8 @@ use schemas::{Definitions, Millis, Property, PropertyMapBuilder};
 
 use super::{
     super::super::{
-        Fetched, ListPage, Object, ObjectBatch, Portal, Search, SearchPage, Source, SourceError,
+        Fetched, ListPage, ListRequest, Object, ObjectBatch, Portal, ReadError, Search, SearchPage,
+        Source, SourceError,
     },
     FakeObject, FakePortal, READ_TIME_PROPERTY, property_name,
 };
@@ -36,6 +37,12 @@ fn names(definitions: &Definitions) -> Vec<String> {
         .iter()
         .map(|property| property.name.clone())
         .collect()
+}
+
+/// The answer, unless the portal failed on the request.
+fn unfailed<T>(answer: Fetched<Result<T, ReadError>>) -> Result<Fetched<T>, ReadError> {
+    let Fetched { sent_at, value } = answer;
+    value.map(|value| Fetched { sent_at, value })
 }
 
 impl Source for FakePortal {
@@ -77,26 +84,37 @@ impl Source for FakePortal {
     async fn list(
         &self,
         _: &str,
-        archived: bool,
-        after: Option<&str>,
+        request: ListRequest<'_>,
         properties: &Definitions,
-    ) -> Result<Fetched<ListPage>, SourceError> {
+    ) -> Result<Fetched<ListPage>, ReadError> {
+        let ListRequest {
+            archived,
+            after,
+            limit,
+            ids_only,
+        } = request;
         let from: i64 = match after.map(|after| after.trim_start_matches('x').parse()) {
             Some(Ok(from)) => from,
             Some(Err(error)) => panic!("cursor: {error}"),
             None => 0,
         };
-        let names = names(properties);
-        self.answer(|portal, state| {
+        let names = if ids_only {
+            Vec::new()
+        } else {
+            names(properties)
+        };
+        let page = self.answer(|portal, state| {
             let mut rest = state
                 .objects
                 .range(from..)
                 .filter(|(_, o)| o.archived == archived);
-            let objects = rest
+            let objects: Vec<_> = rest
                 .by_ref()
-                .take(portal.page_size)
+                .take(portal.page_size.min(limit))
                 .map(|(id, o)| read(*id, o, &names))
                 .collect();
+            let ids = objects.iter().map(|object| object.id);
+            state.faults.check(ids, ids_only, state.now)?;
             let next = rest.next().map(|(id, _)| {
                 if portal.opaque {
                     format!("x{id}")
@@ -104,9 +122,9 @@ impl Source for FakePortal {
                     id.to_string()
                 }
             });
-            ListPage { objects, next }
-        })
-        .await
+            Ok(ListPage { objects, next })
+        });
+        unfailed(page.await?)
     }
 
     async fn search(&self, _: &str, search: Search) -> Result<Fetched<SearchPage>, SourceError> {
@@ -141,10 +159,10 @@ impl Source for FakePortal {
         ids: &[i64],
         archived: bool,
         properties: &Definitions,
-    ) -> Result<Fetched<ObjectBatch>, SourceError> {
+    ) -> Result<Fetched<ObjectBatch>, ReadError> {
         assert!(ids.len() <= 100);
         let names = names(properties);
-        self.answer(|_, state| {
+        let batch = self.answer(|_, state| {
             let mut found = BTreeMap::new();
             for id in ids {
                 let mut id = *id;
@@ -160,11 +178,14 @@ impl Source for FakePortal {
                 .copied()
                 .filter(|id| !found.contains_key(id))
                 .collect();
-            ObjectBatch {
+            state
+                .faults
+                .check(found.keys().copied(), false, state.now)?;
+            Ok(ObjectBatch {
                 objects: found.into_values().rev().collect(),
                 missing,
-            }
-        })
-        .await
+            })
+        });
+        unfailed(batch.await?)
     }
 }
