@@ -173,6 +173,20 @@ impl Api {
         connection
     }
 
+    /// Rebuilds the warehouse from the log, and returns how that ended.
+    pub async fn rebuild(&self) -> Value {
+        let answer = self.send("POST", "/v1/warehouse/rebuild", None).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let path = answer.body["status"].as_str().expect("a link").to_owned();
+        let last = eventually("the rebuild has ended", HANG_LIMIT, async || {
+            let state = self.get(&path).await;
+            (!state["ended_at"].is_null()).then_some(state)
+        })
+        .await;
+        assert_eq!(last["state"], "done", "{last}");
+        last
+    }
+
     /// Waits until the instance is ready.
     pub async fn ready(&self) {
         eventually("data-streams is ready", HANG_LIMIT, async || {

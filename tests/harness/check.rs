@@ -28,6 +28,12 @@ pub enum Rule {
     Same,
     /// Every version is found that a run must have read.
     Version,
+    /// Nothing is written while nothing changes.
+    Rest,
+    /// No object gets a deletion that the portal has.
+    Alive,
+    /// ClickHouse has what a compacted reader of the log has.
+    Replica,
 }
 
 impl fmt::Display for Rule {
@@ -39,6 +45,9 @@ impl fmt::Display for Rule {
             Self::Unexpected => "found, but not in HubSpot",
             Self::Same => "differs from HubSpot",
             Self::Version => "a version is missing",
+            Self::Rest => "written though nothing has changed",
+            Self::Alive => "deleted, but in HubSpot",
+            Self::Replica => "ClickHouse differs from the compacted log",
         })
     }
 }
@@ -74,8 +83,8 @@ pub fn report(violations: &[Violation]) -> String {
     text
 }
 
-/// Finds versions (run, object, last-modified, archived, deleted) that are in the
-/// log twice. A run keeps its id over a crash.
+/// Finds versions (run, object, last-modified, archived, deleted, content) that are in
+/// the log twice. A run keeps its id over a crash.
 pub fn no_duplicates(log: &RecordLog) -> Vec<Violation> {
     let mut seen = HashMap::new();
     let mut violations = Vec::new();
@@ -83,6 +92,7 @@ pub fn no_duplicates(log: &RecordLog) -> Vec<Violation> {
         let identity = (
             (&record.run_id, &record.key),
             (record.updated_at, record.archived, record.deleted),
+            record.content_hash,
         );
         if let Some(first) = seen.insert(identity, record.at) {
             violations.push(Violation {
@@ -222,10 +232,9 @@ fn difference(held: &FoundObject, object: &TrueObject) -> Option<String> {
     (!names.is_empty()).then(|| format!("properties differ: {names:?}"))
 }
 
-/// The newest version of each object of a portal's type in the log, without
-/// deleted objects.
-pub fn newest(log: &RecordLog, portal_id: u64, object_type: &str) -> BTreeMap<i64, FoundObject> {
-    log.newest_of(portal_id, object_type)
+/// The objects that a compacted reader of the log ends with, of a portal's type.
+pub fn compacted(log: &RecordLog, portal_id: u64, object_type: &str) -> BTreeMap<i64, FoundObject> {
+    log.last_of(portal_id, object_type)
         .into_iter()
         .filter(|(_, record)| !record.deleted)
         .map(|(id, record)| {

@@ -31,6 +31,8 @@ struct Span {
 #[derive(Debug, Default)]
 pub struct History {
     spans: BTreeMap<(String, u64), Vec<Span>>,
+    /// When HubSpot hid objects that it has: from, until.
+    wrong: Vec<(i64, i64)>,
 }
 
 /// A run that has read every change before its cursor. Times are in ms since
@@ -121,6 +123,12 @@ impl History {
         }
     }
 
+    /// Records that HubSpot hid objects from lists, searches or reads in that time: a
+    /// run that read then could not see all.
+    pub fn answers_were_wrong(&mut self, from: i64, until: i64) {
+        self.wrong.push((from, until));
+    }
+
     /// How many versions there were.
     pub fn versions(&self) -> usize {
         self.spans.values().map(Vec::len).sum()
@@ -178,7 +186,10 @@ impl History {
                             && span.updated_at < run.cursor
                             && span.until.is_none_or(|until| until > run.ended_at + MARGIN)
                     })?;
-                    Some((object_type.as_str(), *id, *span, run))
+                    let was_hidden = self.wrong.iter().any(|(from, until)| {
+                        *from <= run.ended_at + MARGIN && *until + MARGIN >= span.updated_at
+                    });
+                    (!was_hidden).then_some((object_type.as_str(), *id, *span, run))
                 })
             })
     }

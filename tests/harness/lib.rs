@@ -19,6 +19,7 @@ mod links;
 pub mod log;
 pub mod process;
 mod proxy;
+pub mod replica;
 mod secrets;
 pub mod servers;
 pub mod stack;

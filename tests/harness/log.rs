@@ -39,6 +39,10 @@ pub struct Record {
     pub deleted: bool,
     /// Version by the rule of the contract: last-modified, then fetch sequence.
     pub version: u128,
+    /// Orders the reads of one object.
+    pub fetch_sequence: i64,
+    /// The same content has the same; 0 in records of a former version.
+    pub content_hash: u64,
     /// Properties that are set.
     pub properties: BTreeMap<String, String>,
 }
@@ -98,6 +102,8 @@ impl RecordLog {
                 archived: record.archived,
                 deleted: record.deleted,
                 version: record.version(),
+                fetch_sequence: record.fetch_sequence,
+                content_hash: record.content_hash.cast_unsigned(),
                 properties: record
                     .properties
                     .iter()
@@ -115,20 +121,14 @@ impl RecordLog {
         check::assert_no_violations(&check::in_order(self));
     }
 
-    /// The newest version of each object of a portal's type.
-    pub fn newest_of(&self, portal_id: u64, object_type: &str) -> BTreeMap<i64, &Record> {
-        let mut newest: BTreeMap<i64, &Record> = BTreeMap::new();
-        for record in self
+    /// The last record of each object of a portal's type: what compaction leaves.
+    pub fn last_of(&self, portal_id: u64, object_type: &str) -> BTreeMap<i64, &Record> {
+        let of_type = self
             .records
             .iter()
-            .filter(|it| it.object_type == object_type && it.portal_id == portal_id.cast_signed())
-        {
-            let slot = newest.entry(record.object_id).or_insert(record);
-            if record.version > slot.version {
-                *slot = record;
-            }
-        }
-        newest
+            .filter(|it| it.object_type == object_type && it.portal_id == portal_id.cast_signed());
+        // All records of an object are in one partition, and here in their order.
+        of_type.map(|it| (it.object_id, it)).collect()
     }
 }
 

@@ -11,10 +11,10 @@ use crate::{
     eventually,
 };
 
-/// Panics unless the newest versions in the log are the simulator's objects.
+/// Panics unless a compacted reader of the log ends with the simulator's objects.
 pub fn log_matches(stack: &Stack, log: &RecordLog, object_type: &str) {
     let portal = stack.simulator.portal();
-    let found = check::newest(log, portal.id(), object_type);
+    let found = check::compacted(log, portal.id(), object_type);
     let truth = truth(&portal, object_type);
     check::assert_no_violations(&check::same(&found, &truth, object_type));
 }

@@ -81,7 +81,7 @@ async fn what_no_search_shows_is_found_by_passes_and_said_to_every_consumer() {
     log.assert_exactly_once();
 
     // A rebuild from the log alone has the same.
-    crate::missing_state::rebuild(&stack).await;
+    stack.api().rebuild().await;
     stack.matches_truth("contacts").await;
 }
 

@@ -19,6 +19,7 @@ mod full_disk;
 mod hubspot_errors;
 mod hubspot_outages;
 mod hubspot_sdks;
+mod index_faults;
 mod memory;
 mod missing_state;
 mod network_faults;

@@ -2,7 +2,7 @@
 //! were deleted.
 
 use harness::{HANG_LIMIT, Stack, eventually, process::SHUTDOWN_LIMIT, servers::wait_until_ready};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::changing_records::{self, ChangingRecords};
 
@@ -24,20 +24,6 @@ async fn until_a_rebuild_is_advised(stack: &Stack) {
     .await;
 }
 
-pub(crate) async fn rebuild(stack: &Stack) -> Value {
-    let api = stack.api();
-    let answer = api.send("POST", "/v1/warehouse/rebuild", None).await;
-    assert_eq!(answer.status, 202, "{}", answer.body);
-    let path = answer.body["status"].as_str().expect("a link").to_owned();
-    let last = eventually("the rebuild has ended", HANG_LIMIT, async || {
-        let state = api.get(&path).await;
-        (!state["ended_at"].is_null()).then_some(state)
-    })
-    .await;
-    assert_eq!(last["state"], "done", "{last}");
-    last
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_clickhouse_is_detected_and_rebuilt_without_requests_to_hubspot() {
     let mut stack = Stack::with(800, 40).start().await;
@@ -50,7 +36,7 @@ async fn an_emptied_clickhouse_is_detected_and_rebuilt_without_requests_to_hubsp
     empty_clickhouse(&mut stack);
     stack.add_data_streams();
     until_a_rebuild_is_advised(&stack).await;
-    rebuild(&stack).await;
+    stack.api().rebuild().await;
     stack.api().ready().await;
     stack.matches_truth("contacts").await;
     stack.matches_truth("companies").await;
@@ -61,7 +47,7 @@ async fn an_emptied_clickhouse_is_detected_and_rebuilt_without_requests_to_hubsp
     records.change(&stack, "while it is empty").await;
     changing_records::request_run(&stack, "contacts").await;
     until_a_rebuild_is_advised(&stack).await;
-    rebuild(&stack).await;
+    stack.api().rebuild().await;
     stack.api().ready().await;
     records.change(&stack, "after the rebuild").await;
     changing_records::complete_a_run(&stack).await;

@@ -47,6 +47,9 @@ pub(crate) struct System {
     /// Spans in which the network held back requests to HubSpot, and forwarded them
     /// at the end.
     pub(crate) held_back: Mutex<Vec<(Instant, Instant)>>,
+    /// Spans, in ms since 1970, in which the token of the first account saw a share of
+    /// its contacts.
+    pub(crate) partial_views: Mutex<Vec<(i64, i64)>>,
 }
 
 impl System {
@@ -86,7 +89,7 @@ impl System {
             .worker("LATE_INTERVAL", "25s")
             .worker("LATE_SPAN", "10m")
             .worker("ARCHIVED_INTERVAL", "20s")
-            .worker("FULL_INTERVAL", "90s")
+            .worker("FULL_INTERVAL", "45s")
             .start()
             .await;
         while stack.workers.len() < WORKERS {
@@ -126,6 +129,7 @@ impl System {
             faults_over: CancellationToken::new(),
             stopped: Mutex::default(),
             held_back: Mutex::default(),
+            partial_views: Mutex::default(),
         }
     }
 

@@ -9,14 +9,19 @@ use rand::{RngExt as _, rngs::StdRng};
 use crate::system::{System, WORKERS, one_of};
 
 /// Names of the worker's crash points.
-const POINTS: [&str; 8] = [
+const POINTS: [&str; 13] = [
     "after-fetch",
     "before-begin",
     "after-begin",
     "mid-produce",
+    "before-tombstone",
     "before-commit",
+    "unknown-commit",
     "after-commit",
     "take-over",
+    "in-restore",
+    "in-seed",
+    "before-confirm",
     "token-refresh",
 ];
 /// A worker that has not reached its crash point by then is killed.

@@ -12,12 +12,24 @@ pub(crate) enum Point {
     AfterBegin,
     /// Half of a transaction's messages are sent.
     MidProduce,
+    /// The tombstones of a transaction are next: what a new pack of the index repeats.
+    /// The pack is sent, and is committed with them or not at all.
+    BeforeTombstone,
     /// Everything is delivered, nothing is committed.
     BeforeCommit,
+    /// Kafka was asked to commit, and whether it did is not known.
+    UnknownCommit,
     /// The transaction is committed, but the streams do not know it yet.
     AfterCommit,
     /// Partitions are fenced, nothing is read.
     TakeOver,
+    /// A message of the index is about to be read, after a take-over.
+    InRestore,
+    /// A part of an index that is filled from the log is submitted.
+    InSeed,
+    /// Objects that seem to be gone are about to be read by their ids. The second time,
+    /// their first read is in the log.
+    BeforeConfirm,
     /// A new access token is granted, but not kept yet.
     TokenRefresh,
 }
@@ -30,9 +42,14 @@ impl Point {
             Self::BeforeBegin => "before-begin",
             Self::AfterBegin => "after-begin",
             Self::MidProduce => "mid-produce",
+            Self::BeforeTombstone => "before-tombstone",
             Self::BeforeCommit => "before-commit",
+            Self::UnknownCommit => "unknown-commit",
             Self::AfterCommit => "after-commit",
             Self::TakeOver => "take-over",
+            Self::InRestore => "in-restore",
+            Self::InSeed => "in-seed",
+            Self::BeforeConfirm => "before-confirm",
             Self::TokenRefresh => "token-refresh",
         }
     }

@@ -29,6 +29,8 @@ use std::time::Duration;
 
 /// For the benchmark of the parser.
 pub use hubspot::parse_list_page;
+/// For the benchmark of the index.
+pub use index::first_pass;
 pub use run::main;
 
 /// Blocks the calling thread. Not for threads of the runtime.

@@ -1,5 +1,6 @@
 //! The list of benchmarks, one module for each, and how one is run.
 
+mod change_log;
 mod connections;
 mod end_to_end;
 mod growth;
@@ -87,6 +88,12 @@ pub(crate) fn all() -> Vec<Benchmark> {
             repeats_itself: true,
             ..Benchmark::new("million", |servers, scale| {
                 million::run(servers, scale).boxed()
+            })
+        },
+        Benchmark {
+            repeats_itself: true,
+            ..Benchmark::new("change_log", |servers, scale| {
+                change_log::run(servers, scale).boxed()
             })
         },
         Benchmark::new("growth", |servers, scale| {

@@ -3,6 +3,7 @@
 
 mod build;
 mod servers;
+mod topic;
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub(crate) use build::{SystemBuilder, TOKEN};
 pub(crate) use servers::Servers;
+pub(crate) use topic::Ends;
 
 use crate::usage::{self, DATA_STREAMS, SIMULATOR, Usages, WORKER};
 
@@ -27,6 +29,7 @@ pub(crate) struct System<'a> {
     clickhouse: Server,
     worker: Process,
     worker_admin: String,
+    worker_variables: build::Variables,
     data_streams: Option<Process>,
     data_streams_variables: build::Variables,
     /// Number of ClickHouse folders so far.
@@ -140,6 +143,70 @@ impl System<'_> {
         // There may be labels between name and number.
         let number = line.and_then(|it| it.rsplit(' ').next()?.parse().ok());
         Ok(number.unwrap_or(0.0))
+    }
+
+    /// Starts the worker again, with additional variables, after it has ended. Returns
+    /// at its start.
+    pub(crate) fn restart_worker(&mut self, more: &[(&str, &str)]) -> anyhow::Result<Instant> {
+        self.worker.terminate(END_LIMIT);
+        let mut variables = self.worker_variables.clone();
+        let more = more.iter();
+        variables.extend(more.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let began = Instant::now();
+        self.worker = build::start(WORKER, &variables, self.folder.path())?;
+        Ok(began)
+    }
+
+    /// What the worker has logged, in all its lives.
+    pub(crate) fn worker_log(&self) -> String {
+        self.worker.output()
+    }
+
+    /// A request to the control interface of the simulator.
+    pub(crate) async fn control_simulator(&self, path: &str, body: Value) -> anyhow::Result<()> {
+        let url = format!("{}/__sim/{path}", self.simulator_url);
+        let answer = reqwest::Client::new().post(url).json(&body).send().await?;
+        answer.error_for_status()?;
+        Ok(())
+    }
+
+    /// The number of requests to HubSpot so far.
+    pub(crate) async fn request_count(&self) -> anyhow::Result<u64> {
+        let url = format!("{}/__sim/requests", self.simulator_url);
+        let answer: Value = reqwest::get(url).await?.error_for_status()?.json().await?;
+        let total = answer.get("total").and_then(Value::as_u64);
+        total.context("the simulator does not count requests")
+    }
+
+    /// The runs of the default connection that have succeeded for that reason, newest
+    /// first.
+    pub(crate) async fn succeeded(&self, reason: &str) -> anyhow::Result<Vec<Value>> {
+        let path = "/v1/connections/default/runs";
+        let answer = self.api.try_send("GET", path, None).await?;
+        let runs = answer.body.get("results").and_then(Value::as_array);
+        let runs = runs.context("no list of runs")?.iter();
+        let found = runs.filter(|it| it["reason"] == reason && it["outcome"] == "succeeded");
+        Ok(found.cloned().collect())
+    }
+
+    /// Waits until a run has succeeded for that reason, beside `known` ones.
+    pub(crate) async fn until_succeeded(
+        &self,
+        reason: &str,
+        known: &[Value],
+        limit: Duration,
+    ) -> anyhow::Result<Value> {
+        let until = Instant::now() + limit;
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            let runs = self.succeeded(reason).await?;
+            let is_new = |run: &&Value| known.iter().all(|it| it["run_id"] != run["run_id"]);
+            if let Some(run) = runs.iter().find(is_new) {
+                return Ok(run.clone());
+            }
+            ensure!(Instant::now() < until, "no {reason} run has succeeded");
+        }
     }
 
     /// Terminates data-streams.

@@ -9,6 +9,7 @@ use crate::{
     RecordLog,
     history::{FinishedRun, History},
     log::Record,
+    replica,
 };
 
 fn record(offset: i64, id: i64, updated_at: i64) -> Record {
@@ -25,6 +26,8 @@ fn record(offset: i64, id: i64, updated_at: i64) -> Record {
         archived: false,
         deleted: false,
         version: schemas::version(updated_at, offset),
+        fetch_sequence: offset,
+        content_hash: 0,
         properties: BTreeMap::from([("email".to_owned(), "a@b".to_owned())]),
     }
 }
@@ -97,7 +100,7 @@ fn missing_unexpected_and_different_objects_are_found() {
         record(1, 2, 100),
         record(2, 3, 100),
     ]);
-    let found = newest(&log, 7, "contacts");
+    let found = compacted(&log, 7, "contacts");
     let whole = truth(&[(1, 100), (2, 100), (3, 100)]);
     assert_eq!(same(&found, &whole, "contacts"), []);
     let other = truth(&[(1, 100), (2, 101), (4, 100)]);
@@ -118,7 +121,7 @@ fn a_different_value_is_named_by_its_property() {
         .properties
         .insert("email".to_owned(), "other".to_owned());
     changed.properties.insert("empty".to_owned(), String::new());
-    let found = newest(&log(vec![changed]), 7, "contacts");
+    let found = compacted(&log(vec![changed]), 7, "contacts");
     let violations = same(&found, &truth(&[(1, 100)]), "contacts");
     assert_eq!(rules(&violations), [(Rule::Same, "contacts/1")]);
     assert!(
@@ -128,17 +131,39 @@ fn a_different_value_is_named_by_its_property() {
 }
 
 #[test]
-fn a_deleted_object_is_not_among_the_newest_versions() {
+fn a_deleted_object_is_not_what_a_compacted_reader_ends_with() {
     let mut deletion = record(1, 1, 200);
     deletion.deleted = true;
     let log = log(vec![record(0, 1, 100), deletion]);
-    assert_eq!(newest(&log, 7, "contacts"), BTreeMap::new());
-    assert_eq!(newest(&log, 8, "contacts"), BTreeMap::new());
+    assert_eq!(compacted(&log, 7, "contacts"), BTreeMap::new());
+    assert_eq!(compacted(&log, 8, "contacts"), BTreeMap::new());
+}
+
+#[test]
+fn a_compacted_reader_ends_with_the_last_record_whatever_its_time() {
+    let log = log(vec![record(0, 1, 100), record(1, 1, 90)]);
+    assert_eq!(compacted(&log, 7, "contacts")[&1].updated_at, 90);
+}
+
+#[test]
+fn what_was_written_at_rest_and_deletions_of_living_objects_are_found() {
+    let mut deletion = record(2, 1, 100);
+    deletion.deleted = true;
+    let before = log(vec![record(0, 1, 100), record(1, 2, 100)]);
+    let after = log([before.records.clone(), vec![deletion]].concat());
+    assert_eq!(replica::written_at_rest(&before, &before), []);
+    let written = replica::written_at_rest(&before, &after);
+    assert_eq!(rules(&written), [(Rule::Rest, "7/contacts/1")]);
+    let of = (7, "contacts");
+    let alive = |truth: Truth| replica::deleted_alive(&after, of, &truth, |_| false);
+    assert_eq!(alive(truth(&[(2, 100)])), []);
+    let found = alive(truth(&[(1, 100), (2, 100)]));
+    assert_eq!(rules(&found), [(Rule::Alive, "7/contacts/1")]);
 }
 
 #[test]
 fn a_different_digest_is_found() {
-    let found = newest(&log(vec![record(0, 1, 100)]), 7, "contacts");
+    let found = compacted(&log(vec![record(0, 1, 100)]), 7, "contacts");
     let mut wrong = truth(&[(1, 100)]);
     wrong.digest = Digest(3);
     let violations = same(&found, &wrong, "contacts");
@@ -171,4 +196,22 @@ fn a_version_that_a_run_must_have_read_and_that_is_not_in_the_log_is_found() {
     let late = log(vec![record(60_000, 1, 100)]);
     let lost = history.lost(7, &late, &[run(1_000, 2_000, 5)]);
     assert_eq!(rules(&lost), [(Rule::Version, "contacts/1")]);
+}
+
+#[test]
+fn a_version_is_not_compared_if_hubspot_answered_wrongly_while_it_was_read() {
+    let mut history = History::default();
+    history.version_began("contacts", 1, 10_000);
+    let run = FinishedRun {
+        portal_id: 7,
+        stream: "contacts".to_owned(),
+        cursor: 20_000,
+        ended_at: 21_000,
+        written_at: 5,
+    };
+    history.answers_were_wrong(1_000, 5_000);
+    history.answers_were_wrong(30_000, 40_000);
+    assert_eq!(history.lost(7, &log(vec![]), &[run.clone()]).len(), 1);
+    history.answers_were_wrong(15_000, 16_000);
+    assert_eq!(history.lost(7, &log(vec![]), &[run]), []);
 }

@@ -100,6 +100,11 @@ impl StreamState {
         Arc::clone(&self.known().owner.definitions)
     }
 
+    /// Whether nothing is known of any object.
+    pub(crate) fn has_no_index(&self) -> bool {
+        self.known().owner.index.is_empty()
+    }
+
     /// Keys of all messages that the index topic has of the stream.
     pub(crate) fn index_keys(&self) -> Vec<IndexKey> {
         self.known().owner.index.keys()

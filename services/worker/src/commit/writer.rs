@@ -164,6 +164,9 @@ impl TransactionWriter {
                 return Err(Failure::Abort("closed".to_owned()));
             }
             if let Some(message) = transaction.message(index, &mut buffer, &context) {
+                if message.payload.is_none() {
+                    crash::point(crash::Point::BeforeTombstone);
+                }
                 self.repeat(|log| log.send(index, &message))?;
             }
         }
@@ -172,7 +175,13 @@ impl TransactionWriter {
         self.log.drain()?;
         let drained = sent.elapsed();
         crash::point(crash::Point::BeforeCommit);
-        self.repeat(|log| log.commit())?;
+        self.repeat(|log| {
+            let committed = log.commit();
+            if matches!(committed, Err(Failure::Retry(_))) {
+                crash::point(crash::Point::UnknownCommit);
+            }
+            committed
+        })?;
         tracing::trace!(
             partition = self.partition,
             messages = transaction.len(),

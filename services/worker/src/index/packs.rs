@@ -56,6 +56,11 @@ impl StreamIndex {
         self.counts
     }
 
+    /// Whether it has no entries.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packs.is_empty()
+    }
+
     /// The entries of some objects, by their ids.
     pub(crate) fn find(&self, ids: impl IntoIterator<Item = i64>) -> HashMap<i64, Entry> {
         let ids: BTreeSet<i64> = ids.into_iter().collect();

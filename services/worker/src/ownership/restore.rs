@@ -15,6 +15,7 @@ use rdkafka::{Message as _, message::BorrowedMessage};
 use schemas::{Checkpoint, ConnectionStatus, Status, StreamStatus, Topics};
 
 use super::{Decoder, Indexes, KnownDefinitions, Undecodable, definitions::message_ref};
+use crate::crash;
 
 /// Reading fails after this time without a message.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -72,6 +73,7 @@ impl Restored {
         } else if topic == topics.status {
             self.take_status(decoder, &name, value)
         } else if topic == topics.index {
+            crash::point(crash::Point::InRestore);
             self.indexes.restore(decoder, &name, value)
         } else {
             self.definitions.take(decoder, value)

@@ -9,6 +9,7 @@ use super::{
     records::records,
     session::{Session, Stop},
 };
+use crate::crash;
 
 /// Code of the error that says that deletions wait for a person.
 pub(crate) const DELETIONS_WAIT: &str = "deletions_wait";
@@ -21,6 +22,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     let suspects = session.sink.suspects();
     check_number(session, suspects.live_objects, suspects.live).await?;
     let definitions = Arc::clone(&session.definitions);
+    crash::point(crash::Point::BeforeConfirm);
     for ids in suspects.ids.chunks(BATCH_SIZE) {
         let object_type = session.stream.object_type.as_str();
         let read = read_batch(session.source, object_type, &definitions, ids.to_vec()).await?;

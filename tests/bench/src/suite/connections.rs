@@ -182,7 +182,8 @@ async fn punctual(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading
 }
 
 /// By how many ms each run of a portal began before or after its schedule.
-fn off_schedule(requests: impl Iterator<Item = (u64, f64)>) -> Vec<f64> {
+/// Runs are scheduled every 10 s.
+pub(super) fn off_schedule(requests: impl Iterator<Item = (u64, f64)>) -> Vec<f64> {
     let mut starts: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
     let mut off = Vec::new();
     for (portal, at) in requests {

@@ -3,7 +3,7 @@
 //! ClickHouse's Kafka engine.
 
 mod clickhouse_engine;
-mod produce;
+pub(super) mod produce;
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! A portal with a million contacts: pages and exports by the API, and 1,000
 //! changes per minute.
 
-mod changes;
+pub(super) mod changes;
 
 use std::time::{Duration, Instant};
 

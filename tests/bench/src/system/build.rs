@@ -104,6 +104,7 @@ impl SystemBuilder {
         variables.push(("ADMIN_ADDRESS".to_owned(), format!("127.0.0.1:{admin}")));
         variables.push(("HUBSPOT_BASE_URL".to_owned(), simulator_url.clone()));
         variables.extend(self.worker);
+        let worker_variables = variables.clone();
         let worker = start(WORKER, &variables, folder.path())?;
 
         let port = free_port();
@@ -126,6 +127,7 @@ impl SystemBuilder {
             clickhouse,
             worker,
             worker_admin,
+            worker_variables,
             data_streams: Some(data_streams),
             data_streams_variables: variables,
             warehouses: 1,

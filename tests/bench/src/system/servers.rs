@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use harness::servers::KafkaAndRegistry;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
@@ -32,6 +32,11 @@ impl Servers {
         self.0.registry_url()
     }
 
+    /// Folder of Kafka's data.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.0.kafka_folder()
+    }
+
     /// Names and process ids of both.
     pub(super) fn processes(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let kafka = self.0.kafka.iter().map(|it| ("Kafka", it));
@@ -39,6 +44,12 @@ impl Servers {
         kafka
             .chain(registry)
             .map(|(name, server)| (name, server.process.pid()))
+    }
+
+    /// Kafka and this process, with their ids.
+    pub(crate) fn with(&self, own: u32) -> impl Iterator<Item = (&'static str, u32)> {
+        let kafka = self.processes().filter(|it| it.0 == "Kafka");
+        kafka.chain([("bench", own)])
     }
 
     /// Settings of a Kafka client.
@@ -61,8 +72,19 @@ impl Servers {
         }
     }
 
-    /// Removes the topics of a run, which would otherwise fill the disk.
-    pub(super) async fn remove_topics(&self, prefix: &str) -> anyhow::Result<()> {
+    /// Creates a topic with the broker's settings.
+    pub(crate) async fn create_topic(&self, name: &str) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let topic = NewTopic::new(name, 8, TopicReplication::Fixed(1));
+        let created = admin.create_topics([&topic], &AdminOptions::new()).await?;
+        for outcome in created {
+            outcome.map_err(|(name, error)| anyhow::anyhow!("{name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the topics whose names begin so, which would otherwise fill the disk.
+    pub(crate) async fn remove_topics(&self, prefix: &str) -> anyhow::Result<()> {
         let config = self.client();
         let listed: BaseConsumer = config.create()?;
         let limit = Duration::from_secs(10);

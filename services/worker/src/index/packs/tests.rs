@@ -17,6 +17,11 @@ impl Topic {
 
     /// Only the last message of each key stays, tombstones too.
     fn compact(&mut self) {
+        self.compact_after(0);
+    }
+
+    /// What a reader gets that has read so many messages when the topic is compacted.
+    fn compact_after(&mut self, read: usize) {
         let mut last = BTreeMap::new();
         for (index, message) in self.messages.iter().enumerate() {
             last.insert(message.key, index);
@@ -24,7 +29,7 @@ impl Topic {
         let mut index = 0;
         self.messages.retain(|message| {
             index += 1;
-            last.get(&message.key) == Some(&(index - 1))
+            index <= read || last.get(&message.key) == Some(&(index - 1))
         });
     }
 
@@ -135,6 +140,7 @@ proptest! {
             (proptest::collection::vec(0i64..600, 1..120), any::<bool>()),
             1..30,
         ),
+        read in any::<proptest::sample::Index>(),
     ) {
         let mut index = StreamIndex::default();
         let mut topic = Topic::default();
@@ -157,6 +163,13 @@ proptest! {
         // What is put after a restore is written under the same keys.
         let (mut before, mut after) = (index.keys(), restored.keys());
         before.sort_unstable();
+        after.sort_unstable();
+        prop_assert_eq!(&before, &after);
+
+        topic.compact_after(read.index(topic.messages.len() + 1));
+        let restored = topic.restored();
+        prop_assert_eq!(&all(&restored), &expected);
+        let mut after = restored.keys();
         after.sort_unstable();
         prop_assert_eq!(before, after);
     }

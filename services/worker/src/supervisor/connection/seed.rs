@@ -1,5 +1,5 @@
 //! Completes the index of streams whose objects the log has already: what a former
-//! version wrote, or an earlier connection of the same account.
+//! version wrote, or an earlier connection of the same account, or what a lost index had.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use schemas::content_hash;
 
 use super::ConnectionTask;
 use crate::{
+    crash,
     index::{Entry, StreamIndex},
     ownership::ObjectScan,
     supervisor::{Sources, halt::Halt},
@@ -29,7 +30,10 @@ impl<S: Sources> ConnectionTask<S> {
         let mut reads = Vec::new();
         for stream in streams {
             let sink = self.sink(stream, portal_id);
-            if !sink.state().checkpoint().indexed {
+            let checkpoint = sink.state().checkpoint();
+            // What was written is in the log of records, if its index was lost.
+            let is_lost = checkpoint.records_total > 0 && sink.state().has_no_index();
+            if !checkpoint.indexed || is_lost {
                 reads.push((stream.clone(), sink));
             }
         }
@@ -75,6 +79,7 @@ impl<S: Sources> ConnectionTask<S> {
                 if sink.submit(page).await.is_err() {
                     return Err(Halt::of(&sink));
                 }
+                crash::point(crash::Point::InSeed);
                 if is_complete {
                     break;
                 }

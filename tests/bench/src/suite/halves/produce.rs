@@ -130,7 +130,13 @@ fn send(
     Ok(messages.len() as f64 / began.elapsed().as_secs_f64())
 }
 
-fn enqueue(producer: &BaseProducer, topic: &str, key: &[u8], value: &[u8]) -> anyhow::Result<()> {
+/// Sends a message; waits while the client's queue is full.
+pub(in crate::suite) fn enqueue(
+    producer: &BaseProducer,
+    topic: &str,
+    key: &[u8],
+    value: &[u8],
+) -> anyhow::Result<()> {
     let mut record = BaseRecord::to(topic).key(key).payload(value);
     loop {
         match producer.send(record) {

@@ -25,17 +25,13 @@ const POLL: Duration = Duration::from_millis(50);
 const PAUSE_MS: f64 = 3_000.0;
 
 pub(super) async fn measure(system: &System<'_>, scale: Scale) -> anyhow::Result<Vec<Reading>> {
-    let ids = ids(system).await?;
     let span = scale.of(
         Duration::from_secs(30),
         Duration::from_secs(75),
         Duration::from_mins(6),
     );
     let since = now_ms();
-    let until = Instant::now() + span;
-    let (changed, delays) = tokio::join!(change(system, &ids, until), watch(system, since, until));
-    changed?;
-    let delays = delays?;
+    let delays = delays(system, span).await?;
     let requests = system.requests().await?;
     let (calls, ideal) = calls(&requests, since).context("no window was read")?;
     Ok(vec![
@@ -58,6 +54,19 @@ pub(super) async fn measure(system: &System<'_>, scale: Scale) -> anyhow::Result
         .against(ideal)
         .goal(Goal::RatioAtMost(1.05)),
     ])
+}
+
+/// Changes 1,000 objects a minute for that time; milliseconds from the read of each
+/// to its row.
+pub(in crate::suite) async fn delays(
+    system: &System<'_>,
+    span: Duration,
+) -> anyhow::Result<Vec<f64>> {
+    let ids = ids(system).await?;
+    let (since, until) = (now_ms(), Instant::now() + span);
+    let (changed, delays) = tokio::join!(change(system, &ids, until), watch(system, since, until));
+    changed?;
+    delays
 }
 
 /// Changes objects all over the portal, one after the other.
