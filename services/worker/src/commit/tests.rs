@@ -1,20 +1,15 @@
 //! The commit loop against a log whose failures are scripted.
 
+mod scripted_log;
 mod unwritable_checkpoints;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use schemas::{Checkpoint, Definitions, Run, Topics};
 
-use super::{
-    CommitContext, Committer, TransactionalLog,
-    log::{Failure, RejectedMessage},
-    transaction::Outgoing,
-};
+use self::scripted_log::Scripted;
+use super::{CommitContext, Committer, log::Failure};
 use crate::{
     config::CommitArgs,
     index::StreamIndex,
@@ -22,124 +17,6 @@ use crate::{
     schedule::Reason,
     sync::{Change, End, Object, Page, Record, RunChange, Sink as _, SinkClosed},
 };
-
-/// The log in memory.
-#[derive(Debug, Default)]
-struct Memory {
-    open: Vec<Sent>,
-    /// What a reader of committed messages sees: topic, key, size.
-    committed: Vec<(String, String, usize)>,
-    transactions: usize,
-    /// Outcomes of the next steps of each kind; what is not scripted succeeds.
-    faults: HashMap<&'static str, VecDeque<Failure>>,
-    /// A key that the broker always refuses.
-    refused: Option<String>,
-}
-
-/// A message that was handed over.
-#[derive(Debug, Clone)]
-struct Sent {
-    index: usize,
-    topic: String,
-    key: String,
-    size: usize,
-    is_dead: bool,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Scripted(Arc<Mutex<Memory>>);
-
-impl Scripted {
-    fn fail(self, step: &'static str, failures: impl IntoIterator<Item = Failure>) -> Self {
-        self.0
-            .lock()
-            .unwrap()
-            .faults
-            .entry(step)
-            .or_default()
-            .extend(failures);
-        self
-    }
-
-    fn step(&self, step: &'static str) -> Result<(), Failure> {
-        let mut memory = self.0.lock().unwrap();
-        match memory.faults.get_mut(step).and_then(VecDeque::pop_front) {
-            Some(failure) => Err(failure),
-            None => Ok(()),
-        }
-    }
-
-    fn keys(&self, topic: &str) -> Vec<String> {
-        let memory = self.0.lock().unwrap();
-        let of_topic = memory.committed.iter().filter(|it| it.0 == topic);
-        of_topic.map(|it| it.1.clone()).collect()
-    }
-
-    fn transactions(&self) -> usize {
-        self.0.lock().unwrap().transactions
-    }
-}
-
-impl TransactionalLog for Scripted {
-    fn begin(&mut self) -> Result<(), Failure> {
-        self.step("begin")
-    }
-
-    fn send(&mut self, index: usize, message: &Outgoing<'_>) -> Result<(), Failure> {
-        self.step("send")?;
-        let is_dead = message.dead.is_some();
-        let sent = Sent {
-            index,
-            topic: if is_dead {
-                "t.dead-letters".to_owned()
-            } else {
-                message.topic.to_owned()
-            },
-            key: message.key.to_owned(),
-            size: message.payload.map_or(0, <[u8]>::len),
-            is_dead,
-        };
-        self.0.lock().unwrap().open.push(sent);
-        Ok(())
-    }
-
-    fn drain(&mut self) -> Result<(), Failure> {
-        self.step("drain")?;
-        let memory = self.0.lock().unwrap();
-        let refused = memory
-            .open
-            .iter()
-            .filter(|it| !it.is_dead && memory.refused.as_ref() == Some(&it.key));
-        let refused: Vec<_> = refused
-            .map(|it| RejectedMessage {
-                index: it.index,
-                error: "refused".to_owned(),
-            })
-            .collect();
-        if refused.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::Rejected(refused))
-        }
-    }
-
-    fn commit(&mut self) -> Result<(), Failure> {
-        self.step("commit")?;
-        let mut memory = self.0.lock().unwrap();
-        let open = std::mem::take(&mut memory.open);
-        memory.transactions += 1;
-        memory
-            .committed
-            .extend(open.into_iter().map(|it| (it.topic, it.key, it.size)));
-        Ok(())
-    }
-
-    fn abort(&mut self) -> Result<(), Failure> {
-        self.step("abort")?;
-        self.0.lock().unwrap().open.clear();
-        Ok(())
-    }
-}
 
 fn context(schemas: SchemaTexts<'_>) -> Arc<CommitContext> {
     let ids = SchemaIds {
