@@ -120,6 +120,56 @@ async fn wrong_answers_delete_no_living_object() {
     assert_eq!(deleted.count(), 0);
 }
 
+/// Numbers of contacts whose deletion is in the log.
+async fn deletions(stack: &Stack) -> usize {
+    let log = stack.log().await;
+    log.records.iter().filter(|it| it.deleted).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_token_no_longer_sees_is_deleted_only_when_a_person_confirms_it() {
+    let stack = with_passes(600).start().await;
+    stack.first_sync(json!({"streams": ["contacts"]})).await;
+    let view = Fault::PartialView {
+        percent: 10.0,
+        seed: 1,
+    };
+    let faults = stack.simulator.faults();
+    faults.push(Rule::any(view).of("contacts").always());
+    let api = stack.api();
+    let path = "/v1/connections/default/reconciliations";
+    let waiting = async || {
+        eventually("a pass whose deletions wait", HANG_LIMIT, async || {
+            let answer = api.get(path).await;
+            let mut results = answer["results"].as_array()?.iter();
+            let found = results.find(|it| it["waits_for"].is_string())?;
+            Some(found["id"].as_str()?.to_owned())
+        })
+        .await
+    };
+    waiting().await;
+    full_passes(&stack, 3).await;
+    assert_eq!(deletions(&stack).await, 0);
+
+    // Each pass that finds them again waits for its own confirmation.
+    eventually("deletions", HANG_LIMIT, async || {
+        let id = waiting().await;
+        let confirm = format!("{path}/{id}/confirm");
+        let answer = api.send("POST", &confirm, None).await;
+        assert!(
+            [200, 202, 404, 409].contains(&answer.status),
+            "{}",
+            answer.body
+        );
+        (deletions(&stack).await > 500).then_some(())
+    })
+    .await;
+
+    // They come back with the next pass that sees them.
+    faults.clear();
+    stack.matches_truth("contacts").await;
+}
+
 /// Waits until a contact has this value in ClickHouse.
 async fn arrives(stack: &Stack, id: u64, jobtitle: &str) {
     let sql = format!("SELECT jobtitle FROM hubspot.contacts WHERE _object_id = {id}");

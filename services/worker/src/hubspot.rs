@@ -229,6 +229,18 @@ impl Source for HubSpot {
         }
     }
 
+    async fn record_count(&self, object_type: &str) -> Result<Option<i64>, SourceError> {
+        let url = self.url(&["crm", "limits", self.client.version(), "records"]);
+        let call = Call::get(Endpoint::RecordCounts, url);
+        let parse = |body: &[u8]| wire::record_count(body, object_type);
+        match self.client.call(&call, parse).await {
+            Ok(count) => Ok(count.value),
+            // The token may not read it, or this version of the API does not have it.
+            Err(failed) if [400, 403, 404].iter().any(|it| failed.has_status(*it)) => Ok(None),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
     async fn search(
         &self,
         object_type: &str,

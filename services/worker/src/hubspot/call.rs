@@ -25,6 +25,8 @@ pub(super) enum Endpoint {
     Search,
     /// Batch read by id.
     BatchRead,
+    /// How many records of each type the account has.
+    RecordCounts,
 }
 
 /// A request, which may be sent several times.
@@ -46,9 +48,12 @@ impl Endpoint {
         match self {
             Self::Search => Bucket::Search,
             Self::List => Bucket::Lists,
-            Self::Account | Self::Usage | Self::Token | Self::Properties | Self::BatchRead => {
-                Bucket::General
-            }
+            Self::Account
+            | Self::Usage
+            | Self::Token
+            | Self::Properties
+            | Self::BatchRead
+            | Self::RecordCounts => Bucket::General,
         }
     }
 
@@ -62,6 +67,7 @@ impl Endpoint {
             Self::List => "list",
             Self::Search => "search",
             Self::BatchRead => "batch_read",
+            Self::RecordCounts => "record_counts",
         }
     }
 }

@@ -209,7 +209,8 @@ fn retry_or_shrink(endpoint: Endpoint, at_least: Duration) -> Action {
         | Endpoint::Usage
         | Endpoint::Token
         | Endpoint::Properties
-        | Endpoint::Search => Action::Retry(at_least),
+        | Endpoint::Search
+        | Endpoint::RecordCounts => Action::Retry(at_least),
     }
 }
 

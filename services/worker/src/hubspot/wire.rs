@@ -3,6 +3,7 @@
 
 mod names;
 mod object;
+mod record_counts;
 mod scan;
 mod time;
 
@@ -17,6 +18,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
+pub(super) use self::record_counts::record_count;
 use self::{
     object::Id,
     scan::{Scanner, Unexpected},

@@ -254,6 +254,8 @@ impl StreamOwner {
             ids: suspects.into_iter().map(|it| it.id).collect(),
             live: counts.live_suspects,
             live_objects: counts.live,
+            archived: counts.archived_suspects,
+            archived_objects: counts.archived,
         }
     }
 }

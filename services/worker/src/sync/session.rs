@@ -231,8 +231,9 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             run: self.run.clone(),
             last_started_at: self.last_started_at,
             cursor: match self.reason {
-                // The pass reads every change before it began.
-                Reason::Backfill | Reason::Full => self.run.list.as_ref().map(before),
+                // It reads every change before it began. So does a full pass, but where its
+                // list lacks a new object, increments still find it.
+                Reason::Backfill => self.run.list.as_ref().map(before),
                 _ => self.run.search.as_ref().map(|position| position.to),
             },
             single_lane: self.single_lane,

@@ -73,4 +73,8 @@ pub(crate) struct Suspects {
     pub(crate) live: usize,
     /// How many live objects there are, these included.
     pub(crate) live_objects: usize,
+    /// How many of them are archived.
+    pub(crate) archived: usize,
+    /// How many archived objects there are, these included.
+    pub(crate) archived_objects: usize,
 }

@@ -189,6 +189,13 @@ pub(crate) trait Source: Send + Sync + 'static {
         properties: &Definitions,
     ) -> impl Future<Output = Result<Fetched<ListPage>, ReadError>> + Send;
 
+    /// Reads how many live objects of a type the account has, whatever the token may see;
+    /// `None` if HubSpot does not say.
+    fn record_count(
+        &self,
+        object_type: &str,
+    ) -> impl Future<Output = Result<Option<i64>, SourceError>> + Send;
+
     /// Reads a page of up to 200 ids.
     fn search(
         &self,

@@ -212,6 +212,10 @@ impl Source for FakeSource {
         Ok(self.answer(object_type, page).await?)
     }
 
+    async fn record_count(&self, object_type: &str) -> Result<Option<i64>, SourceError> {
+        Ok(self.answer(object_type, None).await?.value)
+    }
+
     async fn search(
         &self,
         object_type: &str,

@@ -127,6 +127,12 @@ impl Source for FakePortal {
         unfailed(page.await?)
     }
 
+    async fn record_count(&self, _: &str) -> Result<Option<i64>, SourceError> {
+        let count =
+            self.answer(|_, state| state.objects.values().filter(|it| !it.archived).count());
+        Ok(i64::try_from(count.await?.value).ok())
+    }
+
     async fn search(&self, _: &str, search: Search) -> Result<Fetched<SearchPage>, SourceError> {
         self.answer(|portal, state| {
             let shown = |entries: &[(Millis, Option<Millis>)]| {
