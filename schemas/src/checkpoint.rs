@@ -76,7 +76,8 @@ pub struct Checkpoint {
     /// When the last full pass because of a new property started.
     #[serde(default)]
     pub last_growth_at: Option<Millis>,
-    /// The destination was changed, so a full pass has to write every object.
+    /// The destination was changed or the log was made anew, so a full pass has to write
+    /// every object.
     #[serde(default)]
     pub rewrite_wanted: bool,
     /// The destination of the records so far; empty if a former version wrote the

@@ -197,3 +197,26 @@ async fn an_index_whose_topic_is_made_anew_still_finds_what_is_gone() {
     stack.restart_worker(0, &[]);
     assert_at_rest(&stack).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_made_anew_gets_all_objects() {
+    let mut stack = with_passes(600).start().await;
+    stack.first_sync(json!({"interval": "10s"})).await;
+    stack.first_worker().terminate(SHUTDOWN_LIMIT);
+    stack.instances[0].process.terminate(SHUTDOWN_LIMIT);
+    let topic = stack.topic("records");
+    stack.servers().delete(&[topic.as_str()]).await;
+    stack.restart_worker(0, &[]);
+    stack.restart_data_streams(0);
+    let portal = stack.simulator.portal();
+    eventually("the log has all objects", HANG_LIMIT, async || {
+        let log = stack.log().await;
+        let found = harness::check::compacted(&log, portal.id(), "contacts");
+        let truth = truth::truth(&portal, "contacts");
+        harness::check::same(&found, &truth, "contacts")
+            .is_empty()
+            .then_some(())
+    })
+    .await;
+    stack.matches_truth("contacts").await;
+}

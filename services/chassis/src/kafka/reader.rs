@@ -328,6 +328,19 @@ impl TopicReader {
             .collect()
     }
 
+    /// By partition of a topic, the offset after its last message now, be that committed
+    /// or not. Blocks.
+    pub fn ends_of(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, ReadError> {
+        let mut config = config.clone();
+        // An open transaction hides what others have committed behind it.
+        config.set("isolation.level", "read_uncommitted");
+        let reader = Self::new(&config, topic)?;
+        let partitions = 0..partition_count(&reader.consumer, topic)?;
+        partitions
+            .map(|partition| Ok((partition, reader.watermarks(partition)?.1)))
+            .collect()
+    }
+
     /// Whether Kafka answers within `limit`. An idle reader hears nothing from
     /// a broker that is back.
     pub fn is_answered_within(&self, limit: Duration) -> bool {

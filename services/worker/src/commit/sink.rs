@@ -95,6 +95,11 @@ impl StreamState {
         self.known().owner.set_destination(destination);
     }
 
+    /// The log of records was made anew; see [`StreamOwner::start_log_anew`].
+    pub(crate) fn start_log_anew(&self) {
+        self.known().owner.start_log_anew();
+    }
+
     /// All properties ever seen.
     pub(crate) fn definitions(&self) -> Arc<Definitions> {
         Arc::clone(&self.known().owner.definitions)

@@ -33,6 +33,9 @@ pub(crate) struct Restored {
     pub(crate) definitions: KnownDefinitions,
     /// What was written of each object.
     pub(crate) indexes: Indexes,
+    /// How many messages the log of records has had, those of transactions included; not
+    /// known if no record was written.
+    pub(crate) records_end: Option<i64>,
 }
 
 /// Reads checkpoints, status and index of the partitions, and all definitions. Blocks.
@@ -54,6 +57,12 @@ pub(crate) fn restore(
         read_all(kafka, client_id, topic, partitions, |message| {
             restored.take(&topics, decoder, message)
         })?;
+    }
+    let mut checkpoints = restored.checkpoints.values();
+    if checkpoints.any(|it| it.records_total > 0) {
+        let config = kafka.consumer(client_id, &reader_group(kafka));
+        let ends = TopicReader::ends_of(&config, &topics.records)?;
+        restored.records_end = Some(ends.values().sum());
     }
     Ok(restored)
 }
@@ -190,6 +199,11 @@ pub(crate) fn claims(
         .collect())
 }
 
+/// The group of readers. It is never joined: partitions are assigned by hand.
+fn reader_group(kafka: &KafkaArgs) -> String {
+    format!("{}worker-reader", kafka.topic_prefix)
+}
+
 /// Hands over every message of the partitions that was committed before. Waits for
 /// open transactions: partitions of status and definitions have several writers.
 pub(super) fn read_all(
@@ -200,8 +214,7 @@ pub(super) fn read_all(
     mut take: impl FnMut(&BorrowedMessage<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let started = Instant::now();
-    // The group is never joined: partitions are assigned by hand.
-    let config = kafka.consumer(client_id, &format!("{}worker-reader", kafka.topic_prefix));
+    let config = kafka.consumer(client_id, &reader_group(kafka));
     TopicReader::read_all_committed(&config, topic, partitions, SILENCE, |message| {
         take(message).map(ControlFlow::Continue)
     })?;

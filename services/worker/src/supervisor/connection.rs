@@ -63,6 +63,8 @@ pub(super) struct ConnectionTask<S: Sources> {
     views: BTreeMap<String, StreamStatus>,
     /// What the log said at the take-over, shared by all connections.
     restored: Arc<Restored>,
+    /// [`Restored::records_end`], until it has been compared with the checkpoints.
+    records_end: Option<i64>,
     /// Definitions of streams that had no checkpoint, as the log has them now.
     definitions: KnownDefinitions,
     /// The connection's status as last written.
@@ -98,6 +100,7 @@ impl<S: Sources> ConnectionTask<S> {
             lease,
             checkpoints,
             views,
+            records_end: restored.records_end,
             restored,
             definitions: KnownDefinitions::default(),
             whole,

@@ -212,6 +212,12 @@ impl StreamOwner {
         }
     }
 
+    /// The log of records lacks what was written, so a pass has to write every object.
+    pub(crate) fn start_log_anew(&mut self) {
+        self.checkpoint.records_total = 0;
+        self.checkpoint.rewrite_wanted = true;
+    }
+
     /// How many objects the stream has.
     pub(crate) fn size(&self) -> Size {
         let counts = self.index.counts();

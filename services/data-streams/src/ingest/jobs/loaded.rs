@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use chassis::kafka::reader::partition_count;
+use chassis::kafka::reader::TopicReader;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -51,18 +51,12 @@ pub(crate) async fn until_loaded(parts: Arc<Parts>) -> Result<(), JobError> {
 impl Offsets {
     fn of(parts: &Parts) -> anyhow::Result<Self> {
         let topic = parts.topics.records.clone();
-        let consumer: BaseConsumer = parts
+        let config = parts
             .settings
             .kafka
-            .consumer("data-streams.offsets", &parts.group())
-            // An open transaction hides what others have committed behind it.
-            .set("isolation.level", "read_uncommitted")
-            .create()?;
-        let mut ends = BTreeMap::new();
-        for partition in 0..partition_count(&consumer, &topic)? {
-            let (_, end) = consumer.fetch_watermarks(&topic, partition, ANSWER_LIMIT)?;
-            ends.insert(partition, end);
-        }
+            .consumer("data-streams.offsets", &parts.group());
+        let ends = TopicReader::ends_of(&config, &topic)?;
+        let consumer: BaseConsumer = config.create()?;
         Ok(Self {
             consumer,
             topic,

@@ -27,9 +27,22 @@ impl<S: Sources> ConnectionTask<S> {
         let Some(portal_id) = self.resolved.as_ref().map(|it| it.portal_id) else {
             return Ok(());
         };
+        let written = self.checkpoints.values().map(|it| it.records_total);
+        let written: i64 = written.sum();
+        let is_log_new = self.records_end.take().is_some_and(|end| end < written);
+        if is_log_new {
+            tracing::warn!(
+                connection = self.name,
+                "the topic of records has fewer messages than were written: it was made anew, \
+                 so a pass writes every object"
+            );
+        }
         let mut reads = Vec::new();
         for stream in streams {
             let sink = self.sink(stream, portal_id);
+            if is_log_new {
+                sink.state().start_log_anew();
+            }
             let checkpoint = sink.state().checkpoint();
             // What was written is in the log of records, if its index was lost.
             let is_lost = checkpoint.records_total > 0 && sink.state().has_no_index();
