@@ -148,7 +148,7 @@ async fn an_object_whose_properties_are_missing_is_not_shown_without_them() {
         assert_eq!(answer.body["code"], "record_incomplete");
         assert!(answer.headers.contains_key("retry-after"));
     }
-    crate::missing_state::rebuild(&stack).await;
+    stack.api().rebuild().await;
     let shown = api.get(&format!("{records}/{id}")).await;
     assert_ne!(shown["properties"], json!({}));
     stack.matches_truth("contacts").await;
