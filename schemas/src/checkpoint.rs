@@ -56,7 +56,7 @@ pub struct Checkpoint {
     /// When the last scheduled run started.
     #[serde(default)]
     pub last_started_at: Option<Millis>,
-    /// When the last run that succeeded ended.
+    /// When the last run that succeeded ended; `None` until the backfill has.
     #[serde(default)]
     pub last_success_at: Option<Millis>,
     /// When the last run over late changes started.

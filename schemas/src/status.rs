@@ -97,7 +97,7 @@ pub struct StreamStatus {
     /// Every change before it is in the log.
     #[serde(default)]
     pub cursor: Option<Millis>,
-    /// When the last run that succeeded ended.
+    /// When the last run that succeeded ended; `None` until the backfill has.
     #[serde(default)]
     pub last_success_at: Option<Millis>,
     /// When the next run is due.

@@ -125,8 +125,11 @@ impl RunChange {
                 checkpoint.full_wanted |= *needs_pass && checkpoint.closed_pass.is_none();
             }
             Some(End::Succeeded { at, confirm_at }) => {
-                checkpoint.last_success_at = Some(*at);
                 self.succeed(checkpoint, run, has_suspects.then_some(*confirm_at));
+                // Increments beside the backfill are no success of the stream yet.
+                if checkpoint.last_full_at.is_some() {
+                    checkpoint.last_success_at = Some(*at);
+                }
             }
         }
     }
