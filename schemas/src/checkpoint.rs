@@ -18,6 +18,10 @@ pub const UNREADABLE_NAMED: usize = 20;
 
 /// How far one stream has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts of the contract that do not exclude each other"
+)]
 pub struct Checkpoint {
     /// Name of the connection.
     pub connection: String,

@@ -17,6 +17,9 @@ pub(crate) use topic::Ends;
 
 use crate::usage::{self, DATA_STREAMS, SIMULATOR, Usages, WORKER};
 
+/// Longest wait for an answer of the simulator.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// One running system.
 #[derive(Debug)]
 pub(crate) struct System<'a> {
@@ -165,7 +168,8 @@ impl System<'_> {
     /// A request to the control interface of the simulator.
     pub(crate) async fn control_simulator(&self, path: &str, body: Value) -> anyhow::Result<()> {
         let url = format!("{}/__sim/{path}", self.simulator_url);
-        let answer = reqwest::Client::new().post(url).json(&body).send().await?;
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        let answer = http.post(url).json(&body).send().await?;
         answer.error_for_status()?;
         Ok(())
     }

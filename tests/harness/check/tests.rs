@@ -211,7 +211,12 @@ fn a_version_is_not_compared_if_hubspot_answered_wrongly_while_it_was_read() {
     };
     history.answers_were_wrong(1_000, 5_000);
     history.answers_were_wrong(30_000, 40_000);
-    assert_eq!(history.lost(7, &log(vec![]), &[run.clone()]).len(), 1);
+    assert_eq!(
+        history
+            .lost(7, &log(vec![]), std::slice::from_ref(&run))
+            .len(),
+        1
+    );
     history.answers_were_wrong(15_000, 16_000);
     assert_eq!(history.lost(7, &log(vec![]), &[run]), []);
 }

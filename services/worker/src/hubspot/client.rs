@@ -198,11 +198,12 @@ impl Client {
     ) -> Result<(), CallError> {
         let now = self.transport.clock.now();
         match action(endpoint, &fault) {
-            Action::Retry(at_least) => self.pause(call, fault, at_least, attempts).await,
             Action::RetryOrShrink(_) if attempts.are_enough_to_shrink() => {
                 Err(failed_on_request(call, fault, now + BACK_OFF_MS))
             }
-            Action::RetryOrShrink(at_least) => self.pause(call, fault, at_least, attempts).await,
+            Action::Retry(at_least) | Action::RetryOrShrink(at_least) => {
+                self.pause(call, fault, at_least, attempts).await
+            }
             Action::PauseBucket => {
                 let retry_after = match &fault {
                     Fault::Status { retry_after, .. } => *retry_after,

@@ -18,7 +18,8 @@ use std::ops::RangeInclusive;
 
 use schemas::Lane;
 
-use self::lane::{LaneState, check, cursor_id, ends_early};
+pub(super) use self::lane::ReadPage;
+use self::lane::{LaneState, Probe, check, cursor_id, ends_early};
 use super::ListPage;
 
 /// Records that a part of the id space is expected to have to be worth a lane.
@@ -59,8 +60,8 @@ pub(super) struct Lanes {
     next_key: u64,
     reach: i64,
     has_hole: bool,
-    /// Cursor of the page with objects that was read last; `None` inside is the first.
-    answered: Option<Option<String>>,
+    /// The page with objects that was read last.
+    answered: Option<ReadPage>,
 }
 
 /// Where a lane could be split.
@@ -144,13 +145,17 @@ impl Lanes {
                 limit: state.page_size.objects(),
             });
         }
-        let probes = self.states.iter().filter(|state| state.probed).count();
+        let probes = self
+            .states
+            .iter()
+            .filter(|state| state.probe == Probe::InFlight)
+            .count();
         if !self.cursors_are_ids || self.states.len() + probes >= self.limit {
             return None;
         }
         let Split { index, at, .. } = self.best_split()?;
         let state = self.states.get_mut(index)?;
-        state.probed = true;
+        state.probe = Probe::InFlight;
         self.in_flight += 1;
         Some(PageRequest {
             key: state.key,
@@ -160,8 +165,8 @@ impl Lanes {
         })
     }
 
-    /// Cursor of a page that was read in this process; `None` inside is the first page.
-    pub(super) fn answered(&self) -> Option<Option<String>> {
+    /// A page that was read in this process.
+    pub(super) fn answered(&self) -> Option<ReadPage> {
         self.answered.clone()
     }
 
@@ -179,13 +184,7 @@ impl Lanes {
         let Some(state) = self.states.iter_mut().find(|it| it.key == request.key) else {
             return;
         };
-        let is_smaller = state.page_size.shrink();
-        if request.probe.is_some() {
-            state.probed = false;
-            state.refuses_probes = !is_smaller;
-        } else {
-            state.requested = false;
-        }
+        state.fail(request.probe.is_some());
     }
 
     /// Takes a page of a lane with the id of its one object, which cannot be read.
@@ -239,10 +238,10 @@ impl Lanes {
         if !is_read {
             state.page_size.found_cause();
         } else if !page.objects.is_empty() {
-            self.answered = Some(state.lane.after.clone());
+            let after = state.lane.after.clone();
+            self.answered = Some(ReadPage { after });
         }
-        state.page_size.grow();
-        state.refuses_probes &= state.page_size.objects() == 1;
+        state.grow();
         let covered = state.advance(page, end);
         self.has_hole |= state.ended_early && state.lane.done;
         self.join_finished();
@@ -266,7 +265,7 @@ impl Lanes {
         let Some(state) = self.states.get_mut(index) else {
             return Ok(None);
         };
-        state.probed = false;
+        state.probe = Probe::Allowed;
         if self.limit == 1 || state.lane.done {
             return Ok(None);
         }
@@ -314,7 +313,7 @@ impl Lanes {
         }
         self.limit = 1;
         for state in &mut self.states {
-            state.probed = false;
+            state.probe = Probe::Allowed;
         }
         Ok(())
     }
@@ -358,7 +357,7 @@ impl Lanes {
     fn best_split(&self) -> Option<Split> {
         let mut best: Option<Split> = None;
         for (index, state) in self.states.iter().enumerate() {
-            let may_be_probed = !state.lane.done && !state.probed && !state.refuses_probes;
+            let may_be_probed = !state.lane.done && state.probe == Probe::Allowed;
             if !may_be_probed || state.last_id == i64::MIN {
                 continue;
             }

@@ -7,6 +7,7 @@ use schemas::{Definitions, Millis};
 
 use super::{
     Advice, Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError, Source, SourceError,
+    lanes::ReadPage,
 };
 
 /// How often an object has to fail again after another one was read. Where a fifth of all
@@ -31,8 +32,8 @@ pub(super) struct Place {
     pub(super) archived: bool,
     /// The cursor there.
     pub(super) after: Option<String>,
-    /// Cursor of a page that could be had; `None` inside is the first.
-    pub(super) answered: Option<Option<String>>,
+    /// A page that could be had.
+    pub(super) answered: Option<ReadPage>,
     /// The object's id, if the cursor is known to be that.
     pub(super) next_id: Option<i64>,
 }
@@ -164,7 +165,7 @@ impl<'a, S: Source> Reader<'a, S> {
     /// Reads an object elsewhere in the list, one by one, and returns its id. `next` is the
     /// cursor behind the place.
     async fn lists_another(&mut self, place: &Place, next: Option<&str>) -> Option<i64> {
-        let answered = place.answered.as_ref().map(|it| it.as_deref());
+        let answered = place.answered.as_ref().map(|it| it.after.as_deref());
         let first = place.after.is_some().then_some(None);
         let places = [answered, next.map(Some), first];
         let mut requests: Vec<_> = places

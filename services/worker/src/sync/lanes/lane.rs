@@ -26,10 +26,24 @@ pub(super) struct LaneState {
     /// Ids returned by this lane since the process started it.
     pub(super) seen: i64,
     pub(super) requested: bool,
-    pub(super) probed: bool,
-    /// A probe of one object could not be had, nor was a page of several since.
-    pub(super) refuses_probes: bool,
+    pub(super) probe: Probe,
     pub(super) page_size: PageSize,
+}
+
+/// A page that could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct ReadPage {
+    /// Its cursor; the list's first page has none.
+    pub(in super::super) after: Option<String>,
+}
+
+/// Whether a lane may be probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    Allowed,
+    InFlight,
+    /// One of a single object could not be had, nor was a page of several since.
+    Refused,
 }
 
 impl LaneState {
@@ -45,9 +59,28 @@ impl LaneState {
             empty_from: None,
             seen: 0,
             requested: false,
-            probed: false,
-            refuses_probes: false,
+            probe: Probe::Allowed,
             page_size: PageSize::default(),
+        }
+    }
+
+    /// Takes the failure of a page, or of a probe: the next one is smaller.
+    pub(super) fn fail(&mut self, was_probe: bool) {
+        let is_smaller = self.page_size.shrink();
+        if !was_probe {
+            self.requested = false;
+        } else if is_smaller {
+            self.probe = Probe::Allowed;
+        } else {
+            self.probe = Probe::Refused;
+        }
+    }
+
+    /// The next page, or probe, may have more objects, as a page was read.
+    pub(super) fn grow(&mut self) {
+        self.page_size.grow();
+        if self.probe == Probe::Refused && self.page_size.objects() > 1 {
+            self.probe = Probe::Allowed;
         }
     }
 

@@ -199,7 +199,7 @@ fn nothing_is_known_to_lack_beside_an_object_that_is_skipped() {
     assert_eq!((request.limit, lanes.next_id(request.key)), (1, None));
     let first = lanes.take_page(request.key, &mut page(&ids, None, 1));
     assert_eq!(first, Ok(i64::MIN + 1..=10));
-    assert_eq!(lanes.answered(), Some(None));
+    assert_eq!(lanes.answered(), Some(ReadPage { after: None }));
     let request = lanes.next_request().unwrap();
     assert_eq!(lanes.next_id(request.key), Some(20));
     let mut skipped = page(&ids, Some("20"), 1);

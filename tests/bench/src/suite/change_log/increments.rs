@@ -45,7 +45,7 @@ pub(super) async fn measure(system: &mut System<'_>, scale: Scale) -> anyhow::Re
         .await?;
     let span = scale.of(
         Duration::from_secs(25),
-        Duration::from_secs(120),
+        Duration::from_mins(2),
         Duration::from_mins(6),
     );
     let began = Instant::now();

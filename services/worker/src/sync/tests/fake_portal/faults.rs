@@ -22,13 +22,13 @@ pub(in super::super) struct Faults {
 impl Faults {
     pub(super) fn check(
         &self,
-        ids: impl ExactSizeIterator<Item = i64> + Clone,
+        mut ids: impl ExactSizeIterator<Item = i64>,
         ids_only: bool,
         now: Millis,
     ) -> Result<(), ReadError> {
         let is_too_large = self.above.is_some_and(|above| ids.len() > above);
         let lists_ids = ids_only && self.lists_ids;
-        let has_object = !lists_ids && ids.clone().any(|id| self.objects.contains(&id));
+        let has_object = !lists_ids && ids.any(|id| self.objects.contains(&id));
         if !is_too_large && !has_object && !self.outage {
             return Ok(());
         }
