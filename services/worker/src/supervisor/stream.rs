@@ -13,7 +13,7 @@ use slots::Slots;
 use super::halt::Halt;
 use crate::{
     commit::StreamSink,
-    schedule::{self, Due, Reason, RunPlan, Settings, Slot, StreamDemand},
+    schedule::{self, Due, Reason, RunPlan, Settings, Slot, Start, StreamDemand},
     status,
     sync::{
         self, Advice, DELETIONS_WAIT, Outcome, Progress, RunContext, RunEnd, SinkClosed, Source,
@@ -155,7 +155,8 @@ impl<S: Source> StreamTask<S> {
             Due::At(at) => Some(*at),
             Due::Now(_) | Due::Never => None,
         });
-        let next = times.min();
+        // Before a run that begins now no later one is shown.
+        let next = times.min().filter(|_| !dues.iter().any(begins));
         self.show(|view| {
             slots.show_phase(view);
             view.next_run_at = next;
@@ -373,6 +374,11 @@ impl<S: Source> StreamTask<S> {
         );
         Ok(committer.post(vec![message?])?)
     }
+}
+
+/// Whether a run is due that is not under way.
+fn begins(due: &Due) -> bool {
+    matches!(due, Due::Now(plan) if plan.start == Start::New)
 }
 
 /// Whether a person has confirmed the deletions of the last pass.

@@ -11,7 +11,11 @@ mod unwritable_values;
 
 use std::time::Duration;
 
-use schemas::DesiredState::{Deleted, Running, Stopped};
+use schemas::{
+    Command,
+    DesiredState::{Deleted, Running, Stopped},
+    StreamStatus,
+};
 
 use crate::sync::Advice;
 use fake_sources::failure;
@@ -49,6 +53,33 @@ async fn the_next_run_starts_when_the_interval_has_passed() {
         .await;
     assert_eq!(second.reason.as_deref(), Some("incremental"));
     assert_eq!(second.outcome.as_deref(), Some("succeeded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_due_is_never_shown_as_a_later_one() {
+    let mut harness = Harness::with_idle_streams().await;
+    // The slots of a stream look at a command in any order, so one is not enough.
+    for round in 0..10 {
+        let slow = Command {
+            interval_ms: 1_800_000,
+            ..command(&format!("slow {round}"), "a", Running)
+        };
+        harness.command(&slow);
+        let is_slow = |it: &StreamStatus| {
+            let next = it.next_run_at.zip(it.runs.first());
+            next.is_some_and(|(at, run)| at - run.started_at == slow.interval_ms)
+        };
+        let before = harness.until_stream("a/contacts", is_slow).await;
+        tokio::time::advance(Duration::from_mins(2)).await;
+        harness.command(&command(&format!("quick {round}"), "a", Running));
+        let has_run = |it: &StreamStatus| is_idle(it) && it.run_id != before.run_id;
+        harness.until_stream("a/contacts", has_run).await;
+        let statuses = harness.log.streams("a/contacts");
+        let mut since = statuses.iter().skip_while(|it| **it != before);
+        let is_later =
+            |it: &&StreamStatus| it.run_id == before.run_id && it.next_run_at > before.next_run_at;
+        assert_eq!(since.find(is_later), None, "round {round}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -137,6 +137,17 @@ impl FakeControlLog {
         read::<Status>(schemas::status::SCHEMA, &message.payload?).stream
     }
 
+    /// All statuses of a stream, named `connection/stream`, in the order of the log.
+    pub(super) fn streams(&self, key: &str) -> Vec<StreamStatus> {
+        let committed = self.committed();
+        let of_key = committed
+            .into_iter()
+            .filter(|it| it.topic == self.topics.status && it.key == key);
+        of_key
+            .filter_map(|it| read::<Status>(schemas::status::SCHEMA, &it.payload?).stream)
+            .collect()
+    }
+
     /// All definitions written under a key, in the order of the log.
     pub(super) fn definitions(&self, key: &str) -> Vec<Definitions> {
         let committed = self.committed();
