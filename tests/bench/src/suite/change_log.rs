@@ -6,6 +6,7 @@ mod increments;
 mod index;
 mod rest;
 mod share;
+mod verdict;
 
 use std::time::Duration;
 
@@ -47,9 +48,8 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
     let mut system = filled(servers, contacts).await?;
     let mut readings = index::measure(&mut system, contacts, &without).await?;
     readings.extend(rest::measure(&mut system, contacts, scale).await?);
+    readings.extend(verdict::measure(&mut system, contacts).await?);
     readings.extend(increments::measure(&mut system, scale).await?);
-    // The row of the verdict of a pass against ClickHouse belongs here: the time from the
-    // end of a full pass to its verdict, and the memory of data-streams meanwhile.
     system.end().await?;
     for _ in 0..scale.runs {
         readings.extend(share::measure(servers, scale).await?);
