@@ -1,5 +1,6 @@
 -- What was found when the log's objects of a stream were compared with the tables,
--- after a pass over both of HubSpot's lists. Times in ms since 1970.
+-- after a pass over both of HubSpot's lists. Of one pass there may be several, by
+-- several instances; the first one counts. Times in ms since 1970.
 CREATE TABLE IF NOT EXISTS `_hubspot_streams`.comparisons
 (
     connection String,
@@ -16,6 +17,6 @@ CREATE TABLE IF NOT EXISTS `_hubspot_streams`.comparisons
     unreadable Int64,
     still_different Int64
 )
-ENGINE = ReplacingMergeTree(compared_at) ORDER BY (connection, stream, run_id)
+ENGINE = MergeTree ORDER BY (connection, stream, finished_at)
 TTL toDateTime(intDiv(compared_at, 1000)) + INTERVAL 1 YEAR
 SETTINGS fsync_after_insert = 1;

@@ -186,10 +186,12 @@ async fn step(
             return Ok(Step::Waiting);
         }
         let previous = comparisons.last(&subject.connection, &subject.verdict.stream);
-        match settle(ports, &subject, previous.as_ref()).await {
-            Ok(comparison) => comparisons.add([comparison]),
-            Err(error) => failure = Some(error),
+        if let Err(error) = settle(ports, &subject, previous.as_ref()).await {
+            failure = Some(error);
+            continue;
         }
+        // Another instance may have led meanwhile and have been first.
+        comparisons.add(ports.kept(&[subject.name()]).await?);
     }
     failure.map_or(Ok(Step::AllCompared), Err)
 }

@@ -43,7 +43,8 @@ pub(crate) trait Ports: Send + Sync {
     /// Whether this instance is the one that compares.
     fn leads(&self) -> bool;
 
-    /// The last comparison of each of these streams.
+    /// The comparison of the last pass of each of these streams; the first one, if
+    /// several instances compared it.
     async fn kept(&self, streams: &[StreamName]) -> Result<Vec<Comparison>, Failure>;
 
     /// Keeps a comparison for all instances.

@@ -47,6 +47,8 @@ struct FakeParts {
     /// For so many looks another instance fills the tables.
     others_refill: Mutex<usize>,
     kept: Mutex<Vec<Comparison>>,
+    /// What another instance keeps during the first look.
+    while_looking: Mutex<Option<Comparison>>,
     /// What was done, in order.
     done: Mutex<Vec<&'static str>>,
 }
@@ -76,7 +78,12 @@ impl Ports for FakeParts {
 
     async fn kept(&self, streams: &[StreamName]) -> Result<Vec<Comparison>, Failure> {
         assert!(!streams.is_empty());
-        Ok(self.kept.lock().unwrap().clone())
+        let kept = self.kept.lock().unwrap().clone();
+        Ok(kept
+            .into_iter()
+            .min_by_key(|it| it.compared_at)
+            .into_iter()
+            .collect())
     }
 
     async fn keep(&self, comparison: &Comparison) -> Result<(), Failure> {
@@ -96,6 +103,8 @@ impl Ports for FakeParts {
         _subject: &Subject,
         _ranges: &[DigestRange],
     ) -> Result<StoredRanges, Failure> {
+        let other = self.while_looking.lock().unwrap().take();
+        self.kept.lock().unwrap().extend(other);
         let mut looks = self.looks.lock().unwrap();
         let look = match looks.len() {
             1 => looks[0],
@@ -160,6 +169,21 @@ async fn tables_that_have_what_the_log_has_are_left_alone() {
     assert_eq!((comparison.in_hubspot, comparison.in_warehouse), (1, 1));
     assert_eq!((comparison.still_different, comparison.compared_at), (0, 9));
     assert!(done.is_empty());
+}
+
+/// The partition moved while the other instance compared: both did.
+#[tokio::test]
+async fn of_two_instances_that_compared_one_pass_the_first_is_believed_by_both() {
+    let other = Comparison {
+        compared_at: 5,
+        ..Comparison::new("default", &subject("a").verdict)
+    };
+    let parts = FakeParts::with(&[COMPLETE]);
+    *parts.while_looking.lock().unwrap() = Some(other.clone());
+    let comparisons = Comparisons::default();
+    let step = step(&parts, &comparisons, vec![subject("a")]).await;
+    assert_eq!(step.unwrap(), Step::AllCompared);
+    assert_eq!(comparisons.last("default", "contacts"), Some(other));
 }
 
 #[tokio::test]

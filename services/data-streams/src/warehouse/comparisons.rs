@@ -32,8 +32,8 @@ struct StoredComparison {
 }
 
 impl Warehouse {
-    /// The last comparison of each of these streams, named by connection and object
-    /// type.
+    /// The comparison of the last pass of each of these streams, named by connection and
+    /// object type; the first one, if several instances compared it.
     pub(crate) async fn last_comparisons(
         &self,
         streams: &[(String, String)],
@@ -49,7 +49,7 @@ impl Warehouse {
         Ok(found)
     }
 
-    /// Keeps a comparison. One of the same pass is replaced.
+    /// Keeps a comparison.
     pub(crate) async fn keep_comparison(&self, it: &Comparison) -> Result<(), WarehouseError> {
         let request_id = it.request_id.as_deref();
         let names = [&it.connection, &it.stream, &it.run_id].map(|it| literal(it));
@@ -85,8 +85,8 @@ fn last(streams: &[(String, String)]) -> String {
         .collect();
     format!(
         "SELECT connection, stream, run_id, request_id, started_at, finished_at, compared_at, \
-         in_hubspot, in_warehouse, changed, deleted, unreadable, still_different FROM {} FINAL \
-         WHERE (connection, stream) IN ({}) ORDER BY finished_at DESC, compared_at DESC LIMIT 1 \
+         in_hubspot, in_warehouse, changed, deleted, unreadable, still_different FROM {} \
+         WHERE (connection, stream) IN ({}) ORDER BY finished_at DESC, compared_at LIMIT 1 \
          BY connection, stream",
         TableName::bookkeeping("comparisons"),
         streams.join(", ")
