@@ -245,11 +245,16 @@ impl TopicReader {
         }
         let mut uncommitted = config.clone();
         uncommitted.set("isolation.level", "read_uncommitted");
-        let wanted = Self::new(&uncommitted, topic)?.latest(next.keys())?;
-        let mut reader = Self::new(config, topic)?;
+        // Two clients, as one has one isolation level. They connect at the same time.
+        let (wanted, reader) = std::thread::scope(|scope| {
+            let wanted = scope.spawn(|| Self::new(&uncommitted, topic)?.latest(next.keys()));
+            let reader = Self::new(config, topic).and_then(|it| Ok((it.latest(next.keys())?, it)));
+            (wanted.join(), reader)
+        });
+        let wanted = wanted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (mut readable, mut reader) = reader?;
         loop {
-            let readable = reader.latest(next.keys())?;
-            // Asked for before the reading begins, so that it reads as far.
+            // `readable` was asked for before the reading begins, so it reads as far.
             reader.assign(next)?;
             reader.read_to_end(silence, &mut take)?;
             let behind = wanted.iter().find_map(|(partition, end)| {
@@ -271,6 +276,7 @@ impl TopicReader {
             #[expect(clippy::disallowed_methods, reason = "all its calls block")]
             std::thread::sleep(POLL);
             next = reader.next.clone();
+            readable = reader.latest(next.keys())?;
         }
     }
 

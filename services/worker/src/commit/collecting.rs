@@ -3,9 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::Item;
-use crate::{schedule::Slot, sync::Change};
+use crate::{
+    schedule::{Reason, Slot},
+    sync::Change,
+};
 
-/// Pages of passes over the lists: from one transaction to the next. With as long a wait
+/// Pages of the backfill: from one transaction to the next. Until it has ended the tables
+/// lack objects anyway, so servers that are not kept busy by small transactions count more.
+const BACKFILL: Duration = Duration::from_millis(1_500);
+/// Pages of other passes over the lists: from one transaction to the next. With as long a wait
 /// of the loader, its insert and two commits, such a page is visible within a second.
 const PASSES: Duration = Duration::from_millis(600);
 /// Other pages within a run: a burst of changes.
@@ -20,6 +26,7 @@ impl Item {
         };
         match &submitted.page.change {
             Change::Run(run) if run.end.is_none() => match run.reason.slot() {
+                Slot::Pass if run.reason == Reason::Backfill => BACKFILL,
                 Slot::Pass => PASSES,
                 Slot::Increments | Slot::Check => CHANGES,
             },
