@@ -5,9 +5,9 @@
 //! one to the other meanwhile can be missed. The archived list is read first: an
 //! object restored meanwhile appears in the live list, or stays archived in the
 //! log until the next pass. An object archived meanwhile can be missed by both
-//! reads, so another run over the archived list closes the pass before anything
-//! counts as gone. Only an object that is archived and restored within one pass
-//! can still be missed, until its next change or the next pass.
+//! reads; it seems to be gone then, and is read by its id before it is deleted.
+//! Only a new object that is archived and restored within one pass can still be
+//! missed, until its next change or the next pass.
 
 use super::{
     Sink, Source, list,
