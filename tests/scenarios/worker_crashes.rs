@@ -113,7 +113,7 @@ async fn a_worker_killed_at_any_crash_point_fetches_no_committed_page_again() {
     let mut stack = stack_without_a_worker().await;
     let timeline = Timeline::new(0);
     let _printed = timeline.guard();
-    stack.simulator.set_latency(Duration::from_millis(120));
+    stack.simulator.set_latency(Duration::from_millis(300));
     let settings = json!({"credential": "file:oauth.json"});
     stack.api().start("default", settings.clone()).await;
 
