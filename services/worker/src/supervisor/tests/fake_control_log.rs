@@ -139,24 +139,22 @@ impl FakeControlLog {
 
     /// All statuses of a stream, named `connection/stream`, in the order of the log.
     pub(super) fn streams(&self, key: &str) -> Vec<StreamStatus> {
-        let committed = self.committed();
-        let of_key = committed
-            .into_iter()
-            .filter(|it| it.topic == self.topics.status && it.key == key);
-        of_key
+        self.of_key(&self.topics.status, key)
             .filter_map(|it| read::<Status>(schemas::status::SCHEMA, &it.payload?).stream)
             .collect()
     }
 
     /// All definitions written under a key, in the order of the log.
     pub(super) fn definitions(&self, key: &str) -> Vec<Definitions> {
-        let committed = self.committed();
-        let of_key = committed
-            .into_iter()
-            .filter(|it| it.topic == self.topics.definitions && it.key == key);
-        of_key
+        self.of_key(&self.topics.definitions, key)
             .map(|it| read(schemas::definitions::SCHEMA, &it.payload.unwrap()))
             .collect()
+    }
+
+    /// All messages under a key, in the order of the log.
+    fn of_key(&self, topic: &str, key: &str) -> impl Iterator<Item = Written> {
+        let committed = self.committed().into_iter();
+        committed.filter(move |it| it.topic == topic && it.key == key)
     }
 
     /// Writes a message as the owner of another partition would.
