@@ -32,8 +32,9 @@ use super::{
     progress::{HeldPartition, Progress},
 };
 use crate::ingest::{
-    Store,
+    Store, StoreError,
     conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE},
+    store::inserter::describe,
 };
 
 /// How long one poll waits, and so how soon a stop is noticed.
@@ -250,24 +251,31 @@ impl Poller {
 
     /// Reads the committed offsets, and how far the store is loaded; the lower of the two
     /// is where reading goes on. Returns the partitions that the store has less of;
-    /// `None` if the offsets do not carry this warehouse's id or cannot be read.
+    /// `None` if the store was emptied meanwhile, or if the offsets do not carry this
+    /// warehouse's id or cannot be read.
     fn find_offsets(&mut self) -> Option<Vec<(i32, i64)>> {
         let id = self.warehouse.borrow().clone();
         let list = self.list(&self.progress.assigned);
-        let committed = match self.consumer.committed_offsets(list, COMMITTED_LIMIT) {
-            Ok(committed) => committed,
-            Err(error) => {
-                tracing::warn!(%error, "cannot read the committed offsets");
-                return None;
-            }
-        };
-        let loaded = match self.runtime.block_on(self.store.loaded(&self.topic)) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                tracing::warn!(%error, "cannot read how far the warehouse is loaded");
-                return None;
-            }
-        };
+        let committed = self.consumer.committed_offsets(list, COMMITTED_LIMIT);
+        let committed = committed
+            .inspect_err(|error| tracing::warn!(%error, "cannot read the committed offsets"))
+            .ok()?;
+        // The store is asked for its id first. That also creates its own tables, without
+        // which an emptied one could not say how far it is loaded.
+        let found = self.runtime.block_on(async {
+            let found = self.store.warehouse_id().await?;
+            Ok::<_, StoreError>((found, self.store.loaded(&self.topic).await?))
+        });
+        let (found, loaded) = found
+            .inspect_err(|error| {
+                let error = describe(error);
+                tracing::warn!(error, "cannot read how far the warehouse is loaded");
+            })
+            .ok()?;
+        if found != id {
+            self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
+            return None;
+        }
         let mut behind = Vec::new();
         for element in committed.elements() {
             let partition = element.partition();

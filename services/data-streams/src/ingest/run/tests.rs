@@ -277,6 +277,22 @@ async fn a_dead_letter_is_stored_at_its_log_position_when_its_schema_is_known() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warehouse_emptied_before_a_rebalance_is_noticed() {
+    let bench = ClusterBench::new();
+    bench.produce(records(0..20)).await;
+    let running = bench.start();
+    eventually("20 rows", || bench.stored() == 20).await;
+
+    *bench.store.id.lock().unwrap() = Some("another one");
+    bench.store.clear();
+    let second = bench.start();
+    eventually("the mismatch is seen", || running.fails(WAREHOUSE)).await;
+    running.stop().await;
+    second.stop().await;
+    assert_eq!(bench.stored(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_warehouse_loads_nothing_until_it_is_rebuilt() {
     let bench = ClusterBench::new();
     bench.produce(records(0..20)).await;
