@@ -11,10 +11,14 @@ pub const SCHEMA: &str = include_str!("../avro/checkpoint.avsc");
 pub const RELEASED: &[&str] = &[
     include_str!("../avro/released/checkpoints.1.avsc"),
     include_str!("../avro/released/checkpoints.2.avsc"),
+    include_str!("../avro/released/checkpoints.3.avsc"),
 ];
 
 /// How many unreadable objects a run names.
 pub const UNREADABLE_NAMED: usize = 20;
+
+/// The name in [`Lack`] of a list of archived objects.
+pub const ARCHIVED_LIST: &str = "archived_list";
 
 /// How far one stream has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +103,25 @@ pub struct Checkpoint {
     /// end are decided.
     #[serde(default)]
     pub closed_pass: Option<ClosedPass>,
+    /// What the object type does not have, as far as is known.
+    #[serde(default)]
+    pub lacks: Vec<Lack>,
+}
+
+/// What an object type was seen not to have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lack {
+    /// `archived_list`, `search` or `batch_read`.
+    pub capability: String,
+    /// How HubSpot refused it.
+    pub message: String,
+    /// What it costs, and what is done about it.
+    pub advice: String,
+    /// How often in a row it was refused.
+    #[serde(default)]
+    pub failures: i32,
+    /// It is tried again from this HubSpot time on.
+    pub retry_at: Millis,
 }
 
 /// A pass over both lists that has read all of them.

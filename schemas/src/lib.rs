@@ -32,7 +32,7 @@ mod compatibility;
 #[cfg(test)]
 mod examples;
 
-pub use checkpoint::{Checkpoint, ClosedPass, Lane, ListPosition, Run, SearchPosition};
+pub use checkpoint::{Checkpoint, ClosedPass, Lack, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
 pub use command::{
     Command, ConfirmedDeletions, DesiredState, Request, RequestKind, default_destination,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, Verdict};
+use crate::{Lack, Millis, Verdict};
 
 /// The Avro schema.
 pub const SCHEMA: &str = include_str!("../avro/status.avsc");
@@ -11,6 +11,7 @@ pub const SCHEMA: &str = include_str!("../avro/status.avsc");
 pub const RELEASED: &[&str] = &[
     include_str!("../avro/released/status.1.avsc"),
     include_str!("../avro/released/status.2.avsc"),
+    include_str!("../avro/released/status.3.avsc"),
 ];
 
 /// A message of the status topic: one of `whole`, `stream` and `verdict` is set.
@@ -109,6 +110,9 @@ pub struct StreamStatus {
     /// The runs that have not ended, and the last ones that have, newest first.
     #[serde(default)]
     pub runs: Vec<RunStatus>,
+    /// What the object type does not have, as far as is known.
+    #[serde(default)]
+    pub lacks: Vec<Lack>,
 }
 
 /// A run of a stream.

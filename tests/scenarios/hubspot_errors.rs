@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use harness::{HANG_LIMIT, Stack, api::stream};
-use hubspot_sim::{Fault, Kind, PortalConfig, Rule};
-use serde_json::json;
+use hubspot_sim::{Fault, Kind, PortalConfig, Refusal, Rule};
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_scope_skips_only_its_stream() {
@@ -40,18 +40,153 @@ async fn a_missing_scope_skips_only_its_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_token_fails_the_connection_with_a_reason() {
+async fn a_token_that_is_refused_is_shown_and_tried_again_without_a_command() {
     let stack = Stack::with(200, 20).start().await;
     stack.first_sync(json!({})).await;
+    let portal_id = stack.simulator.portal().id();
     stack.simulator.revoke_token(harness::stack::TOKEN);
     let api = stack.api();
     api.sync("default").await;
+    let is_refused = |it: &Value| it["observed"]["error"]["code"] == "unauthorized";
+    api.until("the refusal is shown", "default", HANG_LIMIT, is_refused)
+        .await;
+    stack
+        .simulator
+        .assign_token(harness::stack::TOKEN, portal_id);
+    api.until("it runs again", "default", HANG_LIMIT, |it| {
+        it["observed"]["state"] == "running" && it["observed"]["error"].is_null()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_never_worked_fails_the_connection_within_seconds() {
+    let stack = Stack::with(20, 2).start().await;
+    stack.simulator.revoke_token(harness::stack::TOKEN);
+    let api = stack.api();
+    api.start("default", json!({})).await;
+    let failed = |it: &Value| it["observed"]["state"] == "failed";
+    let limit = Duration::from_secs(20);
     let connection = api
-        .until("the connection has failed", "default", HANG_LIMIT, |it| {
-            it["observed"]["state"] == "failed"
-        })
+        .until("the connection has failed", "default", limit, failed)
         .await;
     assert_eq!(connection["observed"]["error"]["code"], "unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_without_a_category_skips_only_its_stream_and_names_the_scope() {
+    let stack = Stack::with(200, 20).start().await;
+    for form in [
+        Refusal::NoPermission,
+        Refusal::ImproperToken,
+        Refusal::Forbidden,
+    ] {
+        let refusal = Fault::Refused {
+            form,
+            category: None,
+            correlation_id: true,
+        };
+        stack.simulator.faults().clear();
+        let rule = Rule::any(refusal).of("companies").always();
+        stack.simulator.faults().push(rule);
+        let api = stack.api();
+        api.start("default", json!({})).await;
+        let skipped = |it: &Value| {
+            stream(it, "companies")["phase"] == "skipped"
+                && !stream(it, "contacts")["last_success"].is_null()
+        };
+        let connection = api
+            .until("companies are skipped", "default", HANG_LIMIT, skipped)
+            .await;
+        assert_eq!(connection["observed"]["state"], "running", "{form:?}");
+        let error = &stream(&connection, "companies")["error"];
+        assert_eq!(error["code"], "missing_scope", "{form:?}");
+        let message = error["message"].as_str().unwrap();
+        let named = match form {
+            Refusal::NoPermission => "companies-read",
+            Refusal::Forbidden => "crm.objects.companies.read",
+            _ => "proper permissions",
+        };
+        assert!(message.contains(named), "{message}");
+        // It is tried again without another command, for which the test does not wait.
+        assert!(!stream(&connection, "companies")["next_run"].is_null());
+        api.stop("default").await;
+    }
+    stack.matches_truth("contacts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_without_an_archived_list_is_read_without_it_and_says_so() {
+    let stack = Stack::with(300, 40).start().await;
+    let refusal = Fault::Refused {
+        form: Refusal::NoArchivedList,
+        category: None,
+        correlation_id: true,
+    };
+    let rule = Rule::any(refusal).of("companies").always();
+    stack.simulator.faults().push(rule);
+    let connection = stack.first_sync(json!({})).await;
+    let limitations = &stream(&connection, "companies")["limitations"];
+    assert_eq!(
+        limitations[0]["capability"], "archived_list",
+        "{connection}"
+    );
+    assert!(
+        limitations[0]["advice"]
+            .as_str()
+            .unwrap()
+            .contains("erased"),
+        "{limitations}"
+    );
+    assert_eq!(stream(&connection, "contacts")["limitations"], json!([]));
+    let sql = stack.sql();
+    let live = stack.simulator.portal().ids("companies");
+    let count = "SELECT count() FROM hubspot.companies";
+    let all = live.len().to_string();
+    let is_loaded = async || {
+        let count = sql.try_query(count).await.ok()?;
+        (count.trim() == all).then_some(())
+    };
+    harness::eventually("all companies are loaded", HANG_LIMIT, is_loaded).await;
+    // An object that is archived later is read by its id, and is no deletion.
+    stack
+        .simulator
+        .portal()
+        .archive("companies", live[0])
+        .unwrap();
+    let api = stack.api();
+    let path = "/v1/connections/default/reconcile";
+    let body = json!({"streams": ["companies"]});
+    assert_eq!(api.send("POST", path, Some(body)).await.status, 202);
+    let row = format!(
+        "SELECT count() FROM hubspot.companies_all \
+         WHERE _object_id = {} AND _archived AND NOT _deleted",
+        live[0]
+    );
+    let is_archived = async || (sql.number(&row).await == 1).then_some(());
+    harness::eventually("it is archived", HANG_LIMIT, is_archived).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_read_where_search_fails() {
+    let stack = Stack::with(300, 40).start().await;
+    let refusal = Fault::Refused {
+        form: Refusal::NoSearch,
+        category: None,
+        correlation_id: true,
+    };
+    let rule = Rule::any(refusal).of("companies").always();
+    stack.simulator.faults().push(rule);
+    let fails = Fault::Status {
+        code: 500,
+        body: hubspot_sim::FaultBody::Json,
+        retry_after: None,
+    };
+    let rule = Rule::next(Kind::Search, fails).of("contacts").always();
+    stack.simulator.faults().push(rule);
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

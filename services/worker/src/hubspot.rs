@@ -33,6 +33,7 @@ use self::{
     call::{Call, Endpoint},
     client::Client,
     limits::Limits,
+    objects::PageQuery,
     request_body::search_body,
     selection::{Selections, encode},
     transport::Transport,
@@ -120,12 +121,8 @@ impl HubSpot {
 
     async fn account(&self) -> Result<Fetched<wire::Account>, SourceError> {
         loop {
-            let url = self.url(&["account-info", self.client.version(), "details"]);
-            match self
-                .client
-                .call(&Call::get(Endpoint::Account, url), wire::account)
-                .await
-            {
+            let call = self.client.account_call();
+            match self.client.call(&call, wire::account).await {
                 Ok(account) => return Ok(account),
                 Err(failed) if failed.has_status(404) && self.client.fall_back() => {
                     tracing::warn!(
@@ -186,7 +183,11 @@ impl Source for HubSpot {
         if let Some(utc_offset_ms) = account.utc_offset_ms {
             self.client.limits.daily.set_utc_offset(utc_offset_ms);
         }
-        self.fetch_usage().await;
+        self.client.expect_portal(account.portal_id);
+        // OAuth apps have no daily allowance, and the usage is that of private apps.
+        if !self.client.auth.is_oauth().await {
+            self.fetch_usage().await;
+        }
         Ok(Portal {
             portal_id: account.portal_id,
             now: self.now(),
@@ -216,27 +217,38 @@ impl Source for HubSpot {
             query.push_str("&after=");
             query.extend(encode(after));
         }
+        let endpoint = if archived && after.is_none() {
+            Endpoint::FirstArchivedPage
+        } else {
+            Endpoint::List
+        };
+        let page = PageQuery {
+            endpoint,
+            object_type,
+            archived,
+            query,
+        };
         if ids_only {
-            return self.list_ids(object_type, &query).await;
+            return self.list_ids(&page).await;
         }
         let selection = self.selections.of(object_type, properties).await;
-        match self.list_whole(object_type, &query, &selection).await? {
+        match self.list_whole(&page, &selection).await? {
             Some(page) => Ok(page),
-            None => {
-                self.list_ids_then_read(object_type, archived, &query, &selection)
-                    .await
-            }
+            None => self.list_ids_then_read(&page, &selection).await,
         }
     }
 
     async fn record_count(&self, object_type: &str) -> Result<Option<i64>, SourceError> {
         let url = self.url(&["crm", "limits", self.client.version(), "records"]);
-        let call = Call::get(Endpoint::RecordCounts, url);
+        let call = Call {
+            attempts: 3,
+            ..Call::get(Endpoint::RecordCounts, url)
+        };
         let parse = |body: &[u8]| wire::record_count(body, object_type);
         match self.client.call(&call, parse).await {
             Ok(count) => Ok(count.value),
             // The token may not read it, or this version of the API does not have it.
-            Err(failed) if [400, 403, 404].iter().any(|it| failed.has_status(*it)) => Ok(None),
+            Err(failed) if failed.is_refusal() => Ok(None),
             Err(failed) => Err(failed.into()),
         }
     }
@@ -282,5 +294,17 @@ impl Source for HubSpot {
         }
         let selection = self.selections.of(object_type, properties).await;
         self.read(object_type, ids, archived, &selection).await
+    }
+
+    async fn read_each(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        properties: &Definitions,
+    ) -> Result<Fetched<ObjectBatch>, ReadError> {
+        let selection = self.selections.of(object_type, properties).await;
+        self.read_one_by_one(object_type, ids, archived, &selection)
+            .await
     }
 }

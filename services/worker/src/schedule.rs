@@ -3,7 +3,7 @@
 
 mod reason;
 
-use schemas::{Checkpoint, Millis, Request, RequestKind};
+use schemas::{Checkpoint, Millis, Request, RequestKind, checkpoint::ARCHIVED_LIST};
 
 pub(crate) use reason::{Reason, Slot, into_slots};
 
@@ -12,6 +12,9 @@ const HOUR: Millis = 60 * MINUTE;
 
 /// How long a run that has failed waits, in ms; doubled with each failure in a row.
 const FIRST_BACKOFF: Millis = MINUTE;
+/// How long it takes until something is tried again that HubSpot does not have for an
+/// object type, or a stream that it refuses, in ms; doubled with each refusal in a row.
+const FIRST_LACK: Millis = 5 * MINUTE;
 /// The longest such wait, in ms.
 const LONGEST_BACKOFF: Millis = 6 * HOUR;
 
@@ -207,9 +210,19 @@ pub(crate) fn end_by_stop(checkpoint: &mut Checkpoint, new_run_id: impl Fn() -> 
 
 /// How long a run waits that has failed so often in a row, in ms.
 pub(crate) fn backoff(failures: i32) -> Millis {
+    doubled(FIRST_BACKOFF, failures)
+}
+
+/// How long it takes, in ms, until that is tried again which HubSpot has refused so often
+/// in a row for an object type.
+pub(crate) fn retry_lack(failures: i32) -> Millis {
+    doubled(FIRST_LACK, failures)
+}
+
+fn doubled(first: Millis, failures: i32) -> Millis {
     let doublings = u32::try_from(failures.max(1) - 1).unwrap_or(0);
     let factor = 1_i64.checked_shl(doublings.min(20)).unwrap_or(1);
-    FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF)
+    first.saturating_mul(factor).min(LONGEST_BACKOFF)
 }
 
 /// Whether the first pass over both lists has ended.
@@ -298,7 +311,11 @@ fn pass(
     } else {
         due_at(checkpoint.last_full_at, full_interval)
     };
-    let archived_at = due_at(checkpoint.last_archived_at, archived_interval);
+    let mut lacks = checkpoint.lacks.iter();
+    let archived_at = match lacks.find(|it| it.capability == ARCHIVED_LIST) {
+        Some(lack) => lack.retry_at.max(rechecks_from),
+        None => due_at(checkpoint.last_archived_at, archived_interval),
+    };
     if full_at <= now {
         return Due::Now(RunPlan {
             reason: Reason::Full,

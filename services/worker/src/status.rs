@@ -30,6 +30,7 @@ pub(crate) fn track(view: &mut StreamStatus, checkpoint: &Checkpoint) {
     view.total_records = checkpoint.records_total;
     view.cursor = checkpoint.cursor;
     view.last_success_at = checkpoint.last_success_at;
+    view.lacks.clone_from(&checkpoint.lacks);
     summarize(view);
 }
 

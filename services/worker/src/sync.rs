@@ -35,8 +35,8 @@ pub(crate) use self::{
     owner::{Listed, StreamOwner, Taken},
     sink::{Page, Record, Sink, SinkClosed, Suspects},
     source::{
-        Advice, FULL_PAGE, Fetched, ListPage, ListRequest, Object, ObjectBatch, Portal, ReadError,
-        Search, SearchPage, Source, SourceError,
+        Advice, Capability, FULL_PAGE, Fetched, ListPage, ListRequest, Object, ObjectBatch, Portal,
+        ReadError, Search, SearchPage, Source, SourceError,
     },
 };
 use crate::schedule::{Reason, RunPlan, Settings};

@@ -80,6 +80,7 @@ fn last_page(reason: Reason, request_id: Option<&str>, cursor: Option<i64>) -> P
     };
     Page {
         change: Change::Run(Box::new(RunChange {
+            learnt: Vec::new(),
             reason,
             run,
             last_started_at: None,

@@ -30,7 +30,12 @@ use crate::{
 /// that is less: HubSpot recommends renewal before a token is refused.
 const RENEW_AHEAD: Duration = Duration::from_mins(2);
 /// Lifetime in seconds of a token whose answer has none (HubSpot's OAuth guide).
-const DEFAULT_LIFETIME_S: u64 = 1_800;
+const DEFAULT_LIFETIME_S: f64 = 1_800.0;
+/// A token that expires sooner, or has expired, is used for so long: HubSpot says when
+/// it is refused.
+const SHORTEST_LIFETIME_S: f64 = 30.0;
+/// A token is renewed after a day at the latest.
+const LONGEST_LIFETIME_S: f64 = 86_400.0;
 
 /// A token and its number.
 #[derive(Debug, Clone)]
@@ -102,6 +107,11 @@ impl Auth {
             store,
             transport,
         })
+    }
+
+    /// Whether tokens are of an OAuth app.
+    pub(super) async fn is_oauth(&self) -> bool {
+        matches!(self.state.lock().await.credential, Credential::OAuth(_))
     }
 
     /// The token for a request. `version` is the version of the API.
@@ -247,7 +257,7 @@ async fn grant(
             .await;
         credential.refresh_token = rotated;
     }
-    let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_LIFETIME_S));
+    let lifetime = lifetime(answer.expires_in.as_ref());
     let renew_at = Instant::now() + lifetime - RENEW_AHEAD.min(lifetime / 5);
     Ok(Refreshed {
         access: Access {
@@ -284,6 +294,19 @@ impl CredentialStore {
              restart"
         );
     }
+}
+
+/// The lifetime of a token by `expires_in`, in seconds: within bounds, whatever HubSpot
+/// names.
+fn lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
+    let seconds = expires_in.and_then(|it| {
+        it.as_f64()
+            .or_else(|| it.as_str().and_then(|text| text.parse().ok()))
+    });
+    let seconds = seconds
+        .filter(|it| it.is_finite())
+        .unwrap_or(DEFAULT_LIFETIME_S);
+    Duration::from_secs_f64(seconds.clamp(SHORTEST_LIFETIME_S, LONGEST_LIFETIME_S))
 }
 
 fn is_revoked(fault: &Fault) -> bool {

@@ -19,12 +19,16 @@ pub(super) enum Endpoint {
     Token,
     /// Property definitions.
     Properties,
-    /// The list.
+    /// The list, but for the first page of archived objects.
     List,
+    /// The first page of the list of archived objects, which not every type has.
+    FirstArchivedPage,
     /// Search.
     Search,
     /// Batch read by id.
     BatchRead,
+    /// Read of one object by its id.
+    Read,
     /// How many records of each type the account has.
     RecordCounts,
 }
@@ -47,12 +51,13 @@ impl Endpoint {
     pub(super) const fn bucket(self) -> Bucket {
         match self {
             Self::Search => Bucket::Search,
-            Self::List => Bucket::Lists,
+            Self::List | Self::FirstArchivedPage => Bucket::Lists,
             Self::Account
             | Self::Usage
             | Self::Token
             | Self::Properties
             | Self::BatchRead
+            | Self::Read
             | Self::RecordCounts => Bucket::General,
         }
     }
@@ -64,9 +69,10 @@ impl Endpoint {
             Self::Usage => "usage",
             Self::Token => "token",
             Self::Properties => "properties",
-            Self::List => "list",
+            Self::List | Self::FirstArchivedPage => "list",
             Self::Search => "search",
             Self::BatchRead => "batch_read",
+            Self::Read => "read",
             Self::RecordCounts => "record_counts",
         }
     }

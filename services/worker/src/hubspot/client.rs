@@ -14,6 +14,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
 
+mod account;
+
+use self::account::KnownAccount;
 use super::{
     auth::{Auth, Token},
     call::{Call, Endpoint},
@@ -48,9 +51,21 @@ pub(super) struct Client {
     pub(super) transport: Arc<Transport>,
     /// The portal's rate limits.
     pub(super) limits: Limits,
-    auth: Auth,
+    pub(super) auth: Auth,
     version: String,
     fallback: AtomicBool,
+    account: KnownAccount,
+}
+
+/// How an attempt at a call went.
+enum Attempt<T> {
+    /// The call was not sent: the token of this generation is not known to lead to the
+    /// account.
+    Unconfirmed(u64),
+    /// The call was not sent: the refresh of its token failed.
+    NoToken(Fault),
+    /// The call was sent with a token of this generation.
+    Sent(u64, Result<Fetched<T>, Fault>),
 }
 
 /// The attempts at a call so far.
@@ -77,6 +92,7 @@ impl Client {
             auth,
             version,
             fallback: AtomicBool::new(false),
+            account: KnownAccount::default(),
         }
     }
 
@@ -109,27 +125,29 @@ impl Client {
         };
         loop {
             self.check_daily_limit(call.endpoint)?;
-            let (token, result) = self.attempt(call, &parse).await;
-            let (fault, endpoint) = match result {
-                Ok(fetched) => return Ok(fetched),
-                // The refresh of the token failed, and the call was not sent.
-                Err(fault) if token.is_none() => (fault, Endpoint::Token),
-                Err(fault) => (fault, call.endpoint),
+            let (generation, fault, endpoint) = match self.attempt(call, &parse).await {
+                Attempt::Sent(_, Ok(fetched)) => return Ok(fetched),
+                Attempt::Sent(generation, Err(fault)) => (Some(generation), fault, call.endpoint),
+                Attempt::NoToken(fault) => (None, fault, Endpoint::Token),
+                Attempt::Unconfirmed(generation) => {
+                    self.confirm_account(generation).await?;
+                    continue;
+                }
             };
             attempts.count += 1;
             tracing::debug!(endpoint = endpoint.label(), attempt = attempts.count, %fault,
                 "a request to hubspot failed");
-            attempts.token = token.map(|token| token.generation);
+            attempts.token = generation;
             self.recover(call, endpoint, fault, &mut attempts).await?;
         }
     }
 
-    /// Sends a call once. Without a token in the result, it was not sent.
+    /// Sends a call once.
     async fn attempt<T>(
         &self,
         call: &Call,
         parse: &(impl Fn(&[u8]) -> Result<T, wire::ParseError> + Send + Sync),
-    ) -> (Option<Token>, Result<Fetched<T>, Fault>) {
+    ) -> Attempt<T> {
         let mut permit = loop {
             self.transport.wait_until_allowed().await;
             let permit = self.limits.acquire(call.endpoint.bucket()).await;
@@ -142,9 +160,13 @@ impl Client {
             Ok(token) => token,
             Err(fault) => {
                 permit.unused();
-                return (None, Err(fault));
+                return Attempt::NoToken(fault);
             }
         };
+        if !self.is_confirmed(call.endpoint, token.generation) {
+            permit.unused();
+            return Attempt::Unconfirmed(token.generation);
+        }
         // A refresh takes time, in which the ownership may have ended.
         self.transport.wait_until_allowed().await;
         let began = Instant::now();
@@ -163,7 +185,10 @@ impl Client {
         .await;
         drop(permit);
         count_request(call.endpoint, result.as_ref().err(), began.elapsed());
-        (Some(token), result)
+        if call.endpoint == Endpoint::Account && result.is_ok() {
+            self.account_was_read(token.generation);
+        }
+        Attempt::Sent(token.generation, result)
     }
 
     fn request(&self, call: &Call, token: &Token) -> reqwest::RequestBuilder {
@@ -201,6 +226,10 @@ impl Client {
             Action::RetryOrShrink(_) if attempts.are_enough_to_shrink() => {
                 Err(failed_on_request(call, fault, now + BACK_OFF_MS))
             }
+            Action::RetryThen(verdict) if attempts.are_spent(call) => {
+                Err(given_up(call, fault, verdict))
+            }
+            Action::RetryThen(_) => self.pause(call, fault, Duration::ZERO, attempts).await,
             Action::Retry(at_least) | Action::RetryOrShrink(at_least) => {
                 self.pause(call, fault, at_least, attempts).await
             }
@@ -209,7 +238,8 @@ impl Client {
                     Fault::Status { retry_after, .. } => *retry_after,
                     Fault::NoConnection { .. }
                     | Fault::NoAnswer { .. }
-                    | Fault::Unreadable { .. } => None,
+                    | Fault::Unreadable { .. }
+                    | Fault::OtherPortal { .. } => None,
                 };
                 self.limits.refused(endpoint.bucket(), retry_after);
                 if attempts.are_spent(call) {
@@ -310,7 +340,9 @@ impl Attempts {
 fn count_request(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {
     let outcome = match fault {
         None => "ok",
-        Some(Fault::NoConnection { .. } | Fault::NoAnswer { .. }) => "no_answer",
+        Some(Fault::NoConnection { .. } | Fault::NoAnswer { .. } | Fault::OtherPortal { .. }) => {
+            "no_answer"
+        }
         Some(Fault::Unreadable { .. }) => "unreadable",
         Some(Fault::Status { status: 429, .. }) => "rate_limited",
         Some(Fault::Status {

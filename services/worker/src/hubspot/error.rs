@@ -1,12 +1,13 @@
 //! The table of what is done about each failure of HubSpot: [`action`] maps a
 //! fault to an [`Action`]. Nothing else decides this.
 
+mod detail;
+
 use std::time::Duration;
 
-use serde::Deserialize;
-
+pub(super) use self::detail::{Category, Detail, Policy};
 use super::call::Endpoint;
-use crate::sync::Advice;
+use crate::sync::{Advice, Capability};
 
 /// Why a request has no usable answer, as far as the table needs it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,16 @@ pub(super) enum Fault {
         /// In words, without values.
         reason: String,
     },
+    /// The credential leads to another account than before.
+    #[error(
+        "the credential now leads to account {found}, the connection's data is of account {expected}"
+    )]
+    OtherPortal {
+        /// The account of the connection's data.
+        expected: i64,
+        /// The account of the credential.
+        found: i64,
+    },
     /// Any status but success.
     #[error("status {status}{}", .detail.as_words())]
     Status {
@@ -41,47 +52,6 @@ pub(super) enum Fault {
     },
 }
 
-/// What the body of an error says. Any part can be missing, and some bodies are
-/// HTML.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Detail {
-    /// The kind of error.
-    pub(super) category: Category,
-    /// The limit that was exceeded.
-    pub(super) policy: Option<Policy>,
-    /// The scopes of which one is needed.
-    pub(super) scopes: Vec<String>,
-    /// HubSpot's id of the failed request, which its support needs.
-    pub(super) correlation_id: Option<String>,
-}
-
-/// The kinds of errors that the table distinguishes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Category {
-    /// The token lacks a scope.
-    MissingScopes,
-    /// The refresh token is revoked, or its app was uninstalled.
-    Revoked,
-    /// Client id or secret are wrong.
-    BadClient,
-    /// Any other error in HubSpot's form.
-    Other,
-    /// The body is not in HubSpot's form, so a proxy answered.
-    #[default]
-    Foreign,
-}
-
-/// HubSpot's names of its limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Policy {
-    /// The general limit per 10 s, or that of associations.
-    TenSecondly,
-    /// The limit of searches per second.
-    Secondly,
-    /// The daily allowance.
-    Daily,
-}
-
 /// What to do about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -90,6 +60,8 @@ pub(super) enum Action {
     /// The same, but only a few times: HubSpot may have failed on what this request asks
     /// for, so that one that asks for less can work.
     RetryOrShrink(Duration),
+    /// The same as [`Self::Retry`], and this once no more attempts are made.
+    RetryThen(Verdict),
     /// Pause the rate limit's bucket, then send the request again.
     PauseBucket,
     /// Wait until HubSpot resets its daily counters.
@@ -130,17 +102,31 @@ const LOCKED: Duration = Duration::from_secs(2);
 pub(super) const UNAUTHORIZED: Verdict = Verdict {
     advice: Advice::StopConnection,
     code: "unauthorized",
-    remedy: "put a valid token behind the credential reference, then start the connection again",
+    remedy: "put a valid token behind the credential reference: the worker reads it again at \
+             growing intervals, or at once when the connection is started",
 };
+/// A token that was read again or refreshed leads to another account.
+pub(super) const OTHER_PORTAL: Verdict = Verdict {
+    advice: Advice::StopConnection,
+    code: "portal_changed",
+    remedy: "use a credential of the first account, or another connection for this one",
+};
+const UNKNOWN_TYPE: Verdict = Verdict {
+    advice: Advice::SkipStream,
+    code: "unknown_object_type",
+    remedy: "check the name of the stream; custom objects are named 2-123 or p_name",
+};
+const BASE_URL: &str = "check the base URL and the API version that the worker is configured with";
 
-/// The action for a failure of HubSpot. `status_action` decides by the status; for
-/// 401 and 403, `token_action` and `forbidden_action` decide by the kind of error.
+/// The action for a failure of HubSpot. `status_action` decides by the status; for the
+/// statuses of refusals, `refusal_action` decides by the endpoint.
 pub(super) fn action(endpoint: Endpoint, fault: &Fault) -> Action {
     match fault {
         Fault::NoConnection { .. } => Action::Retry(Duration::ZERO),
         Fault::NoAnswer { .. } | Fault::Unreadable { .. } => {
             retry_or_shrink(endpoint, Duration::ZERO)
         }
+        Fault::OtherPortal { .. } => Action::GiveUp(OTHER_PORTAL),
         Fault::Status {
             status,
             detail,
@@ -155,48 +141,91 @@ fn status_action(
     detail: &Detail,
     retry_after: Option<Duration>,
 ) -> Action {
+    let at_least = retry_after.unwrap_or_default();
     match (status, endpoint) {
-        (400 | 401 | 403, Endpoint::Token) => token_action(detail.category),
+        (400 | 401 | 403, Endpoint::Token) => token_action(detail, at_least),
         (401, _) => Action::RenewToken,
-        (403, _) => forbidden_action(detail.category),
-        (404, Endpoint::Account | Endpoint::Usage | Endpoint::Token) => verdict(
-            Advice::StopConnection,
-            "unknown_api_version",
-            "check the base URL and the API version that the worker is configured with",
-        ),
-        (404, _) | (400, Endpoint::Properties) => verdict(
-            Advice::SkipStream,
-            "unknown_object_type",
-            "check the name of the stream; custom objects are named 2-123 or p_name",
-        ),
-        (408, _) => retry_or_shrink(endpoint, Duration::ZERO),
-        (425, _) => Action::Retry(Duration::ZERO),
         (414, _) => verdict(
             Advice::SkipStream,
             "uri_too_long",
             "let the proxy between the worker and HubSpot accept URLs of 12 kB",
         ),
-        (423, _) => Action::Retry(LOCKED),
+        (423, _) => Action::Retry(at_least.max(LOCKED)),
+        (425, _) => Action::Retry(at_least),
         (429, _) if detail.policy == Some(Policy::Daily) => Action::WaitForReset,
         (429, _) => Action::PauseBucket,
         (477, _) => Action::PauseAccount(retry_after.unwrap_or(MIGRATION)),
-        (530, _) => Action::GiveUp(UNAUTHORIZED),
-        (400 | 409 | 413 | 422, Endpoint::List | Endpoint::Search | Endpoint::BatchRead) => {
-            verdict(
-                Advice::EndRun,
-                "request_refused",
-                "none needed: the next run starts again; report it if this happens repeatedly",
-            )
+        (404, Endpoint::Account | Endpoint::Token) => {
+            verdict(Advice::StopConnection, "unknown_api_version", BASE_URL)
         }
-        (400 | 402..=499, _) => verdict(
-            Advice::StopConnection,
-            "request_refused",
-            "check the base URL and the API version that the worker is configured with",
-        ),
+        (400..=407 | 409..=499, _) => {
+            let refusal = refusal_action(endpoint, status, detail);
+            match refusal {
+                _ if detail.is_hubspots() => Action::GiveUp(refusal),
+                // HubSpot answers paths that it does not have in HTML, as proxies do.
+                Verdict {
+                    advice: Advice::DoWithout(_),
+                    ..
+                } => Action::RetryThen(refusal),
+                Verdict { .. } => Action::Retry(at_least),
+            }
+        }
         // Of HubSpot and of proxies in front of it.
-        (500..=599, _) => retry_or_shrink(endpoint, retry_after.unwrap_or_default()),
+        (408 | 500..=599, _) => retry_or_shrink(endpoint, at_least),
         // A status that is not expected, such as a redirect: it may be transient.
-        _ => Action::Retry(retry_after.unwrap_or_default()),
+        _ => Action::Retry(at_least),
+    }
+}
+
+/// What HubSpot refuses: an account, a stream, what a stream's type does not have, or
+/// this request. Only the account and the token endpoint can end a connection.
+fn refusal_action(endpoint: Endpoint, status: u16, detail: &Detail) -> Verdict {
+    let refused = |advice, remedy| Verdict {
+        advice,
+        code: "request_refused",
+        remedy,
+    };
+    match (status, endpoint) {
+        (403, Endpoint::Account | Endpoint::Token) => Verdict {
+            advice: Advice::StopConnection,
+            code: "forbidden",
+            remedy: "check in HubSpot that the app or key is active and may read this account",
+        },
+        (_, Endpoint::Account | Endpoint::Token) => refused(Advice::StopConnection, BASE_URL),
+        // Whoever asks goes on without.
+        (_, Endpoint::Usage | Endpoint::RecordCounts) => refused(Advice::EndRun, BASE_URL),
+        (403, _) => Verdict {
+            advice: Advice::SkipStream,
+            code: "missing_scope",
+            remedy: "give the app or key the scope that HubSpot names, and see that the user who \
+                     made it may read these objects; the worker tries again at growing \
+                     intervals, or at once when the connection is started",
+        },
+        (400 | 404, _) if detail.is_unknown_type => UNKNOWN_TYPE,
+        (400 | 404 | 405 | 410, Endpoint::FirstArchivedPage) => Verdict {
+            advice: Advice::DoWithout(Capability::ArchivedList),
+            code: "no_archived_list",
+            remedy: Capability::ArchivedList.cost(),
+        },
+        (404 | 405 | 410, Endpoint::Search) => Verdict {
+            advice: Advice::DoWithout(Capability::Search),
+            code: "no_search",
+            remedy: Capability::Search.cost(),
+        },
+        (404 | 405 | 410, Endpoint::BatchRead) => Verdict {
+            advice: Advice::DoWithout(Capability::BatchRead),
+            code: "no_batch_read",
+            remedy: Capability::BatchRead.cost(),
+        },
+        (404, _) | (400, Endpoint::Properties) => UNKNOWN_TYPE,
+        (400 | 409 | 413 | 422, _) => refused(
+            Advice::EndRun,
+            "none needed: the next run starts again; report it if this happens repeatedly",
+        ),
+        _ => refused(
+            Advice::SkipStream,
+            "none needed: the worker tries again at growing intervals; report it if it lasts",
+        ),
     }
 }
 
@@ -204,7 +233,9 @@ fn status_action(
 /// have an object that HubSpot cannot give.
 fn retry_or_shrink(endpoint: Endpoint, at_least: Duration) -> Action {
     match endpoint {
-        Endpoint::List | Endpoint::BatchRead => Action::RetryOrShrink(at_least),
+        Endpoint::List | Endpoint::FirstArchivedPage | Endpoint::BatchRead | Endpoint::Read => {
+            Action::RetryOrShrink(at_least)
+        }
         Endpoint::Account
         | Endpoint::Usage
         | Endpoint::Token
@@ -214,156 +245,20 @@ fn retry_or_shrink(endpoint: Endpoint, at_least: Duration) -> Action {
     }
 }
 
-fn token_action(category: Category) -> Action {
-    match category {
+fn token_action(detail: &Detail, at_least: Duration) -> Action {
+    match detail.category {
         Category::Revoked => verdict(
             Advice::StopConnection,
             "revoked",
             "authorise the app again, put the new refresh token behind the credential \
              reference, then start the connection again",
         ),
+        Category::Other if !detail.is_hubspots() => Action::Retry(at_least),
         Category::BadClient | Category::MissingScopes | Category::Other => verdict(
             Advice::StopConnection,
             "credential_invalid",
             "check client_id, client_secret and refresh_token of the credential",
         ),
-        Category::Foreign => Action::Retry(Duration::ZERO),
-    }
-}
-
-fn forbidden_action(category: Category) -> Action {
-    match category {
-        Category::MissingScopes => verdict(
-            Advice::SkipStream,
-            "missing_scope",
-            "give the app or key the scope, then start the connection again",
-        ),
-        Category::Revoked | Category::BadClient | Category::Other => verdict(
-            Advice::StopConnection,
-            "forbidden",
-            "check in HubSpot that the app or key is active and may read this account",
-        ),
-        Category::Foreign => Action::Retry(Duration::ZERO),
-    }
-}
-
-/// The body of an error. Its `message` can contain values of records, so it is
-/// used to find the limit and then dropped.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ErrorBody {
-    status: Option<serde_json::Value>,
-    error: Option<serde_json::Value>,
-    category: Option<serde_json::Value>,
-    message: Option<serde_json::Value>,
-    #[serde(rename = "policyName")]
-    policy_name: Option<serde_json::Value>,
-    #[serde(rename = "correlationId")]
-    correlation_id: Option<serde_json::Value>,
-    errors: Option<serde_json::Value>,
-}
-
-/// Parses the body of an error.
-pub(super) fn read_detail(body: &[u8]) -> Detail {
-    let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
-        return Detail::default();
-    };
-    let text = |value: &Option<serde_json::Value>| {
-        value
-            .as_ref()
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let named = [text(&body.category), text(&body.status), text(&body.error)];
-    let is = |names: &[&str]| named.iter().any(|name| names.contains(&name.as_str()));
-    let category = if is(&["MISSING_SCOPES"]) {
-        Category::MissingScopes
-    } else if is(&[
-        "BAD_REFRESH_TOKEN",
-        "BAD_HUB",
-        "invalid_grant",
-        "access_denied",
-    ]) {
-        Category::Revoked
-    } else if is(&["BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "invalid_client"]) {
-        Category::BadClient
-    } else {
-        Category::Other
-    };
-    Detail {
-        category,
-        policy: policy_of(&text(&body.policy_name)).or_else(|| policy_of(&text(&body.message))),
-        scopes: body.errors.as_ref().map(scopes_of).unwrap_or_default(),
-        correlation_id: Some(text(&body.correlation_id))
-            .filter(|id| id.len() <= 64 && is_identifier(id)),
-    }
-}
-
-fn policy_of(text: &str) -> Option<Policy> {
-    let text = text.to_ascii_lowercase();
-    if text.contains("daily") {
-        Some(Policy::Daily)
-    } else if text.contains("ten_secondly") {
-        Some(Policy::TenSecondly)
-    } else if text.contains("secondly") {
-        Some(Policy::Secondly)
-    } else {
-        None
-    }
-}
-
-fn scopes_of(errors: &serde_json::Value) -> Vec<String> {
-    let named = errors
-        .get(0)
-        .and_then(|error| error.get("context"))
-        .and_then(|context| {
-            context
-                .get("requiredGranularScopes")
-                .or_else(|| context.get("requiredScopes"))
-        });
-    let scopes = named
-        .and_then(serde_json::Value::as_array)
-        .into_iter()
-        .flatten();
-    scopes
-        .filter_map(|scope| scope.as_str())
-        .filter(|scope| is_identifier(scope))
-        .take(8)
-        .map(ToOwned::to_owned)
-        .collect()
-}
-
-fn is_identifier(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
-}
-
-impl Detail {
-    fn as_words(&self) -> String {
-        let mut words = match self.category {
-            Category::MissingScopes if self.scopes.is_empty() => ", a scope is missing".to_owned(),
-            Category::MissingScopes => {
-                format!(
-                    ", one of these scopes is needed: {}",
-                    self.scopes.join(", ")
-                )
-            }
-            Category::Revoked => ", the refresh token is revoked".to_owned(),
-            Category::BadClient => ", the client id or secret is wrong".to_owned(),
-            Category::Other | Category::Foreign => String::new(),
-        };
-        match self.policy {
-            Some(Policy::TenSecondly) => words.push_str(", the limit per 10 seconds is reached"),
-            Some(Policy::Secondly) => words.push_str(", the limit per second is reached"),
-            Some(Policy::Daily) => words.push_str(", the daily limit is reached"),
-            None => {}
-        }
-        if let Some(id) = &self.correlation_id {
-            words.push_str(", correlation id ");
-            words.push_str(id);
-        }
-        words
     }
 }
 

@@ -47,6 +47,13 @@ impl CallError {
     pub(super) fn has_status(&self, expected: u16) -> bool {
         matches!(*self.fault, Fault::Status { status, .. } if status == expected)
     }
+
+    /// HubSpot, or a proxy, refused the request itself.
+    pub(super) fn is_refusal(&self) -> bool {
+        [400, 403, 404, 405, 410]
+            .into_iter()
+            .any(|status| self.has_status(status))
+    }
 }
 
 /// A failure that is transient, but lasts longer than a call is retried.

@@ -15,6 +15,7 @@ use super::{objects::ids, *};
 use crate::sync::FULL_PAGE;
 
 mod failures;
+mod refusals;
 mod simulator;
 
 struct FakeServer {
@@ -100,7 +101,9 @@ fn page(ids: &[i64]) -> ResponseTemplate {
 }
 
 fn error(status: u16, body: serde_json::Value) -> ResponseTemplate {
-    ResponseTemplate::new(status).set_body_json(body)
+    ResponseTemplate::new(status)
+        .set_body_json(body)
+        .insert_header("x-hubspot-correlation-id", "c-1")
 }
 
 /// The first page of the live list.
@@ -157,7 +160,7 @@ async fn if_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
         .and(query_param("properties", "lastmodifieddate"))
         .respond_with(error(
             200,
-            json!({"results": [{"id": "3"}, {"id": "5"}],
+            json!({"results": [{"id": "3"}, {"id": "5"}, {"id": "8"}],
             "paging": {"next": {"after": "6"}}}),
         ))
         .mount(&fake.server)
@@ -165,10 +168,11 @@ async fn if_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
     Mock::given(path(READ))
         .and(query_param("archived", "false"))
         .and(body_partial_json(
-            json!({"inputs": [{"id": "3"}, {"id": "5"}],
+            json!({"inputs": [{"id": "3"}, {"id": "5"}, {"id": "8"}],
             "properties": ["email", "phone"]}),
         ))
-        .respond_with(page(&[5]))
+        // In another order than the list, without 3, and with the winner of a merge.
+        .respond_with(page(&[8, 77, 5]))
         .mount(&fake.server)
         .await;
     let page = fake
@@ -176,7 +180,7 @@ async fn if_the_url_is_too_long_ids_are_listed_and_properties_read_by_id() {
         .list("contacts", FIRST, &definitions(&["email", "phone"]))
         .await;
     let page = page.unwrap().value;
-    assert_eq!(ids(&page.objects), [5]);
+    assert_eq!(ids(&page.objects), [5, 8]);
     assert_eq!(page.next.as_deref(), Some("6"));
 }
 

@@ -84,9 +84,9 @@ pub(super) struct TokenAnswer {
     /// The refresh token for the next refresh, if HubSpot rotated it.
     #[serde(default)]
     pub(super) refresh_token: Option<secrecy::SecretString>,
-    /// Lifetime in seconds.
+    /// Lifetime in seconds: any number, or anything else for an unknown one.
     #[serde(default)]
-    pub(super) expires_in: Option<u64>,
+    pub(super) expires_in: Option<serde_json::Value>,
 }
 
 /// An answer with objects.
@@ -226,6 +226,12 @@ pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<ObjectBatch, ParseErro
         .filter(|id| !seen.contains(id))
         .collect();
     Ok(ObjectBatch { objects, missing })
+}
+
+/// Parses the read of one object, which may answer with the winner of a merge.
+pub(super) fn one(body: &[u8], asked: i64) -> Result<ObjectBatch, ParseError> {
+    let wrapped = [br#"{"results":["#, body, b"]}"].concat();
+    batch(&wrapped, &[asked])
 }
 
 /// Parses the properties of an object type, without archived ones.

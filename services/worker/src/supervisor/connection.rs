@@ -4,6 +4,7 @@
 //! credential, [`seed`] completes the index of a portal that the log knows, [`stop`] stops streams and deletes the connection.
 
 mod commands;
+mod failures;
 mod portal;
 mod seed;
 mod stop;

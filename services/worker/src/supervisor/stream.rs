@@ -1,12 +1,13 @@
 //! One stream: makes a run in each slot when one is due, writes the stream's status,
 //! and waits for the next run or the next command.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use schemas::{Checkpoint, Command, EncodeError, Millis, Problem, StreamStatus};
 use tokio::sync::{mpsc, watch};
 
 mod slots;
+mod waits;
 
 use slots::Slots;
 
@@ -20,10 +21,6 @@ use crate::{
         SourceError, StreamContext,
     },
 };
-
-/// Longest wait for the next run, after which the schedule is checked again:
-/// HubSpot's clock may have been corrected.
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// So long, in ms, before a run over changes passes leave room for it: what they have
 /// sent at once no longer counts then.
@@ -280,9 +277,14 @@ impl<S: Source> StreamTask<S> {
             slots.show_phase(view);
         };
         match &end.outcome {
-            Outcome::Succeeded | Outcome::Restarted => self.show(|view| record(view, None, true)),
+            Outcome::Succeeded | Outcome::Restarted => {
+                slots.succeeded();
+                self.show(|view| record(view, None, true))
+            }
             Outcome::Closed => Err(Halt::Closed),
             Outcome::Failed(error) => {
+                let tried_again =
+                    (error.advice == Advice::SkipStream).then(|| slots.skip(self.source.now()));
                 let problem = status::problem(error, self.clock.now_ms());
                 self.show(|view| {
                     // After a wait the same run continues.
@@ -290,12 +292,19 @@ impl<S: Source> StreamTask<S> {
                     record(view, Some(problem), is_over);
                     match error.advice {
                         Advice::WaitUntil(at) => view.next_run_at = Some(at),
-                        Advice::EndRun => {}
-                        Advice::SkipStream => slots.skip(view),
+                        Advice::EndRun | Advice::DoWithout(_) => {}
+                        Advice::SkipStream => view.next_run_at = tried_again,
                         Advice::StopConnection => status::set_phase(view, "failed"),
                     }
                 })?;
-                Ok(self.apply_advice(error, slots, commands).await?)
+                if let Some(at) = tried_again {
+                    tracing::warn!(stream = state.stream(), code = error.code, %error,
+                        "the stream is skipped for now");
+                    self.wait_out_skip(at, commands).await?;
+                    slots.end_skip();
+                    return Ok(());
+                }
+                Ok(self.apply_advice(error, commands).await?)
             }
         }
     }
@@ -304,19 +313,13 @@ impl<S: Source> StreamTask<S> {
     async fn apply_advice(
         &self,
         error: &SourceError,
-        slots: &Slots,
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         let stream = self.sink.state().stream();
         tracing::warn!(stream, code = error.code, %error, "a run failed");
         match error.advice {
             Advice::WaitUntil(at) => self.wait_until(at, commands).await,
-            Advice::EndRun => Ok(()),
-            Advice::SkipStream => {
-                let changed = self.wait_for_command(commands).await;
-                slots.end_skip();
-                changed
-            }
+            Advice::EndRun | Advice::DoWithout(_) | Advice::SkipStream => Ok(()),
             Advice::StopConnection => {
                 let problem = status::problem(error, self.clock.now_ms());
                 self.stop_connection(problem).await
@@ -329,37 +332,6 @@ impl<S: Source> StreamTask<S> {
         // The connection may have ended, and so has stopped.
         drop(self.events.send(StreamEvent::StopConnection(problem)));
         std::future::pending().await
-    }
-
-    /// Waits for a HubSpot time, or for the next command.
-    async fn wait_until(
-        &self,
-        at: Millis,
-        commands: &mut watch::Receiver<Arc<Command>>,
-    ) -> Result<(), SinkClosed> {
-        let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST_WAIT)) => Ok(()),
-            changed = commands.changed() => changed.or(Err(SinkClosed)),
-        }
-    }
-
-    /// Reports that there is nothing to do, and waits for the next command.
-    async fn wait_for_command(
-        &self,
-        commands: &mut watch::Receiver<Arc<Command>>,
-    ) -> Result<(), SinkClosed> {
-        self.report_idle();
-        commands.changed().await.or(Err(SinkClosed))
-    }
-
-    /// Reports that there is nothing to do until the next command.
-    fn report_idle(&self) {
-        // The connection may have ended.
-        drop(
-            self.events
-                .send(StreamEvent::Idle(self.sink.state().stream().to_owned())),
-        );
     }
 
     /// Changes the stream's status and queues it to be written.

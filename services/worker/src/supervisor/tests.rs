@@ -3,6 +3,7 @@
 
 mod changes;
 mod definitions;
+mod failures;
 mod fake_control_log;
 mod fake_sources;
 mod harness;

@@ -9,26 +9,50 @@
 //! Only a new object that is archived and restored within one pass can still be
 //! missed, until its next change or the next pass.
 
+use std::pin::pin;
+
+use futures::{FutureExt, future::FusedFuture};
+
 use super::{
-    Sink, Source, list,
+    Advice, Capability, Search, Sink, Source, list,
     session::{Session, Stop},
 };
-use crate::sync::Search;
 
-/// Reads the archived list, then the live one.
+/// Reads the archived list, then the live one. The number of objects is found out
+/// meanwhile: it is shown, and nothing depends on it.
 pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
-    let all = Search {
-        from: 0,
-        to: None,
-        after_id: 0,
+    let (source, progress) = (session.source, session.progress);
+    let object_type = session.stream.object_type.as_str();
+    let has_search = session.may_use(Capability::Search);
+    session.run.requests += i64::from(has_search);
+    let total = async {
+        let all = Search {
+            from: 0,
+            to: None,
+            after_id: 0,
+        };
+        if !has_search {
+            return;
+        }
+        match source.search(object_type, all).await {
+            Ok(found) => {
+                let total = Some(found.value.total);
+                progress.send_modify(|progress| progress.expected_total = total);
+            }
+            Err(error) => tracing::debug!(%error, "the number of objects is not known"),
+        }
     };
-    let found = session
-        .source
-        .search(&session.stream.object_type, all)
-        .await?;
-    session.run.requests += 1;
-    session.expect_total(found.value.total);
+    let mut total = pin!(total.fuse());
+    let mut lists = pin!(read_lists(session));
+    loop {
+        tokio::select! {
+            ended = &mut lists => return ended,
+            () = &mut total, if !total.is_terminated() => {}
+        }
+    }
+}
 
+async fn read_lists<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
     if session.run.list.is_none() {
         session.run.list = Some(session.begin_list(true));
     }
@@ -38,7 +62,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
         .as_ref()
         .is_some_and(|position| position.archived)
     {
-        list::read(session, true).await?;
+        read_archived_list(session).await?;
         if let Some(position) = &mut session.run.list {
             position.archived = false;
             position.lanes.clear();
@@ -55,5 +79,20 @@ pub(super) async fn read_archived<S: Source, K: Sink>(
     if session.run.list.is_none() {
         session.run.list = Some(session.begin_list(true));
     }
-    list::read(session, true).await
+    read_archived_list(session).await
+}
+
+/// Reads the archived list, if the object type has one.
+async fn read_archived_list<S: Source, K: Sink>(
+    session: &mut Session<'_, S, K>,
+) -> Result<(), Stop> {
+    const LIST: Capability = Capability::ArchivedList;
+    match list::read(session, true).await {
+        Ok(()) => session.can_use(LIST),
+        Err(Stop::Failed(error)) if error.advice == Advice::DoWithout(LIST) => {
+            session.do_without(LIST, &error);
+        }
+        Err(stop) => return Err(stop),
+    }
+    Ok(())
 }

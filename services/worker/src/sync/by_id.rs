@@ -22,6 +22,8 @@ pub(super) struct BatchRead {
     pub(super) unreadable: Vec<i64>,
     /// How many requests it took.
     pub(super) requests: i64,
+    /// How HubSpot refused to read several objects at once, if it did.
+    pub(super) refusal: Option<SourceError>,
 }
 
 /// Reads objects by id: as live ones, the missing ones as archived, and then both
@@ -31,8 +33,10 @@ pub(super) async fn read_batch<S: Source>(
     object_type: &str,
     definitions: &Definitions,
     ids: Vec<i64>,
+    has_batch_read: bool,
 ) -> Result<BatchRead, SourceError> {
-    let mut reader = Reader::new(source, object_type, definitions);
+    let reader = Reader::new(source, object_type, definitions);
+    let mut reader = reader.with_batch_read(has_batch_read);
     let mut batch = BatchRead {
         ids: ids.clone(),
         gone: Fetched {
@@ -50,6 +54,7 @@ pub(super) async fn read_batch<S: Source>(
     }
     batch.gone.value = missing;
     batch.requests = reader.requests;
+    batch.refusal = reader.refusal;
     Ok(batch)
 }
 

@@ -1,8 +1,9 @@
 //! What a page changes in the checkpoint of its stream. Runs of several slots change
 //! the same checkpoint, so each names only what is its own. Pure.
 
-use schemas::{Checkpoint, ClosedPass, Millis, Run};
+use schemas::{Checkpoint, ClosedPass, Lack, Millis, Run};
 
+use super::Capability;
 use crate::schedule::{self, Reason};
 
 /// What a page changes in the checkpoint, beside what its owner counts.
@@ -37,6 +38,9 @@ pub(crate) struct RunChange {
     pub(crate) cursor: Option<Millis>,
     /// The list's cursor is not an object id.
     pub(crate) single_lane: bool,
+    /// What the run has learnt of the object type: a capability that HubSpot refused, or,
+    /// with `None`, one that it has after all.
+    pub(crate) learnt: Vec<(Capability, Option<Lack>)>,
     /// How the run has ended; `None` while it is under way.
     pub(crate) end: Option<End>,
 }
@@ -92,6 +96,12 @@ impl RunChange {
     fn apply(&self, checkpoint: &mut Checkpoint, has_suspects: bool) {
         checkpoint.single_lane |= self.single_lane;
         checkpoint.last_started_at = self.last_started_at.or(checkpoint.last_started_at);
+        for (capability, lack) in &self.learnt {
+            checkpoint
+                .lacks
+                .retain(|it| it.capability != capability.as_str());
+            checkpoint.lacks.extend(lack.clone());
+        }
         let slot = self.reason.slot().of_mut(checkpoint);
         let mut run = self.run.clone();
         // Another slot may have seen that the definitions grew.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Advice, Findings, NotFound, Search, Sink, Source, SourceError, Suspects,
+    Advice, Capability, Findings, NotFound, Search, Sink, Source, SourceError, Suspects,
     by_id::{BATCH_SIZE, read_batch},
     records::records,
     session::{Session, Stop},
@@ -29,8 +29,18 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     crash::point(crash::Point::BeforeConfirm);
     for ids in suspects.ids.chunks(BATCH_SIZE) {
         let object_type = session.stream.object_type.as_str();
-        let read = read_batch(session.source, object_type, &definitions, ids.to_vec()).await?;
+        let has_batch_read = session.may_use(Capability::BatchRead);
+        let ids = ids.to_vec();
+        let read = read_batch(
+            session.source,
+            object_type,
+            &definitions,
+            ids,
+            has_batch_read,
+        );
+        let read = read.await?;
         session.run.requests += read.requests;
+        session.learn_of_batch_reads(read.refusal.as_ref());
         session.skip(&read.unreadable);
         let mut out = Vec::new();
         for part in read.found {
@@ -83,8 +93,13 @@ async fn check_number<S: Source, K: Sink>(
         to: None,
         after_id: 0,
     };
-    let found = session.source.search(object_type, all).await?;
     session.run.requests += 1;
+    let found = match session.source.search(object_type, all).await {
+        Err(error) if error.advice == Advice::DoWithout(Capability::Search) => {
+            return Err(wait(suspects, "the type has no search to count them by").into());
+        }
+        found => found?,
+    };
     let seen = found.value.total;
     let left = suspects.live_objects.saturating_sub(suspects.live);
     let left = i64::try_from(left).unwrap_or(i64::MAX);

@@ -17,7 +17,7 @@ use futures::{
 use schemas::SearchPosition;
 
 use super::{
-    Advice, Findings, Search, Sink, Source, SourceError,
+    Advice, Capability, Findings, Search, Sink, Source, SourceError,
     by_id::{BATCH_SIZE, BatchRead, read_batch},
     records::records,
     session::{Session, Stop},
@@ -45,6 +45,7 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     // What was read before a failure is still valid.
     session.outbox.drain().await?;
     result?;
+    session.can_use(Capability::Search);
     if session.reason != Reason::Late {
         session.confirm_definitions().await?;
     }
@@ -59,6 +60,7 @@ async fn read_window<S: Source, K: Sink>(
     let source = session.source;
     let object_type = session.stream.object_type.as_str();
     let definitions = Arc::clone(&session.definitions);
+    let has_batch_read = session.may_use(Capability::BatchRead);
     let mut after_id = position.last_id;
     let mut more = true;
     let mut empty_pages = 0;
@@ -89,7 +91,9 @@ async fn read_window<S: Source, K: Sink>(
                 }
                 after_id = ids.last().copied().unwrap_or(after_id);
                 for batch in ids.chunks(BATCH_SIZE) {
-                    reading.push_back(read_batch(source, object_type, &definitions, batch.to_vec()));
+                    let ids = batch.to_vec();
+                    let read = read_batch(source, object_type, &definitions, ids, has_batch_read);
+                    reading.push_back(read);
                 }
             }
         }
@@ -104,6 +108,7 @@ fn take<S: Source, K: Sink>(
     read: BatchRead,
 ) {
     session.run.requests += read.requests;
+    session.learn_of_batch_reads(read.refusal.as_ref());
     session.skip(&read.unreadable);
     let mut out = Vec::with_capacity(read.ids.len());
     let mut suspects = read.gone.value;

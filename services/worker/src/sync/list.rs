@@ -8,7 +8,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 use futures::{StreamExt, stream::FuturesUnordered};
 
 use super::{
-    Advice, Covered, Fetched, Findings, ListPage, ListRequest, ReadError, Sink, Source,
+    Advice, Capability, Covered, Fetched, Findings, ListPage, ListRequest, ReadError, Sink, Source,
     SourceError,
     lanes::{Lanes, Mismatch, PageRequest},
     records::records,
@@ -48,6 +48,7 @@ pub(super) async fn read<S: Source, K: Sink>(
     let mut read_ids = position.is_empty().then(Vec::new);
     let mut lanes = Lanes::new(position, limit);
     let definitions = Arc::clone(&session.definitions);
+    let has_batch_read = session.may_use(Capability::BatchRead);
     let mut in_flight = FuturesUnordered::new();
     while !lanes.is_done() {
         if in_flight.is_empty()
@@ -66,7 +67,8 @@ pub(super) async fn read<S: Source, K: Sink>(
                 next_id: lanes.next_id(request.key),
                 after: request.after.clone(),
             };
-            let reader = Reader::new(source, &stream.object_type, &definitions);
+            let reader = Reader::new(source, &stream.object_type, &definitions)
+                .with_batch_read(has_batch_read);
             in_flight.push(fetch(reader, place, request));
         }
         tokio::select! {

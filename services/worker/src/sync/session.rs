@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use schemas::{Checkpoint, Definitions, ListPosition, Millis, Run, checkpoint::UNREADABLE_NAMED};
+use schemas::{
+    Checkpoint, Definitions, Lack, ListPosition, Millis, Run, checkpoint::UNREADABLE_NAMED,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Advice, Change, End, Findings, Listed, Outcome, Page, Progress, Record, RunChange, RunContext,
-    RunEnd, Sink, SinkClosed, Source, SourceError, StreamContext, confirm, outbox::Outbox,
+    Advice, Capability, Change, End, Findings, Listed, Outcome, Page, Progress, Record, RunChange,
+    RunContext, RunEnd, Sink, SinkClosed, Source, SourceError, StreamContext, confirm,
+    outbox::Outbox,
 };
 use crate::schedule::{self, Reason, RunPlan, Start};
 
@@ -51,7 +54,11 @@ pub(super) struct Session<'a, S, K> {
     pub(super) outbox: Outbox<'a, K>,
     /// Objects that could not be read, as far as they are known.
     pub(super) unreadable: BTreeSet<i64>,
-    progress: &'a watch::Sender<Progress>,
+    pub(super) progress: &'a watch::Sender<Progress>,
+    /// What the object type does not have, as far as was known at the start.
+    lacks: Vec<Lack>,
+    /// What the run has learnt of that since.
+    learnt: Vec<(Capability, Option<Lack>)>,
     /// Whether it writes every object, if it begins.
     rewrites: bool,
     /// When it started, if the interval counts from there.
@@ -97,6 +104,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             outbox: Outbox::new(sink),
             unreadable,
             progress,
+            lacks: checkpoint.lacks.clone(),
+            learnt: Vec::new(),
             rewrites: plan.rewrites,
             last_started_at: None,
             first_version: 0,
@@ -181,9 +190,68 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         })
     }
 
-    pub(super) fn expect_total(&self, total: i64) {
-        self.progress
-            .send_modify(|progress| progress.expected_total = Some(total));
+    /// Whether the object type has a capability, or it is time to try it again.
+    pub(super) fn may_use(&self, capability: Capability) -> bool {
+        let lack = self
+            .lacks
+            .iter()
+            .find(|it| it.capability == capability.as_str());
+        lack.is_none_or(|it| it.retry_at <= self.source.now())
+    }
+
+    /// The object type does not have a capability: `refusal` says so.
+    pub(super) fn do_without(&mut self, capability: Capability, refusal: &SourceError) {
+        let stream = self.stream.object_type.as_str();
+        tracing::warn!(stream, capability = capability.as_str(), error = %refusal,
+            "the run goes on without what the object type does not have");
+        let known = self
+            .lacks
+            .iter()
+            .find(|it| it.capability == capability.as_str());
+        if known.is_some_and(|it| it.retry_at > self.source.now()) {
+            // Another request of this run has said so.
+            return;
+        }
+        let failures = known.map_or(0, |it| it.failures).saturating_add(1);
+        let retry_at = self
+            .source
+            .now()
+            .saturating_add(schedule::retry_lack(failures));
+        let lack = Lack {
+            capability: capability.as_str().to_owned(),
+            message: refusal.problem.clone(),
+            advice: refusal.remedy.clone(),
+            failures,
+            retry_at,
+        };
+        self.learn(capability, Some(lack));
+    }
+
+    /// The object type has a capability, as HubSpot has answered.
+    pub(super) fn can_use(&mut self, capability: Capability) {
+        if self
+            .lacks
+            .iter()
+            .any(|it| it.capability == capability.as_str())
+        {
+            self.learn(capability, None);
+        }
+    }
+
+    /// What a read by ids says of the type's batch read.
+    pub(super) fn learn_of_batch_reads(&mut self, refusal: Option<&SourceError>) {
+        match refusal {
+            Some(refusal) => self.do_without(Capability::BatchRead, refusal),
+            None if self.may_use(Capability::BatchRead) => self.can_use(Capability::BatchRead),
+            None => {}
+        }
+    }
+
+    fn learn(&mut self, capability: Capability, lack: Option<Lack>) {
+        self.lacks.retain(|it| it.capability != capability.as_str());
+        self.lacks.extend(lack.clone());
+        self.learnt.retain(|(known, _)| *known != capability);
+        self.learnt.push((capability, lack));
     }
 
     /// Counts and names objects that HubSpot did not give even alone.
@@ -237,6 +305,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
                 _ => self.run.search.as_ref().map(|position| position.to),
             },
             single_lane: self.single_lane,
+            learnt: self.learnt.clone(),
             end,
         }))
     }
@@ -281,8 +350,13 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
                         needs_pass: error.code == confirm::DELETIONS_WAIT,
                     }
                 } else {
-                    if error.advice == Advice::EndRun {
-                        self.retry_later(now);
+                    match error.advice {
+                        Advice::EndRun => self.retry_later(now, schedule::backoff),
+                        Advice::DoWithout(capability) => {
+                            self.do_without(capability, &error);
+                            self.retry_later(now, schedule::retry_lack);
+                        }
+                        Advice::WaitUntil(_) | Advice::SkipStream | Advice::StopConnection => {}
                     }
                     End::Suspended
                 };
@@ -300,10 +374,10 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
     }
 
     /// The run continues after a while; after some failures it begins again.
-    fn retry_later(&mut self, now: Millis) {
+    fn retry_later(&mut self, now: Millis, wait: impl Fn(i32) -> Millis) {
         let failures = self.run.failures.saturating_add(1);
         self.run.failures = failures;
-        self.run.retry_at = Some(now.saturating_add(schedule::backoff(failures)));
+        self.run.retry_at = Some(now.saturating_add(wait(failures)));
         if failures >= FAILURES_AT_ONE_POSITION {
             self.run.list = None;
             self.run.search = None;

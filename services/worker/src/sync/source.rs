@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use schemas::{Definitions, Millis, Property, PropertyMap};
+use schemas::{Definitions, Millis, Property, PropertyMap, checkpoint::ARCHIVED_LIST};
 
 /// One object as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -152,6 +152,49 @@ pub(crate) enum Advice {
     /// The answer contradicts the protocol, for example a cursor that is refused:
     /// end the run, and start the next one from the beginning.
     EndRun,
+    /// The object type does not have this: go on without it, and try it again after
+    /// growing times.
+    DoWithout(Capability),
+}
+
+/// What most object types have and some do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Capability {
+    /// A list of the archived objects.
+    ArchivedList,
+    /// Search.
+    Search,
+    /// Reads of several objects by their ids.
+    BatchRead,
+}
+
+impl Capability {
+    /// Its name in checkpoint and status.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ArchivedList => ARCHIVED_LIST,
+            Self::Search => "search",
+            Self::BatchRead => "batch_read",
+        }
+    }
+
+    /// What it costs to do without it, and what is done about it.
+    pub(crate) const fn cost(self) -> &'static str {
+        match self {
+            Self::ArchivedList => {
+                "none needed: objects that are archived are found by full passes only, and one \
+                 that is erased then is not; the list is tried again at growing intervals"
+            }
+            Self::Search => {
+                "none needed: changes are found by full passes only; search is tried again at \
+                 growing intervals"
+            }
+            Self::BatchRead => {
+                "none needed: objects are read one by one, which takes more requests; batch \
+                 reads are tried again at growing intervals"
+            }
+        }
+    }
 }
 
 /// A portal to read from, one per connection, shared by its streams. Every method
@@ -205,6 +248,15 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// Reads up to 100 objects by id.
     fn batch_read(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        properties: &Definitions,
+    ) -> impl Future<Output = Result<Fetched<ObjectBatch>, ReadError>> + Send;
+
+    /// Reads objects by id, one by one, where the type has no batch read.
+    fn read_each(
         &self,
         object_type: &str,
         ids: &[i64],

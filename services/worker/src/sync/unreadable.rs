@@ -6,8 +6,8 @@
 use schemas::{Definitions, Millis};
 
 use super::{
-    Advice, Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError, Source, SourceError,
-    lanes::ReadPage,
+    Advice, Capability, Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError, Source,
+    SourceError, lanes::ReadPage,
 };
 
 /// How often an object has to fail again after another one was read. Where a fifth of all
@@ -23,6 +23,10 @@ pub(super) struct Reader<'a, S> {
     object_type: &'a str,
     definitions: &'a Definitions,
     pub(super) requests: i64,
+    /// Whether objects are read one by one, as the type has no batch read.
+    one_by_one: bool,
+    /// How HubSpot refused a batch read, if this reader has tried one.
+    pub(super) refusal: Option<SourceError>,
 }
 
 /// The place in a list where not even a page of one object can be had.
@@ -54,6 +58,16 @@ impl<'a, S: Source> Reader<'a, S> {
             object_type,
             definitions,
             requests: 0,
+            one_by_one: false,
+            refusal: None,
+        }
+    }
+
+    /// Reads objects one by one, unless the type `has_batch_read`.
+    pub(super) fn with_batch_read(self, has_batch_read: bool) -> Self {
+        Self {
+            one_by_one: !has_batch_read,
+            ..self
         }
     }
 
@@ -63,9 +77,23 @@ impl<'a, S: Source> Reader<'a, S> {
         ids: &[i64],
         archived: bool,
     ) -> Result<Fetched<ObjectBatch>, ReadError> {
-        self.requests += 1;
+        if !self.one_by_one {
+            self.requests += 1;
+            let read = self
+                .source
+                .batch_read(self.object_type, ids, archived, self.definitions)
+                .await;
+            match read {
+                Err(failed) if failed.error.advice == Advice::DoWithout(Capability::BatchRead) => {
+                    self.one_by_one = true;
+                    self.refusal = Some(failed.error);
+                }
+                read => return read,
+            }
+        }
+        self.requests += i64::try_from(ids.len()).unwrap_or(i64::MAX);
         self.source
-            .batch_read(self.object_type, ids, archived, self.definitions)
+            .read_each(self.object_type, ids, archived, self.definitions)
             .await
     }
 

@@ -1,7 +1,7 @@
 //! The bodies of the routes of connections: the desired state beside the
 //! observed one.
 
-use schemas::{DesiredState, Problem, RequestKind, StreamStatus};
+use schemas::{DesiredState, Lack, Problem, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -115,9 +115,35 @@ pub(in crate::api) struct StreamBody {
     at: Option<String>,
     /// Why the stream waits, was skipped or failed.
     error: Option<ErrorBody>,
+    /// What the object type does not have, as HubSpot was seen to refuse it.
+    limitations: Vec<LimitationBody>,
     /// What the last comparison of HubSpot with ClickHouse has shown; null before the
     /// first one.
     verdict: Option<VerdictBody>,
+}
+
+/// What an object type does not have.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct LimitationBody {
+    /// `archived_list`, `search` or `batch_read`.
+    capability: String,
+    /// How HubSpot refused it.
+    message: String,
+    /// What it costs, and what is done about it.
+    advice: String,
+    /// When it is tried again.
+    retry_at: String,
+}
+
+impl From<&Lack> for LimitationBody {
+    fn from(lack: &Lack) -> Self {
+        Self {
+            capability: lack.capability.clone(),
+            message: lack.message.clone(),
+            advice: lack.advice.clone(),
+            retry_at: timestamp(lack.retry_at),
+        }
+    }
 }
 
 /// The last comparison of HubSpot with ClickHouse.
@@ -313,6 +339,7 @@ fn stream_body(name: &str, it: LiveConnection<'_>, last: Option<Comparison>) -> 
         next_run: status.next_run_at.map(timestamp),
         at: observed.map(|it| timestamp(it.at)),
         error: status.error.as_ref().map(ErrorBody::from),
+        limitations: status.lacks.iter().map(LimitationBody::from).collect(),
         verdict: last.map(VerdictBody::from),
     }
 }

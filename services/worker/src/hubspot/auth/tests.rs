@@ -115,10 +115,15 @@ async fn a_refused_token_is_renewed_once_for_all_requests_that_used_it() {
 #[tokio::test]
 async fn an_expired_token_is_renewed_before_it_is_used() {
     let app = App::start().await;
-    app.grants(0).await;
+    app.grants(60).await;
     let auth = app.auth("app");
     for expected in ["a1", "a2", "a3"] {
-        assert_eq!(secret(&auth).await, expected);
+        for _ in 0..2 {
+            assert_eq!(secret(&auth).await, expected);
+        }
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(49)).await;
+        tokio::time::resume();
     }
 }
 
@@ -179,4 +184,23 @@ async fn no_secret_shows_in_debug_output() {
     for secret in ["r1", "r2", "a1"] {
         assert!(!shown.contains(&format!("\"{secret}\"")), "{shown}");
     }
+}
+
+#[test]
+fn a_lifetime_may_be_any_number() {
+    for (named, seconds) in [
+        (json!(1_800), 1_800.0),
+        (json!(1_799.5), 1_799.5),
+        (json!("900"), 900.0),
+        (json!(-5), SHORTEST_LIFETIME_S),
+        (json!(0), SHORTEST_LIFETIME_S),
+        (json!(u64::MAX), LONGEST_LIFETIME_S),
+        (json!(1e300), LONGEST_LIFETIME_S),
+        (json!(null), DEFAULT_LIFETIME_S),
+        (json!("soon"), DEFAULT_LIFETIME_S),
+    ] {
+        let found = lifetime(Some(&named));
+        assert_eq!(found, Duration::from_secs_f64(seconds), "{named}");
+    }
+    assert_eq!(lifetime(None), Duration::from_mins(30));
 }

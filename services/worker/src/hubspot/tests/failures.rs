@@ -87,6 +87,8 @@ async fn permanent_failures_have_an_advice_and_are_not_retried() {
         (401, json!({}), Advice::StopConnection, "unauthorized"),
         (403, scopes, Advice::SkipStream, "missing_scope"),
         (404, json!({}), Advice::SkipStream, "unknown_object_type"),
+        (403, json!({}), Advice::SkipStream, "missing_scope"),
+        (405, json!({}), Advice::SkipStream, "request_refused"),
     ] {
         let fake = FakeServer::start().await;
         fake.answers(LIST, error(status, body)).await;

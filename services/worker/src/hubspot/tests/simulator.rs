@@ -10,15 +10,19 @@ use hubspot_sim::{
 use super::*;
 use crate::sync::Object;
 
-struct TestAccount {
-    simulator: Simulator,
-    folder: tempfile::TempDir,
+pub(super) struct TestAccount {
+    pub(super) simulator: Simulator,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl TestAccount {
-    async fn of(portal: PortalConfig) -> Self {
+    pub(super) async fn of(portal: PortalConfig) -> Self {
+        Self::of_all(vec![portal]).await
+    }
+
+    pub(super) async fn of_all(portals: Vec<PortalConfig>) -> Self {
         let config = Config {
-            portals: vec![portal],
+            portals,
             ..Config::default()
         };
         let folder = tempfile::tempdir().unwrap();
@@ -29,7 +33,11 @@ impl TestAccount {
         }
     }
 
-    fn source(&self, credential: &str, change: impl FnOnce(&mut HubSpotConfig)) -> HubSpot {
+    pub(super) fn source(
+        &self,
+        credential: &str,
+        change: impl FnOnce(&mut HubSpotConfig),
+    ) -> HubSpot {
         let mut config = HubSpotConfig {
             base_url: self.simulator.base_url(),
             credentials_dir: self.folder.path().to_owned(),
@@ -41,7 +49,7 @@ impl TestAccount {
     }
 }
 
-fn portal() -> PortalConfig {
+pub(super) fn portal() -> PortalConfig {
     PortalConfig {
         contacts: 450,
         archived_percent: 4.0,

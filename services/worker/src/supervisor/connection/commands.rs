@@ -1,14 +1,26 @@
 //! How a connection applies a command.
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
-use schemas::{Command, DesiredState};
+use schemas::{Command, DesiredState, Problem};
+use tokio::time::Instant;
 
-use super::{ConnectionTask, portal::Unresolved};
+use super::{ConnectionTask, failures::Failures, portal::Unresolved};
 use crate::{
     desired::DesiredConnection,
     supervisor::{Sources, halt::Halt, stream::StreamEvent},
 };
+
+/// A connection that has worked for so long begins anew to count its failures.
+const WORKED_FOR: Duration = Duration::from_mins(10);
+
+/// Why the streams of a connection no longer run.
+enum Watched {
+    /// It is stopped, and its requests are carried out.
+    Stopped,
+    /// It has failed.
+    Failed(Problem),
+}
 
 impl<S: Sources> ConnectionTask<S> {
     /// Brings the streams to a desired state and keeps them there; returns only when
@@ -41,9 +53,35 @@ impl<S: Sources> ConnectionTask<S> {
             })
     }
 
-    /// Runs the streams that a command names, and stops the others. Returns when
-    /// the connection fails, or when a stopped one has carried out its requests.
+    /// Runs the streams that a command names, and stops the others. Returns when a
+    /// stopped connection has carried out its requests. A connection that fails is tried
+    /// again at growing intervals: HubSpot refuses what it accepts again later, and what
+    /// is wrong may be mended without a command.
     async fn run_streams(&mut self, command: &Arc<Command>) -> Result<(), Halt> {
+        let mut failures = Failures::default();
+        loop {
+            let began = Instant::now();
+            let problem = match self.run_until_failure(command).await? {
+                Watched::Stopped => return self.stop(command).await,
+                Watched::Failed(problem) => problem,
+            };
+            self.stop_streams().await;
+            // What has worked for long fails anew.
+            if began.elapsed() > WORKED_FOR {
+                failures = Failures::default();
+            }
+            let has_worked = self.resolved.take().is_some();
+            let wait = failures.add(&problem, has_worked);
+            if failures.are_passing() {
+                self.start_again(command, problem).await?;
+            } else {
+                self.fail(Some(&command.command_id), problem).await?;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn run_until_failure(&mut self, command: &Arc<Command>) -> Result<Watched, Halt> {
         if self
             .resolved
             .as_ref()
@@ -53,13 +91,14 @@ impl<S: Sources> ConnectionTask<S> {
             self.resolved = None;
             let mut whole = self.state(Some(&command.command_id), "starting");
             whole.error = self.whole.as_ref().and_then(|it| it.error.clone());
-            self.show(whole).await?;
+            // A failure is shown until another try has succeeded.
+            if !self.shows_failure_of(command) {
+                self.show(whole).await?;
+            }
             match self.resolve(command).await {
                 Ok(resolved) => self.resolved = Some(resolved),
                 Err(Unresolved::Halt(halt)) => return Err(halt),
-                Err(Unresolved::Problem(problem)) => {
-                    return self.fail(Some(&command.command_id), problem).await;
-                }
+                Err(Unresolved::Problem(problem)) => return Ok(Watched::Failed(problem)),
             }
         }
         let unnamed: Vec<_> = self
@@ -86,21 +125,33 @@ impl<S: Sources> ConnectionTask<S> {
         self.watch(command).await
     }
 
+    /// Whether the status says that this command has failed.
+    fn shows_failure_of(&self, command: &Command) -> bool {
+        self.whole.as_ref().is_some_and(|it| {
+            it.state == "failed" && it.applied.as_deref() == Some(&command.command_id)
+        })
+    }
+
+    /// Shows a failure that may pass.
+    async fn start_again(&mut self, command: &Command, problem: Problem) -> Result<(), Halt> {
+        let mut whole = self.state(Some(&command.command_id), "starting");
+        whole.error = Some(problem);
+        self.show(whole).await
+    }
+
     /// Waits for the events of the streams.
-    async fn watch(&mut self, command: &Arc<Command>) -> Result<(), Halt> {
+    async fn watch(&mut self, command: &Arc<Command>) -> Result<Watched, Halt> {
         let names: BTreeSet<_> = command.streams.iter().cloned().collect();
         loop {
             tokio::select! {
                 event = self.inbox.recv() => match event {
                     Some(StreamEvent::StopConnection(problem)) => {
-                        self.stop_streams().await;
-                        self.resolved = None;
-                        return self.fail(Some(&command.command_id), problem).await;
+                        return Ok(Watched::Failed(problem));
                     }
                     Some(StreamEvent::Idle(stream)) => {
                         self.idle.insert(stream);
                         if command.state == DesiredState::Stopped && self.idle.is_superset(&names) {
-                            return self.stop(command).await;
+                            return Ok(Watched::Stopped);
                         }
                     }
                     None => return Err(Halt::Closed),

@@ -1,19 +1,21 @@
 //! What the slots of a stream know of each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use schemas::StreamStatus;
+use schemas::{Millis, StreamStatus};
 use tokio::sync::watch;
 
-use crate::status;
+use crate::{schedule, status};
 
 /// What the slots of a stream know of each other.
 #[derive(Debug)]
 pub(super) struct Slots {
     /// Changes when a run of one slot may make a run of another due.
     pub(super) changes: watch::Sender<()>,
-    /// Whether the stream is skipped until the next command.
+    /// Whether the stream is skipped for now.
     is_skipped: AtomicBool,
+    /// How often in a row it was skipped.
+    skips: AtomicI32,
 }
 
 impl Default for Slots {
@@ -21,6 +23,7 @@ impl Default for Slots {
         Self {
             changes: watch::Sender::new(()),
             is_skipped: AtomicBool::new(false),
+            skips: AtomicI32::new(0),
         }
     }
 }
@@ -31,15 +34,21 @@ impl Slots {
         self.changes.send_replace(());
     }
 
-    /// The stream is skipped until the next command.
-    pub(super) fn skip(&self, view: &mut StreamStatus) {
+    /// The stream is skipped from `now` on. Returns when it is tried again.
+    pub(super) fn skip(&self, now: Millis) -> Millis {
         self.is_skipped.store(true, Ordering::Relaxed);
-        self.show_phase(view);
+        let skips = self.skips.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        now.saturating_add(schedule::retry_lack(skips))
     }
 
-    /// The next command lets the stream be tried again.
+    /// The stream is tried again.
     pub(super) fn end_skip(&self) {
         self.is_skipped.store(false, Ordering::Relaxed);
+    }
+
+    /// A run of the stream has succeeded.
+    pub(super) fn succeeded(&self) {
+        self.skips.store(0, Ordering::Relaxed);
     }
 
     /// Shows what the runs of all slots are doing.

@@ -88,6 +88,11 @@ impl FakeSources {
             .insert(stream.to_owned(), error);
     }
 
+    /// Requests for a stream are answered again.
+    pub(super) fn mend_stream(&self, stream: &str) {
+        self.script().failing_streams.remove(stream);
+    }
+
     /// Every account defines this property too from now on.
     pub(super) fn define_property(&self, name: &str) {
         self.script().properties.push(property(name));
@@ -222,6 +227,17 @@ impl Source for FakeSource {
         _search: Search,
     ) -> Result<Fetched<SearchPage>, SourceError> {
         self.answer(object_type, SearchPage::default()).await
+    }
+
+    async fn read_each(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        properties: &Definitions,
+    ) -> Result<Fetched<ObjectBatch>, ReadError> {
+        self.batch_read(object_type, ids, archived, properties)
+            .await
     }
 
     async fn batch_read(

@@ -159,6 +159,17 @@ impl Source for FakePortal {
         .await
     }
 
+    async fn read_each(
+        &self,
+        object_type: &str,
+        ids: &[i64],
+        archived: bool,
+        properties: &Definitions,
+    ) -> Result<Fetched<ObjectBatch>, ReadError> {
+        self.batch_read(object_type, ids, archived, properties)
+            .await
+    }
+
     async fn batch_read(
         &self,
         _: &str,

@@ -1,0 +1,60 @@
+//! What a stream waits for: a time, or the next command.
+
+use std::{sync::Arc, time::Duration};
+
+use schemas::{Command, Millis};
+use tokio::sync::watch;
+
+use super::{StreamEvent, StreamTask};
+use crate::sync::{SinkClosed, Source};
+
+/// Longest wait for the next run, after which the schedule is checked again:
+/// HubSpot's clock may have been corrected.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+impl<S: Source> StreamTask<S> {
+    /// Waits for a HubSpot time, or for the next command.
+    pub(super) async fn wait_until(
+        &self,
+        at: Millis,
+        commands: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST_WAIT)) => Ok(()),
+            changed = commands.changed() => changed.or(Err(SinkClosed)),
+        }
+    }
+
+    /// Reports that there is nothing to do, and waits for the next command.
+    pub(super) async fn wait_for_command(
+        &self,
+        commands: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        self.report_idle();
+        commands.changed().await.or(Err(SinkClosed))
+    }
+
+    /// Reports that there is nothing to do until the next command.
+    pub(super) fn report_idle(&self) {
+        // The connection may have ended.
+        drop(
+            self.events
+                .send(StreamEvent::Idle(self.sink.state().stream().to_owned())),
+        );
+    }
+
+    /// Waits until a stream that HubSpot refuses is tried again: at a HubSpot time, or at
+    /// the next command.
+    pub(super) async fn wait_out_skip(
+        &self,
+        at: Millis,
+        commands: &mut watch::Receiver<Arc<Command>>,
+    ) -> Result<(), SinkClosed> {
+        self.report_idle();
+        while self.source.now() < at && !commands.has_changed().or(Err(SinkClosed))? {
+            self.wait_until(at, commands).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! A connection or a stream that HubSpot refuses is tried again by itself.
+
+use std::time::Duration;
+
+use schemas::{DesiredState::Running, StreamStatus};
+
+use super::{
+    fake_sources::failure,
+    harness::{Harness, command, is_idle},
+};
+use crate::sync::Advice;
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_connection_is_tried_again_without_a_command() {
+    let mut harness = Harness::with_partition();
+    let error = failure("unauthorized", Advice::StopConnection);
+    harness.sources.set_account("env:a", Err(error));
+    harness.command(&command("c1", "a", Running));
+    // A token that never worked has failed at once.
+    harness.until_connection("a", "failed", "c1").await;
+    harness.sources.set_account("env:a", Ok(7));
+    let running = || {
+        harness
+            .log
+            .connection("a")
+            .filter(|it| it.state == "running")
+    };
+    let whole = harness
+        .changes
+        .until_as_minutes_pass("the connection runs", running)
+        .await;
+    assert_eq!((whole.portal_id, whole.error), (Some(7), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_for_minutes_fails_the_connection_only_then() {
+    let harness = Harness::with_idle_streams().await;
+    let error = failure("unauthorized", Advice::StopConnection);
+    harness.sources.set_account("env:a", Err(error.clone()));
+    harness.sources.fail_stream("contacts", error);
+    let began = tokio::time::Instant::now();
+    let refused = || {
+        let whole = harness.log.connection("a")?;
+        (whole.state == "starting").then_some(whole.error?)
+    };
+    let problem = harness
+        .changes
+        .until_as_minutes_pass("the refusal is shown", refused)
+        .await;
+    assert_eq!(problem.code, "unauthorized");
+    let failed = || {
+        harness
+            .log
+            .connection("a")
+            .filter(|it| it.state == "failed")
+    };
+    harness
+        .changes
+        .until_as_minutes_pass("the connection has failed", failed)
+        .await;
+    assert!(began.elapsed() > Duration::from_mins(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skipped_stream_is_tried_again_without_a_command() {
+    let mut harness = Harness::with_partition();
+    let error = failure("missing_scope", Advice::SkipStream);
+    harness.sources.fail_stream("contacts", error);
+    harness.command(&command("c1", "a", Running));
+    let skipped = |it: &StreamStatus| it.phase == "skipped";
+    let status = harness.until_stream("a/contacts", skipped).await;
+    assert!(status.next_run_at.is_some());
+    harness.sources.mend_stream("contacts");
+    let succeeded = || {
+        let stream = harness.log.stream("a/contacts")?;
+        (is_idle(&stream) && stream.error.is_none()).then_some(())
+    };
+    harness
+        .changes
+        .until_as_minutes_pass("the stream is read", succeeded)
+        .await;
+}
