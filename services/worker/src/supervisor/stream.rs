@@ -155,8 +155,7 @@ impl<S: Source> StreamTask<S> {
         // Before a run that begins now no later one is shown.
         let next = times.min().filter(|_| !dues.iter().any(begins));
         self.show(|view| {
-            slots.show_phase(view);
-            view.next_run_at = next;
+            slots.show_phase(view, next);
         })
     }
 
@@ -213,7 +212,7 @@ impl<S: Source> StreamTask<S> {
                         let progress = shown.borrow_and_update().clone();
                         self.show(|view| {
                             status::begin(view, &progress);
-                            slots.show_phase(view);
+                            slots.show_phase(view, None);
                         })?;
                         // The backfill's first page lets increments begin.
                         slots.changed();
@@ -274,7 +273,7 @@ impl<S: Source> StreamTask<S> {
                 status::deletions_wait(view, waiting(&end.outcome, &checkpoint));
             }
             status::track(view, &checkpoint);
-            slots.show_phase(view);
+            slots.show_phase(view, None);
         };
         match &end.outcome {
             Outcome::Succeeded | Outcome::Restarted => {
@@ -292,8 +291,7 @@ impl<S: Source> StreamTask<S> {
                     record(view, Some(problem), is_over);
                     match error.advice {
                         Advice::WaitUntil(at) => view.next_run_at = Some(at),
-                        Advice::EndRun | Advice::DoWithout(_) => {}
-                        Advice::SkipStream => view.next_run_at = tried_again,
+                        Advice::EndRun | Advice::DoWithout(_) | Advice::SkipStream => {}
                         Advice::StopConnection => status::set_phase(view, "failed"),
                     }
                 })?;

@@ -1,6 +1,6 @@
 //! What the slots of a stream know of each other.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use schemas::{Millis, StreamStatus};
 use tokio::sync::watch;
@@ -12,8 +12,8 @@ use crate::{schedule, status};
 pub(super) struct Slots {
     /// Changes when a run of one slot may make a run of another due.
     pub(super) changes: watch::Sender<()>,
-    /// Whether the stream is skipped for now.
-    is_skipped: AtomicBool,
+    /// HubSpot's time until which the stream is skipped; 0 while it is not.
+    skipped_until: AtomicI64,
     /// How often in a row it was skipped.
     skips: AtomicI32,
 }
@@ -22,7 +22,7 @@ impl Default for Slots {
     fn default() -> Self {
         Self {
             changes: watch::Sender::new(()),
-            is_skipped: AtomicBool::new(false),
+            skipped_until: AtomicI64::new(0),
             skips: AtomicI32::new(0),
         }
     }
@@ -36,14 +36,15 @@ impl Slots {
 
     /// The stream is skipped from `now` on. Returns when it is tried again.
     pub(super) fn skip(&self, now: Millis) -> Millis {
-        self.is_skipped.store(true, Ordering::Relaxed);
         let skips = self.skips.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        now.saturating_add(schedule::retry_lack(skips))
+        let until = now.saturating_add(schedule::retry_lack(skips));
+        self.skipped_until.store(until, Ordering::Relaxed);
+        until
     }
 
     /// The stream is tried again.
     pub(super) fn end_skip(&self) {
-        self.is_skipped.store(false, Ordering::Relaxed);
+        self.skipped_until.store(0, Ordering::Relaxed);
     }
 
     /// A run of the stream has succeeded.
@@ -51,13 +52,18 @@ impl Slots {
         self.skips.store(0, Ordering::Relaxed);
     }
 
-    /// Shows what the runs of all slots are doing.
-    pub(super) fn show_phase(&self, view: &mut StreamStatus) {
-        let phase = if self.is_skipped.load(Ordering::Relaxed) {
-            "skipped"
-        } else {
-            status::phase(view)
-        };
-        status::set_phase(view, phase);
+    /// Shows what the runs of all slots are doing, and when the `next` one is due: while
+    /// the stream is skipped, when it is tried again.
+    pub(super) fn show_phase(&self, view: &mut StreamStatus, next: Option<Millis>) {
+        match self.skipped_until.load(Ordering::Relaxed) {
+            0 => {
+                status::set_phase(view, status::phase(view));
+                view.next_run_at = next;
+            }
+            until => {
+                status::set_phase(view, "skipped");
+                view.next_run_at = Some(until);
+            }
+        }
     }
 }
