@@ -2,12 +2,21 @@
 //! Secrets leave this module only as the header of a request.
 
 mod reference;
+mod sent_body;
 
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     sync::Mutex,
@@ -16,8 +25,10 @@ use tokio::{
 };
 
 use self::reference::{Credential, CredentialError, OAuth, Reference};
+use self::sent_body::SentBody;
 use super::{
     error::{Category, Fault},
+    selection::encode,
     transport::Transport,
     wire,
 };
@@ -66,9 +77,24 @@ struct AuthState {
     credential: Credential,
     generation: u64,
     access: Option<Access>,
-    /// The refresh in progress. It is a separate task, so that a rotated refresh
-    /// token is not lost if the request that waits for it is dropped.
-    refreshing: Option<JoinHandle<Result<Refreshed, Fault>>>,
+    refreshing: Option<Refreshing>,
+}
+
+/// The refresh in progress. It is a separate task, so that a rotated refresh token is not
+/// lost if the request that waits for it is dropped. When the connection stops, it ends
+/// with it unless HubSpot may have received it.
+#[derive(Debug)]
+struct Refreshing {
+    task: JoinHandle<Result<Refreshed, Fault>>,
+    is_sent: Arc<AtomicBool>,
+}
+
+impl Drop for Refreshing {
+    fn drop(&mut self) {
+        if !self.is_sent.load(Ordering::Relaxed) {
+            self.task.abort();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -174,23 +200,24 @@ impl Auth {
                 return Ok(());
             };
             let url = self.transport.url(&["oauth", version, "token"]);
-            let task = refresh(
-                Arc::clone(&self.transport),
-                Arc::clone(&self.store),
-                credential.clone(),
+            let is_sent = Arc::new(AtomicBool::new(false));
+            let endpoint = TokenEndpoint {
+                transport: Arc::clone(&self.transport),
                 url,
-            );
+                is_sent: Arc::clone(&is_sent),
+            };
+            let task = refresh(endpoint, Arc::clone(&self.store), credential.clone());
             #[expect(
                 clippy::disallowed_methods,
                 reason = "a refresh ends by its timeouts, and must not end with a dropped request"
             )]
-            let handle = tokio::spawn(task);
-            state.refreshing = Some(handle);
+            let task = tokio::spawn(task);
+            state.refreshing = Some(Refreshing { task, is_sent });
         }
-        let Some(handle) = &mut state.refreshing else {
+        let Some(refreshing) = &mut state.refreshing else {
             return Ok(());
         };
-        let ended = handle.await;
+        let ended = (&mut refreshing.task).await;
         state.refreshing = None;
         let refreshed = ended.map_err(|_ended| Fault::NoConnection {
             reason: "the refresh task failed",
@@ -205,12 +232,11 @@ impl Auth {
 /// Refreshes the access token. If the refresh token is refused, another process
 /// may have rotated it, so the credential is read again.
 async fn refresh(
-    transport: Arc<Transport>,
+    endpoint: TokenEndpoint,
     store: Arc<CredentialStore>,
     credential: OAuth,
-    url: reqwest::Url,
 ) -> Result<Refreshed, Fault> {
-    let refused = match grant(&transport, &store, &credential, url.clone()).await {
+    let refused = match grant(&endpoint, &store, &credential).await {
         Err(fault) if is_revoked(&fault) => fault,
         ended => return ended,
     };
@@ -218,18 +244,31 @@ async fn refresh(
         Some(Credential::OAuth(found))
             if found.refresh_token.expose_secret() != credential.refresh_token.expose_secret() =>
         {
-            grant(&transport, &store, &found, url).await
+            grant(&endpoint, &store, &found).await
         }
         _ => Err(refused),
     }
 }
 
+/// Where access tokens come from.
+struct TokenEndpoint {
+    transport: Arc<Transport>,
+    url: reqwest::Url,
+    /// Set once HubSpot may receive the request.
+    is_sent: Arc<AtomicBool>,
+}
+
 async fn grant(
-    transport: &Transport,
+    endpoint: &TokenEndpoint,
     store: &Arc<CredentialStore>,
     credential: &OAuth,
-    url: reqwest::Url,
 ) -> Result<Refreshed, Fault> {
+    let TokenEndpoint {
+        transport,
+        url,
+        is_sent,
+    } = endpoint;
+    is_sent.store(false, Ordering::Relaxed);
     transport.wait_until_allowed().await;
     let form = [
         ("grant_type", "refresh_token"),
@@ -237,11 +276,14 @@ async fn grant(
         ("client_secret", credential.client_secret.expose_secret()),
         ("refresh_token", credential.refresh_token.expose_secret()),
     ];
-    let body = transport
-        .send(transport.http.post(url).form(&form))
-        .await?
-        .body()
-        .await?;
+    let form = form.map(|(name, value)| format!("{name}={}", encode(value)));
+    let form = SentBody::new(form.join("&"), Arc::clone(is_sent));
+    let request = transport
+        .http
+        .post(url.clone())
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(reqwest::Body::wrap(form));
+    let body = transport.send(request).await?.body().await?;
     let answer = wire::token(&body).map_err(|error| Fault::Unreadable {
         reason: error.to_string(),
     })?;

@@ -27,9 +27,13 @@ impl<S: Sources> ConnectionTask<S> {
     /// it cannot continue.
     pub(super) async fn apply(&mut self, desired: &DesiredConnection) -> Result<Infallible, Halt> {
         match desired {
-            DesiredConnection::Absent => self.stop_streams().await,
+            DesiredConnection::Absent => {
+                self.stop_streams().await;
+                self.resolved = None;
+            }
             DesiredConnection::Unreadable(problem) => {
                 self.stop_streams().await;
+                self.resolved = None;
                 self.fail(None, problem.clone()).await?;
             }
             DesiredConnection::Command(command) => match command.state {
