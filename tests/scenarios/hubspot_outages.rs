@@ -137,13 +137,12 @@ async fn a_run_failed_by_a_revoked_token_resumes_with_a_valid_one() {
     })
     .await;
     stack.simulator.revoke_token(harness::stack::TOKEN);
-    let failed = api
-        .until("the connection has failed", "default", HANG_LIMIT, |it| {
-            it["observed"]["state"] == "failed"
+    let refused = api
+        .until("the refusal is shown", "default", HANG_LIMIT, |it| {
+            it["observed"]["error"]["code"] == "unauthorized"
         })
         .await;
-    assert_eq!(failed["observed"]["error"]["code"], "unauthorized");
-    let run = stream(&failed, "contacts")["run_id"].clone();
+    let run = stream(&refused, "contacts")["run_id"].clone();
     stack
         .simulator
         .assign_token(harness::stack::TOKEN, portal_id);

@@ -257,8 +257,8 @@ async fn no_secret_leaks_and_record_values_stay_in_records() {
     changing_records::complete_a_run(&stack).await;
     stack.simulator.revoke_token(TOKEN);
     api.sync("default").await;
-    api.until("the connection has failed", "default", HANG_LIMIT, |it| {
-        it["observed"]["state"] == "failed"
+    api.until("the refusal is shown", "default", HANG_LIMIT, |it| {
+        it["observed"]["error"]["code"] == "unauthorized"
     })
     .await;
     stack.add_data_streams_with(&[("API_TOKEN", API_TOKEN)]);
