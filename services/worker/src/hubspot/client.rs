@@ -9,14 +9,16 @@ use std::{
     time::Duration,
 };
 
-use rand::RngExt;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use schemas::Millis;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
 
 mod account;
+mod attempts;
+mod long_pause;
 
-use self::account::KnownAccount;
+use self::{account::KnownAccount, attempts::Attempts, long_pause::LongPause};
 use super::{
     auth::{Auth, Token},
     call::{Call, Endpoint},
@@ -31,19 +33,10 @@ use crate::sync::Fetched;
 const REQUESTS_TOTAL: &str = "worker_hubspot_requests_total";
 const REQUEST_SECONDS: &str = "worker_hubspot_request_seconds";
 
-/// Time since the first attempt after which a call is not tried again.
-const GIVE_UP_AFTER: Duration = Duration::from_mins(5);
-/// Attempts at a read of several objects before less is asked for: one in a thousand
-/// reads then shrinks for nothing where a tenth of all requests fails.
-const ATTEMPTS_BEFORE_SHRINKING: u32 = 3;
-/// Time after which no further one is made: a page that times out after 30 s does so
-/// once for each size.
-const SHRINK_AFTER: Duration = Duration::from_secs(10);
+/// A longer pause that HubSpot asks for is shown in the status.
+const LONGEST_SILENCE: Duration = Duration::from_mins(1);
 /// How long the run then waits before it tries again.
 const BACK_OFF_MS: i64 = 60_000;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
 /// The HTTP client of one portal.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -55,6 +48,7 @@ pub(super) struct Client {
     version: String,
     fallback: AtomicBool,
     account: KnownAccount,
+    long_pause: LongPause,
 }
 
 /// How an attempt at a call went.
@@ -66,16 +60,6 @@ enum Attempt<T> {
     NoToken(Fault),
     /// The call was sent with a token of this generation.
     Sent(u64, Result<Fetched<T>, Fault>),
-}
-
-/// The attempts at a call so far.
-struct Attempts {
-    began: Instant,
-    count: u32,
-    /// Generation of the token of the last attempt.
-    token: Option<u64>,
-    renewed: bool,
-    pause: Duration,
 }
 
 impl Client {
@@ -93,6 +77,7 @@ impl Client {
             version,
             fallback: AtomicBool::new(false),
             account: KnownAccount::default(),
+            long_pause: LongPause::default(),
         }
     }
 
@@ -116,15 +101,10 @@ impl Client {
         call: &Call,
         parse: impl Fn(&[u8]) -> Result<T, wire::ParseError> + Send + Sync,
     ) -> Result<Fetched<T>, CallError> {
-        let mut attempts = Attempts {
-            began: Instant::now(),
-            count: 0,
-            token: None,
-            renewed: false,
-            pause: FIRST_PAUSE,
-        };
+        let mut attempts = Attempts::new();
         loop {
             self.check_daily_limit(call.endpoint)?;
+            self.check_long_pause(call)?;
             let (generation, fault, endpoint) = match self.attempt(call, &parse).await {
                 Attempt::Sent(_, Ok(fetched)) => return Ok(fetched),
                 Attempt::Sent(generation, Err(fault)) => (Some(generation), fault, call.endpoint),
@@ -223,6 +203,10 @@ impl Client {
     ) -> Result<(), CallError> {
         let now = self.transport.clock.now();
         match action(endpoint, &fault) {
+            // The run waits, and its status says so.
+            Action::Retry(wait) | Action::RetryOrShrink(wait) if wait > LONGEST_SILENCE => {
+                Err(unavailable_until(call, fault, now + ms(wait)))
+            }
             Action::RetryOrShrink(_) if attempts.are_enough_to_shrink() => {
                 Err(failed_on_request(call, fault, now + BACK_OFF_MS))
             }
@@ -242,6 +226,11 @@ impl Client {
                     | Fault::OtherPortal { .. } => None,
                 };
                 self.limits.refused(endpoint.bucket(), retry_after);
+                if let Some(wait) = retry_after.filter(|it| *it > LONGEST_SILENCE) {
+                    let until = now + ms(wait);
+                    self.long_pause.begin(endpoint.bucket(), until);
+                    return Err(unavailable_until(call, fault, until));
+                }
                 if attempts.are_spent(call) {
                     return Err(unavailable_until(call, fault, now + BACK_OFF_MS));
                 }
@@ -252,10 +241,11 @@ impl Client {
                 let error = daily_limit_until(until, &fault.to_string());
                 Err(CallError::new(fault, error))
             }
-            Action::PauseAccount(pause) => {
-                let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-                Err(unavailable_until(call, fault, now.saturating_add(ms)))
-            }
+            Action::PauseAccount(pause) => Err(unavailable_until(
+                call,
+                fault,
+                now.saturating_add(ms(pause)),
+            )),
             Action::RenewToken => self.renew(call, fault, attempts).await,
             Action::GiveUp(verdict) => Err(given_up(call, fault, verdict)),
         }
@@ -303,6 +293,20 @@ impl Client {
         Ok(())
     }
 
+    /// Fails while HubSpot has asked for a pause that is too long to wait without a word.
+    fn check_long_pause(&self, call: &Call) -> Result<(), CallError> {
+        let now = self.transport.clock.now();
+        match self.long_pause.until(call.endpoint.bucket(), now) {
+            Some(until) => {
+                let fault = Fault::NoConnection {
+                    reason: "HubSpot has asked for a pause",
+                };
+                Err(unavailable_until(call, fault, until))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Fails if the daily allowance is spent, apart from the reserve. Account
     /// details may always be read, as everything else depends on them.
     fn check_daily_limit(&self, endpoint: Endpoint) -> Result<(), CallError> {
@@ -319,22 +323,8 @@ impl Client {
     }
 }
 
-impl Attempts {
-    fn are_spent(&self, call: &Call) -> bool {
-        self.count >= call.attempts || self.began.elapsed() >= GIVE_UP_AFTER
-    }
-
-    fn are_enough_to_shrink(&self) -> bool {
-        self.count >= ATTEMPTS_BEFORE_SHRINKING || self.began.elapsed() >= SHRINK_AFTER
-    }
-
-    /// Doubles each time. A random 50 to 100% of it is used, so that requests
-    /// that failed together are not retried together.
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST_PAUSE);
-        pause.mul_f64(rand::rng().random_range(0.5..1.0))
-    }
+fn ms(time: Duration) -> Millis {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn count_request(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {
@@ -367,25 +357,4 @@ pub(super) fn describe_metrics() {
         metrics::Unit::Seconds,
         "Time from a request to HubSpot to the end of its answer, by endpoint"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_read_that_times_out_once_is_not_repeated_before_it_shrinks() {
-        let attempts = |count| Attempts {
-            began: Instant::now(),
-            count,
-            token: None,
-            renewed: false,
-            pause: FIRST_PAUSE,
-        };
-        assert!(!attempts(2).are_enough_to_shrink());
-        assert!(attempts(3).are_enough_to_shrink());
-        let timed_out = attempts(1);
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert!(timed_out.are_enough_to_shrink());
-    }
 }

@@ -41,7 +41,7 @@ pub(super) enum Fault {
         found: i64,
     },
     /// Any status but success.
-    #[error("status {status}{}", .detail.as_words())]
+    #[error("status {status}{}{}", asked_pause(.retry_after.as_ref()), .detail.as_words())]
     Status {
         /// The HTTP status.
         status: u16,
@@ -83,6 +83,13 @@ pub(super) struct Verdict {
     pub(super) code: &'static str,
     /// What the user can do.
     pub(super) remedy: &'static str,
+}
+
+/// The pause that HubSpot asks for, for messages.
+fn asked_pause(retry_after: Option<&Duration>) -> String {
+    retry_after.map_or_else(String::new, |pause| {
+        format!(", to be tried again after {} s", pause.as_secs())
+    })
 }
 
 const fn verdict(advice: Advice, code: &'static str, remedy: &'static str) -> Action {

@@ -209,27 +209,25 @@ fn a_lifetime_may_be_any_number() {
     assert_eq!(lifetime(None), Duration::from_mins(30));
 }
 
-/// An account behind TLS whose handshake never ends, and its first connection.
-async fn connecting(auth: &Arc<Auth>, listener: &tokio::net::TcpListener) -> tokio::net::TcpStream {
-    let waiting = Arc::clone(auth);
-    let request = tokio::spawn(async move { waiting.token("2026-09").await.is_ok() });
-    let (connection, _) = listener.accept().await.unwrap();
-    connection.readable().await.unwrap();
-    // As a stop does.
-    request.abort();
-    request.await.unwrap_err();
-    connection
-}
-
 #[tokio::test]
 async fn a_refresh_that_is_not_sent_ends_with_its_connection() {
     use tokio::io::AsyncReadExt;
 
     let app = App::start().await;
+    // An address behind TLS whose handshake never ends.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("https://{}", listener.local_addr().unwrap());
     let auth = app.auth_at("app", base_url);
-    let mut connection = connecting(&auth, &listener).await;
+    let connecting = async {
+        let (connection, _) = listener.accept().await.unwrap();
+        connection.readable().await.unwrap();
+        connection
+    };
+    let mut connection = tokio::select! {
+        _ = auth.token("2026-09") => panic!("there is no answer"),
+        connection = connecting => connection,
+    };
+    // As a stop does.
     drop(auth);
     let mut hello = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(5), connection.read_to_end(&mut hello));
@@ -241,13 +239,15 @@ async fn a_refresh_that_was_sent_is_finished_so_that_a_rotated_token_is_kept() {
     let app = App::start().await;
     let count = app.grants(1_800).await;
     let auth = app.auth("app");
-    let waiting = Arc::clone(&auth);
-    let request = tokio::spawn(async move { waiting.token("2026-09").await.is_ok() });
-    while count.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
+    let received = async {
+        while count.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = auth.token("2026-09") => panic!("the answer comes later"),
+        () = received => {}
     }
-    request.abort();
-    request.await.unwrap_err();
     drop(auth);
     let kept = async {
         while app.kept()["refresh_token"] != "r2" {

@@ -102,3 +102,27 @@ async fn permanent_failures_have_an_advice_and_are_not_retried() {
         assert_eq!(fake.requests().await.len(), 1, "{code} is not retried");
     }
 }
+
+#[tokio::test]
+async fn a_pause_of_more_than_a_minute_is_shown_and_not_waited_out_in_silence() {
+    let limit = error(429, json!({"policyName": "TEN_SECONDLY_ROLLING"}));
+    for (refusal, attempts) in [(limit, 1), (error(503, json!({})), 2)] {
+        let fake = FakeServer::start().await;
+        let refusal = refusal.insert_header("retry-after", "600");
+        fake.answers(LIST, refusal).await;
+        let source = fake.source(12_000);
+        let definitions = definitions(&[]);
+        for _ in 0..2 {
+            let listed = source.list("contacts", FIRST, &definitions).await;
+            let failed = listed.unwrap_err();
+            assert!(!failed.may_shrink);
+            let Advice::WaitUntil(until) = failed.error.advice else {
+                panic!("{failed:?}")
+            };
+            let wait = until - source.now();
+            assert!((598_000..=600_000).contains(&wait), "{wait}");
+        }
+        // Nothing is sent while a limit is paused.
+        assert_eq!(fake.requests().await.len(), attempts);
+    }
+}
