@@ -17,6 +17,7 @@ use crate::sync::FULL_PAGE;
 mod failures;
 mod refusals;
 mod simulator;
+mod tokens;
 
 struct FakeServer {
     server: MockServer,
@@ -333,4 +334,36 @@ fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
         );
         assert!(!failed.remedy.is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_page_of_30_mb_of_html_in_1500_properties_is_read() {
+    let html = format!("<p style=\"x\">\u{e9} & {}</p>", "<br/>".repeat(36));
+    let names: Vec<String> = (0..1_500)
+        .map(|number| format!("text_{number:04}"))
+        .collect();
+    let values: serde_json::Map<_, _> = names
+        .iter()
+        .map(|name| (name.clone(), json!(html)))
+        .collect();
+    let results: Vec<_> = (1..=100)
+        .map(|id| json!({"id": id.to_string(), "properties": values}))
+        .collect();
+    let body = json!({"results": results}).to_string();
+    assert!(body.len() > 30_000_000, "{}", body.len());
+    let fake = FakeServer::start().await;
+    fake.answers(READ, ResponseTemplate::new(200).set_body_string(body))
+        .await;
+    fake.answers(LIST, page(&(1..=100).collect::<Vec<_>>()))
+        .await;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let listed = fake
+        .source(12_000)
+        .list("contacts", FIRST, &definitions(&names))
+        .await;
+    let objects = listed.unwrap().value.objects;
+    assert_eq!(objects.len(), 100);
+    let last = &objects[99].properties;
+    assert_eq!(last.iter().count(), 1_500);
+    assert!(last.iter().all(|(_, value)| value == html));
 }
