@@ -13,7 +13,7 @@ mod records;
 mod specification;
 mod warehouse;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::{
@@ -77,6 +77,25 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// The last rebuild.
     fn rebuild(&self) -> Option<RebuildState>;
+
+    /// Refuses a destination that has the data of another account than this one, or
+    /// tables that are not of this program. Does not refuse while it cannot be known.
+    async fn check_destination(
+        &self,
+        destination: &str,
+        portal_id: Option<i64>,
+    ) -> Result<(), ApiError>;
+
+    /// Drops what is stored of a deleted connection, and lets it never be loaded again.
+    async fn purge(
+        &self,
+        connection: &str,
+        destination: &str,
+        portal_id: Option<i64>,
+    ) -> Result<(), ApiError>;
+
+    /// The streams of a connection whose records this instance cannot load now, and why.
+    fn waiting(&self, connection: &str) -> BTreeMap<String, String>;
 
     /// The last comparison of a stream of a connection with HubSpot.
     fn comparison(&self, connection: &str, stream: &str) -> Option<Comparison>;

@@ -77,11 +77,13 @@ pub enum TableSet {
     Shadow,
 }
 
-/// Where the records of one object type of one connection go.
+/// Where the records of one object type of one connection and account go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
     /// The connection that fetches them.
     pub connection: String,
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
     /// The database that users query.
     pub destination: String,
     /// Object type.

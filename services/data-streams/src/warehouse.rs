@@ -16,6 +16,7 @@ mod session;
 
 mod bookkeeping;
 mod cache;
+mod claims;
 mod comparisons;
 mod digests;
 mod layout;
@@ -28,7 +29,7 @@ mod tables;
 mod value;
 mod views;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use schemas::Definitions;
@@ -158,6 +159,19 @@ impl Store for Warehouse {
 
     async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError> {
         Ok(bookkeeping::note_loaded(&self.session, topic, next).await?)
+    }
+
+    async fn purged(&self, topic: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError> {
+        Ok(bookkeeping::purged(&self.session, topic).await?)
+    }
+
+    async fn note_purged(
+        &self,
+        connection: &str,
+        topic: &str,
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<(), StoreError> {
+        Ok(bookkeeping::note_purged(&self.session, connection, topic, ends).await?)
     }
 
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {

@@ -111,6 +111,30 @@ impl Backend for NumberedRecords {
         })
     }
 
+    async fn check_destination(
+        &self,
+        destination: &str,
+        _portal_id: Option<i64>,
+    ) -> Result<(), ApiError> {
+        match destination {
+            "taken" => Err(ApiError::DestinationTaken("another account's".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn purge(
+        &self,
+        _connection: &str,
+        _destination: &str,
+        _portal_id: Option<i64>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn waiting(&self, _connection: &str) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     fn comparison(&self, _connection: &str, stream: &str) -> Option<Comparison> {
         (stream == "contacts").then(|| Comparison {
             stream: stream.to_owned(),

@@ -2,7 +2,7 @@
 //! faults.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Mutex,
 };
 
@@ -38,6 +38,9 @@ pub(crate) struct FakeStore {
     pub(crate) id: Mutex<Option<&'static str>>,
     pub(crate) rebuilt: Mutex<usize>,
     recovered: Mutex<HashSet<LogPosition>>,
+    pub(crate) purged: Mutex<HashMap<String, BTreeMap<i32, i64>>>,
+    /// Databases whose tables fail, and how.
+    pub(crate) broken: Mutex<HashMap<String, StoreErrorKind>>,
     pub(crate) loaded: Mutex<BTreeMap<i32, i64>>,
     pub(crate) rows: Mutex<Vec<(String, i32, i64)>>,
     pub(crate) applied: Mutex<Vec<(Target, i64)>>,
@@ -77,6 +80,9 @@ impl Store for FakeStore {
         target: &Target,
         definitions: Option<&Definitions>,
     ) -> Result<(), StoreError> {
+        if let Some(kind) = self.broken.lock().unwrap().get(&target.destination) {
+            return Err(StoreError::new(*kind, "broken"));
+        }
         let version = definitions.map_or(0, |it| it.version);
         self.applied.lock().unwrap().push((target.clone(), version));
         Ok(())
@@ -113,6 +119,21 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    async fn purged(&self, _: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError> {
+        Ok(self.purged.lock().unwrap().clone())
+    }
+
+    async fn note_purged(
+        &self,
+        connection: &str,
+        _: &str,
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<(), StoreError> {
+        let mut purged = self.purged.lock().unwrap();
+        purged.insert(connection.to_owned(), ends.clone());
+        Ok(())
+    }
+
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {
         Ok(self.recovered.lock().unwrap().clone())
     }
@@ -135,6 +156,10 @@ struct FakeInserts<'s> {
 impl Inserts for FakeInserts<'_> {
     async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
         let store = self.store;
+        let database = self.table.split('.').next().unwrap_or_default();
+        if let Some(kind) = store.broken.lock().unwrap().get(database) {
+            return Err(StoreError::new(*kind, "broken"));
+        }
         *store.inserts.lock().unwrap() += 1;
         let fault = store.faults.lock().unwrap().pop_front();
         match fault {
@@ -187,6 +212,10 @@ impl ControlState for FakeControlState {
             "named" => Some("elsewhere".to_owned()),
             _ => None,
         }
+    }
+
+    fn is_deleted(&self, connection: &str) -> bool {
+        connection == "deleted"
     }
 
     fn read_streams(&self) -> Vec<ReadStream> {

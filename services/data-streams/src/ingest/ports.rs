@@ -1,7 +1,7 @@
 //! What the ingest needs from others: a store, the control state, commits.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
 };
 
@@ -32,6 +32,10 @@ pub enum StoreErrorKind {
     /// Retries fail until somebody fixes the cause, such as a wrong password or a
     /// full disk. The request is retried anyway, because no data is dropped.
     Fatal,
+    /// The store answers, and the tables of this target fail. Others may work.
+    Target,
+    /// The target's tables, or their names, belong to somebody else. Others may work.
+    NotOurs,
 }
 
 /// A failure of the store.
@@ -108,6 +112,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes how far a topic is loaded.
     async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError>;
 
+    /// Up to where the records of connections were purged: by connection and partition,
+    /// the next offset to load.
+    async fn purged(&self, topic: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError>;
+
+    /// Notes that the records of a connection before these offsets are purged.
+    async fn note_purged(
+        &self,
+        connection: &str,
+        topic: &str,
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<(), StoreError>;
+
     /// Positions whose dead letters were stored later.
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError>;
 
@@ -132,6 +148,7 @@ impl ReadStream {
     pub(crate) fn target(&self, control: &dyn ControlState, tables: TableSet) -> Target {
         Target {
             connection: self.connection.clone(),
+            portal_id: self.portal_id,
             destination: control
                 .destination(&self.connection)
                 .unwrap_or_else(|| default_destination(&self.connection)),
@@ -146,6 +163,9 @@ impl ReadStream {
 pub trait ControlState: fmt::Debug + Send + Sync + 'static {
     /// Destination of a connection; `None` if no command names it yet.
     fn destination(&self, connection: &str) -> Option<String>;
+
+    /// Whether the last command of a connection deleted it.
+    fn is_deleted(&self, connection: &str) -> bool;
 
     /// The streams whose first full pass has ended.
     fn read_streams(&self) -> Vec<ReadStream>;

@@ -4,7 +4,7 @@
 mod thread;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, atomic::Ordering},
 };
@@ -42,6 +42,7 @@ use super::{
         inserter::{Backoff, describe},
         loader::{Delivery, Loader},
         notes::LoadedNotes,
+        waiting::WaitingTargets,
     },
 };
 use crate::message_rules::message_rules;
@@ -96,7 +97,9 @@ impl Ingest {
         let definitions_reader = parts.definitions_reader();
         let poller = parts.poller(&consumer, &guard, out, held);
         let delivery = Delivery {
-            inserter: parts.inserter(Arc::clone(&parts.preparer)),
+            inserter: Arc::new(parts.inserter(Arc::clone(&parts.preparer))),
+            control: Arc::clone(&parts.control),
+            waiting: WaitingTargets::new(parts.context.health().clone(), parts.waiting.clone()),
             letters: Arc::new(parts.dead_letter_sink()?),
             commits,
             guard,
@@ -111,6 +114,8 @@ impl Ingest {
             held: HashMap::new(),
             notes: LoadedNotes::new(Arc::clone(&parts.store), &parts.topics.records),
             round: 0,
+            generation: 0,
+            purged_at: None,
         };
         let tables = TableJob {
             parts: Arc::clone(&parts),
@@ -138,6 +143,17 @@ impl Ingest {
     /// Stores the dead letters that can be stored now.
     pub async fn reprocess(&self) -> Result<Reprocessed, JobError> {
         dead_letters::reprocess(Arc::clone(&self.parts)).await
+    }
+
+    /// The streams of a connection whose records wait, and why, as far as this instance
+    /// loads them.
+    pub fn waiting(&self, connection: &str) -> BTreeMap<String, String> {
+        self.parts.waiting.of(connection)
+    }
+
+    /// From now on, skips what the log has of this connection.
+    pub async fn skip(&self, connection: &str) -> Result<(), JobError> {
+        loaded::skip(Arc::clone(&self.parts), connection).await
     }
 
     /// Starts to refill the warehouse from the log, unless a rebuild is running.

@@ -77,7 +77,11 @@ pub(super) async fn exchange_tables(session: &Session) -> Result<(), WarehouseEr
         let Err(error) = try_exchange_tables(session, &mut shadow_ids).await else {
             return Ok(());
         };
-        if error.kind() != StoreErrorKind::Unavailable || began.elapsed() > RETRY_LIMIT {
+        let passes = matches!(
+            error.kind(),
+            StoreErrorKind::Unavailable | StoreErrorKind::Target
+        );
+        if !passes || began.elapsed() > RETRY_LIMIT {
             return Err(error);
         }
         tracing::warn!(%error, "tables were not exchanged; retrying");
@@ -194,7 +198,15 @@ async fn replace_views(
 ) -> Result<(), WarehouseError> {
     let table = TableName::storage(destination, object_type);
     let layout = tables::layout(session, &table).await?.unwrap_or_default();
-    tables::replace_views(session, destination, object_type, &layout).await
+    let replaced = tables::replace_views(session, destination, object_type, &layout).await;
+    match replaced {
+        // The exchange of the other tables does not wait for somebody to rename it.
+        Err(error @ WarehouseError::Foreign { .. }) => {
+            tracing::warn!(%error, "views were not replaced");
+            Ok(())
+        }
+        replaced => replaced,
+    }
 }
 
 async fn drop_table(session: &Session, table: &TableName) -> Result<(), WarehouseError> {

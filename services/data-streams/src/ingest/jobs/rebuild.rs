@@ -6,7 +6,10 @@
 //! far and its end after the exchange, so the rebuild reads that part too, into
 //! the tables that are live by then.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use chassis::kafka::reader::{Step, TopicReader};
@@ -14,16 +17,21 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::ingest::{
-    TableSet,
+    StoreErrorKind, TableSet,
     conditions::WAREHOUSE,
-    decode::router::TargetRouter,
+    decode::router::{DecodedMessages, RowGroup, TargetRouter},
     parts::Parts,
     poll::{
         batch::{Batch, Batcher},
         message::Message,
     },
-    store::inserter::Inserter,
+    store::inserter::{Inserter, Unstored},
 };
+
+/// How long the tables of one target may fail before the rebuild does.
+const TARGET_LIMIT: Duration = Duration::from_mins(5);
+/// Time between two attempts on them.
+const TARGET_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a rebuild is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -177,6 +185,8 @@ impl<'r> Rebuild<'r> {
         runtime
             .block_on(parts.store.begin_rebuild())
             .context("cannot prepare the shadow tables")?;
+        let purged = parts.store.purged(&parts.topics.records);
+        self.router.set_purged(runtime.block_on(purged)?);
         let ends = self.reader.ends()?;
         self.rebuilds.update(|state| {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
@@ -275,19 +285,37 @@ impl<'r> Rebuild<'r> {
                 anyhow::bail!("{}", held.reason);
             }
             for group in &routed.groups {
-                let stored = async {
-                    self.inserter.prepare_tables(group).await?;
-                    // Rows that the store rejects are in the dead letters already.
-                    self.inserter.store(&routed.decoded, group).await
-                };
-                if stored.await.is_err() {
-                    anyhow::bail!("the process was stopped");
-                }
+                self.store(&routed.decoded, group).await?;
             }
-            Ok(())
+            anyhow::Ok(())
         })?;
         self.rebuilds.update(|state| state.records += count);
         Ok(())
+    }
+
+    /// Stores a group. Rows that can go nowhere are in the dead letters already, or the
+    /// live tables lack them too.
+    async fn store(&self, decoded: &DecodedMessages, group: &RowGroup) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let stored = async {
+                self.inserter.prepare_tables(group).await?;
+                self.inserter.store(decoded, group).await
+            };
+            let error = match stored.await {
+                Ok(_) => return Ok(()),
+                Err(Unstored::Stopped) => anyhow::bail!("the process was stopped"),
+                Err(Unstored::Target(error)) => error,
+            };
+            match error.kind {
+                StoreErrorKind::Poison | StoreErrorKind::NotOurs => {
+                    tracing::debug!(%error, "records are skipped");
+                    return Ok(());
+                }
+                _ if began.elapsed() > TARGET_LIMIT => return Err(error.into()),
+                _ => tokio::time::sleep(TARGET_PAUSE).await,
+            }
+        }
     }
 
     fn is_stopped(&self) -> bool {
