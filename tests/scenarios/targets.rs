@@ -222,5 +222,10 @@ async fn a_destination_is_released_by_delete_and_dropped_by_purge() {
     )
     .await;
     until_number(&stack, count, 200).await;
+    // A connection of a purged name gets everything again, in its new destination.
+    let mut again = settings;
+    again["destination"] = json!("elsewhere");
+    api.start("again", again).await;
+    until_number(&stack, "SELECT count() FROM elsewhere.contacts_all", 300).await;
     stack.api().ready().await;
 }

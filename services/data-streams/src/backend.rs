@@ -62,11 +62,11 @@ impl Backend for Storage {
         // Without this check, a rebuild that cannot reach the warehouse would fail
         // after the caller got the answer that it started.
         within(self.warehouse.ping()).await?;
-        Ok(self.ingest.start_rebuild())
+        self.ingest.start_rebuild().await.map_err(job_failure)
     }
 
-    fn rebuild(&self) -> Option<RebuildState> {
-        self.ingest.rebuild()
+    async fn rebuilds(&self) -> Result<Vec<RebuildState>, ApiError> {
+        self.ingest.rebuilds().await.map_err(job_failure)
     }
 
     async fn check_destination(
@@ -94,11 +94,16 @@ impl Backend for Storage {
     async fn purge(
         &self,
         connection: &str,
+        names: &[String],
         destination: &str,
-        portal_id: Option<i64>,
     ) -> Result<(), ApiError> {
-        self.ingest.skip(connection).await.map_err(job_failure)?;
-        within(self.warehouse.purge(destination, connection, portal_id)).await
+        let is_owned = self.warehouse.is_owned(destination, connection);
+        // What is stored there is another account's, and stays.
+        if !within(is_owned).await? {
+            return Ok(());
+        }
+        self.ingest.skip(names).await.map_err(job_failure)?;
+        within(self.warehouse.purge(destination, connection)).await
     }
 
     fn waiting(&self, connection: &str) -> BTreeMap<String, String> {

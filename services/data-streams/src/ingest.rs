@@ -23,6 +23,7 @@ mod metrics;
 mod parts;
 mod poll;
 mod ports;
+mod rebuild_state;
 mod run;
 mod store;
 
@@ -34,13 +35,10 @@ pub use ports::{Commits, ControlState, Inserts, ReadStream, Store, StoreError, S
 pub use run::Ingest;
 pub use {
     decode::router::WaitLimits,
-    jobs::{
-        JobError,
-        dead_letters::Reprocessed,
-        rebuild::{RebuildPhase, RebuildState},
-    },
+    jobs::{JobError, dead_letters::Reprocessed},
     parts::IngestSettings,
     poll::batch::BatchLimits,
+    rebuild_state::{KnownRebuild, RebuildLease, RebuildPhase, RebuildState},
     store::{dead_letter::DeadLetter, rows::Rows},
 };
 

@@ -20,8 +20,8 @@ use super::{
     error::{ApiError, Missing, Problem},
 };
 use crate::control::{
-    CommandOutcome, Connection, ConnectionChange, ConnectionSettings, ControlError, InUse,
-    LiveConnection, settings,
+    CommandOutcome, ConnectionChange, ConnectionSettings, ControlError, InUse, LiveConnection,
+    settings,
 };
 
 pub(super) mod reconciliations;
@@ -253,16 +253,16 @@ pub(super) async fn delete(
 
 /// Drops what is stored of a deleted connection.
 async fn purge(api: &Api, name: &str) -> Result<(), ApiError> {
-    let (destination, portal_id) = api.control.read(|connections| {
+    let (destination, names) = api.control.read(|connections| {
         let destination = connections.destination(name).unwrap_or_default();
         if let Some(by) = connections.holder_of(&destination, name) {
             let by = by.to_owned();
             return Err(ControlError::from(InUse::Destination { destination, by }));
         }
-        let connection = connections.get(name);
-        Ok((destination, connection.and_then(Connection::portal_id)))
+        let names = connections.former_holders(&destination);
+        Ok((destination, names))
     })??;
-    api.backend.purge(name, &destination, portal_id).await
+    api.backend.purge(name, &names, &destination).await
 }
 
 /// Requests one run now.

@@ -96,11 +96,11 @@ impl Backend for NumberedRecords {
     }
 
     async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
-        Ok(self.rebuild().unwrap())
+        Ok(self.rebuilds().await?.remove(0))
     }
 
-    fn rebuild(&self) -> Option<RebuildState> {
-        Some(RebuildState {
+    async fn rebuilds(&self) -> Result<Vec<RebuildState>, ApiError> {
+        Ok(vec![RebuildState {
             id: "r1".to_owned(),
             phase: RebuildPhase::Reading,
             records: 1,
@@ -108,7 +108,7 @@ impl Backend for NumberedRecords {
             started_at: 0,
             ended_at: None,
             error: None,
-        })
+        }])
     }
 
     async fn check_destination(
@@ -125,8 +125,8 @@ impl Backend for NumberedRecords {
     async fn purge(
         &self,
         _connection: &str,
+        _names: &[String],
         _destination: &str,
-        _portal_id: Option<i64>,
     ) -> Result<(), ApiError> {
         Ok(())
     }

@@ -220,6 +220,18 @@ impl Connections {
         last.is_some_and(|command| command.state == DesiredState::Deleted)
     }
 
+    /// The deleted connections that had `destination`.
+    pub(crate) fn former_holders(&self, destination: &str) -> Vec<String> {
+        let had = |it: &Connection| {
+            let last = it.last_command();
+            last.is_some_and(|it| it.destination == destination)
+        };
+        let all = self.by_name.iter();
+        all.filter(|(name, it)| self.is_deleted(name) && had(it))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     /// The connection, other than `name`, that uses `destination`.
     pub(crate) fn holder_of(&self, destination: &str, name: &str) -> Option<&str> {
         self.live()

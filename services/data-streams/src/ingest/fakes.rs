@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Mutex,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -11,8 +12,8 @@ use chassis::registry::{RegistryError, SchemaSource};
 use schemas::{CrmRecord, Definitions, PropertyMap};
 
 use super::{
-    Commits, ControlState, Inserts, LogPosition, ReadStream, RefusedRow, Rows, Store, StoreError,
-    StoreErrorKind, Stored, Target,
+    Commits, ControlState, Inserts, KnownRebuild, LogPosition, ReadStream, RebuildLease,
+    RebuildState, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
     poll::message::Message,
     store::dead_letter::{DeadLetter, DeadLetterSink},
 };
@@ -37,6 +38,7 @@ pub(crate) struct FakeStore {
     /// The warehouse's id, if not the default one.
     pub(crate) id: Mutex<Option<&'static str>>,
     pub(crate) rebuilt: Mutex<usize>,
+    pub(crate) rebuilds: Mutex<Vec<KnownRebuild>>,
     recovered: Mutex<HashSet<LogPosition>>,
     pub(crate) purged: Mutex<HashMap<String, BTreeMap<i32, i64>>>,
     /// Databases whose tables fail, and how.
@@ -97,7 +99,39 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+    async fn ask_rebuild(&self, asked: &RebuildState) -> Result<(), StoreError> {
+        let mut known = self.rebuilds.lock().unwrap();
+        if !known.iter().any(KnownRebuild::is_open) {
+            let asked = KnownRebuild {
+                state: asked.clone(),
+                owner: String::new(),
+                silent_for: Duration::ZERO,
+            };
+            known.insert(0, asked);
+        }
+        Ok(())
+    }
+
+    async fn rebuilds(&self) -> Result<Vec<KnownRebuild>, StoreError> {
+        Ok(self.rebuilds.lock().unwrap().clone())
+    }
+
+    async fn note_rebuild(
+        &self,
+        state: &RebuildState,
+        before: &str,
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        let mut known = self.rebuilds.lock().unwrap();
+        let of_it = known.iter_mut().find(|it| it.state.id == state.id);
+        if let Some(it) = of_it.filter(|it| it.owner == before) {
+            it.state = state.clone();
+            it.owner = owner.to_owned();
+        }
+        Ok(())
+    }
+
+    async fn finish_rebuild(&self, _: &RebuildLease) -> Result<(), StoreError> {
         *self.rebuilt.lock().unwrap() += 1;
         Ok(())
     }

@@ -8,7 +8,9 @@ use std::{
 use async_trait::async_trait;
 use schemas::{Definitions, default_destination};
 
-use super::{LogPosition, Rows, Stored, TableSet, Target};
+use super::{
+    KnownRebuild, LogPosition, RebuildLease, RebuildState, Rows, Stored, TableSet, Target,
+};
 
 /// Inserts into the tables of one target, with the columns that these had when
 /// the inserts were created.
@@ -93,8 +95,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Exchanges every live table with its shadow table and drops the old one.
     /// Live tables without a shadow table are emptied, because the log no longer
     /// has their rows. The rebuild counts as unfinished from the first exchange
-    /// until it is closed.
-    async fn finish_rebuild(&self) -> Result<(), StoreError>;
+    /// until it is closed. Exchanges nothing more once the lease is another instance's.
+    async fn finish_rebuild(&self, lease: &RebuildLease) -> Result<(), StoreError>;
 
     /// Ends the rebuild: the new tables also have the rows that were loaded into
     /// the old ones meanwhile.
@@ -103,6 +105,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Whether a rebuild was interrupted between its first exchange and its close.
     /// The tables may then lack rows that were loaded meanwhile.
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError>;
+
+    /// Keeps a rebuild that somebody asks for, unless one is to be carried out already.
+    async fn ask_rebuild(&self, asked: &RebuildState) -> Result<(), StoreError>;
+
+    /// The last rebuilds, newest first.
+    async fn rebuilds(&self) -> Result<Vec<KnownRebuild>, StoreError>;
+
+    /// Keeps the state of a rebuild that `before` carries out, and `owner` from now on.
+    /// Does nothing where somebody else carries it out.
+    async fn note_rebuild(
+        &self,
+        state: &RebuildState,
+        before: &str,
+        owner: &str,
+    ) -> Result<(), StoreError>;
 
     /// How far a topic was loaded when that was last noted: by partition, the next
     /// offset to read. A store that was restored from a backup says how far it was

@@ -10,14 +10,17 @@ use super::{
 };
 use crate::ingest::Target;
 
-/// Who has stored into a destination first.
+/// A connection that has stored into a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Owner {
+struct Claim {
     connection: String,
+    /// HubSpot's id of the account; 0 where a former version claimed it and has stored
+    /// no record.
     portal_id: i64,
 }
 
-/// Makes an account the owner of its destination, unless another one is.
+/// Makes a connection one that stores into its destination, unless that is another
+/// account's.
 ///
 /// # Errors
 ///
@@ -25,7 +28,12 @@ struct Owner {
 /// [`WarehouseError::Foreign`] when it has tables that are not of this program.
 pub(super) async fn claim(session: &Session, target: &Target) -> Result<(), WarehouseError> {
     let destination = &target.destination;
-    if check(session, destination, Some(target.portal_id)).await? {
+    let claims = check(session, destination, Some(target.portal_id)).await?;
+    let own = Claim {
+        connection: target.connection.clone(),
+        portal_id: target.portal_id,
+    };
+    if claims.contains(&own) {
         return Ok(());
     }
     let insert = format!(
@@ -41,56 +49,57 @@ pub(super) async fn claim(session: &Session, target: &Target) -> Result<(), Ware
     Ok(())
 }
 
-/// Whether a destination is claimed already. Without a portal, any owner will do.
+/// The claims of a destination, unless it is not this account's. Without an account, any
+/// will do.
 async fn check(
     session: &Session,
     destination: &str,
     portal_id: Option<i64>,
-) -> Result<bool, WarehouseError> {
-    let owner = owner(session, destination).await?;
-    if let (Some(owner), Some(portal_id)) = (&owner, portal_id)
-        && owner.portal_id != 0
-        && owner.portal_id != portal_id
-    {
-        return Err(WarehouseError::Taken {
-            database: destination.to_owned(),
-            owner: owner.portal_id,
-            connection: owner.connection.clone(),
-            portal_id,
-        });
+) -> Result<Vec<Claim>, WarehouseError> {
+    let claims = claims(session, destination).await?;
+    match (claims.first(), portal_id) {
+        (Some(first), Some(portal_id)) if ![0, portal_id].contains(&first.portal_id) => {
+            Err(WarehouseError::Taken {
+                database: destination.to_owned(),
+                owner: first.portal_id,
+                connection: first.connection.clone(),
+                portal_id,
+            })
+        }
+        (Some(_), _) => Ok(claims),
+        (None, _) => {
+            refuse_foreign(session, destination, &[]).await?;
+            Ok(claims)
+        }
     }
-    if owner.is_none() {
-        refuse_foreign(session, destination, &[]).await?;
-    }
-    Ok(owner.is_some_and(|it| it.portal_id != 0))
 }
 
-/// The owner of a destination. Its account is 0 where a former version claimed it and
-/// has stored no record.
-async fn owner(session: &Session, destination: &str) -> Result<Option<Owner>, WarehouseError> {
+/// The claims of a destination; the first one says whose it is.
+async fn claims(session: &Session, destination: &str) -> Result<Vec<Claim>, WarehouseError> {
     const ACTION: &str = "read the owner of a destination";
     let select = format!(
         "SELECT connection, portal_id FROM {} WHERE destination = ? ORDER BY portal_id = 0, \
-         claimed_at, connection LIMIT 1",
+         claimed_at, connection",
         TableName::bookkeeping("destinations")
     );
-    let owner = session.client().query(&select).bind(destination);
-    let owner = session
-        .within(ACTION, owner.fetch_optional::<(String, i64)>())
-        .await?;
-    let Some((connection, mut portal_id)) = owner else {
-        return Ok(None);
-    };
+    let rows = session.client().query(&select).bind(destination);
+    let rows = rows.fetch_all::<(String, i64)>();
+    let rows = session.within(ACTION, rows).await?.into_iter();
+    let mut claims: Vec<_> = rows
+        .map(|(connection, portal_id)| Claim {
+            connection,
+            portal_id,
+        })
+        .collect();
     let changes = TableName::storage(destination, CHANGES);
-    if portal_id == 0 && is_there(session, &changes).await? {
+    if let Some(former) = claims.first_mut().filter(|it| it.portal_id == 0)
+        && is_there(session, &changes).await?
+    {
         let stored = format!("SELECT toInt64(portal_id) FROM {changes} LIMIT 1");
         let stored = session.client().query_raw(&stored).fetch_optional::<i64>();
-        portal_id = session.within(ACTION, stored).await?.unwrap_or(0);
+        former.portal_id = session.within(ACTION, stored).await?.unwrap_or(0);
     }
-    Ok(Some(Owner {
-        connection,
-        portal_id,
-    }))
+    Ok(claims)
 }
 
 async fn is_there(session: &Session, table: &TableName) -> Result<bool, WarehouseError> {
@@ -159,21 +168,25 @@ impl Warehouse {
         Ok(())
     }
 
-    /// Drops all that is stored in a destination for this connection, or for this
-    /// account. Nothing, where it belongs to another one.
+    /// Whether this connection has stored into a destination.
+    pub(crate) async fn is_owned(
+        &self,
+        destination: &str,
+        connection: &str,
+    ) -> Result<bool, WarehouseError> {
+        check_destination(destination)?;
+        let claims = claims(&self.session, destination).await?;
+        Ok(claims.iter().any(|it| it.connection == connection))
+    }
+
+    /// Drops all that is stored in a destination of this connection.
     pub(crate) async fn purge(
         &self,
         destination: &str,
         connection: &str,
-        portal_id: Option<i64>,
     ) -> Result<(), WarehouseError> {
         check_destination(destination)?;
         let session = &self.session;
-        let owner = owner(session, destination).await?;
-        let is_its = |it: &Owner| it.connection == connection || Some(it.portal_id) == portal_id;
-        if !owner.as_ref().is_some_and(is_its) {
-            return Ok(());
-        }
         let raw = raw_database(destination);
         let ours = format!(
             "SELECT database, name FROM system.tables WHERE database IN ({}, {}) AND ({}) ORDER \

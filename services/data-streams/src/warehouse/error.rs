@@ -73,6 +73,9 @@ pub enum WarehouseError {
     /// `changes` may lack versions until it is copied.
     #[error("`changes` is being copied into its new order")]
     Moving,
+    /// Another instance has taken a rebuild over.
+    #[error("another instance carries the rebuild out")]
+    Superseded,
     /// A migration was applied with another text than this program has.
     #[error("migration {version} was applied with another text")]
     Migration {
@@ -90,7 +93,9 @@ impl WarehouseError {
             }
             Self::Taken { .. } | Self::Foreign { .. } => StoreErrorKind::NotOurs,
             Self::Name { .. } => StoreErrorKind::Poison,
-            Self::Properties { .. } | Self::Migration { .. } => StoreErrorKind::Fatal,
+            Self::Properties { .. } | Self::Superseded | Self::Migration { .. } => {
+                StoreErrorKind::Fatal
+            }
             Self::ClickHouse { source, .. } => match code(source) {
                 Some(code) => kind_of_code(code),
                 None => without_code(source),

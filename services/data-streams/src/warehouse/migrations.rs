@@ -8,7 +8,7 @@ use super::{
 use crate::crash;
 
 /// In the order of application. The text of an applied migration never changes.
-const MIGRATIONS: [(u32, &str); 5] = [
+const MIGRATIONS: [(u32, &str); 6] = [
     (
         1,
         include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
@@ -28,6 +28,10 @@ const MIGRATIONS: [(u32, &str); 5] = [
     (
         5,
         include_str!("../../../../schemas/clickhouse/0005_tenants.sql"),
+    ),
+    (
+        6,
+        include_str!("../../../../schemas/clickhouse/0006_rebuilds.sql"),
     ),
 ];
 

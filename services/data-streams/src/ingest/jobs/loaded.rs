@@ -52,8 +52,8 @@ pub(crate) async fn until_loaded(parts: Arc<Parts>) -> Result<(), JobError> {
     .await
 }
 
-/// From now on, no member of the group stores what the log has of this connection.
-pub(crate) async fn skip(parts: Arc<Parts>, connection: &str) -> Result<(), JobError> {
+/// From now on, no member of the group stores what the log has of these connections.
+pub(crate) async fn skip(parts: Arc<Parts>, connections: &[String]) -> Result<(), JobError> {
     let settings = Arc::clone(&parts);
     let ends = blocking(move || {
         let config = settings.reader("ends");
@@ -61,7 +61,9 @@ pub(crate) async fn skip(parts: Arc<Parts>, connection: &str) -> Result<(), JobE
     });
     let ends = ends.await?;
     let topic = &parts.topics.records;
-    parts.store.note_purged(connection, topic, &ends).await?;
+    for connection in connections {
+        parts.store.note_purged(connection, topic, &ends).await?;
+    }
     tokio::time::sleep(NOTICE).await;
     Ok(())
 }
