@@ -13,7 +13,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     metadata::{MetadataPartition, MetadataTopic},
@@ -307,6 +307,19 @@ impl KafkaAndRegistry {
         });
         for outcome in futures::future::join_all(sent).await {
             outcome.expect("a message is acknowledged");
+        }
+    }
+
+    /// Sets the largest message that a topic takes, in bytes.
+    pub async fn limit_messages(&self, topic: &str, bytes: usize) {
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
+        let bytes = bytes.to_string();
+        let limit =
+            AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
+        let outcomes = admin.alter_configs([&limit], &AdminOptions::new()).await;
+        for outcome in outcomes.expect("Kafka answers") {
+            outcome.expect("a topic is changed");
         }
     }
 

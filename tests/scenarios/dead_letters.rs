@@ -295,3 +295,37 @@ async fn unusual_names_and_values_arrive_unchanged() {
         assert!(extra.contains(text), "{text} in {extra}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_above_the_size_limit_of_the_dead_letters_does_not_stop_its_partition() {
+    let stack = Stack::with(50, 5).start().await;
+    stack.first_sync(json!({"streams": ["contacts"]})).await;
+    let servers = stack.servers();
+    let letters = stack.topic("dead-letters");
+    servers.limit_messages(&letters, 10_000).await;
+    let records = stack.topic("records");
+    // It cannot be compressed.
+    let mut state = 1_u32;
+    let large: Vec<u8> = (0..100_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0] | 1
+        })
+        .collect();
+    let schema = servers.register(&format!("{records}-value"), SCHEMA).await;
+    let (key, value) = record(&stack, schema, 8_000_001, "after a large one");
+    let messages = vec![("large".to_owned(), Some(large)), (key, Some(value))];
+    servers.produce(&records, messages).await;
+    let loaded = "SELECT count() FROM hubspot.contacts_all WHERE _object_id = 8000001";
+    let sql = stack.sql();
+    eventually("the next record is stored", HANG_LIMIT, async || {
+        (sql.try_query(loaded).await.ok()?.trim() == "1").then_some(())
+    })
+    .await;
+    let shown = stack.api().get("/v1/dead-letters").await;
+    let letter = &shown["results"][0];
+    assert_eq!(letter["key"], "large", "{shown}");
+    assert_eq!(letter["reason"], "not_framed", "{shown}");
+    let error = letter["error"].as_str().unwrap_or_default();
+    assert!(error.contains("100000 bytes"), "{shown}");
+}

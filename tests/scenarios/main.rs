@@ -40,6 +40,7 @@ mod several_data_streams;
 mod several_workers;
 mod sql_injection_and_permissions;
 mod start_and_stop;
+mod targets;
 mod unreadable_objects;
 mod upgrade;
 mod version_history;

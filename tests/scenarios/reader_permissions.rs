@@ -21,8 +21,14 @@ async fn the_reader_reads_every_destination_but_not_its_storage() {
     };
     stored("hubspot_eu").await;
     // A second destination, with a name that no configuration file has.
-    api.start("default", json!({"destination": "crm"})).await;
-    stack.request(json!({"kind": "resync"})).await;
+    let gone = "/v1/connections/default";
+    eventually("the connection is deleted", HANG_LIMIT, async || {
+        let status = api.send("DELETE", gone, None).await.status;
+        (status == 200 || status == 404).then_some(())
+    })
+    .await;
+    let settings = json!({"streams": ["contacts"], "destination": "crm"});
+    stack.first_sync(settings).await;
     stored("crm").await;
 
     // The native server reads its users at its start only.

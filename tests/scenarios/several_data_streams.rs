@@ -96,6 +96,61 @@ async fn partitions_revoked_while_paused_are_read_again_when_reassigned() {
     changing_records::assert_no_duplicates(&stack).await;
 }
 
+/// Asked for on both at once, carried out by one; its end is the other's work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_is_carried_out_once_and_goes_on_after_its_instance_was_killed() {
+    let mut stack = Stack::with(4_000, 200)
+        // Small batches, so that a rebuild takes a while.
+        .data_streams("BATCH_ROWS", "20")
+        .start()
+        .await;
+    let mut records = ChangingRecords::after_first_sync(&stack).await;
+    stack.add_data_streams();
+    stack.api().ready().await;
+    let [first, second] = [0, 1].map(|index| Api::new(stack.instances[index].port));
+    let path = "/v1/warehouse/rebuild";
+    let (a, b) = tokio::join!(
+        first.send("POST", path, None),
+        second.send("POST", path, None)
+    );
+    assert_eq!((a.status, b.status), (202, 202), "{} {}", a.body, b.body);
+    let id = a.body["status"].as_str().unwrap_or_default().to_owned();
+    for api in [&first, &second] {
+        eventually("both show that it is carried out", HANG_LIMIT, async || {
+            let shown = api.send("GET", &id, None).await;
+            (shown.body["records"].as_u64()? > 0).then_some(())
+        })
+        .await;
+    }
+    let leader = (0..2)
+        .find(|index| {
+            let log = stack.instances[*index].process.output();
+            log.contains("rebuild begins")
+        })
+        .expect("one carries it out");
+    let other = 1 - leader;
+    let log = stack.instances[other].process.output();
+    assert!(!log.contains("rebuild begins"), "both carry it out");
+    stack.instances[leader].process.kill();
+    let other = Api::new(stack.instances[other].port);
+    for ended in [&id, b.body["status"].as_str().unwrap_or_default()] {
+        let last = eventually("the rebuild has ended", HANG_LIMIT, async || {
+            let shown = other.send("GET", ended, None).await;
+            (!shown.body["ended_at"].is_null() && shown.status == 200).then_some(shown.body)
+        })
+        .await;
+        assert_eq!(last["state"], "done", "{last}");
+    }
+    stack.restart_data_streams(leader);
+    stack.api().ready().await;
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+    records.change(&stack, "after the rebuild").await;
+    changing_records::complete_a_run(&stack).await;
+    stack.matches_truth("contacts").await;
+    changing_records::assert_no_duplicates(&stack).await;
+}
+
 /// How often partitions were assigned to an instance so far.
 fn assignments(stack: &Stack, index: usize) -> usize {
     let log = stack.instances[index].process.output();

@@ -13,7 +13,7 @@ mod records;
 mod specification;
 mod warehouse;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::{
@@ -75,8 +75,28 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Starts a rebuild, or returns the one that is running.
     async fn start_rebuild(&self) -> Result<RebuildState, ApiError>;
 
-    /// The last rebuild.
-    fn rebuild(&self) -> Option<RebuildState>;
+    /// The last rebuilds, by whichever instance, newest first.
+    async fn rebuilds(&self) -> Result<Vec<RebuildState>, ApiError>;
+
+    /// Refuses a destination that has the data of another account than this one, or
+    /// tables that are not of this program. Does not refuse while it cannot be known.
+    async fn check_destination(
+        &self,
+        destination: &str,
+        portal_id: Option<i64>,
+    ) -> Result<(), ApiError>;
+
+    /// Drops what is stored of a deleted connection, and lets what the log has of these
+    /// ones, which had its destination, never be loaded again.
+    async fn purge(
+        &self,
+        connection: &str,
+        names: &[String],
+        destination: &str,
+    ) -> Result<(), ApiError>;
+
+    /// The streams of a connection whose records this instance cannot load now, and why.
+    fn waiting(&self, connection: &str) -> BTreeMap<String, String>;
 
     /// The last comparison of a stream of a connection with HubSpot.
     fn comparison(&self, connection: &str, stream: &str) -> Option<Comparison>;

@@ -1,7 +1,7 @@
 //! Connects the API to the warehouse and its loader: forwards its requests, and
 //! maps their errors to the API's.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -17,6 +17,9 @@ use crate::{
 
 /// Maximum time for one request to the warehouse.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// Maximum time for the check of a destination.
+const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
 /// The warehouse and its loader.
 #[derive(Debug)]
@@ -59,11 +62,52 @@ impl Backend for Storage {
         // Without this check, a rebuild that cannot reach the warehouse would fail
         // after the caller got the answer that it started.
         within(self.warehouse.ping()).await?;
-        Ok(self.ingest.start_rebuild())
+        self.ingest.start_rebuild().await.map_err(job_failure)
     }
 
-    fn rebuild(&self) -> Option<RebuildState> {
-        self.ingest.rebuild()
+    async fn rebuilds(&self) -> Result<Vec<RebuildState>, ApiError> {
+        self.ingest.rebuilds().await.map_err(job_failure)
+    }
+
+    async fn check_destination(
+        &self,
+        destination: &str,
+        portal_id: Option<i64>,
+    ) -> Result<(), ApiError> {
+        let check = self.warehouse.check_destination(destination, portal_id);
+        // A start does not wait for ClickHouse: the loader checks it too.
+        match tokio::time::timeout(CHECK_LIMIT, check).await {
+            Ok(Err(error @ WarehouseError::Taken { .. })) => {
+                Err(ApiError::DestinationTaken(error.to_string()))
+            }
+            Ok(Err(error @ WarehouseError::Foreign { .. })) => {
+                Err(ApiError::DestinationForeign(error.to_string()))
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(destination, %error, "a destination was not checked");
+                Ok(())
+            }
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn purge(
+        &self,
+        connection: &str,
+        names: &[String],
+        destination: &str,
+    ) -> Result<(), ApiError> {
+        let is_owned = self.warehouse.is_owned(destination, connection);
+        // What is stored there is another account's, and stays.
+        if !within(is_owned).await? {
+            return Ok(());
+        }
+        self.ingest.skip(names).await.map_err(job_failure)?;
+        within(self.warehouse.purge(destination, connection)).await
+    }
+
+    fn waiting(&self, connection: &str) -> BTreeMap<String, String> {
+        self.ingest.waiting(connection)
     }
 
     fn comparison(&self, connection: &str, stream: &str) -> Option<Comparison> {
@@ -92,11 +136,14 @@ fn warehouse_failure(error: &WarehouseError) -> ApiError {
     }
     let cause = error.source().map(ToString::to_string);
     match error.kind() {
-        StoreErrorKind::Unavailable => {
+        StoreErrorKind::Unavailable | StoreErrorKind::Target => {
             tracing::warn!(%error, cause, "clickhouse did not answer a request");
             ApiError::ClickHouseUnavailable
         }
-        StoreErrorKind::SchemaChanged | StoreErrorKind::Poison | StoreErrorKind::Fatal => {
+        StoreErrorKind::SchemaChanged
+        | StoreErrorKind::Poison
+        | StoreErrorKind::Fatal
+        | StoreErrorKind::NotOurs => {
             tracing::error!(%error, cause, "a request failed");
             ApiError::Internal
         }

@@ -58,6 +58,18 @@ pub(crate) enum ControlError {
     /// Another connection uses the destination or the portal.
     #[error(transparent)]
     InUse(#[from] InUse),
+    /// What is stored of a connection cannot move to another database.
+    #[error(
+        "connection {name} has records in {destination}, which stay there: DELETE \
+         /v1/connections/{name} and start it again with the other destination, which is then \
+         filled from HubSpot; with ?purge=true the old one is dropped"
+    )]
+    DestinationFixed {
+        /// The connection.
+        name: String,
+        /// The database with its records.
+        destination: String,
+    },
     /// Other writers changed the connection in all [`ATTEMPTS`].
     #[error("other clients keep changing the connection {0}; try again")]
     Contended(String),
@@ -157,6 +169,22 @@ impl ControlPlane {
         } else {
             Err(ControlError::NotReady)
         }
+    }
+
+    /// The destination of a connection after a change, and the account, if the
+    /// connection has one already and keeps its credential.
+    pub(crate) fn destination_after(
+        &self,
+        name: &str,
+        change: &ConnectionChange,
+    ) -> Result<(String, Option<i64>), ControlError> {
+        self.read(|connections| {
+            let after = prepare(connections, name, change)?.command;
+            let live = connections.get_live(name);
+            let same = live.filter(|it| it.desired.credential == after.credential);
+            let portal_id = same.and_then(|it| it.connection.portal_id());
+            Ok((after.destination, portal_id))
+        })?
     }
 
     /// Changes at every message read.
@@ -267,6 +295,10 @@ impl ControlPlane {
 impl ControlState for ControlPlane {
     fn destination(&self, connection: &str) -> Option<String> {
         self.view.lock().connections.destination(connection)
+    }
+
+    fn is_deleted(&self, connection: &str) -> bool {
+        self.view.lock().connections.is_deleted(connection)
     }
 
     fn read_streams(&self) -> Vec<ReadStream> {

@@ -23,6 +23,7 @@ mod metrics;
 mod parts;
 mod poll;
 mod ports;
+mod rebuild_state;
 mod run;
 mod store;
 
@@ -34,13 +35,10 @@ pub use ports::{Commits, ControlState, Inserts, ReadStream, Store, StoreError, S
 pub use run::Ingest;
 pub use {
     decode::router::WaitLimits,
-    jobs::{
-        JobError,
-        dead_letters::Reprocessed,
-        rebuild::{RebuildPhase, RebuildState},
-    },
+    jobs::{JobError, dead_letters::Reprocessed},
     parts::IngestSettings,
     poll::batch::BatchLimits,
+    rebuild_state::{KnownRebuild, RebuildLease, RebuildPhase, RebuildState},
     store::{dead_letter::DeadLetter, rows::Rows},
 };
 
@@ -77,11 +75,13 @@ pub enum TableSet {
     Shadow,
 }
 
-/// Where the records of one object type of one connection go.
+/// Where the records of one object type of one connection and account go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
     /// The connection that fetches them.
     pub connection: String,
+    /// HubSpot's id of the account.
+    pub portal_id: i64,
     /// The database that users query.
     pub destination: String,
     /// Object type.

@@ -16,6 +16,7 @@ mod session;
 
 mod bookkeeping;
 mod cache;
+mod claims;
 mod comparisons;
 mod digests;
 mod layout;
@@ -24,11 +25,12 @@ mod migrations;
 mod names;
 mod own_columns;
 mod rebuild;
+mod rebuilds;
 mod tables;
 mod value;
 mod views;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use schemas::Definitions;
@@ -39,7 +41,10 @@ pub use self::block::Encoder;
 pub(crate) use self::digests::DigestQuery;
 use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, session::Session};
 pub use self::{error::WarehouseError, session::WarehouseSettings};
-use crate::ingest::{Inserts, LogPosition, Store, StoreError, StoreErrorKind, Target};
+use crate::ingest::{
+    Inserts, KnownRebuild, LogPosition, RebuildLease, RebuildState, Store, StoreError,
+    StoreErrorKind, Target,
+};
 
 /// The warehouse.
 #[derive(Debug)]
@@ -77,11 +82,6 @@ impl Warehouse {
     /// When the tables to merge cannot be listed. A merge that fails is logged.
     pub async fn merge_idle_tables(&self) -> Result<(), WarehouseError> {
         merges::merge(&self.session).await
-    }
-
-    /// Whether a rebuild, of whichever process, fills tables now.
-    pub(crate) async fn is_being_rebuilt(&self) -> Result<bool, WarehouseError> {
-        rebuild::is_active(&self.session).await
     }
 
     /// Gives `changes` of every destination the present layout, beside loads and
@@ -137,8 +137,8 @@ impl Store for Warehouse {
         Ok(rebuild::drop_shadows(&self.session).await?)
     }
 
-    async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        let outcome = rebuild::exchange_tables(&self.session).await;
+    async fn finish_rebuild(&self, lease: &RebuildLease) -> Result<(), StoreError> {
+        let outcome = rebuild::exchange_tables(&self.session, lease).await;
         // A live table may have other columns than before.
         self.cache.forget(|_| true);
         Ok(outcome?)
@@ -152,12 +152,42 @@ impl Store for Warehouse {
         Ok(rebuild::is_unfinished(&self.session).await?)
     }
 
+    async fn ask_rebuild(&self, asked: &RebuildState) -> Result<(), StoreError> {
+        Ok(rebuilds::ask(&self.session, asked).await?)
+    }
+
+    async fn rebuilds(&self) -> Result<Vec<KnownRebuild>, StoreError> {
+        Ok(rebuilds::last(&self.session).await?)
+    }
+
+    async fn note_rebuild(
+        &self,
+        state: &RebuildState,
+        before: &str,
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        Ok(rebuilds::note(&self.session, state, before, owner).await?)
+    }
+
     async fn loaded(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StoreError> {
         Ok(bookkeeping::loaded(&self.session, topic).await?)
     }
 
     async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError> {
         Ok(bookkeeping::note_loaded(&self.session, topic, next).await?)
+    }
+
+    async fn purged(&self, topic: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError> {
+        Ok(bookkeeping::purged(&self.session, topic).await?)
+    }
+
+    async fn note_purged(
+        &self,
+        connection: &str,
+        topic: &str,
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<(), StoreError> {
+        Ok(bookkeeping::note_purged(&self.session, connection, topic, ends).await?)
     }
 
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError> {

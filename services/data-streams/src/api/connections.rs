@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,8 @@ use super::{
     error::{ApiError, Missing, Problem},
 };
 use crate::control::{
-    CommandOutcome, ConnectionChange, ConnectionSettings, LiveConnection, settings,
+    CommandOutcome, ConnectionChange, ConnectionSettings, ControlError, InUse, LiveConnection,
+    settings,
 };
 
 pub(super) mod reconciliations;
@@ -52,8 +53,8 @@ enum CommandFailure {
     /// The path cannot be parsed, or the body is not a JSON object.
     #[response(status = 400)]
     NotParsed(Problem),
-    /// Another connection uses the destination or the portal, a later command
-    /// replaced this one, or other clients keep changing the connection; `code`
+    /// Another connection uses the destination or the portal, the destination has
+    /// another account's data or other tables, a later command replaced this one, or other clients keep changing the connection; `code`
     /// tells which.
     #[response(status = 409)]
     Conflict(Problem),
@@ -198,15 +199,22 @@ pub(super) async fn stop(
     }
 }
 
-/// Stops a connection and deletes it; stored records stay.
+/// Stops a connection and deletes it; stored records stay, unless they are purged.
+///
+/// Another connection of the same account may take its destination on.
 #[utoipa::path(
     delete,
     path = "/v1/connections/{name}",
     tag = "connections",
-    params(ConnectionPath),
+    params(
+        ConnectionPath,
+        ("purge" = Option<bool>, Query, description = "Also drop what ClickHouse has of it; \
+            also of a connection that is deleted already"),
+    ),
     responses(
         (status = 200, description = "Stopped and deleted", body = PendingBody),
-        (status = 202, description = "Accepted; the worker has not confirmed it yet", body = PendingBody),
+        (status = 202, description = "Accepted; the worker has not confirmed it yet. Nothing \
+            is purged: repeat the request", body = PendingBody),
         (status = 404, description = "There is no such connection", body = Problem),
         CommandFailure,
     )
@@ -214,12 +222,47 @@ pub(super) async fn stop(
 pub(super) async fn delete(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
+    let purges = match query.as_deref() {
+        None | Some("" | "purge=false") => false,
+        Some("purge=true") => true,
+        Some(_) => return Err(body::parameter("purge", "must be true or false")),
+    };
     let wait = api.stop_wait.min(DELETE_WAIT);
-    match submit_and_wait(&api, &name, ConnectionChange::Delete, "deleted", wait).await? {
-        Submitted::Applied(body) => Ok(Json(body).into_response()),
+    let deleted = api.control.read(|connections| {
+        let last = connections.get(&name)?.last_command()?;
+        connections
+            .is_deleted(&name)
+            .then(|| last.command_id.clone())
+    })?;
+    let submitted = match deleted.filter(|_| purges) {
+        Some(command_id) => wait_for(&api, &name, command_id, "deleted", wait).await?,
+        None => submit_and_wait(&api, &name, ConnectionChange::Delete, "deleted", wait).await?,
+    };
+    match submitted {
+        Submitted::Applied(body) => {
+            if purges {
+                purge(&api, &name).await?;
+            }
+            Ok(Json(body).into_response())
+        }
         Submitted::Pending(body) => Ok(pending(body)),
     }
+}
+
+/// Drops what is stored of a deleted connection.
+async fn purge(api: &Api, name: &str) -> Result<(), ApiError> {
+    let (destination, names) = api.control.read(|connections| {
+        let destination = connections.destination(name).unwrap_or_default();
+        if let Some(by) = connections.holder_of(&destination, name) {
+            let by = by.to_owned();
+            return Err(ControlError::from(InUse::Destination { destination, by }));
+        }
+        let names = connections.former_holders(&destination);
+        Ok((destination, names))
+    })??;
+    api.backend.purge(name, &names, &destination).await
 }
 
 /// Requests one run now.
@@ -290,6 +333,10 @@ async fn submit_settings(
     // Of a wrong name and a wrong body, the name is reported.
     settings::check_name(name).map_err(ApiError::InvalidValue)?;
     let change = change(body::settings(body)?);
+    let (destination, portal_id) = api.control.destination_after(name, &change)?;
+    api.backend
+        .check_destination(&destination, portal_id)
+        .await?;
     let accepted = api.control.submit(name, change).await?;
     let status = if accepted.created {
         StatusCode::CREATED
@@ -315,6 +362,17 @@ async fn submit_and_wait(
     wait: Duration,
 ) -> Result<Submitted, ApiError> {
     let command_id = api.control.submit(name, change).await?.command.command_id;
+    wait_for(api, name, command_id, state, wait).await
+}
+
+/// Waits up to `wait` until the worker has reached `state` by a command.
+async fn wait_for(
+    api: &Api,
+    name: &str,
+    command_id: String,
+    state: &str,
+    wait: Duration,
+) -> Result<Submitted, ApiError> {
     let outcome = api.control.outcome(name, &command_id, state, wait).await;
     let body = PendingBody {
         command_id,
@@ -333,7 +391,10 @@ fn pending(body: PendingBody) -> Response {
 }
 
 fn body_of(api: &Api, live: LiveConnection<'_>) -> ConnectionBody {
-    connection_body(live, |stream| api.backend.comparison(live.name, stream))
+    let waiting = api.backend.waiting(live.name);
+    connection_body(live, &waiting, |stream| {
+        api.backend.comparison(live.name, stream)
+    })
 }
 
 fn show(api: &Api, name: &str) -> Result<ConnectionBody, ApiError> {

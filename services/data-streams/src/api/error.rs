@@ -70,6 +70,12 @@ pub(crate) enum ApiError {
     /// No deletions of this pass wait for a person.
     #[error("reconciliation {0} has no deletions that wait to be confirmed")]
     NothingToConfirm(String),
+    /// The destination has the data of another account.
+    #[error("{0}")]
+    DestinationTaken(String),
+    /// The destination has tables that are not of this program.
+    #[error("{0}")]
+    DestinationForeign(String),
     /// A command was not accepted.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -179,6 +185,11 @@ impl ApiError {
             Self::Control(ControlError::InUse(InUse::Portal { .. })) => {
                 (StatusCode::CONFLICT, "portal_in_use")
             }
+            Self::Control(ControlError::DestinationFixed { .. }) => {
+                (StatusCode::CONFLICT, "destination_fixed")
+            }
+            Self::DestinationTaken(_) => (StatusCode::CONFLICT, "destination_taken"),
+            Self::DestinationForeign(_) => (StatusCode::CONFLICT, "destination_foreign"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Overrun => (StatusCode::TOO_MANY_REQUESTS, "overrun"),

@@ -96,11 +96,11 @@ impl Backend for NumberedRecords {
     }
 
     async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
-        Ok(self.rebuild().unwrap())
+        Ok(self.rebuilds().await?.remove(0))
     }
 
-    fn rebuild(&self) -> Option<RebuildState> {
-        Some(RebuildState {
+    async fn rebuilds(&self) -> Result<Vec<RebuildState>, ApiError> {
+        Ok(vec![RebuildState {
             id: "r1".to_owned(),
             phase: RebuildPhase::Reading,
             records: 1,
@@ -108,7 +108,31 @@ impl Backend for NumberedRecords {
             started_at: 0,
             ended_at: None,
             error: None,
-        })
+        }])
+    }
+
+    async fn check_destination(
+        &self,
+        destination: &str,
+        _portal_id: Option<i64>,
+    ) -> Result<(), ApiError> {
+        match destination {
+            "taken" => Err(ApiError::DestinationTaken("another account's".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn purge(
+        &self,
+        _connection: &str,
+        _names: &[String],
+        _destination: &str,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn waiting(&self, _connection: &str) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 
     fn comparison(&self, _connection: &str, stream: &str) -> Option<Comparison> {

@@ -73,21 +73,22 @@ pub(super) async fn rebuild(State(api): State<Api>, body: RawBody) -> Result<Res
     Ok((StatusCode::ACCEPTED, location, Json(state)).into_response())
 }
 
-/// Shows the last rebuild of this instance.
+/// Shows the last rebuild, by whichever instance.
 #[utoipa::path(
     get,
     path = "/v1/warehouse/rebuild",
     tag = "warehouse",
     responses(
         (status = 200, description = "The last rebuild", body = RebuildBody),
-        (status = 404, description = "There was none since this instance started", body = Problem),
+        (status = 404, description = "There was none", body = Problem),
+        (status = 503, description = "ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn last(State(api): State<Api>) -> Result<Json<RebuildBody>, ApiError> {
-    find(&api, "since this instance started", |_| true)
+    find(&api, "yet", |_| true).await
 }
 
-/// Shows a rebuild of this instance.
+/// Shows a rebuild, by whichever instance; of the last 20.
 #[utoipa::path(
     get,
     path = "/v1/warehouse/rebuild/{id}",
@@ -96,21 +97,23 @@ pub(super) async fn last(State(api): State<Api>) -> Result<Json<RebuildBody>, Ap
     responses(
         (status = 200, description = "The rebuild", body = RebuildBody),
         (status = 404, description = "There is no rebuild with this id", body = Problem),
+        (status = 503, description = "ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn status(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Json<RebuildBody>, ApiError> {
-    find(&api, &id, |state| state.id == id)
+    find(&api, &id, |state| state.id == id).await
 }
 
-fn find(
+async fn find(
     api: &Api,
     name: &str,
-    matches: impl FnOnce(&RebuildState) -> bool,
+    matches: impl Fn(&RebuildState) -> bool,
 ) -> Result<Json<RebuildBody>, ApiError> {
-    let found = api.backend.rebuild().filter(matches);
+    let rebuilds = api.backend.rebuilds().await?;
+    let found = rebuilds.into_iter().find(|it| matches(it));
     found
         .map(|state| Json(state.into()))
         .ok_or_else(|| ApiError::not_found(Missing::Rebuild, name))

@@ -58,6 +58,15 @@ pub(super) fn prepare(
         }
         .into());
     }
+    if let Some(before) = desired
+        && before.destination != after.destination
+        && connection.is_some_and(Connection::has_records)
+    {
+        return Err(ControlError::DestinationFixed {
+            name: name.to_owned(),
+            destination: before.destination.clone(),
+        });
+    }
     let fetches = matches!(
         change,
         ConnectionChange::Start(_) | ConnectionChange::Sync { .. }

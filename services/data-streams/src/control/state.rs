@@ -114,6 +114,12 @@ impl Connection {
             .position(|it| it.command.command_id == command_id)
     }
 
+    /// Whether records of it were written.
+    pub(crate) fn has_records(&self) -> bool {
+        let mut streams = self.streams.values();
+        streams.any(|it| it.status.total_records > 0)
+    }
+
     /// HubSpot's id of its account, once known.
     pub(crate) fn portal_id(&self) -> Option<i64> {
         self.whole.as_ref().and_then(|it| it.status.portal_id)
@@ -208,6 +214,24 @@ impl Connections {
             .map(|command| command.destination.clone())
     }
 
+    /// Whether the last command of a connection deleted it.
+    pub(crate) fn is_deleted(&self, name: &str) -> bool {
+        let last = self.get(name).and_then(Connection::last_command);
+        last.is_some_and(|command| command.state == DesiredState::Deleted)
+    }
+
+    /// The deleted connections that had `destination`.
+    pub(crate) fn former_holders(&self, destination: &str) -> Vec<String> {
+        let had = |it: &Connection| {
+            let last = it.last_command();
+            last.is_some_and(|it| it.destination == destination)
+        };
+        let all = self.by_name.iter();
+        all.filter(|(name, it)| self.is_deleted(name) && had(it))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     /// The connection, other than `name`, that uses `destination`.
     pub(crate) fn holder_of(&self, destination: &str, name: &str) -> Option<&str> {
         self.live()
@@ -234,10 +258,13 @@ impl Connections {
         })
     }
 
-    /// The streams whose first full pass has ended.
+    /// The streams whose first full pass has ended; not those of deleted connections.
     pub(crate) fn read_streams(&self) -> Vec<ReadStream> {
         let mut streams = Vec::new();
         for (connection, known) in &self.by_name {
+            if self.is_deleted(connection) {
+                continue;
+            }
             let Some(portal_id) = known.portal_id() else {
                 continue;
             };

@@ -11,6 +11,8 @@ pub(crate) const ANOTHER_WAREHOUSE: &str = "the committed offsets belong to anot
     loading has stopped: refill this one from the log with POST /v1/warehouse/rebuild";
 /// Every schema in the log can be looked up.
 pub const REGISTRY: &str = "registry";
+/// The tables of every stream can be stored into.
+pub const TARGETS: &str = "targets";
 /// Dead letters can be written.
 pub const DEAD_LETTERS: &str = "dead_letters";
 /// Every message of the definitions topic can be read.

@@ -2,8 +2,9 @@
 //! faults.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Mutex,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -11,8 +12,8 @@ use chassis::registry::{RegistryError, SchemaSource};
 use schemas::{CrmRecord, Definitions, PropertyMap};
 
 use super::{
-    Commits, ControlState, Inserts, LogPosition, ReadStream, RefusedRow, Rows, Store, StoreError,
-    StoreErrorKind, Stored, Target,
+    Commits, ControlState, Inserts, KnownRebuild, LogPosition, ReadStream, RebuildLease,
+    RebuildState, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
     poll::message::Message,
     store::dead_letter::{DeadLetter, DeadLetterSink},
 };
@@ -37,7 +38,11 @@ pub(crate) struct FakeStore {
     /// The warehouse's id, if not the default one.
     pub(crate) id: Mutex<Option<&'static str>>,
     pub(crate) rebuilt: Mutex<usize>,
+    pub(crate) rebuilds: Mutex<Vec<KnownRebuild>>,
     recovered: Mutex<HashSet<LogPosition>>,
+    pub(crate) purged: Mutex<HashMap<String, BTreeMap<i32, i64>>>,
+    /// Databases whose tables fail, and how.
+    pub(crate) broken: Mutex<HashMap<String, StoreErrorKind>>,
     pub(crate) loaded: Mutex<BTreeMap<i32, i64>>,
     pub(crate) rows: Mutex<Vec<(String, i32, i64)>>,
     pub(crate) applied: Mutex<Vec<(Target, i64)>>,
@@ -77,6 +82,9 @@ impl Store for FakeStore {
         target: &Target,
         definitions: Option<&Definitions>,
     ) -> Result<(), StoreError> {
+        if let Some(kind) = self.broken.lock().unwrap().get(&target.destination) {
+            return Err(StoreError::new(*kind, "broken"));
+        }
         let version = definitions.map_or(0, |it| it.version);
         self.applied.lock().unwrap().push((target.clone(), version));
         Ok(())
@@ -91,7 +99,39 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+    async fn ask_rebuild(&self, asked: &RebuildState) -> Result<(), StoreError> {
+        let mut known = self.rebuilds.lock().unwrap();
+        if !known.iter().any(KnownRebuild::is_open) {
+            let asked = KnownRebuild {
+                state: asked.clone(),
+                owner: String::new(),
+                silent_for: Duration::ZERO,
+            };
+            known.insert(0, asked);
+        }
+        Ok(())
+    }
+
+    async fn rebuilds(&self) -> Result<Vec<KnownRebuild>, StoreError> {
+        Ok(self.rebuilds.lock().unwrap().clone())
+    }
+
+    async fn note_rebuild(
+        &self,
+        state: &RebuildState,
+        before: &str,
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        let mut known = self.rebuilds.lock().unwrap();
+        let of_it = known.iter_mut().find(|it| it.state.id == state.id);
+        if let Some(it) = of_it.filter(|it| it.owner == before) {
+            it.state = state.clone();
+            it.owner = owner.to_owned();
+        }
+        Ok(())
+    }
+
+    async fn finish_rebuild(&self, _: &RebuildLease) -> Result<(), StoreError> {
         *self.rebuilt.lock().unwrap() += 1;
         Ok(())
     }
@@ -110,6 +150,21 @@ impl Store for FakeStore {
 
     async fn note_loaded(&self, _: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError> {
         self.loaded.lock().unwrap().extend(next);
+        Ok(())
+    }
+
+    async fn purged(&self, _: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError> {
+        Ok(self.purged.lock().unwrap().clone())
+    }
+
+    async fn note_purged(
+        &self,
+        connection: &str,
+        _: &str,
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<(), StoreError> {
+        let mut purged = self.purged.lock().unwrap();
+        purged.insert(connection.to_owned(), ends.clone());
         Ok(())
     }
 
@@ -135,6 +190,10 @@ struct FakeInserts<'s> {
 impl Inserts for FakeInserts<'_> {
     async fn insert(&self, rows: Rows<'_>) -> Result<Stored, StoreError> {
         let store = self.store;
+        let database = self.table.split('.').next().unwrap_or_default();
+        if let Some(kind) = store.broken.lock().unwrap().get(database) {
+            return Err(StoreError::new(*kind, "broken"));
+        }
         *store.inserts.lock().unwrap() += 1;
         let fault = store.faults.lock().unwrap().pop_front();
         match fault {
@@ -187,6 +246,10 @@ impl ControlState for FakeControlState {
             "named" => Some("elsewhere".to_owned()),
             _ => None,
         }
+    }
+
+    fn is_deleted(&self, connection: &str) -> bool {
+        connection == "deleted"
     }
 
     fn read_streams(&self) -> Vec<ReadStream> {

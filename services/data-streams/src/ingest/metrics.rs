@@ -23,5 +23,7 @@ pub(crate) const FRESHNESS_SECONDS: &str = "data_streams_ingest_freshness_second
 pub(crate) const RETRIES: &str = "data_streams_ingest_retries_total";
 /// Counter by reason: messages sent to the dead letters.
 pub(crate) const POISON: &str = "data_streams_ingest_poison_total";
+/// Gauge: streams whose records wait in Kafka, because their tables fail.
+pub(crate) const WAITING_TARGETS: &str = "data_streams_ingest_waiting_targets";
 /// Counter: partitions held because a schema could not be looked up.
 pub(crate) const HOLDS: &str = "data_streams_ingest_holds_total";

@@ -16,7 +16,7 @@ use super::{
         router::{TargetRouter, WaitLimits},
     },
     poll::batch::BatchLimits,
-    store::{inserter::Inserter, preparer::TablePreparer},
+    store::{inserter::Inserter, preparer::TablePreparer, waiting::WaitingReasons},
 };
 
 /// Settings of the ingest.
@@ -49,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) leads: Arc<AtomicBool>,
     /// Prepares the live tables for the loader.
     pub(crate) preparer: Arc<TablePreparer>,
+    /// Why targets wait.
+    pub(crate) waiting: WaitingReasons,
 }
 
 impl Parts {
@@ -79,6 +81,7 @@ impl Parts {
             commits: OnceLock::new(),
             leads: Arc::default(),
             preparer,
+            waiting: WaitingReasons::default(),
         }
     }
 

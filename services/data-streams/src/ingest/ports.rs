@@ -1,14 +1,16 @@
 //! What the ingest needs from others: a store, the control state, commits.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
 };
 
 use async_trait::async_trait;
 use schemas::{Definitions, default_destination};
 
-use super::{LogPosition, Rows, Stored, TableSet, Target};
+use super::{
+    KnownRebuild, LogPosition, RebuildLease, RebuildState, Rows, Stored, TableSet, Target,
+};
 
 /// Inserts into the tables of one target, with the columns that these had when
 /// the inserts were created.
@@ -32,6 +34,10 @@ pub enum StoreErrorKind {
     /// Retries fail until somebody fixes the cause, such as a wrong password or a
     /// full disk. The request is retried anyway, because no data is dropped.
     Fatal,
+    /// The store answers, and the tables of this target fail. Others may work.
+    Target,
+    /// The target's tables, or their names, belong to somebody else. Others may work.
+    NotOurs,
 }
 
 /// A failure of the store.
@@ -89,8 +95,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Exchanges every live table with its shadow table and drops the old one.
     /// Live tables without a shadow table are emptied, because the log no longer
     /// has their rows. The rebuild counts as unfinished from the first exchange
-    /// until it is closed.
-    async fn finish_rebuild(&self) -> Result<(), StoreError>;
+    /// until it is closed. Exchanges nothing more once the lease is another instance's.
+    async fn finish_rebuild(&self, lease: &RebuildLease) -> Result<(), StoreError>;
 
     /// Ends the rebuild: the new tables also have the rows that were loaded into
     /// the old ones meanwhile.
@@ -100,6 +106,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The tables may then lack rows that were loaded meanwhile.
     async fn rebuild_is_unfinished(&self) -> Result<bool, StoreError>;
 
+    /// Keeps a rebuild that somebody asks for, unless one is to be carried out already.
+    async fn ask_rebuild(&self, asked: &RebuildState) -> Result<(), StoreError>;
+
+    /// The last rebuilds, newest first.
+    async fn rebuilds(&self) -> Result<Vec<KnownRebuild>, StoreError>;
+
+    /// Keeps the state of a rebuild that `before` carries out, and `owner` from now on.
+    /// Does nothing where somebody else carries it out.
+    async fn note_rebuild(
+        &self,
+        state: &RebuildState,
+        before: &str,
+        owner: &str,
+    ) -> Result<(), StoreError>;
+
     /// How far a topic was loaded when that was last noted: by partition, the next
     /// offset to read. A store that was restored from a backup says how far it was
     /// then.
@@ -107,6 +128,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Notes how far a topic is loaded.
     async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError>;
+
+    /// Up to where the records of connections were purged: by connection and partition,
+    /// the next offset to load.
+    async fn purged(&self, topic: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError>;
+
+    /// Notes that the records of a connection before these offsets are purged.
+    async fn note_purged(
+        &self,
+        connection: &str,
+        topic: &str,
+        ends: &BTreeMap<i32, i64>,
+    ) -> Result<(), StoreError>;
 
     /// Positions whose dead letters were stored later.
     async fn recovered(&self) -> Result<HashSet<LogPosition>, StoreError>;
@@ -132,6 +165,7 @@ impl ReadStream {
     pub(crate) fn target(&self, control: &dyn ControlState, tables: TableSet) -> Target {
         Target {
             connection: self.connection.clone(),
+            portal_id: self.portal_id,
             destination: control
                 .destination(&self.connection)
                 .unwrap_or_else(|| default_destination(&self.connection)),
@@ -146,6 +180,9 @@ impl ReadStream {
 pub trait ControlState: fmt::Debug + Send + Sync + 'static {
     /// Destination of a connection; `None` if no command names it yet.
     fn destination(&self, connection: &str) -> Option<String>;
+
+    /// Whether the last command of a connection deleted it.
+    fn is_deleted(&self, connection: &str) -> bool;
 
     /// The streams whose first full pass has ended.
     fn read_streams(&self) -> Vec<ReadStream>;

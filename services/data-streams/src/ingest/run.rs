@@ -4,7 +4,7 @@
 mod thread;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, atomic::Ordering},
 };
@@ -19,14 +19,14 @@ use tokio::sync::mpsc;
 use thread::on_thread;
 
 use super::{
-    Commits, ControlState, Store, StoreError, TableSet,
+    Commits, ControlState, KnownRebuild, RebuildPhase, RebuildState, Store, StoreError, TableSet,
     conditions::CLICKHOUSE,
     decode::definitions::DefinitionsReader,
     jobs::{
         JobError,
         dead_letters::{self, Reprocessed},
         loaded,
-        rebuild::{RebuildPhase, RebuildState, Rebuilds},
+        rebuild::{self, RebuildJob},
         tables::TableJob,
     },
     parts::{IngestSettings, Parts},
@@ -42,6 +42,7 @@ use super::{
         inserter::{Backoff, describe},
         loader::{Delivery, Loader},
         notes::LoadedNotes,
+        waiting::WaitingTargets,
     },
 };
 use crate::message_rules::message_rules;
@@ -50,7 +51,6 @@ use crate::message_rules::message_rules;
 #[derive(Clone)]
 pub struct Ingest {
     parts: Arc<Parts>,
-    rebuilds: Arc<Rebuilds>,
 }
 
 impl Ingest {
@@ -65,16 +65,15 @@ impl Ingest {
         let parts = Parts::new(settings, store, control, schemas, context);
         Self {
             parts: Arc::new(parts),
-            rebuilds: Arc::default(),
         }
     }
 
     /// Loads until the process drains. Returns after the batches that were read
     /// are stored and committed.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Some(was_interrupted) = self.parts.find_warehouse().await else {
+        if !self.parts.find_warehouse().await {
             return Ok(());
-        };
+        }
         let parts = Arc::clone(&self.parts);
         let guard = Arc::new(AssignmentGuard::default());
         let (out, batches) = handover::batches(1);
@@ -87,16 +86,12 @@ impl Ingest {
         });
         // An ingest runs once, so this is set once.
         drop(parts.commits.set(Arc::clone(&commits)));
-        if was_interrupted {
-            tracing::warn!(
-                "a rebuild was interrupted while it exchanged tables; starting a new one"
-            );
-            self.start_rebuild();
-        }
         let definitions_reader = parts.definitions_reader();
         let poller = parts.poller(&consumer, &guard, out, held);
         let delivery = Delivery {
-            inserter: parts.inserter(Arc::clone(&parts.preparer)),
+            inserter: Arc::new(parts.inserter(Arc::clone(&parts.preparer))),
+            control: Arc::clone(&parts.control),
+            waiting: WaitingTargets::new(parts.context.health().clone(), parts.waiting.clone()),
             letters: Arc::new(parts.dead_letter_sink()?),
             commits,
             guard,
@@ -111,11 +106,15 @@ impl Ingest {
             held: HashMap::new(),
             notes: LoadedNotes::new(Arc::clone(&parts.store), &parts.topics.records),
             round: 0,
+            generation: 0,
+            purged_at: None,
         };
         let tables = TableJob {
             parts: Arc::clone(&parts),
         };
         drop(parts.context.spawn_owned(tables.run()));
+        let rebuilds = RebuildJob::new(Arc::clone(&parts));
+        drop(parts.context.spawn_owned(rebuilds.run()));
         let runtime = parts.runtime.clone();
         futures::future::try_join3(
             on_thread("definitions", move || definitions_reader.run())?,
@@ -140,22 +139,38 @@ impl Ingest {
         dead_letters::reprocess(Arc::clone(&self.parts)).await
     }
 
-    /// Starts to refill the warehouse from the log, unless a rebuild is running.
+    /// The streams of a connection whose records wait, and why, as far as this instance
+    /// loads them.
+    pub fn waiting(&self, connection: &str) -> BTreeMap<String, String> {
+        self.parts.waiting.of(connection)
+    }
+
+    /// From now on, skips what the log has of these connections.
+    pub async fn skip(&self, connections: &[String]) -> Result<(), JobError> {
+        loaded::skip(Arc::clone(&self.parts), connections).await
+    }
+
+    /// Asks for a refill of the warehouse from the log, unless one is asked for already.
     /// Returns the state of the rebuild.
-    pub fn start_rebuild(&self) -> RebuildState {
-        self.rebuilds.start(&self.parts)
+    pub async fn start_rebuild(&self) -> Result<RebuildState, JobError> {
+        Ok(rebuild::ask(&self.parts).await?)
     }
 
     /// Refills the warehouse from the log, and returns once that is done. Joins a
     /// rebuild that is running.
     pub async fn refill(&self) -> Result<(), JobError> {
-        let begun = self.start_rebuild();
-        let ended = self.rebuilds.ended(&begun.id).await;
-        match ended.map(|it| (it.phase, it.error)) {
-            Some((RebuildPhase::Done, _)) => Ok(()),
-            Some((_, error)) => Err(JobError::Rebuild(error.unwrap_or_default())),
-            None => Err(JobError::Stopped),
+        let asked = self.start_rebuild().await?;
+        let ended = rebuild::ended(&self.parts, &asked.id).await?;
+        match ended.phase {
+            RebuildPhase::Done => Ok(()),
+            _ => Err(JobError::Rebuild(ended.error.unwrap_or_default())),
         }
+    }
+
+    /// Whether a rebuild is to be carried out, by whichever instance.
+    pub async fn is_rebuilding(&self) -> Result<bool, JobError> {
+        let known = self.parts.store.rebuilds().await?;
+        Ok(known.iter().any(KnownRebuild::is_open))
     }
 
     /// Whether this member of the group reads the first partition of the records:
@@ -181,9 +196,10 @@ impl Ingest {
         dead_letters::objects(parts, portal_id, object_type, wanted).await
     }
 
-    /// The last rebuild in this process.
-    pub fn rebuild(&self) -> Option<RebuildState> {
-        self.rebuilds.last()
+    /// The last rebuilds, by whichever instance, newest first.
+    pub async fn rebuilds(&self) -> Result<Vec<RebuildState>, JobError> {
+        let known = self.parts.store.rebuilds().await?;
+        Ok(known.into_iter().map(|it| it.state).collect())
     }
 }
 
@@ -258,28 +274,34 @@ impl Parts {
         })
     }
 
-    /// Waits for the store, then sets this warehouse's id. Returns whether a
-    /// rebuild was interrupted; `None` if the process stops first.
-    async fn find_warehouse(&self) -> Option<bool> {
+    /// Waits for the store, then sets this warehouse's id. Asks for the rebuild again that
+    /// was interrupted. False if the process stops first.
+    async fn find_warehouse(&self) -> bool {
         let mut backoff = Backoff::default();
         loop {
             let found = async {
                 let id = self.store.warehouse_id().await?;
                 self.store.upgrade().await?;
-                Ok((id, self.store.rebuild_is_unfinished().await?))
+                if self.store.rebuild_is_unfinished().await? {
+                    tracing::warn!(
+                        "a rebuild was interrupted while it exchanged tables; it is begun anew"
+                    );
+                    rebuild::ask(self).await?;
+                }
+                Ok(id)
             };
             match found.await {
-                Ok((id, was_interrupted)) => {
+                Ok(id) => {
                     self.context.health().holds(CLICKHOUSE);
                     self.warehouse.send_replace(id);
-                    return Some(was_interrupted);
+                    return true;
                 }
                 Err::<_, StoreError>(error) => {
                     self.context.health().fails(CLICKHOUSE, describe(&error));
                 }
             }
             tokio::select! {
-                () = self.context.draining().cancelled() => return None,
+                () = self.context.draining().cancelled() => return false,
                 () = tokio::time::sleep(backoff.next()) => {}
             }
         }

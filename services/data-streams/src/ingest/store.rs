@@ -7,3 +7,4 @@ pub(crate) mod loader;
 pub(crate) mod notes;
 pub(crate) mod preparer;
 pub(crate) mod rows;
+pub(crate) mod waiting;

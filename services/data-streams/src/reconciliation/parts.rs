@@ -78,9 +78,7 @@ impl Ports for Parts {
     }
 
     async fn others_refill(&self) -> Result<bool, Failure> {
-        let own = self.ingest.rebuild();
-        let is_own = own.is_some_and(|it| it.ended_at.is_none());
-        Ok(!is_own && self.warehouse.is_being_rebuilt().await?)
+        Ok(self.ingest.is_rebuilding().await?)
     }
 
     async fn refill(&self) -> Result<(), Failure> {

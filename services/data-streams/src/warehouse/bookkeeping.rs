@@ -1,14 +1,14 @@
-//! What the warehouse stores about itself: its id, the owners of destinations, how far
-//! the log is loaded, and the dead letters that were recovered.
+//! What the warehouse stores about itself: its id, how far the log is loaded, and the
+//! dead letters that were recovered.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     error::WarehouseError,
     names::{TableName, literal},
     session::Session,
 };
-use crate::ingest::{LogPosition, Target};
+use crate::ingest::LogPosition;
 
 /// Reads the warehouse's id, and creates it first where there is none.
 pub(super) async fn warehouse_id(session: &Session) -> Result<String, WarehouseError> {
@@ -101,54 +101,45 @@ pub(super) async fn note_loaded(
     session.execute("note how far is loaded", &insert).await
 }
 
-/// Makes a connection the owner of its destination. The oldest claim counts.
-///
-/// # Errors
-///
-/// [`WarehouseError::Taken`] when the destination belongs to another connection.
-pub(super) async fn claim_destination(
+/// Reads up to where the records of connections were purged.
+pub(super) async fn purged(
     session: &Session,
-    target: &Target,
+    topic: &str,
+) -> Result<HashMap<String, BTreeMap<i32, i64>>, WarehouseError> {
+    let table = TableName::bookkeeping("purged");
+    let select = format!("SELECT connection, partition, offset FROM {table} FINAL WHERE topic = ?");
+    let rows = session.client().query(&select).bind(topic);
+    let rows = rows.fetch_all::<(String, i32, i64)>();
+    let mut purged: HashMap<String, BTreeMap<i32, i64>> = HashMap::new();
+    for (connection, partition, offset) in session.within("read what was purged", rows).await? {
+        purged
+            .entry(connection)
+            .or_default()
+            .insert(partition, offset);
+    }
+    Ok(purged)
+}
+
+/// Notes up to where the records of a connection are purged.
+pub(super) async fn note_purged(
+    session: &Session,
+    connection: &str,
+    topic: &str,
+    ends: &BTreeMap<i32, i64>,
 ) -> Result<(), WarehouseError> {
-    let mut owner = destination_owner(session, &target.destination).await?;
-    if owner.is_none() {
-        let insert = format!(
-            "INSERT INTO {} (destination, connection) VALUES ({}, {})",
-            TableName::bookkeeping("destinations"),
-            literal(&target.destination),
-            literal(&target.connection)
-        );
-        session.execute("claim a destination", &insert).await?;
-        // Another process may have claimed it at the same time.
-        owner = destination_owner(session, &target.destination).await?;
-    }
-    match owner {
-        Some(owner) if owner != target.connection => Err(WarehouseError::Taken {
-            database: target.destination.clone(),
-            owner,
-        }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-async fn destination_owner(
-    session: &Session,
-    destination: &str,
-) -> Result<Option<String>, WarehouseError> {
-    let select = format!(
-        "SELECT connection FROM {} WHERE destination = ? ORDER BY claimed_at, connection LIMIT 1",
-        TableName::bookkeeping("destinations")
+    let names = format!("{}, {}", literal(connection), literal(topic));
+    let rows = ends
+        .iter()
+        .map(|(partition, offset)| format!("({names}, {partition}, {offset})"));
+    let insert = format!(
+        "INSERT INTO {} (connection, topic, partition, offset) VALUES {}",
+        TableName::bookkeeping("purged"),
+        rows.collect::<Vec<_>>().join(", ")
     );
-    let owner = session.client().query(&select).bind(destination);
-    session
-        .within(
-            "read the owner of a destination",
-            owner.fetch_optional::<String>(),
-        )
-        .await
+    session.execute("note what is purged", &insert).await
 }
 
-/// Reads every destination ever used.
+/// Reads every destination in use.
 pub(super) async fn destinations(session: &Session) -> Result<Vec<String>, WarehouseError> {
     let select = format!(
         "SELECT DISTINCT destination FROM {} ORDER BY destination",

@@ -30,13 +30,30 @@ pub enum WarehouseError {
         /// What it should name.
         what: &'static str,
     },
-    /// The destination belongs to another connection.
-    #[error("database `{database}` belongs to connection `{owner}`")]
+    /// The destination has the data of another account.
+    #[error(
+        "database `{database}` has the data of account {owner}, not of {portal_id}: give the \
+         connection another destination, or purge those data with DELETE \
+         /v1/connections/{connection}?purge=true"
+    )]
     Taken {
         /// The destination.
         database: String,
-        /// The connection that owns it.
-        owner: String,
+        /// HubSpot's id of the account whose data it has.
+        owner: i64,
+        /// The connection that brought them.
+        connection: String,
+        /// HubSpot's id of the account that is refused.
+        portal_id: i64,
+    },
+    /// A name is in use by a table or view that is not one of ours.
+    #[error(
+        "{table} is not of this program: give the connection another destination, or rename \
+         that table"
+    )]
+    Foreign {
+        /// The table or view.
+        table: String,
     },
     /// What is stored of an object is not JSON.
     #[error("the stored properties of object {object_id} cannot be read")]
@@ -56,6 +73,9 @@ pub enum WarehouseError {
     /// `changes` may lack versions until it is copied.
     #[error("`changes` is being copied into its new order")]
     Moving,
+    /// Another instance has taken a rebuild over.
+    #[error("another instance carries the rebuild out")]
+    Superseded,
     /// A migration was applied with another text than this program has.
     #[error("migration {version} was applied with another text")]
     Migration {
@@ -71,10 +91,11 @@ impl WarehouseError {
             Self::TimedOut { .. } | Self::NoProperties { .. } | Self::Moving => {
                 StoreErrorKind::Unavailable
             }
-            Self::Name { .. }
-            | Self::Taken { .. }
-            | Self::Properties { .. }
-            | Self::Migration { .. } => StoreErrorKind::Fatal,
+            Self::Taken { .. } | Self::Foreign { .. } => StoreErrorKind::NotOurs,
+            Self::Name { .. } => StoreErrorKind::Poison,
+            Self::Properties { .. } | Self::Superseded | Self::Migration { .. } => {
+                StoreErrorKind::Fatal
+            }
             Self::ClickHouse { source, .. } => match code(source) {
                 Some(code) => kind_of_code(code),
                 None => without_code(source),
@@ -84,7 +105,8 @@ impl WarehouseError {
 }
 
 /// Classifies by ClickHouse's error code, as the HTTP status is too coarse.
-/// Unknown codes are retried, so that an unforeseen failure never drops a row.
+/// With an unknown code the target waits and is tried again, so that an unforeseen
+/// failure neither drops a row nor holds up the others.
 fn kind_of_code(code: u32) -> StoreErrorKind {
     match code {
         // NOT_FOUND_COLUMN_IN_BLOCK, NO_SUCH_COLUMN_IN_TABLE,
@@ -94,11 +116,19 @@ fn kind_of_code(code: u32) -> StoreErrorKind {
         // CANNOT_READ_ALL_DATA, INCORRECT_DATA, TOO_LARGE_STRING_SIZE,
         // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE.
         6 | 26 | 33 | 117 | 131 | 321 => StoreErrorKind::Poison,
-        // SYNTAX_ERROR, READONLY, ACCESS_DENIED, AUTHENTICATION_FAILED,
+        // SYNTAX_ERROR, READONLY, AUTHENTICATION_FAILED,
         // UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD,
         // UNKNOWN_SETTING, SUPPORT_IS_DISABLED.
-        62 | 115 | 164 | 192 | 193 | 194 | 344 | 497 | 516 => StoreErrorKind::Fatal,
-        _ => StoreErrorKind::Unavailable,
+        62 | 115 | 164 | 192 | 193 | 194 | 344 | 516 => StoreErrorKind::Fatal,
+        // CANNOT_READ_FROM_FILE_DESCRIPTOR, CANNOT_WRITE_TO_FILE_DESCRIPTOR,
+        // CANNOT_OPEN_FILE, CANNOT_CLOSE_FILE, CANNOT_FSYNC, TIMEOUT_EXCEEDED,
+        // CANNOT_ALLOCATE_MEMORY, TOO_MANY_SIMULTANEOUS_QUERIES, SOCKET_TIMEOUT,
+        // NETWORK_ERROR, ABORTED, MEMORY_LIMIT_EXCEEDED, NOT_ENOUGH_SPACE,
+        // QUERY_WAS_CANCELLED, CANNOT_SCHEDULE_TASK, and those of the system's
+        // libraries: they say nothing about one table.
+        74 | 75 | 76 | 77 | 84 | 159 | 173 | 202 | 209 | 210 | 236 | 241 | 243 | 394 | 439
+        | 999 | 1000 | 1001 | 1002 => StoreErrorKind::Unavailable,
+        _ => StoreErrorKind::Target,
     }
 }
 
@@ -180,11 +210,11 @@ mod tests {
             ),
             (
                 "Code: 252. DB::Exception: Too many parts",
-                StoreErrorKind::Unavailable,
+                StoreErrorKind::Target,
             ),
             (
                 "Code: 99999. DB::Exception: new in a later version",
-                StoreErrorKind::Unavailable,
+                StoreErrorKind::Target,
             ),
             ("502 Bad Gateway", StoreErrorKind::Unavailable),
         ] {

@@ -8,7 +8,7 @@ use super::{
 use crate::crash;
 
 /// In the order of application. The text of an applied migration never changes.
-const MIGRATIONS: [(u32, &str); 4] = [
+const MIGRATIONS: [(u32, &str); 6] = [
     (
         1,
         include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
@@ -24,6 +24,14 @@ const MIGRATIONS: [(u32, &str); 4] = [
     (
         4,
         include_str!("../../../../schemas/clickhouse/0004_loaded.sql"),
+    ),
+    (
+        5,
+        include_str!("../../../../schemas/clickhouse/0005_tenants.sql"),
+    ),
+    (
+        6,
+        include_str!("../../../../schemas/clickhouse/0006_rebuilds.sql"),
     ),
 ];
 

@@ -5,13 +5,17 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    bookkeeping,
+    bookkeeping, claims,
     error::WarehouseError,
-    names::{REBUILD_SUFFIX, TableName, literal, raw_database_of},
+    names::{REBUILD_SUFFIX, TableName},
+    rebuilds,
     session::Session,
     tables,
 };
-use crate::{crash, ingest::StoreErrorKind};
+use crate::{
+    crash,
+    ingest::{RebuildLease, StoreErrorKind},
+};
 
 /// How long the exchange is retried while ClickHouse does not answer.
 const RETRY_LIMIT: Duration = Duration::from_mins(5);
@@ -52,32 +56,26 @@ pub(super) async fn is_unfinished(session: &Session) -> Result<bool, WarehouseEr
     Ok(newest.await?.unwrap_or(false))
 }
 
-/// Whether a rebuild, of whichever process, has filled tables within the last minute.
-/// Two that fill the same tables at once would lose rows.
-pub(super) async fn is_active(session: &Session) -> Result<bool, WarehouseError> {
-    let select = format!(
-        "SELECT count() FROM system.parts WHERE endsWith(table, {}) AND database IN (SELECT \
-         {} FROM {}) AND modification_time > now() - 60",
-        literal(REBUILD_SUFFIX),
-        raw_database_of("destination"),
-        TableName::bookkeeping("destinations"),
-    );
-    let parts = session.client().query_raw(&select).fetch_one::<u64>();
-    Ok(session.within("look for a rebuild", parts).await? > 0)
-}
-
 /// Replaces every live table with its shadow, each atomically. Retries for
 /// `RETRY_LIMIT` while ClickHouse does not answer or its answer is lost.
-pub(super) async fn exchange_tables(session: &Session) -> Result<(), WarehouseError> {
+/// Exchanges nothing once the lease is another instance's.
+pub(super) async fn exchange_tables(
+    session: &Session,
+    lease: &RebuildLease,
+) -> Result<(), WarehouseError> {
     let began = Instant::now();
     // A table keeps its id when it is renamed; so the ids of the shadows show,
     // after a failure, which tables were exchanged.
     let mut shadow_ids = None;
     loop {
-        let Err(error) = try_exchange_tables(session, &mut shadow_ids).await else {
+        let Err(error) = try_exchange_tables(session, lease, &mut shadow_ids).await else {
             return Ok(());
         };
-        if error.kind() != StoreErrorKind::Unavailable || began.elapsed() > RETRY_LIMIT {
+        let passes = matches!(
+            error.kind(),
+            StoreErrorKind::Unavailable | StoreErrorKind::Target
+        );
+        if !passes || began.elapsed() > RETRY_LIMIT {
             return Err(error);
         }
         tracing::warn!(%error, "tables were not exchanged; retrying");
@@ -90,17 +88,20 @@ type ShadowIds = HashMap<TableName, String>;
 
 async fn try_exchange_tables(
     session: &Session,
+    lease: &RebuildLease,
     shadow_ids: &mut Option<ShadowIds>,
 ) -> Result<(), WarehouseError> {
     let shadow_ids = match shadow_ids {
         Some(ids) => ids,
         None => shadow_ids.insert(read_shadow_ids(session).await?),
     };
+    rebuilds::check(session, lease).await?;
     mark_unfinished(session, true).await?;
     for destination in bookkeeping::destinations(session).await? {
         let names = tables::wide_tables(session, &destination).await?;
         for live in names.iter().filter(|name| !name.ends_with(REBUILD_SUFFIX)) {
             let table = TableName::storage(&destination, live);
+            rebuilds::check(session, lease).await?;
             if let Some(id) = shadow_ids.get(&table) {
                 exchange(session, &destination, live, id).await?;
             } else {
@@ -164,6 +165,13 @@ async fn rename(
 ) -> Result<(), WarehouseError> {
     let live = TableName::storage(destination, object_type);
     let shadow = shadow_table(destination, object_type);
+    match claims::refuse_foreign(session, destination, &[&live]).await {
+        Err(error @ WarehouseError::Foreign { .. }) => {
+            tracing::warn!(%error, "a table was not rebuilt");
+            return drop_table(session, &shadow).await;
+        }
+        found => found?,
+    }
     let statement = format!("RENAME TABLE {shadow} TO {live}");
     session.execute("rename a table", &statement).await?;
     replace_views(session, destination, object_type).await
@@ -194,7 +202,15 @@ async fn replace_views(
 ) -> Result<(), WarehouseError> {
     let table = TableName::storage(destination, object_type);
     let layout = tables::layout(session, &table).await?.unwrap_or_default();
-    tables::replace_views(session, destination, object_type, &layout).await
+    let replaced = tables::replace_views(session, destination, object_type, &layout).await;
+    match replaced {
+        // The exchange of the other tables does not wait for somebody to rename it.
+        Err(error @ WarehouseError::Foreign { .. }) => {
+            tracing::warn!(%error, "views were not replaced");
+            Ok(())
+        }
+        replaced => replaced,
+    }
 }
 
 async fn drop_table(session: &Session, table: &TableName) -> Result<(), WarehouseError> {

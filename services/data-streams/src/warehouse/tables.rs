@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemas::Definitions;
 
 use super::{
-    bookkeeping,
+    bookkeeping, claims,
     error::WarehouseError,
     layout::{ColumnChange, Layout},
     names::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     crash,
-    ingest::{TableSet, Target},
+    ingest::{StoreErrorKind, TableSet, Target},
 };
 
 const WIDE_SQL: &str = include_str!("../../../../schemas/clickhouse/storage_wide.sql");
@@ -50,15 +50,16 @@ pub(super) async fn apply(
 ) -> Result<Arc<Layout>, WarehouseError> {
     check_object_type(&target.object_type)?;
     check_destination(&target.destination)?;
+    claims::claim(session, target).await?;
     for name in [&target.destination, &raw_database(&target.destination)] {
         let statement = format!("CREATE DATABASE IF NOT EXISTS {}", quoted(name));
         session.execute("create a database", &statement).await?;
     }
-    bookkeeping::claim_destination(session, target).await?;
     let changes = changes_table(target);
+    let wide = wide_table(target);
+    claims::refuse_foreign(session, &target.destination, &[&changes, &wide]).await?;
     create(session, Table::Changes, &changes).await?;
     add_columns(session, Table::Changes, &changes, None).await?;
-    let wide = wide_table(target);
     create(session, Table::Wide, &wide).await?;
     let layout = add_columns(session, Table::Wide, &wide, definitions).await?;
     if target.tables == TableSet::Live {
@@ -68,17 +69,30 @@ pub(super) async fn apply(
 }
 
 /// Adds to the tables of all destinations the columns that an earlier version did
-/// not have, and replaces the views.
+/// not have, and replaces the views. A destination for which that fails holds up no
+/// other: the loader does it again before it stores into it.
 pub(super) async fn upgrade(session: &Session) -> Result<(), WarehouseError> {
     for destination in bookkeeping::destinations(session).await? {
-        let changes = TableName::storage(&destination, CHANGES);
-        add_columns(session, Table::Changes, &changes, None).await?;
-        for name in wide_tables(session, &destination).await? {
-            let table = TableName::storage(&destination, &name);
-            let layout = add_columns(session, Table::Wide, &table, None).await?;
-            if !name.ends_with(REBUILD_SUFFIX) {
-                replace_views(session, &destination, &name, &layout).await?;
-            }
+        let Err(error) = upgrade_destination(session, &destination).await else {
+            continue;
+        };
+        match error.kind() {
+            StoreErrorKind::Unavailable | StoreErrorKind::Fatal => return Err(error),
+            _ => tracing::warn!(destination, %error, "tables were not brought up to date"),
+        }
+    }
+    Ok(())
+}
+
+async fn upgrade_destination(session: &Session, destination: &str) -> Result<(), WarehouseError> {
+    let changes = TableName::storage(destination, CHANGES);
+    claims::refuse_foreign(session, destination, &[&changes]).await?;
+    add_columns(session, Table::Changes, &changes, None).await?;
+    for name in wide_tables(session, destination).await? {
+        let table = TableName::storage(destination, &name);
+        let layout = add_columns(session, Table::Wide, &table, None).await?;
+        if !name.ends_with(REBUILD_SUFFIX) {
+            replace_views(session, destination, &name, &layout).await?;
         }
     }
     Ok(())
@@ -107,6 +121,9 @@ pub(super) async fn replace_views(
     object_type: &str,
     layout: &Layout,
 ) -> Result<(), WarehouseError> {
+    let names = [object_type, &views::all_of(object_type)];
+    let [live, all] = names.map(|name| TableName::new(destination, name));
+    claims::refuse_foreign(session, destination, &[&live, &all]).await?;
     for statement in views::statements(destination, object_type, layout) {
         session.execute("create a view", &statement).await?;
     }
@@ -233,7 +250,7 @@ pub(super) async fn wide_tables(
         .client()
         .query(
             "SELECT name FROM system.tables WHERE database = ? AND name NOT IN ? \
-             AND engine = 'ReplacingMergeTree' ORDER BY name",
+             AND engine = 'ReplacingMergeTree' AND sorting_key = '_object_id' ORDER BY name",
         )
         .bind(raw_database(destination))
         .bind([CHANGES, CHANGES_NEXT, CHANGES_FORMER])

@@ -8,6 +8,11 @@ use super::{
     own_columns::{self, OwnColumn, Table, Value},
 };
 
+/// Name of the view with the archived and deleted objects too.
+pub(super) fn all_of(object_type: &str) -> String {
+    format!("{object_type}_all")
+}
+
 /// Statements that create both views of an object type.
 pub(super) fn statements(destination: &str, object_type: &str, layout: &Layout) -> [String; 2] {
     let select = select(layout);
@@ -22,7 +27,7 @@ pub(super) fn statements(destination: &str, object_type: &str, layout: &Layout) 
         )
     };
     [
-        view(&format!("{object_type}_all"), ""),
+        view(&all_of(object_type), ""),
         view(object_type, " WHERE NOT t._deleted AND NOT t._archived"),
     ]
 }

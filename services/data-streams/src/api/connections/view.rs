@@ -1,6 +1,8 @@
 //! The bodies of the routes of connections: the desired state beside the
 //! observed one.
 
+use std::collections::BTreeMap;
+
 use schemas::{DesiredState, Lack, Problem, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -117,6 +119,9 @@ pub(in crate::api) struct StreamBody {
     error: Option<ErrorBody>,
     /// What the object type does not have, as HubSpot was seen to refuse it.
     limitations: Vec<LimitationBody>,
+    /// Why its records wait in Kafka and are not loaded into ClickHouse, where this
+    /// instance is to load them; null where they are loaded.
+    not_loaded: Option<String>,
     /// What the last comparison of HubSpot with ClickHouse has shown; null before the
     /// first one.
     verdict: Option<VerdictBody>,
@@ -268,9 +273,11 @@ pub(in crate::api) struct ReconcileRequestBody {
     streams: Option<Vec<String>>,
 }
 
-/// The body of a connection. `comparison` finds the last one of a stream.
+/// The body of a connection. `waiting` says which streams are not loaded, and why;
+/// `comparison` finds the last one of a stream.
 pub(super) fn connection_body(
     it: LiveConnection<'_>,
+    waiting: &BTreeMap<String, String>,
     comparison: impl Fn(&str) -> Option<Comparison>,
 ) -> ConnectionBody {
     let desired = it.desired;
@@ -297,7 +304,10 @@ pub(super) fn connection_body(
         streams: desired
             .streams
             .iter()
-            .map(|stream| stream_body(stream, it, comparison(stream)))
+            .map(|stream| StreamBody {
+                not_loaded: waiting.get(stream).cloned(),
+                ..stream_body(stream, it, comparison(stream))
+            })
             .collect(),
     }
 }
@@ -340,6 +350,7 @@ fn stream_body(name: &str, it: LiveConnection<'_>, last: Option<Comparison>) -> 
         at: observed.map(|it| timestamp(it.at)),
         error: status.error.as_ref().map(ErrorBody::from),
         limitations: status.lacks.iter().map(LimitationBody::from).collect(),
+        not_loaded: None,
         verdict: last.map(VerdictBody::from),
     }
 }

@@ -2,7 +2,7 @@
 //! and the reprocessing of dead letters share it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -45,6 +45,20 @@ impl DecodedMessages {
         self.messages.get(index).map_or(0, Message::size)
     }
 
+    /// The message with this index alone, with index 0.
+    pub(crate) fn only(&self, index: usize) -> Option<Self> {
+        let datum = match self.data.get(index)? {
+            Datum::AsIs => Datum::AsIs,
+            Datum::Translated(datum) => Datum::Translated(datum.clone()),
+            Datum::Poison { .. } | Datum::Held(_) => return None,
+        };
+        Some(Self {
+            topic: self.topic.clone(),
+            messages: vec![self.messages.get(index)?.clone()],
+            data: vec![datum],
+        })
+    }
+
     /// The row with this index, decoded by `read`; `None` if it is not a record.
     pub(crate) fn row<'s>(
         &'s self,
@@ -69,11 +83,10 @@ impl DecodedMessages {
 /// Decodes a record.
 type ReadRecord<'a> = fn(&'a [u8]) -> Result<CrmRecord<'a, Properties<'a>>, codec::DecodeError>;
 
-/// The rows of one target and portal.
+/// The rows of one target.
 #[derive(Debug, Clone)]
 pub(crate) struct RowGroup {
     pub(crate) target: Target,
-    pub(crate) portal_id: i64,
     /// The highest version of definitions that its records name.
     pub(crate) definitions_version: i64,
     /// Indexes of its messages.
@@ -119,6 +132,8 @@ pub(crate) struct TargetRouter {
     wait_limits: WaitLimits,
     /// Connections that no command named in time. They are not waited for again.
     unnamed: HashSet<String>,
+    /// Up to where the records of connections were purged, by partition.
+    purged: HashMap<String, BTreeMap<i32, i64>>,
 }
 
 impl TargetRouter {
@@ -134,12 +149,24 @@ impl TargetRouter {
             tables,
             wait_limits,
             unnamed: HashSet::new(),
+            purged: HashMap::new(),
         }
     }
 
     /// Routes to these tables from now on.
     pub(crate) fn set_tables(&mut self, tables: TableSet) {
         self.tables = tables;
+    }
+
+    /// Skips the records of these connections before these offsets from now on.
+    pub(crate) fn set_purged(&mut self, purged: HashMap<String, BTreeMap<i32, i64>>) {
+        self.purged = purged;
+    }
+
+    fn is_purged(&self, row: &Row<'_>) -> bool {
+        let ends = self.purged.get(row.record.connection);
+        ends.and_then(|ends| ends.get(&row.partition))
+            .is_some_and(|end| row.offset < *end)
     }
 
     /// Decodes and routes. Waits for the destination of a connection, up to
@@ -173,6 +200,7 @@ impl TargetRouter {
                     held.insert(message.partition, message_held);
                 }
                 Datum::AsIs | Datum::Translated(_) => match decoded.row(index, CrmRecord::decode) {
+                    Some(Ok(row)) if self.is_purged(&row) => {}
                     Some(Ok(row)) => rows.push(index, &row.record),
                     Some(Err(error)) => poison.push(PoisonMessage {
                         index,
@@ -189,13 +217,13 @@ impl TargetRouter {
             let destination = self.destination(&key.connection).await;
             let target = Target {
                 connection: key.connection,
+                portal_id: key.portal_id,
                 destination,
                 object_type: key.object_type,
                 tables: self.tables,
             };
             groups.push(RowGroup {
                 target,
-                portal_id: key.portal_id,
                 definitions_version: rows.definitions_version,
                 rows: rows.indexes,
             });

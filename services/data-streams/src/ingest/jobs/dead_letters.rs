@@ -19,7 +19,10 @@ use crate::ingest::{
     LogPosition, TableSet,
     parts::Parts,
     poll::message::Message,
-    store::{dead_letter::DeadLetter, inserter::Stopped},
+    store::{
+        dead_letter::DeadLetter,
+        inserter::{Unstored, describe},
+    },
 };
 
 /// Reading fails if Kafka returns nothing for this time.
@@ -146,12 +149,15 @@ async fn store_topic(parts: &Parts, topic: &str, messages: Vec<Message>) -> Resu
             inserter.prepare_tables(group).await?;
             inserter.store(&routed.decoded, group).await
         };
-        let refused: HashSet<usize> = refused
-            .await
-            .map_err(|Stopped| JobError::Stopped)?
-            .into_iter()
-            .map(|row| row.index)
-            .collect();
+        let refused: HashSet<usize> = match refused.await {
+            Ok(refused) => refused.into_iter().map(|row| row.index).collect(),
+            Err(Unstored::Stopped) => return Err(JobError::Stopped),
+            // The other streams' dead letters may be stored.
+            Err(Unstored::Target(error)) => {
+                tracing::warn!(error = describe(&error), "dead letters could not be stored");
+                continue;
+            }
+        };
         let rows = group.rows.iter().filter(|index| !refused.contains(index));
         stored.extend(
             rows.filter_map(|index| routed.decoded.messages.get(*index))

@@ -1,4 +1,5 @@
-//! Waits until what the log has is stored.
+//! Waits until what the log has is stored, or lets what it has of a connection be
+//! skipped.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,6 +14,9 @@ use crate::ingest::parts::Parts;
 
 /// Time between two looks at the committed offsets.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Time until every member has noticed what is to be skipped.
+const NOTICE: Duration = Duration::from_secs(3);
 
 /// How long Kafka may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -46,6 +50,22 @@ pub(crate) async fn until_loaded(parts: Arc<Parts>) -> Result<(), JobError> {
         Ok(())
     })
     .await
+}
+
+/// From now on, no member of the group stores what the log has of these connections.
+pub(crate) async fn skip(parts: Arc<Parts>, connections: &[String]) -> Result<(), JobError> {
+    let settings = Arc::clone(&parts);
+    let ends = blocking(move || {
+        let config = settings.reader("ends");
+        Ok(TopicReader::ends_of(&config, &settings.topics.records)?)
+    });
+    let ends = ends.await?;
+    let topic = &parts.topics.records;
+    for connection in connections {
+        parts.store.note_purged(connection, topic, &ends).await?;
+    }
+    tokio::time::sleep(NOTICE).await;
+    Ok(())
 }
 
 impl Offsets {

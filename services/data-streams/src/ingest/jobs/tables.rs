@@ -1,12 +1,21 @@
 //! Makes the tables of streams that have no record: a query of them finds no row, not
 //! no table.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use crate::ingest::{TableSet, parts::Parts, store::inserter::describe};
 
 /// Pause between two looks at the streams.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause after tables could not be made.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// Applies the definitions of each stream whose first full pass has ended, once.
 pub(crate) struct TableJob {
@@ -18,6 +27,7 @@ impl TableJob {
     pub(crate) async fn run(self) {
         let Self { parts } = self;
         let mut done = HashSet::new();
+        let mut failed: HashMap<_, Instant> = HashMap::new();
         loop {
             let pause = tokio::time::sleep(PAUSE);
             if parts.context.unless_draining(pause).await.is_none() {
@@ -25,10 +35,11 @@ impl TableJob {
             }
             for stream in parts.control.read_streams() {
                 let target = stream.target(parts.control.as_ref(), TableSet::Live);
-                if done.contains(&target) {
+                let is_early = |at: &Instant| at.elapsed() < RETRY;
+                if done.contains(&target) || failed.get(&target).is_some_and(is_early) {
                     continue;
                 }
-                match parts.preparer.apply(&target, stream.portal_id).await {
+                match parts.preparer.apply(&target).await {
                     Ok(()) => {
                         done.insert(target);
                     }
@@ -41,6 +52,7 @@ impl TableJob {
                             error,
                             "tables cannot be made now; will retry"
                         );
+                        failed.insert(target, Instant::now());
                     }
                 }
             }

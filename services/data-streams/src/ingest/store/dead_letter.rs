@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chassis::kafka::producer::SingleProducer;
 use rdkafka::{
     Message as _,
+    error::{KafkaError, RDKafkaErrorCode},
     message::{BorrowedMessage, Header, Headers as _, OwnedHeaders},
     producer::FutureRecord,
 };
@@ -89,6 +90,21 @@ impl DeadLetter {
         }
     }
 
+    /// The dead letter of a message that is above the size limit of their topic.
+    fn without_value(&self) -> Self {
+        let bytes = self.value.as_ref().map_or(0, Vec::len);
+        let error = format!(
+            "{}; its {bytes} bytes are above the size limit of the dead letters, so they are \
+             only at its position in the log",
+            self.error
+        );
+        Self {
+            error,
+            value: None,
+            ..self.clone()
+        }
+    }
+
     fn headers(&self) -> OwnedHeaders {
         [
             ("reason", self.reason.clone()),
@@ -130,6 +146,12 @@ impl DeadLetterSink for KafkaDeadLetters {
         record.payload = letter.value.as_ref();
         match self.producer.send(record, QUEUE_LIMIT).await {
             Ok(_) => Ok(()),
+            // It would never be written, and the partition would wait for it.
+            Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge))
+                if letter.value.is_some() =>
+            {
+                self.write(&letter.without_value()).await
+            }
             Err(error) => Err(error.to_string()),
         }
     }

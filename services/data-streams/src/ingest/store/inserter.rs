@@ -1,5 +1,5 @@
-//! Inserts groups of rows, and retries until each row is stored or rejected. Also
-//! says what to do about each kind of failure.
+//! Inserts groups of rows, and retries until each row is stored or rejected, or their
+//! target has failed too often. Also says what to do about each kind of failure.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,9 +19,27 @@ use crate::ingest::{
 /// How often the warehouse's id is checked while it is not the expected one.
 const WAREHOUSE_CHECK: Duration = Duration::from_secs(2);
 
+/// Attempts on a target whose tables fail while the store answers; about 2 s.
+const TARGET_ATTEMPTS: u32 = 5;
+
 /// The process stops before the rows are stored. They will be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped;
+
+/// Why rows are not stored.
+#[derive(Debug)]
+pub(crate) enum Unstored {
+    /// The process stops.
+    Stopped,
+    /// Their target cannot be stored into now. Others can.
+    Target(StoreError),
+}
+
+impl From<Stopped> for Unstored {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
 
 /// Inserts groups of rows.
 pub(crate) struct Inserter {
@@ -41,8 +59,8 @@ enum InsertOutcome {
 }
 
 impl Inserter {
-    /// Prepares the tables of a group; retries until it succeeds.
-    pub(crate) async fn prepare_tables(&self, group: &RowGroup) -> Result<(), Stopped> {
+    /// Prepares the tables of a group.
+    pub(crate) async fn prepare_tables(&self, group: &RowGroup) -> Result<(), Unstored> {
         let mut backoff = Backoff::default();
         loop {
             match self.preparer.prepare(group).await {
@@ -50,9 +68,21 @@ impl Inserter {
                     self.health.holds(CLICKHOUSE);
                     return Ok(());
                 }
-                Err(error) => self.wait(&error, &mut backoff).await?,
+                Err(error) => self.wait(error, &mut backoff).await?,
             }
         }
+    }
+
+    /// Prepares the tables of a group and stores its rows, in one attempt.
+    pub(crate) async fn try_store(
+        &self,
+        decoded: &DecodedMessages,
+        group: &RowGroup,
+    ) -> Result<(), StoreError> {
+        self.preparer.apply(&group.target).await?;
+        let inserts = self.store.inserts(&group.target)?;
+        inserts.insert(Rows::new(decoded, &group.rows)).await?;
+        Ok(())
     }
 
     /// Stores the rows of a group. Returns the rows that the store rejects, by the
@@ -61,7 +91,7 @@ impl Inserter {
         &self,
         decoded: &DecodedMessages,
         group: &RowGroup,
-    ) -> Result<Vec<RefusedRow>, Stopped> {
+    ) -> Result<Vec<RefusedRow>, Unstored> {
         let mut refused = Vec::new();
         let mut backoff = Backoff::default();
         let mut work: Vec<&[usize]> = vec![&group.rows];
@@ -78,7 +108,7 @@ impl Inserter {
                     }));
                 }
                 InsertOutcome::SchemaChanged(error) => {
-                    self.recover(group, &error, &mut backoff).await?;
+                    self.recover(group, error, &mut backoff).await?;
                     inserts = self.inserts(group, &mut backoff).await?;
                     work.push(rows);
                 }
@@ -105,11 +135,11 @@ impl Inserter {
         &self,
         group: &RowGroup,
         backoff: &mut Backoff,
-    ) -> Result<Box<dyn Inserts + '_>, Stopped> {
+    ) -> Result<Box<dyn Inserts + '_>, Unstored> {
         loop {
             match self.store.inserts(&group.target) {
                 Ok(inserts) => return Ok(inserts),
-                Err(error) => self.recover(group, &error, backoff).await?,
+                Err(error) => self.recover(group, error, backoff).await?,
             }
         }
     }
@@ -119,7 +149,7 @@ impl Inserter {
         &self,
         inserts: &dyn Inserts,
         rows: Rows<'_>,
-    ) -> Result<InsertOutcome, Stopped> {
+    ) -> Result<InsertOutcome, Unstored> {
         let mut backoff = Backoff::default();
         loop {
             let error = match inserts.insert(rows).await {
@@ -136,9 +166,10 @@ impl Inserter {
             match error.kind {
                 StoreErrorKind::SchemaChanged => return Ok(InsertOutcome::SchemaChanged(error)),
                 StoreErrorKind::Poison => return Ok(InsertOutcome::Refused(describe(&error))),
-                StoreErrorKind::Unavailable | StoreErrorKind::Fatal => {
-                    self.wait(&error, &mut backoff).await?;
-                }
+                StoreErrorKind::Unavailable
+                | StoreErrorKind::Fatal
+                | StoreErrorKind::Target
+                | StoreErrorKind::NotOurs => self.wait(error, &mut backoff).await?,
             }
         }
     }
@@ -147,35 +178,39 @@ impl Inserter {
     async fn recover(
         &self,
         group: &RowGroup,
-        error: &StoreError,
+        error: StoreError,
         backoff: &mut Backoff,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), Unstored> {
         self.wait(error, backoff).await?;
         loop {
-            match self.preparer.apply(&group.target, group.portal_id).await {
+            match self.preparer.apply(&group.target).await {
                 Ok(()) => return Ok(()),
-                Err(error) => self.wait(&error, backoff).await?,
+                Err(error) => self.wait(error, backoff).await?,
             }
         }
     }
 
     /// Reports the failure and waits before the next attempt. Waits longer while
-    /// the store is another warehouse than expected.
-    pub(crate) async fn wait(
-        &self,
-        error: &StoreError,
-        backoff: &mut Backoff,
-    ) -> Result<(), Stopped> {
-        let kind = match error.kind {
-            StoreErrorKind::Unavailable => "unavailable",
-            StoreErrorKind::SchemaChanged => "schema_changed",
-            StoreErrorKind::Poison => "poison",
-            StoreErrorKind::Fatal => "fatal",
+    /// the store is another warehouse than expected. Gives up on the target when its
+    /// tables, and not the store as a whole, have failed [`TARGET_ATTEMPTS`] times.
+    async fn wait(&self, error: StoreError, backoff: &mut Backoff) -> Result<(), Unstored> {
+        let (kind, is_of_target) = match error.kind {
+            StoreErrorKind::Unavailable => ("unavailable", false),
+            StoreErrorKind::SchemaChanged => ("schema_changed", true),
+            StoreErrorKind::Fatal => ("fatal", false),
+            StoreErrorKind::Target => ("target", true),
+            // No attempt will do better.
+            StoreErrorKind::Poison | StoreErrorKind::NotOurs => {
+                return Err(Unstored::Target(error));
+            }
         };
+        if is_of_target && backoff.attempts >= TARGET_ATTEMPTS {
+            return Err(Unstored::Target(error));
+        }
         counter!(names::RETRIES, "kind" => kind).increment(1);
-        let message = describe(error);
-        // New columns are applied within milliseconds, so this is no failure yet.
-        if error.kind != StoreErrorKind::SchemaChanged || backoff.attempts > 3 {
+        let message = describe(&error);
+        // What concerns one target says nothing about the store.
+        if !is_of_target {
             self.health.fails(CLICKHOUSE, message.as_str());
         }
         tracing::debug!(kind, error = message, "the store failed; will retry");

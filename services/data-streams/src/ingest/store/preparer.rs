@@ -23,16 +23,9 @@ pub(crate) struct TablePreparer {
     definitions: watch::Receiver<KnownDefinitions>,
     wait_limits: WaitLimits,
     /// The version of the definitions that were applied.
-    applied: Mutex<HashMap<PortalTarget, i64>>,
+    applied: Mutex<HashMap<Target, i64>>,
     /// Definitions that did not arrive in time. They are not waited for again.
     missed: Mutex<HashSet<MissedDefinitions>>,
-}
-
-/// A target, and the portal whose definitions apply to its tables.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct PortalTarget {
-    pub(crate) target: Target,
-    pub(crate) portal_id: i64,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -61,44 +54,39 @@ impl TablePreparer {
     /// name, up to [`WaitLimits::definitions`].
     pub(crate) async fn prepare(&self, group: &RowGroup) -> Result<(), StoreError> {
         self.wait_for_definitions(group).await;
-        let known = self.version(group.portal_id, &group.target.object_type);
-        let key = PortalTarget {
-            target: group.target.clone(),
-            portal_id: group.portal_id,
-        };
-        let applied = self.applied().get(&key).copied();
+        let known = self.version(&group.target);
+        let applied = self.applied().get(&group.target).copied();
         if applied.is_some_and(|version| version >= known) {
             return Ok(());
         }
-        self.apply(&key.target, key.portal_id).await
+        self.apply(&group.target).await
     }
 
     /// Applies the newest definitions, even if they were applied before.
-    pub(crate) async fn apply(&self, target: &Target, portal_id: i64) -> Result<(), StoreError> {
+    pub(crate) async fn apply(&self, target: &Target) -> Result<(), StoreError> {
         let definitions = self
             .definitions
             .borrow()
-            .get(portal_id, &target.object_type)
+            .get(target.portal_id, &target.object_type)
             .cloned();
         self.store.apply(target, definitions.as_deref()).await?;
         let version = definitions.map_or(0, |it| it.version);
-        let key = PortalTarget {
-            target: target.clone(),
-            portal_id,
-        };
-        self.applied().insert(key, version);
+        self.applied().insert(target.clone(), version);
         Ok(())
     }
 
     /// Targets for which newer definitions have arrived.
-    pub(crate) fn behind(&self) -> Vec<PortalTarget> {
+    pub(crate) fn behind(&self) -> Vec<Target> {
         self.applied()
             .iter()
-            .filter(|(key, version)| {
-                **version < self.version(key.portal_id, &key.target.object_type)
-            })
-            .map(|(key, _)| key.clone())
+            .filter(|(target, version)| **version < self.version(target))
+            .map(|(target, _)| target.clone())
             .collect()
+    }
+
+    /// Forgets what was applied to a target, because its tables failed.
+    pub(crate) fn forget_target(&self, target: &Target) {
+        self.applied().remove(target);
     }
 
     /// Forgets what was applied, because the tables were exchanged.
@@ -106,7 +94,7 @@ impl TablePreparer {
         self.applied().clear();
     }
 
-    fn applied(&self) -> MutexGuard<'_, HashMap<PortalTarget, i64>> {
+    fn applied(&self) -> MutexGuard<'_, HashMap<Target, i64>> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -114,21 +102,25 @@ impl TablePreparer {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn version(&self, portal_id: i64, object_type: &str) -> i64 {
+    fn version(&self, target: &Target) -> i64 {
         self.definitions
             .borrow()
-            .get(portal_id, object_type)
+            .get(target.portal_id, &target.object_type)
             .map_or(0, |it| it.version)
     }
 
     async fn wait_for_definitions(&self, group: &RowGroup) {
         let wanted = group.definitions_version;
-        let object_type = &group.target.object_type;
-        if self.version(group.portal_id, object_type) >= wanted {
+        let Target {
+            portal_id,
+            object_type,
+            ..
+        } = &group.target;
+        if self.version(&group.target) >= wanted {
             return;
         }
         let miss = MissedDefinitions {
-            portal_id: group.portal_id,
+            portal_id: *portal_id,
             object_type: object_type.clone(),
             version: wanted,
         };
@@ -138,7 +130,7 @@ impl TablePreparer {
         let mut definitions = self.definitions.clone();
         let arrived = definitions.wait_for(|known| {
             known
-                .get(group.portal_id, object_type)
+                .get(*portal_id, object_type)
                 .is_some_and(|it| it.version >= wanted)
         });
         let in_time = tokio::time::timeout(self.wait_limits.definitions, arrived)
@@ -146,7 +138,7 @@ impl TablePreparer {
             .is_ok_and(|arrived| arrived.is_ok());
         if !in_time {
             tracing::warn!(
-                portal_id = group.portal_id,
+                portal_id,
                 object_type,
                 version = wanted,
                 "definitions did not arrive in time; unknown properties go to the extra column"

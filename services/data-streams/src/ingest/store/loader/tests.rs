@@ -15,8 +15,10 @@ use crate::ingest::{
     decode::{decoders::Decoders, definitions::KnownDefinitions, router::WaitLimits},
     fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
     poll::{handover, message::Message},
-    store::preparer::TablePreparer,
+    store::{preparer::TablePreparer, waiting::WaitingReasons},
 };
+
+mod waiting;
 
 fn batch(messages: Vec<Message>) -> Batch {
     let next = messages
@@ -52,6 +54,11 @@ impl LoaderBench {
     }
 
     async fn load(&mut self, batches: Vec<Batch>) {
+        self.load_during(batches, async {}).await;
+    }
+
+    /// Loads the batches, and ends when `meanwhile` has ended.
+    async fn load_during(&mut self, batches: Vec<Batch>, meanwhile: impl Future<Output = ()>) {
         let context = Context::new(Clock::from_fn(|| 0), Health::without_metrics());
         let wait_limits = WaitLimits::default();
         let store: Arc<dyn Store> = Arc::<FakeStore>::clone(&self.store);
@@ -60,13 +67,13 @@ impl LoaderBench {
             self.known.subscribe(),
             wait_limits,
         ));
-        let inserter = Inserter {
+        let inserter = Arc::new(Inserter {
             store,
             preparer,
             health: context.health().clone(),
             stop: context.draining().clone(),
             expected: watch::Sender::new("this one".to_owned()).subscribe(),
-        };
+        });
         let registry = Arc::new(std::mem::take(&mut self.registry));
         let decoders = Decoders::new(registry, OWN);
         let (sender, receiver) = handover::batches(batches.len().max(1));
@@ -81,6 +88,8 @@ impl LoaderBench {
             ),
             delivery: Delivery {
                 inserter,
+                control: Arc::new(FakeControlState),
+                waiting: WaitingTargets::new(context.health().clone(), WaitingReasons::default()),
                 letters: Arc::<Recorder>::clone(&self.recorder),
                 commits: Arc::<Recorder>::clone(&self.recorder),
                 guard: Arc::clone(&self.guard),
@@ -91,12 +100,18 @@ impl LoaderBench {
             held: HashMap::new(),
             notes: LoadedNotes::new(Arc::<FakeStore>::clone(&self.store), "records"),
             round: 0,
+            generation: 0,
+            purged_at: None,
         };
         for batch in batches {
             assert!(sender.send(batch).await);
         }
-        drop(sender);
-        loader.run().await.unwrap();
+        let end = async {
+            meanwhile.await;
+            drop(sender);
+        };
+        let (ran, ()) = tokio::join!(loader.run(), end);
+        ran.unwrap();
         while let Ok(hold) = held.try_recv() {
             self.holds.push(hold);
         }
