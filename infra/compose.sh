@@ -10,6 +10,8 @@ die() {
     exit 1
 }
 
+# shellcheck source=ports.sh
+. "$ROOT/infra/ports.sh"
 # shellcheck source=first_sync.sh
 . "$ROOT/infra/first_sync.sh"
 
@@ -26,7 +28,7 @@ prepare() {
     # The server reloads this file when it changes. Connections through the published
     # ports, which are on loopback, arrive from the bridge's address, so writer and
     # reader are allowed from any address.
-    clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" reader \
+    clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" "$(reader_password)" \
         "$(reader_grants "$DATA_DIR/clickhouse/store" | tr -d '\n')" |
         sed '/<writer>/,/<\/reader>/ s|<ip>::1</ip>|<ip>::/0</ip>|' >"$DATA_DIR/clickhouse/users.xml"
     if [ -n "$DEMO" ]; then
@@ -40,6 +42,13 @@ prepare() {
     [ -z "${HUBSPOT_BASE_URL:-}" ] || export HUBSPOT_BASE_URL
 }
 
+# Whether the port of a setting is used by a container of this stack.
+is_ours() { # setting
+    local name
+    name=$(process_of "$1")
+    grep -qx "$name" <<<"$RUNNING"
+}
+
 await() { # name url
     answers true http_ok "$2/health/ready" || die "$1 is not ready; see: make status, make logs"
 }
@@ -50,6 +59,8 @@ case "${1:-}" in
         command -v curl >/dev/null || command -v node >/dev/null ||
             die "neither curl nor node is on the PATH: install one of them"
         announce_demo
+        RUNNING=$(compose ps --services --status running)
+        check_ports is_ours
         compose up --build --detach
         await data-streams "$API"
         await worker "http://127.0.0.1:$WORKER_ADMIN_PORT"

@@ -68,11 +68,25 @@ answers() { # other what-to-run...
     done
 }
 
-# The same password at every start, readable by this user only.
-writer_password() {
-    local file="$DATA_DIR/clickhouse-writer-password"
+# The password of a user of ClickHouse: the same at every start, readable by this user
+# only.
+kept_password() { # user
+    local file="$DATA_DIR/clickhouse-$1-password"
     [ -s "$file" ] || (umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$file")
     cat "$file"
+}
+
+writer_password() { kept_password writer; }
+
+# The setting wins; the file has what is used, for those who read it there.
+reader_password() {
+    local file="$DATA_DIR/clickhouse-reader-password"
+    if [ -n "${CLICKHOUSE_READER_PASSWORD:-}" ] &&
+        [ "$CLICKHOUSE_READER_PASSWORD" != "$(cat "$file" 2>/dev/null)" ]; then
+        rm -f "$file"
+        (umask 077 && echo "$CLICKHOUSE_READER_PASSWORD" >"$file")
+    fi
+    kept_password reader
 }
 
 # Prints users.xml with the hashes of the passwords and with further grants of the
@@ -114,47 +128,173 @@ token_header() {
 }
 
 sql_as_reader() { # query
-    request 10 POST "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader" "$1"
+    request 10 POST "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/" "$1" \
+        'X-ClickHouse-User: reader' "X-ClickHouse-Key: $(reader_password)"
 }
 
-# Does not change a connection that exists: its user may have stopped it.
+# One line for the connection and one for each of its streams.
+connection_lines() {
+    api GET "/v1/connections/$CONNECTION" | sed 's/,"streams":\[/\n/; s/},{"name":/}\n{"name":/g'
+}
+
+# The last text of that name in a line of JSON; nothing where it is null.
+text() { # name, line
+    sed -n 's/.*"'"$1"'":"\(\([^"\\]\|\\.\)*\)".*/\1/p' <<<"$2" | sed 's/\\\(.\)/\1/g'
+}
+
+# What went wrong and what to do about it; nothing where there is no error.
+error_of() { # line
+    [ -z "$(text message "$1")" ] || echo "$(text message "$1"); $(text advice "$1")"
+}
+
+# Creates the connection, or starts it again if it has failed. Changes no other one:
+# its user may have stopped it.
 start_first_sync() {
-    api GET "/v1/connections/$CONNECTION" | grep -q '"code":"connection_not_found"' || return 0
+    local lines
+    lines=$(connection_lines)
+    case "$lines" in
+        *'"code":"connection_not_found"'*) ;;
+        *'"state":"running","command_id"'*)
+            read_connection "$lines"
+            [ -n "$ENDED" ] || return 0
+            ;;
+        *) return 0 ;;
+    esac
     api POST "/v1/connections/$CONNECTION/start" '{}' >/dev/null
     say "first sync of connection $CONNECTION has started"
 }
 
+# Reads a connection's lines. Sets
+#   ENDED      why nothing more happens before somebody acts; empty while it goes on
+#   SKIPPED    the same of single streams, while others go on
+#   WAITS_FOR  what it waits for, and when it tries again
+#   RAN        not empty once a run of each stream that goes on has succeeded
+#   STREAMS, DESTINATION
+read_connection() { # lines
+    local line error obeyed
+    ENDED="" SKIPPED="" WAITS_FOR="" RAN="" STREAMS=()
+    line=${1%%$'\n'*}
+    DESTINATION=$(text destination "$line")
+    error=$(error_of "$line") obeyed=$(text obeyed "$line")
+    read_streams "$1"
+    # What was reported before the last command says nothing about it.
+    if [[ "$line" = *'"observed":null'* ]] ||
+        [ "${obeyed:-$(text command_id "$line")}" != "$(text command_id "$line")" ]; then
+        ENDED="" SKIPPED="" WAITS_FOR="the worker has not taken the connection yet"
+        return
+    fi
+    case "$line" in
+        # A worker tries a refused token again, in case HubSpot is wrong; at the first
+        # sync the token is.
+        *'"observed":{"state":"failed"'* | *'"code":"unauthorized"'*) ENDED=$error RAN="" ;;
+        *'"observed":{"state":"starting"'*)
+            WAITS_FOR="connection $CONNECTION: ${error:-an answer of HubSpot}"
+            ;;
+    esac
+}
+
+read_streams() { # lines
+    local line name phase error next goes_on=""
+    while IFS= read -r line; do
+        name=$(text name "$line") phase=$(text phase "$line") error=$(error_of "$line")
+        [ -n "$name" ] || continue
+        STREAMS+=("$name")
+        case "$phase" in
+            skipped | failed)
+                SKIPPED+="${SKIPPED:+$'\n'}$name: $phase: $error"
+                continue
+                ;;
+        esac
+        [ -n "$goes_on" ] || RAN=yes
+        goes_on=yes
+        [[ "$line" != *'"last_success":null'* ]] || RAN=no
+        next=$(text next_run "$line")
+        WAITS_FOR+="$name: $phase${error:+: $error}${next:+; next run at $next}"$'\n'
+    done < <(tail -n +2 <<<"$1")
+    RAN=${RAN/no/}
+    [ -n "$goes_on" ] || ENDED=$SKIPPED
+}
+
+# The rows of all streams, in words. Fails while none can be queried.
+stored_rows() {
+    local name rows all=0 words=""
+    for name in "${STREAMS[@]}"; do
+        rows=$(sql_as_reader "SELECT count() FROM \`$DESTINATION\`.\`${name}_all\`" 2>/dev/null) || continue
+        all=$((all + rows)) words+="${words:+, }$name $rows"
+    done
+    echo "${words:-none}"
+    [ $all -gt 0 ]
+}
+
+# Why data-streams is not ready, such as a ClickHouse that does not answer.
+not_ready() {
+    request 5 GET "$API/health/ready" "" 2>/dev/null | sed -n 's/.*"failures":{\(.*\)}.*/\1/p'
+}
+
+# Prints a text to standard error, unless it is empty or was the last one.
+say_once() { # text
+    [ -z "$1" ] || [ "$1" = "$SAID" ] || say "$1"
+    SAID=$1
+}
+
+# Waits until rows can be queried. Says what it waits for, and ends with an error once
+# the status says that nothing more happens before somebody acts.
 show_progress() {
-    local destination=hubspot rows deadline=$((SECONDS + 600)) last=""
-    [ "$CONNECTION" = default ] || destination="hubspot_$CONNECTION"
-    until rows=$(sql_as_reader "SELECT count() FROM $destination.contacts" 2>/dev/null) && [ "${rows:-0}" -gt 0 ]; do
-        if api GET "/v1/connections/$CONNECTION" 2>/dev/null | grep -q '"state":"stopped"'; then
-            say "connection $CONNECTION is stopped; start it with: curl$(token_header) -X POST $API/v1/connections/$CONNECTION/start"
+    local lines rows reasons seen=0 deadline=$((SECONDS + 600)) last="" SAID=""
+    while :; do
+        lines=$(connection_lines) || lines=""
+        case "$lines" in
+            *'"state":"stopped","command_id"'*)
+                say "connection $CONNECTION is stopped; start it with: curl$(token_header) -X POST $API/v1/connections/$CONNECTION/start"
+                return
+                ;;
+            *'"command_id"'*)
+                read_connection "$lines"
+                rows=$(stored_rows) && break
+                ;;
+            *'"status":4'*) die "$API refuses requests: $(text detail "$lines")" ;;
+            *) ENDED="" RAN="" WAITS_FOR="data-streams: $(text detail "$lines")" ;;
+        esac
+        [ -z "$RAN" ] || WAITS_FOR="ClickHouse, for the first rows"
+        # Three times: a stream may be about to leave its state, rows may be on the way.
+        if [ -z "$ENDED$RAN" ]; then seen=0; else seen=$((seen + 1)); fi
+        if [ -n "$ENDED" ] && [ $seen -ge 3 ]; then
+            say "the first sync of connection $CONNECTION cannot succeed:"
+            say "$ENDED"
+            die "put that right, then: make down up (settings are read when a process starts)"
+        fi
+        reasons=$(not_ready)
+        if [ -n "$RAN" ] && [ $seen -ge 5 ] && [ -z "$reasons" ]; then
+            say "HubSpot has no records of: ${STREAMS[*]}"
             return
         fi
-        [ $SECONDS -lt $deadline ] || die "no rows yet; see: make status, make logs"
+        reasons=${reasons:-${WAITS_FOR%$'\n'}}
+        [ -n "$ENDED" ] || say_once "${reasons:+waiting: $reasons}"
+        [ $SECONDS -lt $deadline ] ||
+            die "no rows after 10 minutes${reasons:+: $reasons}; the sync goes on; see: make status, make logs"
         sleep 1
     done
+    say_once "${ENDED:-$SKIPPED}"
     for _ in $(seq 60); do
-        rows=$(sql_as_reader "SELECT (SELECT count() FROM $destination.contacts_all), (SELECT count() FROM $destination.companies_all)" 2>/dev/null) || rows=""
-        [ "$rows" = "$last" ] && [ -n "$rows" ] && break
+        [ "$rows" != "$last" ] || break
         last=$rows
-        [ -z "$rows" ] || say "stored so far: contacts and companies: $(echo "$rows" | tr '\t' ' ')"
+        say "stored so far: $rows"
         sleep 1
+        rows=$(stored_rows) || rows=$last
     done
 }
 
 where_to_look() {
-    local destination=hubspot
-    [ "$CONNECTION" = default ] || destination="hubspot_$CONNECTION"
+    local password
+    password=$(reader_password)
     cat <<END
 
 Dashboard      $API/
 API            curl$(token_header) $API/v1/connections/$CONNECTION
 API's docs     $API/docs
 Records        curl$(token_header) '$API/v1/connections/$CONNECTION/records/contacts?limit=2&properties=email'
-SQL page       http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/play   (user reader, password reader)
-SQL            curl 'http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?user=reader&password=reader' -d 'SELECT count() FROM $destination.contacts'
+SQL page       http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/play   (user reader, password $password)
+SQL            curl http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/ -u 'reader:$password' -d 'SELECT count() FROM ${DESTINATION:-hubspot}.contacts'
 Kafka          127.0.0.1:$KAFKA_PORT, topic hubspot.records, registry $REGISTRY
 Worker         http://127.0.0.1:$WORKER_ADMIN_PORT/metrics
 END

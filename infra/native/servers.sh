@@ -140,7 +140,7 @@ run_clickhouse() {
     chmod 600 "$data/users.xml"
     sed "s,@DATA@,$data,g" "$NATIVE/clickhouse/config.xml" >"$data/config.xml"
     grants=$(reader_grants "$data/store" | tr -d '\n')
-    clickhouse_users "${option["writer-password"]}" "${option["reader-password"]:-reader}" \
+    clickhouse_users "${option["writer-password"]}" "${option["reader-password"]:-$(random_uuid)}" \
         "$grants" >"$data/users.xml"
     # A disk in memory, visible to this process only and removed when it ends.
     [ -z "${option["disk-size"]:-}" ] || disk=(unshare --user --map-root-user --mount

@@ -34,31 +34,13 @@ wait_until_gone() { # name
     done
 }
 
-is_listening() { # port
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-# Names all ports that other programs use, before anything is started.
-check_ports() {
-    local name port taken=0
-    while read -r name port; do
-        [ "$name$DEMO" = hubspot-sim ] && continue
-        pid_of "$name" >/dev/null && continue
-        wait_until_gone "$name"
-        is_listening "$port" || continue
-        say "port $port, which $name needs, is in use by another program"
-        taken=1
-    done <<END
-kafka $KAFKA_PORT
-kafka $KAFKA_CONTROLLER_PORT
-registry $REGISTRY_PORT
-clickhouse $CLICKHOUSE_HTTP_PORT
-clickhouse $CLICKHOUSE_TCP_PORT
-hubspot-sim $SIM_PORT
-worker $WORKER_ADMIN_PORT
-data-streams $API_PORT
-END
-    [ $taken -eq 0 ] || die "end those programs, or choose other ports (see .env.example)"
+# Whether the port of a setting is used by a process of this stack.
+is_ours() { # setting
+    local name
+    name=$(process_of "$1")
+    pid_of "$name" >/dev/null && return
+    wait_until_gone "$name"
+    return 1
 }
 
 launch() { # name command...
@@ -97,7 +79,8 @@ start_servers() {
         --port "$REGISTRY_PORT"
     launch clickhouse "$NATIVE/stack" run-clickhouse \
         --data "$DATA_DIR/clickhouse" --port "$CLICKHOUSE_HTTP_PORT" \
-        --tcp-port "$CLICKHOUSE_TCP_PORT" --writer-password "$(writer_password)"
+        --tcp-port "$CLICKHOUSE_TCP_PORT" --writer-password "$(writer_password)" \
+        --reader-password "$(reader_password)"
     await clickhouse http_ok "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/ping"
     await kafka is_listening "$KAFKA_PORT"
     await registry http_ok "$REGISTRY/subjects"
@@ -150,7 +133,7 @@ up() {
     # Only one `up` at a time, so that nothing is started twice.
     exec 9>"$DATA_DIR/lock"
     flock 9
-    check_ports
+    check_ports is_ours KAFKA_CONTROLLER_PORT
     install_and_build
     start_servers
     start_services

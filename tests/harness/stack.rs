@@ -26,6 +26,10 @@ pub const TOKEN: &str = "pat-na1-scenario-secret-token";
 /// Password of ClickHouse's user `writer` in scenarios.
 const WRITER_PASSWORD: &str = "scenario-writer";
 
+/// Password of ClickHouse's user `reader` in scenarios. The file
+/// `clickhouse-reader-password` has it, as a data folder of `make up` does.
+const READER_PASSWORD: &str = "scenario-reader";
+
 /// An instance of data-streams.
 #[derive(Debug)]
 pub struct Instance {
@@ -186,7 +190,7 @@ impl Stack {
 
     /// A client of ClickHouse as `reader`, the user for people.
     pub fn sql_as_reader(&self) -> ClickHouse {
-        ClickHouse::new(self.clickhouse.port, "reader", "reader")
+        ClickHouse::new(self.clickhouse.port, "reader", READER_PASSWORD)
     }
 
     /// Full name of a topic.

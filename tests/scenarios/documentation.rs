@@ -20,6 +20,8 @@ fn for_stack(stack: &Stack, text: &str) -> String {
         ("8089", simulator.to_owned()),
     ];
     let mut text = text.replace("hubspot.records", &stack.topic("records"));
+    let folder = stack.folder().display().to_string();
+    text = text.replace(".data/", &format!("{folder}/"));
     for (documented, actual) in ports {
         for host in ["localhost", "127.0.0.1"] {
             let address = format!("{host}:{documented}");

@@ -20,6 +20,7 @@ mod hubspot_errors;
 mod hubspot_outages;
 mod hubspot_sdks;
 mod index_faults;
+mod make_up;
 mod memory;
 mod missing_state;
 mod network_faults;

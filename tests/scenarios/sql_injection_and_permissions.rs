@@ -229,3 +229,42 @@ async fn the_default_user_reads_no_table_and_writes_nothing() {
         assert_refused(&default, statement).await;
     }
 }
+
+/// A browser lets a page of another site read an answer only if the answer allows it,
+/// and a setting in the address may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_can_read_no_answer_of_clickhouse() {
+    let stack = Stack::with(5, 1).without_services().start().await;
+    let password = stack.folder().join("clickhouse-reader-password");
+    let password = std::fs::read_to_string(password).unwrap();
+    let http = harness::api::client();
+    let url = stack.sql().url().to_owned();
+    for query in [
+        format!("user=reader&password={password}&query=SELECT+1"),
+        format!("user=reader&password={password}&query=SELECT+1&add_http_cors_header=1"),
+        "query=SELECT+1&add_http_cors_header=1".to_owned(),
+        "query=SELECT+1".to_owned(),
+    ] {
+        for method in ["GET", "OPTIONS"] {
+            let answer = http
+                .request(method.parse().unwrap(), format!("{url}/?{query}"))
+                .header("origin", "https://example.com")
+                .header("access-control-request-method", "POST")
+                .send()
+                .await
+                .unwrap();
+            let allowed = answer.headers().get("access-control-allow-origin");
+            assert_eq!(allowed, None, "{method} {query}");
+        }
+    }
+}
+
+/// The stock configuration of the container's image has an answer that allows all.
+#[test]
+fn the_container_of_clickhouse_has_no_answer_for_pages_of_other_sites() {
+    let read = |name: &str| std::fs::read_to_string(harness::servers::root().join(name)).unwrap();
+    let removed = read("infra/clickhouse-config.xml");
+    assert!(removed.contains(r#"<http_options_response remove="remove"/>"#));
+    let mounted = "./clickhouse-config.xml:/etc/clickhouse-server/config.d/";
+    assert!(read("infra/compose.yaml").contains(mounted));
+}

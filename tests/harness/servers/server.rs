@@ -98,14 +98,17 @@ pub fn registry(data: &Path) -> Server {
     start("registry", data, free_port(), &[])
 }
 
-/// Starts a ClickHouse whose user `writer` has that password; `disk` limits its
-/// disk to so many bytes.
-pub fn clickhouse(data: &Path, writer_password: &str, disk: Option<u64>) -> Server {
+/// Starts a ClickHouse whose users `writer` and `reader` have these passwords; `disk`
+/// limits its disk to so many bytes.
+pub fn clickhouse(data: &Path, passwords: [&str; 2], disk: Option<u64>) -> Server {
+    let [writer, reader] = passwords;
     let mut options = vec![
         "--tcp-port".to_owned(),
         free_port().to_string(),
         "--writer-password".to_owned(),
-        writer_password.to_owned(),
+        writer.to_owned(),
+        "--reader-password".to_owned(),
+        reader.to_owned(),
     ];
     if let Some(bytes) = disk {
         options.extend(["--disk-size".to_owned(), bytes.to_string()]);

@@ -7,7 +7,7 @@ use std::sync::{
 
 use hubspot_sim::{Config, PortalConfig, Simulator};
 
-use super::{Stack, TOKEN, WRITER_PASSWORD};
+use super::{READER_PASSWORD, Stack, TOKEN, WRITER_PASSWORD};
 use crate::{
     DataSet, Links, data_set, secrets,
     servers::{self, KafkaAndRegistry, Server},
@@ -252,6 +252,8 @@ impl StackBuilder {
         for (name, content) in &self.credentials {
             std::fs::write(credentials.join(name), content).unwrap();
         }
+        let password = folder.path().join("clickhouse-reader-password");
+        std::fs::write(password, READER_PASSWORD).unwrap();
         let data = folder.path().join("clickhouse");
         let disk = self.disk;
         let own_folder = match &self.data {
@@ -271,7 +273,7 @@ impl StackBuilder {
                 KafkaAndRegistry::shared();
                 None
             };
-            let mut clickhouse = servers::clickhouse(&data, WRITER_PASSWORD, disk);
+            let mut clickhouse = servers::clickhouse(&data, [WRITER_PASSWORD, READER_PASSWORD], disk);
             servers::wait_until_ready(&mut clickhouse);
             (own, clickhouse)
         })

@@ -174,7 +174,7 @@ pub(super) fn set_clickhouse(variables: &mut Variables, clickhouse: &Server) {
 /// Starts a ClickHouse and waits until it is ready.
 pub(super) async fn clickhouse(data: PathBuf) -> anyhow::Result<Server> {
     let server = tokio::task::spawn_blocking(move || {
-        let mut server = servers::clickhouse(&data, WRITER_PASSWORD, None);
+        let mut server = servers::clickhouse(&data, [WRITER_PASSWORD, "bench-reader"], None);
         servers::wait_until_ready(&mut server);
         server
     });
