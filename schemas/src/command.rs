@@ -11,6 +11,7 @@ pub const SCHEMA: &str = include_str!("../avro/command.avsc");
 pub const RELEASED: &[&str] = &[
     include_str!("../avro/released/commands.1.avsc"),
     include_str!("../avro/released/commands.2.avsc"),
+    include_str!("../avro/released/commands.3.avsc"),
 ];
 
 /// The whole desired state of one connection. The last one in the log wins.
@@ -44,6 +45,10 @@ pub struct Command {
     /// Passes whose deletions a person has confirmed, at most one per stream.
     #[serde(default)]
     pub confirmed: Vec<ConfirmedDeletions>,
+    /// UUID of the last check that was asked for. The worker makes it unless the
+    /// connection's status has it.
+    #[serde(default)]
+    pub check_id: Option<String>,
 }
 
 /// A person's word that the objects that a pass found to be gone are to be deleted,

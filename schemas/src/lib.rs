@@ -43,7 +43,10 @@ pub use definitions::{Definitions, Property};
 pub use index::{IndexEntries, IndexKey};
 pub use partition::partition_for;
 pub use property_map::{Properties, PropertyMap, PropertyMapBuilder, PropertyName};
-pub use status::{ConnectionStatus, Problem, RunStatus, Status, StreamStatus};
+pub use status::{
+    CheckStatus, CheckedCapability, CheckedStream, ConnectionStatus, Problem, RunStatus, Status,
+    StreamStatus,
+};
 pub use topics::{Topic, Topics, subject};
 pub use verdict::{DigestRange, Verdict, object_digest};
 

@@ -48,6 +48,46 @@ pub struct ConnectionStatus {
     /// Why it does not run.
     #[serde(default)]
     pub error: Option<Problem>,
+    /// The last check.
+    #[serde(default)]
+    pub check: Option<CheckStatus>,
+}
+
+/// What the credential of a connection can read, as last asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// UUID.
+    pub check_id: String,
+    /// When it was made.
+    pub at: Millis,
+    /// The account that the credential leads to.
+    #[serde(default)]
+    pub portal_id: Option<i64>,
+    /// Why the account cannot be read.
+    #[serde(default)]
+    pub error: Option<Problem>,
+    /// The connection's streams.
+    #[serde(default)]
+    pub streams: Vec<CheckedStream>,
+}
+
+/// What the credential can read of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedStream {
+    /// Object type.
+    pub name: String,
+    /// Each thing that was tried.
+    pub capabilities: Vec<CheckedCapability>,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedCapability {
+    /// `properties`, `list`, `archived_list`, `search` or `batch_read`.
+    pub capability: String,
+    /// How HubSpot refused it; `None` where it works.
+    #[serde(default)]
+    pub error: Option<Problem>,
 }
 
 /// What went wrong, and what to do about it.

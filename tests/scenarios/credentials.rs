@@ -38,6 +38,7 @@ async fn write_command(stack: &Stack, name: &str, credential: &str) {
         destination: format!("hubspot_{name}"),
         requests: Vec::new(),
         confirmed: Vec::new(),
+        check_id: None,
     };
     let schema = codec::Schema::parse_str(schemas::command::SCHEMA).unwrap();
     let payload = codec::encode(&schema, id, &command).unwrap();

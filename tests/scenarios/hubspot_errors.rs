@@ -298,3 +298,59 @@ async fn an_expired_oauth_token_is_refreshed() {
     stack.matches_truth("contacts").await;
     assert!(stack.simulator.requests().count(Kind::OAuth) >= 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_shows_beforehand_what_each_type_can_do() {
+    let stack = Stack::with(20, 10).start().await;
+    let faults = stack.simulator.faults();
+    for (form, object_type) in [
+        (Refusal::NoArchivedList, "companies"),
+        (Refusal::NoPermission, "deals"),
+    ] {
+        let refusal = Fault::Refused {
+            form,
+            category: None,
+            correlation_id: true,
+        };
+        faults.push(Rule::any(refusal).of(object_type).always());
+    }
+    let api = stack.api();
+    let settings = json!({"streams": ["contacts", "companies", "deals", "no_such_type"]});
+    let path = "/v1/connections/default";
+    assert_eq!(api.send("PUT", path, Some(settings)).await.status, 201);
+    let path = "/v1/connections/default/check";
+    let answer = api.send("POST", path, None).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let check = answer.body;
+    assert_eq!(
+        check["portal_id"],
+        stack.simulator.portal().id().to_string()
+    );
+    let of = |name: &str| {
+        let streams = check["streams"].as_array().unwrap();
+        let found = streams.iter().find(|it| it["name"] == name);
+        found.unwrap().clone()
+    };
+    let refused = |name: &str| -> Vec<String> {
+        let stream = of(name);
+        let all = stream["capabilities"].as_array().unwrap().iter();
+        let refused = all.filter(|it| it["works"] == false);
+        refused
+            .map(|it| it["error"]["code"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(refused("contacts"), Vec::<String>::new());
+    assert_eq!(refused("companies"), ["no_archived_list"]);
+    assert_eq!(refused("deals"), vec!["missing_scope"; 5]);
+    assert_eq!(refused("no_such_type"), vec!["unknown_object_type"; 5]);
+    let can_sync = ["contacts", "companies", "deals"].map(|it| of(it)["can_sync"] == true);
+    assert_eq!(can_sync, [true, true, false]);
+    // Nothing has changed.
+    let connection = api.connection("default").await;
+    assert_eq!(connection["state"], "stopped");
+    assert_eq!(stack.log().await.records.len(), 0);
+
+    stack.simulator.revoke_token(harness::stack::TOKEN);
+    let answer = api.send("POST", path, None).await;
+    assert_eq!(answer.body["error"]["code"], "unauthorized");
+}

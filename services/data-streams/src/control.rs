@@ -16,7 +16,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chassis::Clock;
-use schemas::{Command, EncodeError};
+use schemas::{CheckStatus, Command, EncodeError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -275,6 +275,23 @@ impl ControlPlane {
         self.wait_until(wait, || current() != CommandOutcome::Pending)
             .await;
         current()
+    }
+
+    /// The result of a check; `None` if the worker has not made it within `wait`.
+    pub(crate) async fn checked(
+        &self,
+        name: &str,
+        check_id: &str,
+        wait: Duration,
+    ) -> Option<CheckStatus> {
+        let find = || {
+            let known = self.view.lock();
+            let whole = known.connections.get(name)?.whole.as_ref()?;
+            let check = whole.status.check.as_ref()?;
+            (check.check_id == check_id).then(|| check.clone())
+        };
+        self.wait_until(wait, || find().is_some()).await;
+        find()
     }
 
     /// Checks `holds` after every message read; false when `limit` is over.

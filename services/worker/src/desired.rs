@@ -113,6 +113,7 @@ mod tests {
             destination: "hubspot".to_owned(),
             requests: Vec::new(),
             confirmed: Vec::new(),
+            check_id: None,
         }
     }
 

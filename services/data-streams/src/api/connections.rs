@@ -1,4 +1,4 @@
-//! The routes of connections: settings, start, stop, sync, reconcile, delete, and what
+//! The routes of connections: settings, start, stop, sync, check, reconcile, delete, and what
 //! is known of them.
 
 use std::time::Duration;
@@ -24,6 +24,7 @@ use crate::control::{
     settings,
 };
 
+pub(super) mod check;
 pub(super) mod reconciliations;
 mod runs;
 mod view;

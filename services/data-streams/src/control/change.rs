@@ -32,6 +32,11 @@ pub(crate) enum ConnectionChange {
         /// The pass.
         run_id: String,
     },
+    /// Try what the credential can read.
+    Check {
+        /// Id of the check.
+        check_id: String,
+    },
     /// Delete the connection.
     Delete,
 }
@@ -57,6 +62,7 @@ impl ConnectionChange {
                 fresh.state = after.state;
                 fresh.requests = after.requests;
                 fresh.confirmed = after.confirmed;
+                fresh.check_id = after.check_id;
                 settings.apply_to(&mut fresh);
                 after = fresh;
             }
@@ -92,7 +98,9 @@ impl ConnectionChange {
                     run_id: run_id.clone(),
                 },
             ),
+            Self::Check { check_id } => after.check_id = Some(check_id.clone()),
             Self::Delete => {
+                after.check_id = None;
                 after.state = DesiredState::Deleted;
                 after.requests.clear();
                 after.confirmed.clear();
@@ -143,6 +151,7 @@ pub(crate) fn same_content(a: &Command, b: &Command) -> bool {
         && a.destination == b.destination
         && a.requests == b.requests
         && a.confirmed == b.confirmed
+        && a.check_id == b.check_id
 }
 
 /// Merges the commands of `log` so that none is lost: takes each command's
@@ -205,6 +214,9 @@ fn carry_over(base: &Command, after: &Command, merged: &mut Command) {
                 .requests
                 .retain(|slot| slot.request_id != request.request_id);
         }
+    }
+    if after.check_id != base.check_id {
+        merged.check_id.clone_from(&after.check_id);
     }
     for confirmation in &after.confirmed {
         if !base.confirmed.contains(confirmation) {

@@ -133,6 +133,7 @@ mod tests {
             destination: "a".to_owned(),
             requests: Vec::new(),
             confirmed: Vec::new(),
+            check_id: None,
         };
         let error = log.append(&command).await.unwrap_err();
         assert!(matches!(error, ControlError::Unwritable(_)), "{error}");

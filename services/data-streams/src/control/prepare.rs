@@ -43,6 +43,7 @@ pub(super) fn prepare(
             ConnectionChange::Sync { .. }
             | ConnectionChange::Stop
             | ConnectionChange::Confirm { .. }
+            | ConnectionChange::Check { .. }
             | ConnectionChange::Delete,
             Some(_),
         ) => {}

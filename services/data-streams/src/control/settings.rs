@@ -112,6 +112,7 @@ pub(crate) fn defaults(connection: &str) -> Command {
         destination: default_destination(connection),
         requests: Vec::new(),
         confirmed: Vec::new(),
+        check_id: None,
     }
 }
 

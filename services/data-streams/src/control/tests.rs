@@ -70,6 +70,7 @@ pub(crate) fn acknowledge(log: &MemoryLog, name: &str, command_id: &str, state: 
             connection: name.to_owned(),
             at: 1_000,
             whole: Some(ConnectionStatus {
+                check: None,
                 applied: Some(command_id.to_owned()),
                 state: state.to_owned(),
                 portal_id: Some(42),
@@ -207,6 +208,7 @@ async fn a_connection_with_a_taken_portal_is_refused_while_another_uses_that_por
             connection: "twin".to_owned(),
             at: 1_000,
             whole: Some(ConnectionStatus {
+                check: None,
                 state: "failed".to_owned(),
                 error: Some(schemas::Problem {
                     code: "portal_taken".to_owned(),

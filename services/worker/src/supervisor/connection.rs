@@ -1,8 +1,9 @@
 //! One connection: brings its streams to the desired state, and writes its status.
 //!
-//! [`commands`] applies a command, [`portal`] finds the account of its
+//! [`commands`] applies a command, [`check`] tries its credential, [`portal`] finds the account of its
 //! credential, [`seed`] completes the index of a portal that the log knows, [`stop`] stops streams and deletes the connection.
 
+mod check;
 mod commands;
 mod failures;
 mod portal;
@@ -315,6 +316,7 @@ impl<S: Sources> ConnectionTask<S> {
             portal_id: self.resolved.as_ref().map(|it| it.portal_id).or(known),
             worker: self.dependencies.worker.clone(),
             error: None,
+            check: self.whole.as_ref().and_then(|it| it.check.clone()),
         }
     }
 

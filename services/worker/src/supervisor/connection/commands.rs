@@ -38,8 +38,14 @@ impl<S: Sources> ConnectionTask<S> {
             }
             DesiredConnection::Command(command) => match command.state {
                 DesiredState::Deleted => self.delete(command).await?,
-                DesiredState::Stopped if !self.has_requests(command) => self.stop(command).await?,
-                DesiredState::Stopped | DesiredState::Running => self.run_streams(command).await?,
+                DesiredState::Stopped if !self.has_requests(command) => {
+                    self.stop(command).await?;
+                    self.check(command).await?;
+                }
+                DesiredState::Stopped | DesiredState::Running => {
+                    self.check(command).await?;
+                    self.run_streams(command).await?;
+                }
             },
         }
         std::future::pending().await

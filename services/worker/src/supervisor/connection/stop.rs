@@ -117,6 +117,7 @@ impl<S: Sources> ConnectionTask<S> {
     pub(super) async fn delete(&mut self, command: &Command) -> Result<(), Halt> {
         self.stop_streams().await;
         let mut whole = self.state(Some(&command.command_id), "deleted");
+        whole.check = None;
         let portal_id = whole.portal_id.take();
         if self.is_written(&whole) {
             return Ok(());

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use schemas::{DesiredState::Running, StreamStatus};
+use schemas::{
+    Command,
+    DesiredState::{Running, Stopped},
+    StreamStatus,
+};
 
 use super::{
     fake_sources::failure,
@@ -79,4 +83,51 @@ async fn a_skipped_stream_is_tried_again_without_a_command() {
         .changes
         .until_as_minutes_pass("the stream is read", succeeded)
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_says_what_a_credential_can_read_and_changes_nothing() {
+    let mut harness = Harness::with_partition();
+    let error = failure("missing_scope", Advice::SkipStream);
+    harness.sources.fail_stream("companies", error);
+    let checked = |id: &str, before: &str| Command {
+        check_id: Some(id.to_owned()),
+        ..command(before, "a", Stopped)
+    };
+    harness.command(&checked("k1", "c1"));
+    let find = || {
+        let whole = harness.log.connection("a")?;
+        whole.check.filter(|it| it.check_id == "k1")
+    };
+    let check = harness.changes.until("the check", find).await;
+    assert_eq!(check.error, None);
+    assert!(check.portal_id.is_some());
+    let refused = |name: &str| {
+        let stream = check.streams.iter().find(|it| it.name == name).unwrap();
+        let refused = stream.capabilities.iter().filter(|it| it.error.is_some());
+        (stream.capabilities.len(), refused.count())
+    };
+    assert_eq!(refused("contacts"), (5, 0));
+    assert_eq!(refused("companies"), (5, 5));
+    assert_eq!(harness.log.connection("a").unwrap().state, "stopped");
+    assert!(harness.log.records().is_empty());
+    assert_eq!(harness.log.checkpoint("a/contacts"), None);
+
+    // A later command of the same check does not repeat it.
+    let requests = harness.sources.requests_with("env:a");
+    harness.command(&checked("k1", "c2"));
+    harness.until_connection("a", "stopped", "c2").await;
+    assert_eq!(harness.sources.requests_with("env:a"), requests);
+
+    // Of a credential that cannot be used the reason is said.
+    let error = failure("unauthorized", Advice::StopConnection);
+    harness.sources.set_account("env:a", Err(error));
+    harness.command(&checked("k2", "c3"));
+    let find = || {
+        let whole = harness.log.connection("a")?;
+        whole.check.filter(|it| it.check_id == "k2")
+    };
+    let check = harness.changes.until("the second check", find).await;
+    assert_eq!(check.error.unwrap().code, "unauthorized");
+    assert!(check.streams.is_empty());
 }

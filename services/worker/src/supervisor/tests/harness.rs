@@ -239,6 +239,7 @@ pub(super) fn command(id: &str, connection: &str, state: DesiredState) -> Comman
         destination: "hubspot".to_owned(),
         requests: Vec::new(),
         confirmed: Vec::new(),
+        check_id: None,
     }
 }
 

@@ -1,0 +1,136 @@
+//! The route that tries what a connection's credential can read.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use schemas::{CheckStatus, CheckedStream};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Api, ApiError, CommandFailure, ConnectionPath, address, pending,
+    view::{ErrorBody, PendingBody},
+};
+use crate::{
+    api::{body::timestamp, error::Problem},
+    control::ConnectionChange,
+};
+
+/// How long the route waits for the worker: for five requests a stream, with their
+/// repetitions.
+const CHECK_WAIT: Duration = Duration::from_secs(60);
+
+/// What a credential can read.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct CheckBody {
+    /// Id of the check.
+    id: String,
+    /// When it was made.
+    at: String,
+    /// HubSpot's id of the account that the credential leads to.
+    portal_id: Option<String>,
+    /// Why the account cannot be read; null where it can.
+    error: Option<ErrorBody>,
+    /// The connection's streams; empty if the account cannot be read.
+    streams: Vec<CheckedStreamBody>,
+}
+
+/// What a credential can read of an object type.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct CheckedStreamBody {
+    /// Object type.
+    #[schema(example = "contacts")]
+    name: String,
+    /// Whether properties and objects can be read, so that the stream can be synced.
+    can_sync: bool,
+    /// Each thing that was tried.
+    capabilities: Vec<CheckedCapabilityBody>,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct CheckedCapabilityBody {
+    /// `properties`, `list`, `archived_list`, `search` or `batch_read`.
+    capability: String,
+    /// Whether it works.
+    works: bool,
+    /// How HubSpot refused it, what it costs, and what to do; null where it works.
+    error: Option<ErrorBody>,
+}
+
+impl From<CheckStatus> for CheckBody {
+    fn from(check: CheckStatus) -> Self {
+        Self {
+            id: check.check_id,
+            at: timestamp(check.at),
+            portal_id: check.portal_id.map(|id| id.to_string()),
+            error: check.error.as_ref().map(ErrorBody::from),
+            streams: check
+                .streams
+                .into_iter()
+                .map(CheckedStreamBody::from)
+                .collect(),
+        }
+    }
+}
+
+impl From<CheckedStream> for CheckedStreamBody {
+    fn from(stream: CheckedStream) -> Self {
+        let works = |name: &str| {
+            let mut all = stream.capabilities.iter();
+            all.any(|it| it.capability == name && it.error.is_none())
+        };
+        Self {
+            can_sync: works("properties") && works("list"),
+            capabilities: stream
+                .capabilities
+                .iter()
+                .map(|it| CheckedCapabilityBody {
+                    capability: it.capability.clone(),
+                    works: it.error.is_none(),
+                    error: it.error.as_ref().map(ErrorBody::from),
+                })
+                .collect(),
+            name: stream.name,
+        }
+    }
+}
+
+/// Tries what the connection's credential can read: the account, and of each stream its
+/// properties, both lists, search and batch read.
+///
+/// Changes nothing: a stopped connection stays stopped.
+#[utoipa::path(
+    post,
+    path = "/v1/connections/{name}/check",
+    tag = "connections",
+    params(ConnectionPath),
+    responses(
+        (status = 200, description = "What was tried", body = CheckBody),
+        (status = 202, description = "Accepted; the worker has not made it yet", body = PendingBody),
+        (status = 404, description = "There is no such connection", body = Problem),
+        CommandFailure,
+    )
+)]
+pub(in crate::api) async fn check(
+    State(api): State<Api>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
+) -> Result<Response, ApiError> {
+    let check_id = Uuid::now_v7().to_string();
+    let change = ConnectionChange::Check {
+        check_id: check_id.clone(),
+    };
+    let command = api.control.submit(&name, change).await?.command;
+    match api.control.checked(&name, &check_id, CHECK_WAIT).await {
+        Some(check) => Ok(Json(CheckBody::from(check)).into_response()),
+        None => Ok(pending(PendingBody {
+            command_id: command.command_id,
+            status: address(&name),
+        })),
+    }
+}
