@@ -4,6 +4,7 @@
 pub(crate) mod dead_letters;
 pub(crate) mod loaded;
 pub(crate) mod rebuild;
+mod refill;
 pub(crate) mod tables;
 
 use super::{StoreError, store::inserter::describe};

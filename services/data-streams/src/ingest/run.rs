@@ -39,8 +39,9 @@ use super::{
     },
     store::{
         dead_letter::{DeadLetter, KafkaDeadLetters},
+        delivery::Delivery,
         inserter::{Backoff, describe},
-        loader::{Delivery, Loader},
+        loader::Loader,
         notes::LoadedNotes,
         waiting::WaitingTargets,
     },
