@@ -33,8 +33,8 @@ pub(crate) async fn ask(parts: &Parts) -> Result<RebuildState, StoreError> {
     let state = RebuildState::asked_at(parts.context.clock().now_ms());
     parts.store.ask_rebuild(&state).await?;
     // The oldest one, as two instances may have asked at once. One run serves both.
-    let open = parts.store.rebuilds().await?.into_iter();
-    let oldest = open.filter(KnownRebuild::is_open).last();
+    let known = parts.store.rebuilds().await?;
+    let oldest = known.into_iter().rfind(KnownRebuild::is_open);
     Ok(oldest.map_or(state, |it| it.state))
 }
 

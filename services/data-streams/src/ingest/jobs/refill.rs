@@ -271,6 +271,6 @@ fn retried<T>(
             error = format!("{error:#}"),
             "a step of a rebuild failed; will retry"
         );
-        std::thread::sleep(RETRY_PAUSE);
+        parts.runtime.block_on(tokio::time::sleep(RETRY_PAUSE));
     }
 }
