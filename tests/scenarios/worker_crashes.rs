@@ -89,7 +89,7 @@ async fn stack_without_a_worker() -> Stack {
     let credential = json!({
         "client_id": "app", "client_secret": "app-secret", "refresh_token": "refresh-1",
     });
-    let mut stack = Stack::with(12_000, 50)
+    let mut stack = Stack::with(20_000, 50)
         .portal(|portal| {
             portal.tokens.clear();
             portal.oauth = Some(hubspot_sim::OAuthConfig {

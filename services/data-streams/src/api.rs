@@ -182,7 +182,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(
             connections::get,
             connections::put,
-            connections::delete
+            connections::delete::delete
         ))
         .routes(routes!(connections::start))
         .routes(routes!(connections::stop))

@@ -4,9 +4,10 @@
 pub(crate) mod dead_letters;
 pub(crate) mod loaded;
 pub(crate) mod rebuild;
+mod refill;
 pub(crate) mod tables;
 
-use super::{StoreError, store::inserter::describe};
+use super::StoreError;
 
 /// Why dead letters or a rebuild could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,7 @@ pub enum JobError {
 
 impl From<StoreError> for JobError {
     fn from(error: StoreError) -> Self {
-        Self::Store(describe(&error))
+        Self::Store(error.describe())
     }
 }
 

@@ -39,8 +39,9 @@ use super::{
     },
     store::{
         dead_letter::{DeadLetter, KafkaDeadLetters},
-        inserter::{Backoff, describe},
-        loader::{Delivery, Loader},
+        delivery::Delivery,
+        inserter::Backoff,
+        loader::Loader,
         notes::LoadedNotes,
         waiting::WaitingTargets,
     },
@@ -297,7 +298,7 @@ impl Parts {
                     return true;
                 }
                 Err::<_, StoreError>(error) => {
-                    self.context.health().fails(CLICKHOUSE, describe(&error));
+                    self.context.health().fails(CLICKHOUSE, error.describe());
                 }
             }
             tokio::select! {

@@ -2,6 +2,7 @@
 //! the dead letters, then commits offsets.
 
 pub(crate) mod dead_letter;
+pub(crate) mod delivery;
 pub(crate) mod inserter;
 pub(crate) mod loader;
 pub(crate) mod notes;

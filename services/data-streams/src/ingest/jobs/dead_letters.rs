@@ -19,10 +19,7 @@ use crate::ingest::{
     LogPosition, TableSet,
     parts::Parts,
     poll::message::Message,
-    store::{
-        dead_letter::DeadLetter,
-        inserter::{Unstored, describe},
-    },
+    store::{dead_letter::DeadLetter, inserter::Unstored},
 };
 
 /// Reading fails if Kafka returns nothing for this time.
@@ -154,7 +151,7 @@ async fn store_topic(parts: &Parts, topic: &str, messages: Vec<Message>) -> Resu
             Err(Unstored::Stopped) => return Err(JobError::Stopped),
             // The other streams' dead letters may be stored.
             Err(Unstored::Target(error)) => {
-                tracing::warn!(error = describe(&error), "dead letters could not be stored");
+                tracing::warn!(error = error.describe(), "dead letters could not be stored");
                 continue;
             }
         };

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::ingest::{TableSet, parts::Parts, store::inserter::describe};
+use crate::ingest::{TableSet, parts::Parts};
 
 /// Pause between two looks at the streams.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl TableJob {
                         done.insert(target);
                     }
                     Err(error) => {
-                        let error = describe(&error);
+                        let error = error.describe();
                         let (connection, object_type) = (&stream.connection, &stream.object_type);
                         tracing::warn!(
                             connection,

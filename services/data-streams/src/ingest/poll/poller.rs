@@ -34,7 +34,6 @@ use super::{
 use crate::ingest::{
     Store, StoreError,
     conditions::{ANOTHER_WAREHOUSE, KAFKA, WAREHOUSE},
-    store::inserter::describe,
 };
 
 /// How long one poll waits, and so how soon a stop is noticed.
@@ -268,7 +267,7 @@ impl Poller {
         });
         let (found, loaded) = found
             .inspect_err(|error| {
-                let error = describe(error);
+                let error = error.describe();
                 tracing::warn!(error, "cannot read how far the warehouse is loaded");
             })
             .ok()?;

@@ -165,7 +165,7 @@ impl Inserter {
             };
             match error.kind {
                 StoreErrorKind::SchemaChanged => return Ok(InsertOutcome::SchemaChanged(error)),
-                StoreErrorKind::Poison => return Ok(InsertOutcome::Refused(describe(&error))),
+                StoreErrorKind::Poison => return Ok(InsertOutcome::Refused(error.describe())),
                 StoreErrorKind::Unavailable
                 | StoreErrorKind::Fatal
                 | StoreErrorKind::Target
@@ -208,7 +208,7 @@ impl Inserter {
             return Err(Unstored::Target(error));
         }
         counter!(names::RETRIES, "kind" => kind).increment(1);
-        let message = describe(&error);
+        let message = error.describe();
         // What concerns one target says nothing about the store.
         if !is_of_target {
             self.health.fails(CLICKHOUSE, message.as_str());
@@ -267,16 +267,4 @@ impl Backoff {
         self.attempts += 1;
         time.min(Duration::from_secs(5))
     }
-}
-
-/// An error with its sources, on one line.
-pub(crate) fn describe(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -14,7 +14,7 @@ use chassis::Health;
 use metrics::gauge;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::inserter::{Inserter, describe};
+use super::inserter::Inserter;
 use crate::ingest::{
     StoreError, StoreErrorKind, Target,
     conditions::TARGETS,
@@ -103,7 +103,7 @@ impl WaitingTargets {
             object_type,
             ..
         } = &group.target;
-        let error = describe(error);
+        let error = error.describe();
         tracing::warn!(
             connection,
             destination,
@@ -171,7 +171,7 @@ impl WaitingTargets {
                 waiting.pause = waiting.pause.saturating_mul(2).min(LONGEST_PAUSE);
                 waiting.next = Instant::now() + waiting.pause;
                 if let Err(error) = outcome {
-                    waiting.error = describe(&error);
+                    waiting.error = error.describe();
                 }
             }
             self.show();

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
-use chassis::{Clock, Health};
+use chassis::{Clock, Context, Health};
 use schemas::{Definitions, crm_record::SCHEMA};
 use tokio::sync::watch;
 
@@ -14,8 +15,12 @@ use crate::ingest::{
     Store, TableSet,
     decode::{decoders::Decoders, definitions::KnownDefinitions, router::WaitLimits},
     fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, Recorder, record, record_of},
-    poll::{handover, message::Message},
-    store::{preparer::TablePreparer, waiting::WaitingReasons},
+    poll::{guard::AssignmentGuard, handover, message::Message},
+    store::{
+        inserter::Inserter,
+        preparer::TablePreparer,
+        waiting::{WaitingReasons, WaitingTargets},
+    },
 };
 
 mod waiting;

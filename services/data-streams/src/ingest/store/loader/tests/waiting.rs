@@ -41,9 +41,9 @@ async fn a_target_that_works_again_is_read_from_its_first_row_that_waits() {
     set_broken(&bench.store, "elsewhere", StoreErrorKind::Target);
     let store = Arc::clone(&bench.store);
     let mend = async {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         store.broken.lock().unwrap().clear();
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
     };
     let rows = batch(vec![record(0, OWN), record_of(1, OWN, "named", 0)]);
     bench.load_during(vec![rows], mend).await;
