@@ -36,12 +36,12 @@ pub use {
     decode::router::WaitLimits,
     jobs::{
         JobError,
-        dead_letters::Reprocessed,
+        dead_letters::{ListedLetter, Reprocessed},
         rebuild::{RebuildPhase, RebuildState},
     },
     parts::IngestSettings,
     poll::batch::BatchLimits,
-    store::{dead_letter::DeadLetter, rows::Rows},
+    store::rows::Rows,
 };
 
 /// The position of a message in the log.

@@ -273,7 +273,8 @@ impl StackBuilder {
                 KafkaAndRegistry::shared();
                 None
             };
-            let mut clickhouse = servers::clickhouse(&data, [WRITER_PASSWORD, READER_PASSWORD], disk);
+            let mut clickhouse =
+                servers::clickhouse(&data, [WRITER_PASSWORD, READER_PASSWORD], disk);
             servers::wait_until_ready(&mut clickhouse);
             (own, clickhouse)
         })

@@ -24,7 +24,7 @@ use super::{
     decode::definitions::DefinitionsReader,
     jobs::{
         JobError,
-        dead_letters::{self, Reprocessed},
+        dead_letters::{self, ListedLetter, Reprocessed},
         loaded,
         rebuild::{RebuildPhase, RebuildState, Rebuilds},
         tables::TableJob,
@@ -38,7 +38,7 @@ use super::{
         poller::Poller,
     },
     store::{
-        dead_letter::{DeadLetter, KafkaDeadLetters},
+        dead_letter::KafkaDeadLetters,
         inserter::{Backoff, describe},
         loader::{Delivery, Loader},
         notes::LoadedNotes,
@@ -131,7 +131,7 @@ impl Ingest {
     }
 
     /// The newest dead letters that are not stored yet, oldest first.
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<ListedLetter>, JobError> {
         dead_letters::newest(Arc::clone(&self.parts), limit).await
     }
 
