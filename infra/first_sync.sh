@@ -21,7 +21,7 @@ settings() {
     API="http://127.0.0.1:$API_PORT"
     REGISTRY="http://127.0.0.1:$REGISTRY_PORT/apis/ccompat/v7"
     DEMO=""
-    [ -n "$HUBSPOT_ACCESS_TOKEN" ] || DEMO=yes
+    [ -n "$HUBSPOT_ACCESS_TOKEN${HUBSPOT_ACCESS_TOKEN_FILE:-}" ] || DEMO=yes
 }
 
 # Sends a request and prints the answer's body. Returns 22 if the status is a
@@ -114,8 +114,9 @@ reader_grants() { # folder of the store
 }
 
 api() { # method path [body]
-    local headers=('content-type: application/json')
-    [ -z "${API_TOKEN:-}" ] || headers+=("authorization: Bearer $API_TOKEN")
+    local headers=('content-type: application/json') token=${API_TOKEN:-}
+    [ -z "${API_TOKEN_FILE:-}" ] || token=$(cat "$API_TOKEN_FILE")
+    [ -z "$token" ] || headers+=("authorization: Bearer $token")
     # 22: the answer is an error, which the caller reads.
     request 30 "$1" "$API$2" "${3:-}" "${headers[@]}" || [ $? = 22 ]
 }
@@ -125,6 +126,8 @@ api() { # method path [body]
 token_header() {
     # shellcheck disable=SC2016
     [ -z "${API_TOKEN:-}" ] || echo ' -H "Authorization: Bearer $API_TOKEN"'
+    # shellcheck disable=SC2016
+    [ -z "${API_TOKEN_FILE:-}" ] || echo ' -H "Authorization: Bearer $(cat "$API_TOKEN_FILE")"'
 }
 
 sql_as_reader() { # query

@@ -329,3 +329,22 @@ async fn a_body_sent_too_slowly_is_refused_and_blocks_no_other_request() {
     });
     assert_eq!(answer, "HTTP/1.1 408");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_that_callers_invent_are_one_series_of_metrics() {
+    let stack = Stack::with(10, 1)
+        .data_streams("API_TOKEN", API_TOKEN)
+        .start()
+        .await;
+    let http = harness::api::client();
+    let url = |path: &str| format!("{}{path}", stack.api().url());
+    for method in ["INVENTED", "INVENTED-TOO"] {
+        let request = http.request(method.parse().unwrap(), url("/v1/connections"));
+        // The token is asked for first.
+        assert_eq!(request.send().await.unwrap().status(), 401);
+    }
+    let metrics = http.get(url("/metrics")).bearer_auth(API_TOKEN);
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    assert!(!metrics.contains("INVENTED"), "{metrics}");
+    assert!(metrics.contains(r#"method="other""#), "{metrics}");
+}

@@ -268,3 +268,21 @@ fn the_container_of_clickhouse_has_no_answer_for_pages_of_other_sites() {
     let mounted = "./clickhouse-config.xml:/etc/clickhouse-server/config.d/";
     assert!(read("infra/compose.yaml").contains(mounted));
 }
+
+/// Such a page can have a name of its own that leads to this machine, and may read what
+/// its own name answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn clickhouse_answers_only_to_names_of_this_machine() {
+    let stack = Stack::with(5, 1).without_services().start().await;
+    let url = format!("{}/?query=SELECT+1", stack.sql().url());
+    for (host, expected) in [
+        ("127.0.0.1:8123", 200),
+        ("localhost", 200),
+        ("rebound.example.com:8123", 404),
+        ("127.0.0.1.example.com", 404),
+    ] {
+        let request = harness::api::client().get(&url).header("host", host);
+        let status = request.send().await.unwrap().status();
+        assert_eq!(status, expected, "{host}");
+    }
+}

@@ -101,7 +101,19 @@ pub fn router(context: Context) -> Router {
 }
 
 async fn ready(State(context): State<Context>) -> impl IntoResponse {
-    let mut failures: BTreeMap<_, _> = context.health().failures().into_iter().collect();
+    readiness(&context, |_| true)
+}
+
+/// Serves at `path` whether a part of the process is ready: whether the conditions that
+/// concern it hold, and the process is not shutting down.
+pub fn part(context: Context, path: &str, concerns: fn(&str) -> bool) -> Router {
+    let ready = async move |State(context): State<Context>| readiness(&context, concerns);
+    Router::new().route(path, get(ready)).with_state(context)
+}
+
+fn readiness(context: &Context, concerns: fn(&str) -> bool) -> impl IntoResponse + use<> {
+    let failures = context.health().failures().into_iter();
+    let mut failures: BTreeMap<_, _> = failures.filter(|(name, _)| concerns(name)).collect();
     if context.draining().is_cancelled() {
         failures.insert("lifecycle", "shutting down".to_owned());
     }

@@ -1,10 +1,16 @@
 //! Serves HTTP to callers that may be slow, many or hostile: the number of
-//! connections, and the time and size of a request's head, are limited.
+//! connections, the time and size of a request's head, and the time for which a
+//! caller takes nothing of its answer, are limited. Answers carry the headers that
+//! keep them from the pages of other sites.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    http::{HeaderName, HeaderValue, Request, Response, header},
+};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -14,7 +20,34 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// Pages get everything from this server, and none is shown inside another page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
+/// What every answer tells a browser.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+];
 
 /// Limits of a server.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +59,8 @@ pub struct Limits {
     pub head: Duration,
     /// Size of a head in bytes, approximately.
     pub head_bytes: usize,
+    /// How long a caller may take nothing of its answer.
+    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -34,6 +69,7 @@ impl Default for Limits {
             connections: 1_024,
             head: Duration::from_secs(20),
             head_bytes: 64 * 1024,
+            stall: Duration::from_secs(30),
         }
     }
 }
@@ -54,8 +90,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             Some(_ended) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let served = connection(stream, router.clone(), limits, stop.clone());
+            Ok((stream, peer)) => {
+                let served = connection((stream, peer), router.clone(), limits, stop.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(slot);
@@ -72,17 +108,33 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+async fn connection(
+    (stream, peer): (TcpStream, SocketAddr),
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     // Otherwise a small answer waits for a delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection ended at its start");
         return;
     }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.stall));
+    let service = router
+        .map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        })
+        .map_response(protect);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Box::pin(stream)),
+            TowerToHyperService::new(service),
+        );
     let mut connection = pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -96,9 +148,15 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Can
     }
 }
 
+/// Adds what every answer tells a browser.
+fn protect<B>(mut response: Response<B>) -> Response<B> {
+    response.headers_mut().extend(HEADERS);
+    response
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::{body::Body, routing::get};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -106,7 +164,10 @@ mod tests {
     async fn server(limits: Limits) -> (u16, CancellationToken, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let router = Router::new().route("/", get(async || "hello"));
+        let endless = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 65_536]));
+        let router = Router::new()
+            .route("/", get(async || "hello"))
+            .route("/endless", get(async move || Body::from_stream(endless)));
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(serve(listener, router, limits, stop.clone()));
@@ -193,5 +254,45 @@ mod tests {
         let text = answer(port, &[request], Duration::ZERO).await;
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         drop(idle);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_takes_nothing_of_its_answer_is_cut_off() {
+        let limits = Limits {
+            connections: 1,
+            stall: Duration::from_millis(300),
+            ..Limits::default()
+        };
+        let (port, _stop, _task) = server(limits).await;
+        let mut stalled = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = "GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        stalled.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 15];
+        stalled.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        // Takes no more, so that others get its place.
+        let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let pieces = [request];
+        let other = answer(port, &pieces, Duration::ZERO);
+        let text = tokio::time::timeout(Duration::from_secs(20), other).await;
+        assert!(text.unwrap().starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_kept_from_the_pages_of_other_sites() {
+        let (port, _stop, _task) = server(Limits::default()).await;
+        for path in ["/", "/nowhere"] {
+            let request =
+                format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+            let text = answer(port, &[&request], Duration::ZERO).await;
+            for line in [
+                "cross-origin-resource-policy: same-origin",
+                "frame-ancestors 'none'",
+                "x-content-type-options: nosniff",
+            ] {
+                assert!(text.contains(line), "{path}: {text}");
+            }
+            assert!(!text.contains("unsafe-inline"), "{path}: {text}");
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! Settings that all Kafka clients share, creating topics, and reading them.
 
+use std::{fmt, path::PathBuf};
+
 use rdkafka::ClientConfig;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::secret::{Rule, Secret, SecretError};
 
 pub mod producer;
 pub mod reader;
@@ -51,30 +56,74 @@ pub struct KafkaArgs {
 
     /// Password for SASL.
     #[arg(long, env, hide_env_values = true)]
-    pub kafka_password: Option<secrecy::SecretString>,
+    pub kafka_password: Option<SecretString>,
+
+    /// A file with that password. Each client reads it when it is made.
+    #[arg(long, env, value_name = "FILE")]
+    pub kafka_password_file: Option<PathBuf>,
 
     /// Settings of librdkafka for producers, as key=value, comma-separated, to
     /// tune speed (`compression.type`, `linger.ms`, `batch.size`). Settings that
     /// guarantee correctness cannot be changed.
-    #[arg(long, env, value_delimiter = ',', value_parser = setting)]
-    pub kafka_producer_settings: Vec<(String, String)>,
+    #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = setting)]
+    pub kafka_producer_settings: Vec<ClientSetting>,
 
     /// The same for consumers (`fetch.message.max.bytes`, `fetch.max.bytes`,
     /// `queued.max.messages.kbytes`).
-    #[arg(long, env, value_delimiter = ',', value_parser = setting)]
-    pub kafka_consumer_settings: Vec<(String, String)>,
+    #[arg(long, env, hide_env_values = true, value_delimiter = ',', value_parser = setting)]
+    pub kafka_consumer_settings: Vec<ClientSetting>,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// A setting of librdkafka.
+#[derive(Clone)]
+pub struct ClientSetting {
+    key: String,
+    value: String,
+}
+
+/// Shows the value only where the key says that it is none of a secret.
+impl fmt::Debug for ClientSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let may_be_shown = ["password", "secret", "pem", "jaas", "oauthbearer"]
+            .iter()
+            .all(|part| !self.key.contains(part));
+        let value = if may_be_shown { &self.value } else { "***" };
+        write!(f, "{}={value}", self.key)
+    }
+}
+
+fn setting(text: &str) -> Result<ClientSetting, String> {
     let (key, value) = text.split_once('=').ok_or("key=value is needed")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
+    Ok(ClientSetting {
+        key: key.trim().to_owned(),
+        value: value.trim().to_owned(),
+    })
+}
+
+fn extend(config: &mut ClientConfig, settings: &[ClientSetting]) {
+    for ClientSetting { key, value } in settings {
+        config.set(key, value);
+    }
 }
 
 impl KafkaArgs {
+    /// The password for SASL.
+    pub fn password(&self) -> Result<Option<Secret>, SecretError> {
+        let rule = Rule {
+            setting: "KAFKA_PASSWORD",
+            least: 1,
+        };
+        let file = self.kafka_password_file.as_deref();
+        Secret::of(rule, self.kafka_password.as_ref(), file)
+    }
+
     /// Settings of every client.
     pub fn client(&self, client_id: &str) -> ClientConfig {
-        use secrecy::ExposeSecret;
-
+        let password = self.password().unwrap_or_else(|error| {
+            tracing::error!(%error, "a client of kafka has no password");
+            None
+        });
+        let password = password.as_ref().map(Secret::current);
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.kafka_bootstrap)
@@ -91,9 +140,7 @@ impl KafkaArgs {
             ("sasl.username", self.kafka_username.as_deref()),
             (
                 "sasl.password",
-                self.kafka_password
-                    .as_ref()
-                    .map(ExposeSecret::expose_secret),
+                password.as_ref().map(ExposeSecret::expose_secret),
             ),
         ];
         for (key, value) in optional {
@@ -109,7 +156,7 @@ impl KafkaArgs {
     pub fn producer(&self, client_id: &str) -> ClientConfig {
         let mut config = self.client(client_id);
         config.set("compression.type", "lz4").set("linger.ms", "5");
-        config.extend(self.kafka_producer_settings.iter().cloned());
+        extend(&mut config, &self.kafka_producer_settings);
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -160,7 +207,7 @@ impl KafkaArgs {
             // the queue is full, which limits reading to 18,000 records/s
             // instead of 60,000.
             .set("fetch.queue.backoff.ms", "5");
-        config.extend(self.kafka_consumer_settings.iter().cloned());
+        extend(&mut config, &self.kafka_consumer_settings);
         config
             .set("group.id", group)
             .set("isolation.level", "read_committed")

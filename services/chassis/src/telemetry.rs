@@ -10,7 +10,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::Context;
+use crate::{Context, redact::Lines};
 
 /// How often measured times are added to their histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub(crate) fn install(
         .clone()
         .with_target("rdkafka::client", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(Lines(std::io::stderr));
     match format {
         LogFormat::Text => registry.with(lines.with_ansi(false)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),

@@ -3,6 +3,7 @@
 //! It must not know Kafka or ClickHouse: the state of connections comes from
 //! [`control`](crate::control), everything else from a [`Backend`].
 
+mod access;
 mod body;
 mod connections;
 mod dead_letters;
@@ -19,26 +20,27 @@ use async_trait::async_trait;
 use axum::{
     Router,
     extract::{OriginalUri, Request},
-    http::{HeaderValue, Method, header},
+    http::{Method, header},
     middleware,
-    response::{Html, IntoResponse as _, Response},
+    response::{IntoResponse as _, Response},
     routing,
 };
 use chassis::Context;
-use secrecy::SecretString;
 use tokio::sync::{Semaphore, mpsc};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
+pub(crate) use self::access::Tokens;
 use self::{
+    access::Access,
     error::{ApiError, Missing, PROBLEM_JSON},
     specification::Specification,
 };
 use crate::{
     comparison::Comparison,
     control::ControlPlane,
-    ingest::{DeadLetter, RebuildState, Reprocessed},
+    ingest::{ListedLetter, RebuildState, Reprocessed},
     records::{RecordPage, RecordQuery, StoredRecord},
 };
 
@@ -67,7 +69,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     );
 
     /// The newest dead letters, oldest first.
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ApiError>;
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<ListedLetter>, ApiError>;
 
     /// Stores the dead letters that can be stored now.
     async fn reprocess(&self) -> Result<Reprocessed, ApiError>;
@@ -105,8 +107,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
 /// Settings of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiSettings {
-    /// Required of every request, except those for health.
-    pub(crate) token: Option<SecretString>,
+    /// Who may do what.
+    pub(crate) tokens: Tokens,
     /// Maximum number of requests at a time.
     pub(crate) max_requests: usize,
     /// Maximum number of record streams at a time.
@@ -121,9 +123,11 @@ pub(crate) struct Api {
     context: Context,
     control: ControlPlane,
     backend: Arc<dyn Backend>,
-    token: Option<Arc<SecretString>>,
+    access: Arc<Access>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// For one reading of the dead letters at a time.
+    dead_letters: Arc<Semaphore>,
     stop_wait: Duration,
 }
 
@@ -139,9 +143,10 @@ impl Api {
             context,
             control,
             backend,
-            token: settings.token.map(Arc::new),
+            access: Arc::new(Access::new(settings.tokens)),
             requests: Arc::new(Semaphore::new(settings.max_requests)),
             streams: Arc::new(Semaphore::new(settings.max_streams)),
+            dead_letters: Arc::new(Semaphore::new(1)),
             stop_wait: settings.stop_wait,
         }
     }
@@ -154,10 +159,10 @@ impl Api {
     pub(crate) fn router(self) -> Router {
         let (routes, specification) = documented_routes().split_for_parts();
         let docs = SwaggerUi::new("/docs").url("/openapi.json", specification);
-        let health = chassis::health::router(self.context.clone());
-        let (health, metrics) = (health.clone(), health);
+        let metrics = chassis::health::router(self.context.clone());
+        let health = front::health(self.context.clone());
         let guarded = routes
-            .route("/", routing::get(dashboard))
+            .merge(dashboard())
             .merge(docs)
             .route("/metrics", routing::get_service(metrics))
             .with_state(self.clone())
@@ -165,9 +170,7 @@ impl Api {
             .fallback(no_route)
             .layer(middleware::from_fn(refusals_as_problems))
             .layer(middleware::from_fn_with_state(self, guard::admit));
-        Router::new()
-            .route("/health/live", routing::get_service(health.clone()))
-            .route("/health/ready", routing::get_service(health))
+        health
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .merge(guarded)
             .layer(guard::catch_panics())
@@ -208,21 +211,28 @@ fn specification() -> utoipa::openapi::OpenApi {
     documented_routes().into_openapi()
 }
 
-async fn dashboard() -> Response {
-    let page = Html(include_str!("../static/dashboard.html"));
-    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                  connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
-    let headers = [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(policy),
-        ),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-    ];
-    (headers, page).into_response()
+/// The dashboard: its page, and what the page loads. The answers' policy allows
+/// nothing that is inside the page.
+fn dashboard() -> Router<Api> {
+    let file = |kind: &'static str, text: &'static str| {
+        routing::get(async move || ([(header::CONTENT_TYPE, kind)], text))
+    };
+    let page = file(
+        "text/html; charset=utf-8",
+        include_str!("../static/dashboard.html"),
+    );
+    let style = file(
+        "text/css; charset=utf-8",
+        include_str!("../static/dashboard.css"),
+    );
+    let script = file(
+        "text/javascript; charset=utf-8",
+        include_str!("../static/dashboard.js"),
+    );
+    Router::new()
+        .route("/", page)
+        .route("/dashboard.css", style)
+        .route("/dashboard.js", script)
 }
 
 async fn no_route(uri: OriginalUri) -> ApiError {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::{
     api::{Backend, error::ApiError},
     comparison::Comparison,
-    ingest::{DeadLetter, Ingest, JobError, RebuildState, Reprocessed, StoreErrorKind},
+    ingest::{Ingest, JobError, ListedLetter, RebuildState, Reprocessed, StoreErrorKind},
     reconciliation::Comparisons,
     records::{RecordPage, RecordQuery, StoredRecord},
     warehouse::{Warehouse, WarehouseError},
@@ -49,7 +49,7 @@ impl Backend for Storage {
         }
     }
 
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, ApiError> {
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<ListedLetter>, ApiError> {
         let letters = self.ingest.dead_letters(limit).await;
         letters.map_err(job_failure)
     }

@@ -3,11 +3,21 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
-use chassis::{duration, kafka::KafkaArgs, registry::RegistryArgs};
+use chassis::{
+    duration,
+    kafka::KafkaArgs,
+    registry::RegistryArgs,
+    secret::{Rule, Secret, SecretError},
+};
 use secrecy::{ExposeSecret as _, SecretString};
+
+/// The least length of a token of the API. Such a token cannot be guessed, where it is
+/// random.
+const TOKEN_LENGTH: usize = 16;
 
 /// REST API over the sync of `HubSpot` records, and their loader into
 /// `ClickHouse`.
@@ -31,9 +41,21 @@ pub(crate) struct Config {
     pub(crate) api_address: SocketAddr,
 
     /// If set, every request except health checks needs it, as
-    /// `Authorization: Bearer`.
+    /// `Authorization: Bearer`. At least 16 characters.
     #[arg(long, env, hide_env_values = true)]
     pub(crate) api_token: Option<SecretString>,
+
+    /// A file with that token, which is read again when it is replaced.
+    #[arg(long, env, value_name = "FILE")]
+    pub(crate) api_token_file: Option<PathBuf>,
+
+    /// Another token, which may only read: GET and HEAD. At least 16 characters.
+    #[arg(long, env, hide_env_values = true)]
+    pub(crate) api_read_token: Option<SecretString>,
+
+    /// A file with that token, which is read again when it is replaced.
+    #[arg(long, env, value_name = "FILE")]
+    pub(crate) api_read_token_file: Option<PathBuf>,
 
     /// Maximum number of requests at the same time. Others get 429.
     #[arg(long, env, default_value_t = 256)]
@@ -60,6 +82,10 @@ pub(crate) struct Config {
     /// Its password.
     #[arg(long, env, hide_env_values = true)]
     pub(crate) clickhouse_password: Option<SecretString>,
+
+    /// A file with that password, which is read again when it is replaced.
+    #[arg(long, env, value_name = "FILE")]
+    pub(crate) clickhouse_password_file: Option<PathBuf>,
 
     /// Compression of traffic with `ClickHouse`: none, lz4 or auto. Auto is none
     /// for a loopback address, where compression costs more time than it saves.
@@ -93,7 +119,7 @@ pub(crate) enum Compression {
 }
 
 /// Why the settings are refused.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// Other machines can use the API without a token.
     #[error(
@@ -101,9 +127,15 @@ pub(crate) enum ConfigError {
          127.0.0.1"
     )]
     OpenWithoutToken(SocketAddr),
-    /// An empty token.
-    #[error("API_TOKEN is empty: unset it, or give a token")]
-    EmptyToken,
+    /// A secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A token that may only read, where no request needs a token.
+    #[error("API_READ_TOKEN is set without API_TOKEN: anybody could write")]
+    ReadTokenAlone,
+    /// Two tokens that are one.
+    #[error("API_TOKEN and API_READ_TOKEN are the same: give each its own")]
+    SameTokens,
     /// A limit of 0.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
@@ -122,18 +154,51 @@ impl Config {
         }
     }
 
-    /// Checks values and combinations.
+    /// The tokens of the API: the one for everything, and the one that may only read.
+    pub(crate) fn api_tokens(&self) -> Result<[Option<Secret>; 2], ConfigError> {
+        let rule = |setting| Rule {
+            setting,
+            least: TOKEN_LENGTH,
+        };
+        let all = Secret::of(
+            rule("API_TOKEN"),
+            self.api_token.as_ref(),
+            self.api_token_file.as_deref(),
+        )?;
+        let read = Secret::of(
+            rule("API_READ_TOKEN"),
+            self.api_read_token.as_ref(),
+            self.api_read_token_file.as_deref(),
+        )?;
+        match (&all, &read) {
+            (None, None) if !self.api_address.ip().is_loopback() => {
+                Err(ConfigError::OpenWithoutToken(self.api_address))
+            }
+            (None, Some(_)) => Err(ConfigError::ReadTokenAlone),
+            (Some(all), Some(read))
+                if all.current().expose_secret() == read.current().expose_secret() =>
+            {
+                Err(ConfigError::SameTokens)
+            }
+            _ => Ok([all, read]),
+        }
+    }
+
+    /// The password for ClickHouse.
+    pub(crate) fn clickhouse_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        let rule = Rule {
+            setting: "CLICKHOUSE_PASSWORD",
+            least: 1,
+        };
+        // Users without a password have an empty one.
+        let value = self.clickhouse_password.as_ref();
+        let value = value.filter(|it| !it.expose_secret().is_empty());
+        let file = self.clickhouse_password_file.as_deref();
+        Ok(Secret::of(rule, value, file)?)
+    }
+
+    /// Checks limits.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if self
-            .api_token
-            .as_ref()
-            .is_some_and(|token| token.expose_secret().trim().is_empty())
-        {
-            return Err(ConfigError::EmptyToken);
-        }
-        if !self.api_address.ip().is_loopback() && self.api_token.is_none() {
-            return Err(ConfigError::OpenWithoutToken(self.api_address));
-        }
         let limits = [
             ("API_MAX_REQUESTS", self.api_max_requests),
             ("API_MAX_STREAMS", self.api_max_streams),
@@ -167,6 +232,11 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn no_setting_shows_its_secret() {
+        chassis::redact::assert_settings_show_no_secret::<Config>();
+    }
+
+    #[test]
     fn the_command_line_is_well_formed() {
         Config::command().debug_assert();
     }
@@ -186,26 +256,47 @@ pub(crate) mod tests {
         assert!(parse(&["--clickhouse-compression", "lz4"]).compresses());
     }
 
+    fn refused(arguments: &[&str]) -> String {
+        let refused = parse(arguments).api_tokens();
+        refused.map(drop).unwrap_err().to_string()
+    }
+
+    const TOKEN: &str = "0123456789abcdef";
+
     #[test]
     fn an_address_that_others_can_reach_needs_a_token() {
-        let address = "0.0.0.0:8080";
-        assert_eq!(
-            parse(&["--api-address", address]).check(),
-            Err(ConfigError::OpenWithoutToken(address.parse().unwrap()))
-        );
-        assert_eq!(
-            parse(&["--api-address", address, "--api-token", "secret"]).check(),
-            Ok(())
-        );
-        assert_eq!(parse(&["--api-address", "[::1]:8080"]).check(), Ok(()));
+        let address = ["--api-address", "0.0.0.0:8080"];
+        assert!(refused(&address).contains("API_TOKEN"));
+        let [all, read] = parse(&[&address[..], &["--api-token", TOKEN]].concat())
+            .api_tokens()
+            .unwrap();
+        assert!(all.is_some() && read.is_none());
+        assert!(parse(&["--api-address", "[::1]:8080"]).api_tokens().is_ok());
     }
 
     #[test]
-    fn an_empty_token_is_refused() {
-        assert_eq!(
-            parse(&["--api-token", " "]).check(),
-            Err(ConfigError::EmptyToken)
-        );
+    fn tokens_that_are_empty_short_the_same_or_without_the_other_are_refused() {
+        for (arguments, part) in [
+            (vec!["--api-token", " "], "API_TOKEN is empty"),
+            (vec!["--api-token", "short"], "API_TOKEN has 5 characters"),
+            (
+                vec!["--api-token", TOKEN, "--api-read-token", "short"],
+                "API_READ_TOKEN has 5",
+            ),
+            (
+                vec!["--api-token", TOKEN, "--api-read-token", TOKEN],
+                "are the same",
+            ),
+            (vec!["--api-read-token", TOKEN], "without API_TOKEN"),
+            (
+                vec!["--api-token", TOKEN, "--api-token-file", "x"],
+                "both set",
+            ),
+            (vec!["--api-token-file", "/nowhere/x"], "/nowhere/x"),
+        ] {
+            let refused = refused(&arguments);
+            assert!(refused.contains(part), "{arguments:?}: {refused}");
+        }
     }
 
     #[test]

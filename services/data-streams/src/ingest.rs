@@ -35,11 +35,14 @@ pub use ports::{Commits, ControlState, Inserts, ReadStream, Store, StoreError, S
 pub use run::Ingest;
 pub use {
     decode::router::WaitLimits,
-    jobs::{JobError, dead_letters::Reprocessed},
+    jobs::{
+        JobError,
+        dead_letters::{ListedLetter, Reprocessed},
+    },
     parts::IngestSettings,
     poll::batch::BatchLimits,
     rebuild_state::{KnownRebuild, RebuildLease, RebuildPhase, RebuildState},
-    store::{dead_letter::DeadLetter, rows::Rows},
+    store::rows::Rows,
 };
 
 /// The position of a message in the log.

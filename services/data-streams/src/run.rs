@@ -5,13 +5,12 @@
 use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chassis::{Context, kafka::TopicSpec, registry::Registry, startup};
-use clap::Parser as _;
+use chassis::{Context, kafka::TopicSpec, registry::Registry, secret::Secret, startup};
 use schemas::{Topics, subject};
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{Api, ApiSettings, front::Front},
+    api::{Api, ApiSettings, Tokens, front::Front},
     backend::Storage,
     config::Config,
     control::{
@@ -35,10 +34,16 @@ const MERGE_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two attempts to give `changes` its present layout.
 const FORMER_CHANGES_RETRY: Duration = Duration::from_secs(5);
 
+/// What the settings name or hold, checked.
+struct Secrets {
+    tokens: Tokens,
+    clickhouse: Option<Secret>,
+}
+
 /// The process, from its arguments to its exit code. All of it is compiled here,
 /// once, and not again in the binary.
 pub fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = chassis::redact::parse();
     let process = config.process.clone();
     chassis::run("data-streams", &process, move |context| {
         run(config, context)
@@ -49,6 +54,12 @@ pub fn main() -> ExitCode {
 /// start; everything else waits for Kafka and the registry.
 async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     config.check()?;
+    let [all, read] = config.api_tokens()?;
+    let secrets = Secrets {
+        tokens: Tokens { all, read },
+        clickhouse: config.clickhouse_secret()?,
+    };
+    config.kafka.password()?;
     tracing::info!(?config, "starting");
     let address = config.api_address;
     let listener = TcpListener::bind(address)
@@ -62,7 +73,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let limits = chassis::http::Limits::default();
     let serving = chassis::http::serve(listener, front.clone().router(), limits, draining);
     let starting = async {
-        let started = context.unless_draining(start(&config, &context, registry, &names));
+        let started = context.unless_draining(start(&config, &context, registry, &names, secrets));
         if let Some(router) = started.await.transpose()? {
             front.open(router);
             context.health().holds(chassis::health::START);
@@ -83,6 +94,7 @@ async fn start(
     context: &Context,
     registry: Registry,
     names: &Topics,
+    secrets: Secrets,
 ) -> anyhow::Result<axum::Router> {
     let ids = prepare(config, context, &registry, names).await?;
     let id = |topic: &str| ids.get(topic).map_or(0, |(id, _)| *id);
@@ -116,7 +128,7 @@ async fn start(
     let warehouse = Arc::new(Warehouse::new(&WarehouseSettings {
         url: config.clickhouse_url.clone(),
         user: config.clickhouse_user.clone(),
-        password: config.clickhouse_password.clone().unwrap_or_default(),
+        password: secrets.clickhouse,
         compress: config.compresses(),
     }));
     let ingest = Ingest::new(
@@ -149,7 +161,7 @@ async fn start(
         },
     );
     let settings = ApiSettings {
-        token: config.api_token.clone(),
+        tokens: secrets.tokens,
         max_requests: config.api_max_requests,
         max_streams: config.api_max_streams,
         stop_wait: config.stop_wait,

@@ -178,6 +178,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_setting_shows_its_secret() {
+        chassis::redact::assert_settings_show_no_secret::<Config>();
+    }
+
+    #[test]
     fn the_command_line_is_well_formed() {
         Config::command().debug_assert();
     }

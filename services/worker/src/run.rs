@@ -10,7 +10,6 @@ use chassis::{
     registry::Registry,
     startup,
 };
-use clap::Parser as _;
 use schemas::{Topics, subject};
 
 use crate::{
@@ -27,13 +26,14 @@ use crate::{
 /// The process, from its arguments to its exit code. All of it is compiled here,
 /// once, and not again in the binary.
 pub fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = chassis::redact::parse();
     let process = config.process.clone();
     chassis::run("worker", &process, move |context| run(config, context))
 }
 
 /// Runs the worker until its process is to end.
 async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+    config.kafka.password()?;
     describe_metrics();
     let topics = Topics::with_prefix(&config.kafka.topic_prefix);
     let registry = Registry::new(&config.registry)?;

@@ -1,6 +1,8 @@
 //! The routes of dead letters: messages that could not be stored, and storing
 //! them again.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Query, State},
@@ -14,7 +16,7 @@ use super::{
     error::{ApiError, Problem},
     records::{limit, unknown_parameter},
 };
-use crate::ingest::{DeadLetter, Reprocessed};
+use crate::ingest::{ListedLetter, Reprocessed};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
@@ -47,8 +49,27 @@ struct DeadLetterBody {
     bytes: usize,
 }
 
-impl From<DeadLetter> for DeadLetterBody {
-    fn from(letter: DeadLetter) -> Self {
+/// Does something with the dead letters, which reads all of them: once at a time, others
+/// get 429. It goes on, and keeps its place, where the caller hangs up.
+async fn one_at_a_time<T: Send + 'static>(
+    api: &Api,
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let permit = Arc::clone(&api.dead_letters)
+        .try_acquire_owned()
+        .map_err(|_closed_or_taken| ApiError::Overrun)?;
+    let working = api.context.spawn_owned(async move {
+        let _until_the_end = permit;
+        work.await
+    });
+    working.await.map_err(|error| {
+        tracing::error!(%error, "reading the dead letters panicked");
+        ApiError::Internal
+    })?
+}
+
+impl From<ListedLetter> for DeadLetterBody {
+    fn from(letter: ListedLetter) -> Self {
         Self {
             topic: letter.position.topic,
             partition: letter.position.partition,
@@ -59,7 +80,7 @@ impl From<DeadLetter> for DeadLetterBody {
             reason: letter.reason,
             error: letter.error,
             timestamp: timestamp(letter.timestamp),
-            bytes: letter.value.map_or(0, |value| value.len()),
+            bytes: letter.bytes,
         }
     }
 }
@@ -82,6 +103,7 @@ pub(super) struct ReprocessedBody {
     responses(
         (status = 200, description = "The newest ones, oldest first", body = DeadLettersBody),
         (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
+        (status = 429, description = "The dead letters are being read for another request", body = Problem),
         (status = 503, description = "Kafka or ClickHouse does not answer", body = Problem),
     )
 )]
@@ -96,7 +118,8 @@ pub(super) async fn list(
             _ => return Err(unknown_parameter(&name, "limit")),
         }
     }
-    let letters = api.backend.dead_letters(count).await?;
+    let backend = Arc::clone(&api.backend);
+    let letters = one_at_a_time(&api, async move { backend.dead_letters(count).await }).await?;
     Ok(Json(DeadLettersBody {
         results: letters.into_iter().map(Into::into).collect(),
     }))
@@ -111,6 +134,7 @@ pub(super) async fn list(
         (status = 200, description = "How many were stored", body = ReprocessedBody),
         (status = 400, description = "The body is not a JSON object", body = Problem),
         (status = 422, description = "The body has fields", body = Problem),
+        (status = 429, description = "The dead letters are being read for another request", body = Problem),
         (status = 503, description = "Kafka or ClickHouse does not answer", body = Problem),
     )
 )]
@@ -119,6 +143,8 @@ pub(super) async fn reprocess(
     body: RawBody,
 ) -> Result<Json<ReprocessedBody>, ApiError> {
     body::nothing(&body)?;
-    let Reprocessed { stored, left } = api.backend.reprocess().await?;
+    let backend = Arc::clone(&api.backend);
+    let stored = one_at_a_time(&api, async move { backend.reprocess().await }).await?;
+    let Reprocessed { stored, left } = stored;
     Ok(Json(ReprocessedBody { stored, left }))
 }

@@ -50,9 +50,18 @@ pub(crate) enum ApiError {
     /// The token is missing or wrong.
     #[error("the request needs the API token as Authorization: Bearer")]
     Unauthorized,
-    /// A browser sent it for a page of another site.
+    /// Many wrong tokens of this caller are not answered yet.
+    #[error("too many wrong tokens from this address; try again")]
+    TooManyTries,
+    /// The token is for requests that change nothing.
+    #[error("this token may only read: send GET or HEAD, or the other token")]
+    ReadOnlyToken,
+    /// A browser sent it for a page of another origin.
     #[error("requests from pages of other origins are refused")]
     ForeignOrigin,
+    /// A browser sent it for a page of another site, or followed its link.
+    #[error("requests from pages of other sites are refused; to open a page, type its address")]
+    ForeignSite,
     /// Nothing has that name.
     #[error("there is no {what} {name}")]
     NotFound {
@@ -160,7 +169,10 @@ impl ApiError {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value")
             }
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::TooManyTries => (StatusCode::TOO_MANY_REQUESTS, "too_many_tries"),
+            Self::ReadOnlyToken => (StatusCode::FORBIDDEN, "read_only_token"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign_origin"),
+            Self::ForeignSite => (StatusCode::FORBIDDEN, "foreign_site"),
             Self::NotFound { what, .. } => (
                 StatusCode::NOT_FOUND,
                 match what {

@@ -4,10 +4,14 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::{Router, extract::Request, routing};
-use chassis::Context;
+use chassis::{
+    Context,
+    health::{START, part},
+};
 use tower::ServiceExt as _;
 
 use super::error::ApiError;
+use crate::ingest::conditions;
 
 /// The router of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -19,11 +23,7 @@ pub(crate) struct Front {
 impl Front {
     /// Answers health only; other requests get 503 with `Retry-After`.
     pub(crate) fn new(context: Context) -> Self {
-        let health = chassis::health::router(context);
-        let early = Router::new()
-            .route("/health/live", routing::get_service(health.clone()))
-            .route("/health/ready", routing::get_service(health))
-            .fallback(async || ApiError::Starting);
+        let early = health(context).fallback(async || ApiError::Starting);
         Self {
             early,
             api: Arc::default(),
@@ -42,6 +42,20 @@ impl Front {
             router.oneshot(request)
         })
     }
+}
+
+/// Whether the process lives and is ready, as a whole and by its parts.
+pub(super) fn health(context: Context) -> Router {
+    let whole = chassis::health::router(context.clone());
+    let api = |condition: &str| !conditions::is_of_loading(condition);
+    let loader = |condition: &str| {
+        conditions::is_of_loading(condition) || [START, conditions::KAFKA].contains(&condition)
+    };
+    Router::new()
+        .route("/health/live", routing::get_service(whole.clone()))
+        .route("/health/ready", routing::get_service(whole))
+        .merge(part(context.clone(), "/health/ready/api", api))
+        .merge(part(context, "/health/ready/loader", loader))
 }
 
 #[cfg(test)]
@@ -70,5 +84,28 @@ mod tests {
         front.open(Router::new().route("/v1/connections", routing::get(async || "all")));
         assert_eq!(status(&router, "/v1/connections").await, StatusCode::OK);
         assert_eq!(status(&router, "/metrics").await, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn the_api_is_ready_while_loading_waits_and_the_other_way_round() {
+        let context = Context::new(Clock::system(), Health::without_metrics());
+        let router = health(context.clone());
+        let paths = ["/health/ready", "/health/ready/api", "/health/ready/loader"];
+        for (condition, expected) in [
+            (conditions::CLICKHOUSE, [503, 200, 503]),
+            (conditions::REGISTRY, [503, 200, 503]),
+            ("commands", [503, 503, 200]),
+            (conditions::KAFKA, [503, 503, 503]),
+            (START, [503, 503, 503]),
+        ] {
+            context.health().fails(condition, "a test");
+            for (path, expected) in paths.into_iter().zip(expected) {
+                assert_eq!(status(&router, path).await, expected, "{condition}: {path}");
+            }
+            context.health().holds(condition);
+        }
+        for path in paths {
+            assert_eq!(status(&router, path).await, 200, "{path}");
+        }
     }
 }

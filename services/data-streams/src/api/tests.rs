@@ -76,8 +76,9 @@ impl Backend for NumberedRecords {
         }
     }
 
-    async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, ApiError> {
-        Ok(vec![DeadLetter {
+    async fn dead_letters(&self, _limit: usize) -> Result<Vec<ListedLetter>, ApiError> {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(vec![ListedLetter {
             position: LogPosition {
                 topic: "hubspot.records".to_owned(),
                 partition: 1,
@@ -87,7 +88,7 @@ impl Backend for NumberedRecords {
             error: "no header".to_owned(),
             timestamp: 0,
             key: Some(b"1/contacts/2".to_vec()),
-            value: Some(vec![1, 2, 3]),
+            bytes: 3,
         }])
     }
 
@@ -159,7 +160,7 @@ impl Fixture {
 
     fn with(change: impl FnOnce(&mut ApiSettings), backend: NumberedRecords) -> Self {
         let mut settings = ApiSettings {
-            token: None,
+            tokens: Tokens::default(),
             max_requests: 8,
             max_streams: 1,
             stop_wait: Duration::from_millis(50),

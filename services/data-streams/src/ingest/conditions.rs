@@ -17,3 +17,8 @@ pub const TARGETS: &str = "targets";
 pub const DEAD_LETTERS: &str = "dead_letters";
 /// Every message of the definitions topic can be read.
 pub const DEFINITIONS: &str = "definitions";
+
+/// Whether a condition concerns loading only: without it the API still takes commands.
+pub(crate) fn is_of_loading(condition: &str) -> bool {
+    [CLICKHOUSE, WAREHOUSE, REGISTRY, DEAD_LETTERS, DEFINITIONS].contains(&condition)
+}

@@ -24,7 +24,7 @@ use super::{
     decode::definitions::DefinitionsReader,
     jobs::{
         JobError,
-        dead_letters::{self, Reprocessed},
+        dead_letters::{self, ListedLetter, Reprocessed},
         loaded,
         rebuild::{self, RebuildJob},
         tables::TableJob,
@@ -38,12 +38,8 @@ use super::{
         poller::Poller,
     },
     store::{
-        dead_letter::{DeadLetter, KafkaDeadLetters},
-        delivery::Delivery,
-        inserter::Backoff,
-        loader::Loader,
-        notes::LoadedNotes,
-        waiting::WaitingTargets,
+        dead_letter::KafkaDeadLetters, delivery::Delivery, inserter::Backoff, loader::Loader,
+        notes::LoadedNotes, waiting::WaitingTargets,
     },
 };
 use crate::message_rules::message_rules;
@@ -131,7 +127,7 @@ impl Ingest {
     }
 
     /// The newest dead letters that are not stored yet, oldest first.
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<ListedLetter>, JobError> {
         dead_letters::newest(Arc::clone(&self.parts), limit).await
     }
 

@@ -8,7 +8,7 @@ mod sent_body;
 mod tests;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -355,8 +355,14 @@ fn is_revoked(fault: &Fault) -> bool {
     matches!(fault, Fault::Status { detail, .. } if detail.category == Category::Revoked)
 }
 
+/// The value of a variable, or where it has none, what is in the file that
+/// `{name}_FILE` names.
 fn environment(name: &str) -> Option<String> {
-    std::env::var_os(name)?.into_string().ok()
+    let variable = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty());
+    if let Some(value) = variable(name) {
+        return value.into_string().ok();
+    }
+    reference::read_small(Path::new(&variable(&format!("{name}_FILE"))?)).ok()
 }
 
 fn refused(error: &CredentialError) -> SourceError {

@@ -78,3 +78,22 @@ async fn a_server_that_does_not_answer_gives_503_with_retry_after() {
         (503, Some("kafka_unavailable"))
     );
 }
+
+/// Each reading takes all dead letters through memory, also for a caller that has hung
+/// up.
+#[tokio::test(start_paused = true)]
+async fn the_dead_letters_are_read_for_one_request_at_a_time() {
+    let api = Fixture::new();
+    let list = || api.send("GET", "/v1/dead-letters", "");
+    let hung_up = tokio::time::timeout(Duration::from_millis(1), list());
+    assert!(hung_up.await.is_err());
+    for (method, path) in [
+        ("GET", "/v1/dead-letters"),
+        ("POST", "/v1/dead-letters/reprocess"),
+    ] {
+        let (status, body) = api.send(method, path, "").await;
+        assert_eq!((status, &body["code"]), (429, &json!("overrun")), "{path}");
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(list().await.0, 200);
+}

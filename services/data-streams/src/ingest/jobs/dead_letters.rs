@@ -34,8 +34,38 @@ pub struct Reprocessed {
     pub left: u64,
 }
 
+/// A dead letter without its value: many values of up to 32 MiB do not fit in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedLetter {
+    /// The position of its message in the log.
+    pub position: LogPosition,
+    /// Stable code, in `snake_case`.
+    pub reason: String,
+    /// What is wrong with it.
+    pub error: String,
+    /// When the broker appended the message, in ms.
+    pub timestamp: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Size of its value.
+    pub bytes: usize,
+}
+
+impl From<DeadLetter> for ListedLetter {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            bytes: letter.value.as_ref().map_or(0, Vec::len),
+            position: letter.position,
+            reason: letter.reason,
+            error: letter.error,
+            timestamp: letter.timestamp,
+            key: letter.key,
+        }
+    }
+}
+
 /// The newest dead letters that are not stored yet, oldest first.
-pub(crate) async fn newest(parts: Arc<Parts>, limit: usize) -> Result<Vec<DeadLetter>, JobError> {
+pub(crate) async fn newest(parts: Arc<Parts>, limit: usize) -> Result<Vec<ListedLetter>, JobError> {
     let recovered = parts.store.recovered().await?;
     let read = tokio::task::spawn_blocking(move || {
         let mut last = VecDeque::new();
@@ -43,7 +73,7 @@ pub(crate) async fn newest(parts: Arc<Parts>, limit: usize) -> Result<Vec<DeadLe
             if last.len() >= limit {
                 last.pop_front();
             }
-            last.push_back(letter);
+            last.push_back(ListedLetter::from(letter));
         })?;
         anyhow::Ok(last.into())
     });

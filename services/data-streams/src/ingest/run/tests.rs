@@ -264,7 +264,7 @@ async fn a_dead_letter_is_stored_at_its_log_position_when_its_schema_is_known() 
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].reason, "unknown_schema");
     assert_eq!(letters[0].position.offset, 0);
-    assert_eq!(letters[0].value.as_deref(), garbage(9).value.as_deref());
+    assert_eq!(Some(letters[0].bytes), garbage(9).value.map(|it| it.len()));
 
     let nothing = running.ingest.reprocess().await.unwrap();
     assert_eq!(nothing, Reprocessed { stored: 0, left: 1 });

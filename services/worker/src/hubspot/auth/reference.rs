@@ -54,8 +54,8 @@ pub(super) enum CredentialError {
 pub(super) enum Reference {
     /// A variable of the environment.
     Variable(String),
-    /// A file: its canonical path and its name.
-    File(PathBuf, String),
+    /// The name of a file in the folder of credentials.
+    File(String),
 }
 
 /// A credential as it was read.
@@ -122,24 +122,8 @@ impl Reference {
                 reason: "a file name may have letters, digits, dots, dashes and underscores only",
             });
         }
-        let real = |path: &Path| {
-            fs::canonicalize(path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => CredentialError::Missing {
-                    name: name.to_owned(),
-                },
-                kind => CredentialError::Unreadable {
-                    name: name.to_owned(),
-                    kind,
-                },
-            })
-        };
-        let path = real(&folder.join(name))?;
-        if !path.starts_with(real(folder)?) {
-            return Err(CredentialError::NotAllowed {
-                reason: "the file has to be inside the credentials folder",
-            });
-        }
-        Ok(Self::File(path, name.to_owned()))
+        place(name, folder)?;
+        Ok(Self::File(name.to_owned()))
     }
 
     /// Reads the credential. For one in the environment, a rotated refresh token
@@ -153,8 +137,8 @@ impl Reference {
         let text = match self {
             Self::Variable(variable) => environment(variable)
                 .ok_or_else(|| CredentialError::Missing { name: name.clone() })?,
-            Self::File(path, _) => {
-                read_small(path).map_err(|error| CredentialError::Unreadable {
+            Self::File(file) => {
+                read_small(&place(file, folder)?).map_err(|error| CredentialError::Unreadable {
                     name: name.clone(),
                     kind: error.kind(),
                 })?
@@ -205,8 +189,9 @@ impl Reference {
                     &serde_json::to_vec(&content)?,
                 )
             }
-            Self::File(path, _) => {
-                let current: OAuth = serde_json::from_str(read_small(path)?.trim())
+            Self::File(file) => {
+                let path = place(file, folder).map_err(io::Error::other)?;
+                let current: OAuth = serde_json::from_str(read_small(&path)?.trim())
                     .map_err(|_quoting| io::Error::from(io::ErrorKind::InvalidData))?;
                 if current.refresh_token.expose_secret() != used.expose_secret() {
                     return Ok(());
@@ -216,7 +201,7 @@ impl Reference {
                     client_secret: current.client_secret.expose_secret(),
                     refresh_token: rotated.expose_secret(),
                 };
-                replace(path, &serde_json::to_vec_pretty(&content)?)
+                replace(&path, &serde_json::to_vec_pretty(&content)?)
             }
         }
     }
@@ -224,12 +209,36 @@ impl Reference {
     /// The variable or file, for messages.
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Variable(name) | Self::File(_, name) => name,
+            Self::Variable(name) | Self::File(name) => name,
         }
     }
 }
 
-fn read_small(path: &Path) -> io::Result<String> {
+/// Where a file of the folder is now. Kubernetes rotates a secret by exchanging a link on
+/// the way to it, so a place is not kept.
+fn place(name: &str, folder: &Path) -> Result<PathBuf, CredentialError> {
+    let real = |path: &Path| {
+        fs::canonicalize(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => CredentialError::Missing {
+                name: name.to_owned(),
+            },
+            kind => CredentialError::Unreadable {
+                name: name.to_owned(),
+                kind,
+            },
+        })
+    };
+    let path = real(&folder.join(name))?;
+    if !path.starts_with(real(folder)?) {
+        return Err(CredentialError::NotAllowed {
+            reason: "the file has to be inside the credentials folder",
+        });
+    }
+    Ok(path)
+}
+
+/// Reads a file that is no larger than a credential.
+pub(super) fn read_small(path: &Path) -> io::Result<String> {
     let about = fs::metadata(path)?;
     if !about.is_file() || about.len() > MAX_BYTES {
         return Err(io::ErrorKind::InvalidData.into());

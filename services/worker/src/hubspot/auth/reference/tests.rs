@@ -110,3 +110,37 @@ fn a_rotated_token_of_the_environment_is_stored_in_the_folder() {
         "a new credential wins"
     );
 }
+
+/// The file is a link through `..data` to a folder, which is replaced.
+#[cfg(unix)]
+#[test]
+fn a_file_that_kubernetes_rotates_is_read_at_its_new_place() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let rotate = |version: &str, token: &str| {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("token"), token).unwrap();
+        symlink(version, at("..new")).unwrap();
+        fs::rename(at("..new"), at("..data")).unwrap();
+    };
+    rotate("1", "first");
+    symlink("..data/token", at("token")).unwrap();
+    let reference = Reference::parse("file:token", folder.path()).unwrap();
+    let reads = |expected: &str| {
+        let read = reference.read(folder.path(), &|_| None).unwrap();
+        assert!(matches!(read, Credential::Token(it) if it.expose_secret() == expected));
+    };
+    reads("first");
+    rotate("2", "second");
+    fs::remove_dir_all(at("1")).unwrap();
+    reads("second");
+    // The link may not lead out of the folder later either.
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("token"), "third").unwrap();
+    symlink(outside.path(), at("..new")).unwrap();
+    fs::rename(at("..new"), at("..data")).unwrap();
+    let refused = reference.read(folder.path(), &|_| None);
+    assert!(matches!(refused, Err(CredentialError::NotAllowed { .. })));
+}
