@@ -40,7 +40,8 @@ impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tests = std::env::current_exe().unwrap();
-        let built = tests.ancestors().nth(2).unwrap();
+        let mut near = tests.ancestors().skip(1).take(2);
+        let built = near.find(|it| it.join("worker").exists()).unwrap();
         symlink(built, folder.path().join("quick")).unwrap();
         let programs = folder.path().join("programs");
         std::fs::create_dir(&programs).unwrap();
@@ -67,8 +68,8 @@ impl Desk {
         Self { folder, variables }
     }
 
-    fn set(&mut self, name: &str, value: impl ToString) {
-        self.variables.push((name.to_owned(), value.to_string()));
+    fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     fn get(&self, name: &str) -> &str {
@@ -117,7 +118,11 @@ impl Drop for Desk {
         let _ended = down.output();
         if std::thread::panicking() {
             self.folder.disable_cleanup(true);
-            eprintln!("--- data and logs are kept in {:?}", self.folder.path());
+            #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
+            {
+                let folder = self.folder.path().display();
+                eprintln!("--- data and logs are kept in {folder}");
+            }
         }
     }
 }
@@ -141,7 +146,7 @@ fn assert_in(text: &str, parts: &[&str]) {
 async fn a_first_sync_that_cannot_succeed_ends_make_up_with_the_reason() {
     let simulator = simulator(50).await;
     let mut desk = Desk::new();
-    desk.set("HUBSPOT_BASE_URL", simulator.base_url());
+    desk.set("HUBSPOT_BASE_URL", &simulator.base_url());
     desk.set("HUBSPOT_ACCESS_TOKEN", "pat-na1-of-nobody");
     let (succeeded, text, _) = desk.run(NATIVE, "up").await;
     assert!(!succeeded, "{text}");
@@ -198,7 +203,8 @@ async fn two_settings_with_one_port_are_named_before_anything_starts() {
         (COMPOSE, "KAFKA_PORT", "WORKER_ADMIN_PORT"),
     ] {
         let mut desk = Desk::new();
-        desk.set(second, desk.get(first).to_owned());
+        let port = desk.get(first).to_owned();
+        desk.set(second, &port);
         let (succeeded, text, _) = desk.run(script, "up").await;
         assert!(!succeeded, "{text}");
         assert_in(&text, &[first, second, desk.get(first), "its own port"]);
