@@ -145,9 +145,11 @@ impl From<ReadError> for SourceError {
 pub(crate) enum Advice {
     /// Try again at the given HubSpot time; the checkpoint is kept.
     WaitUntil(Millis),
-    /// Skip this stream until the next command or start; others continue.
+    /// Skip this stream for minutes, growing to hours, or until the next command; others
+    /// continue.
     SkipStream,
-    /// Stop the connection until the next command.
+    /// Stop the connection's streams, and connect again after a growing time or at the next
+    /// command.
     StopConnection,
     /// The answer contradicts the protocol, for example a cursor that is refused:
     /// end the run, and start the next one from the beginning.
