@@ -179,7 +179,7 @@ read_connection() { # lines
     line=${1%%$'\n'*}
     DESTINATION=$(text destination "$line")
     error=$(error_of "$line") obeyed=$(text obeyed "$line")
-    read_streams "$1"
+    read_streams "$1" "$(text at "$line")"
     # What was reported before the last command says nothing about it.
     if [[ "$line" = *'"observed":null'* ]] ||
         [ "${obeyed:-$(text command_id "$line")}" != "$(text command_id "$line")" ]; then
@@ -196,12 +196,20 @@ read_connection() { # lines
     esac
 }
 
-read_streams() { # lines
-    local line name phase error next goes_on=""
+# When the error of a stream was reported; nothing where there is none.
+error_at() { # line
+    sed -n 's/.*"advice":"\(\([^"\\]\|\\.\)*\)","at":"\([^"]*\)".*/\3/p' <<<"$1"
+}
+
+read_streams() { # lines, when the connection has taken the last command
+    local line name phase error at next goes_on=""
     while IFS= read -r line; do
         name=$(text name "$line") phase=$(text phase "$line") error=$(error_of "$line")
         [ -n "$name" ] || continue
         STREAMS+=("$name")
+        # A stream refused before the last command is being tried again.
+        at=$(error_at "$line")
+        [[ -z "$at" || ! "$at" < "$2" ]] || phase=waiting
         case "$phase" in
             skipped | failed)
                 SKIPPED+="${SKIPPED:+$'\n'}$name: $phase: $error"

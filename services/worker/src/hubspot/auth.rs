@@ -358,11 +358,13 @@ fn is_revoked(fault: &Fault) -> bool {
 /// The value of a variable, or where it has none, what is in the file that
 /// `{name}_FILE` names.
 fn environment(name: &str) -> Option<String> {
-    let variable = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty());
-    if let Some(value) = variable(name) {
-        return value.into_string().ok();
+    let value = std::env::var_os(name);
+    let file = std::env::var_os(format!("{name}_FILE")).filter(|it| !it.is_empty());
+    match (value, file) {
+        (Some(value), None) => value.into_string().ok(),
+        (Some(value), Some(_)) if !value.is_empty() => value.into_string().ok(),
+        (_, file) => reference::read_small(Path::new(&file?)).ok(),
     }
-    reference::read_small(Path::new(&variable(&format!("{name}_FILE"))?)).ok()
 }
 
 fn refused(error: &CredentialError) -> SourceError {

@@ -320,7 +320,7 @@ impl<S: Sources> ConnectionTask<S> {
         }
     }
 
-    /// Writes the status of a connection that cannot run until the next command.
+    /// Writes the status of a connection that cannot run now.
     async fn fail(&mut self, applied: Option<&str>, problem: Problem) -> Result<(), Halt> {
         tracing::warn!(
             connection = self.name,

@@ -52,8 +52,12 @@ impl<S: Source> StreamTask<S> {
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         self.report_idle();
-        while self.source.now() < at && !commands.has_changed().or(Err(SinkClosed))? {
-            self.wait_until(at, commands).await?;
+        while self.source.now() < at {
+            let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST_WAIT)) => {}
+                changed = commands.changed() => return changed.or(Err(SinkClosed)),
+            }
         }
         Ok(())
     }

@@ -86,6 +86,23 @@ async fn a_skipped_stream_is_tried_again_without_a_command() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_tries_a_skipped_stream_again_at_once() {
+    let mut harness = Harness::with_partition();
+    let error = failure("missing_scope", Advice::SkipStream);
+    harness.sources.fail_stream("contacts", error);
+    harness.command(&command("c1", "a", Running));
+    let skipped = |it: &StreamStatus| it.phase == "skipped";
+    let before = harness.until_stream("a/contacts", skipped).await;
+    harness.sources.mend_stream("contacts");
+    harness.command(&command("c2", "a", Running));
+    let status = harness
+        .until_stream("a/contacts", |it| is_idle(it) && it.error.is_none())
+        .await;
+    let started_at = status.runs.first().unwrap().started_at;
+    assert!(Some(started_at) < before.next_run_at, "it has not waited");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_check_says_what_a_credential_can_read_and_changes_nothing() {
     let mut harness = Harness::with_partition();
     let error = failure("missing_scope", Advice::SkipStream);
