@@ -23,7 +23,7 @@ use crate::{
 
 /// How long the route waits for the worker: for five requests a stream, with their
 /// repetitions.
-const CHECK_WAIT: Duration = Duration::from_secs(60);
+const CHECK_WAIT: Duration = Duration::from_mins(1);
 
 /// What a credential can read.
 #[derive(Debug, Serialize, ToSchema)]
