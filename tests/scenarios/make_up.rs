@@ -178,7 +178,9 @@ async fn a_first_sync_that_cannot_succeed_ends_make_up_with_the_reason() {
         body: FaultBody::Json,
         retry_after: Some(5),
     };
-    simulator.faults().push(Rule::next(Kind::Details, fault));
+    simulator
+        .faults()
+        .push(Rule::next(Kind::Properties, fault).times(2));
     let (succeeded, text, _) = desk.run(NATIVE, "up").await;
     assert!(succeeded, "{text}");
     assert_in(&text, &["waiting: "]);
