@@ -138,13 +138,14 @@ pub(super) async fn refuse_foreign(
 }
 
 /// A condition on `system.tables` that holds for what this program makes in a
-/// destination: views of its storage, and tables with one of its keys.
+/// destination: views of its storage, and tables with one of its keys. A table that keeps
+/// nothing has nothing to lose; one in place of `changes` drops the history.
 fn is_ours(destination: &str) -> String {
     let raw = raw_database(destination);
     format!(
         "(database = {} AND engine = 'View' AND position(replaceAll(as_select, '`', ''), {}) > 0) \
-         OR (database = {} AND engine LIKE '%ReplacingMergeTree' AND (sorting_key = '_object_id' \
-         OR startsWith(sorting_key, 'object_type, object_id, ')))",
+         OR (database = {} AND (engine = 'Null' OR engine LIKE '%ReplacingMergeTree' AND \
+         (sorting_key = '_object_id' OR startsWith(sorting_key, 'object_type, object_id, '))))",
         literal(destination),
         literal(&format!("FROM {raw}.")),
         literal(&raw),
