@@ -31,6 +31,19 @@ pub struct Definitions {
     pub properties: Vec<Property>,
 }
 
+impl Definitions {
+    /// Those of an object type of which no property was seen yet.
+    pub fn none(portal_id: i64, object_type: &str) -> Self {
+        Self {
+            portal_id,
+            object_type: object_type.to_owned(),
+            version: 0,
+            fetched_at: 0,
+            properties: Vec::new(),
+        }
+    }
+}
+
 /// One property as HubSpot defines it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Property {

@@ -46,10 +46,10 @@ impl Desk {
         let programs = folder.path().join("programs");
         std::fs::create_dir(&programs).unwrap();
         // Nothing is built, and no container runs or is started.
-        for (name, code) in [("cargo", 0), ("docker", 0)] {
+        for name in ["cargo", "docker"] {
             let program = programs.join(name);
             let calls = folder.path().join("calls").display().to_string();
-            let text = format!("#!/bin/sh\necho \"{name} $*\" >>'{calls}'\nexit {code}\n");
+            let text = format!("#!/bin/sh\necho \"{name} $*\" >>'{calls}'\n");
             std::fs::write(&program, text).unwrap();
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         }

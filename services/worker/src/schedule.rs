@@ -15,6 +15,8 @@ const FIRST_BACKOFF: Millis = MINUTE;
 /// How long it takes until something is tried again that HubSpot does not have for an
 /// object type, or a stream that it refuses, in ms; doubled with each refusal in a row.
 const FIRST_LACK: Millis = 5 * MINUTE;
+/// How long a connection waits that has failed, in ms; doubled with each failure in a row.
+const FIRST_RECONNECT: Millis = 5_000;
 /// The longest such wait, in ms.
 const LONGEST_BACKOFF: Millis = 6 * HOUR;
 
@@ -217,6 +219,11 @@ pub(crate) fn backoff(failures: i32) -> Millis {
 /// in a row for an object type.
 pub(crate) fn retry_lack(failures: i32) -> Millis {
     doubled(FIRST_LACK, failures)
+}
+
+/// How long a connection waits that has failed so often in a row, in ms.
+pub(crate) fn reconnect(failures: i32) -> Millis {
+    doubled(FIRST_RECONNECT, failures)
 }
 
 fn doubled(first: Millis, failures: i32) -> Millis {

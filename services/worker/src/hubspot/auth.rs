@@ -24,8 +24,10 @@ use tokio::{
     time::Instant,
 };
 
-use self::reference::{Credential, CredentialError, OAuth, Reference};
-use self::sent_body::SentBody;
+use self::{
+    reference::{Credential, CredentialError, OAuth, Reference},
+    sent_body::SentBody,
+};
 use super::{
     error::{Category, Fault},
     selection::encode,

@@ -1,7 +1,9 @@
 //! One connection: brings its streams to the desired state, and writes its status.
 //!
-//! [`commands`] applies a command, [`check`] tries its credential, [`portal`] finds the account of its
-//! credential, [`seed`] completes the index of a portal that the log knows, [`stop`] stops streams and deletes the connection.
+//! [`commands`] applies a command, [`check`] tries its credential, [`portal`] finds the
+//! account of its credential, [`failures`] says when a failed connection is tried again,
+//! [`seed`] completes the index of a portal that the log knows, [`stop`] stops streams and
+//! deletes the connection.
 
 mod check;
 mod commands;
@@ -195,15 +197,7 @@ impl<S: Sources> ConnectionTask<S> {
             .get(portal_id, stream)
             .or_else(|| self.restored.definitions.get(portal_id, stream))
             .cloned()
-            .unwrap_or_else(|| {
-                Arc::new(Definitions {
-                    portal_id,
-                    object_type: stream.to_owned(),
-                    version: 0,
-                    fetched_at: 0,
-                    properties: Vec::new(),
-                })
-            });
+            .unwrap_or_else(|| Arc::new(Definitions::none(portal_id, stream)));
         // What the log has of a portal is known by its definitions.
         checkpoint.indexed |= definitions.version == 0;
         let index = self.restored.indexes.take(&self.name, stream);

@@ -124,7 +124,9 @@ impl<S: Source> StreamTask<S> {
                         }
                     }
                     tokio::select! {
-                        waited = self.wait_until(wake_at, commands) => waited?,
+                        waited = self.wait_until(wake_at, commands) => {
+                            waited?;
+                        }
                         _ = changes.changed() => {}
                     }
                 }
@@ -316,7 +318,7 @@ impl<S: Source> StreamTask<S> {
         let stream = self.sink.state().stream();
         tracing::warn!(stream, code = error.code, %error, "a run failed");
         match error.advice {
-            Advice::WaitUntil(at) => self.wait_until(at, commands).await,
+            Advice::WaitUntil(at) => self.wait_until(at, commands).await.map(drop),
             Advice::EndRun | Advice::DoWithout(_) | Advice::SkipStream => Ok(()),
             Advice::StopConnection => {
                 let problem = status::problem(error, self.clock.now_ms());

@@ -26,15 +26,10 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     let has_search = session.may_use(Capability::Search);
     session.run.requests += i64::from(has_search);
     let total = async {
-        let all = Search {
-            from: 0,
-            to: None,
-            after_id: 0,
-        };
         if !has_search {
             return;
         }
-        match source.search(object_type, all).await {
+        match source.search(object_type, Search::ALL).await {
             Ok(found) => {
                 let total = Some(found.value.total);
                 progress.send_modify(|progress| progress.expected_total = total);

@@ -35,8 +35,7 @@ pub(super) async fn read_batch<S: Source>(
     ids: Vec<i64>,
     has_batch_read: bool,
 ) -> Result<BatchRead, SourceError> {
-    let reader = Reader::new(source, object_type, definitions);
-    let mut reader = reader.with_batch_read(has_batch_read);
+    let mut reader = Reader::new(source, object_type, definitions, has_batch_read);
     let mut batch = BatchRead {
         ids: ids.clone(),
         gone: Fetched {

@@ -88,13 +88,8 @@ async fn check_number<S: Source, K: Sink>(
         }
         return Err(wait(suspects, "HubSpot does not say how many there are").into());
     };
-    let all = Search {
-        from: 0,
-        to: None,
-        after_id: 0,
-    };
     session.run.requests += 1;
-    let found = match session.source.search(object_type, all).await {
+    let found = match session.source.search(object_type, Search::ALL).await {
         Err(error) if error.advice == Advice::DoWithout(Capability::Search) => {
             return Err(wait(suspects, "the type has no search to count them by").into());
         }

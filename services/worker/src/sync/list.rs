@@ -67,8 +67,7 @@ pub(super) async fn read<S: Source, K: Sink>(
                 next_id: lanes.next_id(request.key),
                 after: request.after.clone(),
             };
-            let reader = Reader::new(source, &stream.object_type, &definitions)
-                .with_batch_read(has_batch_read);
+            let reader = Reader::new(source, &stream.object_type, &definitions, has_batch_read);
             in_flight.push(fetch(reader, place, request));
         }
         tokio::select! {

@@ -192,11 +192,13 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
 
     /// Whether the object type has a capability, or it is time to try it again.
     pub(super) fn may_use(&self, capability: Capability) -> bool {
-        let lack = self
-            .lacks
-            .iter()
-            .find(|it| it.capability == capability.as_str());
+        let lack = self.lack(capability);
         lack.is_none_or(|it| it.retry_at <= self.source.now())
+    }
+
+    fn lack(&self, capability: Capability) -> Option<&Lack> {
+        let mut lacks = self.lacks.iter();
+        lacks.find(|it| it.capability == capability.as_str())
     }
 
     /// The object type does not have a capability: `refusal` says so.
@@ -204,14 +206,11 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         let stream = self.stream.object_type.as_str();
         tracing::warn!(stream, capability = capability.as_str(), error = %refusal,
             "the run goes on without what the object type does not have");
-        let known = self
-            .lacks
-            .iter()
-            .find(|it| it.capability == capability.as_str());
-        if known.is_some_and(|it| it.retry_at > self.source.now()) {
+        if !self.may_use(capability) {
             // Another request of this run has said so.
             return;
         }
+        let known = self.lack(capability);
         let failures = known.map_or(0, |it| it.failures).saturating_add(1);
         let retry_at = self
             .source
@@ -229,11 +228,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
 
     /// The object type has a capability, as HubSpot has answered.
     pub(super) fn can_use(&mut self, capability: Capability) {
-        if self
-            .lacks
-            .iter()
-            .any(|it| it.capability == capability.as_str())
-        {
+        if self.lack(capability).is_some() {
             self.learn(capability, None);
         }
     }

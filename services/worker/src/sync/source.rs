@@ -90,6 +90,15 @@ pub(crate) struct Search {
     pub(crate) after_id: i64,
 }
 
+impl Search {
+    /// All objects.
+    pub(crate) const ALL: Self = Self {
+        from: 0,
+        to: None,
+        after_id: 0,
+    };
+}
+
 /// The account behind a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Portal {

@@ -52,22 +52,20 @@ pub(super) struct Found {
 }
 
 impl<'a, S: Source> Reader<'a, S> {
-    pub(super) fn new(source: &'a S, object_type: &'a str, definitions: &'a Definitions) -> Self {
+    /// Reads objects one by one, unless the type `has_batch_read`.
+    pub(super) fn new(
+        source: &'a S,
+        object_type: &'a str,
+        definitions: &'a Definitions,
+        has_batch_read: bool,
+    ) -> Self {
         Self {
             source,
             object_type,
             definitions,
             requests: 0,
-            one_by_one: false,
-            refusal: None,
-        }
-    }
-
-    /// Reads objects one by one, unless the type `has_batch_read`.
-    pub(super) fn with_batch_read(self, has_batch_read: bool) -> Self {
-        Self {
             one_by_one: !has_batch_read,
-            ..self
+            refusal: None,
         }
     }
 

@@ -110,8 +110,8 @@ impl RebuildJob {
     /// another instance carries one out.
     async fn claimed(&self) -> Result<Vec<String>, StoreError> {
         let store = &self.parts.store;
-        let open: Vec<_> = store.rebuilds().await?;
-        let open: Vec<_> = open.into_iter().filter(KnownRebuild::is_open).collect();
+        let mut open = store.rebuilds().await?;
+        open.retain(KnownRebuild::is_open);
         let is_carried_out = |it: &KnownRebuild| {
             !it.owner.is_empty() && it.owner != self.owner && it.silent_for < SILENCE
         };

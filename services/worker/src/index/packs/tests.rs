@@ -1,3 +1,5 @@
+//! Packs of entries: how they are cut, compacted and restored.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -37,8 +37,8 @@ impl<S: Sources> ConnectionTask<S> {
         };
         match self.source_to_check(&command.credential).await {
             Err(error) => check.error = Some(status::problem(&error, at)),
-            Ok(source) => match within(source.portal()).await {
-                Err(problem) => check.error = Some(at_time(problem, at)),
+            Ok(source) => match within(at, source.portal()).await {
+                Err(problem) => check.error = Some(problem),
                 Ok(portal) => {
                     check.portal_id = Some(portal.portal_id);
                     let streams = command.streams.iter();
@@ -70,32 +70,21 @@ impl<S: Sources> ConnectionTask<S> {
 
 /// Tries all that the sync of an object type can use.
 async fn check_stream<S: Source>(source: &S, object_type: &str, at: i64) -> CheckedStream {
-    let none = Definitions {
-        portal_id: 0,
-        object_type: object_type.to_owned(),
-        version: 0,
-        fetched_at: 0,
-        properties: Vec::new(),
-    };
+    let none = Definitions::none(0, object_type);
     let page = |archived| ListRequest {
         archived,
         after: None,
         limit: 1,
         ids_only: true,
     };
-    let search = Search {
-        from: 0,
-        to: None,
-        after_id: 0,
-    };
-    let properties = within(source.definitions(object_type)).await;
-    let live = within(source.list(object_type, page(false), &none)).await;
-    let archived = within(source.list(object_type, page(true), &none)).await;
-    let found = within(source.search(object_type, search)).await;
+    let properties = within(at, source.definitions(object_type)).await;
+    let live = within(at, source.list(object_type, page(false), &none)).await;
+    let archived = within(at, source.list(object_type, page(true), &none)).await;
+    let found = within(at, source.search(object_type, Search::ALL)).await;
     // Where there is no object, one is asked for that does not exist.
     let id = live.as_ref().ok().and_then(|it| it.value.objects.first());
     let ids = [id.map_or(1, |it| it.id)];
-    let read = within(source.batch_read(object_type, &ids, false, &none)).await;
+    let read = within(at, source.batch_read(object_type, &ids, false, &none)).await;
     let tried = [
         ("properties", properties.err()),
         ("list", live.err()),
@@ -103,9 +92,9 @@ async fn check_stream<S: Source>(source: &S, object_type: &str, at: i64) -> Chec
         (Capability::Search.as_str(), found.err()),
         (Capability::BatchRead.as_str(), read.err()),
     ];
-    let capabilities = tried.map(|(capability, problem)| CheckedCapability {
+    let capabilities = tried.map(|(capability, error)| CheckedCapability {
         capability: capability.to_owned(),
-        error: problem.map(|it| at_time(it, at)),
+        error,
     });
     CheckedStream {
         name: object_type.to_owned(),
@@ -113,13 +102,14 @@ async fn check_stream<S: Source>(source: &S, object_type: &str, at: i64) -> Chec
     }
 }
 
-/// The answer, or why there is none within [`PATIENCE`].
+/// The answer, or why there is none within [`PATIENCE`] from `at` on.
 async fn within<T, E: Into<SourceError>>(
+    at: i64,
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Problem> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(status::problem(&error.into(), 0)),
+        Ok(Err(error)) => Err(status::problem(&error.into(), at)),
         Err(_elapsed) => Err(Problem {
             code: "no_answer".to_owned(),
             message: format!(
@@ -127,11 +117,7 @@ async fn within<T, E: Into<SourceError>>(
                 PATIENCE.as_secs()
             ),
             advice: "check again later; see status.hubspot.com if it lasts".to_owned(),
-            at: 0,
+            at,
         }),
     }
-}
-
-fn at_time(problem: Problem, at: i64) -> Problem {
-    Problem { at, ..problem }
 }

@@ -143,7 +143,11 @@ impl<S: Sources> ConnectionTask<S> {
     }
 
     /// Shows a failure that may pass.
-    async fn start_again(&mut self, command: &Command, problem: Problem) -> Result<(), Halt> {
+    pub(super) async fn start_again(
+        &mut self,
+        command: &Command,
+        problem: Problem,
+    ) -> Result<(), Halt> {
         let mut whole = self.state(Some(&command.command_id), "starting");
         whole.error = Some(problem);
         self.show(whole).await

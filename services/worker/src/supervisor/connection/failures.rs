@@ -5,10 +5,8 @@ use std::time::Duration;
 use schemas::Problem;
 use tokio::time::Instant;
 
-/// The first pause before another try.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_hours(6);
+use crate::schedule;
+
 /// For so long after it has worked, a token that is refused counts as one that may be
 /// accepted again: HubSpot was seen to refuse good ones for some minutes.
 const REFUSED_FOR: Duration = Duration::from_mins(3);
@@ -16,7 +14,7 @@ const REFUSED_FOR: Duration = Duration::from_mins(3);
 /// The failures of a connection in a row.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    count: u32,
+    count: i32,
     /// When a token was first refused that had worked.
     refused_at: Option<Instant>,
     /// Whether the last failure was of a token.
@@ -31,9 +29,8 @@ impl Failures {
         if self.is_refusal && has_worked && self.refused_at.is_none() {
             self.refused_at = Some(Instant::now());
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.count.min(20));
-        self.count += 1;
-        pause.min(LONGEST_PAUSE)
+        self.count = self.count.saturating_add(1);
+        Duration::from_millis(schedule::reconnect(self.count).unsigned_abs())
     }
 
     /// Whether the last failure is one that may pass by itself.

@@ -57,9 +57,7 @@ impl<S: Sources> ConnectionTask<S> {
             let Advice::WaitUntil(at) = error.advice else {
                 return Err(Unresolved::Problem(problem));
             };
-            let mut whole = self.state(Some(&command.command_id), "starting");
-            whole.error = Some(problem);
-            self.show(whole).await?;
+            self.start_again(command, problem).await?;
             let wait = Duration::from_millis(at.saturating_sub(now).max(0).unsigned_abs());
             tokio::time::sleep(wait.clamp(SHORTEST_RETRY, LONGEST_RETRY)).await;
         }

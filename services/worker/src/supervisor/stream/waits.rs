@@ -13,16 +13,17 @@ use crate::sync::{SinkClosed, Source};
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 impl<S: Source> StreamTask<S> {
-    /// Waits for a HubSpot time, or for the next command.
+    /// Waits for a HubSpot time, or [`LONGEST_WAIT`], or for the next command. Returns
+    /// whether there is one.
     pub(super) async fn wait_until(
         &self,
         at: Millis,
         commands: &mut watch::Receiver<Arc<Command>>,
-    ) -> Result<(), SinkClosed> {
+    ) -> Result<bool, SinkClosed> {
         let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST_WAIT)) => Ok(()),
-            changed = commands.changed() => changed.or(Err(SinkClosed)),
+            () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST_WAIT)) => Ok(false),
+            changed = commands.changed() => changed.map(|()| true).or(Err(SinkClosed)),
         }
     }
 
@@ -52,13 +53,7 @@ impl<S: Source> StreamTask<S> {
         commands: &mut watch::Receiver<Arc<Command>>,
     ) -> Result<(), SinkClosed> {
         self.report_idle();
-        while self.source.now() < at {
-            let ms = at.saturating_sub(self.source.now()).max(1).unsigned_abs();
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(ms).min(LONGEST_WAIT)) => {}
-                changed = commands.changed() => return changed.or(Err(SinkClosed)),
-            }
-        }
+        while self.source.now() < at && !self.wait_until(at, commands).await? {}
         Ok(())
     }
 }

@@ -1,3 +1,5 @@
+//! What of a page is written, and what it says of objects that it lacks.
+
 use super::*;
 
 /// What the log has: object 1 live, 2 archived, 3 deleted, 4 suspected, 5 not found once.
