@@ -1,17 +1,16 @@
 //! Settings that all Kafka clients share, creating topics, and reading them.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 use rdkafka::ClientConfig;
-use secrecy::{ExposeSecret, SecretString};
-
-use crate::secret::{Rule, Secret, SecretError};
 
 pub mod producer;
 pub mod reader;
 pub(crate) mod sample;
+pub mod security;
 pub(crate) mod topics;
 
+pub use security::{SecurityArgs, SecurityError};
 pub use topics::TopicSpec;
 
 /// Where Kafka is and how its topics are laid out.
@@ -34,33 +33,14 @@ pub struct KafkaArgs {
     #[arg(long, env, default_value = "8", value_parser = clap::value_parser!(i32).range(1..=1024))]
     pub record_partitions: i32,
 
-    /// Replicas of each partition.
-    #[arg(long, env, default_value = "1", value_parser = clap::value_parser!(i32).range(1..=7))]
-    pub replication: i32,
+    /// Replicas of each partition of topics that are created. Without it the brokers'
+    /// `default.replication.factor` counts.
+    #[arg(long, env, value_parser = clap::value_parser!(i32).range(1..=7))]
+    pub replication: Option<i32>,
 
-    /// plaintext, ssl, `sasl_plaintext` or `sasl_ssl`.
-    #[arg(long, env, default_value = "plaintext")]
-    pub kafka_security: String,
-
-    /// File with the certificate authorities of the brokers.
-    #[arg(long, env)]
-    pub kafka_ca_file: Option<String>,
-
-    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-    #[arg(long, env)]
-    pub kafka_sasl_mechanism: Option<String>,
-
-    /// User name for SASL.
-    #[arg(long, env)]
-    pub kafka_username: Option<String>,
-
-    /// Password for SASL.
-    #[arg(long, env, hide_env_values = true)]
-    pub kafka_password: Option<SecretString>,
-
-    /// A file with that password. Each client reads it when it is made.
-    #[arg(long, env, value_name = "FILE")]
-    pub kafka_password_file: Option<PathBuf>,
+    /// TLS and login.
+    #[command(flatten)]
+    pub security: SecurityArgs,
 
     /// Settings of librdkafka for producers, as key=value, comma-separated, to
     /// tune speed (`compression.type`, `linger.ms`, `batch.size`). Settings that
@@ -107,47 +87,18 @@ fn extend(config: &mut ClientConfig, settings: &[ClientSetting]) {
 }
 
 impl KafkaArgs {
-    /// The password for SASL.
-    pub fn password(&self) -> Result<Option<Secret>, SecretError> {
-        let rule = Rule {
-            setting: "KAFKA_PASSWORD",
-            least: 1,
-        };
-        let file = self.kafka_password_file.as_deref();
-        Secret::of(rule, self.kafka_password.as_ref(), file)
-    }
-
     /// Settings of every client.
     pub fn client(&self, client_id: &str) -> ClientConfig {
-        let password = self.password().unwrap_or_else(|error| {
-            tracing::error!(%error, "a client of kafka has no password");
-            None
-        });
-        let password = password.as_ref().map(Secret::current);
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.kafka_bootstrap)
             .set("client.id", client_id)
-            .set("security.protocol", &self.kafka_security)
             // The default of 10 s delays the first connection to a broker that
             // is back.
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true");
-        let optional = [
-            ("ssl.ca.location", self.kafka_ca_file.as_deref()),
-            ("sasl.mechanism", self.kafka_sasl_mechanism.as_deref()),
-            ("sasl.username", self.kafka_username.as_deref()),
-            (
-                "sasl.password",
-                password.as_ref().map(ExposeSecret::expose_secret),
-            ),
-        ];
-        for (key, value) in optional {
-            if let Some(value) = value {
-                config.set(key, value);
-            }
-        }
+        self.security.apply(&mut config);
         config
     }
 

@@ -17,6 +17,7 @@ pub mod secret;
 mod shutdown;
 pub mod startup;
 mod telemetry;
+pub mod tls;
 
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 

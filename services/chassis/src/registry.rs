@@ -1,9 +1,15 @@
 //! A client of the schema registry's Confluent-compatible REST API.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+
+use crate::{
+    secret::{Rule, Secret, SecretError},
+    tls::{self, TlsError},
+};
 
 /// Where the registry is.
 #[derive(Debug, Clone, clap::Args)]
@@ -11,6 +17,40 @@ pub struct RegistryArgs {
     /// Address of the schema registry's Confluent-compatible API.
     #[arg(long, env, default_value = "http://127.0.0.1:8081/apis/ccompat/v7")]
     pub registry_url: String,
+
+    /// User of the registry, where it wants one; the API key for Confluent Cloud.
+    #[arg(long, env)]
+    pub registry_user: Option<String>,
+
+    /// That user's password.
+    #[arg(long, env, hide_env_values = true)]
+    pub registry_password: Option<SecretString>,
+
+    /// A file with that password, which is read again when it is replaced.
+    #[arg(long, env, value_name = "FILE")]
+    pub registry_password_file: Option<PathBuf>,
+
+    /// PEM file with the certificate authorities of a registry with https. Without it
+    /// those of the system count.
+    #[arg(long, env, value_name = "FILE")]
+    pub registry_ca_file: Option<PathBuf>,
+}
+
+/// Why the settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryArgsError {
+    /// The password cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A password without its user.
+    #[error("REGISTRY_PASSWORD is set without REGISTRY_USER")]
+    NoUser,
+    /// TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client cannot be made.
+    #[error("no client for the schema registry")]
+    Client(#[source] reqwest::Error),
 }
 
 /// Why a request to the registry failed.
@@ -24,6 +64,19 @@ pub enum RegistryError {
     Incompatible {
         /// Subject of the schema.
         subject: String,
+        /// The registry's message.
+        reason: String,
+    },
+    /// The registry does not know the user, or the user may not do this.
+    #[error(
+        "schema registry refused {request}: {status} {reason}; check REGISTRY_USER and \
+         REGISTRY_PASSWORD, and that this user may read and write schemas"
+    )]
+    Denied {
+        /// The request.
+        request: String,
+        /// HTTP status, 401 or 403.
+        status: u16,
         /// The registry's message.
         reason: String,
     },
@@ -44,7 +97,7 @@ impl RegistryError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
-            Self::Incompatible { .. } | Self::Refused { .. } => false,
+            Self::Incompatible { .. } | Self::Denied { .. } | Self::Refused { .. } => false,
         }
     }
 }
@@ -53,19 +106,34 @@ impl RegistryError {
 #[derive(Debug, Clone)]
 pub struct Registry {
     url: String,
+    login: Option<(String, Option<Secret>)>,
     http: reqwest::Client,
 }
 
 impl Registry {
     /// Creates a client. Sends nothing yet.
-    pub fn new(args: &RegistryArgs) -> Result<Self, RegistryError> {
+    pub fn new(args: &RegistryArgs) -> Result<Self, RegistryArgsError> {
+        let rule = Rule {
+            setting: "REGISTRY_PASSWORD",
+            least: 1,
+        };
+        let file = args.registry_password_file.as_deref();
+        let password = Secret::of(rule, args.registry_password.as_ref(), file)?;
+        let login = match (&args.registry_user, password) {
+            (None, Some(_)) => return Err(RegistryArgsError::NoUser),
+            (None, None) => None,
+            (Some(user), password) => Some((user.clone(), password)),
+        };
+        let tls = tls::connector("REGISTRY_CA_FILE", args.registry_ca_file.as_deref())?;
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .build()
-            .map_err(|error| RegistryError::Unavailable(Box::new(error)))?;
+            .map_err(RegistryArgsError::Client)?;
         Ok(Self {
             url: args.registry_url.trim_end_matches('/').to_owned(),
+            login,
             http,
         })
     }
@@ -116,9 +184,29 @@ impl Registry {
         self.send(reqwest::Method::POST, path, Some(body)).await
     }
 
-    /// Sets `BACKWARD_TRANSITIVE`. If two processes do so at the same time, the
-    /// registry refuses one with 409; the rule is set then as well.
+    /// Sets `BACKWARD_TRANSITIVE` where neither the subject nor the registry has a rule
+    /// that implies it. A rule that somebody gave the subject stays. If two processes
+    /// set it at the same time, the registry refuses one with 409; the rule is set then
+    /// as well. A user without that right needs none: the schemas are compatible by
+    /// their tests.
     async fn set_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
+        const ENOUGH: [&str; 2] = ["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"];
+        let is_enough = |rule: &str| ENOUGH.contains(&rule);
+        if let Some(rule) = self.compatibility(&format!("/config/{subject}")).await? {
+            if !is_enough(&rule) {
+                tracing::warn!(
+                    subject,
+                    rule,
+                    "the subject has a compatibility rule of its own, which stays; \
+                     BACKWARD_TRANSITIVE protects consumers"
+                );
+            }
+            return Ok(());
+        }
+        let of_all = self.compatibility("/config").await?;
+        if of_all.as_deref().is_some_and(is_enough) {
+            return Ok(());
+        }
         let set = self
             .send(
                 reqwest::Method::PUT,
@@ -128,6 +216,26 @@ impl Registry {
             .await;
         match set {
             Ok(_) | Err(RegistryError::Refused { status: 409, .. }) => Ok(()),
+            Err(RegistryError::Denied { status: 403, reason, .. }) => {
+                tracing::warn!(subject, reason, "no right to set the compatibility rule");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The compatibility rule at a path; `None` where there is none of its own, or none
+    /// may be seen.
+    async fn compatibility(&self, path: &str) -> Result<Option<String>, RegistryError> {
+        match self.send(reqwest::Method::GET, path, None).await {
+            Ok(answer) => Ok(answer
+                .get("compatibilityLevel")
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned)),
+            Err(
+                RegistryError::Refused { status: 404, .. }
+                | RegistryError::Denied { status: 403, .. },
+            ) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -146,6 +254,11 @@ impl Registry {
                 "accept",
                 "application/vnd.schemaregistry.v1+json, application/json",
             );
+        if let Some((user, password)) = &self.login {
+            let password = password.as_ref().map(Secret::current);
+            let password = password.as_ref().map(|it| it.expose_secret());
+            request = request.basic_auth(user, password);
+        }
         if let Some(body) = body {
             request = request
                 .header("content-type", "application/vnd.schemaregistry.v1+json")
@@ -165,10 +278,19 @@ impl Registry {
             .ok()
             .and_then(|body| Some(body.get("message")?.as_str()?.to_owned()))
             .unwrap_or(text);
-        Err(RegistryError::Refused {
-            request: format!("{method} {path}"),
-            status: status.as_u16(),
-            reason,
+        let request = format!("{method} {path}");
+        let status = status.as_u16();
+        Err(match status {
+            401 | 403 => RegistryError::Denied {
+                request,
+                status,
+                reason,
+            },
+            _ => RegistryError::Refused {
+                request,
+                status,
+                reason,
+            },
         })
     }
 }

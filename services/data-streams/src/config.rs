@@ -71,7 +71,7 @@ pub(crate) struct Config {
     #[arg(long, env, default_value = "10", value_name = "DURATION", value_parser = duration::or_seconds)]
     pub(crate) stop_wait: Duration,
 
-    /// HTTP address of `ClickHouse`.
+    /// HTTP address of `ClickHouse`, such as `https://abc.clickhouse.cloud:8443`.
     #[arg(long, env, default_value = "http://127.0.0.1:8123")]
     pub(crate) clickhouse_url: String,
 
@@ -86,6 +86,11 @@ pub(crate) struct Config {
     /// A file with that password, which is read again when it is replaced.
     #[arg(long, env, value_name = "FILE")]
     pub(crate) clickhouse_password_file: Option<PathBuf>,
+
+    /// PEM file with the certificate authorities of a `ClickHouse` with https. Without
+    /// it those of the system count.
+    #[arg(long, env, value_name = "FILE")]
+    pub(crate) clickhouse_ca_file: Option<PathBuf>,
 
     /// Compression of traffic with `ClickHouse`: none, lz4 or auto. Auto is none
     /// for a loopback address, where compression costs more time than it saves.

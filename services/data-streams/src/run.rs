@@ -59,7 +59,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         tokens: Tokens { all, read },
         clickhouse: config.clickhouse_secret()?,
     };
-    config.kafka.password()?;
+    config.kafka.security.check()?;
     tracing::info!(?config, "starting");
     let address = config.api_address;
     let listener = TcpListener::bind(address)

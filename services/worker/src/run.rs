@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
 
 /// Runs the worker until its process is to end.
 async fn run(config: Config, context: Context) -> anyhow::Result<()> {
-    config.kafka.password()?;
+    config.kafka.security.check()?;
     describe_metrics();
     let topics = Topics::with_prefix(&config.kafka.topic_prefix);
     let registry = Registry::new(&config.registry)?;

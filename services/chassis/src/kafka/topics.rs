@@ -1,6 +1,9 @@
 //! Creates the topics that are missing, and refuses those that differ.
 
-use std::time::Duration;
+mod cluster;
+mod error;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use rdkafka::{
     admin::{
@@ -8,18 +11,21 @@ use rdkafka::{
         TopicReplication,
     },
     client::DefaultClientContext,
-    error::{KafkaError, RDKafkaErrorCode},
+    error::RDKafkaErrorCode,
+    metadata::MetadataTopic,
 };
 
+use self::cluster::Cluster;
+pub(crate) use self::error::TopicsError;
 use super::KafkaArgs;
 
 /// How long one request to the cluster may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a broker may take until it knows a topic that another one created.
-const PROPAGATION: Duration = Duration::from_secs(30);
-/// The same for the rest of its partitions. Shorter, as a topic with too few is
-/// a common mistake, and brokers get all partitions of a topic at once.
-const PARTITIONS_PROPAGATION: Duration = Duration::from_secs(5);
+/// The setting of a topic that says how large a batch of messages may be.
+const LARGEST: &str = "max.message.bytes";
+/// What to ask for in bytes where a cluster refuses a larger one: the caps of Confluent
+/// Cloud's dedicated and other clusters.
+const CAPS: [usize; 2] = [20 * 1024 * 1024, 8 * 1024 * 1024];
 
 /// A topic that has to exist.
 #[derive(Debug, Clone)]
@@ -44,6 +50,32 @@ impl TopicSpec {
         }
     }
 
+    /// The topic with its settings, and this size of messages in place of its own; the
+    /// cluster's default where that is 0.
+    fn new_topic<'a>(&'a self, kafka: &KafkaArgs, largest: Option<&'a str>) -> NewTopic<'a> {
+        let replication = TopicReplication::Fixed(kafka.replication.unwrap_or(DEFAULT));
+        let topic = NewTopic::new(&self.name, self.partitions(kafka), replication);
+        let settings = self.required.iter().chain(&self.advised);
+        settings.fold(topic, |topic, (key, value)| match largest {
+            Some("0") if *key == LARGEST => topic,
+            Some(largest) if *key == LARGEST => topic.set(key, largest),
+            _ => topic.set(key, value),
+        })
+    }
+
+    /// The command that creates it.
+    fn command(&self, kafka: &KafkaArgs) -> String {
+        let settings = self.required.iter().chain(&self.advised);
+        let settings: String = settings
+            .map(|(key, value)| format!(" --config {key}={value}"))
+            .collect();
+        format!(
+            "kafka-topics.sh --create --topic {} --partitions {}{settings}",
+            self.name,
+            self.partitions(kafka)
+        )
+    }
+
     /// The environment variable that configures it.
     fn partitions_variable(&self) -> &'static str {
         if self.is_control {
@@ -54,117 +86,34 @@ impl TopicSpec {
     }
 }
 
-/// Why the topics cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TopicsError {
-    /// Kafka did not answer.
-    #[error("kafka does not answer")]
-    Unavailable(#[source] KafkaError),
-    /// Kafka refused to create a topic.
-    #[error("kafka refused to create topic {topic}: {code}")]
-    Refused {
-        /// Name of the topic.
-        topic: String,
-        /// Kafka's reason.
-        code: RDKafkaErrorCode,
-    },
-    /// A broker does not report a property of a topic. It may not know it yet.
-    #[error(
-        "kafka does not report the {what} of topic {topic}: the broker that was asked does not \
-         know the topic yet, or KAFKA_USERNAME lacks the ACLs Describe and DescribeConfigs on it"
-    )]
-    NotReported {
-        /// Name of the topic.
-        topic: String,
-        /// Name of the setting, or `partitions`.
-        what: &'static str,
-    },
-    /// A topic has another number of partitions.
-    #[error(
-        "topic {topic} has {actual} partitions, {configured} are configured: set \
-         {variable}={actual}, or use another TOPIC_PREFIX"
-    )]
-    Partitions {
-        /// Name of the topic.
-        topic: String,
-        /// Its number of partitions.
-        actual: usize,
-        /// The configured number.
-        configured: i32,
-        /// The environment variable that configures it.
-        variable: &'static str,
-    },
-    /// A setting of a topic has another value.
-    #[error(
-        "topic {topic} has {key}={actual}, {expected} is needed: change it with kafka-configs \
-         --alter --add-config {key}={expected}, or use another TOPIC_PREFIX"
-    )]
-    Setting {
-        /// Name of the topic.
-        topic: String,
-        /// Name of the setting.
-        key: &'static str,
-        /// Its value.
-        actual: String,
-        /// The required value.
-        expected: String,
-    },
-}
-
-impl TopicsError {
-    /// How long to retry, from the first such error on.
-    pub(crate) fn patience(&self) -> Duration {
-        match self {
-            Self::Unavailable(_) => Duration::MAX,
-            Self::NotReported { .. } => PROPAGATION,
-            Self::Partitions {
-                actual, configured, ..
-            } if usize::try_from(*configured).is_ok_and(|it| *actual < it) => {
-                PARTITIONS_PROPAGATION
-            }
-            Self::Refused { .. } | Self::Partitions { .. } | Self::Setting { .. } => Duration::ZERO,
-        }
-    }
-}
+/// Kafka's number for the brokers' default.
+const DEFAULT: i32 = -1;
 
 /// Creates the missing topics, then checks all. Several processes may do this at
-/// the same time.
+/// the same time. Topics that exist need no right to create.
 pub(crate) async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<(), TopicsError> {
+    let cluster = Cluster::new(kafka)?;
+    let seen = cluster.metadata(None)?;
+    let seen: BTreeSet<&str> = seen.topics().iter().map(MetadataTopic::name).collect();
+    let missing: Vec<_> = topics
+        .iter()
+        .filter(|it| !seen.contains(it.name.as_str()))
+        .collect();
     let admin: AdminClient<DefaultClientContext> = kafka
         .client("topics")
         .create()
-        .map_err(TopicsError::Unavailable)?;
+        .map_err(TopicsError::Client)?;
+    create(&admin, kafka, &missing).await?;
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
-    let new_topics: Vec<_> = topics
-        .iter()
-        .map(|topic| {
-            topic.required.iter().chain(&topic.advised).fold(
-                NewTopic::new(
-                    &topic.name,
-                    topic.partitions(kafka),
-                    TopicReplication::Fixed(kafka.replication),
-                ),
-                |new_topic, (key, value)| new_topic.set(key, value),
-            )
-        })
-        .collect();
-    let created = admin
-        .create_topics(&new_topics, &options)
-        .await
-        .map_err(TopicsError::Unavailable)?;
-    for outcome in created {
-        match outcome {
-            Ok(topic) => tracing::info!(topic, "topic created"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => return Err(TopicsError::Refused { topic, code }),
-        }
-    }
     for topic in topics {
-        let metadata = admin
-            .inner()
-            .fetch_metadata(Some(&topic.name), TIMEOUT)
-            .map_err(TopicsError::Unavailable)?;
-        let partitions = metadata.topics().first().map(|it| it.partitions().len());
+        let metadata = cluster.metadata(Some(&topic.name))?;
+        let reported = metadata.topics().first();
+        if reported.and_then(|it| it.error()).map(RDKafkaErrorCode::from)
+            == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+        {
+            return Err(denied(topic, "Describe", String::new()));
+        }
+        let partitions = reported.map(|it| it.partitions().len());
         check_partitions(topic, topic.partitions(kafka), partitions)?;
         let described = admin
             .describe_configs(&[ResourceSpecifier::Topic(&topic.name)], &options)
@@ -173,6 +122,61 @@ pub(crate) async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<()
         check_settings(topic, described.first())?;
     }
     Ok(())
+}
+
+/// Creates topics. Where the cluster caps the size of messages, they get the largest
+/// that it allows.
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    kafka: &KafkaArgs,
+    topics: &[&TopicSpec],
+) -> Result<(), TopicsError> {
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+    let mut left = topics.to_vec();
+    let caps = CAPS.map(|it| it.to_string());
+    let sizes = caps.iter().map(String::as_str).map(Some);
+    for size in [None].into_iter().chain(sizes).chain([Some("0")]) {
+        if left.is_empty() {
+            break;
+        }
+        let new: Vec<_> = left.iter().map(|it| it.new_topic(kafka, size)).collect();
+        let created = admin
+            .create_topics(&new, &options)
+            .await
+            .map_err(TopicsError::Unavailable)?;
+        let mut refused = Vec::new();
+        for (topic, outcome) in left.into_iter().zip(created) {
+            match outcome {
+                Ok(name) => tracing::info!(topic = name, size, "topic created"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((
+                    _,
+                    RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed,
+                )) => {
+                    let alternative = format!(", or create it: {}", topic.command(kafka));
+                    return Err(denied(topic, "Create", alternative));
+                }
+                Err((
+                    _,
+                    RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig,
+                )) if size != Some("0") && topic.advised.iter().any(|(key, _)| *key == LARGEST) => {
+                    refused.push(topic);
+                }
+                Err((topic, code)) => return Err(TopicsError::Refused { topic, code }),
+            }
+        }
+        left = refused;
+    }
+    Ok(())
+}
+
+fn denied(topic: &TopicSpec, right: &'static str, alternative: String) -> TopicsError {
+    TopicsError::Denied {
+        topic: topic.name.clone(),
+        right,
+        alternative,
+    }
 }
 
 /// Compares the number of partitions with what a broker answered.
@@ -233,7 +237,10 @@ fn check_settings(
 mod tests {
     use rdkafka::admin::{ConfigEntry, ConfigResource, ConfigSource, OwnedResourceSpecifier};
 
-    use super::*;
+    use super::{
+        error::{PARTITIONS_PROPAGATION, PROPAGATION},
+        *,
+    };
 
     fn spec() -> TopicSpec {
         TopicSpec {

@@ -4,8 +4,9 @@
 use std::{fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
-use chassis::secret::Secret;
+use chassis::{secret::Secret, tls::TlsConnector};
 use clickhouse::{Client, Compression, insert_formatted::InsertFormatted, query::Query};
+use hyper_tls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
@@ -25,8 +26,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(2);
 /// Address and credentials of ClickHouse.
 #[derive(Debug, Clone)]
 pub struct WarehouseSettings {
-    /// `http://host:port` of the HTTP interface.
+    /// `http://host:port` or `https://host:port` of the HTTP interface.
     pub url: String,
+    /// Whose certificates count for https.
+    pub tls: TlsConnector,
     /// A user with the right to create databases, tables and views.
     pub user: String,
     /// That user's password.
@@ -56,6 +59,9 @@ impl Session {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
         connector.set_keepalive(Some(Duration::from_mins(1)));
+        connector.enforce_http(false);
+        let tls = tokio_native_tls::TlsConnector::from(settings.tls.clone());
+        let connector = HttpsConnector::from((connector, tls));
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_LIMIT)
             .build(connector);

@@ -228,7 +228,7 @@ impl TransactionalLog for KafkaLog {
                     self.producer.poll(Duration::ZERO);
                     crate::pause(POLL_PAUSE);
                 }
-                Err((KafkaError::MessageProduction(code), _)) if is_permanent(code) && !dead => {
+                Err((KafkaError::MessageProduction(code), _)) if is_permanent(code) => {
                     return Err(Failure::Rejected(vec![RejectedMessage {
                         index,
                         error: code.to_string(),

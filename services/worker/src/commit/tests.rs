@@ -178,6 +178,24 @@ async fn a_record_that_can_never_be_sent_goes_to_dead_letters_and_the_others_are
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_can_never_be_sent_goes_without_its_value() {
+    let log = Scripted::default();
+    {
+        let mut memory = log.0.lock().unwrap();
+        memory.refused = Some("1/contacts/2".to_owned());
+        memory.refused_as_dead = true;
+    }
+    let (_committer, sink) = start(&log);
+    sink.submit(page(0, 5)).await.unwrap();
+    sink.settle().await.unwrap();
+    assert_eq!(log.keys("t.dead-letters"), ["1/contacts/2"]);
+    assert_eq!(log.keys("t.records").len(), 4);
+    let memory = log.0.lock().unwrap();
+    let letter = memory.committed.iter().find(|it| it.0 == "t.dead-letters");
+    assert_eq!(letter.unwrap().2, 0, "without its value");
+}
+
+#[tokio::test]
 async fn after_a_fatal_error_the_sink_is_closed_and_no_record_of_its_transaction_is_visible() {
     let log = Scripted::default().fail("commit", [Failure::Fatal("fenced".to_owned())]);
     let (committer, sink) = start(&log);

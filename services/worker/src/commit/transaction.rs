@@ -50,6 +50,8 @@ pub(crate) struct DeadLetter {
     pub(crate) reason: &'static str,
     /// What the broker or the client said.
     pub(crate) error: String,
+    /// Whether it keeps the message's value.
+    keeps_value: bool,
 }
 
 /// The messages of one transaction. Records are encoded while they are sent, so
@@ -130,20 +132,26 @@ impl Transaction {
     }
 
     /// Makes the message at an index a dead letter: it keeps its index and is sent
-    /// to dead letters.
+    /// to dead letters. A dead letter that was refused goes there without its value.
+    /// Whether that changed anything.
     pub(super) fn mark_dead(
         &mut self,
         index: usize,
         reason: &'static str,
         error: String,
         context: &CommitContext,
-    ) {
+    ) -> bool {
+        if let Some(dead) = self.dead.get_mut(&index) {
+            dead.error = format!("{}; as a dead letter: {error}, so its value is lost", dead.error);
+            return std::mem::take(&mut dead.keeps_value);
+        }
         let topic = match self.entries.get(index) {
             Some(Entry::Message(message)) => message.topic.clone(),
             Some(Entry::Record { .. }) => context.messages.topics.records.clone(),
-            None => return,
+            None => return false,
         };
         self.insert_dead(index, &topic, reason, error);
+        true
     }
 
     fn insert_dead(&mut self, index: usize, topic: &str, reason: &'static str, error: String) {
@@ -161,6 +169,7 @@ impl Transaction {
             source_topic: topic.to_owned(),
             reason,
             error,
+            keeps_value: true,
         };
         self.dead.insert(index, dead);
     }
@@ -178,12 +187,13 @@ impl Transaction {
         context: &'a CommitContext,
     ) -> Option<Outgoing<'a>> {
         let dead = self.dead.get(&index);
+        let keeps_value = dead.is_none_or(|it| it.keeps_value);
         match self.entries.get(index)? {
             Entry::Message(message) => Some(Outgoing {
                 topic: &message.topic,
                 partition: message.partition,
                 key: &message.key,
-                payload: message.payload.as_deref(),
+                payload: message.payload.as_deref().filter(|_| keeps_value),
                 dead,
             }),
             Entry::Record { page, index } => {
@@ -194,7 +204,7 @@ impl Transaction {
                     topic: &context.messages.topics.records,
                     partition: None,
                     key: &buffer.key,
-                    payload: Some(&buffer.payload),
+                    payload: keeps_value.then_some(buffer.payload.as_slice()),
                     dead,
                 })
             }

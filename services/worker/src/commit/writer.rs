@@ -128,10 +128,16 @@ impl TransactionWriter {
                 Ok(()) => break,
                 Err(Failure::Fatal(error)) => return Err(WriterEnd::Lost(error)),
                 Err(Failure::Rejected(rejected)) => {
+                    let mut goes_on = false;
+                    let mut last = String::new();
                     for RejectedMessage { index, error } in rejected {
-                        transaction.mark_dead(index, "rejected", error, &self.context);
+                        last.clone_from(&error);
+                        goes_on |= transaction.mark_dead(index, "rejected", error, &self.context);
                     }
                     self.abort()?;
+                    if !goes_on {
+                        self.pause(&Failure::Abort(last))?;
+                    }
                 }
                 Err(error @ (Failure::Retry(_) | Failure::Abort(_))) => {
                     self.abort()?;

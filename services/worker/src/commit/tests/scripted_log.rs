@@ -22,6 +22,8 @@ pub(super) struct Memory {
     pub(super) faults: HashMap<&'static str, VecDeque<Failure>>,
     /// A key that the broker always refuses.
     pub(super) refused: Option<String>,
+    /// Whether it refuses that message also as a dead letter, but not without its value.
+    pub(super) refused_as_dead: bool,
 }
 
 /// A message that was handed over.
@@ -102,7 +104,8 @@ impl TransactionalLog for Scripted {
         let refused = memory
             .open
             .iter()
-            .filter(|it| !it.is_dead && memory.refused.as_ref() == Some(&it.key));
+            .filter(|it| memory.refused.as_ref() == Some(&it.key))
+            .filter(|it| !it.is_dead || (memory.refused_as_dead && it.size > 0));
         let refused: Vec<_> = refused
             .map(|it| RejectedMessage {
                 index: it.index,
