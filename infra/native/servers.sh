@@ -53,8 +53,8 @@ run_once() { # kind home
 random_uuid() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '='; }
 
 run_kafka() {
-    options data port controller-port proxied join -- "$@"
-    local data=${option[data]} port=${option[port]} controller cluster=""
+    options data port controller-port listeners join settings scram cluster -- "$@"
+    local data=${option[data]} port=${option[port]} controller cluster=${option[cluster]:-}
     controller=${option["controller-port"]:-$((port + 1))}
     local node=1 roles="broker,controller" quorum=",CONTROLLER://127.0.0.1:$controller"
     # A second broker for the Kafka whose data is in OTHERS_DIR.
@@ -69,13 +69,15 @@ run_kafka() {
     archive="-XX:SharedArchiveFile=$(kafka_home).jsa"
     lib="$(kafka_home)/lib/*"
     mkdir -p "$data/log"
-    # Further listeners, LISTEN:ADVERTISED, for clients that connect through a proxy.
-    local pair name listeners="" advertised="" protocols=""
-    for pair in ${option[proxied]:-}; do
-        name="PROXIED${pair%:*}"
-        listeners+=",$name://127.0.0.1:${pair%:*}"
-        advertised+=",$name://127.0.0.1:${pair#*:}"
-        protocols+=",$name:PLAINTEXT"
+    # Further listeners, LISTEN:ADVERTISED:PROTOCOL, for clients that connect through a
+    # proxy or have to prove who they are.
+    local one listens advertises protocol name listeners="" advertised="" protocols=""
+    for one in ${option[listeners]:-}; do
+        IFS=: read -r listens advertises protocol <<<"$one"
+        name="PORT$listens"
+        listeners+=",$name://127.0.0.1:$listens"
+        advertised+=",$name://127.0.0.1:$advertises"
+        protocols+=",$name:$protocol"
     done
     # Offsets are kept for a year, so that a stack that was down for weeks continues
     # where it stopped.
@@ -101,13 +103,25 @@ group.initial.rebalance.delay.ms=0
 offsets.retention.minutes=525600
 log.cleaner.dedupe.buffer.size=16777216
 END
+    # Of two values of a setting the later one counts.
+    [ -z "${option[settings]:-}" ] || cat "${option[settings]}" >>"$config"
+    local users=()
+    for one in ${option[scram]:-}; do users+=(--add-scram "SCRAM-SHA-512=[$one]"); done
     if [ ! -f "$data/log/meta.properties" ]; then
         "$java" "$archive" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$lib" \
-            kafka.tools.StorageTool format -c "$config" -t "${cluster:-$(random_uuid)}" >/dev/null
+            kafka.tools.StorageTool format -c "$config" -t "${cluster:-$(random_uuid)}" \
+            "${users[@]}" >/dev/null
     fi
     become "$java" "$archive" -XX:+AutoCreateSharedArchive \
         -Xms256m -Xmx256m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$lib" kafka.Kafka "$config"
+}
+
+# Runs one of Kafka's command-line tools.
+run_kafka_tool() { # class args...
+    install_once "$(kafka_home)" install_kafka
+    exec "$(newest_java)" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
+        -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$(kafka_home)/lib/*" "$@"
 }
 
 run_registry() {

@@ -2,6 +2,7 @@
 //! apart by topic prefix, and a ClickHouse for each.
 
 mod port;
+mod secure;
 mod server;
 
 use std::{
@@ -21,6 +22,7 @@ use rdkafka::{
 };
 
 pub use port::free_port;
+pub use secure::Secure;
 use server::metadata;
 pub use server::{Server, clickhouse, kafka, registry, start, wait_until, wait_until_ready};
 
@@ -39,7 +41,7 @@ const PROXIED_SCENARIOS: usize = 8;
 /// been given. Its start blocks.
 static SHARED_KAFKA: LazyLock<(Server, Mutex<Vec<ProxiedListeners>>)> = LazyLock::new(|| {
     let listeners = new_listeners(PROXIED_SCENARIOS);
-    let mut server = kafka(&SHARED_FOLDER.join("kafka"), &listeners);
+    let mut server = kafka(&SHARED_FOLDER.join("kafka"), &listeners, None);
     wait_until_ready(&mut server);
     (server, Mutex::new(listeners))
 });
@@ -104,25 +106,30 @@ impl KafkaAndRegistry {
     /// The shared servers, started by the first scenario that asks. Blocks.
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<KafkaAndRegistry> =
-            LazyLock::new(|| KafkaAndRegistry::own(false, false));
+            LazyLock::new(|| KafkaAndRegistry::own(false, false, None));
         &SHARED
     }
 
     /// Starts a Kafka, a registry or both for the caller alone, and takes the
     /// shared one for the other; only what is used is started. Blocks.
-    pub fn own(own_kafka: bool, own_registry: bool) -> Self {
+    pub fn own(own_kafka: bool, own_registry: bool, secure: Option<&Secure>) -> Self {
         let own_folder = (own_kafka || own_registry)
             .then(|| tempfile::tempdir().expect("a folder for the servers"));
-        Self::launch(own_folder, own_kafka, own_registry)
+        Self::launch(own_folder, own_kafka, own_registry, secure)
     }
 
     /// Starts a Kafka and a registry for the caller alone, on the data in the
     /// folders `kafka` and `registry` of a folder. Blocks.
     pub(crate) fn own_in(folder: tempfile::TempDir) -> Self {
-        Self::launch(Some(folder), true, true)
+        Self::launch(Some(folder), true, true, None)
     }
 
-    fn launch(own_folder: Option<tempfile::TempDir>, own_kafka: bool, own_registry: bool) -> Self {
+    fn launch(
+        own_folder: Option<tempfile::TempDir>,
+        own_kafka: bool,
+        own_registry: bool,
+        secure: Option<&Secure>,
+    ) -> Self {
         let folder = |kind: &str| {
             let own = own_folder.as_ref().expect("made for an own server");
             own.path().join(kind)
@@ -134,7 +141,7 @@ impl KafkaAndRegistry {
         };
         // Both start at the same time.
         let mut registry = own_registry.then(|| registry(&folder("registry")));
-        let mut kafka = own_kafka.then(|| kafka(&folder("kafka"), &proxied));
+        let mut kafka = own_kafka.then(|| kafka(&folder("kafka"), &proxied, secure));
         let (kafka_port, registry_port) = std::thread::scope(|scope| {
             let registry_port = scope.spawn(|| match &mut registry {
                 Some(registry) => {

@@ -92,10 +92,20 @@ impl Stack {
         self.folder.path()
     }
 
+    /// A text that no log may contain.
+    pub fn keep_secret(&mut self, secret: &str) {
+        self.secrets.push(secret.to_owned());
+    }
+
     /// Starts one more worker.
     pub fn add_worker(&mut self) {
+        self.add_worker_with(&[]);
+    }
+
+    /// Starts one more worker, with additional variables.
+    pub fn add_worker_with(&mut self, more: &[(&str, &str)]) {
         self.worker_ports.push(free_port());
-        let worker = self.start_worker(self.workers.len(), &[]);
+        let worker = self.start_worker(self.workers.len(), more);
         self.workers.push(worker);
     }
 

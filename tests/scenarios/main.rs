@@ -21,6 +21,7 @@ mod hubspot_outages;
 mod hubspot_sdks;
 mod index_faults;
 mod make_up;
+mod managed_servers;
 mod memory;
 mod missing_state;
 mod network_faults;

@@ -4,6 +4,7 @@
 //! It must not know what the process does.
 
 mod allocator;
+mod causes;
 mod clock;
 pub mod crash;
 pub mod duration;
@@ -23,6 +24,7 @@ use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 
+pub use causes::with_causes;
 pub use clock::Clock;
 pub use health::Health;
 pub use shutdown::Context;

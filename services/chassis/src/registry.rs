@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Where the registry is.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct RegistryArgs {
     /// Address of the schema registry's Confluent-compatible API.
     #[arg(long, env, default_value = "http://127.0.0.1:8081/apis/ccompat/v7")]
@@ -216,7 +216,11 @@ impl Registry {
             .await;
         match set {
             Ok(_) | Err(RegistryError::Refused { status: 409, .. }) => Ok(()),
-            Err(RegistryError::Denied { status: 403, reason, .. }) => {
+            Err(RegistryError::Denied {
+                status: 403,
+                reason,
+                ..
+            }) => {
                 tracing::warn!(subject, reason, "no right to set the compatibility rule");
                 Ok(())
             }

@@ -127,7 +127,7 @@ impl Secret {
                         }
                         Err(error) => {
                             if !std::mem::replace(&mut last.failed, true) {
-                                let error = format!("{:#}", anyhow::Error::new(error));
+                                let error = crate::with_causes(&error);
                                 tracing::error!(error, "the last secret is used");
                             }
                         }

@@ -4,7 +4,6 @@
 //! It must not know which topics and schemas there are.
 
 use std::{
-    error::Error as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +18,7 @@ use crate::{
     },
     registry::{Registry, RegistryError},
     schema_lookup::{FoundSchema, MessageRef, MessageRules, SchemaLookup},
+    with_causes,
 };
 
 /// Pause before a request to a server that did not answer is repeated.
@@ -117,9 +117,7 @@ async fn create_topics(
                 }
             }
         }
-        let cause = error.source().map(|it| format!(": {it}"));
-        let reason = format!("{error}{}", cause.unwrap_or_default());
-        context.health().fails("kafka", reason);
+        context.health().fails("kafka", with_causes(&error));
         tokio::time::sleep(RETRY).await;
     }
     context.health().holds("kafka");
@@ -144,7 +142,7 @@ async fn register<const SCHEMAS: usize>(
                 Ok(Some(id)) => break id,
                 Ok(None) => {}
                 Err(error) if error.is_transient() => {
-                    context.health().fails("registry", error.to_string());
+                    context.health().fails("registry", with_causes(&error));
                 }
                 Err(error) => return Err(error),
             }
@@ -182,7 +180,7 @@ async fn compare<const SCHEMAS: usize>(
             Err(error) => {
                 return Ok(Some(Obstacle {
                     condition: "kafka",
-                    reason: format!("{:#}", anyhow::Error::new(error)),
+                    reason: with_causes(&error),
                     pause: RETRY,
                 }));
             }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-pub use native_tls::TlsConnector;
 use native_tls::Certificate;
+pub use native_tls::TlsConnector;
 
 /// Why no connection can be secured.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,10 @@ mod tests {
         let refused = |path: &Path| connector("X_CA_FILE", Some(path)).unwrap_err().to_string();
         assert!(refused(&missing).contains("X_CA_FILE: cannot read"));
         let refused = refused(&empty);
-        assert!(refused.contains("X_CA_FILE") && refused.contains("certificate"), "{refused}");
+        assert!(
+            refused.contains("X_CA_FILE") && refused.contains("certificate"),
+            "{refused}"
+        );
         assert!(connector("X_CA_FILE", None).is_ok());
     }
 }

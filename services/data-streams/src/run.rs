@@ -5,7 +5,14 @@
 use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chassis::{Context, kafka::TopicSpec, registry::Registry, secret::Secret, startup};
+use chassis::{
+    Context,
+    kafka::TopicSpec,
+    registry::Registry,
+    secret::Secret,
+    startup,
+    tls::{self, TlsConnector},
+};
 use schemas::{Topics, subject};
 use tokio::net::TcpListener;
 
@@ -38,6 +45,7 @@ const FORMER_CHANGES_RETRY: Duration = Duration::from_secs(5);
 struct Secrets {
     tokens: Tokens,
     clickhouse: Option<Secret>,
+    clickhouse_tls: TlsConnector,
 }
 
 /// The process, from its arguments to its exit code. All of it is compiled here,
@@ -58,6 +66,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let secrets = Secrets {
         tokens: Tokens { all, read },
         clickhouse: config.clickhouse_secret()?,
+        clickhouse_tls: tls::connector("CLICKHOUSE_CA_FILE", config.clickhouse_ca_file.as_deref())?,
     };
     config.kafka.security.check()?;
     tracing::info!(?config, "starting");
@@ -127,6 +136,7 @@ async fn start(
 
     let warehouse = Arc::new(Warehouse::new(&WarehouseSettings {
         url: config.clickhouse_url.clone(),
+        tls: secrets.clickhouse_tls,
         user: config.clickhouse_user.clone(),
         password: secrets.clickhouse,
         compress: config.compresses(),

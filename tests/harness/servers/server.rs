@@ -13,7 +13,7 @@ use rdkafka::{
     metadata::Metadata,
 };
 
-use super::{ProxiedListeners, free_port, root};
+use super::{ProxiedListeners, Secure, free_port, root};
 use crate::{HANG_LIMIT, Process};
 
 /// How long one request to Kafka may take before it is repeated.
@@ -73,24 +73,24 @@ impl Server {
 }
 
 /// Starts a Kafka, with further listeners: the port that each listens on, and
-/// the port of the proxy that it advertises to its clients.
-pub fn kafka(data: &Path, proxied: &[ProxiedListeners]) -> Server {
-    let pairs: Vec<_> = proxied
-        .iter()
-        .flatten()
-        .map(|(listens, advertised)| format!("{listens}:{advertised}"))
+/// the port of the proxy that it advertises to its clients; and those where clients
+/// have to prove who they are.
+pub fn kafka(data: &Path, proxied: &[ProxiedListeners], secure: Option<&Secure>) -> Server {
+    let pairs = proxied.iter().flatten();
+    let mut listeners: Vec<_> = pairs
+        .map(|(listens, advertised)| format!("{listens}:{advertised}:PLAINTEXT"))
         .collect();
-    start(
-        "kafka",
-        data,
-        free_port(),
-        &[
-            "--controller-port".to_owned(),
-            free_port().to_string(),
-            "--proxied".to_owned(),
-            pairs.join(" "),
-        ],
-    )
+    listeners.extend(secure.into_iter().flat_map(Secure::listeners));
+    let mut options = vec![
+        "--controller-port".to_owned(),
+        free_port().to_string(),
+        "--listeners".to_owned(),
+        listeners.join(" "),
+    ];
+    if let Some(secure) = secure {
+        options.extend(secure.options(data));
+    }
+    start("kafka", data, free_port(), &options)
 }
 
 /// Starts a schema registry.

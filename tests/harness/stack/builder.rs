@@ -10,7 +10,7 @@ use hubspot_sim::{Config, PortalConfig, Simulator};
 use super::{READER_PASSWORD, Stack, TOKEN, WRITER_PASSWORD};
 use crate::{
     DataSet, Links, data_set, secrets,
-    servers::{self, KafkaAndRegistry, Server},
+    servers::{self, KafkaAndRegistry, Secure, Server},
 };
 
 /// Whose data the servers have.
@@ -33,6 +33,8 @@ pub struct StackBuilder {
     credentials: Vec<(String, String)>,
     /// Brokers of its own Kafka; 0 where it uses the shared one.
     brokers: u32,
+    /// Further listeners of its own Kafka, where clients have to prove who they are.
+    secure: Option<Secure>,
     /// Whether it has a registry of its own.
     own_registry: bool,
     links: bool,
@@ -57,6 +59,7 @@ impl StackBuilder {
             data_streams: Vec::new(),
             credentials: Vec::new(),
             brokers: 0,
+            secure: None,
             own_registry: false,
             links: false,
             services: true,
@@ -70,6 +73,13 @@ impl StackBuilder {
     pub fn own_kafka(mut self) -> Self {
         self.brokers = self.brokers.max(1);
         self
+    }
+
+    /// Starts a Kafka of its own with these listeners besides.
+    #[must_use]
+    pub fn secure_kafka(mut self, secure: Secure) -> Self {
+        self.secure = Some(secure);
+        self.own_kafka()
     }
 
     /// Starts a registry of its own, which the scenario may stop.
@@ -256,6 +266,7 @@ impl StackBuilder {
         std::fs::write(password, READER_PASSWORD).unwrap();
         let data = folder.path().join("clickhouse");
         let disk = self.disk;
+        let secure = self.secure.clone();
         let own_folder = match &self.data {
             Data::Continued(data) => Some(data.restore(folder.path())),
             Data::OfOneScenario | Data::Packable => None,
@@ -264,7 +275,7 @@ impl StackBuilder {
             let own = if let Some(own_folder) = own_folder {
                 Some(KafkaAndRegistry::own_in(own_folder))
             } else if brokers > 0 || own_registry {
-                let mut own = KafkaAndRegistry::own(brokers > 0, own_registry);
+                let mut own = KafkaAndRegistry::own(brokers > 0, own_registry, secure.as_ref());
                 if brokers > 1 {
                     own.add_broker();
                 }

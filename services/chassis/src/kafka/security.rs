@@ -13,13 +13,7 @@ use crate::secret::{Rule, Secret, SecretError};
 #[derive(Debug, Clone, clap::Args)]
 pub struct SecurityArgs {
     /// How to connect to Kafka.
-    #[arg(
-        long,
-        env,
-        default_value = "plaintext",
-        value_enum,
-        ignore_case = true
-    )]
+    #[arg(long, env, default_value = "plaintext", value_enum, ignore_case = true)]
     pub kafka_security: Protocol,
 
     /// PEM file with the certificate authorities of the brokers. Without it those of
@@ -256,7 +250,8 @@ impl SecurityArgs {
                 })?;
             }
         }
-        if self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer) && !cfg!(feature = "oauthbearer")
+        if self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer)
+            && !cfg!(feature = "oauthbearer")
         {
             return Err(SecurityError::WithoutOauthbearer);
         }

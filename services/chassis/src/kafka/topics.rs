@@ -108,7 +108,9 @@ pub(crate) async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<()
     for topic in topics {
         let metadata = cluster.metadata(Some(&topic.name))?;
         let reported = metadata.topics().first();
-        if reported.and_then(|it| it.error()).map(RDKafkaErrorCode::from)
+        if reported
+            .and_then(|it| it.error())
+            .map(RDKafkaErrorCode::from)
             == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
         {
             return Err(denied(topic, "Describe", String::new()));
@@ -157,10 +159,10 @@ async fn create(
                     let alternative = format!(", or create it: {}", topic.command(kafka));
                     return Err(denied(topic, "Create", alternative));
                 }
-                Err((
-                    _,
-                    RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig,
-                )) if size != Some("0") && topic.advised.iter().any(|(key, _)| *key == LARGEST) => {
+                Err((_, RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig))
+                    if size != Some("0")
+                        && topic.advised.iter().any(|(key, _)| *key == LARGEST) =>
+                {
                     refused.push(topic);
                 }
                 Err((topic, code)) => return Err(TopicsError::Refused { topic, code }),

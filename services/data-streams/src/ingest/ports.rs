@@ -65,14 +65,7 @@ impl StoreError {
 
     /// The error with its sources, on one line.
     pub(crate) fn describe(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chassis::with_causes(self)
     }
 }
 

@@ -142,7 +142,10 @@ impl Transaction {
         context: &CommitContext,
     ) -> bool {
         if let Some(dead) = self.dead.get_mut(&index) {
-            dead.error = format!("{}; as a dead letter: {error}, so its value is lost", dead.error);
+            dead.error = format!(
+                "{}; as a dead letter: {error}, so its value is lost",
+                dead.error
+            );
             return std::mem::take(&mut dead.keeps_value);
         }
         let topic = match self.entries.get(index) {

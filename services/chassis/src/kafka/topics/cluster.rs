@@ -55,7 +55,11 @@ impl Cluster {
         // The client hands its reports over when it is polled.
         while self.client.poll(std::time::Duration::ZERO).is_some() {}
         let reports = self.client.context();
-        let last = reports.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let last = reports
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         match last {
             Some((RDKafkaErrorCode::Authentication, said)) => TopicsError::Unreachable {
                 remedy: "kafka refuses the login; check KAFKA_USERNAME, KAFKA_PASSWORD and \

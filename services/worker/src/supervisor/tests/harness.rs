@@ -68,6 +68,7 @@ impl Harness {
         }));
         let registry = Registry::new(&chassis::registry::RegistryArgs {
             registry_url: "http://127.0.0.1:9".to_owned(),
+            ..Default::default()
         });
         let own = [(IDS.commands, schemas::command::SCHEMA)];
         let dependencies = Dependencies {

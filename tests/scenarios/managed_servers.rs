@@ -1,0 +1,196 @@
+//! Servers as providers run them: with TLS, passwords, certificates, tokens, rights and
+//! several brokers.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use harness::{HANG_LIMIT, HttpsFront, Stack, eventually, servers::Secure, tls::Certificates};
+use serde_json::{Value, json};
+
+/// Login of the registry in front of the real one.
+const REGISTRY_LOGIN: [&str; 2] = ["registry-user", "scenario-registry-password"];
+
+type Variables = Vec<(&'static str, String)>;
+
+fn as_pairs(variables: &Variables) -> Vec<(&str, &str)> {
+    variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
+}
+
+/// Settings of a client that logs in to Kafka with SCRAM over TLS.
+fn login(certificates: &Certificates, secure: &Secure, user: &str) -> Variables {
+    vec![
+        ("KAFKA_BOOTSTRAP", format!("127.0.0.1:{}", secure.login)),
+        ("KAFKA_SECURITY", "sasl_ssl".to_owned()),
+        ("KAFKA_CA_FILE", certificates.setting("ca.pem")),
+        ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512".to_owned()),
+        ("KAFKA_USERNAME", user.to_owned()),
+        ("KAFKA_PASSWORD", Secure::PASSWORD.to_owned()),
+    ]
+}
+
+/// What health says of an instance of data-streams until it has said this.
+async fn until_health_says(stack: &Stack, part: &str) -> Value {
+    let path = "/health/ready";
+    eventually(part, HANG_LIMIT, async || {
+        let health = stack.api().send("GET", path, None).await.body;
+        health.to_string().contains(part).then_some(health)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_server_may_want_tls_and_a_login() {
+    let certificates = Certificates::new();
+    let secure = Secure::new(certificates.clone());
+    let mut stack = Stack::with(300, 30)
+        .secure_kafka(secure.clone())
+        .without_services()
+        .start()
+        .await;
+    stack.keep_secret(Secure::PASSWORD);
+    stack.keep_secret(REGISTRY_LOGIN[1]);
+    let basic = format!("Basic {}", STANDARD.encode(REGISTRY_LOGIN.join(":")));
+    let registry_port = stack.servers().registry_port;
+    let registry = HttpsFront::start(&certificates, registry_port, Some(&basic)).await;
+    let clickhouse = HttpsFront::start(&certificates, stack.clickhouse.port, None).await;
+    let registry = vec![
+        (
+            "REGISTRY_URL",
+            format!("https://127.0.0.1:{}/apis/ccompat/v7", registry.port),
+        ),
+        ("REGISTRY_USER", REGISTRY_LOGIN[0].to_owned()),
+        ("REGISTRY_PASSWORD", REGISTRY_LOGIN[1].to_owned()),
+        ("REGISTRY_CA_FILE", certificates.setting("ca.pem")),
+    ];
+    // The worker logs in, data-streams shows its certificate.
+    let worker = [
+        login(&certificates, &secure, Secure::USER),
+        registry.clone(),
+    ]
+    .concat();
+    let data_streams = [
+        vec![
+            (
+                "KAFKA_BOOTSTRAP",
+                format!("127.0.0.1:{}", secure.certificate),
+            ),
+            ("KAFKA_SECURITY", "ssl".to_owned()),
+            ("KAFKA_CA_FILE", certificates.setting("ca.pem")),
+            ("KAFKA_CERTIFICATE_FILE", certificates.setting("client.pem")),
+            ("KAFKA_KEY_FILE", certificates.setting("client.key")),
+            (
+                "CLICKHOUSE_URL",
+                format!("https://127.0.0.1:{}", clickhouse.port),
+            ),
+            ("CLICKHOUSE_CA_FILE", certificates.setting("ca.pem")),
+        ],
+        registry,
+    ]
+    .concat();
+    stack.add_worker_with(&as_pairs(&worker));
+    stack.add_data_streams_with(&as_pairs(&data_streams));
+    stack.api().ready().await;
+    stack.first_sync(json!({})).await;
+    stack.log().await.assert_exactly_once();
+    stack.matches_truth("contacts").await;
+    stack.matches_truth("companies").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_login_and_an_unknown_certificate_are_named() {
+    let certificates = Certificates::new();
+    let secure = Secure::new(certificates.clone());
+    let mut stack = Stack::with(20, 5)
+        .secure_kafka(secure.clone())
+        .without_services()
+        .start()
+        .await;
+    stack.keep_secret(Secure::PASSWORD);
+    let good = login(&certificates, &secure, Secure::USER);
+    let with = |name: &'static str, value: &str| {
+        let mut variables = good.clone();
+        variables.push((name, value.to_owned()));
+        variables
+    };
+    let wrong = with("KAFKA_PASSWORD", "another-password");
+    stack.add_data_streams_with(&as_pairs(&wrong));
+    let health = until_health_says(&stack, "kafka refuses the login").await;
+    assert!(health.to_string().contains("KAFKA_USERNAME"), "{health}");
+
+    let stranger = Certificates::new();
+    let untrusted = with("KAFKA_CA_FILE", &stranger.setting("ca.pem"));
+    stack.add_data_streams_with(&as_pairs(&untrusted));
+    let health = until_health_says(&stack, "no TLS connection to kafka").await;
+    assert!(health.to_string().contains("KAFKA_CA_FILE"), "{health}");
+
+    // Settings that do not fit each other end the process with the reason.
+    for (name, value, reason) in [
+        ("KAFKA_SECURITY", "plaintext", "KAFKA_PASSWORD is set, but"),
+        (
+            "KAFKA_CA_FILE",
+            "/nowhere/ca.pem",
+            "KAFKA_CA_FILE: cannot read",
+        ),
+        (
+            "KAFKA_KEY_FILE",
+            "/nowhere/key.pem",
+            "KAFKA_CERTIFICATE_FILE",
+        ),
+        (
+            "CLICKHOUSE_CA_FILE",
+            "/nowhere/ca.pem",
+            "CLICKHOUSE_CA_FILE: cannot read",
+        ),
+    ] {
+        stack.add_data_streams_with(&as_pairs(&with(name, value)));
+        let instance = stack.instances.last_mut().expect("an instance");
+        let said = instance.process.until_failed(Duration::from_secs(60));
+        assert!(said.contains(reason), "{name}={value}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_the_right_to_create_uses_topics_that_exist() {
+    let certificates = Certificates::new();
+    let secure = Secure::new(certificates.clone());
+    let mut stack = Stack::with(200, 20)
+        .secure_kafka(secure.clone())
+        .without_services()
+        .start()
+        .await;
+    stack.keep_secret(Secure::PASSWORD);
+    let limited = login(&certificates, &secure, Secure::LIMITED);
+    let bootstrap = stack.servers().bootstrap();
+    let prefix = stack.topic("");
+    let allowed = prefix.clone();
+    tokio::task::spawn_blocking(move || {
+        let topics = ["Read", "Write", "Describe", "DescribeConfigs"];
+        Secure::allow(&bootstrap, "--topic", &allowed, &topics);
+        Secure::allow(&bootstrap, "--group", &allowed, &["Read"]);
+        let ids = ["Write", "Describe"];
+        Secure::allow(&bootstrap, "--transactional-id", &allowed, &ids);
+    })
+    .await
+    .expect("rights are given");
+    // It may not make topics, and says who can and how.
+    stack.add_data_streams_with(&as_pairs(&limited));
+    let health = until_health_says(&stack, "kafka denies Create on topic").await;
+    let command = format!("kafka-topics.sh --create --topic {prefix}");
+    assert!(health.to_string().contains(&command), "{health}");
+    // Somebody who may makes them.
+    let other = login(&certificates, &secure, Secure::USER);
+    stack.add_data_streams_with(&as_pairs(&other));
+    stack.api().ready().await;
+    for instance in &mut stack.instances {
+        instance.process.kill();
+    }
+    stack.add_worker_with(&as_pairs(&limited));
+    stack.add_data_streams_with(&as_pairs(&limited));
+    stack.api().ready().await;
+    stack.first_sync(json!({})).await;
+    stack.log().await.assert_exactly_once();
+    stack.matches_truth("contacts").await;
+}
