@@ -111,6 +111,10 @@ ci: check test ## What CI runs
 tools: ## Installs what check uses beyond cargo
 	@$(NATIVE) tool cargo-deny --version
 
+.PHONY: sbom
+sbom: ## Prints what is compiled into the services, as CycloneDX
+	@$(or $(shell command -v python3.11),python3) infra/sbom.py
+
 .PHONY: fix
 fix: ## Formats and applies what clippy can
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
