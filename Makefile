@@ -85,7 +85,7 @@ torture: ## Random faults of all kinds, then checks (SEED=1 KILLS=40 MINUTES=8)
 	$(DEBUG)/torture
 
 .PHONY: check
-check: ## Format, lints, docs, dependency policy, layering
+check: ## Format, lints, docs, dependency policy, layering, chart, alerts
 	cargo fmt --all --check
 	@infra/check.sh
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -34,7 +34,7 @@ prepare_monitoring() {
     mkdir -p "$folder"/{prometheus,grafana}
     sed "s,@WORKER_ADMIN_PORT@,$WORKER_ADMIN_PORT,; s,@API_PORT@,$API_PORT," \
         "$ROOT/infra/monitoring/prometheus.yaml" >"$folder/prometheus.yaml"
-    rm -f "$folder/api-token"
+    # Written in place: the container has mounted the file itself.
     (umask 077 && echo "${API_READ_TOKEN:-${API_TOKEN:-}}" >"$folder/api-token")
 }
 

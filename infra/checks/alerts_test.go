@@ -83,6 +83,34 @@ func TestEachAlertHasItsParagraph(t *testing.T) {
 	}
 }
 
+var word = regexp.MustCompile("`([a-z]+(?:_[a-z]+)+)`")
+
+// Codes, conditions, fields and metrics that a page names are in the source.
+func TestTheHelpNamesWhatThereIs(t *testing.T) {
+	source := sources(t)
+	for _, page := range []string{runbook, "infra/when-something-is-wrong.md", "infra/first-hour.md"} {
+		for _, found := range word.FindAllStringSubmatch(read(t, page), -1) {
+			if !strings.Contains(source, found[1]) && !strings.Contains(read(t, "schemas/avro/status.avsc"), found[1]) {
+				t.Errorf("%s: nothing is named %s", page, found[1])
+			}
+		}
+	}
+}
+
+// The list of metrics in the README is the list of those that there are.
+func TestTheListOfMetricsIsComplete(t *testing.T) {
+	listed := map[string]bool{}
+	for _, found := range word.FindAllStringSubmatch(read(t, "infra/README.md"), -1) {
+		listed[found[1]] = true
+	}
+	for name := range exported(t) {
+		isPart := regexp.MustCompile(`_seconds_(bucket|sum|count)$`).MatchString(name)
+		if !listed[name] && !isPart && name != "up" {
+			t.Errorf("infra/README.md does not list the metric %s", name)
+		}
+	}
+}
+
 // What has to be the case for an alert, and a case like it in which all is well.
 var cases = []struct{ alert, fires, silent string }{
 	{"HubSpotStreamsWorkerAway",
