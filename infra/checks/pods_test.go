@@ -201,3 +201,14 @@ func TestWhatIsInstalled(t *testing.T) {
 		}
 	}
 }
+
+// The image that is deployed has the services, and runs as the chart says.
+func TestTheImageIsOfTheServicesOnly(t *testing.T) {
+	_, services, found := strings.Cut(read(t, "infra/Dockerfile"), " AS services\n")
+	if !found || strings.Contains(services, "\nFROM") {
+		t.Fatal("infra/Dockerfile: its last target should be `services`, so that it is what is built by default")
+	}
+	if strings.Contains(services, "hubspot-sim") || !strings.Contains(services, "\nUSER 65532:65532\n") {
+		t.Errorf("infra/Dockerfile: the target `services` has the simulator, or another user:\n%s", services)
+	}
+}

@@ -88,24 +88,39 @@ func sources(t *testing.T) string {
 	return all.String()
 }
 
-// A metric's name is a constant of its own, as dashboards rely on it.
-var metric = regexp.MustCompile(`const [A-Z_]+: &str =\s*"((?:worker|data_streams|api|chassis|process|kafka)_[a-z_]+)";`)
+var (
+	// A metric's name is a constant of its own, as dashboards rely on it.
+	constant = regexp.MustCompile(`const ([A-Z_]+): &str =\s*"((?:worker|data_streams|api|health|service)_[a-z_]+)";`)
+	use      = regexp.MustCompile(`\b(?:gauge|counter|histogram)!\(\s*(?:\w+::)*([A-Z_]+)\b`)
+)
 
 // exported gives the names of the metrics that the services have. Histograms are those
 // whose name ends in _seconds.
 func exported(t *testing.T) map[string]bool {
 	t.Helper()
-	names := map[string]bool{"up": true}
-	for _, found := range metric.FindAllStringSubmatch(sources(t), -1) {
-		names[found[1]] = true
-		if strings.HasSuffix(found[1], "_seconds") {
+	source, used := sources(t), map[string]bool{}
+	for _, found := range use.FindAllStringSubmatch(source, -1) {
+		used[found[1]] = true
+	}
+	names, named := map[string]bool{"up": true}, map[string]bool{}
+	for _, found := range constant.FindAllStringSubmatch(source, -1) {
+		if !used[found[1]] {
+			continue
+		}
+		names[found[2]], named[found[1]] = true, true
+		if strings.HasSuffix(found[2], "_seconds") {
 			for _, part := range []string{"_bucket", "_sum", "_count"} {
-				names[found[1]+part] = true
+				names[found[2]+part] = true
 			}
 		}
 	}
+	for name := range used {
+		if !named[name] {
+			t.Errorf("the metric %s has no name that begins as those in %s", name, constant)
+		}
+	}
 	if len(names) < 20 {
-		t.Fatalf("only %d metrics were found in services/: is the expression for them still right?", len(names))
+		t.Fatalf("only %d metrics were found in services/: are the expressions for them still right?", len(names))
 	}
 	return names
 }
