@@ -58,6 +58,14 @@ else
     tail -n 1 <<<"$fetched" >&2
 fi
 
+# What is compiled into the services is listed, and nothing else: one of each kind.
+python3_11 infra/sbom.py | python3_11 -c '
+import json, sys
+names = {it["name"] for it in json.load(sys.stdin)["components"]}
+assert {"worker", "data-streams", "rdkafka-sys"} <= names, "the bill of materials lacks a part"
+assert not {"hubspot-sim", "proptest"} & names, "the bill of materials has what only tests use"
+print(f"bill of materials: {len(names)} crates")'
+
 tool shellcheck -x -P SCRIPTDIR \
     infra/check.sh infra/compose.sh infra/native/stack .ci/run
 echo "scripts: ok"

@@ -125,6 +125,7 @@ dataStreams:
 		{`REGISTRY_URL`, `REPLICATION: 3, REGISTRY_URL`, "REPLICATION"},
 		// A Secret is for those.
 		{`REGISTRY_URL`, `KAFKA_PASSWORD: x, REGISTRY_URL`, "KAFKA_PASSWORD"},
+		{`REGISTRY_URL`, `KAFKA_OAUTH_CLIENT_SECRET: x, REGISTRY_URL`, "KAFKA_OAUTH_CLIENT_SECRET"},
 		// The chart decides these.
 		{`REGISTRY_URL`, `ADMIN_ADDRESS: "x", REGISTRY_URL`, "ADMIN_ADDRESS"},
 		{`dataStreams:`, "worker: {credentials: {secretName: a, claimName: b}}\ndataStreams:", "not both"},
