@@ -97,6 +97,31 @@ func TestTheHelpNamesWhatThereIs(t *testing.T) {
 	}
 }
 
+// What `make up` says, as the page quotes it, with … for what differs each time.
+func TestTheHelpQuotesWhatMakeUpSays(t *testing.T) {
+	var scripts string
+	for _, name := range []string{"first_sync.sh", "ports.sh", "compose.sh", "native/services.sh", "native/install.sh"} {
+		scripts += read(t, "infra/"+name)
+	}
+	_, section, found := strings.Cut(read(t, "infra/when-something-is-wrong.md"), "\n## `make up` ends with an error\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	quotes := 0
+	for _, row := range strings.Split(section, "\n| `")[1:] {
+		cell, _, _ := strings.Cut(row, "` |")
+		for _, quote := range strings.Split(cell, "`, `") {
+			quotes++
+			for _, part := range strings.Split(quote, "…") {
+				if !strings.Contains(scripts, strings.TrimSpace(part)) {
+					t.Errorf("no script says %q", part)
+				}
+			}
+		}
+	}
+	if !found || quotes < 10 {
+		t.Errorf("only %d quotes were found", quotes)
+	}
+}
+
 // The list of metrics in the README is the list of those that there are.
 func TestTheListOfMetricsIsComplete(t *testing.T) {
 	listed := map[string]bool{}
