@@ -79,13 +79,17 @@ checks_home() {
 
 install_checks() {
     local go version sum downloaded sources
-    go=$(go_1_21)
+    go=$(go_1_21) || return 1
     read -r version sum <"$ROOT/infra/checks/kubernetes.txt"
-    downloaded=$(cd "$1" && "$go" mod download -json "$version")
-    grep -qF "\"Sum\": \"$sum\"" <<<"$downloaded" || die "$version is not the one of infra/checks/kubernetes.txt"
+    downloaded=$(cd "$1" && "$go" mod download -json "$version") || return 1
+    if ! grep -qF "\"Sum\": \"$sum\"" <<<"$downloaded"; then
+        say "$version is not the one of infra/checks/kubernetes.txt"
+        return 1
+    fi
     sources=$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' <<<"$downloaded")
     mkdir "$1/schemas"
-    cp "$sources"/api/openapi-spec/v3/{api__v1,apis__apps__v1,apis__networking.k8s.io__v1,apis__policy__v1}_openapi.json "$1/schemas/"
+    cp "$sources"/api/openapi-spec/v3/{api__v1,apis__apps__v1,apis__networking.k8s.io__v1,apis__policy__v1}_openapi.json \
+        "$1/schemas/" || return 1
     # Without optimisation, which would take a third of the build and save nothing.
     (cd "$ROOT/infra/checks" &&
         "$go" test -c -buildvcs=false -gcflags='all=-N -l' -ldflags=-s -o "$1/checks" .)
