@@ -85,7 +85,7 @@ torture: ## Random faults of all kinds, then checks (SEED=1 KILLS=40 MINUTES=8)
 	$(DEBUG)/torture
 
 .PHONY: check
-check: ## Format, lints, docs, dependency policy, layering
+check: ## Format, lints, docs, dependency policy, layering, chart, alerts
 	cargo fmt --all --check
 	@infra/check.sh
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -110,6 +110,10 @@ ci: check test ## What CI runs
 .PHONY: tools
 tools: ## Installs what check uses beyond cargo
 	@$(NATIVE) tool cargo-deny --version
+
+.PHONY: sbom
+sbom: ## Prints what is compiled into the services, as CycloneDX
+	@$(or $(shell command -v python3.11),python3) infra/sbom.py
 
 .PHONY: fix
 fix: ## Formats and applies what clippy can

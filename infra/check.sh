@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks of the repository as a whole: who may import whom, the
-# dependency policy, the compose file, the scripts.
+# dependency policy, the compose file, the scripts, what is deployed.
 #
 #   check.sh        all of them
 #   check.sh fast   those that need no installation, in about a second
@@ -58,6 +58,14 @@ else
     tail -n 1 <<<"$fetched" >&2
 fi
 
+# What is compiled into the services is listed, and nothing else: one of each kind.
+python3_11 infra/sbom.py | python3_11 -c '
+import json, sys
+names = {it["name"] for it in json.load(sys.stdin)["components"]}
+assert {"worker", "data-streams", "rdkafka-sys"} <= names, "the bill of materials lacks a part"
+assert not {"hubspot-sim", "proptest"} & names, "the bill of materials has what only tests use"
+print(f"bill of materials: {len(names)} crates")'
+
 tool shellcheck -x -P SCRIPTDIR \
     infra/check.sh infra/compose.sh infra/native/stack .ci/run
 echo "scripts: ok"
@@ -68,3 +76,12 @@ if docker compose version >/dev/null 2>&1; then
     CLICKHOUSE_WRITER_PASSWORD=unused docker compose -f infra/compose.yaml --profile demo config --quiet
 fi
 echo "compose file: ok"
+
+# The chart as Helm renders it, the alerts and the dashboard as Prometheus parses them.
+code=0
+infra/native/stack checks || code=$?
+case "$code${CI:+ in CI}" in
+    0*) echo "chart, alerts, dashboard: ok" ;;
+    3) echo "chart, alerts, dashboard: NOT checked, as Go is missing; CI checks them" >&2 ;;
+    *) exit 1 ;;
+esac

@@ -18,7 +18,24 @@ die() {
 compose() {
     local profile=()
     [ -z "$DEMO" ] || profile=(--profile demo)
+    [ -z "$MONITORING" ] || profile+=(--profile monitoring)
     docker compose -f "$ROOT/infra/compose.yaml" "${profile[@]}" "$@"
+}
+
+# Also what an earlier start with other settings has started.
+compose_down() {
+    docker compose -f "$ROOT/infra/compose.yaml" --profile demo --profile monitoring down
+}
+
+# The configuration of Prometheus with this stack's ports, and the token with which it may
+# read the API's metrics; the file is there without one, too.
+prepare_monitoring() {
+    local folder="$DATA_DIR/monitoring"
+    mkdir -p "$folder"/{prometheus,grafana}
+    sed "s,@WORKER_ADMIN_PORT@,$WORKER_ADMIN_PORT,; s,@API_PORT@,$API_PORT," \
+        "$ROOT/infra/monitoring/prometheus.yaml" >"$folder/prometheus.yaml"
+    # Written in place: the container has mounted the file itself.
+    (umask 077 && echo "${API_READ_TOKEN:-${API_TOKEN:-}}" >"$folder/api-token")
 }
 
 prepare() {
@@ -35,10 +52,12 @@ prepare() {
         HUBSPOT_ACCESS_TOKEN=demo-token
         HUBSPOT_BASE_URL="http://127.0.0.1:$SIM_PORT"
     fi
+    [ -z "$MONITORING" ] || prepare_monitoring
     GID=$(id -g)
     export CLICKHOUSE_WRITER_PASSWORD DATA_DIR HUBSPOT_ACCESS_TOKEN GID UID
     export API_PORT KAFKA_PORT REGISTRY_PORT CLICKHOUSE_HTTP_PORT CLICKHOUSE_TCP_PORT
     export WORKER_ADMIN_PORT SIM_PORT HUBSPOT_RATE_LIMIT HUBSPOT_SEARCH_LIMIT
+    export PROMETHEUS_PORT GRAFANA_PORT
     [ -z "${HUBSPOT_BASE_URL:-}" ] || export HUBSPOT_BASE_URL
 }
 
@@ -65,12 +84,13 @@ case "${1:-}" in
         await data-streams "$API"
         await worker "http://127.0.0.1:$WORKER_ADMIN_PORT"
         first_sync
+        [ -z "$MONITORING" ] || say "Monitoring     http://127.0.0.1:$GRAFANA_PORT/ (dashboard), http://127.0.0.1:$PROMETHEUS_PORT/alerts"
         ;;
-    down) compose down ;;
+    down) compose_down ;;
     status) compose ps --all ;;
     logs) compose logs --follow --tail 50 ;;
     clean-data)
-        compose down
+        compose_down
         rm -rf "$DATA_DIR"
         ;;
     *) die "up, down, status, logs or clean-data" ;;

@@ -16,6 +16,7 @@ settings() {
     : "${DATA_DIR:=.data}" "${CONNECTION:=default}" "${API_PORT:=8080}" "${KAFKA_PORT:=9092}"
     : "${REGISTRY_PORT:=8081}" "${CLICKHOUSE_HTTP_PORT:=8123}" "${CLICKHOUSE_TCP_PORT:=9000}"
     : "${WORKER_ADMIN_PORT:=9101}" "${SIM_PORT:=8089}" "${KAFKA_CONTROLLER_PORT:=$((KAFKA_PORT + 1))}"
+    : "${MONITORING:=}" "${PROMETHEUS_PORT:=9090}" "${GRAFANA_PORT:=3000}"
     : "${HUBSPOT_ACCESS_TOKEN:=}" "${HUBSPOT_RATE_LIMIT:=auto}" "${HUBSPOT_SEARCH_LIMIT:=auto}"
     case "$DATA_DIR" in /*) ;; *) DATA_DIR="$ROOT/$DATA_DIR" ;; esac
     API="http://127.0.0.1:$API_PORT"

@@ -7,7 +7,8 @@
 ports() {
     local name
     for name in API_PORT KAFKA_PORT "$@" REGISTRY_PORT CLICKHOUSE_HTTP_PORT \
-        CLICKHOUSE_TCP_PORT WORKER_ADMIN_PORT ${DEMO:+SIM_PORT}; do
+        CLICKHOUSE_TCP_PORT WORKER_ADMIN_PORT ${DEMO:+SIM_PORT} \
+        ${MONITORING:+PROMETHEUS_PORT GRAFANA_PORT}; do
         echo "$name ${!name}"
     done
 }
@@ -60,6 +61,8 @@ process_of() { # setting
         CLICKHOUSE_*) echo clickhouse ;;
         SIM_PORT) echo hubspot-sim ;;
         WORKER_*) echo worker ;;
+        PROMETHEUS_PORT) echo prometheus ;;
+        GRAFANA_PORT) echo grafana ;;
         *) echo data-streams ;;
     esac
 }

@@ -71,6 +71,44 @@ tools_home() { cached tools "$ROOT/infra/tools.txt"; }
 
 install_tools() { install_venv "$1" "$ROOT/infra/tools.txt"; }
 
+# The checks of what is deployed, in Go: the program, and the schemas of Kubernetes, which
+# its sources have.
+checks_home() {
+    cached checks "$ROOT"/infra/checks/*.go "$ROOT"/infra/checks/go.* "$ROOT/infra/checks/kubernetes.txt"
+}
+
+install_checks() {
+    local go version sum downloaded sources
+    go=$(go_1_21) || return 1
+    read -r version sum <"$ROOT/infra/checks/kubernetes.txt"
+    downloaded=$(cd "$1" && "$go" mod download -json "$version") || return 1
+    if ! grep -qF "\"Sum\": \"$sum\"" <<<"$downloaded"; then
+        say "$version is not the one of infra/checks/kubernetes.txt"
+        return 1
+    fi
+    sources=$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' <<<"$downloaded")
+    mkdir "$1/schemas"
+    cp "$sources"/api/openapi-spec/v3/{api__v1,apis__apps__v1,apis__networking.k8s.io__v1,apis__policy__v1}_openapi.json \
+        "$1/schemas/" || return 1
+    # Without optimisation, which would take a third of the build and save nothing.
+    (cd "$ROOT/infra/checks" &&
+        "$go" test -c -buildvcs=false -gcflags='all=-N -l' -ldflags=-s -o "$1/checks" .)
+}
+
+# Since 1.21 Go fetches the version that go.mod names.
+go_1_21() {
+    local candidate minor
+    for candidate in go /usr/local/go/bin/go; do
+        minor=$("$candidate" env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+        if [ "${minor:-0}" -ge 21 ]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    say "go: install Go 1.21 or newer"
+    return 1
+}
+
 install_sdk() {
     cp "$ROOT"/tests/sdk/node/package*.json "$1/"
     (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts)

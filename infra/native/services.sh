@@ -129,6 +129,10 @@ install_and_build() {
 up() {
     paths
     announce_demo
+    if [ -n "$MONITORING" ]; then
+        say "MONITORING is for the stack in containers: Prometheus and Grafana are not started"
+        MONITORING=""
+    fi
     mkdir -p "$PIDS" "$LOGS"
     # Only one `up` at a time, so that nothing is started twice.
     exec 9>"$DATA_DIR/lock"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use harness::{HANG_LIMIT, HttpsFront, Stack, eventually, servers::Secure, tls::Certificates};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Login of the registry in front of the real one.
 const REGISTRY_LOGIN: [&str; 2] = ["registry-user", "scenario-registry-password"];
@@ -31,12 +31,12 @@ fn login(certificates: &Certificates, secure: &Secure, user: &str) -> Variables 
     ]
 }
 
-/// What health says of an instance of data-streams until it has said this.
-async fn until_health_says(stack: &Stack, part: &str) -> Value {
-    let path = "/health/ready";
+/// What the last instance of data-streams says, once it has said this.
+async fn until_it_says(stack: &Stack, part: &str) -> String {
+    let instance = stack.instances.last().expect("an instance");
     eventually(part, HANG_LIMIT, async || {
-        let health = stack.api().send("GET", path, None).await.body;
-        health.to_string().contains(part).then_some(health)
+        let said = instance.process.output();
+        said.contains(part).then_some(said)
     })
     .await
 }
@@ -117,14 +117,14 @@ async fn a_refused_login_and_an_unknown_certificate_are_named() {
     };
     let wrong = with("KAFKA_PASSWORD", "another-password");
     stack.add_data_streams_with(&as_pairs(&wrong));
-    let health = until_health_says(&stack, "kafka refuses the login").await;
-    assert!(health.to_string().contains("KAFKA_USERNAME"), "{health}");
+    let said = until_it_says(&stack, "kafka refuses the login").await;
+    assert!(said.contains("KAFKA_USERNAME"), "{said}");
 
     let stranger = Certificates::new();
     let untrusted = with("KAFKA_CA_FILE", &stranger.setting("ca.pem"));
     stack.add_data_streams_with(&as_pairs(&untrusted));
-    let health = until_health_says(&stack, "no TLS connection to kafka").await;
-    assert!(health.to_string().contains("KAFKA_CA_FILE"), "{health}");
+    let said = until_it_says(&stack, "no TLS connection to kafka").await;
+    assert!(said.contains("KAFKA_CA_FILE"), "{said}");
 
     // Settings that do not fit each other end the process with the reason.
     for (name, value, reason) in [
@@ -177,9 +177,9 @@ async fn a_user_without_the_right_to_create_uses_topics_that_exist() {
     .expect("rights are given");
     // It may not make topics, and says who can and how.
     stack.add_data_streams_with(&as_pairs(&limited));
-    let health = until_health_says(&stack, "kafka denies Create on topic").await;
+    let said = until_it_says(&stack, "kafka denies Create on topic").await;
     let command = format!("kafka-topics.sh --create --topic {prefix}");
-    assert!(health.to_string().contains(&command), "{health}");
+    assert!(said.contains(&command), "{said}");
     // Somebody who may makes them.
     let other = login(&certificates, &secure, Secure::USER);
     stack.add_data_streams_with(&as_pairs(&other));

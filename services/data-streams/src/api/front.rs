@@ -94,6 +94,7 @@ mod tests {
         for (condition, expected) in [
             (conditions::CLICKHOUSE, [503, 200, 503]),
             (conditions::REGISTRY, [503, 200, 503]),
+            (conditions::TARGETS, [503, 200, 503]),
             ("commands", [503, 503, 200]),
             (conditions::KAFKA, [503, 503, 503]),
             (START, [503, 503, 503]),

@@ -20,5 +20,13 @@ pub const DEFINITIONS: &str = "definitions";
 
 /// Whether a condition concerns loading only: without it the API still takes commands.
 pub(crate) fn is_of_loading(condition: &str) -> bool {
-    [CLICKHOUSE, WAREHOUSE, REGISTRY, DEAD_LETTERS, DEFINITIONS].contains(&condition)
+    [
+        CLICKHOUSE,
+        WAREHOUSE,
+        REGISTRY,
+        TARGETS,
+        DEAD_LETTERS,
+        DEFINITIONS,
+    ]
+    .contains(&condition)
 }

@@ -1,6 +1,9 @@
 //! What the cluster says of itself, and why it cannot be reached.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use rdkafka::{
     ClientContext,
@@ -10,6 +13,9 @@ use rdkafka::{
 };
 
 use super::{KafkaArgs, TIMEOUT, error::TopicsError};
+
+/// How long the client is asked for its reports.
+const REPORTS: Duration = Duration::from_millis(100);
 
 /// A client that asks, and keeps what it reports meanwhile.
 pub(super) struct Cluster {
@@ -52,8 +58,9 @@ impl Cluster {
 
     /// Why a request failed, by what the client has reported.
     fn explain(&self, error: KafkaError) -> TopicsError {
-        // The client hands its reports over when it is polled.
-        while self.client.poll(std::time::Duration::ZERO).is_some() {}
+        // The client hands its reports over when it is polled. Without a timeout each
+        // poll would take one only.
+        while self.client.poll(REPORTS).is_some() {}
         let reports = self.client.context();
         let last = reports
             .0
