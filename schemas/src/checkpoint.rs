@@ -111,7 +111,8 @@ pub struct Checkpoint {
 /// What an object type was seen not to have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lack {
-    /// `archived_list`, `search` or `batch_read`.
+    /// `archived_list`, `search`, `batch_read`, `sensitive_properties` or
+    /// `highly_sensitive_properties`.
     pub capability: String,
     /// How HubSpot refused it.
     pub message: String,

@@ -37,6 +37,7 @@ mod registry_replaced;
 mod rest_api;
 mod restarts;
 mod secrets_and_access;
+mod sensitive_properties;
 mod server_faults;
 mod several_data_streams;
 mod several_workers;

@@ -17,6 +17,7 @@ mod limits;
 mod objects;
 mod request_body;
 mod selection;
+mod sensitive;
 mod transport;
 mod wire;
 
@@ -36,6 +37,7 @@ use self::{
     objects::PageQuery,
     request_body::search_body,
     selection::{Selections, encode},
+    sensitive::KnownSensitive,
     transport::Transport,
 };
 pub(crate) use self::{
@@ -44,8 +46,8 @@ pub(crate) use self::{
     transport::RequestGuard,
 };
 use crate::sync::{
-    Advice, Fetched, ListPage, ListRequest, ObjectBatch, Portal, ReadError, Search, SearchPage,
-    Source, SourceError,
+    Advice, Capability, Fetched, ListPage, ListRequest, ObjectBatch, Portal, ReadError, Search,
+    SearchPage, Source, SourceError,
 };
 
 /// The first dated version of the API, for accounts without the configured one.
@@ -65,6 +67,7 @@ pub fn parse_list_page(body: &[u8]) -> Option<impl Sized> {
 pub(crate) struct HubSpot {
     client: Client,
     selections: Selections,
+    sensitive: KnownSensitive,
     longest_url: usize,
 }
 
@@ -102,6 +105,7 @@ impl HubSpot {
         Ok(Self {
             client: Client::new(transport, limits, auth, config.api_version.clone()),
             selections: Selections::default(),
+            sensitive: KnownSensitive::default(),
             longest_url: config.longest_url,
         })
     }
@@ -200,6 +204,14 @@ impl Source for HubSpot {
         Ok(self.client.call(&call, wire::properties).await?)
     }
 
+    async fn sensitive_properties(
+        &self,
+        object_type: &str,
+        kind: Capability,
+    ) -> Result<(Vec<Property>, i64), SourceError> {
+        self.read_sensitive(object_type, kind).await
+    }
+
     async fn list(
         &self,
         object_type: &str,
@@ -232,10 +244,13 @@ impl Source for HubSpot {
             return self.list_ids(&page).await;
         }
         let selection = self.selections.of(object_type, properties).await;
-        match self.list_whole(&page, &selection).await? {
-            Some(page) => Ok(page),
-            None => self.list_ids_then_read(&page, &selection).await,
-        }
+        let listed = match self.list_whole(&page, &selection).await {
+            Ok(None) => self.list_ids_then_read(&page, &selection).await,
+            Ok(Some(page)) => Ok(page),
+            Err(failed) => Err(failed),
+        };
+        self.sensitive.doubt_after(object_type, &listed);
+        listed
     }
 
     async fn record_count(&self, object_type: &str) -> Result<Option<i64>, SourceError> {
@@ -293,7 +308,9 @@ impl Source for HubSpot {
             });
         }
         let selection = self.selections.of(object_type, properties).await;
-        self.read(object_type, ids, archived, &selection).await
+        let read = self.read(object_type, ids, archived, &selection).await;
+        self.sensitive.doubt_after(object_type, &read);
+        read
     }
 
     async fn read_each(

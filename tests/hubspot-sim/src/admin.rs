@@ -17,6 +17,7 @@ use crate::{
     json,
     one_or_many::one_or_many,
     portal::Portal,
+    sensitivity::Sensitivity,
 };
 
 #[derive(Deserialize)]
@@ -30,6 +31,8 @@ struct Advance {
 struct Scope {
     object_type: String,
     granted: bool,
+    #[serde(default)]
+    sensitivity: Sensitivity,
 }
 
 #[derive(Deserialize)]
@@ -94,7 +97,10 @@ pub(crate) fn answer(
             done()
         }),
         (false, ["scopes"]) => read::<Scope>(body).map(|scope| {
-            portal.set_scope(&scope.object_type, scope.granted);
+            match scope.sensitivity {
+                Sensitivity::NonSensitive => portal.set_scope(&scope.object_type, scope.granted),
+                it => portal.set_sensitive_scope(&scope.object_type, it, scope.granted),
+            }
             done()
         }),
         (false, ["tokens"]) => read::<Token>(body).map(|it| {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{auth::TokenKind, faults::Rule};
+use crate::{auth::TokenKind, faults::Rule, sensitivity::WithheldForm};
 
 /// A simulator: one address, one or more portals.
 #[derive(Debug, Clone)]
@@ -205,6 +205,8 @@ pub struct Quirks {
     pub max_search_body: Option<usize>,
     /// Longest request target, in characters.
     pub max_url: usize,
+    /// What a token without the scope for sensitive values gets.
+    pub withheld: WithheldForm,
 }
 
 impl Default for Quirks {
@@ -217,6 +219,7 @@ impl Default for Quirks {
             window_slop_ms: 0,
             max_search_body: Some(3_000),
             max_url: 16_200,
+            withheld: WithheldForm::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::timestamps;
+use crate::{sensitivity::Sensitivity, timestamps};
 
 /// One property of an object type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Definition {
     pub hubspot_defined: bool,
     /// The object type whose ids are the values.
     pub references: Option<String>,
+    /// How sensitive its values are, which decides the scope that they need.
+    pub sensitivity: Sensitivity,
     /// When it was archived, in ms since 1970.
     pub archived_at: Option<i64>,
     /// When it was defined, in ms since 1970.
@@ -88,6 +90,7 @@ impl Definition {
             hidden: false,
             hubspot_defined: false,
             references: None,
+            sensitivity: Sensitivity::NonSensitive,
             archived_at: None,
             created_at: 1_577_836_800_000,
             updated_at: 1_577_836_800_000,
@@ -113,7 +116,7 @@ impl Definition {
             "calculated": self.calculated, "externalOptions": self.references.is_some(),
             "hasUniqueValue": self.source == Source::Id, "hidden": self.hidden,
             "hubspotDefined": self.hubspot_defined, "formField": !self.hidden,
-            "archived": self.archived_at.is_some(), "dataSensitivity": "non_sensitive",
+            "archived": self.archived_at.is_some(), "dataSensitivity": self.sensitivity.as_str(),
             "createdAt": timestamps::iso(self.created_at), "updatedAt": timestamps::iso(self.updated_at),
             "createdUserId": "2345678", "updatedUserId": "2345678",
             "modificationMetadata": {
@@ -200,11 +203,12 @@ impl Definitions {
             .filter(|(_, definition)| definition.archived_at.is_none())
     }
 
-    /// As the properties endpoint shows them.
-    pub(crate) fn to_json(&self, archived: bool) -> Vec<Value> {
+    /// Those of one sensitivity, as the properties endpoint shows them.
+    pub(crate) fn to_json(&self, archived: bool, sensitivity: Sensitivity) -> Vec<Value> {
         self.list
             .iter()
             .enumerate()
+            .filter(|(_, definition)| definition.sensitivity == sensitivity)
             .filter(|(_, definition)| definition.archived_at.is_some() == archived)
             .map(|(order, definition)| definition.to_json(order))
             .collect()

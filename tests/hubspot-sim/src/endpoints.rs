@@ -19,6 +19,7 @@ use crate::{
     record::Record,
     route::{self, Kind, Route},
     selection::Selection,
+    sensitivity::Withheld,
     share::Share,
     table::Table,
 };
@@ -79,6 +80,11 @@ impl ApiCall<'_> {
             Fault::PartialView { percent, seed } => Some(Share { percent, seed }),
             _ => None,
         })
+    }
+
+    /// The sensitive values that the request does not see.
+    fn withheld(&self) -> Withheld {
+        self.portal.withheld(self.asked.object_type)
     }
 
     /// A parameter of the query string, still encoded.

@@ -29,6 +29,7 @@ mod requests;
 mod route;
 mod seed;
 mod selection;
+mod sensitivity;
 mod serve;
 mod share;
 mod state;
@@ -64,6 +65,7 @@ pub use one_or_many::one_or_many;
 pub use portal::Portal;
 pub use requests::{Counts, Requests, Seen};
 pub use route::Kind;
+pub use sensitivity::{Sensitivity, WithheldForm};
 pub use table::{TrueObject, Truth};
 
 use answer::Answer;

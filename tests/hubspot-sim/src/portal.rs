@@ -15,6 +15,7 @@ use crate::{
     definitions::Definition,
     journal::{Journal, Origin},
     limits::{Allowance, Bucket, Buckets, Policy},
+    sensitivity::{Sensitivity, Withheld},
     state::State,
     table::{Table, Truth},
 };
@@ -52,6 +53,8 @@ struct Rules {
     quirks: Quirks,
     buckets: Buckets,
     missing_scopes: BTreeSet<String>,
+    /// The scopes for sensitive values that the tokens have.
+    sensitive_scopes: BTreeSet<(String, Sensitivity)>,
 }
 
 impl Portal {
@@ -107,6 +110,7 @@ impl Portal {
             quirks: config.quirks,
             buckets: Buckets::default(),
             missing_scopes: BTreeSet::new(),
+            sensitive_scopes: BTreeSet::new(),
         };
         let inner = PortalInner {
             id: config.portal_id,
@@ -330,6 +334,31 @@ impl Portal {
             rules.missing_scopes.remove(object_type);
         } else {
             rules.missing_scopes.insert(object_type.to_owned());
+        }
+    }
+
+    /// Grants or removes the scope for the values of one sensitivity.
+    pub fn set_sensitive_scope(&self, object_type: &str, sensitivity: Sensitivity, granted: bool) {
+        let scope = (object_type.to_owned(), sensitivity);
+        let scopes = &mut self.rules().sensitive_scopes;
+        if granted {
+            scopes.insert(scope);
+        } else {
+            scopes.remove(&scope);
+        }
+    }
+
+    /// The sensitive values of a type that its tokens do not see.
+    pub(crate) fn withheld(&self, object_type: &str) -> Withheld {
+        let rules = self.rules();
+        let kinds = [Sensitivity::Sensitive, Sensitivity::HighlySensitive];
+        let lacks = |kind: &Sensitivity| {
+            let scope = (object_type.to_owned(), *kind);
+            !rules.sensitive_scopes.contains(&scope)
+        };
+        Withheld {
+            kinds: kinds.into_iter().filter(lacks).collect(),
+            form: rules.quirks.withheld,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{definitions::Definitions, json, table::Table};
+use crate::{answer::Answer, json, sensitivity::Withheld, table::Table};
 
 /// How many resolved lists are kept; a client sends few different ones.
 const KEPT: usize = 64;
@@ -24,21 +24,22 @@ pub(crate) fn of_query(
     kept: &mut HashMap<String, Selection>,
     table: &Table,
     raw: Option<&str>,
-) -> Selection {
+    withheld: &Withheld,
+) -> Result<Selection, Answer> {
     let Some(raw) = raw.filter(|raw| !raw.is_empty()) else {
-        return defaults(table);
+        return defaults(table, withheld);
     };
-    let key = format!("{}?{raw}", table.name);
+    let key = format!("{}?{raw} {withheld:?}", table.name);
     if let Some(selection) = kept.get(&key) {
-        return selection.clone();
+        return Ok(selection.clone());
     }
     let names = json::decode(raw);
-    let selection = resolve(&table.definitions, names.split(','));
+    let selection = resolve(table, names.split(','), withheld)?;
     if kept.len() >= KEPT {
         kept.clear();
     }
     kept.insert(key, selection.clone());
-    selection
+    Ok(selection)
 }
 
 /// The properties named in a body.
@@ -46,37 +47,45 @@ pub(crate) fn of_names<'a>(
     table: &Table,
     names: impl IntoIterator<Item = &'a str>,
     given: bool,
-) -> Selection {
+    withheld: &Withheld,
+) -> Result<Selection, Answer> {
     if given {
-        resolve(&table.definitions, names)
+        resolve(table, names, withheld)
     } else {
-        defaults(table)
+        defaults(table, withheld)
     }
 }
 
 /// Unknown names are ignored; three properties are always shown.
-fn resolve<'a>(definitions: &Definitions, names: impl IntoIterator<Item = &'a str>) -> Selection {
+fn resolve<'a>(
+    table: &Table,
+    names: impl IntoIterator<Item = &'a str>,
+    withheld: &Withheld,
+) -> Result<Selection, Answer> {
+    let definitions = &table.definitions;
     let mut slots: BTreeSet<u16> = definitions
         .all_active()
         .filter(|(_, definition)| definition.source.is_always_shown())
         .map(|(slot, _)| slot)
         .collect();
-    slots.extend(
-        names
-            .into_iter()
-            .filter_map(|name| Some(definitions.active(name.trim())?.0)),
-    );
-    if slots.len() == definitions.all_active().count() {
+    for name in names {
+        if let Some((slot, definition)) = definitions.active(name.trim())
+            && withheld.shows(&table.name, definition.sensitivity)?
+        {
+            slots.insert(slot);
+        }
+    }
+    Ok(if slots.len() == definitions.all_active().count() {
         Selection::All
     } else {
         Selection::Some(slots.into_iter().collect())
-    }
+    })
 }
 
 /// The properties shown when none is requested.
-fn defaults(table: &Table) -> Selection {
+fn defaults(table: &Table, withheld: &Withheld) -> Result<Selection, Answer> {
     resolve(
-        &table.definitions,
+        table,
         [
             "email",
             "firstname",
@@ -85,5 +94,6 @@ fn defaults(table: &Table) -> Selection {
             "domain",
             "dealname",
         ],
+        withheld,
     )
 }

@@ -12,6 +12,7 @@ mod endpoints;
 mod failing_pages;
 mod quirks;
 mod refusals;
+mod sensitive_properties;
 mod wrong_lists;
 mod wrong_reads;
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use reqwest::Url;
 
 use super::limits::Bucket;
+use crate::sync::Capability;
 
 /// Attempts at a request before the run waits and starts it again later.
 const ATTEMPTS: u32 = 8;
@@ -19,6 +20,8 @@ pub(super) enum Endpoint {
     Token,
     /// Property definitions.
     Properties,
+    /// The definitions of a sensitive kind, and the test whether its values can be read.
+    Sensitive(Capability),
     /// The list, but for the first page of archived objects.
     List,
     /// The first page of the list of archived objects, which not every type has.
@@ -56,6 +59,7 @@ impl Endpoint {
             | Self::Usage
             | Self::Token
             | Self::Properties
+            | Self::Sensitive(_)
             | Self::BatchRead
             | Self::Read
             | Self::RecordCounts => Bucket::General,
@@ -69,6 +73,7 @@ impl Endpoint {
             Self::Usage => "usage",
             Self::Token => "token",
             Self::Properties => "properties",
+            Self::Sensitive(_) => "sensitive_properties",
             Self::List | Self::FirstArchivedPage => "list",
             Self::Search => "search",
             Self::BatchRead => "batch_read",

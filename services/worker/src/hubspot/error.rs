@@ -201,6 +201,11 @@ fn refusal_action(endpoint: Endpoint, status: u16, detail: &Detail) -> Verdict {
         (_, Endpoint::Account | Endpoint::Token) => refused(Advice::StopConnection, BASE_URL),
         // Whoever asks goes on without.
         (_, Endpoint::Usage | Endpoint::RecordCounts) => refused(Advice::EndRun, BASE_URL),
+        (400 | 403 | 404 | 405 | 410, Endpoint::Sensitive(kind)) => Verdict {
+            advice: Advice::DoWithout(kind),
+            code: "no_sensitive_properties",
+            remedy: kind.cost(),
+        },
         (403, _) => Verdict {
             advice: Advice::SkipStream,
             code: "missing_scope",
@@ -247,6 +252,7 @@ fn retry_or_shrink(endpoint: Endpoint, at_least: Duration) -> Action {
         | Endpoint::Usage
         | Endpoint::Token
         | Endpoint::Properties
+        | Endpoint::Sensitive(_)
         | Endpoint::Search
         | Endpoint::RecordCounts => Action::Retry(at_least),
     }

@@ -16,6 +16,7 @@ use crate::sync::FULL_PAGE;
 
 mod failures;
 mod refusals;
+mod sensitive;
 mod simulator;
 mod tokens;
 

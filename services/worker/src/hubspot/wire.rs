@@ -163,6 +163,8 @@ struct DefinedProperty {
     referenced_object_type: Option<String>,
     #[serde(default)]
     archived: Option<bool>,
+    #[serde(default)]
+    data_sensitivity: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -242,6 +244,16 @@ pub(super) fn properties(body: &[u8]) -> Result<Vec<Property>, ParseError> {
         .into_iter()
         .filter(|property| property.archived != Some(true));
     Ok(present.map(Property::from).collect())
+}
+
+/// Parses the properties of one sensitivity. A server that does not know the parameter
+/// answers with others, which are left out.
+pub(super) fn properties_of(body: &[u8], sensitivity: &str) -> Result<Vec<Property>, ParseError> {
+    let defined: Defined = parse(body)?;
+    let of_kind = defined.results.into_iter().filter(|property| {
+        property.archived != Some(true) && property.data_sensitivity.as_deref() == Some(sensitivity)
+    });
+    Ok(of_kind.map(Property::from).collect())
 }
 
 /// Parses account details.

@@ -1,6 +1,8 @@
 //! What the steps of one run share: its position, the definitions, and the pages that
 //! wait for the sink; and how a run begins and ends.
 
+mod capabilities;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use schemas::{
@@ -153,8 +155,12 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
 
     /// Reads the definitions. Returns the time of the request as well.
     async fn read_definitions(&mut self, is_begin: bool) -> Result<(Millis, Listed), Stop> {
-        let listed = self.source.definitions(&self.stream.object_type).await?;
+        let mut listed = self.source.definitions(&self.stream.object_type).await?;
         self.run.requests += 1;
+        for kind in Capability::SENSITIVE {
+            let properties = self.read_sensitive_properties(kind).await?;
+            listed.value.extend(properties);
+        }
         let sent_at = listed.sent_at;
         let begins_full_pass = is_begin && self.reason.reads_both_lists();
         let listed = self.sink.list_definitions(listed, begins_full_pass);
@@ -188,65 +194,6 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
                      and changes are read meanwhile"
                 .to_owned(),
         })
-    }
-
-    /// Whether the object type has a capability, or it is time to try it again.
-    pub(super) fn may_use(&self, capability: Capability) -> bool {
-        let lack = self.lack(capability);
-        lack.is_none_or(|it| it.retry_at <= self.source.now())
-    }
-
-    fn lack(&self, capability: Capability) -> Option<&Lack> {
-        let mut lacks = self.lacks.iter();
-        lacks.find(|it| it.capability == capability.as_str())
-    }
-
-    /// The object type does not have a capability: `refusal` says so.
-    pub(super) fn do_without(&mut self, capability: Capability, refusal: &SourceError) {
-        let stream = self.stream.object_type.as_str();
-        tracing::warn!(stream, capability = capability.as_str(), error = %refusal,
-            "the run goes on without what the object type does not have");
-        if !self.may_use(capability) {
-            // Another request of this run has said so.
-            return;
-        }
-        let known = self.lack(capability);
-        let failures = known.map_or(0, |it| it.failures).saturating_add(1);
-        let retry_at = self
-            .source
-            .now()
-            .saturating_add(schedule::retry_lack(failures));
-        let lack = Lack {
-            capability: capability.as_str().to_owned(),
-            message: refusal.problem.clone(),
-            advice: refusal.remedy.clone(),
-            failures,
-            retry_at,
-        };
-        self.learn(capability, Some(lack));
-    }
-
-    /// The object type has a capability, as HubSpot has answered.
-    pub(super) fn can_use(&mut self, capability: Capability) {
-        if self.lack(capability).is_some() {
-            self.learn(capability, None);
-        }
-    }
-
-    /// What a read by ids says of the type's batch read.
-    pub(super) fn learn_of_batch_reads(&mut self, refusal: Option<&SourceError>) {
-        match refusal {
-            Some(refusal) => self.do_without(Capability::BatchRead, refusal),
-            None if self.may_use(Capability::BatchRead) => self.can_use(Capability::BatchRead),
-            None => {}
-        }
-    }
-
-    fn learn(&mut self, capability: Capability, lack: Option<Lack>) {
-        self.lacks.retain(|it| it.capability != capability.as_str());
-        self.lacks.extend(lack.clone());
-        self.learnt.retain(|(known, _)| *known != capability);
-        self.learnt.push((capability, lack));
     }
 
     /// Counts and names objects that HubSpot did not give even alone.

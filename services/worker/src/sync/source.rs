@@ -169,7 +169,7 @@ pub(crate) enum Advice {
 }
 
 /// What most object types have and some do not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Capability {
     /// A list of the archived objects.
     ArchivedList,
@@ -177,15 +177,24 @@ pub(crate) enum Capability {
     Search,
     /// Reads of several objects by their ids.
     BatchRead,
+    /// The values of sensitive properties.
+    Sensitive,
+    /// The values of highly sensitive properties.
+    HighlySensitive,
 }
 
 impl Capability {
+    /// The kinds of properties whose values need scopes of their own.
+    pub(crate) const SENSITIVE: [Self; 2] = [Self::Sensitive, Self::HighlySensitive];
+
     /// Its name in checkpoint and status.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::ArchivedList => ARCHIVED_LIST,
             Self::Search => "search",
             Self::BatchRead => "batch_read",
+            Self::Sensitive => "sensitive_properties",
+            Self::HighlySensitive => "highly_sensitive_properties",
         }
     }
 
@@ -203,6 +212,10 @@ impl Capability {
             Self::BatchRead => {
                 "none needed: objects are read one by one, which takes more requests; batch \
                  reads are tried again at growing intervals"
+            }
+            Self::Sensitive | Self::HighlySensitive => {
+                "give the app or key the scope that HubSpot names; these properties are left \
+                 out until then, and tried again at growing intervals"
             }
         }
     }
@@ -234,6 +247,16 @@ pub(crate) trait Source: Send + Sync + 'static {
         &self,
         object_type: &str,
     ) -> impl Future<Output = Result<Fetched<Vec<Property>>, SourceError>> + Send;
+
+    /// Reads the properties of a sensitive kind whose values the token may read, and how
+    /// many requests that took. Advises to do without the kind where it may not.
+    fn sensitive_properties(
+        &self,
+        _object_type: &str,
+        _kind: Capability,
+    ) -> impl Future<Output = Result<(Vec<Property>, i64), SourceError>> + Send {
+        async { Ok((Vec::new(), 0)) }
+    }
 
     /// Reads a page of the live or archived list, with all `properties`.
     fn list(

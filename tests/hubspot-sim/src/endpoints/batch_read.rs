@@ -29,6 +29,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         return Err(Answer::invalid("inputs must contain at most 100 items"));
     }
     let started = timestamps::iso(call.portal.now_ms());
+    let withheld = call.withheld();
     let mut data = call.portal.data();
     let Data { state, .. } = &mut *data;
     let name = &call.route.object_type;
@@ -36,7 +37,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         .table_mut(name)
         .ok_or_else(|| Answer::no_such_type(name))?;
     let names = body.properties.iter().flatten().map(Cow::as_ref);
-    let selection = selection::of_names(table, names, body.properties.is_some());
+    let selection = selection::of_names(table, names, body.properties.is_some(), &withheld)?;
     let view = call.view();
     let shown = |id: &u64| view.is_none_or(|view| view.holds(*id));
     let mut wanted = BTreeSet::new();

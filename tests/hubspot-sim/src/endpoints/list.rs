@@ -56,6 +56,7 @@ fn table_and_selection<'a>(
     data: &'a mut Data,
     call: &ApiCall<'_>,
 ) -> Result<(&'a Table, Selection), Answer> {
+    let withheld = call.withheld();
     let Data {
         state, selections, ..
     } = data;
@@ -63,7 +64,7 @@ fn table_and_selection<'a>(
     let table = state
         .table(name)
         .ok_or_else(|| Answer::no_such_type(name))?;
-    let selection = selection::of_query(selections, table, call.names().as_deref());
+    let selection = selection::of_query(selections, table, call.names().as_deref(), &withheld)?;
     Ok((table, selection))
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::ApiCall;
 use crate::{
     answer::Answer,
+    sensitivity::Sensitivity,
     timestamps::{self, DAY_MS},
 };
 
@@ -37,19 +38,21 @@ pub(super) fn usage(call: &ApiCall<'_>) -> Answer {
 
 pub(super) fn properties(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let name = &call.route.object_type;
-    // Sensitive properties need scopes that no simulated token has.
-    let sensitive = call
-        .raw("dataSensitivity")
-        .is_some_and(|it| it != "non_sensitive");
+    let sensitivity = match call.raw("dataSensitivity") {
+        None => Sensitivity::NonSensitive,
+        Some(named) => Sensitivity::named(named)
+            .ok_or_else(|| Answer::invalid("dataSensitivity is not one of its values"))?,
+    };
+    let withheld = call.withheld();
     let data = call.portal.data();
     let table = data
         .state
         .table(name)
         .ok_or_else(|| Answer::no_such_type(name))?;
-    let shown = if sensitive {
-        Vec::new()
+    let shown = if withheld.list(&table.name, sensitivity)? {
+        table.definitions.to_json(call.archived(), sensitivity)
     } else {
-        table.definitions.to_json(call.archived())
+        Vec::new()
     };
     Ok(Answer::json(200, &json!({"results": shown})))
 }
@@ -107,7 +110,7 @@ pub(super) fn schemas(call: &ApiCall<'_>) -> Answer {
                    "labels": {"singular": label, "plural": label},
                    "primaryDisplayProperty": "hs_object_id", "secondaryDisplayProperties": [],
                    "requiredProperties": [], "searchableProperties": [],
-                   "properties": table.definitions.to_json(false), "associations": [],
+                   "properties": table.definitions.to_json(false, Sensitivity::NonSensitive), "associations": [],
                    "archived": false, "createdAt": "2024-01-01T00:00:00.000Z",
                    "updatedAt": "2024-01-01T00:00:00.000Z"})
         })

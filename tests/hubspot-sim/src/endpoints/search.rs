@@ -22,6 +22,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let body: query::SearchBody = serde_json::from_slice(call.body)
         .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
     let now_ms = call.portal.now_ms();
+    let withheld = call.withheld();
     let mut data = call.portal.data();
     data.searches = data.searches.wrapping_add(1);
     let short =
@@ -43,7 +44,7 @@ pub(super) fn page(call: &ApiCall<'_>) -> Result<Answer, Answer> {
         Refused::EpochZero => Answer::error(500, "INTERNAL_ERROR", "internal error"),
     })?;
     let names = body.properties.iter().map(String::as_str);
-    let selection = selection::of_names(table, names, !body.properties.is_empty());
+    let selection = selection::of_names(table, names, !body.properties.is_empty(), &withheld)?;
     let mut page = Page::new(table, selection);
     for (id, modified_ms) in found.rows {
         // An object archived since it was indexed is shown as live.

@@ -130,7 +130,8 @@ pub(in crate::api) struct StreamBody {
 /// What an object type does not have.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct LimitationBody {
-    /// `archived_list`, `search` or `batch_read`.
+    /// `archived_list`, `search`, `batch_read`, `sensitive_properties` or
+    /// `highly_sensitive_properties`.
     capability: String,
     /// How HubSpot refused it.
     message: String,

@@ -1,0 +1,144 @@
+//! Sensitive properties: which the token may read. HubSpot lists them apart, by kind, and
+//! their values need a scope for each kind.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use schemas::{Millis, Property};
+
+use super::{
+    HubSpot,
+    call::{Call, Endpoint},
+    selection::encode,
+    wire,
+};
+use crate::sync::{Advice, Capability, ReadError, Source as _, SourceError};
+
+/// For how long the answer of HubSpot is used, in ms: an hour. Definitions are read at
+/// each run; to read these as often would triple the requests.
+const KEPT: Millis = 3_600_000;
+/// With how many of the properties their scope is tested: one scope is for all of a kind,
+/// and so the URL stays short.
+const TESTED: usize = 50;
+/// How many properties a message names.
+const NAMED: usize = 20;
+
+/// What was learnt of one kind of an object type.
+#[derive(Debug, Clone)]
+struct Known {
+    /// HubSpot's time from which on it is read again.
+    until: Millis,
+    properties: Vec<Property>,
+}
+
+/// The sensitive properties that can be read, by object type and kind.
+#[derive(Debug, Default)]
+pub(super) struct KnownSensitive {
+    known: Mutex<HashMap<(String, Capability), Known>>,
+}
+
+impl KnownSensitive {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, Capability), Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A read that was refused for want of a scope may have been so because of them: they
+    /// are tested again before the next one.
+    pub(super) fn doubt_after<T>(&self, object_type: &str, read: &Result<T, ReadError>) {
+        if read
+            .as_ref()
+            .is_err_and(|it| it.error.code == "missing_scope")
+        {
+            self.lock().retain(|(name, _), _| name != object_type);
+        }
+    }
+}
+
+/// HubSpot's name of a kind.
+const fn sensitivity(kind: Capability) -> &'static str {
+    match kind {
+        Capability::HighlySensitive => "highly_sensitive",
+        _ => "sensitive",
+    }
+}
+
+/// The scope for the values of a kind, as HubSpot documents it.
+fn scope(object_type: &str, kind: Capability) -> String {
+    let is_custom = object_type.starts_with("p_") || object_type.starts_with("2-");
+    let name = if is_custom { "custom" } else { object_type };
+    format!("crm.objects.{name}.{}.read.v2", sensitivity(kind))
+}
+
+/// The refusal of a kind, with the properties and the scope by name.
+fn without(
+    object_type: &str,
+    kind: Capability,
+    properties: &[Property],
+    refusal: SourceError,
+) -> SourceError {
+    if refusal.advice != Advice::DoWithout(kind) {
+        return refusal;
+    }
+    let words = sensitivity(kind).replace('_', " ");
+    let names: Vec<_> = properties.iter().map(|it| it.name.as_str()).collect();
+    let what = match (names.as_slice(), names.get(..NAMED)) {
+        ([], _) => format!("{words} properties"),
+        (all, None) => format!("{words} properties {}", all.join(", ")),
+        (all, Some(first)) => {
+            let more = all.len() - first.len();
+            format!("{words} properties {} and {more} more", first.join(", "))
+        }
+    };
+    SourceError {
+        problem: format!("the token may not read the {what}: {}", refusal.problem),
+        remedy: format!(
+            "give the app or key the scope {}, or none if the values are not wanted; they are \
+             left out until then, and tried again at growing intervals",
+            scope(object_type, kind)
+        ),
+        ..refusal
+    }
+}
+
+impl HubSpot {
+    /// The properties of a kind whose values can be read, and how many requests that took.
+    /// HubSpot lists properties whose values it then refuses, so one object is read with
+    /// them. Where it leaves values out instead, they count as readable.
+    pub(super) async fn read_sensitive(
+        &self,
+        object_type: &str,
+        kind: Capability,
+    ) -> Result<(Vec<Property>, i64), SourceError> {
+        let key = (object_type.to_owned(), kind);
+        let known = self.sensitive.lock().get(&key).cloned();
+        if let Some(known) = known.filter(|it| it.until > self.now()) {
+            return Ok((known.properties, 0));
+        }
+        let mut url = self.url(&["crm", "properties", self.client.version(), object_type]);
+        url.set_query(Some(&format!("dataSensitivity={}", sensitivity(kind))));
+        let call = Call::get(Endpoint::Sensitive(kind), url);
+        let parse = |body: &[u8]| wire::properties_of(body, sensitivity(kind));
+        let listed = self.client.call(&call, parse).await;
+        let listed = listed.map_err(|it| without(object_type, kind, &[], it.into()))?;
+        let properties = listed.value;
+        let mut requests = 1;
+        if !properties.is_empty() {
+            let tested = properties.iter().take(TESTED);
+            let names: Vec<_> = tested.map(|it| encode(&it.name).to_string()).collect();
+            let mut url = self.objects(object_type, &[]);
+            url.set_query(Some(&format!("limit=1&properties={}", names.join(","))));
+            let call = Call::get(Endpoint::Sensitive(kind), url);
+            let read = self.client.call(&call, wire::list_page).await;
+            read.map_err(|it| without(object_type, kind, &properties, it.into()))?;
+            requests += 1;
+        }
+        let known = Known {
+            until: self.now().saturating_add(KEPT),
+            properties: properties.clone(),
+        };
+        self.sensitive.lock().insert(key, known);
+        Ok((properties, requests))
+    }
+}

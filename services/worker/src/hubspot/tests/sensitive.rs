@@ -1,0 +1,84 @@
+//! Sensitive properties: read where the token may, named where not.
+
+use hubspot_sim::{Definition, Kind, Quirks, Sensitivity, WithheldForm};
+
+use super::{
+    simulator::{TestAccount, portal},
+    *,
+};
+use crate::sync::Capability;
+
+/// An account with a sensitive property, and its source.
+async fn account() -> (TestAccount, HubSpot) {
+    let account = TestAccount::of(portal()).await;
+    let definition = Definition {
+        sensitivity: Sensitivity::Sensitive,
+        ..Definition::new("illness", "string", "text")
+    };
+    let portal = account.simulator.portal();
+    portal.define_property("contacts", definition).unwrap();
+    let source = account.source("file:key", |_| {});
+    (account, source)
+}
+
+async fn read(source: &HubSpot) -> Result<(Vec<String>, i64), SourceError> {
+    let read = source.sensitive_properties("contacts", Capability::Sensitive);
+    let (properties, requests) = read.await?;
+    let names = properties.into_iter().map(|it| it.name);
+    Ok((names.collect(), requests))
+}
+
+#[tokio::test]
+async fn what_the_token_may_read_is_read_once_an_hour() {
+    let (account, source) = account().await;
+    let portal = account.simulator.portal();
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, true);
+    let names = vec!["illness".to_owned()];
+    assert_eq!(read(&source).await.unwrap(), (names.clone(), 2));
+    assert_eq!(read(&source).await.unwrap(), (names, 0));
+    assert_eq!(account.simulator.requests().count(Kind::Properties), 1);
+    // It has no highly sensitive ones, which is one request.
+    let none = source.sensitive_properties("contacts", Capability::HighlySensitive);
+    assert_eq!(none.await.unwrap(), (Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_properties_where_they_are_listed_and_the_scope() {
+    let (account, source) = account().await;
+    for (form, named) in [
+        (WithheldForm::Refused, "illness"),
+        (WithheldForm::ListRefused, "sensitive properties"),
+    ] {
+        account.simulator.portal().set_quirks(Quirks {
+            withheld: form,
+            ..Quirks::default()
+        });
+        let refusal = read(&source).await.unwrap_err();
+        assert_eq!(refusal.advice, Advice::DoWithout(Capability::Sensitive));
+        assert!(refusal.problem.contains(named), "{}", refusal.problem);
+        let scope = "crm.objects.contacts.sensitive.read.v2";
+        assert!(refusal.remedy.contains(scope), "{}", refusal.remedy);
+    }
+}
+
+#[tokio::test]
+async fn a_read_refused_after_the_scope_went_makes_the_next_one_test_it_again() {
+    let (account, source) = account().await;
+    let portal = account.simulator.portal();
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, true);
+    read(&source).await.unwrap();
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, false);
+    let page = source.list("contacts", FIRST, &definitions(&["illness"]));
+    assert_eq!(page.await.unwrap_err().error.advice, Advice::SkipStream);
+    let refusal = read(&source).await.unwrap_err();
+    assert_eq!(refusal.advice, Advice::DoWithout(Capability::Sensitive));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_the_parameter_has_no_sensitive_properties() {
+    let body = br#"{"results": [{"name": "a", "dataSensitivity": "non_sensitive"}, {"name": "b"},
+                    {"name": "c", "dataSensitivity": "sensitive"}]}"#;
+    let properties = wire::properties_of(body, "sensitive").unwrap();
+    assert_eq!(properties.len(), 1);
+    assert_eq!(properties[0].name, "c");
+}
