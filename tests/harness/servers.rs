@@ -4,6 +4,7 @@
 mod port;
 mod secure;
 mod server;
+mod three_brokers;
 
 use std::{
     collections::BTreeMap,
@@ -90,8 +91,8 @@ pub struct KafkaAndRegistry {
     pub kafka: Option<Server>,
     /// Port of Kafka on 127.0.0.1, own or shared.
     pub kafka_port: u16,
-    /// A second broker of the own Kafka.
-    pub second_broker: Option<Server>,
+    /// The other brokers of the own Kafka.
+    pub other_brokers: Vec<Server>,
     /// The scenario's own registry.
     pub registry: Option<Server>,
     /// Port of the registry on 127.0.0.1, own or shared.
@@ -106,27 +107,32 @@ impl KafkaAndRegistry {
     /// The shared servers, started by the first scenario that asks. Blocks.
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<KafkaAndRegistry> =
-            LazyLock::new(|| KafkaAndRegistry::own(false, false, None));
+            LazyLock::new(|| KafkaAndRegistry::own(0, false, None));
         &SHARED
     }
 
-    /// Starts a Kafka, a registry or both for the caller alone, and takes the
-    /// shared one for the other; only what is used is started. Blocks.
-    pub fn own(own_kafka: bool, own_registry: bool, secure: Option<&Secure>) -> Self {
-        let own_folder = (own_kafka || own_registry)
+    /// Starts a Kafka of one, two or three brokers, a registry or both for the caller
+    /// alone, and takes the shared one for the other; only what is used is started.
+    /// Blocks.
+    pub fn own(brokers: u32, own_registry: bool, secure: Option<&Secure>) -> Self {
+        let own_folder = (brokers > 0 || own_registry)
             .then(|| tempfile::tempdir().expect("a folder for the servers"));
-        Self::launch(own_folder, own_kafka, own_registry, secure)
+        let mut own = Self::launch(own_folder, brokers, own_registry, secure);
+        if brokers == 2 {
+            own.add_broker();
+        }
+        own
     }
 
     /// Starts a Kafka and a registry for the caller alone, on the data in the
     /// folders `kafka` and `registry` of a folder. Blocks.
     pub(crate) fn own_in(folder: tempfile::TempDir) -> Self {
-        Self::launch(Some(folder), true, true, None)
+        Self::launch(Some(folder), 1, true, None)
     }
 
     fn launch(
         own_folder: Option<tempfile::TempDir>,
-        own_kafka: bool,
+        brokers: u32,
         own_registry: bool,
         secure: Option<&Secure>,
     ) -> Self {
@@ -134,14 +140,22 @@ impl KafkaAndRegistry {
             let own = own_folder.as_ref().expect("made for an own server");
             own.path().join(kind)
         };
-        let proxied = if own_kafka {
+        let proxied = if brokers > 0 {
             new_listeners(1)
         } else {
             Vec::new()
         };
         // Both start at the same time.
         let mut registry = own_registry.then(|| registry(&folder("registry")));
-        let mut kafka = own_kafka.then(|| kafka(&folder("kafka"), &proxied, secure));
+        let mut others = Vec::new();
+        let mut kafka = match brokers {
+            0 => None,
+            3 => {
+                others = three_brokers::three_brokers(&folder(""));
+                Some(others.remove(0))
+            }
+            _ => Some(kafka(&folder("kafka"), &proxied, secure)),
+        };
         let (kafka_port, registry_port) = std::thread::scope(|scope| {
             let registry_port = scope.spawn(|| match &mut registry {
                 Some(registry) => {
@@ -165,7 +179,7 @@ impl KafkaAndRegistry {
         Self {
             kafka,
             kafka_port,
-            second_broker: None,
+            other_brokers: others,
             registry,
             registry_port,
             proxied: Mutex::new(proxied),
@@ -221,7 +235,8 @@ impl KafkaAndRegistry {
         let data = first.with_file_name("kafka-2");
         let joins = ["--join".to_owned(), first.display().to_string()];
         let broker = start("kafka", &data, free_port(), &joins);
-        let broker = self.second_broker.insert(broker);
+        self.other_brokers = vec![broker];
+        let broker = &mut self.other_brokers[0];
         wait_until_ready(broker);
         let second = broker.port;
         // Each broker learns by itself that there are two.
@@ -272,9 +287,19 @@ impl KafkaAndRegistry {
         all.is_none() || all != ends("read_committed")
     }
 
-    /// `host:port` of Kafka.
+    /// `host:port` of Kafka's brokers, comma-separated.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.kafka_port)
+        let others = self.other_brokers.iter().map(|it| it.port);
+        let ports = [self.kafka_port].into_iter().chain(others);
+        let addresses: Vec<_> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
+        addresses.join(",")
+    }
+
+    /// Number of replicas of each partition of a topic. Blocks.
+    pub fn replicas(&self, topic: &str) -> Vec<usize> {
+        let cluster = metadata(&self.client(), Some(topic)).expect("Kafka answers");
+        let partitions = cluster.topics().iter().flat_map(MetadataTopic::partitions);
+        partitions.map(|it| it.replicas().len()).collect()
     }
 
     /// Confluent-compatible address of the registry.

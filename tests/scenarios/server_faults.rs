@@ -98,7 +98,7 @@ async fn nothing_is_lost_while_partitions_have_no_leader() {
             settle_transactions(stack).await;
             let topic = stack.topic("records");
             let servers = stack.own_servers();
-            let broker = servers.second_broker.as_mut().expect("two brokers");
+            let broker = servers.other_brokers.first_mut().expect("two brokers");
             broker.kill();
             tokio::task::block_in_place(|| {
                 wait_until("a partition has no leader", || {
@@ -106,12 +106,38 @@ async fn nothing_is_lost_while_partitions_have_no_leader() {
                 });
             });
             tokio::time::sleep(LEADERLESS).await;
-            let broker = servers.second_broker.as_mut().expect("two brokers");
+            let broker = servers.other_brokers.first_mut().expect("two brokers");
             broker.restart();
             tokio::task::block_in_place(|| wait_until_ready(broker));
             stack.simulator.set_latency(Duration::from_millis(30));
         })
         .await;
+    changing_records::assert_no_duplicates(&stack).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_each_of_three_brokers_is_killed() {
+    let mut stack = Stack::with(900, 20).three_brokers().start().await;
+    let mut records = ChangingRecords::after_first_run(&stack).await;
+    let replicas = tokio::task::block_in_place(|| {
+        let topic = stack.topic("records");
+        stack.servers().replicas(&topic)
+    });
+    assert_eq!(replicas, [3; 4], "the brokers' default");
+    stack.simulator.set_latency(Duration::from_millis(30));
+    for (index, what) in ["the first", "the second", "the third"].iter().enumerate() {
+        let what = format!("{what} broker is killed");
+        records
+            .change_during(&mut stack, &what, async |stack: &mut Stack| {
+                let servers = stack.own_servers();
+                let broker = match index {
+                    0 => servers.own_kafka(),
+                    _ => &mut servers.other_brokers[index - 1],
+                };
+                kill_and_restart(broker).await;
+            })
+            .await;
+    }
     changing_records::assert_no_duplicates(&stack).await;
 }
 

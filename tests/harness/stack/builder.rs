@@ -96,6 +96,13 @@ impl StackBuilder {
         self
     }
 
+    /// Starts a Kafka of its own with three brokers, which all have every partition.
+    #[must_use]
+    pub fn three_brokers(mut self) -> Self {
+        self.brokers = 3;
+        self
+    }
+
     /// Puts a proxy into every link between two parts.
     #[must_use]
     pub fn links(mut self) -> Self {
@@ -275,11 +282,11 @@ impl StackBuilder {
             let own = if let Some(own_folder) = own_folder {
                 Some(KafkaAndRegistry::own_in(own_folder))
             } else if brokers > 0 || own_registry {
-                let mut own = KafkaAndRegistry::own(brokers > 0, own_registry, secure.as_ref());
-                if brokers > 1 {
-                    own.add_broker();
-                }
-                Some(own)
+                Some(KafkaAndRegistry::own(
+                    brokers,
+                    own_registry,
+                    secure.as_ref(),
+                ))
             } else {
                 KafkaAndRegistry::shared();
                 None

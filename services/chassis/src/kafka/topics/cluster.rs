@@ -2,11 +2,12 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientContext,
+    config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     metadata::Metadata,
@@ -22,18 +23,39 @@ pub(super) struct Cluster {
     client: BaseConsumer<Reports>,
 }
 
-/// The last error of a client that settings may be the reason for.
+/// Why the last connection failed, where settings may be the reason.
 #[derive(Default)]
-struct Reports(Mutex<Option<(RDKafkaErrorCode, String)>>);
+struct Reports(Mutex<Option<(Cause, String)>>);
+
+#[derive(Clone, Copy)]
+enum Cause {
+    Login,
+    Tls,
+}
+
+impl Reports {
+    fn keep(&self, cause: Cause, said: &str) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((cause, said.to_owned()));
+    }
+}
 
 impl ClientContext for Reports {
-    fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code();
-        if let Some(code @ (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)) = code {
-            let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some((code, reason.to_owned()));
+    /// The client reports failed handshakes of TLS in its log only, with many lines of
+    /// OpenSSL's before each, which help nobody.
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "FAIL" && line.contains("SSL handshake failed") {
+            self.keep(Cause::Tls, line);
         }
-        tracing::debug!(%error, reason, "a client of kafka reports");
+        tracing::debug!(facility, line, "a client of kafka reports");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication) => self.keep(Cause::Login, reason),
+            Some(RDKafkaErrorCode::SSL) => self.keep(Cause::Tls, reason),
+            _ => tracing::debug!(%error, reason, "a client of kafka reports"),
+        }
     }
 }
 
@@ -60,7 +82,8 @@ impl Cluster {
     fn explain(&self, error: KafkaError) -> TopicsError {
         // The client hands its reports over when it is polled. Without a timeout each
         // poll would take one only.
-        while self.client.poll(REPORTS).is_some() {}
+        let began = Instant::now();
+        while self.client.poll(REPORTS).is_some() || began.elapsed() < REPORTS {}
         let reports = self.client.context();
         let last = reports
             .0
@@ -68,12 +91,12 @@ impl Cluster {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match last {
-            Some((RDKafkaErrorCode::Authentication, said)) => TopicsError::Unreachable {
+            Some((Cause::Login, said)) => TopicsError::Unreachable {
                 remedy: "kafka refuses the login; check KAFKA_USERNAME, KAFKA_PASSWORD and \
                          KAFKA_SASL_MECHANISM",
                 said,
             },
-            Some((_, said)) => TopicsError::Unreachable {
+            Some((Cause::Tls, said)) => TopicsError::Unreachable {
                 remedy: "no TLS connection to kafka; check KAFKA_SECURITY, KAFKA_CA_FILE, \
                          KAFKA_CERTIFICATE_FILE and the name in KAFKA_BOOTSTRAP",
                 said,
