@@ -185,6 +185,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(
             connections::get,
             connections::put,
+            connections::patch,
             connections::delete::delete
         ))
         .routes(routes!(connections::start))

@@ -147,6 +147,30 @@ pub(super) async fn put(
     submit_settings(&api, &name, &body, ConnectionChange::Replace).await
 }
 
+/// Changes the given settings of a connection.
+///
+/// Settings that are left out, and those that are null, stay as they are; so does
+/// whether it runs.
+#[utoipa::path(
+    patch,
+    path = "/v1/connections/{name}",
+    tag = "connections",
+    params(ConnectionPath),
+    request_body = SettingsBody,
+    responses(
+        (status = 200, description = "Settings changed", body = ConnectionBody),
+        (status = 404, description = "There is no such connection", body = Problem),
+        CommandFailure,
+    )
+)]
+pub(super) async fn patch(
+    State(api): State<Api>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    submit_settings(&api, &name, &body, ConnectionChange::Update).await
+}
+
 /// Starts fetching: now, then once every interval.
 ///
 /// Creates the connection if there is none.
@@ -262,7 +286,7 @@ async fn submit_settings(
     change: fn(ConnectionSettings) -> ConnectionChange,
 ) -> Result<Response, ApiError> {
     // Of a wrong name and a wrong body, the name is reported.
-    settings::check_name(name).map_err(ApiError::InvalidValue)?;
+    settings::check_name(name).map_err(|it| ApiError::InvalidValue(it.into()))?;
     let change = change(body::settings(body)?);
     let (destination, portal_id) = api.control.destination_after(name, &change)?;
     api.backend

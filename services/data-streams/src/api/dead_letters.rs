@@ -14,7 +14,7 @@ use super::{
     Api,
     body::{self, RawBody, timestamp},
     error::{ApiError, Problem},
-    records::{limit, unknown_parameter},
+    records::{limit, refused_parameter, unknown_parameter},
 };
 use crate::ingest::{ListedLetter, Reprocessed};
 
@@ -114,8 +114,8 @@ pub(super) async fn list(
     let mut count = DEFAULT_LIMIT;
     for (name, value) in pairs {
         match name.as_str() {
-            "limit" => count = limit(&value, MAX_LIMIT)?,
-            _ => return Err(unknown_parameter(&name, "limit")),
+            "limit" => count = limit(&value, MAX_LIMIT).map_err(refused_parameter)?,
+            _ => return Err(refused_parameter(unknown_parameter(&name, "limit"))),
         }
     }
     let backend = Arc::clone(&api.backend);

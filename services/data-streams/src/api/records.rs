@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 
 mod query;
 
-pub(super) use query::{limit, unknown_parameter};
+pub(super) use query::{limit, refused_parameter, unknown_parameter};
 use query::{query, token};
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
     body::timestamp,
     error::{ApiError, Missing, Problem},
 };
-use crate::records::{ArchivedFilter, RecordPage, StoredRecord};
+use crate::records::{FlagFilter, RecordPage, StoredRecord};
 
 /// A record.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,6 +41,9 @@ pub(super) struct RecordBody {
     updated_at: String,
     /// Whether it is in HubSpot's recycle bin.
     archived: bool,
+    /// Whether it was erased, merged into another one, or is gone from HubSpot. It then
+    /// has no properties.
+    deleted: bool,
     /// The properties that are set, each as JSON of its type.
     #[schema(value_type = Object)]
     properties: Box<RawValue>,
@@ -60,6 +63,7 @@ impl TryFrom<StoredRecord> for RecordBody {
             created_at: timestamp(record.created_at),
             updated_at: timestamp(record.updated_at),
             archived: record.archived,
+            deleted: record.deleted,
             properties,
         })
     }
@@ -142,7 +146,9 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
         ("properties" = Option<String>, Query, description = "Names, comma-separated; all when left out"),
         ("updated_since" = Option<String>, Query, description = "Only records last modified at or after this time"),
         ("updated_before" = Option<String>, Query, description = "Only records last modified before this time"),
+        ("synced_since" = Option<String>, Query, description = "Only records fetched at or after this time, so that none that was found late is missed"),
         ("archived" = Option<String>, Query, description = "false (when left out), true (only archived ones) or any"),
+        ("deleted" = Option<String>, Query, description = "false (when left out), true (only deleted ones) or any"),
         ("ids" = Option<String>, Query, description = "Only these ids, comma-separated; at most 1,000"),
     ),
     responses(
@@ -253,7 +259,8 @@ fn lines(
 fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
     let times = [record.created_at, record.updated_at].map(timestamp);
     let id = record.id.to_string();
-    let archived = if record.archived { "true" } else { "false" };
+    let [archived, deleted] =
+        [record.archived, record.deleted].map(|it| if it { "true" } else { "false" });
     let [created_at, updated_at] = &times;
     for part in [
         "{\"id\":\"",
@@ -264,6 +271,8 @@ fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
         updated_at,
         "\",\"archived\":",
         archived,
+        ",\"deleted\":",
+        deleted,
         ",\"properties\":",
         &record.properties,
         "}",
@@ -294,7 +303,7 @@ pub(super) async fn one(
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<RecordBody>, ApiError> {
     if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "properties") {
-        return Err(unknown_parameter(other, "properties"));
+        return Err(refused_parameter(unknown_parameter(other, "properties")));
     }
     let mut query = query(pairs)?;
     query.destination = destination(&api, &path.name, &path.object_type)?;
@@ -302,7 +311,7 @@ pub(super) async fn one(
     let not_found = || ApiError::not_found(Missing::Record, &path.id);
     query.ids = Some(vec![path.id.parse().map_err(|_error| not_found())?]);
     query.limit = 1;
-    query.archived = ArchivedFilter::Include;
+    query.archived = FlagFilter::Include;
     let found = api
         .backend
         .records(&query)
@@ -326,6 +335,7 @@ mod tests {
             created_at: 0,
             updated_at: 1_795_528_800_123,
             archived: id.is_multiple_of(2),
+            deleted: id.is_multiple_of(3),
             properties: r#"{"age":5,"name":"a\"b"}"#.to_owned(),
         }
     }

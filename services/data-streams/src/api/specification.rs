@@ -98,6 +98,7 @@ fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         &mut path.get,
         &mut path.put,
         &mut path.post,
+        &mut path.patch,
         &mut path.delete,
     ];
     methods.into_iter().flatten()

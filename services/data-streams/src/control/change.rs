@@ -10,6 +10,8 @@ use super::settings::{self, ConnectionSettings};
 pub(crate) enum ConnectionChange {
     /// Replace all settings; those left out return to their defaults.
     Replace(ConnectionSettings),
+    /// Change the given settings.
+    Update(ConnectionSettings),
     /// Run on the schedule; only the given settings change.
     Start(ConnectionSettings),
     /// Send no more requests to HubSpot.
@@ -66,6 +68,7 @@ impl ConnectionChange {
                 settings.apply_to(&mut fresh);
                 after = fresh;
             }
+            Self::Update(settings) => settings.apply_to(&mut after),
             Self::Start(settings) => {
                 settings.apply_to(&mut after);
                 after.state = DesiredState::Running;

@@ -27,10 +27,15 @@ pub(super) fn prepare(
     let desired = connection.and_then(Connection::desired);
     let before = connection.and_then(Connection::last_command);
     let is_done = |request: &_| connection.is_some_and(|it| it.is_done(request));
+    if let ConnectionChange::Replace(settings)
+    | ConnectionChange::Update(settings)
+    | ConnectionChange::Start(settings) = change
+        && let Some(invalid) = settings.check().into_iter().next()
+    {
+        return Err(invalid.into());
+    }
     match (change, desired) {
-        (ConnectionChange::Replace(settings) | ConnectionChange::Start(settings), _) => {
-            settings.check()?;
-        }
+        (ConnectionChange::Replace(_) | ConnectionChange::Start(_), _) => {}
         (_, None) => return Err(ControlError::NotFound(name.to_owned())),
         (
             ConnectionChange::Sync {
@@ -40,7 +45,8 @@ pub(super) fn prepare(
             Some(command),
         ) => check_streams(streams, command)?,
         (
-            ConnectionChange::Sync { .. }
+            ConnectionChange::Update(_)
+            | ConnectionChange::Sync { .. }
             | ConnectionChange::Stop
             | ConnectionChange::Confirm { .. }
             | ConnectionChange::Check { .. }
@@ -86,6 +92,7 @@ pub(super) fn prepare(
     let may_repeat = matches!(
         change,
         ConnectionChange::Replace(_)
+            | ConnectionChange::Update(_)
             | ConnectionChange::Sync { .. }
             | ConnectionChange::Confirm { .. }
     );

@@ -28,6 +28,56 @@ async fn a_connection_is_created_shown_replaced_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_patch_changes_only_what_it_names() {
+    let api = Fixture::new();
+    let path = "/v1/connections/sales";
+    let (status, refused) = api.send("PATCH", path, "{}").await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (404, &json!("connection_not_found"))
+    );
+    for (command, state) in [("", "stopped"), ("/start", "running")] {
+        let method = if command.is_empty() { "PUT" } else { "POST" };
+        let settings = r#"{"streams":["deals"],"interval":"1h"}"#;
+        api.send(method, &format!("{path}{command}"), settings)
+            .await;
+        let (status, changed) = api.send("PATCH", path, r#"{"interval":"2h"}"#).await;
+        assert_eq!((status, &changed["state"]), (200, &json!(state)));
+        assert_eq!(changed["interval"], "2h");
+        assert_eq!(changed["streams"][0]["name"], "deals");
+        let (_, same) = api
+            .send("PATCH", path, r#"{"interval":null,"streams":["deals"]}"#)
+            .await;
+        assert_eq!(same["command_id"], changed["command_id"]);
+    }
+}
+
+#[tokio::test]
+async fn all_wrong_fields_and_parameters_are_named_at_once() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let fields = |problem: &Value| {
+        let errors = problem["errors"].as_array().unwrap();
+        assert_eq!(problem["field"], errors[0]["field"]);
+        let first = errors[0]["detail"].as_str().unwrap();
+        assert!(problem["detail"].as_str().unwrap().ends_with(first));
+        let fields = errors.iter().map(|it| it["field"].as_str().unwrap());
+        fields.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let body = r#"{"interval":"9s","credential":"x","colour":1}"#;
+    let (status, problem) = api.send("PATCH", "/v1/connections/default", body).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("invalid_value")));
+    assert_eq!(fields(&problem), ["interval", "credential", "colour"]);
+    let path = "/v1/connections/default/records/contacts?limit=0&x=1&archived=maybe";
+    let (status, problem) = api.send("GET", path, "").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (400, &json!("invalid_parameter"))
+    );
+    assert_eq!(fields(&problem), ["limit", "x", "archived"]);
+}
+
+#[tokio::test]
 async fn a_stop_without_a_worker_is_answered_with_202_and_a_location() {
     let api = Fixture::new();
     api.send("POST", "/v1/connections/default/start", "").await;
