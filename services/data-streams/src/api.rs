@@ -12,6 +12,7 @@ pub(crate) mod front;
 mod guard;
 mod records;
 mod specification;
+mod terms;
 mod warehouse;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};

@@ -56,13 +56,11 @@ impl Fields {
     }
 
     fn text(&mut self, name: &'static str, allowed: &str) -> Option<String> {
-        match self.take(name)? {
-            Value::String(text) => Some(text),
-            _ => {
-                self.refuse(name, format!("must be a string, {allowed}"));
-                None
-            }
+        if let Value::String(text) = self.take(name)? {
+            return Some(text);
         }
+        self.refuse(name, format!("must be a string, {allowed}"));
+        None
     }
 
     fn names(&mut self, name: &'static str) -> Option<Vec<String>> {
@@ -95,13 +93,11 @@ impl Fields {
     }
 
     fn flag(&mut self, name: &'static str) -> Option<bool> {
-        match self.take(name)? {
-            Value::Bool(flag) => Some(flag),
-            _ => {
-                self.refuse(name, "must be true or false");
-                None
-            }
+        let flag = self.take(name)?;
+        if !flag.is_boolean() {
+            self.refuse(name, "must be true or false");
         }
+        flag.as_bool()
     }
 
     /// Refuses the request if a field is wrong, or was not taken.

@@ -18,9 +18,10 @@ use super::{
     Api,
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
+    terms::Terms,
 };
 use crate::control::{
-    CommandOutcome, ConnectionChange, ConnectionSettings, LiveConnection, settings,
+    CommandOutcome, ConnectionChange, ConnectionSettings, LiveConnection, Submission, settings,
 };
 
 pub(super) mod check;
@@ -55,6 +56,9 @@ enum CommandFailure {
     /// tells which.
     #[response(status = 409)]
     Conflict(Problem),
+    /// The connection is not as `If-Match` or `If-None-Match` wants it.
+    #[response(status = 412)]
+    ConditionFailed(Problem),
     /// A name, field or value that is not allowed.
     #[response(status = 422)]
     NotAllowed(Problem),
@@ -95,8 +99,8 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>
 pub(super) async fn get(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
-) -> Result<Json<ConnectionBody>, ApiError> {
-    show(&api, &name).map(Json)
+) -> Result<ConnectionBody, ApiError> {
+    show(&api, &name)
 }
 
 /// Lists the last runs.
@@ -142,9 +146,10 @@ pub(super) async fn runs(
 pub(super) async fn put(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    submit_settings(&api, &name, &body, ConnectionChange::Replace).await
+    submit_settings(&api, &name, terms, &body, ConnectionChange::Replace).await
 }
 
 /// Changes the given settings of a connection.
@@ -166,9 +171,10 @@ pub(super) async fn put(
 pub(super) async fn patch(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    submit_settings(&api, &name, &body, ConnectionChange::Update).await
+    submit_settings(&api, &name, terms, &body, ConnectionChange::Update).await
 }
 
 /// Starts fetching: now, then once every interval.
@@ -189,9 +195,10 @@ pub(super) async fn patch(
 pub(super) async fn start(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    submit_settings(&api, &name, &body, ConnectionChange::Start).await
+    submit_settings(&api, &name, terms, &body, ConnectionChange::Start).await
 }
 
 /// Stops fetching.
@@ -210,12 +217,14 @@ pub(super) async fn start(
 pub(super) async fn stop(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     body::nothing(&body)?;
     let wait = api.stop_wait;
-    match submit_and_wait(&api, &name, ConnectionChange::Stop, "stopped", wait).await? {
-        Submitted::Applied(_) => Ok(Json(show(&api, &name)?).into_response()),
+    let stop = terms.submission(ConnectionChange::Stop);
+    match submit_and_wait(&api, &name, stop, "stopped", wait).await? {
+        Submitted::Applied(_) => Ok(show(&api, &name)?.into_response()),
         Submitted::Pending(body) => Ok(pending(body)),
     }
 }
@@ -236,10 +245,11 @@ pub(super) async fn stop(
 pub(super) async fn sync(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     let SyncRequest { streams, kind } = body::sync(&body)?;
-    let body = request(&api, &name, streams, kind).await?;
+    let body = request(&api, &name, terms, streams, kind).await?;
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
@@ -247,6 +257,7 @@ pub(super) async fn sync(
 async fn request(
     api: &Api,
     name: &str,
+    terms: Terms,
     streams: Option<Vec<String>>,
     kind: RequestKind,
 ) -> Result<SyncBody, ApiError> {
@@ -256,7 +267,8 @@ async fn request(
         request_id: Uuid::now_v7().to_string(),
         at: api.now_ms(),
     };
-    let command = api.control.submit(name, change).await?.command;
+    let submitted = api.control.submit(name, terms.submission(change));
+    let command = submitted.await?.command;
     let requested = streams.unwrap_or_else(|| command.streams.clone());
     let requests: Vec<_> = command
         .requests
@@ -282,23 +294,24 @@ async fn request(
 async fn submit_settings(
     api: &Api,
     name: &str,
+    terms: Terms,
     body: &[u8],
     change: fn(ConnectionSettings) -> ConnectionChange,
 ) -> Result<Response, ApiError> {
     // Of a wrong name and a wrong body, the name is reported.
     settings::check_name(name).map_err(|it| ApiError::InvalidValue(it.into()))?;
-    let change = change(body::settings(body)?);
-    let (destination, portal_id) = api.control.destination_after(name, &change)?;
+    let submission = terms.submission(change(body::settings(body)?));
+    let (destination, portal_id) = api.control.destination_after(name, &submission)?;
     api.backend
         .check_destination(&destination, portal_id)
         .await?;
-    let accepted = api.control.submit(name, change).await?;
+    let accepted = api.control.submit(name, submission).await?;
     let status = if accepted.created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    Ok((status, Json(show(api, name)?)).into_response())
+    Ok((status, show(api, name)?).into_response())
 }
 
 /// A command that was submitted, and whether the worker has applied it.
@@ -312,11 +325,12 @@ enum Submitted {
 async fn submit_and_wait(
     api: &Api,
     name: &str,
-    change: ConnectionChange,
+    submission: Submission,
     state: &str,
     wait: Duration,
 ) -> Result<Submitted, ApiError> {
-    let command_id = api.control.submit(name, change).await?.command.command_id;
+    let accepted = api.control.submit(name, submission).await?;
+    let command_id = accepted.command.command_id;
     wait_for(api, name, command_id, state, wait).await
 }
 

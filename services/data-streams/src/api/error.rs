@@ -247,6 +247,9 @@ impl ApiError {
             Self::Control(ControlError::DestinationFixed { .. }) => {
                 (StatusCode::CONFLICT, "destination_fixed")
             }
+            Self::Control(ControlError::ConditionFailed(_)) => {
+                (StatusCode::PRECONDITION_FAILED, "precondition_failed")
+            }
             Self::DestinationTaken(_) => (StatusCode::CONFLICT, "destination_taken"),
             Self::DestinationForeign(_) => (StatusCode::CONFLICT, "destination_foreign"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),

@@ -17,7 +17,7 @@ use super::{
     view::{ErrorBody, PendingBody},
 };
 use crate::{
-    api::{body::timestamp, error::Problem},
+    api::{body::timestamp, error::Problem, terms::Terms},
     control::ConnectionChange,
 };
 
@@ -120,12 +120,14 @@ impl From<CheckedStream> for CheckedStreamBody {
 pub(in crate::api) async fn check(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
 ) -> Result<Response, ApiError> {
     let check_id = Uuid::now_v7().to_string();
     let change = ConnectionChange::Check {
         check_id: check_id.clone(),
     };
-    let command = api.control.submit(&name, change).await?.command;
+    let submitted = api.control.submit(&name, terms.submission(change));
+    let command = submitted.await?.command;
     match api.control.checked(&name, &check_id, CHECK_WAIT).await {
         Some(check) => Ok(Json(CheckBody::from(check)).into_response()),
         None => Ok(pending(PendingBody {

@@ -16,6 +16,7 @@ use crate::{
     api::{
         Api, body,
         error::{ApiError, Problem},
+        terms::Terms,
     },
     control::{ConnectionChange, ControlError, InUse},
 };
@@ -48,6 +49,7 @@ pub(in crate::api) async fn delete(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
     RawQuery(query): RawQuery,
+    terms: Terms,
 ) -> Result<Response, ApiError> {
     let purges = match query.as_deref() {
         None | Some("" | "purge=false") => false,
@@ -63,7 +65,10 @@ pub(in crate::api) async fn delete(
     })?;
     let submitted = match deleted.filter(|_| purges) {
         Some(command_id) => wait_for(&api, &name, command_id, "deleted", wait).await?,
-        None => submit_and_wait(&api, &name, ConnectionChange::Delete, "deleted", wait).await?,
+        None => {
+            let delete = terms.submission(ConnectionChange::Delete);
+            submit_and_wait(&api, &name, delete, "deleted", wait).await?
+        }
     };
     match submitted {
         Submitted::Applied(body) => {

@@ -16,6 +16,7 @@ use super::{
         Api,
         body::{self, RawBody, timestamp},
         error::{ApiError, Missing, Problem},
+        terms::Terms,
     },
     CommandFailure, ConnectionPath, address, request,
     view::{PendingBody, ReconcileRequestBody, SyncBody},
@@ -96,10 +97,11 @@ pub(in crate::api) struct ReconciliationPath {
 pub(in crate::api) async fn reconcile(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     let streams = body::reconcile(&body)?;
-    let body = request(&api, &name, streams, RequestKind::Reconcile).await?;
+    let body = request(&api, &name, terms, streams, RequestKind::Reconcile).await?;
     let location = [(header::LOCATION, reconciliations_address(&name))];
     Ok((StatusCode::ACCEPTED, location, Json(body)).into_response())
 }
@@ -148,12 +150,14 @@ pub(in crate::api) async fn list(
 pub(in crate::api) async fn confirm(
     State(api): State<Api>,
     Path(ReconciliationPath { name, id }): Path<ReconciliationPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     body::nothing(&body)?;
     let stream = waiting_stream(&api, &name, &id)?;
     let change = ConnectionChange::Confirm { stream, run_id: id };
-    let command_id = api.control.submit(&name, change).await?.command.command_id;
+    let submitted = api.control.submit(&name, terms.submission(change));
+    let command_id = submitted.await?.command.command_id;
     let body = PendingBody {
         command_id,
         status: address(&name),

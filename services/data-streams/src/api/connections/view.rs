@@ -3,6 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use axum::{
+    Json,
+    http::header,
+    response::{IntoResponse, Response},
+};
 use schemas::{DesiredState, Lack, Problem, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,7 +15,7 @@ use utoipa::ToSchema;
 use super::super::body::timestamp;
 use crate::{
     comparison::Comparison,
-    control::{LiveConnection, settings},
+    control::{LiveConnection, revision, settings},
 };
 
 /// A connection: its desired state and the observed one.
@@ -24,6 +29,10 @@ pub(in crate::api) struct ConnectionBody {
     state: &'static str,
     /// Id of the command that set it.
     command_id: String,
+    /// Names the settings and `state` as they are now: the header `ETag`. With it in
+    /// `If-Match`, a command is refused if somebody has changed them since.
+    #[schema(example = "\"9c1c4f0de81b5e7a\"")]
+    etag: String,
     /// Reference to the credential.
     #[schema(example = "env:HUBSPOT_ACCESS_TOKEN")]
     credential: String,
@@ -37,6 +46,13 @@ pub(in crate::api) struct ConnectionBody {
     observed: Option<ObservedBody>,
     /// Its streams, in the order of the settings.
     streams: Vec<StreamBody>,
+}
+
+impl IntoResponse for ConnectionBody {
+    fn into_response(self) -> Response {
+        let etag = [(header::ETAG, self.etag.clone())];
+        (etag, Json(self)).into_response()
+    }
 }
 
 /// The state of a connection that the worker reports.
@@ -297,6 +313,7 @@ pub(super) fn connection_body(
             DesiredState::Deleted => "deleted",
         },
         command_id: desired.command_id.clone(),
+        etag: format!("\"{}\"", revision(desired)),
         credential: desired.credential.clone(),
         interval: settings::format_interval(desired.interval_ms),
         destination: desired.destination.clone(),

@@ -52,6 +52,63 @@ async fn a_patch_changes_only_what_it_names() {
     }
 }
 
+/// Status and `ETag` of an answer to a request with a header.
+async fn on_terms(
+    api: &Fixture,
+    (method, path): (&str, &str),
+    (header, value): (&str, &str),
+) -> (u16, Option<String>) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header, value)
+        .body(Body::empty())
+        .unwrap();
+    let response = api.raw(request).await;
+    let etag = response.headers().get(header::ETAG);
+    let etag = etag.map(|it| it.to_str().unwrap().to_owned());
+    (response.status().as_u16(), etag)
+}
+
+#[tokio::test]
+async fn commands_are_refused_when_the_connection_has_another_etag() {
+    let api = Fixture::new();
+    let path = "/v1/connections/default";
+    let (status, _) = on_terms(&api, ("PUT", path), ("if-match", "*")).await;
+    assert_eq!(status, 412);
+    let (status, stopped) = on_terms(&api, ("PUT", path), ("if-none-match", "*")).await;
+    let stopped = stopped.unwrap();
+    assert_eq!(status, 201);
+    let (status, _) = on_terms(&api, ("PUT", path), ("if-none-match", "*")).await;
+    assert_eq!(status, 412);
+    let start = format!("{path}/start");
+    let (status, running) = on_terms(&api, ("POST", &start), ("if-match", &stopped)).await;
+    let running = running.unwrap();
+    assert_eq!(status, 200);
+    assert_ne!(running, stopped);
+    let (_, shown) = on_terms(&api, ("GET", path), ("accept", "*/*")).await;
+    assert_eq!(shown.as_ref(), Some(&running));
+    for (method, route, allowed) in [
+        ("PUT", "", 200),
+        ("PATCH", "", 200),
+        ("POST", "/sync", 202),
+        ("POST", "/reconcile", 202),
+        ("POST", "/start", 200),
+        ("DELETE", "", 202),
+    ] {
+        let path = format!("{path}{route}");
+        let (status, _) = on_terms(&api, (method, &path), ("if-match", &stopped)).await;
+        assert_eq!(status, 412, "{method} {route}");
+        let (status, _) = on_terms(&api, (method, &path), ("if-match", &running)).await;
+        assert_eq!(status, allowed, "{method} {route}");
+    }
+    let (status, problem) = api.send("DELETE", path, "").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (404, &json!("connection_not_found"))
+    );
+}
+
 #[tokio::test]
 async fn all_wrong_fields_and_parameters_are_named_at_once() {
     let api = Fixture::new();
