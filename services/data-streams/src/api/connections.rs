@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -18,6 +18,7 @@ use super::{
     Api,
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
+    records::{refused_parameter, unknown_parameter},
     terms::Terms,
 };
 use crate::control::{
@@ -27,20 +28,20 @@ use crate::control::{
 pub(super) mod check;
 pub(super) mod delete;
 pub(super) mod reconciliations;
+mod requests;
 mod runs;
 mod view;
 
+use requests::{SettingsBody, SyncRequestBody};
 use runs::{RunsBody, runs_body};
-use view::{
-    ConnectionBody, ConnectionsBody, PendingBody, RequestBody, SettingsBody, SyncBody,
-    SyncRequestBody, connection_body,
-};
+use view::{ConnectionBody, ConnectionsBody, PendingBody, RequestBody, SyncBody, connection_body};
 
 /// Parameters of a path that names a connection.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct ConnectionPath {
     /// Name of the connection.
+    #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
 }
 
@@ -71,6 +72,7 @@ enum CommandFailure {
 #[utoipa::path(
     get,
     path = "/v1/connections",
+    operation_id = "list_connections",
     tag = "connections",
     responses(
         (status = 200, description = "All connections", body = ConnectionsBody),
@@ -88,6 +90,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}",
+    operation_id = "get_connection",
     tag = "connections",
     params(ConnectionPath),
     responses(
@@ -107,10 +110,15 @@ pub(super) async fn get(
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}/runs",
+    operation_id = "list_runs",
     tag = "connections",
-    params(ConnectionPath),
+    params(
+        ConnectionPath,
+        ("request_id" = Option<String>, Query, description = "Only the runs that carry out this request"),
+    ),
     responses(
         (status = 200, description = "The last runs, newest first", body = RunsBody),
+        (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
         (status = 404, description = "There is no such connection", body = Problem),
         (status = 503, description = "The service is starting", body = Problem),
     )
@@ -118,11 +126,16 @@ pub(super) async fn get(
 pub(super) async fn runs(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<RunsBody>, ApiError> {
+    if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "request_id") {
+        return Err(refused_parameter(unknown_parameter(other, "request_id")));
+    }
+    let request_id = pairs.first().map(|(_, value)| value.as_str());
     let found = api.control.read(|connections| {
         let live = connections.get_live(&name)?;
         let streams = live.connection.streams.values();
-        Some(runs_body(streams.map(|it| &it.status)))
+        Some(runs_body(streams.map(|it| &it.status), request_id))
     })?;
     let found = found.ok_or_else(|| ApiError::not_found(Missing::Connection, &name))?;
     Ok(Json(found))
@@ -134,6 +147,7 @@ pub(super) async fn runs(
 #[utoipa::path(
     put,
     path = "/v1/connections/{name}",
+    operation_id = "replace_connection",
     tag = "connections",
     params(ConnectionPath),
     request_body = SettingsBody,
@@ -159,6 +173,7 @@ pub(super) async fn put(
 #[utoipa::path(
     patch,
     path = "/v1/connections/{name}",
+    operation_id = "update_connection",
     tag = "connections",
     params(ConnectionPath),
     request_body = SettingsBody,
@@ -183,9 +198,10 @@ pub(super) async fn patch(
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/start",
+    operation_id = "start_connection",
     tag = "connections",
     params(ConnectionPath),
-    request_body(content = Option<SettingsBody>, description = "Only the given settings change"),
+    request_body(content = SettingsBody, description = "Only the given settings change"),
     responses(
         (status = 200, description = "Accepted", body = ConnectionBody),
         (status = 201, description = "Created and started", body = ConnectionBody),
@@ -205,6 +221,7 @@ pub(super) async fn start(
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/stop",
+    operation_id = "stop_connection",
     tag = "connections",
     params(ConnectionPath),
     responses(
@@ -233,9 +250,10 @@ pub(super) async fn stop(
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/sync",
+    operation_id = "sync_connection",
     tag = "connections",
     params(ConnectionPath),
-    request_body(content = Option<SyncRequestBody>),
+    request_body(content = SyncRequestBody),
     responses(
         (status = 202, description = "Accepted", body = SyncBody),
         (status = 404, description = "There is no such connection", body = Problem),
@@ -250,7 +268,9 @@ pub(super) async fn sync(
 ) -> Result<Response, ApiError> {
     let SyncRequest { streams, kind } = body::sync(&body)?;
     let body = request(&api, &name, terms, streams, kind).await?;
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    let location = format!("{}/runs?request_id={}", address(&name), body.request_id);
+    let location = [(header::LOCATION, location)];
+    Ok((StatusCode::ACCEPTED, location, Json(body)).into_response())
 }
 
 /// Requests one run of each of these streams, or of all.

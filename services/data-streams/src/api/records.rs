@@ -26,6 +26,7 @@ use super::{
     Api,
     body::timestamp,
     error::{ApiError, Missing, Problem},
+    words::Flag,
 };
 use crate::records::{FlagFilter, RecordPage, StoredRecord};
 
@@ -36,8 +37,10 @@ pub(super) struct RecordBody {
     #[schema(example = "1001")]
     id: String,
     /// When HubSpot created it.
+    #[schema(format = DateTime)]
     created_at: String,
     /// When it was last modified in HubSpot.
+    #[schema(format = DateTime)]
     updated_at: String,
     /// Whether it is in HubSpot's recycle bin.
     archived: bool,
@@ -102,8 +105,10 @@ pub(super) struct NextBody {
 #[into_params(parameter_in = Path)]
 pub(super) struct StreamPath {
     /// Name of the connection.
+    #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
     /// Object type, such as contacts.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     object_type: String,
 }
 
@@ -112,10 +117,13 @@ pub(super) struct StreamPath {
 #[into_params(parameter_in = Path)]
 pub(super) struct RecordPath {
     /// Name of the connection.
+    #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
     /// Object type, such as contacts.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     object_type: String,
     /// HubSpot's id of the object.
+    #[param(pattern = "^[0-9]{1,20}$")]
     id: String,
 }
 
@@ -138,18 +146,19 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}/records/{object_type}",
+    operation_id = "list_records",
     tag = "records",
     params(
         StreamPath,
-        ("limit" = Option<u32>, Query, description = "Records of a page; 100 when left out, at most 1,000"),
-        ("after" = Option<String>, Query, description = "paging.next.after of the page before"),
-        ("properties" = Option<String>, Query, description = "Names, comma-separated; all when left out"),
-        ("updated_since" = Option<String>, Query, description = "Only records last modified at or after this time"),
-        ("updated_before" = Option<String>, Query, description = "Only records last modified before this time"),
-        ("synced_since" = Option<String>, Query, description = "Only records fetched at or after this time, so that none that was found late is missed"),
-        ("archived" = Option<String>, Query, description = "false (when left out), true (only archived ones) or any"),
-        ("deleted" = Option<String>, Query, description = "false (when left out), true (only deleted ones) or any"),
-        ("ids" = Option<String>, Query, description = "Only these ids, comma-separated; at most 1,000"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Records of a page; 100 when left out, at most 1,000"),
+        ("after" = Option<String>, Query, pattern = "^k1[0-9a-f]{16}$", description = "paging.next.after of the page before"),
+        ("properties" = Option<String>, Query, pattern = r"^\s*[^,\s][^,]*(,\s*[^,\s][^,]*)*$", description = "Names, comma-separated; all when left out"),
+        ("updated_since" = Option<String>, Query, format = DateTime, description = "Only records last modified at or after this time"),
+        ("updated_before" = Option<String>, Query, format = DateTime, description = "Only records last modified before this time"),
+        ("synced_since" = Option<String>, Query, format = DateTime, description = "Only records fetched at or after this time, so that none that was found late is missed"),
+        ("archived" = inline(Option<Flag>), Query, description = "false (when left out), true (only archived ones) or any"),
+        ("deleted" = inline(Option<Flag>), Query, description = "false (when left out), true (only deleted ones) or any"),
+        ("ids" = Option<String>, Query, pattern = "^[0-9]{1,20}(,[0-9]{1,20}){0,999}$", description = "Only these ids, comma-separated; at most 1,000"),
     ),
     responses(
         (
@@ -285,10 +294,11 @@ fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}/records/{object_type}/{id}",
+    operation_id = "get_record",
     tag = "records",
     params(
         RecordPath,
-        ("properties" = Option<String>, Query, description = "Names, comma-separated; all when left out"),
+        ("properties" = Option<String>, Query, pattern = r"^\s*[^,\s][^,]*(,\s*[^,\s][^,]*)*$", description = "Names, comma-separated; all when left out"),
     ),
     responses(
         (status = 200, description = "The record, archived or not", body = RecordBody),

@@ -31,6 +31,7 @@ pub(in crate::api) struct CheckBody {
     /// Id of the check.
     id: String,
     /// When it was made.
+    #[schema(format = DateTime)]
     at: String,
     /// HubSpot's id of the account that the credential leads to.
     portal_id: Option<String>,
@@ -108,6 +109,7 @@ impl From<CheckedStream> for CheckedStreamBody {
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/check",
+    operation_id = "check_connection",
     tag = "connections",
     params(ConnectionPath),
     responses(

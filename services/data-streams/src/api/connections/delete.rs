@@ -31,6 +31,7 @@ const DELETE_WAIT: Duration = Duration::from_secs(3);
 #[utoipa::path(
     delete,
     path = "/v1/connections/{name}",
+    operation_id = "delete_connection",
     tag = "connections",
     params(
         ConnectionPath,

@@ -12,7 +12,7 @@ use schemas::{DesiredState, Lack, Problem, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::body::timestamp;
+use super::super::{body::timestamp, words};
 use crate::{
     comparison::Comparison,
     control::{LiveConnection, revision, settings},
@@ -25,7 +25,7 @@ pub(in crate::api) struct ConnectionBody {
     #[schema(example = "default")]
     name: String,
     /// The desired state: `running` or `stopped`.
-    #[schema(example = "running")]
+    #[schema(value_type = words::DesiredState, example = "running")]
     state: &'static str,
     /// Id of the command that set it.
     command_id: String,
@@ -59,6 +59,7 @@ impl IntoResponse for ConnectionBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ObservedBody {
     /// `starting`, `running`, `stopping`, `stopped`, `failed` or `deleted`.
+    #[schema(value_type = words::ObservedState)]
     state: String,
     /// Id of the last command applied.
     obeyed: Option<String>,
@@ -67,6 +68,7 @@ pub(in crate::api) struct ObservedBody {
     /// Name of the worker process that reported it.
     worker: String,
     /// When it was reported.
+    #[schema(format = DateTime)]
     at: String,
     /// Why the connection does not run.
     error: Option<ErrorBody>,
@@ -82,6 +84,7 @@ pub(in crate::api) struct ErrorBody {
     /// What to do about it.
     advice: String,
     /// When it went wrong.
+    #[schema(format = DateTime)]
     at: String,
 }
 
@@ -104,6 +107,7 @@ pub(in crate::api) struct StreamBody {
     name: String,
     /// `backfill`, `incremental`, `idle`, `waiting`, `stopped`, `skipped` or
     /// `failed`.
+    #[schema(value_type = words::Phase)]
     phase: String,
     /// Id of the current run, or of the last one.
     run_id: Option<String>,
@@ -124,12 +128,16 @@ pub(in crate::api) struct StreamBody {
     /// Number of records in the portal, as HubSpot reports it.
     expected_total: Option<i64>,
     /// Every change before this time is in Kafka.
+    #[schema(format = DateTime)]
     cursor: Option<String>,
     /// When the last successful run ended.
+    #[schema(format = DateTime)]
     last_success: Option<String>,
     /// When the next run is due.
+    #[schema(format = DateTime)]
     next_run: Option<String>,
     /// When the worker reported this.
+    #[schema(format = DateTime)]
     at: Option<String>,
     /// Why the stream waits, was skipped or failed.
     error: Option<ErrorBody>,
@@ -153,6 +161,7 @@ pub(in crate::api) struct LimitationBody {
     /// What it costs, and what is done about it.
     advice: String,
     /// When it is tried again.
+    #[schema(format = DateTime)]
     retry_at: String,
 }
 
@@ -171,6 +180,7 @@ impl From<&Lack> for LimitationBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct VerdictBody {
     /// When they were compared.
+    #[schema(format = DateTime)]
     at: String,
     /// Live objects in HubSpot.
     in_hubspot: i64,
@@ -199,8 +209,10 @@ pub(in crate::api) struct RequestBody {
     /// Id of the request; the run shows it as its `request_id`.
     pub(super) request_id: String,
     /// `sync`, `reconcile` or `resync`.
+    #[schema(value_type = words::RequestedKind)]
     kind: &'static str,
     /// When it was requested.
+    #[schema(format = DateTime)]
     requested_at: String,
 }
 
@@ -246,47 +258,6 @@ pub(in crate::api) struct SyncBody {
     pub(super) requests: Vec<RequestBody>,
     /// Path of the connection, which shows the progress.
     pub(super) status: String,
-}
-
-/// Settings of a connection; every field is optional.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct SettingsBody {
-    /// Reference to the credential: `env:HUBSPOT_NAME` or `file:NAME`.
-    #[schema(
-        example = "env:HUBSPOT_ACCESS_TOKEN",
-        default = "env:HUBSPOT_ACCESS_TOKEN"
-    )]
-    credential: Option<String>,
-    /// Object types.
-    #[schema(example = json!(["contacts", "companies"]))]
-    streams: Option<Vec<String>>,
-    /// Time from the start of one run to the start of the next, from 10s to 31d.
-    #[schema(example = "5m", default = "5m")]
-    interval: Option<String>,
-    /// The ClickHouse database for its records.
-    #[schema(example = "hubspot")]
-    destination: Option<String>,
-}
-
-/// What to sync; every field is optional.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct SyncRequestBody {
-    /// Object types; all streams of the connection when left out.
-    #[schema(example = json!(["contacts"]))]
-    streams: Option<Vec<String>>,
-    /// `sync` for what has changed, `resync` to read everything again.
-    #[schema(example = "sync", default = "sync")]
-    kind: Option<String>,
-    /// True is the same as `kind` `resync`.
-    full: Option<bool>,
-}
-
-/// Streams of a reconciliation.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct ReconcileRequestBody {
-    /// Object types; all streams of the connection when left out.
-    #[schema(example = json!(["contacts"]))]
-    streams: Option<Vec<String>>,
 }
 
 /// The body of a connection. `waiting` says which streams are not loaded, and why;
