@@ -199,6 +199,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::sync))
         .routes(routes!(connections::runs))
         .routes(routes!(connections::check::check))
+        .routes(routes!(connections::commands::show))
         .routes(routes!(connections::reconciliations::reconcile))
         .routes(routes!(connections::reconciliations::list))
         .routes(routes!(connections::reconciliations::confirm))

@@ -75,7 +75,7 @@ pub(crate) enum ControlError {
     /// The connection is not in the state in which the caller wants the change.
     #[error(
         "the connection {0} is not as If-Match or If-None-Match wants it; GET it, and repeat the \
-         request with its ETag"
+         request with its ETag, in its double quotes"
     )]
     ConditionFailed(String),
     /// Other writers changed the connection in all [`ATTEMPTS`].
@@ -275,20 +275,8 @@ impl ControlPlane {
     ) -> CommandOutcome {
         let current = || {
             let known = self.view.lock();
-            let Some(connection) = known.connections.get(name) else {
-                return CommandOutcome::Pending;
-            };
-            let reached = connection.whole.as_ref().is_some_and(|it| {
-                it.status.applied.as_deref() == Some(command_id) && it.status.state == state
-            });
-            let is_last = connection
-                .last_command()
-                .is_some_and(|last| last.command_id == command_id);
-            match (is_last, reached) {
-                (false, _) => CommandOutcome::Superseded,
-                (true, true) => CommandOutcome::Applied,
-                (true, false) => CommandOutcome::Pending,
-            }
+            let connection = known.connections.get(name);
+            connection.map_or(CommandOutcome::Pending, |it| it.outcome(command_id, state))
         };
         self.wait_until(wait, || current() != CommandOutcome::Pending)
             .await;

@@ -20,7 +20,7 @@ pub(super) type RawBody = Bytes;
 /// is wrong is collected, and refused at the end.
 #[derive(Debug, Default)]
 struct Fields {
-    fields: Map<String, Value>,
+    left: Map<String, Value>,
     known: Vec<&'static str>,
     wrong: Vec<Invalid>,
 }
@@ -32,8 +32,8 @@ impl Fields {
             return Ok(Self::default());
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self {
-                fields,
+            Ok(Value::Object(left)) => Ok(Self {
+                left,
                 ..Self::default()
             }),
             Ok(_) => Err(ApiError::MalformedJson(
@@ -47,7 +47,7 @@ impl Fields {
     /// Removes a field; null counts as left out.
     fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
-        self.fields.remove(name).filter(|value| !value.is_null())
+        self.left.remove(name).filter(|value| !value.is_null())
     }
 
     /// Notes what is wrong with a field.
@@ -110,7 +110,7 @@ impl Fields {
                 self.known.join(", ")
             )
         };
-        let unknown = self.fields.keys().take(MAX_UNKNOWN);
+        let unknown = self.left.keys().take(MAX_UNKNOWN);
         let unknown = unknown
             .map(|name| Invalid::new(name.chars().take(64).collect::<String>(), known.clone()));
         let error = if self.wrong.is_empty() {

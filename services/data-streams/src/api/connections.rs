@@ -26,6 +26,7 @@ use crate::control::{
 };
 
 pub(super) mod check;
+pub(super) mod commands;
 pub(super) mod delete;
 pub(super) mod reconciliations;
 mod requests;

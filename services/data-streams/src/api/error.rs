@@ -180,6 +180,8 @@ pub(crate) enum Missing {
     Rebuild,
     /// A comparison with HubSpot.
     Reconciliation,
+    /// A command.
+    Command,
     /// An address.
     Route,
 }
@@ -192,6 +194,7 @@ impl std::fmt::Display for Missing {
             Self::Record => "record",
             Self::Rebuild => "rebuild",
             Self::Reconciliation => "reconciliation",
+            Self::Command => "command",
             Self::Route => "address",
         })
     }
@@ -228,6 +231,7 @@ impl ApiError {
                     Missing::Record => "record_not_found",
                     Missing::Rebuild => "rebuild_not_found",
                     Missing::Reconciliation => "reconciliation_not_found",
+                    Missing::Command => "command_not_found",
                     Missing::Route => "route_not_found",
                 },
             ),

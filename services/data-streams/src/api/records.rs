@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{OriginalUri, Path, Query, State},
     http::{HeaderMap, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 mod query;
 
 pub(super) use query::{limit, refused_parameter, unknown_parameter};
-use query::{query, token};
+use query::{next_address, query, token};
 
 use super::{
     Api,
@@ -123,7 +123,7 @@ pub(super) struct RecordPath {
     #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     object_type: String,
     /// HubSpot's id of the object.
-    #[param(pattern = "^[0-9]{1,20}$")]
+    #[param(pattern = "^[0-9]{1,19}$")]
     id: String,
 }
 
@@ -158,7 +158,7 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
         ("synced_since" = Option<String>, Query, format = DateTime, description = "Only records fetched at or after this time, so that none that was found late is missed"),
         ("archived" = inline(Option<Flag>), Query, description = "false (when left out), true (only archived ones) or any"),
         ("deleted" = inline(Option<Flag>), Query, description = "false (when left out), true (only deleted ones) or any"),
-        ("ids" = Option<String>, Query, pattern = "^[0-9]{1,20}(,[0-9]{1,20}){0,999}$", description = "Only these ids, comma-separated; at most 1,000"),
+        ("ids" = Option<String>, Query, pattern = "^[0-9]{1,19}(,[0-9]{1,19}){0,999}$", description = "Only these ids, comma-separated; at most 1,000"),
     ),
     responses(
         (
@@ -168,6 +168,7 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
                 (RecordsBody = "application/json"),
                 (RecordBody = "application/x-ndjson"),
             ),
+            headers(("Link" = String, description = "The next page, as rel=\"next\"; left out on the last one")),
         ),
         (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
         (status = 404, description = "There is no such connection or stream", body = Problem),
@@ -178,6 +179,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Path(path): Path<StreamPath>,
     Query(pairs): Query<Vec<(String, String)>>,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut query = query(pairs)?;
@@ -205,8 +207,15 @@ pub(super) async fn list(
         return Ok((headers, Body::from_stream(lines)).into_response());
     }
     let page = api.backend.records(&query).await?;
-    let headers = [(header::CONTENT_TYPE, "application/json")];
-    Ok((headers, write_page(&page)).into_response())
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    let link = page.next.map(|next| {
+        [(
+            header::LINK,
+            format!("<{}>; rel=\"next\"", next_address(&uri, next)),
+        )]
+    });
+    let link = AppendHeaders(link.into_iter().flatten());
+    Ok((content_type, link, write_page(&page)).into_response())
 }
 
 /// A page as JSON.

@@ -155,7 +155,10 @@ fn add_conditions(operation: &mut Operation) {
         headers.push((
             "If-None-Match",
             "*: refused with 412 if there is the connection",
-            text_type(r"^\*$"),
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(["*"]))
+                .build(),
         ));
     }
     for (name, description, schema) in headers {

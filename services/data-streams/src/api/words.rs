@@ -14,6 +14,15 @@ pub(super) enum DesiredState {
     Deleted,
 }
 
+/// What has become of a command.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum CommandProgress {
+    Pending,
+    Applied,
+    Superseded,
+}
+
 /// What the worker says of a connection.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

@@ -9,8 +9,8 @@ use axum::{
 };
 
 use super::{
-    CommandFailure, ConnectionPath, Submitted, pending, submit_and_wait, view::PendingBody,
-    wait_for,
+    CommandFailure, ConnectionPath, Submitted, commands::command_address, pending, submit_and_wait,
+    view::PendingBody, wait_for,
 };
 use crate::{
     api::{
@@ -64,21 +64,25 @@ pub(in crate::api) async fn delete(
             .is_deleted(&name)
             .then(|| last.command_id.clone())
     })?;
-    let submitted = match deleted.filter(|_| purges) {
-        Some(command_id) => wait_for(&api, &name, command_id, "deleted", wait).await?,
-        None => {
-            let delete = terms.submission(ConnectionChange::Delete);
-            submit_and_wait(&api, &name, delete, "deleted", wait).await?
-        }
+    let submitted = if let Some(command_id) = deleted.filter(|_| purges) {
+        wait_for(&api, &name, command_id, "deleted", wait).await?
+    } else {
+        let delete = terms.submission(ConnectionChange::Delete);
+        submit_and_wait(&api, &name, delete, "deleted", wait).await?
+    };
+    // The connection is gone for its readers, also while the worker has not stopped.
+    let of_command = |body: PendingBody| PendingBody {
+        status: command_address(&name, &body.command_id),
+        ..body
     };
     match submitted {
         Submitted::Applied(body) => {
             if purges {
                 purge(&api, &name).await?;
             }
-            Ok(Json(body).into_response())
+            Ok(Json(of_command(body)).into_response())
         }
-        Submitted::Pending(body) => Ok(pending(body)),
+        Submitted::Pending(body) => Ok(pending(of_command(body))),
     }
 }
 

@@ -243,8 +243,8 @@ pub(in crate::api) struct ConnectionsBody {
 pub(in crate::api) struct PendingBody {
     /// Id of the command.
     pub(super) command_id: String,
-    /// Path of the connection. The command is applied once `observed.obeyed` is
-    /// its id.
+    /// Path that shows what becomes of it: the connection, where `observed.obeyed` is
+    /// its id once it is applied; after a deletion the command.
     pub(super) status: String,
 }
 

@@ -1,5 +1,7 @@
 //! The parameters of a request for records, and the token of the next page.
 
+use axum::http::Uri;
+
 use super::super::{
     body::{refuse_all, time},
     error::ApiError,
@@ -18,6 +20,18 @@ const MAX_IDS: usize = 1_000;
 /// The token of the page after `id`. `k1` is its version.
 pub(super) fn token(id: u64) -> String {
     format!("k1{id:016x}")
+}
+
+/// The address of the page that begins after `next`, for the page at `uri`.
+pub(super) fn next_address(uri: &Uri, next: u64) -> String {
+    let parameters = uri.query().unwrap_or_default().split('&');
+    let kept = parameters.filter(|it| !it.is_empty() && !it.starts_with("after="));
+    let mut address = format!("{}?after={}", uri.path(), token(next));
+    for parameter in kept {
+        address.push('&');
+        address.push_str(parameter);
+    }
+    address
 }
 
 fn parse_token(text: &str) -> Option<u64> {
@@ -194,6 +208,17 @@ mod tests {
         assert_eq!(read.synced_since, Some(2_000));
         assert_eq!(read.ids.unwrap(), [1, 3]);
         assert_eq!(read.updated_since, Some(1_000));
+    }
+
+    #[test]
+    fn the_next_page_has_the_parameters_of_this_one() {
+        let next = |uri: &str| next_address(&uri.parse().unwrap(), 5);
+        let token = token(5);
+        assert_eq!(next("/a"), format!("/a?after={token}"));
+        assert_eq!(
+            next("/a?limit=1&after=k1&ids=1%2C2"),
+            format!("/a?after={token}&limit=1&ids=1%2C2")
+        );
     }
 
     proptest! {

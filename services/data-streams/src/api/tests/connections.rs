@@ -135,6 +135,31 @@ async fn all_wrong_fields_and_parameters_are_named_at_once() {
 }
 
 #[tokio::test]
+async fn the_location_of_a_deletion_answers_when_the_connection_is_gone() {
+    let api = Fixture::new();
+    let path = "/v1/connections/default";
+    api.send("PUT", path, "").await;
+    let (status, deleted) = api.send("DELETE", path, "").await;
+    assert_eq!(status, 202);
+    let location = deleted["status"].as_str().unwrap();
+    let (status, command) = api.send("GET", location, "").await;
+    assert_eq!((status, &command["progress"]), (200, &json!("pending")));
+    assert_eq!(command["state"], "deleted");
+    let id = command["command_id"].as_str().unwrap();
+    acknowledge(&api.log, "default", id, "deleted");
+    let (_, command) = api.send("GET", location, "").await;
+    assert_eq!(command["progress"], "applied");
+    api.send("PUT", path, "").await;
+    let (_, command) = api.send("GET", location, "").await;
+    assert_eq!(command["progress"], "superseded");
+    let (status, problem) = api.send("GET", &format!("{path}/commands/x"), "").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (404, &json!("command_not_found"))
+    );
+}
+
+#[tokio::test]
 async fn a_stop_without_a_worker_is_answered_with_202_and_a_location() {
     let api = Fixture::new();
     api.send("POST", "/v1/connections/default/start", "").await;
