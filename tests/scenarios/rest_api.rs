@@ -92,6 +92,16 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
     assert!(archived.len() >= 40);
     assert_eq!(paged(&api, "limit=7&archived=true").await, archived);
 
+    // A record fetched later is found by when it was fetched, a deleted one where asked for.
+    let until_now = api
+        .get("/v1/connections/default/records/contacts?synced_since=2200-01-01T00:00:00Z")
+        .await;
+    assert_eq!(until_now["results"], json!([]));
+    let since = paged(&api, "limit=100&synced_since=2000-01-01T00:00:00Z").await;
+    assert_eq!(since.len(), ids.len());
+    assert_eq!(paged(&api, "deleted=true&archived=any").await, []);
+    assert_eq!(paged(&api, "limit=7&deleted=any").await.len(), ids.len());
+
     let first = ids[0];
     let record = api
         .get(&format!("/v1/connections/default/records/contacts/{first}"))

@@ -10,9 +10,12 @@ mod dead_letters;
 pub(crate) mod error;
 pub(crate) mod front;
 mod guard;
+mod operation;
 mod records;
 mod specification;
+mod terms;
 mod warehouse;
+mod words;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -43,6 +46,9 @@ use crate::{
     ingest::{ListedLetter, RebuildState, Reprocessed},
     records::{RecordPage, RecordQuery, StoredRecord},
 };
+
+/// What an object type looks like.
+const OBJECT_TYPE: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$";
 
 /// Maximum size of a body in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -185,6 +191,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(
             connections::get,
             connections::put,
+            connections::patch,
             connections::delete::delete
         ))
         .routes(routes!(connections::start))
@@ -192,6 +199,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::sync))
         .routes(routes!(connections::runs))
         .routes(routes!(connections::check::check))
+        .routes(routes!(connections::commands::show))
         .routes(routes!(connections::reconciliations::reconcile))
         .routes(routes!(connections::reconciliations::list))
         .routes(routes!(connections::reconciliations::confirm))

@@ -10,6 +10,7 @@ pub(crate) mod log;
 mod prepare;
 pub(crate) mod settings;
 pub(crate) mod state;
+mod submission;
 mod view;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub(crate) use change::ConnectionChange;
 pub(crate) use settings::{ConnectionSettings, Invalid};
 pub(crate) use state::{Connection, Connections, LiveConnection};
+pub(crate) use submission::{Condition, Submission, revision};
 pub(crate) use view::View;
 
 use self::prepare::{Prepared, merge_crossed, prepare};
@@ -70,6 +72,12 @@ pub(crate) enum ControlError {
         /// The database with its records.
         destination: String,
     },
+    /// The connection is not in the state in which the caller wants the change.
+    #[error(
+        "the connection {0} is not as If-Match or If-None-Match wants it; GET it, and repeat the \
+         request with its ETag, in its double quotes"
+    )]
+    ConditionFailed(String),
     /// Other writers changed the connection in all [`ATTEMPTS`].
     #[error("other clients keep changing the connection {0}; try again")]
     Contended(String),
@@ -176,10 +184,10 @@ impl ControlPlane {
     pub(crate) fn destination_after(
         &self,
         name: &str,
-        change: &ConnectionChange,
+        submission: &Submission,
     ) -> Result<(String, Option<i64>), ControlError> {
         self.read(|connections| {
-            let after = prepare(connections, name, change)?.command;
+            let after = prepare(connections, name, submission)?.command;
             let live = connections.get_live(name);
             let same = live.filter(|it| it.desired.credential == after.credential);
             let portal_id = same.and_then(|it| it.connection.portal_id());
@@ -192,14 +200,18 @@ impl ControlPlane {
         self.view.changed.subscribe()
     }
 
-    /// Applies `change` to the connection's desired state and writes the
+    /// Applies a change to the connection's desired state and writes the
     /// result. Returns once Kafka has acknowledged it and this process has read
     /// it back.
+    ///
+    /// A change under a condition that crosses another one at a second instance is taken
+    /// back: the worker may have seen it for the time of one write.
     pub(crate) async fn submit(
         &self,
         name: &str,
-        change: ConnectionChange,
+        submission: impl Into<Submission>,
     ) -> Result<Accepted, ControlError> {
+        let submission = submission.into();
         let submitting = tokio::time::timeout(PATIENCE, self.submitting.lock());
         let _submitting = submitting
             .await
@@ -208,25 +220,31 @@ impl ControlPlane {
             command,
             created,
             must_write,
-        } = self.read(|connections| prepare(connections, name, &change))??;
+        } = self.read(|connections| prepare(connections, name, &submission))??;
         if !must_write {
             return Ok(Accepted { command, created });
         }
         let first = self.write(command).await?;
         let mut last = first.clone();
+        let mut is_refused = false;
         for _ in 0..ATTEMPTS {
-            let merged = self.read(|it| merge_crossed(it, name, &change, &first, &last))?;
+            let merged = self.read(|it| merge_crossed(it, name, &submission, &first, &last))?;
             let Some(merged) = merged else {
-                return Ok(Accepted {
-                    command: last,
-                    created,
-                });
+                return if is_refused {
+                    Err(ControlError::ConditionFailed(name.to_owned()))
+                } else {
+                    Ok(Accepted {
+                        command: last,
+                        created,
+                    })
+                };
             };
+            is_refused = merged.is_refused;
             tracing::info!(
                 connection = name,
                 "a command crossed another; both are merged and written again"
             );
-            last = self.write(merged).await?;
+            last = self.write(merged.command).await?;
         }
         Err(ControlError::Contended(name.to_owned()))
     }
@@ -257,20 +275,8 @@ impl ControlPlane {
     ) -> CommandOutcome {
         let current = || {
             let known = self.view.lock();
-            let Some(connection) = known.connections.get(name) else {
-                return CommandOutcome::Pending;
-            };
-            let reached = connection.whole.as_ref().is_some_and(|it| {
-                it.status.applied.as_deref() == Some(command_id) && it.status.state == state
-            });
-            let is_last = connection
-                .last_command()
-                .is_some_and(|last| last.command_id == command_id);
-            match (is_last, reached) {
-                (false, _) => CommandOutcome::Superseded,
-                (true, true) => CommandOutcome::Applied,
-                (true, false) => CommandOutcome::Pending,
-            }
+            let connection = known.connections.get(name);
+            connection.map_or(CommandOutcome::Pending, |it| it.outcome(command_id, state))
         };
         self.wait_until(wait, || current() != CommandOutcome::Pending)
             .await;

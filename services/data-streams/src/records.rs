@@ -20,40 +20,46 @@ pub struct RecordQuery {
     pub updated_since: Option<Millis>,
     /// Only objects last modified before this time.
     pub updated_before: Option<Millis>,
+    /// Only objects that were fetched at or after this time.
+    pub synced_since: Option<Millis>,
     /// Whether to include archived objects.
-    pub archived: ArchivedFilter,
+    pub archived: FlagFilter,
+    /// Whether to include deleted objects.
+    pub deleted: FlagFilter,
     /// Only these properties; `None` for every property that is set.
     pub properties: Option<Vec<String>>,
 }
 
 impl RecordQuery {
-    /// Whether nearly every stored object matches: no filter but the default one
-    /// on archived objects, of which there are few.
+    /// Whether nearly every stored object matches: no filter but the default ones
+    /// on archived and deleted objects, of which there are few.
     pub(crate) fn matches_nearly_all(&self) -> bool {
         self.ids.is_none()
             && self.updated_since.is_none()
             && self.updated_before.is_none()
-            && self.archived != ArchivedFilter::Only
+            && self.synced_since.is_none()
+            && self.archived != FlagFilter::Only
+            && self.deleted != FlagFilter::Only
     }
 }
 
-/// Whether a query includes archived objects.
+/// Whether a query includes objects with a flag: archived or deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ArchivedFilter {
-    /// Only objects that are not archived.
+pub enum FlagFilter {
+    /// Only objects without it.
     #[default]
     Exclude,
-    /// Only archived objects.
+    /// Only objects with it.
     Only,
     /// Both.
     Include,
 }
 
-impl ArchivedFilter {
-    pub(crate) fn matches(self, is_archived: bool) -> bool {
+impl FlagFilter {
+    pub(crate) fn matches(self, is_set: bool) -> bool {
         match self {
-            Self::Exclude => !is_archived,
-            Self::Only => is_archived,
+            Self::Exclude => !is_set,
+            Self::Only => is_set,
             Self::Include => true,
         }
     }
@@ -70,6 +76,9 @@ pub struct StoredRecord {
     pub updated_at: Millis,
     /// Whether the object is in HubSpot's recycle bin.
     pub archived: bool,
+    /// Whether it was erased, merged into another one, or is gone from HubSpot. It then
+    /// has no properties.
+    pub deleted: bool,
     /// The properties that are set, as a JSON object with typed values.
     pub properties: String,
 }

@@ -6,33 +6,35 @@ use chrono::{DateTime, SecondsFormat};
 use schemas::{Millis, RequestKind};
 use serde_json::{Map, Value};
 
-use super::error::ApiError;
+use super::error::{ApiError, WrongInputs};
 use crate::control::{ConnectionSettings, Invalid, settings};
+
+/// Maximum number of unknown fields that a refusal names.
+const MAX_UNKNOWN: usize = 20;
 
 /// A body before it is parsed. Under the name `Bytes`, utoipa would describe the
 /// body as a string.
 pub(super) type RawBody = Bytes;
 
-/// A JSON object whose fields are taken one by one; those left over are unknown.
-#[derive(Debug)]
+/// A JSON object whose fields are taken one by one; those left over are unknown. All that
+/// is wrong is collected, and refused at the end.
+#[derive(Debug, Default)]
 struct Fields {
-    fields: Map<String, Value>,
+    left: Map<String, Value>,
     known: Vec<&'static str>,
+    wrong: Vec<Invalid>,
 }
 
 impl Fields {
     /// Parses a body; an empty one is an object without fields.
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self {
-                fields: Map::new(),
-                known: Vec::new(),
-            });
+            return Ok(Self::default());
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self {
-                fields,
-                known: Vec::new(),
+            Ok(Value::Object(left)) => Ok(Self {
+                left,
+                ..Self::default()
             }),
             Ok(_) => Err(ApiError::MalformedJson(
                 "it is a JSON value of another type".to_owned(),
@@ -45,58 +47,61 @@ impl Fields {
     /// Removes a field; null counts as left out.
     fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
-        self.fields.remove(name).filter(|value| !value.is_null())
+        self.left.remove(name).filter(|value| !value.is_null())
     }
 
-    fn text(&mut self, name: &'static str, allowed: &str) -> Result<Option<String>, ApiError> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(wrong(name, format!("must be a string, {allowed}"))),
+    /// Notes what is wrong with a field.
+    fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.wrong.push(Invalid::new(field, message));
+    }
+
+    fn text(&mut self, name: &'static str, allowed: &str) -> Option<String> {
+        if let Value::String(text) = self.take(name)? {
+            return Some(text);
         }
+        self.refuse(name, format!("must be a string, {allowed}"));
+        None
     }
 
-    fn names(&mut self, name: &'static str) -> Result<Option<Vec<String>>, ApiError> {
-        let allowed = || wrong(name, "must be a list of strings, such as [\"contacts\"]");
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Array(items)) => items
+    fn names(&mut self, name: &'static str) -> Option<Vec<String>> {
+        let names = match self.take(name)? {
+            Value::Array(items) => items
                 .into_iter()
                 .map(|item| match item {
-                    Value::String(text) => Ok(text),
-                    _ => Err(allowed()),
+                    Value::String(text) => Some(text),
+                    _ => None,
                 })
-                .collect::<Result<_, _>>()
-                .map(Some),
-            Some(_) => Err(allowed()),
+                .collect::<Option<_>>(),
+            _ => None,
+        };
+        if names.is_none() {
+            self.refuse(name, "must be a list of strings, such as [\"contacts\"]");
         }
+        names
     }
 
     /// The streams of a request; `None` for all.
-    fn some_streams(&mut self) -> Result<Option<Vec<String>>, ApiError> {
-        let streams = self.names("streams")?;
+    fn some_streams(&mut self) -> Option<Vec<String>> {
+        let streams = self.names("streams");
         if streams.as_ref().is_some_and(Vec::is_empty) {
-            return Err(wrong(
+            self.refuse(
                 "streams",
                 "must name at least one stream, or be left out for all",
-            ));
+            );
         }
-        Ok(streams)
+        streams
     }
 
-    fn flag(&mut self, name: &'static str) -> Result<Option<bool>, ApiError> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(_) => Err(wrong(name, "must be true or false")),
+    fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let flag = self.take(name)?;
+        if !flag.is_boolean() {
+            self.refuse(name, "must be true or false");
         }
+        flag.as_bool()
     }
 
-    /// Refuses fields that were not taken.
+    /// Refuses the request if a field is wrong, or was not taken.
     fn finish(self) -> Result<(), ApiError> {
-        let Some(name) = self.fields.keys().next() else {
-            return Ok(());
-        };
         let known = if self.known.is_empty() {
             "this request takes no fields".to_owned()
         } else {
@@ -105,36 +110,48 @@ impl Fields {
                 self.known.join(", ")
             )
         };
-        Err(ApiError::UnknownField(Invalid::new(
-            name.chars().take(64).collect::<String>(),
-            known,
-        )))
+        let unknown = self.left.keys().take(MAX_UNKNOWN);
+        let unknown = unknown
+            .map(|name| Invalid::new(name.chars().take(64).collect::<String>(), known.clone()));
+        let error = if self.wrong.is_empty() {
+            ApiError::UnknownField
+        } else {
+            ApiError::InvalidValue
+        };
+        refuse_all(self.wrong.into_iter().chain(unknown), error)
     }
 }
 
-fn wrong(field: impl Into<String>, message: impl Into<String>) -> ApiError {
-    ApiError::InvalidValue(Invalid::new(field, message))
+/// Refuses a request with all that is wrong in it, if anything is.
+pub(super) fn refuse_all(
+    wrong: impl IntoIterator<Item = Invalid>,
+    error: fn(WrongInputs) -> ApiError,
+) -> Result<(), ApiError> {
+    let mut wrong = wrong.into_iter();
+    let Some(first) = wrong.next() else {
+        return Ok(());
+    };
+    let others = wrong.collect();
+    Err(error(WrongInputs { first, others }))
 }
 
 /// Reads and checks the settings of a connection.
 pub(super) fn settings(body: &[u8]) -> Result<ConnectionSettings, ApiError> {
     let mut fields = Fields::parse(body)?;
-    let credential = fields.text("credential", "a reference such as env:HUBSPOT_ACCESS_TOKEN")?;
-    let streams = fields.names("streams")?;
-    let interval = fields.text("interval", "from 10s to 31d, such as 30s, 5m, 1h or 1d")?;
-    let destination = fields.text("destination", "the name of a database")?;
-    fields.finish()?;
-    let interval_ms = interval
-        .map(|text| settings::parse_interval(&text))
-        .transpose()
-        .map_err(ApiError::InvalidValue)?;
-    let settings = ConnectionSettings {
-        credential,
-        streams,
-        interval_ms,
-        destination,
+    let mut settings = ConnectionSettings {
+        credential: fields.text("credential", "a reference such as env:HUBSPOT_ACCESS_TOKEN"),
+        streams: fields.names("streams"),
+        ..ConnectionSettings::default()
     };
-    settings.check().map_err(ApiError::InvalidValue)?;
+    let interval = fields.text("interval", "from 10s to 31d, such as 30s, 5m, 1h or 1d");
+    match interval.as_deref().map(settings::parse_interval) {
+        Some(Ok(interval_ms)) => settings.interval_ms = Some(interval_ms),
+        Some(Err(invalid)) => fields.wrong.push(invalid),
+        None => {}
+    }
+    settings.destination = fields.text("destination", "the name of a database");
+    fields.wrong.extend(settings.check());
+    fields.finish()?;
     Ok(settings)
 }
 
@@ -150,25 +167,29 @@ pub(super) struct SyncRequest {
 /// Reads the body of a sync.
 pub(super) fn sync(body: &[u8]) -> Result<SyncRequest, ApiError> {
     let mut fields = Fields::parse(body)?;
-    let streams = fields.some_streams()?;
-    let kind = fields.text("kind", "sync or resync")?;
-    let full = fields.flag("full")?;
-    fields.finish()?;
+    let streams = fields.some_streams();
+    let kind = fields.text("kind", "sync or resync");
+    let full = fields.flag("full");
     let kind = match (kind.as_deref(), full) {
-        (None | Some("sync"), None | Some(false)) => RequestKind::Sync,
         (Some("resync"), None | Some(true)) | (None, Some(true)) => RequestKind::Resync,
+        (None | Some("sync"), None | Some(false)) => RequestKind::Sync,
         (Some("sync" | "resync"), Some(_)) => {
-            return Err(wrong("full", "contradicts kind; give one of them"));
+            fields.refuse("full", "contradicts kind; give one of them");
+            RequestKind::Sync
         }
-        (Some(_), _) => return Err(wrong("kind", "must be sync or resync")),
+        (Some(_), _) => {
+            fields.refuse("kind", "must be sync or resync");
+            RequestKind::Sync
+        }
     };
+    fields.finish()?;
     Ok(SyncRequest { streams, kind })
 }
 
 /// Reads the body of a reconciliation: its streams; `None` for all.
 pub(super) fn reconcile(body: &[u8]) -> Result<Option<Vec<String>>, ApiError> {
     let mut fields = Fields::parse(body)?;
-    let streams = fields.some_streams()?;
+    let streams = fields.some_streams();
     fields.finish()?;
     Ok(streams)
 }
@@ -180,15 +201,15 @@ pub(super) fn nothing(body: &[u8]) -> Result<(), ApiError> {
 
 /// The error of a query parameter.
 pub(super) fn parameter(name: &str, message: impl Into<String>) -> ApiError {
-    ApiError::InvalidParameter(Invalid::new(name, message))
+    ApiError::InvalidParameter(Invalid::new(name, message).into())
 }
 
 /// Parses an RFC 3339 time; fractions of a millisecond are cut off.
-pub(super) fn time(name: &str, text: &str) -> Result<Millis, ApiError> {
+pub(super) fn time(name: &str, text: &str) -> Result<Millis, Invalid> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.timestamp_millis())
         .map_err(|_error| {
-            parameter(
+            Invalid::new(
                 name,
                 "must be an RFC 3339 time, such as 2026-01-31T12:00:00.000Z",
             )
@@ -211,8 +232,8 @@ mod tests {
     fn code_and_field(body: &str) -> (String, Option<String>) {
         match settings(body.as_bytes()).unwrap_err() {
             ApiError::MalformedJson(_) => ("malformed".to_owned(), None),
-            ApiError::UnknownField(invalid) => ("unknown".to_owned(), Some(invalid.field)),
-            ApiError::InvalidValue(invalid) => ("invalid".to_owned(), Some(invalid.field)),
+            ApiError::UnknownField(invalid) => ("unknown".to_owned(), Some(invalid.first.field)),
+            ApiError::InvalidValue(invalid) => ("invalid".to_owned(), Some(invalid.first.field)),
             other => panic!("{other}"),
         }
     }
@@ -244,6 +265,29 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_body_is_told_at_once() {
+        let body = r#"{"colour":1,"interval":"9s","streams":["a","","a"],"credential":5,
+            "destination":"x_raw","size":2}"#;
+        let ApiError::InvalidValue(wrong) = settings(body.as_bytes()).unwrap_err() else {
+            panic!("the first wrong field has a value that is not allowed");
+        };
+        let fields: Vec<_> = std::iter::once(&wrong.first)
+            .chain(&wrong.others)
+            .map(|it| it.field.as_str())
+            .collect();
+        let expected = [
+            "credential",
+            "interval",
+            "streams[1]",
+            "streams[2]",
+            "destination",
+            "colour",
+            "size",
+        ];
+        assert_eq!(fields, expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -18,28 +18,31 @@ use super::{
     Api,
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
+    records::{refused_parameter, unknown_parameter},
+    terms::Terms,
 };
 use crate::control::{
-    CommandOutcome, ConnectionChange, ConnectionSettings, LiveConnection, settings,
+    CommandOutcome, ConnectionChange, ConnectionSettings, LiveConnection, Submission, settings,
 };
 
 pub(super) mod check;
+pub(super) mod commands;
 pub(super) mod delete;
 pub(super) mod reconciliations;
+mod requests;
 mod runs;
 mod view;
 
+use requests::{SettingsBody, SyncRequestBody};
 use runs::{RunsBody, runs_body};
-use view::{
-    ConnectionBody, ConnectionsBody, PendingBody, RequestBody, SettingsBody, SyncBody,
-    SyncRequestBody, connection_body,
-};
+use view::{ConnectionBody, ConnectionsBody, PendingBody, RequestBody, SyncBody, connection_body};
 
 /// Parameters of a path that names a connection.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct ConnectionPath {
     /// Name of the connection.
+    #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
 }
 
@@ -55,6 +58,9 @@ enum CommandFailure {
     /// tells which.
     #[response(status = 409)]
     Conflict(Problem),
+    /// The connection is not as `If-Match` or `If-None-Match` wants it.
+    #[response(status = 412)]
+    ConditionFailed(Problem),
     /// A name, field or value that is not allowed.
     #[response(status = 422)]
     NotAllowed(Problem),
@@ -67,6 +73,7 @@ enum CommandFailure {
 #[utoipa::path(
     get,
     path = "/v1/connections",
+    operation_id = "list_connections",
     tag = "connections",
     responses(
         (status = 200, description = "All connections", body = ConnectionsBody),
@@ -84,6 +91,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}",
+    operation_id = "get_connection",
     tag = "connections",
     params(ConnectionPath),
     responses(
@@ -95,18 +103,23 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>
 pub(super) async fn get(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
-) -> Result<Json<ConnectionBody>, ApiError> {
-    show(&api, &name).map(Json)
+) -> Result<ConnectionBody, ApiError> {
+    show(&api, &name)
 }
 
 /// Lists the last runs.
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}/runs",
+    operation_id = "list_runs",
     tag = "connections",
-    params(ConnectionPath),
+    params(
+        ConnectionPath,
+        ("request_id" = Option<String>, Query, description = "Only the runs that carry out this request"),
+    ),
     responses(
         (status = 200, description = "The last runs, newest first", body = RunsBody),
+        (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
         (status = 404, description = "There is no such connection", body = Problem),
         (status = 503, description = "The service is starting", body = Problem),
     )
@@ -114,11 +127,16 @@ pub(super) async fn get(
 pub(super) async fn runs(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<RunsBody>, ApiError> {
+    if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "request_id") {
+        return Err(refused_parameter(unknown_parameter(other, "request_id")));
+    }
+    let request_id = pairs.first().map(|(_, value)| value.as_str());
     let found = api.control.read(|connections| {
         let live = connections.get_live(&name)?;
         let streams = live.connection.streams.values();
-        Some(runs_body(streams.map(|it| &it.status)))
+        Some(runs_body(streams.map(|it| &it.status), request_id))
     })?;
     let found = found.ok_or_else(|| ApiError::not_found(Missing::Connection, &name))?;
     Ok(Json(found))
@@ -130,6 +148,7 @@ pub(super) async fn runs(
 #[utoipa::path(
     put,
     path = "/v1/connections/{name}",
+    operation_id = "replace_connection",
     tag = "connections",
     params(ConnectionPath),
     request_body = SettingsBody,
@@ -142,9 +161,36 @@ pub(super) async fn runs(
 pub(super) async fn put(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    submit_settings(&api, &name, &body, ConnectionChange::Replace).await
+    submit_settings(&api, &name, terms, &body, ConnectionChange::Replace).await
+}
+
+/// Changes the given settings of a connection.
+///
+/// Settings that are left out, and those that are null, stay as they are; so does
+/// whether it runs.
+#[utoipa::path(
+    patch,
+    path = "/v1/connections/{name}",
+    operation_id = "update_connection",
+    tag = "connections",
+    params(ConnectionPath),
+    request_body = SettingsBody,
+    responses(
+        (status = 200, description = "Settings changed", body = ConnectionBody),
+        (status = 404, description = "There is no such connection", body = Problem),
+        CommandFailure,
+    )
+)]
+pub(super) async fn patch(
+    State(api): State<Api>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
+    body: RawBody,
+) -> Result<Response, ApiError> {
+    submit_settings(&api, &name, terms, &body, ConnectionChange::Update).await
 }
 
 /// Starts fetching: now, then once every interval.
@@ -153,9 +199,10 @@ pub(super) async fn put(
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/start",
+    operation_id = "start_connection",
     tag = "connections",
     params(ConnectionPath),
-    request_body(content = Option<SettingsBody>, description = "Only the given settings change"),
+    request_body(content = SettingsBody, description = "Only the given settings change"),
     responses(
         (status = 200, description = "Accepted", body = ConnectionBody),
         (status = 201, description = "Created and started", body = ConnectionBody),
@@ -165,15 +212,17 @@ pub(super) async fn put(
 pub(super) async fn start(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
-    submit_settings(&api, &name, &body, ConnectionChange::Start).await
+    submit_settings(&api, &name, terms, &body, ConnectionChange::Start).await
 }
 
 /// Stops fetching.
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/stop",
+    operation_id = "stop_connection",
     tag = "connections",
     params(ConnectionPath),
     responses(
@@ -186,12 +235,14 @@ pub(super) async fn start(
 pub(super) async fn stop(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     body::nothing(&body)?;
     let wait = api.stop_wait;
-    match submit_and_wait(&api, &name, ConnectionChange::Stop, "stopped", wait).await? {
-        Submitted::Applied(_) => Ok(Json(show(&api, &name)?).into_response()),
+    let stop = terms.submission(ConnectionChange::Stop);
+    match submit_and_wait(&api, &name, stop, "stopped", wait).await? {
+        Submitted::Applied(_) => Ok(show(&api, &name)?.into_response()),
         Submitted::Pending(body) => Ok(pending(body)),
     }
 }
@@ -200,9 +251,10 @@ pub(super) async fn stop(
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/sync",
+    operation_id = "sync_connection",
     tag = "connections",
     params(ConnectionPath),
-    request_body(content = Option<SyncRequestBody>),
+    request_body(content = SyncRequestBody),
     responses(
         (status = 202, description = "Accepted", body = SyncBody),
         (status = 404, description = "There is no such connection", body = Problem),
@@ -212,17 +264,21 @@ pub(super) async fn stop(
 pub(super) async fn sync(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     let SyncRequest { streams, kind } = body::sync(&body)?;
-    let body = request(&api, &name, streams, kind).await?;
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    let body = request(&api, &name, terms, streams, kind).await?;
+    let location = format!("{}/runs?request_id={}", address(&name), body.request_id);
+    let location = [(header::LOCATION, location)];
+    Ok((StatusCode::ACCEPTED, location, Json(body)).into_response())
 }
 
 /// Requests one run of each of these streams, or of all.
 async fn request(
     api: &Api,
     name: &str,
+    terms: Terms,
     streams: Option<Vec<String>>,
     kind: RequestKind,
 ) -> Result<SyncBody, ApiError> {
@@ -232,7 +288,8 @@ async fn request(
         request_id: Uuid::now_v7().to_string(),
         at: api.now_ms(),
     };
-    let command = api.control.submit(name, change).await?.command;
+    let submitted = api.control.submit(name, terms.submission(change));
+    let command = submitted.await?.command;
     let requested = streams.unwrap_or_else(|| command.streams.clone());
     let requests: Vec<_> = command
         .requests
@@ -258,23 +315,24 @@ async fn request(
 async fn submit_settings(
     api: &Api,
     name: &str,
+    terms: Terms,
     body: &[u8],
     change: fn(ConnectionSettings) -> ConnectionChange,
 ) -> Result<Response, ApiError> {
     // Of a wrong name and a wrong body, the name is reported.
-    settings::check_name(name).map_err(ApiError::InvalidValue)?;
-    let change = change(body::settings(body)?);
-    let (destination, portal_id) = api.control.destination_after(name, &change)?;
+    settings::check_name(name).map_err(|it| ApiError::InvalidValue(it.into()))?;
+    let submission = terms.submission(change(body::settings(body)?));
+    let (destination, portal_id) = api.control.destination_after(name, &submission)?;
     api.backend
         .check_destination(&destination, portal_id)
         .await?;
-    let accepted = api.control.submit(name, change).await?;
+    let accepted = api.control.submit(name, submission).await?;
     let status = if accepted.created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    Ok((status, Json(show(api, name)?)).into_response())
+    Ok((status, show(api, name)?).into_response())
 }
 
 /// A command that was submitted, and whether the worker has applied it.
@@ -288,11 +346,12 @@ enum Submitted {
 async fn submit_and_wait(
     api: &Api,
     name: &str,
-    change: ConnectionChange,
+    submission: Submission,
     state: &str,
     wait: Duration,
 ) -> Result<Submitted, ApiError> {
-    let command_id = api.control.submit(name, change).await?.command.command_id;
+    let accepted = api.control.submit(name, submission).await?;
+    let command_id = accepted.command.command_id;
     wait_for(api, name, command_id, state, wait).await
 }
 

@@ -14,7 +14,7 @@ use super::{
     Api,
     body::{self, RawBody, timestamp},
     error::{ApiError, Problem},
-    records::{limit, unknown_parameter},
+    records::{limit, refused_parameter, unknown_parameter},
 };
 use crate::ingest::{ListedLetter, Reprocessed};
 
@@ -44,6 +44,7 @@ struct DeadLetterBody {
     /// Why it could not be stored, for people.
     error: String,
     /// When the message was appended to its topic.
+    #[schema(format = DateTime)]
     timestamp: String,
     /// Size of the value in bytes.
     bytes: usize,
@@ -98,8 +99,9 @@ pub(super) struct ReprocessedBody {
 #[utoipa::path(
     get,
     path = "/v1/dead-letters",
+    operation_id = "list_dead_letters",
     tag = "dead letters",
-    params(("limit" = Option<u32>, Query, description = "How many; 100 when left out, at most 1,000")),
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "How many; 100 when left out, at most 1,000")),
     responses(
         (status = 200, description = "The newest ones, oldest first", body = DeadLettersBody),
         (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
@@ -114,8 +116,8 @@ pub(super) async fn list(
     let mut count = DEFAULT_LIMIT;
     for (name, value) in pairs {
         match name.as_str() {
-            "limit" => count = limit(&value, MAX_LIMIT)?,
-            _ => return Err(unknown_parameter(&name, "limit")),
+            "limit" => count = limit(&value, MAX_LIMIT).map_err(refused_parameter)?,
+            _ => return Err(refused_parameter(unknown_parameter(&name, "limit"))),
         }
     }
     let backend = Arc::clone(&api.backend);
@@ -129,6 +131,7 @@ pub(super) async fn list(
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/reprocess",
+    operation_id = "reprocess_dead_letters",
     tag = "dead letters",
     responses(
         (status = 200, description = "How many were stored", body = ReprocessedBody),

@@ -27,9 +27,31 @@ pub(crate) struct Problem {
     pub(crate) code: String,
     /// What went wrong, and what is allowed, for people.
     pub(crate) detail: String,
-    /// The field or parameter with the wrong value.
+    /// The first field or parameter with a wrong value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) field: Option<String>,
+    /// All fields or parameters with a wrong value; left out where none is to blame.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<FieldProblem>,
+}
+
+/// What is wrong with one field or parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct FieldProblem {
+    /// Its name, with the index in a list.
+    #[schema(example = "streams[1]")]
+    pub(crate) field: String,
+    /// What is wrong, and what is allowed.
+    pub(crate) detail: String,
+}
+
+impl From<&Invalid> for FieldProblem {
+    fn from(invalid: &Invalid) -> Self {
+        Self {
+            field: invalid.field.clone(),
+            detail: invalid.message.clone(),
+        }
+    }
 }
 
 /// Why a request failed.
@@ -38,15 +60,15 @@ pub(crate) enum ApiError {
     /// The body is not JSON.
     #[error("the body is not a JSON object: {0}")]
     MalformedJson(String),
-    /// A query parameter is unknown or has a value that is not allowed.
+    /// Query parameters are unknown or have values that are not allowed.
     #[error("{0}")]
-    InvalidParameter(Invalid),
-    /// The body has a field that the route does not have.
+    InvalidParameter(WrongInputs),
+    /// The body is wrong, first of all by a field that the route does not have.
     #[error("{0}")]
-    UnknownField(Invalid),
-    /// A field has a value that is not allowed.
+    UnknownField(WrongInputs),
+    /// The body is wrong, first of all by a field with a value that is not allowed.
     #[error("{0}")]
-    InvalidValue(Invalid),
+    InvalidValue(WrongInputs),
     /// The token is missing or wrong.
     #[error("the request needs the API token as Authorization: Bearer")]
     Unauthorized,
@@ -120,6 +142,31 @@ pub(crate) enum ApiError {
     Internal,
 }
 
+/// What is wrong with the fields or parameters of a request: all of it, so that a
+/// caller need not repeat the request to find the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongInputs {
+    /// The first one, which `detail` tells.
+    pub(super) first: Invalid,
+    /// The others.
+    pub(super) others: Vec<Invalid>,
+}
+
+impl From<Invalid> for WrongInputs {
+    fn from(first: Invalid) -> Self {
+        Self {
+            first,
+            others: Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for WrongInputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.first.fmt(f)
+    }
+}
+
 /// What was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
@@ -133,6 +180,8 @@ pub(crate) enum Missing {
     Rebuild,
     /// A comparison with HubSpot.
     Reconciliation,
+    /// A command.
+    Command,
     /// An address.
     Route,
 }
@@ -145,6 +194,7 @@ impl std::fmt::Display for Missing {
             Self::Record => "record",
             Self::Rebuild => "rebuild",
             Self::Reconciliation => "reconciliation",
+            Self::Command => "command",
             Self::Route => "address",
         })
     }
@@ -181,6 +231,7 @@ impl ApiError {
                     Missing::Record => "record_not_found",
                     Missing::Rebuild => "rebuild_not_found",
                     Missing::Reconciliation => "reconciliation_not_found",
+                    Missing::Command => "command_not_found",
                     Missing::Route => "route_not_found",
                 },
             ),
@@ -199,6 +250,9 @@ impl ApiError {
             }
             Self::Control(ControlError::DestinationFixed { .. }) => {
                 (StatusCode::CONFLICT, "destination_fixed")
+            }
+            Self::Control(ControlError::ConditionFailed(_)) => {
+                (StatusCode::PRECONDITION_FAILED, "precondition_failed")
             }
             Self::DestinationTaken(_) => (StatusCode::CONFLICT, "destination_taken"),
             Self::DestinationForeign(_) => (StatusCode::CONFLICT, "destination_foreign"),
@@ -222,13 +276,16 @@ impl ApiError {
         }
     }
 
-    fn field(&self) -> Option<&str> {
+    /// The fields or parameters that are to blame.
+    fn wrong_inputs(&self) -> Vec<&Invalid> {
         match self {
-            Self::InvalidParameter(invalid)
-            | Self::UnknownField(invalid)
-            | Self::InvalidValue(invalid)
-            | Self::Control(ControlError::Invalid(invalid)) => Some(&invalid.field),
-            _ => None,
+            Self::InvalidParameter(wrong)
+            | Self::UnknownField(wrong)
+            | Self::InvalidValue(wrong) => {
+                std::iter::once(&wrong.first).chain(&wrong.others).collect()
+            }
+            Self::Control(ControlError::Invalid(invalid)) => vec![invalid],
+            _ => Vec::new(),
         }
     }
 }
@@ -242,12 +299,14 @@ impl IntoResponse for ApiError {
             tracing::error!(error = %cause, "a command cannot be written");
         }
         let (status, code) = self.status_and_code();
+        let wrong = self.wrong_inputs();
         let problem = Problem {
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             code: code.to_owned(),
             detail: self.to_string(),
-            field: self.field().map(ToOwned::to_owned),
+            field: wrong.first().map(|it| it.field.clone()),
+            errors: wrong.into_iter().map(FieldProblem::from).collect(),
         };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{OriginalUri, Path, Query, State},
     http::{HeaderMap, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -19,15 +19,16 @@ use utoipa::{IntoParams, ToSchema};
 
 mod query;
 
-pub(super) use query::{limit, unknown_parameter};
-use query::{query, token};
+pub(super) use query::{limit, refused_parameter, unknown_parameter};
+use query::{next_address, query, token};
 
 use super::{
     Api,
     body::timestamp,
     error::{ApiError, Missing, Problem},
+    words::Flag,
 };
-use crate::records::{ArchivedFilter, RecordPage, StoredRecord};
+use crate::records::{FlagFilter, RecordPage, StoredRecord};
 
 /// A record.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,11 +37,16 @@ pub(super) struct RecordBody {
     #[schema(example = "1001")]
     id: String,
     /// When HubSpot created it.
+    #[schema(format = DateTime)]
     created_at: String,
     /// When it was last modified in HubSpot.
+    #[schema(format = DateTime)]
     updated_at: String,
     /// Whether it is in HubSpot's recycle bin.
     archived: bool,
+    /// Whether it was erased, merged into another one, or is gone from HubSpot. It then
+    /// has no properties.
+    deleted: bool,
     /// The properties that are set, each as JSON of its type.
     #[schema(value_type = Object)]
     properties: Box<RawValue>,
@@ -60,6 +66,7 @@ impl TryFrom<StoredRecord> for RecordBody {
             created_at: timestamp(record.created_at),
             updated_at: timestamp(record.updated_at),
             archived: record.archived,
+            deleted: record.deleted,
             properties,
         })
     }
@@ -98,8 +105,10 @@ pub(super) struct NextBody {
 #[into_params(parameter_in = Path)]
 pub(super) struct StreamPath {
     /// Name of the connection.
+    #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
     /// Object type, such as contacts.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     object_type: String,
 }
 
@@ -108,10 +117,13 @@ pub(super) struct StreamPath {
 #[into_params(parameter_in = Path)]
 pub(super) struct RecordPath {
     /// Name of the connection.
+    #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
     /// Object type, such as contacts.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     object_type: String,
     /// HubSpot's id of the object.
+    #[param(pattern = "^[0-9]{1,19}$")]
     id: String,
 }
 
@@ -134,16 +146,19 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}/records/{object_type}",
+    operation_id = "list_records",
     tag = "records",
     params(
         StreamPath,
-        ("limit" = Option<u32>, Query, description = "Records of a page; 100 when left out, at most 1,000"),
-        ("after" = Option<String>, Query, description = "paging.next.after of the page before"),
-        ("properties" = Option<String>, Query, description = "Names, comma-separated; all when left out"),
-        ("updated_since" = Option<String>, Query, description = "Only records last modified at or after this time"),
-        ("updated_before" = Option<String>, Query, description = "Only records last modified before this time"),
-        ("archived" = Option<String>, Query, description = "false (when left out), true (only archived ones) or any"),
-        ("ids" = Option<String>, Query, description = "Only these ids, comma-separated; at most 1,000"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Records of a page; 100 when left out, at most 1,000"),
+        ("after" = Option<String>, Query, pattern = "^k1[0-9a-f]{16}$", description = "paging.next.after of the page before"),
+        ("properties" = Option<String>, Query, pattern = r"^\s*[^,\s][^,]*(,\s*[^,\s][^,]*)*$", description = "Names, comma-separated; all when left out"),
+        ("updated_since" = Option<String>, Query, format = DateTime, description = "Only records last modified at or after this time"),
+        ("updated_before" = Option<String>, Query, format = DateTime, description = "Only records last modified before this time"),
+        ("synced_since" = Option<String>, Query, format = DateTime, description = "Only records fetched at or after this time, so that none that was found late is missed"),
+        ("archived" = inline(Option<Flag>), Query, description = "false (when left out), true (only archived ones) or any"),
+        ("deleted" = inline(Option<Flag>), Query, description = "false (when left out), true (only deleted ones) or any"),
+        ("ids" = Option<String>, Query, pattern = "^[0-9]{1,19}(,[0-9]{1,19}){0,999}$", description = "Only these ids, comma-separated; at most 1,000"),
     ),
     responses(
         (
@@ -153,6 +168,7 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
                 (RecordsBody = "application/json"),
                 (RecordBody = "application/x-ndjson"),
             ),
+            headers(("Link" = String, description = "The next page, as rel=\"next\"; left out on the last one")),
         ),
         (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
         (status = 404, description = "There is no such connection or stream", body = Problem),
@@ -163,6 +179,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Path(path): Path<StreamPath>,
     Query(pairs): Query<Vec<(String, String)>>,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut query = query(pairs)?;
@@ -190,8 +207,15 @@ pub(super) async fn list(
         return Ok((headers, Body::from_stream(lines)).into_response());
     }
     let page = api.backend.records(&query).await?;
-    let headers = [(header::CONTENT_TYPE, "application/json")];
-    Ok((headers, write_page(&page)).into_response())
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    let link = page.next.map(|next| {
+        [(
+            header::LINK,
+            format!("<{}>; rel=\"next\"", next_address(&uri, next)),
+        )]
+    });
+    let link = AppendHeaders(link.into_iter().flatten());
+    Ok((content_type, link, write_page(&page)).into_response())
 }
 
 /// A page as JSON.
@@ -253,7 +277,8 @@ fn lines(
 fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
     let times = [record.created_at, record.updated_at].map(timestamp);
     let id = record.id.to_string();
-    let archived = if record.archived { "true" } else { "false" };
+    let [archived, deleted] =
+        [record.archived, record.deleted].map(|it| if it { "true" } else { "false" });
     let [created_at, updated_at] = &times;
     for part in [
         "{\"id\":\"",
@@ -264,6 +289,8 @@ fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
         updated_at,
         "\",\"archived\":",
         archived,
+        ",\"deleted\":",
+        deleted,
         ",\"properties\":",
         &record.properties,
         "}",
@@ -276,10 +303,11 @@ fn write_record(out: &mut Vec<u8>, record: &StoredRecord) {
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}/records/{object_type}/{id}",
+    operation_id = "get_record",
     tag = "records",
     params(
         RecordPath,
-        ("properties" = Option<String>, Query, description = "Names, comma-separated; all when left out"),
+        ("properties" = Option<String>, Query, pattern = r"^\s*[^,\s][^,]*(,\s*[^,\s][^,]*)*$", description = "Names, comma-separated; all when left out"),
     ),
     responses(
         (status = 200, description = "The record, archived or not", body = RecordBody),
@@ -294,7 +322,7 @@ pub(super) async fn one(
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<RecordBody>, ApiError> {
     if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "properties") {
-        return Err(unknown_parameter(other, "properties"));
+        return Err(refused_parameter(unknown_parameter(other, "properties")));
     }
     let mut query = query(pairs)?;
     query.destination = destination(&api, &path.name, &path.object_type)?;
@@ -302,7 +330,7 @@ pub(super) async fn one(
     let not_found = || ApiError::not_found(Missing::Record, &path.id);
     query.ids = Some(vec![path.id.parse().map_err(|_error| not_found())?]);
     query.limit = 1;
-    query.archived = ArchivedFilter::Include;
+    query.archived = FlagFilter::Include;
     let found = api
         .backend
         .records(&query)
@@ -326,6 +354,7 @@ mod tests {
             created_at: 0,
             updated_at: 1_795_528_800_123,
             archived: id.is_multiple_of(2),
+            deleted: id.is_multiple_of(3),
             properties: r#"{"age":5,"name":"a\"b"}"#.to_owned(),
         }
     }

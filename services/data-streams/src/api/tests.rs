@@ -54,6 +54,7 @@ impl Backend for NumberedRecords {
                 created_at: 0,
                 updated_at: 1_795_528_800_123,
                 archived: false,
+                deleted: false,
                 properties: json!({ "age": id }).to_string(),
             })
             .collect();

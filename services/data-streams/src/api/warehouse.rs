@@ -13,6 +13,7 @@ use super::{
     Api,
     body::{self, RawBody, timestamp},
     error::{ApiError, Missing, Problem},
+    words::RebuildProgress,
 };
 use crate::ingest::{RebuildPhase, RebuildState};
 
@@ -22,7 +23,7 @@ pub(super) struct RebuildBody {
     /// Its id.
     id: String,
     /// `reading`, `exchanging`, `done` or `failed`.
-    #[schema(value_type = String)]
+    #[schema(value_type = RebuildProgress)]
     state: RebuildPhase,
     /// Messages of the log read so far.
     records: u64,
@@ -30,8 +31,10 @@ pub(super) struct RebuildBody {
     /// offsets too, so `records` stays below it; `state` tells when it is done.
     expected: u64,
     /// When it started.
+    #[schema(format = DateTime)]
     started_at: String,
     /// When it ended.
+    #[schema(format = DateTime)]
     ended_at: Option<String>,
     /// Why it failed.
     error: Option<String>,
@@ -58,6 +61,7 @@ impl From<RebuildState> for RebuildBody {
 #[utoipa::path(
     post,
     path = "/v1/warehouse/rebuild",
+    operation_id = "rebuild_warehouse",
     tag = "warehouse",
     responses(
         (status = 202, description = "Started, or already running", body = RebuildBody),
@@ -77,6 +81,7 @@ pub(super) async fn rebuild(State(api): State<Api>, body: RawBody) -> Result<Res
 #[utoipa::path(
     get,
     path = "/v1/warehouse/rebuild",
+    operation_id = "get_last_rebuild",
     tag = "warehouse",
     responses(
         (status = 200, description = "The last rebuild", body = RebuildBody),
@@ -92,6 +97,7 @@ pub(super) async fn last(State(api): State<Api>) -> Result<Json<RebuildBody>, Ap
 #[utoipa::path(
     get,
     path = "/v1/warehouse/rebuild/{id}",
+    operation_id = "get_rebuild",
     tag = "warehouse",
     params(("id" = String, Path, description = "Id of the rebuild")),
     responses(

@@ -3,13 +3,18 @@
 
 use schemas::{Command, ConfirmedDeletions, DesiredState, Millis, Request, RequestKind};
 
-use super::settings::{self, ConnectionSettings};
+use super::{
+    Submission,
+    settings::{self, ConnectionSettings},
+};
 
 /// A request that can be applied to any desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectionChange {
     /// Replace all settings; those left out return to their defaults.
     Replace(ConnectionSettings),
+    /// Change the given settings.
+    Update(ConnectionSettings),
     /// Run on the schedule; only the given settings change.
     Start(ConnectionSettings),
     /// Send no more requests to HubSpot.
@@ -66,6 +71,7 @@ impl ConnectionChange {
                 settings.apply_to(&mut fresh);
                 after = fresh;
             }
+            Self::Update(settings) => settings.apply_to(&mut after),
             Self::Start(settings) => {
                 settings.apply_to(&mut after);
                 after.state = DesiredState::Running;
@@ -154,23 +160,36 @@ pub(crate) fn same_content(a: &Command, b: &Command) -> bool {
         && a.check_id == b.check_id
 }
 
+/// What commands that crossed each other come to.
+pub(crate) struct Merged {
+    /// All of them together.
+    pub(crate) command: Command,
+    /// Whether the own one is not in it, because its condition does not hold.
+    pub(crate) is_refused: bool,
+}
+
 /// Merges the commands of `log` so that none is lost: takes each command's
 /// difference from the command it was based on, and applies the differences in
-/// the order of the log. For the command with the id `own`, `change` is applied
-/// again instead. `log` begins with the command that `own` was based on, if
+/// the order of the log. For the command with the id `own`, the change is applied
+/// again instead, unless its condition does not hold there. `log` begins with the command that `own` was based on, if
 /// that is known.
 pub(crate) fn merge(
     connection: &str,
     log: &[Command],
     own: &str,
-    change: &ConnectionChange,
+    submission: &Submission,
     is_done: &dyn Fn(&Request) -> bool,
-) -> Option<Command> {
+) -> Option<Merged> {
     let (first, rest) = log.split_first()?;
     let mut merged = first.clone();
+    let mut is_refused = false;
     for (index, command) in rest.iter().enumerate() {
         if command.command_id == own {
-            merged = change.apply(connection, Some(&merged), is_done);
+            is_refused = !submission.condition.holds(Some(&merged));
+            if !is_refused {
+                let change = &submission.change;
+                merged = change.apply(connection, Some(&merged), is_done);
+            }
             continue;
         }
         let base = command
@@ -182,7 +201,10 @@ pub(crate) fn merge(
             carry_over(base, command, &mut merged);
         }
     }
-    Some(merged)
+    Some(Merged {
+        command: merged,
+        is_refused,
+    })
 }
 
 /// Applies to `merged` what differs between `base` and `after`.

@@ -4,7 +4,9 @@
 use schemas::{Command, DesiredState};
 
 use super::{
-    Connection, ConnectionChange, Connections, ControlError, InUse, Invalid, change, settings,
+    Connection, ConnectionChange, Connections, ControlError, InUse, Invalid, Submission,
+    change::{self, Merged},
+    settings,
 };
 
 /// The result of a change.
@@ -20,54 +22,17 @@ pub(super) struct Prepared {
 pub(super) fn prepare(
     connections: &Connections,
     name: &str,
-    change: &ConnectionChange,
+    submission: &Submission,
 ) -> Result<Prepared, ControlError> {
+    let change = &submission.change;
     settings::check_name(name)?;
     let connection = connections.get(name);
     let desired = connection.and_then(Connection::desired);
     let before = connection.and_then(Connection::last_command);
     let is_done = |request: &_| connection.is_some_and(|it| it.is_done(request));
-    match (change, desired) {
-        (ConnectionChange::Replace(settings) | ConnectionChange::Start(settings), _) => {
-            settings.check()?;
-        }
-        (_, None) => return Err(ControlError::NotFound(name.to_owned())),
-        (
-            ConnectionChange::Sync {
-                streams: Some(streams),
-                ..
-            },
-            Some(command),
-        ) => check_streams(streams, command)?,
-        (
-            ConnectionChange::Sync { .. }
-            | ConnectionChange::Stop
-            | ConnectionChange::Confirm { .. }
-            | ConnectionChange::Check { .. }
-            | ConnectionChange::Delete,
-            Some(_),
-        ) => {}
-    }
+    check_input(name, change, desired)?;
     let mut after = change.apply(name, before, &is_done);
-    if let Some(by) = connections.holder_of(&after.destination, name)
-        && after.state != DesiredState::Deleted
-        && desired.is_none_or(|it| it.destination != after.destination)
-    {
-        return Err(InUse::Destination {
-            destination: after.destination,
-            by: by.to_owned(),
-        }
-        .into());
-    }
-    if let Some(before) = desired
-        && before.destination != after.destination
-        && connection.is_some_and(Connection::has_records)
-    {
-        return Err(ControlError::DestinationFixed {
-            name: name.to_owned(),
-            destination: before.destination.clone(),
-        });
-    }
+    check_destination(connections, name, &after)?;
     let fetches = matches!(
         change,
         ConnectionChange::Start(_) | ConnectionChange::Sync { .. }
@@ -82,10 +47,14 @@ pub(super) fn prepare(
         }
         .into());
     }
+    if !submission.condition.holds(before) {
+        return Err(ControlError::ConditionFailed(name.to_owned()));
+    }
     let unchanged = desired.filter(|it| change::same_content(it, &after));
     let may_repeat = matches!(
         change,
         ConnectionChange::Replace(_)
+            | ConnectionChange::Update(_)
             | ConnectionChange::Sync { .. }
             | ConnectionChange::Confirm { .. }
     );
@@ -102,6 +71,72 @@ pub(super) fn prepare(
         created: desired.is_none(),
         must_write: true,
     })
+}
+
+/// Checks what the caller gave: settings, streams, and whether there is the connection.
+fn check_input(
+    name: &str,
+    change: &ConnectionChange,
+    desired: Option<&Command>,
+) -> Result<(), ControlError> {
+    if let ConnectionChange::Replace(settings)
+    | ConnectionChange::Update(settings)
+    | ConnectionChange::Start(settings) = change
+        && let Some(invalid) = settings.check().into_iter().next()
+    {
+        return Err(invalid.into());
+    }
+    match (change, desired) {
+        (ConnectionChange::Replace(_) | ConnectionChange::Start(_), _) => Ok(()),
+        (_, None) => Err(ControlError::NotFound(name.to_owned())),
+        (
+            ConnectionChange::Sync {
+                streams: Some(streams),
+                ..
+            },
+            Some(command),
+        ) => Ok(check_streams(streams, command)?),
+        (
+            ConnectionChange::Update(_)
+            | ConnectionChange::Sync { .. }
+            | ConnectionChange::Stop
+            | ConnectionChange::Confirm { .. }
+            | ConnectionChange::Check { .. }
+            | ConnectionChange::Delete,
+            Some(_),
+        ) => Ok(()),
+    }
+}
+
+/// Refuses a destination that another connection has, and another one than that with
+/// the connection's records.
+fn check_destination(
+    connections: &Connections,
+    name: &str,
+    after: &Command,
+) -> Result<(), ControlError> {
+    let connection = connections.get(name);
+    let desired = connection.and_then(Connection::desired);
+    if let Some(by) = connections.holder_of(&after.destination, name)
+        && after.state != DesiredState::Deleted
+        && desired.is_none_or(|it| it.destination != after.destination)
+    {
+        return Err(InUse::Destination {
+            destination: after.destination.clone(),
+            by: by.to_owned(),
+        }
+        .into());
+    }
+    if let Some(before) = desired
+        && before.destination != after.destination
+        && connection.is_some_and(Connection::has_records)
+    {
+        return Err(ControlError::DestinationFixed {
+            name: name.to_owned(),
+            destination: before.destination.clone(),
+        });
+    }
+    Ok(())
 }
 
 /// Refuses streams that the connection does not have.
@@ -122,10 +157,10 @@ fn check_streams(streams: &[String], command: &Command) -> Result<(), Invalid> {
 pub(super) fn merge_crossed(
     connections: &Connections,
     name: &str,
-    change: &ConnectionChange,
+    submission: &Submission,
     first: &Command,
     last: &Command,
-) -> Option<Command> {
+) -> Option<Merged> {
     let connection = connections.get(name)?;
     let predecessor = connection.predecessor(&last.command_id)?;
     if last.based_on.as_deref() == Some(predecessor.command_id.as_str()) {
@@ -133,11 +168,11 @@ pub(super) fn merge_crossed(
     }
     let log = connection.since(first.based_on.as_deref());
     let is_done = |request: &_| connection.is_done(request);
-    let mut merged = change::merge(name, &log, &first.command_id, change, &is_done)?;
+    let mut merged = change::merge(name, &log, &first.command_id, submission, &is_done)?;
     let newest = connection.last_command()?;
-    if change::same_content(newest, &merged) {
+    if change::same_content(newest, &merged.command) {
         return None;
     }
-    merged.based_on = Some(newest.command_id.clone());
+    merged.command.based_on = Some(newest.command_id.clone());
     Some(merged)
 }

@@ -57,21 +57,14 @@ pub(crate) struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// Checks every given value.
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
-        if let Some(credential) = &self.credential {
-            check_credential(credential)?;
-        }
-        if let Some(streams) = &self.streams {
-            check_streams(streams)?;
-        }
-        if let Some(interval) = self.interval_ms {
-            check_interval(interval)?;
-        }
-        if let Some(destination) = &self.destination {
-            check_destination(destination)?;
-        }
-        Ok(())
+    /// All that is wrong with the given values; empty where they are allowed.
+    pub(crate) fn check(&self) -> Vec<Invalid> {
+        let mut wrong = Vec::new();
+        wrong.extend(self.credential.as_deref().and_then(check_credential));
+        wrong.extend(self.streams.as_deref().into_iter().flat_map(check_streams));
+        wrong.extend(self.interval_ms.and_then(check_interval));
+        wrong.extend(self.destination.as_deref().and_then(check_destination));
+        wrong
     }
 
     /// Changes the given settings of a command. Drops requests and confirmations of
@@ -129,7 +122,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
     ))
 }
 
-fn check_credential(reference: &str) -> Result<(), Invalid> {
+fn check_credential(reference: &str) -> Option<Invalid> {
     let valid = if let Some(variable) = reference.strip_prefix("env:") {
         variable.len() <= 128
             && variable.strip_prefix("HUBSPOT_").is_some_and(|rest| {
@@ -149,32 +142,31 @@ fn check_credential(reference: &str) -> Result<(), Invalid> {
         false
     };
     if valid {
-        return Ok(());
+        return None;
     }
     // The value is not repeated: it may be a token given by mistake.
-    Err(Invalid::new(
+    Some(Invalid::new(
         "credential",
         "must be a reference, env:HUBSPOT_NAME or file:NAME (letters, digits, '.', '_', '-'), \
          never the credential itself",
     ))
 }
 
-fn check_streams(streams: &[String]) -> Result<(), Invalid> {
+fn check_streams(streams: &[String]) -> Vec<Invalid> {
     if streams.is_empty() || streams.len() > MAX_STREAMS {
-        return Err(Invalid::new(
+        return vec![Invalid::new(
             "streams",
             format!("must name 1 to {MAX_STREAMS} object types, such as contacts"),
-        ));
+        )];
     }
-    for (index, stream) in streams.iter().enumerate() {
-        if let Err(reason) = check_stream(stream) {
-            return Err(Invalid::new(format!("streams[{index}]"), reason));
-        }
-        if streams.iter().take(index).any(|earlier| earlier == stream) {
-            return Err(Invalid::new(format!("streams[{index}]"), "is given twice"));
-        }
-    }
-    Ok(())
+    let wrong = streams.iter().enumerate().filter_map(|(index, stream)| {
+        let is_repeated = streams.iter().take(index).any(|earlier| earlier == stream);
+        let reason = check_stream(stream)
+            .err()
+            .or(is_repeated.then_some("is given twice"))?;
+        Some(Invalid::new(format!("streams[{index}]"), reason))
+    });
+    wrong.collect()
 }
 
 /// Checks an object type.
@@ -200,32 +192,30 @@ fn check_stream(stream: &str) -> Result<(), &'static str> {
 }
 
 /// Checks that an interval is in range.
-fn check_interval(interval_ms: i64) -> Result<(), Invalid> {
-    if (MIN_INTERVAL_MS..=MAX_INTERVAL_MS).contains(&interval_ms) {
-        return Ok(());
-    }
-    Err(Invalid::new("interval", INTERVAL_ALLOWED))
+fn check_interval(interval_ms: i64) -> Option<Invalid> {
+    let allowed = MIN_INTERVAL_MS..=MAX_INTERVAL_MS;
+    (!allowed.contains(&interval_ms)).then(|| Invalid::new("interval", INTERVAL_ALLOWED))
 }
 
 const INTERVAL_ALLOWED: &str = "must be from 10s to 31d, written as 30s, 5m, 1h30m or 1d";
 
-fn check_destination(destination: &str) -> Result<(), Invalid> {
+fn check_destination(destination: &str) -> Option<Invalid> {
     if !is_identifier(destination, 1, 60)
         || !destination.starts_with(|it: char| it.is_ascii_lowercase())
     {
-        return Err(Invalid::new(
+        return Some(Invalid::new(
             "destination",
             "must be 1 to 60 lower-case letters, digits and underscores, beginning with a letter",
         ));
     }
     if destination.ends_with("_raw") || RESERVED_DATABASES.contains(&destination) {
-        return Err(Invalid::new(
+        return Some(Invalid::new(
             "destination",
             "is reserved: system, default, information_schema, hubspot_internal, hubspot_meta, \
              and every name that ends in _raw",
         ));
     }
-    Ok(())
+    None
 }
 
 fn is_identifier(text: &str, min: usize, max: usize) -> bool {
@@ -250,8 +240,7 @@ pub(crate) fn parse_interval(text: &str) -> Result<i64, Invalid> {
         return Err(invalid());
     }
     let interval_ms = i64::try_from(interval.as_millis()).map_err(|_error| invalid())?;
-    check_interval(interval_ms)?;
-    Ok(interval_ms)
+    check_interval(interval_ms).map_or(Ok(interval_ms), Err)
 }
 
 /// Formats an interval as [`parse_interval`] parses it.

@@ -11,6 +11,7 @@ use schemas::{
     Verdict, verdict::verdict_key,
 };
 
+use super::CommandOutcome;
 use crate::ingest::ReadStream;
 
 /// Commands kept of each connection, to merge those that crossed each other:
@@ -92,6 +93,26 @@ impl Connection {
         requests
             .find(|request| request.request_id == request_id)
             .map(|request| request.kind)
+    }
+
+    /// The command with this id, if it is still known.
+    pub(crate) fn command_of(&self, command_id: &str) -> Option<&Command> {
+        let index = self.index_of(command_id)?;
+        self.log.get(index).map(|it| &it.command)
+    }
+
+    /// What has happened to a command that wants the worker to report `state`.
+    pub(crate) fn outcome(&self, command_id: &str, state: &str) -> CommandOutcome {
+        let reached = self.whole.as_ref().is_some_and(|it| {
+            it.status.applied.as_deref() == Some(command_id) && it.status.state == state
+        });
+        let last = self.last_command();
+        let is_last = last.is_some_and(|last| last.command_id == command_id);
+        match (is_last, reached) {
+            (false, _) => CommandOutcome::Superseded,
+            (true, true) => CommandOutcome::Applied,
+            (true, false) => CommandOutcome::Pending,
+        }
     }
 
     /// The command directly before the one with this id.

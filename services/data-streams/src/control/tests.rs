@@ -124,6 +124,36 @@ async fn replacing_settings_by_equal_ones_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_change_under_a_condition_is_refused_and_taken_back_if_another_came_before_it() {
+    let (control, log) = in_memory();
+    let first = control.submit("default", start()).await.unwrap().command;
+    let on_first = |change| Submission {
+        change,
+        condition: Condition::Revision(vec![revision(&first)]),
+    };
+    *log.crossing.lock().unwrap() = Some(Box::new(|mine| {
+        let mut other = mine.clone();
+        other.command_id = "other".to_owned();
+        other.interval_ms = 300_000;
+        other.state = DesiredState::Stopped;
+        Some(other)
+    }));
+    for _ in ["crossed", "seen before"] {
+        let refused = control.submit("default", on_first(faster())).await;
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, ControlError::ConditionFailed(_)),
+            "{refused}"
+        );
+        let last = log.view.last_command("default");
+        assert_eq!(
+            (last.state, last.interval_ms),
+            (DesiredState::Stopped, 300_000)
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_crossed_another_is_merged_and_written_again() {
     let (control, log) = in_memory();
     control.submit("default", start()).await.unwrap();

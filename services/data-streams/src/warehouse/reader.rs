@@ -187,6 +187,7 @@ fn record(
         created_at: head.created_at,
         updated_at: head.updated_at,
         archived: head.archived,
+        deleted: head.deleted,
         properties,
     })
 }
@@ -203,6 +204,7 @@ mod tests {
             created_at: 0,
             updated_at: 0,
             archived: false,
+            deleted: false,
             version: 1,
         };
         let layout = Layout::default();

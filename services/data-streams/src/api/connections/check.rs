@@ -17,7 +17,7 @@ use super::{
     view::{ErrorBody, PendingBody},
 };
 use crate::{
-    api::{body::timestamp, error::Problem},
+    api::{body::timestamp, error::Problem, terms::Terms},
     control::ConnectionChange,
 };
 
@@ -31,6 +31,7 @@ pub(in crate::api) struct CheckBody {
     /// Id of the check.
     id: String,
     /// When it was made.
+    #[schema(format = DateTime)]
     at: String,
     /// HubSpot's id of the account that the credential leads to.
     portal_id: Option<String>,
@@ -108,6 +109,7 @@ impl From<CheckedStream> for CheckedStreamBody {
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/check",
+    operation_id = "check_connection",
     tag = "connections",
     params(ConnectionPath),
     responses(
@@ -120,12 +122,14 @@ impl From<CheckedStream> for CheckedStreamBody {
 pub(in crate::api) async fn check(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
 ) -> Result<Response, ApiError> {
     let check_id = Uuid::now_v7().to_string();
     let change = ConnectionChange::Check {
         check_id: check_id.clone(),
     };
-    let command = api.control.submit(&name, change).await?.command;
+    let submitted = api.control.submit(&name, terms.submission(change));
+    let command = submitted.await?.command;
     match api.control.checked(&name, &check_id, CHECK_WAIT).await {
         Some(check) => Ok(Json(CheckBody::from(check)).into_response()),
         None => Ok(pending(PendingBody {

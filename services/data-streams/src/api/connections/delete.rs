@@ -9,13 +9,14 @@ use axum::{
 };
 
 use super::{
-    CommandFailure, ConnectionPath, Submitted, pending, submit_and_wait, view::PendingBody,
-    wait_for,
+    CommandFailure, ConnectionPath, Submitted, commands::command_address, pending, submit_and_wait,
+    view::PendingBody, wait_for,
 };
 use crate::{
     api::{
         Api, body,
         error::{ApiError, Problem},
+        terms::Terms,
     },
     control::{ConnectionChange, ControlError, InUse},
 };
@@ -30,6 +31,7 @@ const DELETE_WAIT: Duration = Duration::from_secs(3);
 #[utoipa::path(
     delete,
     path = "/v1/connections/{name}",
+    operation_id = "delete_connection",
     tag = "connections",
     params(
         ConnectionPath,
@@ -48,6 +50,7 @@ pub(in crate::api) async fn delete(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
     RawQuery(query): RawQuery,
+    terms: Terms,
 ) -> Result<Response, ApiError> {
     let purges = match query.as_deref() {
         None | Some("" | "purge=false") => false,
@@ -61,18 +64,25 @@ pub(in crate::api) async fn delete(
             .is_deleted(&name)
             .then(|| last.command_id.clone())
     })?;
-    let submitted = match deleted.filter(|_| purges) {
-        Some(command_id) => wait_for(&api, &name, command_id, "deleted", wait).await?,
-        None => submit_and_wait(&api, &name, ConnectionChange::Delete, "deleted", wait).await?,
+    let submitted = if let Some(command_id) = deleted.filter(|_| purges) {
+        wait_for(&api, &name, command_id, "deleted", wait).await?
+    } else {
+        let delete = terms.submission(ConnectionChange::Delete);
+        submit_and_wait(&api, &name, delete, "deleted", wait).await?
+    };
+    // The connection is gone for its readers, also while the worker has not stopped.
+    let of_command = |body: PendingBody| PendingBody {
+        status: command_address(&name, &body.command_id),
+        ..body
     };
     match submitted {
         Submitted::Applied(body) => {
             if purges {
                 purge(&api, &name).await?;
             }
-            Ok(Json(body).into_response())
+            Ok(Json(of_command(body)).into_response())
         }
-        Submitted::Pending(body) => Ok(pending(body)),
+        Submitted::Pending(body) => Ok(pending(of_command(body))),
     }
 }
 

@@ -16,9 +16,12 @@ use super::{
         Api,
         body::{self, RawBody, timestamp},
         error::{ApiError, Missing, Problem},
+        terms::Terms,
+        words::ReconciliationKind,
     },
     CommandFailure, ConnectionPath, address, request,
-    view::{PendingBody, ReconcileRequestBody, SyncBody},
+    requests::ReconcileRequestBody,
+    view::{PendingBody, SyncBody},
 };
 use crate::{comparison::Comparison, control::ConnectionChange};
 
@@ -41,12 +44,14 @@ pub(in crate::api) struct ReconciliationBody {
     stream: String,
     /// `full`: both lists; `archived`: the archived list; `late`: changes that HubSpot's
     /// search showed late.
-    #[schema(example = "full")]
+    #[schema(value_type = ReconciliationKind, example = "full")]
     kind: &'static str,
     /// When the run started, by HubSpot's clock.
+    #[schema(format = DateTime)]
     started_at: String,
     /// When it ended, by HubSpot's clock; of a compared one, when its deletions were
     /// decided.
+    #[schema(format = DateTime)]
     finished_at: String,
     /// Live objects in HubSpot; only of kind `full`.
     in_hubspot: Option<i64>,
@@ -71,6 +76,7 @@ pub(in crate::api) struct ReconciliationBody {
 #[into_params(parameter_in = Path)]
 pub(in crate::api) struct ReconciliationPath {
     /// Name of the connection.
+    #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
     /// Id of the reconciliation.
     id: String,
@@ -83,9 +89,10 @@ pub(in crate::api) struct ReconciliationPath {
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/reconcile",
+    operation_id = "reconcile_connection",
     tag = "connections",
     params(ConnectionPath),
-    request_body(content = Option<ReconcileRequestBody>, description = "All streams when left out"),
+    request_body(content = ReconcileRequestBody, description = "All streams when left out"),
     responses(
         (status = 202, description = "Accepted", body = SyncBody,
          headers(("location" = String, description = "Path of the reconciliations"))),
@@ -96,10 +103,11 @@ pub(in crate::api) struct ReconciliationPath {
 pub(in crate::api) async fn reconcile(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     let streams = body::reconcile(&body)?;
-    let body = request(&api, &name, streams, RequestKind::Reconcile).await?;
+    let body = request(&api, &name, terms, streams, RequestKind::Reconcile).await?;
     let location = [(header::LOCATION, reconciliations_address(&name))];
     Ok((StatusCode::ACCEPTED, location, Json(body)).into_response())
 }
@@ -108,6 +116,7 @@ pub(in crate::api) async fn reconcile(
 #[utoipa::path(
     get,
     path = "/v1/connections/{name}/reconciliations",
+    operation_id = "list_reconciliations",
     tag = "connections",
     params(ConnectionPath),
     responses(
@@ -137,6 +146,7 @@ pub(in crate::api) async fn list(
 #[utoipa::path(
     post,
     path = "/v1/connections/{name}/reconciliations/{id}/confirm",
+    operation_id = "confirm_deletions",
     tag = "connections",
     params(ReconciliationPath),
     responses(
@@ -148,12 +158,14 @@ pub(in crate::api) async fn list(
 pub(in crate::api) async fn confirm(
     State(api): State<Api>,
     Path(ReconciliationPath { name, id }): Path<ReconciliationPath>,
+    terms: Terms,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     body::nothing(&body)?;
     let stream = waiting_stream(&api, &name, &id)?;
     let change = ConnectionChange::Confirm { stream, run_id: id };
-    let command_id = api.control.submit(&name, change).await?.command.command_id;
+    let submitted = api.control.submit(&name, terms.submission(change));
+    let command_id = submitted.await?.command.command_id;
     let body = PendingBody {
         command_id,
         status: address(&name),

@@ -29,8 +29,10 @@ pub(in crate::api) struct RunBody {
     /// Id of the request that it carries out.
     request_id: Option<String>,
     /// When it started, by HubSpot's clock.
+    #[schema(format = DateTime)]
     started_at: String,
     /// When it ended, by HubSpot's clock; null before.
+    #[schema(format = DateTime)]
     finished_at: Option<String>,
     /// Records written in it.
     records: i64,
@@ -39,6 +41,7 @@ pub(in crate::api) struct RunBody {
     /// `succeeded`, `stopped`, `failed` or `restarted`; null while it has not ended.
     outcome: Option<String>,
     /// When it continues; null unless it waits after a failure.
+    #[schema(format = DateTime)]
     retry_at: Option<String>,
     /// Why it failed or waits.
     error: Option<ErrorBody>,
@@ -50,10 +53,14 @@ pub(in crate::api) struct RunBody {
     waits_for: Option<String>,
 }
 
-/// The runs of these streams.
-pub(super) fn runs_body<'a>(streams: impl IntoIterator<Item = &'a StreamStatus>) -> RunsBody {
+/// The runs of these streams, or those of them that carry out this request.
+pub(super) fn runs_body<'a>(
+    streams: impl IntoIterator<Item = &'a StreamStatus>,
+    request_id: Option<&str>,
+) -> RunsBody {
     let runs = |stream: &'a StreamStatus| stream.runs.iter().map(move |run| (stream, run));
     let mut runs: Vec<_> = streams.into_iter().flat_map(runs).collect();
+    runs.retain(|(_, run)| request_id.is_none_or(|id| run.request_id.as_deref() == Some(id)));
     runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.started_at));
     RunsBody {
         results: runs
@@ -98,10 +105,17 @@ mod tests {
             runs,
             ..StreamStatus::default()
         };
-        let body = runs_body(&[
+        let requested = RunStatus {
+            request_id: Some("r".to_owned()),
+            ..run("c", 3)
+        };
+        let streams = [
             stream("contacts", vec![run("d", 4), run("a", 1)]),
-            stream("companies", vec![run("c", 3)]),
-        ]);
+            stream("companies", vec![requested]),
+        ];
+        let of_request = runs_body(&streams, Some("r")).results;
+        assert_eq!((of_request.len(), &*of_request[0].run_id), (1, "c"));
+        let body = runs_body(&streams, None);
         let listed = body.results.iter().map(|it| (&*it.stream, &*it.run_id));
         let expected = [("contacts", "d"), ("companies", "c"), ("contacts", "a")];
         assert_eq!(listed.collect::<Vec<_>>(), expected);

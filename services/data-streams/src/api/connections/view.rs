@@ -3,14 +3,19 @@
 
 use std::collections::BTreeMap;
 
+use axum::{
+    Json,
+    http::header,
+    response::{IntoResponse, Response},
+};
 use schemas::{DesiredState, Lack, Problem, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::body::timestamp;
+use super::super::{body::timestamp, words};
 use crate::{
     comparison::Comparison,
-    control::{LiveConnection, settings},
+    control::{LiveConnection, revision, settings},
 };
 
 /// A connection: its desired state and the observed one.
@@ -20,10 +25,14 @@ pub(in crate::api) struct ConnectionBody {
     #[schema(example = "default")]
     name: String,
     /// The desired state: `running` or `stopped`.
-    #[schema(example = "running")]
+    #[schema(value_type = words::DesiredState, example = "running")]
     state: &'static str,
     /// Id of the command that set it.
     command_id: String,
+    /// Names the settings and `state` as they are now: the header `ETag`. With it in
+    /// `If-Match`, a command is refused if somebody has changed them since.
+    #[schema(example = "\"9c1c4f0de81b5e7a\"")]
+    etag: String,
     /// Reference to the credential.
     #[schema(example = "env:HUBSPOT_ACCESS_TOKEN")]
     credential: String,
@@ -39,10 +48,18 @@ pub(in crate::api) struct ConnectionBody {
     streams: Vec<StreamBody>,
 }
 
+impl IntoResponse for ConnectionBody {
+    fn into_response(self) -> Response {
+        let etag = [(header::ETAG, self.etag.clone())];
+        (etag, Json(self)).into_response()
+    }
+}
+
 /// The state of a connection that the worker reports.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ObservedBody {
     /// `starting`, `running`, `stopping`, `stopped`, `failed` or `deleted`.
+    #[schema(value_type = words::ObservedState)]
     state: String,
     /// Id of the last command applied.
     obeyed: Option<String>,
@@ -51,6 +68,7 @@ pub(in crate::api) struct ObservedBody {
     /// Name of the worker process that reported it.
     worker: String,
     /// When it was reported.
+    #[schema(format = DateTime)]
     at: String,
     /// Why the connection does not run.
     error: Option<ErrorBody>,
@@ -66,6 +84,7 @@ pub(in crate::api) struct ErrorBody {
     /// What to do about it.
     advice: String,
     /// When it went wrong.
+    #[schema(format = DateTime)]
     at: String,
 }
 
@@ -88,6 +107,7 @@ pub(in crate::api) struct StreamBody {
     name: String,
     /// `backfill`, `incremental`, `idle`, `waiting`, `stopped`, `skipped` or
     /// `failed`.
+    #[schema(value_type = words::Phase)]
     phase: String,
     /// Id of the current run, or of the last one.
     run_id: Option<String>,
@@ -108,12 +128,16 @@ pub(in crate::api) struct StreamBody {
     /// Number of records in the portal, as HubSpot reports it.
     expected_total: Option<i64>,
     /// Every change before this time is in Kafka.
+    #[schema(format = DateTime)]
     cursor: Option<String>,
     /// When the last successful run ended.
+    #[schema(format = DateTime)]
     last_success: Option<String>,
     /// When the next run is due.
+    #[schema(format = DateTime)]
     next_run: Option<String>,
     /// When the worker reported this.
+    #[schema(format = DateTime)]
     at: Option<String>,
     /// Why the stream waits, was skipped or failed.
     error: Option<ErrorBody>,
@@ -138,6 +162,7 @@ pub(in crate::api) struct LimitationBody {
     /// What it costs, and what is done about it.
     advice: String,
     /// When it is tried again.
+    #[schema(format = DateTime)]
     retry_at: String,
 }
 
@@ -156,6 +181,7 @@ impl From<&Lack> for LimitationBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct VerdictBody {
     /// When they were compared.
+    #[schema(format = DateTime)]
     at: String,
     /// Live objects in HubSpot.
     in_hubspot: i64,
@@ -184,8 +210,10 @@ pub(in crate::api) struct RequestBody {
     /// Id of the request; the run shows it as its `request_id`.
     pub(super) request_id: String,
     /// `sync`, `reconcile` or `resync`.
+    #[schema(value_type = words::RequestedKind)]
     kind: &'static str,
     /// When it was requested.
+    #[schema(format = DateTime)]
     requested_at: String,
 }
 
@@ -216,8 +244,8 @@ pub(in crate::api) struct ConnectionsBody {
 pub(in crate::api) struct PendingBody {
     /// Id of the command.
     pub(super) command_id: String,
-    /// Path of the connection. The command is applied once `observed.obeyed` is
-    /// its id.
+    /// Path that shows what becomes of it: the connection, where `observed.obeyed` is
+    /// its id once it is applied; after a deletion the command.
     pub(super) status: String,
 }
 
@@ -231,47 +259,6 @@ pub(in crate::api) struct SyncBody {
     pub(super) requests: Vec<RequestBody>,
     /// Path of the connection, which shows the progress.
     pub(super) status: String,
-}
-
-/// Settings of a connection; every field is optional.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct SettingsBody {
-    /// Reference to the credential: `env:HUBSPOT_NAME` or `file:NAME`.
-    #[schema(
-        example = "env:HUBSPOT_ACCESS_TOKEN",
-        default = "env:HUBSPOT_ACCESS_TOKEN"
-    )]
-    credential: Option<String>,
-    /// Object types.
-    #[schema(example = json!(["contacts", "companies"]))]
-    streams: Option<Vec<String>>,
-    /// Time from the start of one run to the start of the next, from 10s to 31d.
-    #[schema(example = "5m", default = "5m")]
-    interval: Option<String>,
-    /// The ClickHouse database for its records.
-    #[schema(example = "hubspot")]
-    destination: Option<String>,
-}
-
-/// What to sync; every field is optional.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct SyncRequestBody {
-    /// Object types; all streams of the connection when left out.
-    #[schema(example = json!(["contacts"]))]
-    streams: Option<Vec<String>>,
-    /// `sync` for what has changed, `resync` to read everything again.
-    #[schema(example = "sync", default = "sync")]
-    kind: Option<String>,
-    /// True is the same as `kind` `resync`.
-    full: Option<bool>,
-}
-
-/// Streams of a reconciliation.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct ReconcileRequestBody {
-    /// Object types; all streams of the connection when left out.
-    #[schema(example = json!(["contacts"]))]
-    streams: Option<Vec<String>>,
 }
 
 /// The body of a connection. `waiting` says which streams are not loaded, and why;
@@ -298,6 +285,7 @@ pub(super) fn connection_body(
             DesiredState::Deleted => "deleted",
         },
         command_id: desired.command_id.clone(),
+        etag: format!("\"{}\"", revision(desired)),
         credential: desired.credential.clone(),
         interval: settings::format_interval(desired.interval_ms),
         destination: desired.destination.clone(),

@@ -28,6 +28,138 @@ async fn a_connection_is_created_shown_replaced_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_patch_changes_only_what_it_names() {
+    let api = Fixture::new();
+    let path = "/v1/connections/sales";
+    let (status, refused) = api.send("PATCH", path, "{}").await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (404, &json!("connection_not_found"))
+    );
+    for (command, state) in [("", "stopped"), ("/start", "running")] {
+        let method = if command.is_empty() { "PUT" } else { "POST" };
+        let settings = r#"{"streams":["deals"],"interval":"1h"}"#;
+        api.send(method, &format!("{path}{command}"), settings)
+            .await;
+        let (status, changed) = api.send("PATCH", path, r#"{"interval":"2h"}"#).await;
+        assert_eq!((status, &changed["state"]), (200, &json!(state)));
+        assert_eq!(changed["interval"], "2h");
+        assert_eq!(changed["streams"][0]["name"], "deals");
+        let (_, same) = api
+            .send("PATCH", path, r#"{"interval":null,"streams":["deals"]}"#)
+            .await;
+        assert_eq!(same["command_id"], changed["command_id"]);
+    }
+}
+
+/// Status and `ETag` of an answer to a request with a header.
+async fn on_terms(
+    api: &Fixture,
+    (method, path): (&str, &str),
+    (header, value): (&str, &str),
+) -> (u16, Option<String>) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header, value)
+        .body(Body::empty())
+        .unwrap();
+    let response = api.raw(request).await;
+    let etag = response.headers().get(header::ETAG);
+    let etag = etag.map(|it| it.to_str().unwrap().to_owned());
+    (response.status().as_u16(), etag)
+}
+
+#[tokio::test]
+async fn commands_are_refused_when_the_connection_has_another_etag() {
+    let api = Fixture::new();
+    let path = "/v1/connections/default";
+    let (status, _) = on_terms(&api, ("PUT", path), ("if-match", "*")).await;
+    assert_eq!(status, 412);
+    let (status, stopped) = on_terms(&api, ("PUT", path), ("if-none-match", "*")).await;
+    let stopped = stopped.unwrap();
+    assert_eq!(status, 201);
+    let (status, _) = on_terms(&api, ("PUT", path), ("if-none-match", "*")).await;
+    assert_eq!(status, 412);
+    let start = format!("{path}/start");
+    let (status, running) = on_terms(&api, ("POST", &start), ("if-match", &stopped)).await;
+    let running = running.unwrap();
+    assert_eq!(status, 200);
+    assert_ne!(running, stopped);
+    let (_, shown) = on_terms(&api, ("GET", path), ("accept", "*/*")).await;
+    assert_eq!(shown.as_ref(), Some(&running));
+    for (method, route, allowed) in [
+        ("PUT", "", 200),
+        ("PATCH", "", 200),
+        ("POST", "/sync", 202),
+        ("POST", "/reconcile", 202),
+        ("POST", "/start", 200),
+        ("DELETE", "", 202),
+    ] {
+        let path = format!("{path}{route}");
+        let (status, _) = on_terms(&api, (method, &path), ("if-match", &stopped)).await;
+        assert_eq!(status, 412, "{method} {route}");
+        let (status, _) = on_terms(&api, (method, &path), ("if-match", &running)).await;
+        assert_eq!(status, allowed, "{method} {route}");
+    }
+    let (status, problem) = api.send("DELETE", path, "").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (404, &json!("connection_not_found"))
+    );
+}
+
+#[tokio::test]
+async fn all_wrong_fields_and_parameters_are_named_at_once() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let fields = |problem: &Value| {
+        let errors = problem["errors"].as_array().unwrap();
+        assert_eq!(problem["field"], errors[0]["field"]);
+        let first = errors[0]["detail"].as_str().unwrap();
+        assert!(problem["detail"].as_str().unwrap().ends_with(first));
+        let fields = errors.iter().map(|it| it["field"].as_str().unwrap());
+        fields.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let body = r#"{"interval":"9s","credential":"x","colour":1}"#;
+    let (status, problem) = api.send("PATCH", "/v1/connections/default", body).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("invalid_value")));
+    assert_eq!(fields(&problem), ["interval", "credential", "colour"]);
+    let path = "/v1/connections/default/records/contacts?limit=0&x=1&archived=maybe";
+    let (status, problem) = api.send("GET", path, "").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (400, &json!("invalid_parameter"))
+    );
+    assert_eq!(fields(&problem), ["limit", "x", "archived"]);
+}
+
+#[tokio::test]
+async fn the_location_of_a_deletion_answers_when_the_connection_is_gone() {
+    let api = Fixture::new();
+    let path = "/v1/connections/default";
+    api.send("PUT", path, "").await;
+    let (status, deleted) = api.send("DELETE", path, "").await;
+    assert_eq!(status, 202);
+    let location = deleted["status"].as_str().unwrap();
+    let (status, command) = api.send("GET", location, "").await;
+    assert_eq!((status, &command["progress"]), (200, &json!("pending")));
+    assert_eq!(command["state"], "deleted");
+    let id = command["command_id"].as_str().unwrap();
+    acknowledge(&api.log, "default", id, "deleted");
+    let (_, command) = api.send("GET", location, "").await;
+    assert_eq!(command["progress"], "applied");
+    api.send("PUT", path, "").await;
+    let (_, command) = api.send("GET", location, "").await;
+    assert_eq!(command["progress"], "superseded");
+    let (status, problem) = api.send("GET", &format!("{path}/commands/x"), "").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (404, &json!("command_not_found"))
+    );
+}
+
+#[tokio::test]
 async fn a_stop_without_a_worker_is_answered_with_202_and_a_location() {
     let api = Fixture::new();
     api.send("POST", "/v1/connections/default/start", "").await;

@@ -8,10 +8,20 @@ async fn records_are_read_completely_in_pages_and_as_lines() {
     api.send("PUT", "/v1/connections/default", "").await;
     let mut ids = Vec::new();
     let mut after = String::new();
+    let mut linked = None;
     loop {
         let path = format!("/v1/connections/default/records/contacts?limit=999{after}");
         let (status, page) = api.send("GET", &path, "").await;
         assert_eq!(status, 200);
+        let path = linked.unwrap_or(path);
+        let request = Request::get(&path).body(Body::empty()).unwrap();
+        let answer = api.raw(request).await;
+        let link = answer.headers().get(header::LINK);
+        let link = link.map(|it| it.to_str().unwrap().to_owned());
+        linked = link.map(|it| it.trim_start_matches('<').replace(">; rel=\"next\"", ""));
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), page);
+        assert_eq!(linked.is_some(), page["paging"].is_object());
         for record in page["results"].as_array().unwrap() {
             assert_eq!(record["updated_at"], "2026-11-24T14:00:00.123Z");
             ids.push(record["id"].as_str().unwrap().parse::<u64>().unwrap());

@@ -6,6 +6,7 @@ use super::{
     ConnectionChange::{Delete, Replace, Start, Stop},
     *,
 };
+use crate::control::{Condition, revision};
 
 /// The state after a change, while no request is carried out.
 fn after(change: &ConnectionChange, before: Option<&Command>) -> Command {
@@ -22,6 +23,13 @@ fn command(
     command.command_id = id.to_owned();
     command.based_on = based_on.map(ToOwned::to_owned);
     command
+}
+
+/// What crossed commands come to, without any condition.
+fn crossed(log: &[Command], own: &str, change: &ConnectionChange) -> Command {
+    let merged = merge("default", log, own, &change.clone().into(), &|_| false).unwrap();
+    assert!(!merged.is_refused);
+    merged.command
 }
 
 fn interval(ms: i64) -> ConnectionSettings {
@@ -133,10 +141,10 @@ fn a_confirmation_that_crossed_another_command_is_kept() {
     let (stop, own) = (Stop, command("c", Some("x"), &change, Some(&x)));
     let other = command("p", Some("x"), &stop, Some(&x));
     let log = [x.clone(), own.clone(), other.clone()];
-    let merged = merge("default", &log, "p", &stop, &|_| false).unwrap();
+    let merged = crossed(&log, "p", &stop);
     assert_eq!(confirmed(&merged), [("contacts", "1")]);
     let log = [x, other, own];
-    let merged = merge("default", &log, "c", &change, &|_| false).unwrap();
+    let merged = crossed(&log, "c", &change);
     assert_eq!(confirmed(&merged), [("contacts", "1")]);
     assert_eq!(merged.state, DesiredState::Stopped);
 }
@@ -153,7 +161,7 @@ fn two_changes_that_crossed_are_both_applied() {
     let stop = command("p", Some("x"), &Stop, Some(&x));
     let change = Start(interval(60_000));
     let own = command("c", Some("x"), &change, Some(&x));
-    let merged = merge("default", &[x.clone(), stop, own], "c", &change, &|_| false).unwrap();
+    let merged = crossed(&[x.clone(), stop, own], "c", &change);
     assert_eq!(
         (merged.state, merged.interval_ms),
         (DesiredState::Running, 60_000)
@@ -162,11 +170,34 @@ fn two_changes_that_crossed_are_both_applied() {
     let faster = Replace(interval(60_000));
     let stop = command("p", Some("x"), &Stop, Some(&x));
     let own = command("c", Some("x"), &faster, Some(&x));
-    let merged = merge("default", &[x, stop, own], "c", &faster, &|_| false).unwrap();
+    let merged = crossed(&[x, stop, own], "c", &faster);
     assert_eq!(
         (merged.state, merged.interval_ms),
         (DesiredState::Stopped, 60_000)
     );
+}
+
+#[test]
+fn a_crossed_change_whose_condition_does_not_hold_is_left_out() {
+    let x = command("x", None, &Start(ConnectionSettings::default()), None);
+    let stop = command("p", Some("x"), &Stop, Some(&x));
+    let change = Start(interval(60_000));
+    let own = command("c", Some("x"), &change, Some(&x));
+    for (condition, is_refused) in [
+        (Condition::Revision(vec![revision(&x)]), true),
+        (Condition::Revision(vec![revision(&stop)]), false),
+        (Condition::Exists, false),
+    ] {
+        let submission = Submission {
+            change: change.clone(),
+            condition,
+        };
+        let log = [x.clone(), stop.clone(), own.clone()];
+        let merged = merge("default", &log, "c", &submission, &|_| false).unwrap();
+        assert_eq!(merged.is_refused, is_refused, "{submission:?}");
+        let expected = if is_refused { &stop } else { &own };
+        assert_eq!(revision(&merged.command), revision(expected));
+    }
 }
 
 #[test]
@@ -176,10 +207,7 @@ fn a_command_based_on_an_overwritten_one_adds_only_its_own_difference() {
     let own_change = Start(interval(60_000));
     let own = command("c", Some("x"), &own_change, Some(&x));
     let on_own = command("e", Some("c"), &Stop, Some(&own));
-    let merged = merge("default", &[x, p, own, on_own], "c", &own_change, &|_| {
-        false
-    })
-    .unwrap();
+    let merged = crossed(&[x, p, own, on_own], "c", &own_change);
     assert_eq!(merged.state, DesiredState::Stopped);
     assert_eq!(merged.interval_ms, 60_000);
     assert_eq!(merged.requests.len(), 1);
@@ -202,7 +230,7 @@ proptest! {
             command("1", Some("x"), first, Some(&x)),
             command("2", Some("x"), second, Some(&x)),
         ];
-        let merged = merge("default", &log, "2", second, &|_| false).unwrap();
+        let merged = crossed(&log, "2", second);
         prop_assert_eq!(merged.interval_ms, ms);
         prop_assert_eq!(merged.destination, "elsewhere");
     }

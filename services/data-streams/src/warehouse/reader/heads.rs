@@ -4,7 +4,7 @@ use schemas::Millis;
 
 use super::{RecordReader, spacing::IdRange};
 use crate::{
-    records::{ArchivedFilter, RecordQuery},
+    records::{FlagFilter, RecordQuery},
     warehouse::{error::WarehouseError, names::TableName},
 };
 
@@ -22,6 +22,7 @@ pub(super) struct Head {
     pub(super) created_at: Millis,
     pub(super) updated_at: Millis,
     pub(super) archived: bool,
+    pub(super) deleted: bool,
     pub(super) version: u128,
 }
 
@@ -74,14 +75,17 @@ impl RecordReader<'_> {
             let is_last = rows.len() < limit;
             let matching = rows
                 .into_iter()
-                .filter(|row| !row.5 && query.archived.matches(row.3))
-                .map(|(id, created_at, updated_at, archived, version, _)| Head {
-                    id,
-                    created_at,
-                    updated_at,
-                    archived,
-                    version,
-                });
+                .filter(|row| query.deleted.matches(row.5) && query.archived.matches(row.3))
+                .map(
+                    |(id, created_at, updated_at, archived, version, deleted)| Head {
+                        id,
+                        created_at,
+                        updated_at,
+                        archived,
+                        deleted,
+                        version,
+                    },
+                );
             found.extend(matching.take(missing));
             if is_last || found.len() > query.limit {
                 break;
@@ -100,11 +104,15 @@ impl RecordReader<'_> {
 fn statement(wide: &TableName, query: &RecordQuery, after: Option<u64>) -> String {
     let mut conditions = Vec::new();
     if !query.matches_nearly_all() {
-        conditions.push("NOT t._deleted".to_owned());
-        match query.archived {
-            ArchivedFilter::Exclude => conditions.push("NOT t._archived".to_owned()),
-            ArchivedFilter::Only => conditions.push("t._archived".to_owned()),
-            ArchivedFilter::Include => {}
+        for (flag, column) in [
+            (query.deleted, "t._deleted"),
+            (query.archived, "t._archived"),
+        ] {
+            match flag {
+                FlagFilter::Exclude => conditions.push(format!("NOT {column}")),
+                FlagFilter::Only => conditions.push(column.to_owned()),
+                FlagFilter::Include => {}
+            }
         }
     }
     if let Some(after) = after {
@@ -118,6 +126,11 @@ fn statement(wide: &TableName, query: &RecordQuery, after: Option<u64>) -> Strin
     if let Some(before) = query.updated_before {
         conditions.push(format!(
             "t._updated_at < fromUnixTimestamp64Milli({before}, 'UTC')"
+        ));
+    }
+    if let Some(since) = query.synced_since {
+        conditions.push(format!(
+            "t._synced_at >= fromUnixTimestamp64Milli({since}, 'UTC')"
         ));
     }
     if let Some(ids) = &query.ids {
@@ -154,7 +167,7 @@ mod tests {
             limit: 100,
             after: Some(7),
             updated_since: Some(5),
-            archived: ArchivedFilter::Include,
+            archived: FlagFilter::Include,
             ids: Some(vec![]),
             ..RecordQuery::default()
         };
@@ -169,6 +182,14 @@ mod tests {
             filtered.contains("NOT t._deleted"),
             "few rows match: {filtered}"
         );
+        let deleted = RecordQuery {
+            deleted: FlagFilter::Only,
+            synced_since: Some(9),
+            ..RecordQuery::default()
+        };
+        let deleted = statement(&table, &deleted, None);
+        assert!(deleted.contains(" WHERE t._deleted AND NOT t._archived"));
+        assert!(deleted.contains("t._synced_at >= fromUnixTimestamp64Milli(9, 'UTC')"));
         let all = statement(&table, &RecordQuery::default(), None);
         assert!(!all.contains("WHERE"), "nearly all rows match: {all}");
     }

@@ -1,0 +1,114 @@
+//! The headers that put a request under terms: `If-Match` and `If-None-Match`.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, header, request::Parts},
+};
+
+use super::{body::parameter, error::ApiError};
+use crate::control::{Condition, ConnectionChange, Submission};
+
+/// On what terms the caller wants a command.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    condition: Condition,
+}
+
+impl Terms {
+    /// A change on these terms.
+    pub(super) fn submission(self, change: ConnectionChange) -> Submission {
+        Submission {
+            change,
+            condition: self.condition,
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Terms {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let condition = condition(&parts.headers)?;
+        Ok(Self { condition })
+    }
+}
+
+fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
+    let matched = text(headers, &header::IF_MATCH)?;
+    match text(headers, &header::IF_NONE_MATCH)?.as_deref() {
+        None => {}
+        Some("*") if matched.is_none() => return Ok(Condition::Absent),
+        Some("*") => {
+            return Err(parameter(
+                "If-None-Match",
+                "contradicts If-Match; give one of them",
+            ));
+        }
+        Some(_) => return Err(parameter("If-None-Match", "must be *")),
+    }
+    Ok(match matched.as_deref() {
+        None => Condition::Always,
+        Some("*") => Condition::Exists,
+        Some(tags) => Condition::Revision(tags.split(',').filter_map(entity_tag).collect()),
+    })
+}
+
+/// All values of a header, as one list.
+fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ApiError> {
+    let values = headers.get_all(name).iter().map(|it| it.to_str());
+    let values: Vec<_> = values
+        .collect::<Result<_, _>>()
+        .map_err(|_error| parameter(name.as_str(), "must be of ASCII characters"))?;
+    Ok((!values.is_empty()).then(|| values.join(",").trim().to_owned()))
+}
+
+/// What an entity tag says; `None` for one that matches nothing, as it is weak or not in
+/// double quotes.
+fn entity_tag(tag: &str) -> Option<String> {
+    let value = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
+    (!value.contains('"')).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> Result<Condition, ApiError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        condition(&headers)
+    }
+
+    #[test]
+    fn conditions_are_read_from_their_headers() {
+        let revisions =
+            |tags: &[&str]| Condition::Revision(tags.iter().map(|it| (*it).to_owned()).collect());
+        assert_eq!(read(&[]).unwrap(), Condition::Always);
+        assert_eq!(read(&[("if-match", " * ")]).unwrap(), Condition::Exists);
+        assert_eq!(read(&[("if-none-match", "*")]).unwrap(), Condition::Absent);
+        assert_eq!(
+            read(&[("if-match", "\"a\", W/\"b\""), ("if-match", "\"c\"")]).unwrap(),
+            revisions(&["a", "c"])
+        );
+        for nothing in ["W/\"b\"", "a", "", "\"a\" \"b\"", "\""] {
+            let read = read(&[("if-match", nothing)]).unwrap();
+            assert_eq!(read, revisions(&[]), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_refused() {
+        for pairs in [
+            &[("if-none-match", "\"a\"")][..],
+            &[("if-none-match", "*"), ("if-match", "*")],
+        ] {
+            let refused = read(pairs).unwrap_err();
+            assert!(
+                matches!(refused, ApiError::InvalidParameter(_)),
+                "{pairs:?}"
+            );
+        }
+    }
+}
