@@ -381,7 +381,7 @@ impl Portal {
     }
 
     /// Changes the quirks; earlier changes keep their index lag.
-    pub(crate) fn set_quirks(&self, quirks: Quirks) {
+    pub fn set_quirks(&self, quirks: Quirks) {
         self.data().state.set_quirks(&quirks);
         self.rules().quirks = quirks;
     }
