@@ -1,6 +1,8 @@
 //! One portal: its data behind a lock, its log on disk, its scopes and its rate
 //! limits.
 
+mod scopes;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +17,7 @@ use crate::{
     definitions::Definition,
     journal::{Journal, Origin},
     limits::{Allowance, Bucket, Buckets, Policy},
-    sensitivity::{Sensitivity, Withheld},
+    sensitivity::Sensitivity,
     state::State,
     table::{Table, Truth},
 };
@@ -327,45 +329,6 @@ impl Portal {
             .map(|table| table.truth(now_ms, objects))
     }
 
-    /// Grants or removes the scope for an object type.
-    pub fn set_scope(&self, object_type: &str, granted: bool) {
-        let mut rules = self.rules();
-        if granted {
-            rules.missing_scopes.remove(object_type);
-        } else {
-            rules.missing_scopes.insert(object_type.to_owned());
-        }
-    }
-
-    /// Grants or removes the scope for the values of one sensitivity.
-    pub fn set_sensitive_scope(&self, object_type: &str, sensitivity: Sensitivity, granted: bool) {
-        let scope = (object_type.to_owned(), sensitivity);
-        let scopes = &mut self.rules().sensitive_scopes;
-        if granted {
-            scopes.insert(scope);
-        } else {
-            scopes.remove(&scope);
-        }
-    }
-
-    /// The sensitive values of a type that its tokens do not see.
-    pub(crate) fn withheld(&self, object_type: &str) -> Withheld {
-        let rules = self.rules();
-        let kinds = [Sensitivity::Sensitive, Sensitivity::HighlySensitive];
-        let lacks = |kind: &Sensitivity| {
-            let scope = (object_type.to_owned(), *kind);
-            !rules.sensitive_scopes.contains(&scope)
-        };
-        Withheld {
-            kinds: kinds.into_iter().filter(lacks).collect(),
-            form: rules.quirks.withheld,
-        }
-    }
-
-    pub(crate) fn has_scope(&self, object_type: &str) -> bool {
-        !self.rules().missing_scopes.contains(object_type)
-    }
-
     /// Whether search shows every change made up to a time, in ms since 1970.
     pub fn search_shows(&self, time_ms: i64) -> bool {
         self.now_ms() >= time_ms + self.data().state.index_lag_ms()
@@ -381,7 +344,7 @@ impl Portal {
     }
 
     /// Changes the quirks; earlier changes keep their index lag.
-    pub(crate) fn set_quirks(&self, quirks: Quirks) {
+    pub fn set_quirks(&self, quirks: Quirks) {
         self.data().state.set_quirks(&quirks);
         self.rules().quirks = quirks;
     }

@@ -68,7 +68,8 @@ async fn a_read_refused_after_the_scope_went_makes_the_next_one_test_it_again() 
     portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, true);
     read(&source).await.unwrap();
     portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, false);
-    let page = source.list("contacts", FIRST, &definitions(&["illness"]));
+    let definitions = definitions(&["illness"]);
+    let page = source.list("contacts", FIRST, &definitions);
     assert_eq!(page.await.unwrap_err().error.advice, Advice::SkipStream);
     let refusal = read(&source).await.unwrap_err();
     assert_eq!(refusal.advice, Advice::DoWithout(Capability::Sensitive));
