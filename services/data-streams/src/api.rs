@@ -197,7 +197,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::start))
         .routes(routes!(connections::stop))
         .routes(routes!(connections::sync))
-        .routes(routes!(connections::runs))
+        .routes(routes!(connections::runs::list))
         .routes(routes!(connections::check::check))
         .routes(routes!(connections::commands::show))
         .routes(routes!(connections::reconciliations::reconcile))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -18,7 +18,6 @@ use super::{
     Api,
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
-    records::{refused_parameter, unknown_parameter},
     terms::Terms,
 };
 use crate::control::{
@@ -30,11 +29,10 @@ pub(super) mod commands;
 pub(super) mod delete;
 pub(super) mod reconciliations;
 mod requests;
-mod runs;
+pub(super) mod runs;
 mod view;
 
 use requests::{SettingsBody, SyncRequestBody};
-use runs::{RunsBody, runs_body};
 use view::{ConnectionBody, ConnectionsBody, PendingBody, RequestBody, SyncBody, connection_body};
 
 /// Parameters of a path that names a connection.
@@ -105,41 +103,6 @@ pub(super) async fn get(
     Path(ConnectionPath { name }): Path<ConnectionPath>,
 ) -> Result<ConnectionBody, ApiError> {
     show(&api, &name)
-}
-
-/// Lists the last runs.
-#[utoipa::path(
-    get,
-    path = "/v1/connections/{name}/runs",
-    operation_id = "list_runs",
-    tag = "connections",
-    params(
-        ConnectionPath,
-        ("request_id" = Option<String>, Query, description = "Only the runs that carry out this request"),
-    ),
-    responses(
-        (status = 200, description = "The last runs, newest first", body = RunsBody),
-        (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
-        (status = 404, description = "There is no such connection", body = Problem),
-        (status = 503, description = "The service is starting", body = Problem),
-    )
-)]
-pub(super) async fn runs(
-    State(api): State<Api>,
-    Path(ConnectionPath { name }): Path<ConnectionPath>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<RunsBody>, ApiError> {
-    if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "request_id") {
-        return Err(refused_parameter(unknown_parameter(other, "request_id")));
-    }
-    let request_id = pairs.first().map(|(_, value)| value.as_str());
-    let found = api.control.read(|connections| {
-        let live = connections.get_live(&name)?;
-        let streams = live.connection.streams.values();
-        Some(runs_body(streams.map(|it| &it.status), request_id))
-    })?;
-    let found = found.ok_or_else(|| ApiError::not_found(Missing::Connection, &name))?;
-    Ok(Json(found))
 }
 
 /// Creates a connection, stopped, or replaces the settings of one.

@@ -1,10 +1,23 @@
 //! The last runs of a connection, as its worker reports them.
 
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
 use schemas::{RunStatus, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{super::body::timestamp, view::ErrorBody};
+use super::{
+    super::{
+        Api,
+        body::timestamp,
+        error::{ApiError, Missing, Problem},
+        records::{refused_parameter, unknown_parameter},
+    },
+    ConnectionPath,
+    view::ErrorBody,
+};
 
 /// The last runs of a connection.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,8 +66,43 @@ pub(in crate::api) struct RunBody {
     waits_for: Option<String>,
 }
 
+/// Lists the last runs.
+#[utoipa::path(
+    get,
+    path = "/v1/connections/{name}/runs",
+    operation_id = "list_runs",
+    tag = "connections",
+    params(
+        ConnectionPath,
+        ("request_id" = Option<String>, Query, description = "Only the runs that carry out this request"),
+    ),
+    responses(
+        (status = 200, description = "The last runs, newest first", body = RunsBody),
+        (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
+        (status = 404, description = "There is no such connection", body = Problem),
+        (status = 503, description = "The service is starting", body = Problem),
+    )
+)]
+pub(in crate::api) async fn list(
+    State(api): State<Api>,
+    Path(ConnectionPath { name }): Path<ConnectionPath>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<RunsBody>, ApiError> {
+    if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "request_id") {
+        return Err(refused_parameter(unknown_parameter(other, "request_id")));
+    }
+    let request_id = pairs.first().map(|(_, value)| value.as_str());
+    let found = api.control.read(|connections| {
+        let live = connections.get_live(&name)?;
+        let streams = live.connection.streams.values();
+        Some(runs_body(streams.map(|it| &it.status), request_id))
+    })?;
+    let found = found.ok_or_else(|| ApiError::not_found(Missing::Connection, &name))?;
+    Ok(Json(found))
+}
+
 /// The runs of these streams, or those of them that carry out this request.
-pub(super) fn runs_body<'a>(
+fn runs_body<'a>(
     streams: impl IntoIterator<Item = &'a StreamStatus>,
     request_id: Option<&str>,
 ) -> RunsBody {
