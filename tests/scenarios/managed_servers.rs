@@ -194,3 +194,119 @@ async fn a_user_without_the_right_to_create_uses_topics_that_exist() {
     stack.log().await.assert_exactly_once();
     stack.matches_truth("contacts").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compatibility_rule_that_somebody_has_set_stays() {
+    let mut stack = Stack::with(20, 5).without_services().start().await;
+    let rule = |subject: String| {
+        let url = format!("{}/config/{subject}", stack.servers().registry_url());
+        harness::api::client().get(url)
+    };
+    let of_records = rule(format!("{}-value", stack.topic("records")));
+    let of_status = rule(format!("{}-value", stack.topic("status")));
+    let url = format!(
+        "{}/config/{}-value",
+        stack.servers().registry_url(),
+        stack.topic("records")
+    );
+    let set = harness::api::client()
+        .put(url)
+        .json(&json!({"compatibility": "FULL"}));
+    let set = set.send().await.expect("the registry answers");
+    assert!(set.status().is_success(), "{}", set.status());
+    stack.add_worker();
+    stack.add_data_streams();
+    stack.api().ready().await;
+    let level = async |asked: reqwest::RequestBuilder| {
+        let answer = asked.send().await.expect("the registry answers");
+        answer.text().await.expect("an answer")
+    };
+    let kept = level(of_records).await;
+    assert!(kept.contains("\"FULL\""), "{kept}");
+    let set = level(of_status).await;
+    assert!(set.contains("BACKWARD_TRANSITIVE"), "{set}");
+}
+
+/// Login with tokens, in programs that were built with it.
+#[cfg(feature = "oauthbearer")]
+mod tokens {
+    use std::{
+        convert::Infallible,
+        time::{SystemTime, UNIX_EPOCH},
+    };
+
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use harness::servers::free_port;
+    use hyper::{Response, body::Bytes, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::{net::TcpListener, task::JoinSet};
+
+    use super::*;
+
+    /// A token for a user, good for an hour, as Kafka's own validator for tests takes it.
+    fn token(user: &str) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.expect("after 1970").as_secs();
+        let claims = json!({"sub": user, "iat": now, "exp": now + 3600});
+        let part = |json: &serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        format!("{}.{}.", part(&json!({"alg": "none"})), part(&claims))
+    }
+
+    /// Gives tokens to whoever asks; its address, and what keeps it up.
+    async fn start_issuer() -> (String, JoinSet<()>) {
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port))
+            .await
+            .expect("a port");
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                let answer = service_fn(async |_| {
+                    let answer = json!({
+                        "access_token": token(Secure::USER),
+                        "token_type": "Bearer",
+                        "expires_in": 3600,
+                    });
+                    let body = http_body_util::Full::new(Bytes::from(answer.to_string()));
+                    let mut answer = Response::new(body);
+                    let json = "application/json".parse().expect("a type");
+                    answer.headers_mut().insert("content-type", json);
+                    Ok::<_, Infallible>(answer)
+                });
+                // A client may go at any time.
+                let _gone = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await;
+            }
+        });
+        (format!("http://127.0.0.1:{port}/token"), accepting)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn kafka_may_want_a_token() {
+        let secure = Secure::new(Certificates::new());
+        let mut stack = Stack::with(200, 20)
+            .secure_kafka(secure.clone())
+            .without_services()
+            .start()
+            .await;
+        let (url, _issuer) = start_issuer().await;
+        let secret = "scenario-client-secret";
+        stack.keep_secret(secret);
+        let variables = vec![
+            ("KAFKA_BOOTSTRAP", format!("127.0.0.1:{}", secure.token)),
+            ("KAFKA_SECURITY", "sasl_plaintext".to_owned()),
+            ("KAFKA_SASL_MECHANISM", "OAUTHBEARER".to_owned()),
+            ("KAFKA_TOKEN_URL", url),
+            ("KAFKA_USERNAME", "client-id".to_owned()),
+            ("KAFKA_PASSWORD", secret.to_owned()),
+        ];
+        stack.add_worker_with(&as_pairs(&variables));
+        stack.add_data_streams_with(&as_pairs(&variables));
+        stack.api().ready().await;
+        stack.first_sync(json!({})).await;
+        stack.log().await.assert_exactly_once();
+        stack.matches_truth("contacts").await;
+    }
+}

@@ -1,6 +1,9 @@
 //! How clients of Kafka prove who they are and whom they trust: TLS, client
 //! certificates, passwords and tokens.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -147,7 +150,7 @@ pub enum SecurityError {
     /// The program lacks OAUTHBEARER.
     #[error(
         "KAFKA_SASL_MECHANISM=OAUTHBEARER: this program was built without it; build it with \
-         --features oauthbearer, which needs libcurl's headers, or use the image"
+         --features oauthbearer, which needs libcurl's headers"
     )]
     WithoutOauthbearer,
 }

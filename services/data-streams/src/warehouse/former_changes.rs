@@ -124,7 +124,7 @@ async fn find(session: &Session, destination: &str) -> Result<Found, WarehouseEr
         .client()
         .query(
             "SELECT name, sorting_key FROM system.tables WHERE database = ? AND name IN ? \
-             AND engine = 'ReplacingMergeTree'",
+             AND engine LIKE '%ReplacingMergeTree'",
         )
         .bind(TableName::storage(destination, CHANGES).database)
         .bind([CHANGES, CHANGES_NEXT, CHANGES_FORMER])

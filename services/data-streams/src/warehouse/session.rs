@@ -80,7 +80,13 @@ impl Session {
             // The default of 256 KiB is too small for the columns of a large
             // portal with their comments.
             .with_setting("max_query_size", "16777216")
-            .with_setting("wait_end_of_query", "1");
+            // Where a cloud's load balancer sends a read to another replica than the write
+            // before it; a single server ignores it.
+            .with_setting("select_sequential_consistency", "1")
+            .with_setting("wait_end_of_query", "1")
+            // The answer that is waited for is kept in memory up to this size, and not in
+            // a file, which a full disk refuses.
+            .with_setting("buffer_size", "1048576");
         Self {
             client,
             password: settings.password.clone(),

@@ -250,7 +250,7 @@ pub(super) async fn wide_tables(
         .client()
         .query(
             "SELECT name FROM system.tables WHERE database = ? AND name NOT IN ? \
-             AND engine = 'ReplacingMergeTree' AND sorting_key = '_object_id' ORDER BY name",
+             AND engine LIKE '%ReplacingMergeTree' AND sorting_key = '_object_id' ORDER BY name",
         )
         .bind(raw_database(destination))
         .bind([CHANGES, CHANGES_NEXT, CHANGES_FORMER])
