@@ -92,13 +92,13 @@ async fn forward(
         *answer.status_mut() = status;
         answer
     };
-    if let Some(expected) = authorization {
-        if request.headers_mut().remove(AUTHORIZATION) != Some(expected) {
-            let mut answer = answer(StatusCode::UNAUTHORIZED);
-            let scheme = HeaderValue::from_static("Basic");
-            answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
-            return Ok(answer);
-        }
+    if let Some(expected) = authorization
+        && request.headers_mut().remove(AUTHORIZATION) != Some(expected)
+    {
+        let mut answer = answer(StatusCode::UNAUTHORIZED);
+        let scheme = HeaderValue::from_static("Basic");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        return Ok(answer);
     }
     let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
     let target = format!("http://127.0.0.1:{upstream}{path}");

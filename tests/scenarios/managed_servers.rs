@@ -147,7 +147,7 @@ async fn a_refused_login_and_an_unknown_certificate_are_named() {
     ] {
         stack.add_data_streams_with(&as_pairs(&with(name, value)));
         let instance = stack.instances.last_mut().expect("an instance");
-        let said = instance.process.until_failed(Duration::from_secs(60));
+        let said = instance.process.until_failed(Duration::from_mins(1));
         assert!(said.contains(reason), "{name}={value}: {said}");
     }
 }

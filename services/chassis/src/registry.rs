@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,6 +12,10 @@ use crate::{
 };
 
 /// Where the registry is.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names of the flags and variables"
+)]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RegistryArgs {
     /// Address of the schema registry's Confluent-compatible API.
@@ -260,7 +264,7 @@ impl Registry {
             );
         if let Some((user, password)) = &self.login {
             let password = password.as_ref().map(Secret::current);
-            let password = password.as_ref().map(|it| it.expose_secret());
+            let password = password.as_ref().map(ExposeSecret::expose_secret);
             request = request.basic_auth(user, password);
         }
         if let Some(body) = body {

@@ -13,6 +13,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::secret::{Rule, Secret, SecretError};
 
 /// How clients of Kafka prove who they are and whom they trust.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names of the flags and variables"
+)]
 #[derive(Debug, Clone, clap::Args)]
 pub struct SecurityArgs {
     /// How to connect to Kafka.
@@ -158,10 +162,19 @@ pub enum SecurityError {
 impl SecurityArgs {
     /// Checks that the settings fit each other and that their files can be read.
     pub fn check(&self) -> Result<(), SecurityError> {
+        self.check_missing()?;
+        self.check_unused()?;
+        self.check_files()?;
+        let is_oauthbearer = self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer);
+        if is_oauthbearer && !cfg!(feature = "oauthbearer") {
+            return Err(SecurityError::WithoutOauthbearer);
+        }
+        Ok(())
+    }
+
+    fn check_missing(&self) -> Result<(), SecurityError> {
         let logs_in = self.kafka_security.logs_in();
-        let is_encrypted = self.kafka_security.is_encrypted();
         let password = self.password()?;
-        let key_password = self.key_password()?;
         let needed = [
             (
                 logs_in && self.kafka_sasl_mechanism.is_none(),
@@ -200,6 +213,14 @@ impl SecurityArgs {
         {
             return Err(SecurityError::Missing { reason, missing });
         }
+        Ok(())
+    }
+
+    fn check_unused(&self) -> Result<(), SecurityError> {
+        let logs_in = self.kafka_security.logs_in();
+        let is_encrypted = self.kafka_security.is_encrypted();
+        let password = self.password()?;
+        let key_password = self.key_password()?;
         let with_login = "KAFKA_SECURITY=sasl_ssl";
         let with_tls = "KAFKA_SECURITY=ssl or sasl_ssl";
         let unused = [
@@ -235,10 +256,14 @@ impl SecurityArgs {
         {
             return Err(SecurityError::Unused {
                 setting,
-                security: name(self.kafka_security),
+                security: name(&self.kafka_security),
                 remedy,
             });
         }
+        Ok(())
+    }
+
+    fn check_files(&self) -> Result<(), SecurityError> {
         let files = [
             ("KAFKA_CA_FILE", &self.kafka_ca_file),
             ("KAFKA_CERTIFICATE_FILE", &self.kafka_certificate_file),
@@ -252,11 +277,6 @@ impl SecurityArgs {
                     source,
                 })?;
             }
-        }
-        if self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer)
-            && !cfg!(feature = "oauthbearer")
-        {
-            return Err(SecurityError::WithoutOauthbearer);
         }
         Ok(())
     }
@@ -281,7 +301,7 @@ impl SecurityArgs {
 
     /// Adds the settings to those of a client.
     pub(super) fn apply(&self, config: &mut ClientConfig) {
-        config.set("security.protocol", name(self.kafka_security));
+        config.set("security.protocol", name(&self.kafka_security));
         let is_encrypted = self.kafka_security.is_encrypted();
         let is_oauthbearer = self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer);
         let of_file = |path: &Option<PathBuf>| path.as_ref().map(|it| it.display().to_string());
@@ -299,7 +319,10 @@ impl SecurityArgs {
             ),
             ("ssl.key.location", of_file(&self.kafka_key_file)),
             ("ssl.key.password", revealed(self.key_password())),
-            ("sasl.mechanism", self.kafka_sasl_mechanism.map(name)),
+            (
+                "sasl.mechanism",
+                self.kafka_sasl_mechanism.as_ref().map(name),
+            ),
             (
                 login("sasl.oauthbearer.client.id", "sasl.username"),
                 self.kafka_username.clone(),
@@ -340,7 +363,7 @@ fn revealed(secret: Result<Option<Secret>, SecretError>) -> Option<String> {
 }
 
 /// How settings and librdkafka spell a value.
-fn name(value: impl ValueEnum) -> String {
+fn name(value: &impl ValueEnum) -> String {
     let spelled = value.to_possible_value();
     spelled.map_or_else(String::new, |it| it.get_name().to_owned())
 }

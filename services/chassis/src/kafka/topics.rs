@@ -66,14 +66,14 @@ impl TopicSpec {
     /// The command that creates it.
     fn command(&self, kafka: &KafkaArgs) -> String {
         let settings = self.required.iter().chain(&self.advised);
-        let settings: String = settings
-            .map(|(key, value)| format!(" --config {key}={value}"))
-            .collect();
-        format!(
-            "kafka-topics.sh --create --topic {} --partitions {}{settings}",
+        let command = format!(
+            "kafka-topics.sh --create --topic {} --partitions {}",
             self.name,
             self.partitions(kafka)
-        )
+        );
+        settings.fold(command, |command, (key, value)| {
+            format!("{command} --config {key}={value}")
+        })
     }
 
     /// The environment variable that configures it.
@@ -109,7 +109,7 @@ pub(crate) async fn ensure(kafka: &KafkaArgs, topics: &[TopicSpec]) -> Result<()
         let metadata = cluster.metadata(Some(&topic.name))?;
         let reported = metadata.topics().first();
         if reported
-            .and_then(|it| it.error())
+            .and_then(MetadataTopic::error)
             .map(RDKafkaErrorCode::from)
             == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
         {
