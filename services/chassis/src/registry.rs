@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
-    secret::{Rule, Secret, SecretError},
+    secret::{Secret, SecretError},
     tls::{self, TlsError},
 };
 
@@ -117,12 +117,8 @@ pub struct Registry {
 impl Registry {
     /// Creates a client. Sends nothing yet.
     pub fn new(args: &RegistryArgs) -> Result<Self, RegistryArgsError> {
-        let rule = Rule {
-            setting: "REGISTRY_PASSWORD",
-            least: 1,
-        };
         let file = args.registry_password_file.as_deref();
-        let password = Secret::of(rule, args.registry_password.as_ref(), file)?;
+        let password = Secret::given("REGISTRY_PASSWORD", args.registry_password.as_ref(), file)?;
         let login = match (&args.registry_user, password) {
             (None, Some(_)) => return Err(RegistryArgsError::NoUser),
             (None, None) => None,

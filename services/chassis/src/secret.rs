@@ -106,6 +106,16 @@ impl Secret {
         Ok(Some(Self(Arc::new(source))))
     }
 
+    /// [`Self::of`] a setting that another server gave, so that its length is not ours to
+    /// judge: it must not be empty.
+    pub fn given(
+        setting: &'static str,
+        value: Option<&SecretString>,
+        file: Option<&Path>,
+    ) -> Result<Option<Self>, SecretError> {
+        Self::of(Rule { setting, least: 1 }, value, file)
+    }
+
     /// A secret that does not change.
     pub fn fixed(value: SecretString) -> Self {
         Self(Arc::new(Source::Value(value)))

@@ -191,15 +191,11 @@ impl Config {
 
     /// The password for ClickHouse.
     pub(crate) fn clickhouse_secret(&self) -> Result<Option<Secret>, ConfigError> {
-        let rule = Rule {
-            setting: "CLICKHOUSE_PASSWORD",
-            least: 1,
-        };
         // Users without a password have an empty one.
         let value = self.clickhouse_password.as_ref();
         let value = value.filter(|it| !it.expose_secret().is_empty());
         let file = self.clickhouse_password_file.as_deref();
-        Ok(Secret::of(rule, value, file)?)
+        Ok(Secret::given("CLICKHOUSE_PASSWORD", value, file)?)
     }
 
     /// Checks limits.

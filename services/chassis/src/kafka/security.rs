@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use rdkafka::ClientConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::secret::{Rule, Secret, SecretError};
+use crate::secret::{Secret, SecretError};
 
 /// How clients of Kafka prove who they are and whom they trust.
 #[expect(
@@ -282,21 +282,13 @@ impl SecurityArgs {
     }
 
     fn password(&self) -> Result<Option<Secret>, SecretError> {
-        let rule = Rule {
-            setting: "KAFKA_PASSWORD",
-            least: 1,
-        };
         let file = self.kafka_password_file.as_deref();
-        Secret::of(rule, self.kafka_password.as_ref(), file)
+        Secret::given("KAFKA_PASSWORD", self.kafka_password.as_ref(), file)
     }
 
     fn key_password(&self) -> Result<Option<Secret>, SecretError> {
-        let rule = Rule {
-            setting: "KAFKA_KEY_PASSWORD",
-            least: 1,
-        };
         let file = self.kafka_key_password_file.as_deref();
-        Secret::of(rule, self.kafka_key_password.as_ref(), file)
+        Secret::given("KAFKA_KEY_PASSWORD", self.kafka_key_password.as_ref(), file)
     }
 
     /// Adds the settings to those of a client.
