@@ -58,9 +58,9 @@ request() { # seconds method url body header...
 http_ok() { request 2 GET "$1" "" >/dev/null 2>&1; }
 
 # Repeats a command until it succeeds. Returns 2 once the command `other` fails, which
-# checks whether success is still possible, and 1 after 90 s.
+# checks whether success is still possible, and 1 after 300 s: a busy machine starts slowly.
 answers() { # other what-to-run...
-    local other=$1 deadline=$((SECONDS + 90))
+    local other=$1 deadline=$((SECONDS + 300))
     shift
     until "$@" >/dev/null 2>&1; do
         $other >/dev/null || return 2

@@ -68,7 +68,7 @@ await() { # name what-to-run...
             tail -n 20 "$LOGS/$name.log" >&2
             die "$name has ended while it started; its log: $LOGS/$name.log"
             ;;
-        *) die "$name does not answer within 90 s; its log: $LOGS/$name.log" ;;
+        *) die "$name does not answer within 300 s; its log: $LOGS/$name.log" ;;
     esac
 }
 

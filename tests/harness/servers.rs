@@ -27,7 +27,7 @@ pub use secure::Secure;
 use server::metadata;
 pub use server::{Server, clickhouse, kafka, registry, start, wait_until, wait_until_ready};
 
-use crate::HANG_LIMIT;
+use crate::{HANG_LIMIT, tls::Certificates};
 
 /// Ports of one system's two proxies to Kafka, the worker's and that of
 /// data-streams: the port where Kafka listens for the proxy, and the port of the
@@ -42,10 +42,15 @@ const PROXIED_SCENARIOS: usize = 8;
 /// been given. Its start blocks.
 static SHARED_KAFKA: LazyLock<(Server, Mutex<Vec<ProxiedListeners>>)> = LazyLock::new(|| {
     let listeners = new_listeners(PROXIED_SCENARIOS);
-    let mut server = kafka(&SHARED_FOLDER.join("kafka"), &listeners, None);
+    let folder = SHARED_FOLDER.join("kafka");
+    let mut server = kafka(&folder, &listeners, Some(&SHARED_SECURE));
     wait_until_ready(&mut server);
     (server, Mutex::new(listeners))
 });
+
+/// The listeners of the shared Kafka where clients have to prove who they are.
+static SHARED_SECURE: LazyLock<Secure> =
+    LazyLock::new(|| Secure::new(Certificates::new_in(&SHARED_FOLDER)));
 
 /// The registry that all scenarios share. Its start blocks.
 static SHARED_REGISTRY: LazyLock<Server> = LazyLock::new(|| {
@@ -107,17 +112,17 @@ impl KafkaAndRegistry {
     /// The shared servers, started by the first scenario that asks. Blocks.
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<KafkaAndRegistry> =
-            LazyLock::new(|| KafkaAndRegistry::own(0, false, None));
+            LazyLock::new(|| KafkaAndRegistry::own(0, false));
         &SHARED
     }
 
     /// Starts a Kafka of one, two or three brokers, a registry or both for the caller
     /// alone, and takes the shared one for the other; only what is used is started.
     /// Blocks.
-    pub fn own(brokers: u32, own_registry: bool, secure: Option<&Secure>) -> Self {
+    pub fn own(brokers: u32, own_registry: bool) -> Self {
         let own_folder = (brokers > 0 || own_registry)
             .then(|| tempfile::tempdir().expect("a folder for the servers"));
-        let mut own = Self::launch(own_folder, brokers, own_registry, secure);
+        let mut own = Self::launch(own_folder, brokers, own_registry);
         if brokers == 2 {
             own.add_broker();
         }
@@ -127,15 +132,10 @@ impl KafkaAndRegistry {
     /// Starts a Kafka and a registry for the caller alone, on the data in the
     /// folders `kafka` and `registry` of a folder. Blocks.
     pub(crate) fn own_in(folder: tempfile::TempDir) -> Self {
-        Self::launch(Some(folder), 1, true, None)
+        Self::launch(Some(folder), 1, true)
     }
 
-    fn launch(
-        own_folder: Option<tempfile::TempDir>,
-        brokers: u32,
-        own_registry: bool,
-        secure: Option<&Secure>,
-    ) -> Self {
+    fn launch(own_folder: Option<tempfile::TempDir>, brokers: u32, own_registry: bool) -> Self {
         let folder = |kind: &str| {
             let own = own_folder.as_ref().expect("made for an own server");
             own.path().join(kind)
@@ -154,7 +154,7 @@ impl KafkaAndRegistry {
                 others = three_brokers::three_brokers(&folder(""));
                 Some(others.remove(0))
             }
-            _ => Some(kafka(&folder("kafka"), &proxied, secure)),
+            _ => Some(kafka(&folder("kafka"), &proxied, None)),
         };
         let (kafka_port, registry_port) = std::thread::scope(|scope| {
             let registry_port = scope.spawn(|| match &mut registry {

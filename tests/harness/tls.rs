@@ -28,7 +28,12 @@ impl Certificates {
 
     /// Makes all of them.
     pub fn new() -> Self {
-        let folder = Self(Arc::new(tempfile::tempdir().expect("a folder")));
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// Makes all of them, in a new folder of this one.
+    pub(crate) fn new_in(parent: &Path) -> Self {
+        let folder = Self(Arc::new(tempfile::tempdir_in(parent).expect("a folder")));
         let authority = pair("scenario-authority", None);
         let server = pair("localhost", Some(&authority));
         let client = pair(Self::CLIENT, Some(&authority));

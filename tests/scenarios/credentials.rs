@@ -23,7 +23,7 @@ async fn write_command(stack: &Stack, name: &str, credential: &str) {
         "{}/subjects/{topic}-value/versions/latest",
         shared.registry_url()
     );
-    let answer = reqwest::get(url).await.unwrap();
+    let answer = harness::api::client().get(url).send().await.unwrap();
     let registered: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     let id = u32::try_from(registered["id"].as_u64().unwrap()).unwrap();
     let command = Command {

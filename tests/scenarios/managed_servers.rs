@@ -20,11 +20,13 @@ fn as_pairs(variables: &Variables) -> Vec<(&str, &str)> {
 }
 
 /// Settings of a client that logs in to Kafka with SCRAM over TLS.
-fn login(certificates: &Certificates, secure: &Secure, user: &str) -> Variables {
+fn login(user: &str) -> Variables {
+    let secure = Secure::shared();
+    let authority = secure.certificates.setting("ca.pem");
     vec![
         ("KAFKA_BOOTSTRAP", format!("127.0.0.1:{}", secure.login)),
         ("KAFKA_SECURITY", "sasl_ssl".to_owned()),
-        ("KAFKA_CA_FILE", certificates.setting("ca.pem")),
+        ("KAFKA_CA_FILE", authority),
         ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512".to_owned()),
         ("KAFKA_USERNAME", user.to_owned()),
         ("KAFKA_PASSWORD", Secure::PASSWORD.to_owned()),
@@ -43,19 +45,15 @@ async fn until_it_says(stack: &Stack, part: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_server_may_want_tls_and_a_login() {
-    let certificates = Certificates::new();
-    let secure = Secure::new(certificates.clone());
-    let mut stack = Stack::with(300, 30)
-        .secure_kafka(secure.clone())
-        .without_services()
-        .start()
-        .await;
+    let mut stack = Stack::with(300, 30).without_services().start().await;
+    let secure = Secure::shared();
+    let certificates = &secure.certificates;
     stack.keep_secret(Secure::PASSWORD);
     stack.keep_secret(REGISTRY_LOGIN[1]);
     let basic = format!("Basic {}", STANDARD.encode(REGISTRY_LOGIN.join(":")));
     let registry_port = stack.servers().registry_port;
-    let registry = HttpsFront::start(&certificates, registry_port, Some(&basic)).await;
-    let clickhouse = HttpsFront::start(&certificates, stack.clickhouse.port, None).await;
+    let registry = HttpsFront::start(certificates, registry_port, Some(&basic)).await;
+    let clickhouse = HttpsFront::start(certificates, stack.clickhouse.port, None).await;
     let registry = vec![
         (
             "REGISTRY_URL",
@@ -66,11 +64,7 @@ async fn every_server_may_want_tls_and_a_login() {
         ("REGISTRY_CA_FILE", certificates.setting("ca.pem")),
     ];
     // The worker logs in, data-streams shows its certificate.
-    let worker = [
-        login(&certificates, &secure, Secure::USER),
-        registry.clone(),
-    ]
-    .concat();
+    let worker = [login(Secure::USER), registry.clone()].concat();
     let data_streams = [
         vec![
             (
@@ -101,15 +95,9 @@ async fn every_server_may_want_tls_and_a_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_login_and_an_unknown_certificate_are_named() {
-    let certificates = Certificates::new();
-    let secure = Secure::new(certificates.clone());
-    let mut stack = Stack::with(20, 5)
-        .secure_kafka(secure.clone())
-        .without_services()
-        .start()
-        .await;
+    let mut stack = Stack::with(20, 5).without_services().start().await;
     stack.keep_secret(Secure::PASSWORD);
-    let good = login(&certificates, &secure, Secure::USER);
+    let good = login(Secure::USER);
     let with = |name: &'static str, value: &str| {
         let mut variables = good.clone();
         variables.push((name, value.to_owned()));
@@ -154,15 +142,9 @@ async fn a_refused_login_and_an_unknown_certificate_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_without_the_right_to_create_uses_topics_that_exist() {
-    let certificates = Certificates::new();
-    let secure = Secure::new(certificates.clone());
-    let mut stack = Stack::with(200, 20)
-        .secure_kafka(secure.clone())
-        .without_services()
-        .start()
-        .await;
+    let mut stack = Stack::with(200, 20).without_services().start().await;
     stack.keep_secret(Secure::PASSWORD);
-    let limited = login(&certificates, &secure, Secure::LIMITED);
+    let limited = login(Secure::LIMITED);
     let bootstrap = stack.servers().bootstrap();
     let prefix = stack.topic("");
     let allowed = prefix.clone();
@@ -181,7 +163,7 @@ async fn a_user_without_the_right_to_create_uses_topics_that_exist() {
     let command = format!("kafka-topics.sh --create --topic {prefix}");
     assert!(said.contains(&command), "{said}");
     // Somebody who may makes them.
-    let other = login(&certificates, &secure, Secure::USER);
+    let other = login(Secure::USER);
     stack.add_data_streams_with(&as_pairs(&other));
     stack.api().ready().await;
     for instance in &mut stack.instances {
@@ -285,17 +267,15 @@ mod tokens {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn kafka_may_want_a_token() {
-        let secure = Secure::new(Certificates::new());
-        let mut stack = Stack::with(200, 20)
-            .secure_kafka(secure.clone())
-            .without_services()
-            .start()
-            .await;
+        let mut stack = Stack::with(200, 20).without_services().start().await;
         let (url, _issuer) = start_issuer().await;
         let secret = "scenario-client-secret";
         stack.keep_secret(secret);
         let variables = vec![
-            ("KAFKA_BOOTSTRAP", format!("127.0.0.1:{}", secure.token)),
+            (
+                "KAFKA_BOOTSTRAP",
+                format!("127.0.0.1:{}", Secure::shared().token),
+            ),
             ("KAFKA_SECURITY", "sasl_plaintext".to_owned()),
             ("KAFKA_SASL_MECHANISM", "OAUTHBEARER".to_owned()),
             ("KAFKA_TOKEN_URL", url),

@@ -10,7 +10,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use harness::{
-    HANG_LIMIT, Process, Stack, eventually, log,
+    HANG_LIMIT, Process, Stack, api, eventually, log,
     servers::{self, Server},
 };
 use schemas::lineage;
@@ -36,10 +36,7 @@ fn url(registry: &Server) -> String {
 
 /// Registers foreign schemas, which get the ids that ours had.
 async fn register_foreign_schemas(registry: &Server) {
-    let http = reqwest::Client::builder()
-        .timeout(HANG_LIMIT)
-        .build()
-        .unwrap();
+    let http = api::client();
     for number in 0..8 {
         let subject = format!("{}/subjects/other-{number}/versions", url(registry));
         let schema = json!({"type": "record", "name": format!("Other{number}"), "fields": [
@@ -68,7 +65,7 @@ fn restart_services(stack: &mut Stack) {
 /// Readiness of the last instance, as JSON.
 async fn readiness(stack: &Stack) -> Option<Value> {
     let url = format!("{}/health/ready", stack.api().url());
-    let answer = reqwest::get(url).await.ok()?;
+    let answer = api::client().get(url).send().await.ok()?;
     serde_json::from_str(&answer.text().await.ok()?).ok()
 }
 
@@ -91,7 +88,8 @@ async fn assert_every_schema_is_registered(stack: &Stack, registry: &Server) {
         }
     }
     for id in ids {
-        let answer = reqwest::get(format!("{}/schemas/ids/{id}", url(registry))).await;
+        let schema = format!("{}/schemas/ids/{id}", url(registry));
+        let answer = api::client().get(schema).send().await;
         assert_eq!(answer.unwrap().status(), 200, "schema {id}");
     }
 }

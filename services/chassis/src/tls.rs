@@ -1,6 +1,9 @@
 //! TLS of clients of HTTP servers: whose certificates they trust.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use native_tls::Certificate;
 pub use native_tls::TlsConnector;
@@ -38,28 +41,40 @@ pub enum TlsError {
     },
 }
 
+/// Trusts the system's authorities. A process reads them once: OpenSSL takes tens of
+/// milliseconds of CPU time for them.
+pub fn system() -> Result<TlsConnector, native_tls::Error> {
+    static SYSTEM: OnceLock<TlsConnector> = OnceLock::new();
+    if let Some(connector) = SYSTEM.get() {
+        return Ok(connector.clone());
+    }
+    let connector = TlsConnector::new()?;
+    Ok(SYSTEM.get_or_init(|| connector).clone())
+}
+
 /// Trusts the authorities in the file that this setting names, and no others; those of
 /// the system where there is none.
 pub fn connector(setting: &'static str, file: Option<&Path>) -> Result<TlsConnector, TlsError> {
     let refused = |source| TlsError::Refused { setting, source };
-    let mut builder = TlsConnector::builder();
-    if let Some(path) = file {
-        let pem = std::fs::read(path).map_err(|source| TlsError::Unreadable {
+    let Some(path) = file else {
+        return system().map_err(refused);
+    };
+    let pem = std::fs::read(path).map_err(|source| TlsError::Unreadable {
+        setting,
+        path: path.to_owned(),
+        source,
+    })?;
+    let certificates = Certificate::stack_from_pem(&pem).map_err(refused)?;
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate {
             setting,
             path: path.to_owned(),
-            source,
-        })?;
-        let certificates = Certificate::stack_from_pem(&pem).map_err(refused)?;
-        if certificates.is_empty() {
-            return Err(TlsError::NoCertificate {
-                setting,
-                path: path.to_owned(),
-            });
-        }
-        builder.disable_built_in_roots(true);
-        for certificate in certificates {
-            builder.add_root_certificate(certificate);
-        }
+        });
+    }
+    let mut builder = TlsConnector::builder();
+    builder.disable_built_in_roots(true);
+    for certificate in certificates {
+        builder.add_root_certificate(certificate);
     }
     builder.build().map_err(refused)
 }

@@ -2,14 +2,15 @@
 
 use std::{fmt::Write as _, path::Path, process::Command};
 
-use super::{free_port, root};
+use super::{SHARED_SECURE, free_port, root};
 use crate::tls::Certificates;
 
 /// Listeners of Kafka with TLS, logins and client certificates. Whom it does not know
 /// it denies everything; the plain listener may do everything.
 #[derive(Debug, Clone)]
 pub struct Secure {
-    certificates: Certificates,
+    /// What signs the servers and the client.
+    pub certificates: Certificates,
     /// Port with TLS where users log in with SCRAM-SHA-512.
     pub login: u16,
     /// Port with TLS where a client's certificate says who it is.
@@ -26,8 +27,13 @@ impl Secure {
     /// A user who may do nothing until [`Self::allow`].
     pub const LIMITED: &str = "limited";
 
+    /// Those of the Kafka that all scenarios share.
+    pub fn shared() -> &'static Self {
+        &SHARED_SECURE
+    }
+
     /// Listeners on free ports.
-    pub fn new(certificates: Certificates) -> Self {
+    pub(super) fn new(certificates: Certificates) -> Self {
         Self {
             certificates,
             login: free_port(),

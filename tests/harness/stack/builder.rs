@@ -10,7 +10,7 @@ use hubspot_sim::{Config, PortalConfig, Simulator};
 use super::{READER_PASSWORD, Stack, TOKEN, WRITER_PASSWORD};
 use crate::{
     DataSet, Links, data_set, secrets,
-    servers::{self, KafkaAndRegistry, Secure, Server},
+    servers::{self, KafkaAndRegistry, Server},
 };
 
 /// Whose data the servers have.
@@ -33,8 +33,6 @@ pub struct StackBuilder {
     credentials: Vec<(String, String)>,
     /// Brokers of its own Kafka; 0 where it uses the shared one.
     brokers: u32,
-    /// Further listeners of its own Kafka, where clients have to prove who they are.
-    secure: Option<Secure>,
     /// Whether it has a registry of its own.
     own_registry: bool,
     links: bool,
@@ -59,7 +57,6 @@ impl StackBuilder {
             data_streams: Vec::new(),
             credentials: Vec::new(),
             brokers: 0,
-            secure: None,
             own_registry: false,
             links: false,
             services: true,
@@ -73,13 +70,6 @@ impl StackBuilder {
     pub fn own_kafka(mut self) -> Self {
         self.brokers = self.brokers.max(1);
         self
-    }
-
-    /// Starts a Kafka of its own with these listeners besides.
-    #[must_use]
-    pub fn secure_kafka(mut self, secure: Secure) -> Self {
-        self.secure = Some(secure);
-        self.own_kafka()
     }
 
     /// Starts a registry of its own, which the scenario may stop.
@@ -273,7 +263,6 @@ impl StackBuilder {
         std::fs::write(password, READER_PASSWORD).unwrap();
         let data = folder.path().join("clickhouse");
         let disk = self.disk;
-        let secure = self.secure.clone();
         let own_folder = match &self.data {
             Data::Continued(data) => Some(data.restore(folder.path())),
             Data::OfOneScenario | Data::Packable => None,
@@ -282,11 +271,7 @@ impl StackBuilder {
             let own = if let Some(own_folder) = own_folder {
                 Some(KafkaAndRegistry::own_in(own_folder))
             } else if brokers > 0 || own_registry {
-                Some(KafkaAndRegistry::own(
-                    brokers,
-                    own_registry,
-                    secure.as_ref(),
-                ))
+                Some(KafkaAndRegistry::own(brokers, own_registry))
             } else {
                 KafkaAndRegistry::shared();
                 None

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 
 use super::config::HubSpotConfig;
 
+const UNBUILT: &str = "the HTTP client cannot be built";
+
 /// The HTTP client that all portals of a process share. A client for each portal
 /// would load its own connection pool and root certificates, many times the
 /// memory that a portal takes otherwise. Cheap to clone.
@@ -23,10 +25,11 @@ impl Http {
             .pool_idle_timeout(Duration::from_secs(50))
             .tcp_keepalive(Duration::from_secs(30))
             .gzip(true)
+            .tls_backend_preconfigured(chassis::tls::system().context(UNBUILT)?)
             // Following a redirect would send the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .context("the HTTP client cannot be built")?;
+            .context(UNBUILT)?;
         Ok(Self { client })
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Servers(KafkaAndRegistry);
 impl Servers {
     /// Starts both and waits until they are ready.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let started = tokio::task::spawn_blocking(|| KafkaAndRegistry::own(1, true, None)).await;
+        let started = tokio::task::spawn_blocking(|| KafkaAndRegistry::own(1, true)).await;
         started.map(Self).context("the servers do not start")
     }
 
