@@ -8,6 +8,7 @@
 )]
 
 mod change_log;
+mod changes_over_http;
 mod changing_records;
 mod credentials;
 mod data_streams_crashes;

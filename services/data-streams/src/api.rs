@@ -5,6 +5,7 @@
 
 mod access;
 mod body;
+mod changes;
 mod connections;
 mod dead_letters;
 pub(crate) mod error;
@@ -43,8 +44,8 @@ use self::{
 use crate::{
     comparison::Comparison,
     control::ControlPlane,
-    ingest::{ListedLetter, RebuildState, Reprocessed},
-    records::{RecordPage, RecordQuery, StoredRecord},
+    ingest::{ChangeBatch, ChangeQuery, ListedLetter, RebuildState, Reprocessed},
+    records::{HistoryPage, HistoryQuery, RecordPage, RecordQuery, StoredRecord},
 };
 
 /// What an object type looks like.
@@ -73,6 +74,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
         query: &RecordQuery,
         out: mpsc::Sender<Result<Vec<StoredRecord>, ApiError>>,
     );
+
+    /// Versions of an object, newest first; an empty page if it is not stored.
+    async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, ApiError>;
+
+    /// Sends part of the log to `out`; ends early when the receiver is dropped.
+    async fn changes(&self, query: ChangeQuery, out: mpsc::Sender<Result<ChangeBatch, ApiError>>);
 
     /// The newest dead letters, oldest first.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<ListedLetter>, ApiError>;
@@ -205,6 +212,8 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::reconciliations::confirm))
         .routes(routes!(records::list))
         .routes(routes!(records::one))
+        .routes(routes!(records::history::list))
+        .routes(routes!(changes::list))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::reprocess))
         .routes(routes!(warehouse::rebuild, warehouse::last))

@@ -9,9 +9,12 @@ use tokio::sync::mpsc;
 use crate::{
     api::{Backend, error::ApiError},
     comparison::Comparison,
-    ingest::{Ingest, JobError, ListedLetter, RebuildState, Reprocessed, StoreErrorKind},
+    ingest::{
+        ChangeBatch, ChangeQuery, Ingest, JobError, ListedLetter, RebuildState, Reprocessed,
+        StoreErrorKind,
+    },
     reconciliation::Comparisons,
-    records::{RecordPage, RecordQuery, StoredRecord},
+    records::{HistoryPage, HistoryQuery, RecordPage, RecordQuery, StoredRecord},
     warehouse::{Warehouse, WarehouseError},
 };
 
@@ -47,6 +50,14 @@ impl Backend for Storage {
             // Fails only when the reader is gone.
             drop(out.send(Err(warehouse_failure(&error))).await);
         }
+    }
+
+    async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, ApiError> {
+        within(self.warehouse.history(query)).await
+    }
+
+    async fn changes(&self, query: ChangeQuery, out: mpsc::Sender<Result<ChangeBatch, ApiError>>) {
+        self.ingest.changes(query, out, job_failure).await;
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<ListedLetter>, ApiError> {
@@ -159,6 +170,10 @@ fn job_failure(error: JobError) -> ApiError {
         JobError::Store(reason) => {
             tracing::warn!(reason, "clickhouse did not answer a request");
             ApiError::ClickHouseUnavailable
+        }
+        JobError::Schema(reason) => {
+            tracing::warn!(reason, "a record of the log could not be decoded");
+            ApiError::RegistryUnavailable
         }
         JobError::Rebuild(reason) => {
             tracing::error!(reason, "a rebuild failed");

@@ -37,6 +37,7 @@ pub use {
     decode::router::WaitLimits,
     jobs::{
         JobError,
+        changes::{ChangeBatch, ChangeQuery, LoggedRecord},
         dead_letters::{ListedLetter, Reprocessed},
     },
     parts::IngestSettings,

@@ -91,3 +91,61 @@ pub struct RecordPage {
     /// [`RecordQuery::after`] of the next page; `None` on the last page.
     pub next: Option<u64>,
 }
+
+/// Which versions of one object to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Database that the connection syncs into.
+    pub destination: String,
+    /// Object type.
+    pub object_type: String,
+    /// HubSpot's id of the object.
+    pub id: u64,
+    /// Maximum number of versions on a page; at least 1.
+    pub limit: usize,
+    /// Only versions before this one.
+    pub before: Option<u128>,
+}
+
+/// A version of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredVersion {
+    /// Made by [`schemas::version`]; the current one has the largest.
+    pub version: u128,
+    /// HubSpot's `createdAt`.
+    pub created_at: Millis,
+    /// HubSpot's `updatedAt`.
+    pub updated_at: Millis,
+    /// When the worker fetched it.
+    pub synced_at: Millis,
+    /// Whether the object was in HubSpot's recycle bin.
+    pub archived: bool,
+    /// Whether it was erased, merged into another one, or gone from HubSpot.
+    pub deleted: bool,
+    /// The object that it was merged into.
+    pub merged_into: Option<u64>,
+    /// Connection of the worker that fetched it.
+    pub connection: String,
+    /// The run that fetched it.
+    pub run_id: String,
+    /// Why that run was made.
+    pub reason: String,
+    /// Its topic in Kafka.
+    pub topic: String,
+    /// Its partition in Kafka.
+    pub partition: i32,
+    /// Its offset in Kafka.
+    pub offset: i64,
+    /// The properties that were set, as a JSON object with typed values.
+    pub properties: String,
+}
+
+/// A page of versions, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HistoryPage {
+    /// At most [`HistoryQuery::limit`].
+    pub versions: Vec<StoredVersion>,
+    /// The version before the last of the page: what that one is compared with, and the
+    /// first of the next page. `None` on the last page.
+    pub earlier: Option<StoredVersion>,
+}

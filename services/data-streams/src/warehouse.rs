@@ -9,6 +9,7 @@ mod block;
 mod error;
 mod finder;
 mod former_changes;
+mod history_views;
 mod inserts;
 mod reader;
 mod render;

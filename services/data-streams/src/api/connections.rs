@@ -41,7 +41,7 @@ use view::{ConnectionBody, ConnectionsBody, PendingBody, RequestBody, SyncBody, 
 pub(super) struct ConnectionPath {
     /// Name of the connection.
     #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
-    name: String,
+    pub(super) name: String,
 }
 
 /// Failures of every route that writes a command.

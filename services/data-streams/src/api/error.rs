@@ -128,6 +128,9 @@ pub(crate) enum ApiError {
     /// ClickHouse does not answer.
     #[error("clickhouse does not answer")]
     ClickHouseUnavailable,
+    /// The schema of a record in the log is not known now.
+    #[error("the schema registry does not answer, or lacks a schema of the log")]
+    RegistryUnavailable,
     /// Objects are stored, and their properties are not, or not yet.
     #[error(
         "the properties of some objects are not stored yet; if that lasts, POST \
@@ -268,6 +271,7 @@ impl ApiError {
             Self::ClickHouseUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "clickhouse_unavailable")
             }
+            Self::RegistryUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable"),
             Self::Incomplete => (StatusCode::SERVICE_UNAVAILABLE, "record_incomplete"),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
             Self::Internal | Self::Control(ControlError::Unwritable(_)) => {

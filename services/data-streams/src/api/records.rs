@@ -17,9 +17,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::{IntoParams, ToSchema};
 
+pub(super) mod history;
 mod query;
 
-pub(super) use query::{limit, refused_parameter, unknown_parameter};
+pub(super) use query::{DEFAULT_LIMIT, MAX_LIMIT, limit, refused_parameter, unknown_parameter};
 use query::{next_address, query, token};
 
 use super::{
@@ -85,16 +86,14 @@ pub(super) struct RecordsBody {
 }
 
 /// Links to other pages.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes the answer")]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PagingBody {
     /// The next page.
     next: NextBody,
 }
 
 /// The next page.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes the answer")]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NextBody {
     /// Value for the parameter `after`; opaque.
     after: String,
@@ -211,7 +210,7 @@ pub(super) async fn list(
     let link = page.next.map(|next| {
         [(
             header::LINK,
-            format!("<{}>; rel=\"next\"", next_address(&uri, next)),
+            format!("<{}>; rel=\"next\"", next_address(&uri, &token(next))),
         )]
     });
     let link = AppendHeaders(link.into_iter().flatten());

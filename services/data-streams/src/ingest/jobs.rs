@@ -1,6 +1,7 @@
 //! Jobs beside the loader: rebuilds, the reprocessing of dead letters, tables of
-//! streams without records, and waiting for the loader.
+//! streams without records, reading the log for others, and waiting for the loader.
 
+pub(crate) mod changes;
 pub(crate) mod dead_letters;
 pub(crate) mod loaded;
 pub(crate) mod rebuild;
@@ -18,6 +19,9 @@ pub enum JobError {
     /// The store does not answer.
     #[error("store: {0}")]
     Store(String),
+    /// A record of the log cannot be decoded now.
+    #[error("schema: {0}")]
+    Schema(String),
     /// A rebuild failed.
     #[error("rebuild: {0}")]
     Rebuild(String),

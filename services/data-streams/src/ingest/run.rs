@@ -24,6 +24,7 @@ use super::{
     decode::definitions::DefinitionsReader,
     jobs::{
         JobError,
+        changes::{self, ChangeBatch, ChangeQuery},
         dead_letters::{self, ListedLetter, Reprocessed},
         loaded,
         rebuild::{self, RebuildJob},
@@ -129,6 +130,16 @@ impl Ingest {
     /// The newest dead letters that are not stored yet, oldest first.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<ListedLetter>, JobError> {
         dead_letters::newest(Arc::clone(&self.parts), limit).await
+    }
+
+    /// Sends part of the log; an error is the last that is sent.
+    pub async fn changes<E: Send + 'static>(
+        &self,
+        query: ChangeQuery,
+        out: mpsc::Sender<Result<ChangeBatch, E>>,
+        failed: fn(JobError) -> E,
+    ) {
+        changes::read(Arc::clone(&self.parts), query, out, failed).await;
     }
 
     /// Stores the dead letters that can be stored now.

@@ -12,8 +12,10 @@ pub(super) struct OwnColumn {
     name: &'static str,
     tables: Tables,
     pub(super) value: Value,
-    /// Its comment in the views; `None` where they do not have it.
+    /// Its comment in all views; `None` where some do not have it.
     pub(super) comment: Option<&'static str>,
+    /// Its comment in the views of versions, where only they have it.
+    pub(super) comment_of_versions: Option<&'static str>,
 }
 
 /// The tables that have a column.
@@ -68,16 +70,18 @@ pub(super) const OWN_COLUMNS: &[OwnColumn] = &[
     own("deleted", Value::Bool(|row| row.record.deleted))
         .shown("erased, merged into another object, or gone from HubSpot"),
     own("run_id", Value::Name(|row| row.record.run_id)).shown("the run that fetched it"),
-    own("connection", Value::Name(|row| row.record.connection)),
+    own("connection", Value::Name(|row| row.record.connection))
+        .shown_of_versions("the connection whose worker fetched it"),
     // Made by `schemas::version`; of two rows of an object the larger counts.
     own("version", Value::Version(|row| row.record.version())),
     own(
         "fetch_sequence",
         Value::Unsigned(|row| row.record.fetch_sequence),
     ),
-    own("topic", Value::Name(|row| row.topic)),
-    own("partition", Value::Partition(|row| row.partition)),
-    own("offset", Value::Offset(|row| row.offset)),
+    own("topic", Value::Name(|row| row.topic)).shown_of_versions("its topic in Kafka"),
+    own("partition", Value::Partition(|row| row.partition))
+        .shown_of_versions("its partition in Kafka"),
+    own("offset", Value::Offset(|row| row.offset)).shown_of_versions("its offset in Kafka"),
     own(
         "merged_into",
         Value::OptionalUnsigned(|row| row.record.merged_into),
@@ -93,8 +97,12 @@ pub(super) const OWN_COLUMNS: &[OwnColumn] = &[
          would print differently",
     ),
     own("object_type", Value::Name(|row| row.record.object_type)).only(Table::Changes),
-    own("reason", Value::Name(|row| row.record.reason)).only(Table::Changes),
-    own("properties", Value::Properties).only(Table::Changes),
+    own("reason", Value::Name(|row| row.record.reason))
+        .only(Table::Changes)
+        .shown_of_versions("why that run was made"),
+    own("properties", Value::Properties)
+        .only(Table::Changes)
+        .shown_of_versions("all properties as HubSpot sent them: a JSON object of texts"),
 ];
 
 const fn own(name: &'static str, value: Value) -> OwnColumn {
@@ -103,6 +111,7 @@ const fn own(name: &'static str, value: Value) -> OwnColumn {
         tables: Tables::Both,
         value,
         comment: None,
+        comment_of_versions: None,
     }
 }
 
@@ -114,6 +123,11 @@ impl OwnColumn {
 
     const fn shown(mut self, comment: &'static str) -> Self {
         self.comment = Some(comment);
+        self
+    }
+
+    const fn shown_of_versions(mut self, comment: &'static str) -> Self {
+        self.comment_of_versions = Some(comment);
         self
     }
 

@@ -6,12 +6,13 @@
 
 mod export;
 mod heads;
+mod history;
 mod properties;
 mod spacing;
 
 use std::{sync::Arc, thread, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 
 pub(super) use self::spacing::Spacing;
 use self::{export::Export, heads::Head};
@@ -48,12 +49,21 @@ impl Warehouse {
         let Some(reader) = self.reader(query).await? else {
             return Ok(RecordPage::default());
         };
-        let permit = tokio::time::timeout(PAGE_WAIT_LIMIT, self.page_permits.acquire()).await;
-        let _permit = permit.map_err(|_elapsed| WarehouseError::TimedOut {
-            action: "wait for other pages",
-            seconds: PAGE_WAIT_LIMIT.as_secs(),
-        })?;
+        let _permit = self.page_permit().await?;
         reader.page(query).await
+    }
+
+    /// Waits until less than [`pages_at_once`] pages are being read.
+    async fn page_permit(&self) -> Result<SemaphorePermit<'_>, WarehouseError> {
+        let permit = tokio::time::timeout(PAGE_WAIT_LIMIT, self.page_permits.acquire()).await;
+        // The semaphore is never closed.
+        permit
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(WarehouseError::TimedOut {
+                action: "wait for other pages",
+                seconds: PAGE_WAIT_LIMIT.as_secs(),
+            })
     }
 
     /// Sends all matching records by ascending id, until the end or until the

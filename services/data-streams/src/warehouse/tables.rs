@@ -7,6 +7,7 @@ use schemas::Definitions;
 use super::{
     bookkeeping, claims,
     error::WarehouseError,
+    history_views,
     layout::{ColumnChange, Layout},
     names::{
         CHANGES, CHANGES_FORMER, CHANGES_NEXT, REBUILD_SUFFIX, TableName, check_destination,
@@ -126,6 +127,32 @@ pub(super) async fn replace_views(
     claims::refuse_foreign(session, destination, &[&live, &all]).await?;
     for statement in views::statements(destination, object_type, layout) {
         session.execute("create a view", &statement).await?;
+    }
+    replace_history_views(session, destination, object_type, layout).await
+}
+
+/// Replaces the views of versions. A name that something else has is left to it: no
+/// record is stored through these views.
+async fn replace_history_views(
+    session: &Session,
+    destination: &str,
+    object_type: &str,
+    layout: &Layout,
+) -> Result<(), WarehouseError> {
+    let names = [
+        history_views::history_of(object_type),
+        history_views::at_of(object_type),
+    ];
+    let statements = history_views::statements(destination, object_type, layout);
+    for (name, statement) in names.iter().zip(statements) {
+        let view = TableName::new(destination, name);
+        match claims::refuse_foreign(session, destination, &[&view]).await {
+            Err(WarehouseError::Foreign { table }) => {
+                tracing::warn!(table, "there is no view of versions: its name is taken");
+            }
+            Err(error) => return Err(error),
+            Ok(()) => session.execute("create a view", &statement).await?,
+        }
     }
     Ok(())
 }

@@ -59,36 +59,47 @@ fn select(layout: &Layout) -> Select {
         let name = column.name(Table::Wide);
         select.expressions.push(format!("t.{name} AS {name}"));
     }
-    let mut taken = HashSet::new();
     let mut texts = Vec::new();
-    for (property, columns) in layout.properties() {
+    for (name, columns) in shown(layout) {
         let Some(latest) = columns.first() else {
             continue;
         };
-        // The storage column may have another name than the property. The view
-        // uses HubSpot's name, unless it begins with an underscore or is taken.
-        let name = if property.starts_with('_') || taken.contains(property) {
-            latest.name.as_str()
-        } else {
-            property
-        };
-        taken.insert(name.to_owned());
-        let kind = latest.kind.sql();
-        select.columns.push(format!(
-            "{} {kind} COMMENT {}",
-            quoted(name),
-            literal(&latest.note.text())
-        ));
+        let (name, kind) = (quoted(&name), latest.kind.sql());
+        let comment = literal(&latest.note.text());
+        select
+            .columns
+            .push(format!("{name} {kind} COMMENT {comment}"));
         select
             .expressions
-            .push(format!("{} AS {}", current_value(&columns), quoted(name)));
-        texts.extend(lost_texts(property, &columns));
+            .push(format!("{} AS {name}", current_value(&columns)));
+        texts.extend(lost_texts(&latest.note.property, &columns));
     }
     for (column, comment) in extra_column {
         select.columns.push(declaration(column, comment));
         select.expressions.push(extra(&texts));
     }
     select
+}
+
+/// The properties as views show them: name and columns, the latest first. The storage
+/// column may have another name than the property. A view uses HubSpot's name, unless
+/// it begins with an underscore or is taken.
+pub(super) fn shown(layout: &Layout) -> Vec<(String, Vec<&Column>)> {
+    let mut taken = HashSet::new();
+    let mut shown = Vec::new();
+    for (property, columns) in layout.properties() {
+        let Some(latest) = columns.first() else {
+            continue;
+        };
+        let name = if property.starts_with('_') || taken.contains(property) {
+            latest.name.as_str()
+        } else {
+            property
+        };
+        taken.insert(name.to_owned());
+        shown.push((name.to_owned(), columns));
+    }
+    shown
 }
 
 /// The value in the latest type: of the latest column, otherwise cast from the

@@ -225,6 +225,25 @@ async fn an_earlier_page_does_not_replace_a_later_status() {
 }
 
 #[tokio::test]
+async fn a_deleted_stream_leaves_tombstones_after_a_page_of_the_same_transaction() {
+    // What is queued while the first transaction is repeated is one transaction.
+    let retries = (0..3).map(|_| Failure::Retry("timed out".to_owned()));
+    let log = Scripted::default().fail("commit", retries);
+    let (committer, sink) = start(&log);
+    sink.submit(page(0, 5)).await.unwrap();
+    sink.submit(page(5, 5)).await.unwrap();
+    let messages = &committer.context().messages;
+    let tombstones = messages.forget_stream(0, "c", "contacts");
+    committer.publish(tombstones.into()).await.unwrap();
+    assert_eq!(log.keys("t.records"), expected(0..10));
+    let memory = log.0.lock().unwrap();
+    for topic in ["t.checkpoints", "t.status"] {
+        let last = memory.committed.iter().rfind(|it| it.0 == topic);
+        assert_eq!(last.map(|it| it.2), Some(0), "{topic}: a tombstone is last");
+    }
+}
+
+#[tokio::test]
 async fn a_closed_committer_accepts_nothing_more() {
     let log = Scripted::default();
     let (committer, sink) = start(&log);

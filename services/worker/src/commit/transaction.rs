@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use schemas::{CrmRecord, PropertyMap};
+use schemas::{CrmRecord, PropertyMap, checkpoint::stream_key};
 use tokio::sync::oneshot;
 
 use super::{CommitContext, Item, StreamState, sink::Submitted};
@@ -80,6 +80,7 @@ impl Transaction {
             Item::Page(submitted) => self.add_page(*submitted, context),
             Item::Messages(messages, done) => {
                 for message in messages {
+                    self.forget_before(&message, context);
                     self.push(message);
                 }
                 self.waiting.push(done);
@@ -113,6 +114,15 @@ impl Transaction {
         self.pages.push(submitted);
         for message in others {
             self.push(message);
+        }
+    }
+
+    /// The tombstone of a checkpoint is the last of its stream: what [`Self::seal`] would
+    /// write of the pages before it is left out.
+    fn forget_before(&mut self, message: &Message, context: &CommitContext) {
+        if message.payload.is_none() && message.topic == context.messages.topics.checkpoints {
+            self.last_page
+                .retain(|(connection, stream), _| stream_key(connection, stream) != message.key);
         }
     }
 

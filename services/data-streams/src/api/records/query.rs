@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// Maximum number of records of a page.
-pub(super) const MAX_LIMIT: usize = 1_000;
-const DEFAULT_LIMIT: usize = 100;
+pub(in crate::api) const MAX_LIMIT: usize = 1_000;
+pub(in crate::api) const DEFAULT_LIMIT: usize = 100;
 /// Maximum number of ids in a request.
 const MAX_IDS: usize = 1_000;
 
@@ -22,11 +22,11 @@ pub(super) fn token(id: u64) -> String {
     format!("k1{id:016x}")
 }
 
-/// The address of the page that begins after `next`, for the page at `uri`.
-pub(super) fn next_address(uri: &Uri, next: u64) -> String {
+/// The address of the page with this `after`, for the page at `uri`.
+pub(super) fn next_address(uri: &Uri, after: &str) -> String {
     let parameters = uri.query().unwrap_or_default().split('&');
     let kept = parameters.filter(|it| !it.is_empty() && !it.starts_with("after="));
-    let mut address = format!("{}?after={}", uri.path(), token(next));
+    let mut address = format!("{}?after={after}", uri.path());
     for parameter in kept {
         address.push('&');
         address.push_str(parameter);
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_next_page_has_the_parameters_of_this_one() {
-        let next = |uri: &str| next_address(&uri.parse().unwrap(), 5);
+        let next = |uri: &str| next_address(&uri.parse().unwrap(), &token(5));
         let token = token(5);
         assert_eq!(next("/a"), format!("/a?after={token}"));
         assert_eq!(

@@ -54,6 +54,39 @@ async fn records_are_read_completely_in_pages_and_as_lines() {
 }
 
 #[tokio::test]
+async fn the_versions_of_a_record_are_paged_newest_first() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let path = "/v1/connections/default/records/contacts/7/history?limit=2";
+    let (status, page) = api.send("GET", path, "").await;
+    assert_eq!(status, 200);
+    let changed = |page: &Value| page["results"][1]["changed"].clone();
+    assert_eq!(changed(&page), json!({"age": {"from": "1", "to": "2"}}));
+    let newest = &page["results"][0];
+    assert_eq!(newest["updated_at"], "2026-11-24T14:00:00.123Z");
+    assert_eq!(
+        (&newest["partition"], &newest["offset"]),
+        (&json!(3), &json!(41))
+    );
+    let after = page["paging"]["next"]["after"].as_str().unwrap();
+    let (_, last) = api.send("GET", &format!("{path}&after={after}"), "").await;
+    let first_version = json!({"age": {"from": null, "to": "1"}});
+    assert_eq!(last["results"][0]["changed"], first_version);
+    assert!(last["paging"].is_null(), "{last}");
+    for (path, status) in [
+        ("contacts/2501/history", 404),
+        ("contacts/x/history", 404),
+        ("deals/7/history", 404),
+        ("contacts/7/history?limit=0", 400),
+        ("contacts/7/history?after=v1", 400),
+        ("contacts/7/history?properties=age", 400),
+    ] {
+        let path = format!("/v1/connections/default/records/{path}");
+        assert_eq!(api.send("GET", &path, "").await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_stream_above_the_limit_is_refused_with_retry_after() {
     let api = Fixture::new();
     api.send("PUT", "/v1/connections/default", "").await;

@@ -23,7 +23,7 @@ use crate::ingest::{
 };
 
 /// Reading fails if Kafka returns nothing for this time.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 
 /// Result of reprocessing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(crate) async fn objects(
 }
 
 /// What the keys of a stream's records begin with.
-fn record_prefix(portal_id: i64, object_type: &str) -> String {
+pub(super) fn record_prefix(portal_id: i64, object_type: &str) -> String {
     let mut key = record_key(portal_id, object_type, 0);
     key.pop();
     key
