@@ -31,7 +31,8 @@ async fn pages(stack: &Stack, mut after: String) -> (Vec<Version>, String) {
         let page = api.get(&format!("{PATH}?limit=97&after={after}")).await;
         let results = page["results"].as_array().unwrap();
         versions.extend(results.iter().map(of_http));
-        after = page["paging"]["next"]["after"].as_str().unwrap().to_owned();
+        let next = page["paging"]["next"]["after"].as_str();
+        next.unwrap().clone_into(&mut after);
         if page["at_end"] == true {
             return (versions, after);
         }
@@ -62,7 +63,8 @@ impl Events {
     /// The next version, and the id of its event.
     async fn next(&mut self) -> (Value, String) {
         loop {
-            while let Some((event, rest)) = self.text.split_once("\n\n") {
+            while let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
                 let field = |name: &str| {
                     let mut lines = event.lines();
                     lines
@@ -70,7 +72,6 @@ impl Events {
                         .map(str::to_owned)
                 };
                 let found = field("data: ").zip(field("id: "));
-                self.text = rest.to_owned();
                 if let Some((data, id)) = found {
                     return (serde_json::from_str(&data).unwrap(), id);
                 }
