@@ -227,6 +227,8 @@ pub fn client() -> reqwest::Client {
         LazyLock::new(|| TlsConnector::new().expect("the system's certificates"));
     reqwest::Client::builder()
         .tls_backend_preconfigured(TLS.clone())
+        // Only what a test asks for is compressed.
+        .gzip(false)
         .timeout(Duration::from_mins(1))
         .build()
         .expect("a client")

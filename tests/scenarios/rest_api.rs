@@ -119,3 +119,35 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
         .await;
     assert_eq!(lines.lines().count(), 450);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_compressed_for_those_who_accept_it() {
+    let stack = Stack::with(300, 1).start().await;
+    stack
+        .first_sync(json!({"interval": "1h", "streams": ["contacts"]}))
+        .await;
+    stack.matches_truth("contacts").await;
+    let route = "/v1/connections/default/records/contacts";
+    let lines = stack.api().text(route, "application/x-ndjson").await;
+    for (encoding, begins) in [
+        ("zstd", &[0x28, 0xb5, 0x2f, 0xfd][..]),
+        ("gzip", &[0x1f, 0x8b][..]),
+    ] {
+        let request = harness::api::client()
+            .get(format!("{}{route}", stack.api().url()))
+            .header("accept", "application/x-ndjson")
+            .header("accept-encoding", encoding);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-encoding"], encoding);
+        assert_eq!(answer.headers()["vary"], "accept-encoding");
+        let body = answer.bytes().await.unwrap();
+        assert!(body.starts_with(begins), "{encoding}");
+        assert!(body.len() < lines.len() / 2, "{encoding}: {}", body.len());
+    }
+    let unpacking = reqwest::Client::builder().gzip(true).build().unwrap();
+    let request = unpacking
+        .get(format!("{}{route}", stack.api().url()))
+        .header("accept", "application/x-ndjson");
+    let unpacked = request.send().await.unwrap().text().await.unwrap();
+    assert!(unpacked == lines, "{} bytes", unpacked.len());
+}

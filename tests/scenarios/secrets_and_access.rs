@@ -83,8 +83,10 @@ async fn topics(stack: &Stack, of_records: &mut Places, others: &mut Places) {
 
 async fn tables(stack: &Stack, of_records: &mut Places, others: &mut Places) {
     let sql = stack.sql();
+    // Views as of a time want the time, and read what those of versions read.
     let list = "SELECT database, name FROM system.tables WHERE database NOT IN \
-                ('system', 'INFORMATION_SCHEMA', 'information_schema') FORMAT TSV";
+                ('system', 'INFORMATION_SCHEMA', 'information_schema') AND name NOT LIKE '%\\_at' \
+                FORMAT TSV";
     for line in sql.query(list).await.lines() {
         let (database, table) = line.split_once('\t').unwrap();
         let rows = sql

@@ -182,7 +182,8 @@ impl Api {
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .fallback(no_route)
             .layer(middleware::from_fn(refusals_as_problems))
-            .layer(middleware::from_fn_with_state(self, guard::admit));
+            .layer(middleware::from_fn_with_state(self, guard::admit))
+            .layer(guard::compress());
         health
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .merge(guarded)

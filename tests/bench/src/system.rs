@@ -168,7 +168,10 @@ impl System<'_> {
     /// A request to the control interface of the simulator.
     pub(crate) async fn control_simulator(&self, path: &str, body: Value) -> anyhow::Result<()> {
         let url = format!("{}/__sim/{path}", self.simulator_url);
-        let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .gzip(false)
+            .build()?;
         let answer = http.post(url).json(&body).send().await?;
         answer.error_for_status()?;
         Ok(())

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use schemas::CrmRecord;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -278,16 +278,15 @@ impl Log {
         let first = Bytes::from([begin, first].concat());
         // Holds the permit until the stream ends.
         let state = (Some(first), self, permit);
-        Ok(stream::unfold(
-            state,
-            move |(first, mut log, permit)| async move {
-                let text = match first {
-                    Some(text) => Ok(text),
-                    None => log.next(form).await?,
-                };
-                Some((text, (None, log, permit)))
-            },
-        ))
+        let parts = stream::unfold(state, move |(first, mut log, permit)| async move {
+            let text = match first {
+                Some(text) => Ok(text),
+                None => log.next(form).await?,
+            };
+            Some((text, (None, log, permit)))
+        });
+        // The compression asks once more after the end.
+        Ok(parts.fuse())
     }
 
     /// The next part of a stream; `None` at its end.

@@ -10,7 +10,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::{
+    CompressionLevel,
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer, Predicate as _,
+        predicate::{And, DefaultPredicate, SizeAbove},
+    },
+};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -32,6 +39,18 @@ pub(super) fn catch_panics() -> CatchPanicLayer<AnswerToPanic> {
         tracing::error!("a request panicked");
         ApiError::Internal.into_response()
     })
+}
+
+/// Answers below this size, in bytes, are not compressed: they fit into one packet.
+const COMPRESSED_ABOVE: u16 = 1_024;
+
+/// Compresses answers for those who accept gzip or zstd, but not events, which have to
+/// arrive at once. At the fastest level, so that an export stays fast.
+pub(super) fn compress() -> CompressionLayer<And<DefaultPredicate, SizeAbove>> {
+    let large = SizeAbove::new(COMPRESSED_ABOVE);
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(DefaultPredicate::new().and(large))
 }
 
 /// Gives a request its id, logs and counts its answer.

@@ -11,7 +11,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -270,6 +270,8 @@ fn lines(
             Some((text, (None, records, permit)))
         },
     )
+    // The compression asks once more after the end.
+    .fuse()
 }
 
 /// Writes a record as [`RecordBody`] would, without parsing its properties.

@@ -40,7 +40,8 @@ fn common_failures() -> [ApiError; 8] {
         title = "data-streams",
         description = "Syncs HubSpot records over Kafka into ClickHouse. Start and stop \
                        connections and read stored records here. Errors are \
-                       application/problem+json with a stable code.",
+                       application/problem+json with a stable code. Answers are compressed for \
+                       callers that accept gzip or zstd.",
     ),
     tags(
         (name = "connections", description = "HubSpot accounts to sync"),

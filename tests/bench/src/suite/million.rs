@@ -78,7 +78,10 @@ async fn pages(
     clients: usize,
     span: Duration,
 ) -> anyhow::Result<Vec<Reading>> {
-    let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let http = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .gzip(false)
+        .build()?;
     let url = format!("{}{ROUTE}?limit=100", system.api.url());
     let until = Instant::now() + span;
     let mut reading = JoinSet::new();
@@ -145,7 +148,10 @@ struct Next {
 
 /// Exports all records as NDJSON.
 async fn export(system: &System<'_>, contacts: u32) -> anyhow::Result<Vec<Reading>> {
-    let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let http = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .gzip(false)
+        .build()?;
     let request = http.get(format!("{}{ROUTE}?archived=any", system.api.url()));
     let request = request.header("accept", "application/x-ndjson");
     system.reset_peaks()?;

@@ -71,7 +71,10 @@ pub(in crate::suite) async fn delays(
 
 /// Changes objects all over the portal, one after the other.
 async fn change(system: &System<'_>, ids: &[u64], until: Instant) -> anyhow::Result<()> {
-    let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let http = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .gzip(false)
+        .build()?;
     let url = format!("{}/__sim/changes", system.simulator_url);
     let mut ticks = tokio::time::interval(PERIOD);
     let mut number = 0_usize;
