@@ -29,7 +29,7 @@ use super::{
     body::refuse_all,
     connections::ConnectionPath,
     error::{ApiError, Missing, Problem},
-    records::{DEFAULT_LIMIT, MAX_LIMIT, limit, unknown_parameter},
+    records::{DEFAULT_LIMIT, MAX_LIMIT, accepts, limit, unknown_parameter},
 };
 use crate::{
     control::Invalid,
@@ -61,11 +61,9 @@ enum Form {
 
 impl Form {
     fn of(headers: &HeaderMap) -> Self {
-        let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
-        let accepts = |kind| accept.is_some_and(|it| it.contains(kind));
-        if accepts("text/event-stream") {
+        if accepts(headers, "text/event-stream") {
             Self::Events
-        } else if accepts("application/x-ndjson") {
+        } else if accepts(headers, "application/x-ndjson") {
             Self::Lines
         } else {
             Self::Page
@@ -241,7 +239,7 @@ impl Log {
                 if count > 0 {
                     out.push(b',');
                 }
-                self.write(&batch.topic, record, &mut out)?;
+                write(&batch.topic, record, self.cursor.pass(record), &mut out)?;
                 count += 1;
                 if count == limit || out.len() >= PAGE_BYTES {
                     break;
@@ -307,37 +305,36 @@ impl Log {
     fn text(&mut self, batch: &ChangeBatch, form: Form) -> Result<Bytes, ApiError> {
         let mut out = Vec::new();
         for record in &batch.records {
+            let after = self.cursor.pass(record);
             if form == Form::Events {
-                self.cursor.pass(record);
-                out.extend_from_slice(b"id: ");
-                out.extend_from_slice(self.cursor.token().as_bytes());
-                out.extend_from_slice(b"\nevent: change\ndata: ");
+                for part in ["id: ", &after, "\nevent: change\ndata: "] {
+                    out.extend_from_slice(part.as_bytes());
+                }
             }
-            self.write(&batch.topic, record, &mut out)?;
+            write(&batch.topic, record, after, &mut out)?;
             let end: &[u8] = if form == Form::Events { b"\n\n" } else { b"\n" };
             out.extend_from_slice(end);
         }
         self.cursor = batch.next.clone().into();
         Ok(out.into())
     }
+}
 
-    /// Writes a version as JSON.
-    fn write(
-        &mut self,
-        topic: &str,
-        record: &LoggedRecord,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ApiError> {
-        self.cursor.pass(record);
-        let failed = |error: &dyn std::fmt::Display| {
-            let (partition, offset) = (record.partition, record.offset);
-            tracing::error!(partition, offset, %error, "a record of the log cannot be shown");
-            ApiError::Internal
-        };
-        let decoded = CrmRecord::decode(&record.datum).map_err(|error| failed(&error))?;
-        let body = ChangeBody::new(&decoded, topic, record, self.cursor.token());
-        serde_json::to_writer(out, &body).map_err(|error| failed(&error))
-    }
+/// Writes a version as JSON.
+fn write(
+    topic: &str,
+    record: &LoggedRecord,
+    after: String,
+    out: &mut Vec<u8>,
+) -> Result<(), ApiError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        let (partition, offset) = (record.partition, record.offset);
+        tracing::error!(partition, offset, %error, "a record of the log cannot be shown");
+        ApiError::Internal
+    };
+    let decoded = CrmRecord::decode(&record.datum).map_err(|error| failed(&error))?;
+    let body = ChangeBody::new(&decoded, topic, record, after);
+    serde_json::to_writer(out, &body).map_err(|error| failed(&error))
 }
 
 #[cfg(test)]

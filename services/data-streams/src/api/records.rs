@@ -21,7 +21,7 @@ pub(super) mod history;
 mod query;
 
 pub(super) use query::{DEFAULT_LIMIT, MAX_LIMIT, limit, refused_parameter, unknown_parameter};
-use query::{next_address, query, token};
+use query::{next_link, query, token};
 
 use super::{
     Api,
@@ -126,6 +126,12 @@ pub(super) struct RecordPath {
     id: String,
 }
 
+/// Whether the caller asks for this kind of answer.
+pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    accept.is_some_and(|it| it.contains(kind))
+}
+
 /// The database of a connection, if it has the stream.
 fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiError> {
     api.control.read(|connections| {
@@ -184,11 +190,7 @@ pub(super) async fn list(
     let mut query = query(pairs)?;
     query.destination = destination(&api, &path.name, &path.object_type)?;
     query.object_type = path.object_type;
-    let wants_lines = headers
-        .get(header::ACCEPT)
-        .and_then(|it| it.to_str().ok())
-        .is_some_and(|it| it.contains("application/x-ndjson"));
-    if wants_lines {
+    if accepts(&headers, "application/x-ndjson") {
         let permit = Arc::clone(&api.streams)
             .try_acquire_owned()
             .map_err(|_closed_or_full| ApiError::Overrun)?;
@@ -207,13 +209,8 @@ pub(super) async fn list(
     }
     let page = api.backend.records(&query).await?;
     let content_type = [(header::CONTENT_TYPE, "application/json")];
-    let link = page.next.map(|next| {
-        [(
-            header::LINK,
-            format!("<{}>; rel=\"next\"", next_address(&uri, &token(next))),
-        )]
-    });
-    let link = AppendHeaders(link.into_iter().flatten());
+    let link = page.next.map(|next| next_link(&uri, &token(next)));
+    let link = AppendHeaders(link.map(|it| (header::LINK, it)));
     Ok((content_type, link, write_page(&page)).into_response())
 }
 

@@ -52,9 +52,10 @@ impl Cursor {
         token
     }
 
-    /// The record has been read.
-    pub(super) fn pass(&mut self, record: &LoggedRecord) {
+    /// The record has been read; the token of the place after it.
+    pub(super) fn pass(&mut self, record: &LoggedRecord) -> String {
         self.0.insert(record.partition, record.offset + 1);
+        self.token()
     }
 
     /// By partition, the offset of the next message.
@@ -93,12 +94,13 @@ mod tests {
     #[test]
     fn a_record_that_was_passed_is_not_read_again() {
         let mut cursor = Cursor::parse("c1_5").unwrap();
-        cursor.pass(&LoggedRecord {
+        let after = cursor.pass(&LoggedRecord {
             partition: 2,
             offset: 7,
             datum: Bytes::new(),
         });
-        assert_eq!(cursor.token(), "c1_5_0_8");
+        assert_eq!(after, "c1_5_0_8");
+        assert_eq!(cursor.token(), after);
         for wrong in [
             "",
             "c1_",

@@ -19,7 +19,7 @@ use super::{
         error::{ApiError, Missing, Problem},
     },
     DEFAULT_LIMIT, MAX_LIMIT, NextBody, PagingBody, RecordPath, destination, limit,
-    query::next_address,
+    query::next_link,
     unknown_parameter,
 };
 use crate::{
@@ -139,9 +139,7 @@ pub(in crate::api) async fn list(
     }
     let next = page.earlier.as_ref().and(page.versions.last());
     let next = next.map(|it| token(it.version));
-    let link = next
-        .as_ref()
-        .map(|after| format!("<{}>; rel=\"next\"", next_address(&uri, after)));
+    let link = next.as_ref().map(|after| next_link(&uri, after));
     let link = AppendHeaders(link.map(|it| (header::LINK, it)));
     let body = HistoryBody {
         results: bodies(query.id, &page.versions, page.earlier.as_ref())?,

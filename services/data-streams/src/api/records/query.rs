@@ -22,8 +22,12 @@ pub(super) fn token(id: u64) -> String {
     format!("k1{id:016x}")
 }
 
-/// The address of the page with this `after`, for the page at `uri`.
-pub(super) fn next_address(uri: &Uri, after: &str) -> String {
+/// The header `Link` to the page with this `after`, for the page at `uri`.
+pub(super) fn next_link(uri: &Uri, after: &str) -> String {
+    format!("<{}>; rel=\"next\"", next_address(uri, after))
+}
+
+fn next_address(uri: &Uri, after: &str) -> String {
     let parameters = uri.query().unwrap_or_default().split('&');
     let kept = parameters.filter(|it| !it.is_empty() && !it.starts_with("after="));
     let mut address = format!("{}?after={after}", uri.path());
