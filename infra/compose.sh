@@ -42,10 +42,11 @@ prepare() {
     settings
     mkdir -p "$DATA_DIR"/{kafka,registry,clickhouse/store,sim,credentials}
     CLICKHOUSE_WRITER_PASSWORD=$(writer_password)
+    CLICKHOUSE_READER_PASSWORD=$(reader_password)
     # The server reloads this file when it changes. Connections through the published
     # ports, which are on loopback, arrive from the bridge's address, so writer and
     # reader are allowed from any address.
-    clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" "$(reader_password)" \
+    clickhouse_users "$CLICKHOUSE_WRITER_PASSWORD" "$CLICKHOUSE_READER_PASSWORD" \
         "$(reader_grants "$DATA_DIR/clickhouse/store" | tr -d '\n')" |
         sed '/<writer>/,/<\/reader>/ s|<ip>::1</ip>|<ip>::/0</ip>|' >"$DATA_DIR/clickhouse/users.xml"
     if [ -n "$DEMO" ]; then
@@ -54,7 +55,7 @@ prepare() {
     fi
     [ -z "$MONITORING" ] || prepare_monitoring
     GID=$(id -g)
-    export CLICKHOUSE_WRITER_PASSWORD DATA_DIR HUBSPOT_ACCESS_TOKEN GID UID
+    export CLICKHOUSE_READER_PASSWORD CLICKHOUSE_WRITER_PASSWORD DATA_DIR HUBSPOT_ACCESS_TOKEN GID UID
     export API_PORT KAFKA_PORT REGISTRY_PORT CLICKHOUSE_HTTP_PORT CLICKHOUSE_TCP_PORT
     export WORKER_ADMIN_PORT SIM_PORT HUBSPOT_RATE_LIMIT HUBSPOT_SEARCH_LIMIT
     export PROMETHEUS_PORT GRAFANA_PORT

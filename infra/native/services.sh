@@ -108,7 +108,8 @@ start_services() {
     launch data-streams env -u HUBSPOT_ACCESS_TOKEN "${common[@]}" \
         API_ADDRESS="127.0.0.1:$API_PORT" \
         CLICKHOUSE_URL="http://127.0.0.1:$CLICKHOUSE_HTTP_PORT" CLICKHOUSE_USER=writer \
-        CLICKHOUSE_PASSWORD="$(writer_password)" "$BIN/data-streams"
+        CLICKHOUSE_PASSWORD="$(writer_password)" \
+        CLICKHOUSE_READER_PASSWORD="$(reader_password)" "$BIN/data-streams"
     await worker http_ok "http://127.0.0.1:$WORKER_ADMIN_PORT/health/ready"
     await data-streams http_ok "$API/health/ready"
 }

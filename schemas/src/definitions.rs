@@ -70,7 +70,7 @@ pub struct Property {
     /// Values are ids of that object type.
     #[serde(default)]
     pub referenced_object_type: Option<String>,
-    /// HubSpot no longer lists it.
+    /// HubSpot no longer lists it, or the connection no longer selects it.
     #[serde(default)]
     pub gone: bool,
     /// Its value changes with each read or without a change of the object. Use

@@ -35,7 +35,8 @@ mod examples;
 pub use checkpoint::{Checkpoint, ClosedPass, Lack, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
 pub use command::{
-    Command, ConfirmedDeletions, DesiredState, Request, RequestKind, default_destination,
+    Command, ConfirmedDeletions, DesiredState, KeyedRequest, NEEDED_PROPERTIES, PropertySelection,
+    ReconcileIntervals, Request, RequestKind, default_destination,
 };
 pub use content_hash::{ContentHasher, deletion_hash};
 pub use crm_record::{CrmRecord, record_key, version};

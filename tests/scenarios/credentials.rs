@@ -28,17 +28,13 @@ async fn write_command(stack: &Stack, name: &str, credential: &str) {
     let id = u32::try_from(registered["id"].as_u64().unwrap()).unwrap();
     let command = Command {
         command_id: format!("command-{name}"),
-        based_on: None,
-        issued_at: 0,
         connection: name.to_owned(),
         state: DesiredState::Running,
         credential: credential.to_owned(),
         streams: vec!["contacts".to_owned()],
         interval_ms: 3_600_000,
         destination: format!("hubspot_{name}"),
-        requests: Vec::new(),
-        confirmed: Vec::new(),
-        check_id: None,
+        ..Command::default()
     };
     let schema = codec::Schema::parse_str(schemas::command::SCHEMA).unwrap();
     let payload = codec::encode(&schema, id, &command).unwrap();

@@ -10,6 +10,7 @@
 mod change_log;
 mod changes_over_http;
 mod changing_records;
+mod connection_settings;
 mod credentials;
 mod data_streams_crashes;
 mod dead_letters;
@@ -30,6 +31,7 @@ mod other_consumers;
 mod part_merges;
 mod portal_claims;
 mod property_changes;
+mod questions_in_sql;
 mod reader_permissions;
 mod reconciliations;
 mod record_changes;

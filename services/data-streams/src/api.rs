@@ -14,6 +14,7 @@ mod guard;
 mod operation;
 mod records;
 mod specification;
+mod sql;
 mod terms;
 mod warehouse;
 mod words;
@@ -23,6 +24,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use axum::{
     Router,
+    body::Bytes,
     extract::{OriginalUri, Request},
     http::{Method, header},
     middleware,
@@ -45,7 +47,9 @@ use crate::{
     comparison::Comparison,
     control::ControlPlane,
     ingest::{ChangeBatch, ChangeQuery, ListedLetter, RebuildState, Reprocessed},
-    records::{HistoryPage, HistoryQuery, RecordPage, RecordQuery, StoredRecord},
+    records::{
+        HistoryPage, HistoryQuery, RecordPage, RecordQuery, SqlQuery, SqlRows, StoredRecord,
+    },
 };
 
 /// What an object type looks like.
@@ -60,6 +64,12 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Maximum time from the request to the head of its answer.
 const REQUEST_LIMIT: Duration = Duration::from_mins(1);
+
+/// Maximum number of questions in SQL at a time.
+const MAX_QUESTIONS: usize = 4;
+
+/// Maximum number of callers who watch the connections.
+const MAX_WATCHERS: usize = 64;
 
 /// What the API needs of the warehouse and its loader.
 #[async_trait]
@@ -113,6 +123,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// The streams of a connection whose records this instance cannot load now, and why.
     fn waiting(&self, connection: &str) -> BTreeMap<String, String>;
 
+    /// The answer to a question in SQL.
+    async fn sql(&self, query: &SqlQuery) -> Result<SqlRows, ApiError>;
+
+    /// The same as CSV with a line of names.
+    async fn sql_as_csv(&self, query: &SqlQuery) -> Result<Bytes, ApiError>;
+
     /// The last comparison of a stream of a connection with HubSpot.
     fn comparison(&self, connection: &str, stream: &str) -> Option<Comparison>;
 }
@@ -141,6 +157,10 @@ pub(crate) struct Api {
     streams: Arc<Semaphore>,
     /// For one reading of the dead letters at a time.
     dead_letters: Arc<Semaphore>,
+    /// For questions in SQL at a time.
+    questions: Arc<Semaphore>,
+    /// For those who watch the connections.
+    watchers: Arc<Semaphore>,
     stop_wait: Duration,
 }
 
@@ -160,6 +180,8 @@ impl Api {
             requests: Arc::new(Semaphore::new(settings.max_requests)),
             streams: Arc::new(Semaphore::new(settings.max_streams)),
             dead_letters: Arc::new(Semaphore::new(1)),
+            questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
+            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
             stop_wait: settings.stop_wait,
         }
     }
@@ -215,6 +237,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(records::one))
         .routes(routes!(records::history::list))
         .routes(routes!(changes::list))
+        .routes(routes!(sql::query))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::reprocess))
         .routes(routes!(warehouse::rebuild, warehouse::last))

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -14,8 +15,10 @@ use crate::{
         StoreErrorKind,
     },
     reconciliation::Comparisons,
-    records::{HistoryPage, HistoryQuery, RecordPage, RecordQuery, StoredRecord},
-    warehouse::{Warehouse, WarehouseError},
+    records::{
+        HistoryPage, HistoryQuery, RecordPage, RecordQuery, SqlQuery, SqlRows, StoredRecord,
+    },
+    warehouse::{SqlReader, Warehouse, WarehouseError},
 };
 
 /// Maximum time for one request to the warehouse.
@@ -33,6 +36,8 @@ pub(crate) struct Storage {
     pub(crate) ingest: Ingest,
     /// What the comparisons with the log have shown.
     pub(crate) comparisons: Comparisons,
+    /// Answers questions in SQL, where there is a user for them.
+    pub(crate) sql: Option<SqlReader>,
 }
 
 #[async_trait]
@@ -117,6 +122,18 @@ impl Backend for Storage {
         within(self.warehouse.purge(destination, connection)).await
     }
 
+    async fn sql(&self, query: &SqlQuery) -> Result<SqlRows, ApiError> {
+        let reader = self.sql.as_ref().ok_or(ApiError::SqlDisabled)?;
+        let answered = reader.rows(query).await;
+        answered.map_err(|error| question_failure(&error))
+    }
+
+    async fn sql_as_csv(&self, query: &SqlQuery) -> Result<Bytes, ApiError> {
+        let reader = self.sql.as_ref().ok_or(ApiError::SqlDisabled)?;
+        let answered = reader.csv(query).await;
+        answered.map_err(|error| question_failure(&error))
+    }
+
     fn waiting(&self, connection: &str) -> BTreeMap<String, String> {
         self.ingest.waiting(connection)
     }
@@ -136,6 +153,12 @@ async fn within<T>(answer: impl Future<Output = Result<T, WarehouseError>>) -> R
             Err(ApiError::ClickHouseUnavailable)
         }
     }
+}
+
+/// The failure of a question in SQL. What it asks is not logged.
+fn question_failure(error: &WarehouseError) -> ApiError {
+    let refusal = error.refusal_of_question();
+    refusal.map_or_else(|| warehouse_failure(error), ApiError::QueryRefused)
 }
 
 fn warehouse_failure(error: &WarehouseError) -> ApiError {

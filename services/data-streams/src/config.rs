@@ -49,7 +49,8 @@ pub(crate) struct Config {
     #[arg(long, env, value_name = "FILE")]
     pub(crate) api_token_file: Option<PathBuf>,
 
-    /// Another token, which may only read: GET and HEAD. At least 16 characters.
+    /// Another token, which may only read: GET, HEAD and questions in SQL. At least 16
+    /// characters.
     #[arg(long, env, hide_env_values = true)]
     pub(crate) api_read_token: Option<SecretString>,
 
@@ -91,6 +92,19 @@ pub(crate) struct Config {
     /// it those of the system count.
     #[arg(long, env, value_name = "FILE")]
     pub(crate) clickhouse_ca_file: Option<PathBuf>,
+
+    /// User for questions in SQL (POST /v1/sql, the dashboard): one that may only read what
+    /// people may see.
+    #[arg(long, env, default_value = "reader")]
+    pub(crate) clickhouse_reader_user: String,
+
+    /// Its password. Without one, questions in SQL are refused.
+    #[arg(long, env, hide_env_values = true)]
+    pub(crate) clickhouse_reader_password: Option<SecretString>,
+
+    /// A file with that password, which is read again when it is replaced.
+    #[arg(long, env, value_name = "FILE")]
+    pub(crate) clickhouse_reader_password_file: Option<PathBuf>,
 
     /// Compression of traffic with `ClickHouse`: none, lz4 or auto. Auto is none
     /// for a loopback address, where compression costs more time than it saves.
@@ -196,6 +210,14 @@ impl Config {
         let value = value.filter(|it| !it.expose_secret().is_empty());
         let file = self.clickhouse_password_file.as_deref();
         Ok(Secret::given("CLICKHOUSE_PASSWORD", value, file)?)
+    }
+
+    /// The password of the user for questions in SQL.
+    pub(crate) fn clickhouse_reader_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        let value = self.clickhouse_reader_password.as_ref();
+        let value = value.filter(|it| !it.expose_secret().is_empty());
+        let file = self.clickhouse_reader_password_file.as_deref();
+        Ok(Secret::given("CLICKHOUSE_READER_PASSWORD", value, file)?)
     }
 
     /// Checks limits.

@@ -24,7 +24,7 @@ use uuid::Uuid;
 pub(crate) use change::ConnectionChange;
 pub(crate) use settings::{ConnectionSettings, Invalid};
 pub(crate) use state::{Connection, Connections, LiveConnection};
-pub(crate) use submission::{Condition, Submission, revision};
+pub(crate) use submission::{Condition, KEYS_KEPT, Submission, revision};
 pub(crate) use view::View;
 
 use self::prepare::{Prepared, merge_crossed, prepare};
@@ -78,6 +78,12 @@ pub(crate) enum ControlError {
          request with its ETag, in its double quotes"
     )]
     ConditionFailed(String),
+    /// The key of a request was used for another one.
+    #[error(
+        "this Idempotency-Key was used for another request of the connection; take a new key for \
+         a new request"
+    )]
+    KeyReused,
     /// Other writers changed the connection in all [`ATTEMPTS`].
     #[error("other clients keep changing the connection {0}; try again")]
     Contended(String),
@@ -140,10 +146,36 @@ impl fmt::Debug for ControlPlane {
 /// A command that Kafka has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Accepted {
-    /// The command as written.
+    /// The command as written; of a repeated request the last one.
     pub(crate) command: Command,
+    /// The id of the command that was written for the request.
+    pub(crate) command_id: String,
+    /// The one-time request or the check that it asks for.
+    pub(crate) request_id: Option<String>,
     /// Whether it created the connection.
     pub(crate) created: bool,
+}
+
+impl Accepted {
+    /// What became of a submission: of one with a key, what the command remembers of it.
+    fn new(submission: &Submission, command: Command, created: bool) -> Self {
+        let key = submission.key.as_ref();
+        let entry = command.keyed.iter().find(|it| Some(&it.key) == key);
+        if let Some(entry) = entry.cloned() {
+            return Self {
+                command,
+                command_id: entry.command_id,
+                request_id: entry.request_id,
+                created: entry.created,
+            };
+        }
+        Self {
+            command_id: command.command_id.clone(),
+            request_id: submission.change.request_id(&command),
+            command,
+            created,
+        }
+    }
 }
 
 /// What happened to a command.
@@ -195,6 +227,18 @@ impl ControlPlane {
         })?
     }
 
+    /// Whether a submission repeats an earlier one, by its key.
+    pub(crate) fn is_repeated(
+        &self,
+        name: &str,
+        submission: &Submission,
+    ) -> Result<bool, ControlError> {
+        self.read(|connections| {
+            let last = connections.get(name).and_then(Connection::last_command);
+            Ok(submission.earlier(last)?.is_some())
+        })?
+    }
+
     /// Changes at every message read.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.view.changed.subscribe()
@@ -222,7 +266,7 @@ impl ControlPlane {
             must_write,
         } = self.read(|connections| prepare(connections, name, &submission))??;
         if !must_write {
-            return Ok(Accepted { command, created });
+            return Ok(Accepted::new(&submission, command, created));
         }
         let first = self.write(command).await?;
         let mut last = first.clone();
@@ -233,10 +277,7 @@ impl ControlPlane {
                 return if is_refused {
                     Err(ControlError::ConditionFailed(name.to_owned()))
                 } else {
-                    Ok(Accepted {
-                        command: last,
-                        created,
-                    })
+                    Ok(Accepted::new(&submission, last, created))
                 };
             };
             is_refused = merged.is_refused;
@@ -254,6 +295,10 @@ impl ControlPlane {
     async fn write(&self, mut command: Command) -> Result<Command, ControlError> {
         command.command_id = Uuid::now_v7().to_string();
         command.issued_at = self.clock.now_ms();
+        let fresh = command.keyed.iter_mut().filter(|it| it.command_id.is_empty());
+        for entry in fresh {
+            entry.command_id.clone_from(&command.command_id);
+        }
         let written = self.log.append(&command).await?;
         let read_back = self
             .wait_until(PATIENCE, || self.view.has_read(written))

@@ -1,7 +1,10 @@
 //! Stored records and the questions about them: what the API asks and the
 //! warehouse answers.
 
+use std::time::Duration;
+
 use schemas::Millis;
+use serde_json::value::RawValue;
 
 /// Which records of one object type to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,4 +151,38 @@ pub struct HistoryPage {
     /// The version before the last of the page: what that one is compared with, and the
     /// first of the next page. `None` on the last page.
     pub earlier: Option<StoredVersion>,
+}
+
+/// A question in SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SqlQuery {
+    /// The query.
+    pub(crate) text: String,
+    /// Values of the parameters `{name:Type}` in it.
+    pub(crate) parameters: Vec<(String, String)>,
+    /// Maximum number of rows.
+    pub(crate) limit: usize,
+}
+
+/// A column of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub(crate) struct SqlColumn {
+    /// Its name.
+    pub(crate) name: String,
+    /// ClickHouse's type.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+}
+
+/// An answer to a question in SQL.
+#[derive(Debug)]
+pub(crate) struct SqlRows {
+    /// Its columns.
+    pub(crate) columns: Vec<SqlColumn>,
+    /// Each row as a JSON array, in the order of the columns.
+    pub(crate) rows: Vec<Box<RawValue>>,
+    /// Whether there are more rows than were asked for.
+    pub(crate) is_cut: bool,
+    /// How long ClickHouse took.
+    pub(crate) elapsed: Duration,
 }

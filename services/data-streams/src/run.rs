@@ -28,7 +28,7 @@ use crate::{
     ingest::{self, Ingest},
     message_rules::message_rules,
     reconciliation::{self, Comparisons},
-    warehouse::{Warehouse, WarehouseSettings},
+    warehouse::{SqlReader, Warehouse, WarehouseSettings},
 };
 
 /// How long a worker that starts at the same time may take to register the
@@ -45,6 +45,7 @@ const FORMER_CHANGES_RETRY: Duration = Duration::from_secs(5);
 struct Secrets {
     tokens: Tokens,
     clickhouse: Option<Secret>,
+    clickhouse_reader: Option<Secret>,
     clickhouse_tls: TlsConnector,
 }
 
@@ -66,6 +67,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let secrets = Secrets {
         tokens: Tokens { all, read },
         clickhouse: config.clickhouse_secret()?,
+        clickhouse_reader: config.clickhouse_reader_secret()?,
         clickhouse_tls: tls::connector("CLICKHOUSE_CA_FILE", config.clickhouse_ca_file.as_deref())?,
     };
     config.kafka.security.check()?;
@@ -134,13 +136,19 @@ async fn start(
     let log = KafkaLog::new(&config.kafka, &names.commands, id(&names.commands))?;
     let control = ControlPlane::new(view, Arc::new(log), context.clock().clone());
 
-    let warehouse = Arc::new(Warehouse::new(&WarehouseSettings {
+    let clickhouse = |user: &str, password| WarehouseSettings {
         url: config.clickhouse_url.clone(),
-        tls: secrets.clickhouse_tls,
-        user: config.clickhouse_user.clone(),
-        password: secrets.clickhouse,
+        tls: secrets.clickhouse_tls.clone(),
+        user: user.to_owned(),
+        password,
         compress: config.compresses(),
-    }));
+    };
+    let writer = clickhouse(&config.clickhouse_user, secrets.clickhouse);
+    let warehouse = Arc::new(Warehouse::new(&writer));
+    let sql = secrets.clickhouse_reader.map(|password| {
+        let reader = clickhouse(&config.clickhouse_reader_user, Some(password));
+        SqlReader::new(&reader)
+    });
     let ingest = Ingest::new(
         ingest_settings(config, id(&names.records)),
         Arc::<Warehouse>::clone(&warehouse),
@@ -180,6 +188,7 @@ async fn start(
         warehouse,
         ingest,
         comparisons,
+        sql,
     };
     Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
 }

@@ -14,6 +14,7 @@ mod inserts;
 mod reader;
 mod render;
 mod session;
+mod sql;
 
 mod bookkeeping;
 mod cache;
@@ -41,6 +42,7 @@ use tokio::sync::Semaphore;
 pub use self::block::Encoder;
 pub(crate) use self::digests::DigestQuery;
 use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, session::Session};
+pub(crate) use self::sql::SqlReader;
 pub use self::{error::WarehouseError, session::WarehouseSettings};
 use crate::ingest::{
     Inserts, KnownRebuild, LogPosition, RebuildLease, RebuildState, Store, StoreError,

@@ -75,26 +75,24 @@ pub(crate) struct HubSpotArgs {
     pub(crate) credentials_dir: PathBuf,
 }
 
-/// When runs start, besides each connection's own interval.
+/// When runs start, besides the intervals of each connection.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ScheduleArgs {
-    /// Time between runs that repeat the last hours, for changes that appeared
-    /// late in the search index.
-    #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) late_interval: Duration,
+    /// Overrides the setting `reconcile.late` of every connection.
+    #[arg(long, env, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) late_interval: Option<Duration>,
 
-    /// How far back such a run reads.
+    /// How far back a run over late changes reads, from the start of the last one.
     #[arg(long, env, default_value = "2h", value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) late_span: Duration,
 
-    /// Time between runs over the archived list.
-    #[arg(long, env, default_value = "1h", value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) archived_interval: Duration,
+    /// Overrides the setting `reconcile.archived` of every connection.
+    #[arg(long, env, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) archived_interval: Option<Duration>,
 
-    /// Time between full passes, which find what search does not: deletions, and
-    /// changes that do not touch last-modified.
-    #[arg(long, env, default_value = "24h", value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) full_interval: Duration,
+    /// Overrides the setting `reconcile.full` of every connection.
+    #[arg(long, env, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) full_interval: Option<Duration>,
 
     /// How old a change must be before it is expected in HubSpot's search index.
     #[arg(long, env, default_value = "15s", value_name = "DURATION", value_parser = duration::parse)]
@@ -130,10 +128,10 @@ impl ScheduleArgs {
     pub(crate) fn settings(&self) -> Settings {
         let ms = |it: Duration| i64::try_from(it.as_millis()).unwrap_or(i64::MAX);
         Settings {
-            late_interval: ms(self.late_interval),
+            late_interval: self.late_interval.map(ms),
             late_span: ms(self.late_span),
-            archived_interval: ms(self.archived_interval),
-            full_interval: ms(self.full_interval),
+            archived_interval: self.archived_interval.map(ms),
+            full_interval: self.full_interval.map(ms),
             index_lag: ms(self.index_lag),
             confirm_interval: ms(self.confirm_interval),
             lanes: usize::from(self.lanes),
@@ -190,7 +188,10 @@ mod tests {
     #[test]
     fn durations_need_their_unit() {
         let config = Config::try_parse_from(["worker", "--late-interval", "250ms"]).unwrap();
-        assert_eq!(config.schedule.late_interval, Duration::from_millis(250));
+        assert_eq!(
+            config.schedule.late_interval,
+            Some(Duration::from_millis(250))
+        );
         assert!(Config::try_parse_from(["worker", "--late-interval", "5"]).is_err());
     }
 

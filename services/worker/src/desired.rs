@@ -103,17 +103,13 @@ mod tests {
     fn command(id: usize, connection: &str) -> Command {
         Command {
             command_id: id.to_string(),
-            based_on: None,
-            issued_at: 0,
             connection: connection.to_owned(),
             state: DesiredState::Running,
             credential: "env:HUBSPOT_ACCESS_TOKEN".to_owned(),
             streams: vec!["contacts".to_owned()],
             interval_ms: 60_000,
             destination: "hubspot".to_owned(),
-            requests: Vec::new(),
-            confirmed: Vec::new(),
-            check_id: None,
+            ..Command::default()
         }
     }
 

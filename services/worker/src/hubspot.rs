@@ -27,7 +27,7 @@ mod tests;
 use std::sync::Arc;
 
 use reqwest::Url;
-use schemas::{Definitions, Millis, Property};
+use schemas::{Definitions, Millis, Property, PropertySelection};
 
 use self::{
     auth::Auth,
@@ -208,8 +208,9 @@ impl Source for HubSpot {
         &self,
         object_type: &str,
         kind: Capability,
+        selection: Option<&PropertySelection>,
     ) -> Result<(Vec<Property>, i64), SourceError> {
-        self.read_sensitive(object_type, kind).await
+        self.read_sensitive(object_type, kind, selection).await
     }
 
     async fn list(

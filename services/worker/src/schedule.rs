@@ -3,12 +3,16 @@
 
 mod reason;
 
-use schemas::{Checkpoint, Millis, Request, RequestKind, checkpoint::ARCHIVED_LIST};
+use schemas::{
+    Checkpoint, Millis, ReconcileIntervals, Request, RequestKind, checkpoint::ARCHIVED_LIST,
+};
 
 pub(crate) use reason::{Reason, Slot, into_slots};
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
+/// When something is due that is not.
+const NEVER: Millis = Millis::MAX;
 
 /// How long a run that has failed waits, in ms; doubled with each failure in a row.
 const FIRST_BACKOFF: Millis = MINUTE;
@@ -28,20 +32,23 @@ const PAGE: i64 = 100;
 const FULL_PASS_PAGES: i64 = 21_600;
 /// The same for passes over the archived list: by default at most 2,400 requests a day.
 const ARCHIVED_PASS_PAGES: i64 = 100;
-/// Full passes because of new properties: at most so many in one interval.
+/// Full passes because of new properties: at most so many in the interval of full passes.
 const GROWTH_PASSES: Millis = 4;
+/// That interval where none are scheduled, in ms.
+const GROWTH_INTERVAL: Millis = 24 * HOUR;
 
-/// How often the runs beside the interval are made, and how they read.
+/// How often passes are made where that is not as their connection sets it, and how runs
+/// read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// From the start of one `late` run to the next, in ms.
-    pub(crate) late_interval: Millis,
+    /// From the start of one `late` run to the next, in ms, for all connections.
+    pub(crate) late_interval: Option<Millis>,
     /// How far back a `late` run reads, in ms.
     pub(crate) late_span: Millis,
-    /// From the start of one `archived` run to the next, in ms.
-    pub(crate) archived_interval: Millis,
-    /// From the start of one `full` run to the next, in ms.
-    pub(crate) full_interval: Millis,
+    /// From the start of one `archived` run to the next, in ms, for all connections.
+    pub(crate) archived_interval: Option<Millis>,
+    /// From the start of one `full` run to the next, in ms, for all connections.
+    pub(crate) full_interval: Option<Millis>,
     /// How far the search index may lag, in ms.
     pub(crate) index_lag: Millis,
     /// From one read of objects that seem to be gone to the next, in ms.
@@ -53,15 +60,41 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            late_interval: HOUR,
+            late_interval: None,
             late_span: 2 * HOUR,
-            archived_interval: HOUR,
-            full_interval: 24 * HOUR,
+            archived_interval: None,
+            full_interval: None,
             index_lag: 15_000,
             confirm_interval: MINUTE,
             lanes: 12,
         }
     }
+}
+
+impl Settings {
+    /// How often the passes of a connection with these intervals are made.
+    pub(crate) fn passes(&self, set: ReconcileIntervals) -> PassIntervals {
+        let scheduled = |override_ms: Option<Millis>, set_ms: Millis| {
+            override_ms.or_else(|| (set_ms > 0).then_some(set_ms))
+        };
+        PassIntervals {
+            late: scheduled(self.late_interval, set.late_ms),
+            archived: scheduled(self.archived_interval, set.archived_ms),
+            full: scheduled(self.full_interval, set.full_ms),
+        }
+    }
+}
+
+/// From the start of one pass to the start of the next, in ms; `None` where none are
+/// scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PassIntervals {
+    /// Of `late` runs.
+    pub(crate) late: Option<Millis>,
+    /// Of `archived` runs.
+    pub(crate) archived: Option<Millis>,
+    /// Of `full` runs.
+    pub(crate) full: Option<Millis>,
 }
 
 /// What a stream has to do.
@@ -71,6 +104,8 @@ pub(crate) struct StreamDemand<'a> {
     pub(crate) running: bool,
     /// From the start of one run to the start of the next, in ms.
     pub(crate) interval: Millis,
+    /// How often passes are made.
+    pub(crate) passes: PassIntervals,
     /// The stream's one-time request, if its slot is filled.
     pub(crate) request: Option<&'a Request>,
     /// HubSpot's time before which no recheck (`late`, `archived` or `full` run)
@@ -154,9 +189,7 @@ pub(crate) fn due(
         if confirm_at.is_some_and(|at| is_due(at, now, settings.confirm_interval)) {
             return new_run(Reason::Confirm, closed_request());
         }
-        let late = demand
-            .running
-            .then(|| late(checkpoint, demand, settings, now));
+        let late = demand.running.then(|| late(checkpoint, demand, now));
         return match (late, confirm_at) {
             (Some(Due::At(late)), Some(confirm)) => Due::At(late.min(confirm)),
             (Some(Due::Now(plan)), _) => Due::Now(plan),
@@ -187,7 +220,7 @@ pub(crate) fn due(
             now,
         ),
         Slot::Pass if !has_backfill(checkpoint) => new_run(Reason::Backfill, None),
-        Slot::Pass => pass(checkpoint, demand, settings, now),
+        Slot::Pass => pass(checkpoint, demand, now),
         Slot::Check => Due::Never,
     }
 }
@@ -297,31 +330,33 @@ fn unfinished(
     })
 }
 
-fn pass(
-    checkpoint: &Checkpoint,
-    demand: &StreamDemand<'_>,
-    settings: &Settings,
-    now: Millis,
-) -> Due {
+fn pass(checkpoint: &Checkpoint, demand: &StreamDemand<'_>, now: Millis) -> Due {
     let rechecks_from = demand.rechecks_from.unwrap_or(Millis::MIN);
     let due_at = |last: Option<Millis>, interval| next(last, interval, now).max(rechecks_from);
     let Size { live, archived } = demand.size;
-    let full_interval = scaled(settings.full_interval, live + archived, FULL_PASS_PAGES);
-    let archived_interval = scaled(settings.archived_interval, archived, ARCHIVED_PASS_PAGES);
+    let full_interval = demand.passes.full;
+    let scheduled_at = full_interval.map_or(NEVER, |interval| {
+        let interval = scaled(interval, live + archived, FULL_PASS_PAGES);
+        due_at(checkpoint.last_full_at, interval)
+    });
     let full_at = if checkpoint.rewrite_wanted {
         rechecks_from
     } else if checkpoint.full_wanted {
+        let interval = full_interval.unwrap_or(GROWTH_INTERVAL) / GROWTH_PASSES;
         let last = checkpoint.last_growth_at;
-        last.map_or(rechecks_from, |_| {
-            due_at(last, settings.full_interval / GROWTH_PASSES)
-        })
+        last.map_or(rechecks_from, |_| due_at(last, interval))
     } else {
-        due_at(checkpoint.last_full_at, full_interval)
+        scheduled_at
     };
     let mut lacks = checkpoint.lacks.iter();
-    let archived_at = match lacks.find(|it| it.capability == ARCHIVED_LIST) {
-        Some(lack) => lack.retry_at.max(rechecks_from),
-        None => due_at(checkpoint.last_archived_at, archived_interval),
+    let lack = lacks.find(|it| it.capability == ARCHIVED_LIST);
+    let archived_at = match (demand.passes.archived, lack) {
+        (None, _) => NEVER,
+        (Some(_), Some(lack)) => lack.retry_at.max(rechecks_from),
+        (Some(interval), None) => {
+            let interval = scaled(interval, archived, ARCHIVED_PASS_PAGES);
+            due_at(checkpoint.last_archived_at, interval)
+        }
     };
     if full_at <= now {
         return Due::Now(RunPlan {
@@ -332,6 +367,7 @@ fn pass(
         });
     }
     match at(Reason::Archived, archived_at, now) {
+        Due::At(archived_at) if full_at.min(archived_at) == NEVER => Due::Never,
         Due::At(archived_at) => Due::At(full_at.min(archived_at)),
         now => now,
     }
@@ -348,19 +384,14 @@ fn scaled(interval: Millis, objects: usize, pages: i64) -> Millis {
     Millis::try_from(scaled).unwrap_or(Millis::MAX)
 }
 
-fn late(
-    checkpoint: &Checkpoint,
-    demand: &StreamDemand<'_>,
-    settings: &Settings,
-    now: Millis,
-) -> Due {
-    if !has_backfill(checkpoint) {
+fn late(checkpoint: &Checkpoint, demand: &StreamDemand<'_>, now: Millis) -> Due {
+    let Some(interval) = demand.passes.late.filter(|_| has_backfill(checkpoint)) else {
         return Due::Never;
-    }
+    };
     let rechecks_from = demand.rechecks_from.unwrap_or(Millis::MIN);
     // A full pass reads all that a late run would.
     let last = checkpoint.last_late_at.max(checkpoint.last_full_at);
-    let late_at = next(last, settings.late_interval, now).max(rechecks_from);
+    let late_at = next(last, interval, now).max(rechecks_from);
     at(Reason::Late, late_at, now)
 }
 

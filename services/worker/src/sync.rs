@@ -25,7 +25,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use schemas::{Checkpoint, Definitions, Run};
+use schemas::{Checkpoint, Definitions, PropertySelection, Run};
 use tokio::sync::watch;
 
 pub(crate) use self::{
@@ -54,6 +54,8 @@ pub(crate) struct StreamContext {
     /// Whether a person has confirmed that the objects that the last pass found to be
     /// gone are deleted, although they are many.
     pub(crate) deletions_confirmed: bool,
+    /// Which properties are read; `None` for all.
+    pub(crate) properties: Option<PropertySelection>,
 }
 
 /// What the runs of a stream work with.

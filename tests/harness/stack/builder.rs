@@ -212,6 +212,10 @@ impl StackBuilder {
             ),
             ("CLICKHOUSE_USER".to_owned(), "writer".to_owned()),
             ("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()),
+            (
+                "CLICKHOUSE_READER_PASSWORD".to_owned(),
+                READER_PASSWORD.to_owned(),
+            ),
         ]);
         let links = if self.links {
             let hubspot = simulator.base_url();

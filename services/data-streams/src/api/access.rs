@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use self::tries::FailedTries;
-use super::error::ApiError;
+use super::{error::ApiError, sql};
 use crate::config;
 
 /// The tokens of the API.
@@ -63,9 +63,12 @@ impl Access {
             return Ok(());
         }
         if self.tokens.read.as_ref().is_some_and(|it| is(it, &given)) {
-            return match request.method {
-                Method::GET | Method::HEAD => Ok(()),
-                _ => Err(ApiError::ReadOnlyToken),
+            let only_reads = matches!(request.method, Method::GET | Method::HEAD)
+                || request.uri.path() == sql::PATH;
+            return if only_reads {
+                Ok(())
+            } else {
+                Err(ApiError::ReadOnlyToken)
             };
         }
         tokio::time::sleep(self.tries.failed(peer)).await;

@@ -7,7 +7,13 @@ use schemas::{Millis, RequestKind};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, WrongInputs};
-use crate::control::{ConnectionSettings, Invalid, settings};
+use crate::control::Invalid;
+
+mod question;
+mod settings;
+
+pub(super) use question::question;
+pub(super) use settings::settings;
 
 /// Maximum number of unknown fields that a refusal names.
 const MAX_UNKNOWN: usize = 20;
@@ -100,6 +106,22 @@ impl Fields {
         flag.as_bool()
     }
 
+    /// A field that is an object; of another one it notes what is wrong.
+    fn object(&mut self, name: &'static str, example: &str) -> Option<Map<String, Value>> {
+        match self.take(name)? {
+            Value::Object(object) => Some(object),
+            _ => {
+                self.refuse(name, format!("must be an object, {example}"));
+                None
+            }
+        }
+    }
+
+    /// A value, or `None` after noting what is wrong with it.
+    fn valid<T>(&mut self, value: Result<T, Invalid>) -> Option<T> {
+        value.map_err(|invalid| self.wrong.push(invalid)).ok()
+    }
+
     /// Refuses the request if a field is wrong, or was not taken.
     fn finish(self) -> Result<(), ApiError> {
         let known = if self.known.is_empty() {
@@ -133,26 +155,6 @@ pub(super) fn refuse_all(
     };
     let others = wrong.collect();
     Err(error(WrongInputs { first, others }))
-}
-
-/// Reads and checks the settings of a connection.
-pub(super) fn settings(body: &[u8]) -> Result<ConnectionSettings, ApiError> {
-    let mut fields = Fields::parse(body)?;
-    let mut settings = ConnectionSettings {
-        credential: fields.text("credential", "a reference such as env:HUBSPOT_ACCESS_TOKEN"),
-        streams: fields.names("streams"),
-        ..ConnectionSettings::default()
-    };
-    let interval = fields.text("interval", "from 10s to 31d, such as 30s, 5m, 1h or 1d");
-    match interval.as_deref().map(settings::parse_interval) {
-        Some(Ok(interval_ms)) => settings.interval_ms = Some(interval_ms),
-        Some(Err(invalid)) => fields.wrong.push(invalid),
-        None => {}
-    }
-    settings.destination = fields.text("destination", "the name of a database");
-    fields.wrong.extend(settings.check());
-    fields.finish()?;
-    Ok(settings)
 }
 
 /// The body of a sync.
@@ -228,77 +230,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn code_and_field(body: &str) -> (String, Option<String>) {
-        match settings(body.as_bytes()).unwrap_err() {
-            ApiError::MalformedJson(_) => ("malformed".to_owned(), None),
-            ApiError::UnknownField(invalid) => ("unknown".to_owned(), Some(invalid.first.field)),
-            ApiError::InvalidValue(invalid) => ("invalid".to_owned(), Some(invalid.first.field)),
-            other => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn a_bad_body_is_refused_with_the_name_of_its_field() {
-        for (body, code, field) in [
-            ("{", "malformed", None),
-            ("[]", "malformed", None),
-            ("5", "malformed", None),
-            ("null", "malformed", None),
-            ("{\"a\":1}{}", "malformed", None),
-            (r#"{"colour":"red"}"#, "unknown", Some("colour")),
-            (r#"{"Interval":"5m"}"#, "unknown", Some("Interval")),
-            (r#"{"interval":5}"#, "invalid", Some("interval")),
-            (r#"{"interval":"9s"}"#, "invalid", Some("interval")),
-            (r#"{"interval":"32d"}"#, "invalid", Some("interval")),
-            (r#"{"streams":"contacts"}"#, "invalid", Some("streams")),
-            (r#"{"streams":[]}"#, "invalid", Some("streams")),
-            (r#"{"streams":[1]}"#, "invalid", Some("streams")),
-            (r#"{"streams":["a","a"]}"#, "invalid", Some("streams[1]")),
-            (r#"{"credential":"pat-x"}"#, "invalid", Some("credential")),
-            (r#"{"credential":{}}"#, "invalid", Some("credential")),
-            (r#"{"destination":"x_raw"}"#, "invalid", Some("destination")),
-        ] {
-            assert_eq!(
-                code_and_field(body),
-                (code.to_owned(), field.map(ToOwned::to_owned)),
-                "{body}"
-            );
-        }
-    }
-
-    #[test]
-    fn all_that_is_wrong_with_a_body_is_told_at_once() {
-        let body = r#"{"colour":1,"interval":"9s","streams":["a","","a"],"credential":5,
-            "destination":"x_raw","size":2}"#;
-        let ApiError::InvalidValue(wrong) = settings(body.as_bytes()).unwrap_err() else {
-            panic!("the first wrong field has a value that is not allowed");
-        };
-        let fields: Vec<_> = std::iter::once(&wrong.first)
-            .chain(&wrong.others)
-            .map(|it| it.field.as_str())
-            .collect();
-        let expected = [
-            "credential",
-            "interval",
-            "streams[1]",
-            "streams[2]",
-            "destination",
-            "colour",
-            "size",
-        ];
-        assert_eq!(fields, expected);
-    }
-
-    #[test]
-    fn a_setting_left_out_or_null_is_not_given() {
-        assert_eq!(settings(b"").unwrap(), ConnectionSettings::default());
-        assert_eq!(settings(b" {} ").unwrap(), ConnectionSettings::default());
-        assert_eq!(
-            settings(br#"{"interval":null}"#).unwrap(),
-            ConnectionSettings::default()
-        );
-    }
 
     #[test]
     fn a_sync_may_name_streams_and_its_kind() {

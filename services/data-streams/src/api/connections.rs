@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::{
     Json,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use schemas::RequestKind;
@@ -18,6 +18,7 @@ use super::{
     Api,
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
+    records::accepts,
     terms::Terms,
 };
 use crate::control::{
@@ -27,6 +28,7 @@ use crate::control::{
 pub(super) mod check;
 pub(super) mod commands;
 pub(super) mod delete;
+mod events;
 pub(super) mod reconciliations;
 mod requests;
 pub(super) mod runs;
@@ -68,21 +70,40 @@ enum CommandFailure {
 }
 
 /// Lists the connections.
+///
+/// With `Accept: text/event-stream` as server-sent events named `connections`: all of them
+/// at once, and again after each change.
 #[utoipa::path(
     get,
     path = "/v1/connections",
     operation_id = "list_connections",
     tag = "connections",
     responses(
-        (status = 200, description = "All connections", body = ConnectionsBody),
+        (
+            status = 200,
+            description = "All connections",
+            content((ConnectionsBody = "application/json"), (String = "text/event-stream")),
+        ),
+        (status = 429, description = "Too many watch them", body = Problem),
         (status = 503, description = "The service is starting", body = Problem),
     )
 )]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<ConnectionsBody>, ApiError> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if accepts(&headers, "text/event-stream") {
+        return events::watch(api);
+    }
+    Ok(Json(all(&api)?).into_response())
+}
+
+/// All connections.
+fn all(api: &Api) -> Result<ConnectionsBody, ApiError> {
     let connections = api
         .control
-        .read(|connections| connections.live().map(|it| body_of(&api, it)).collect())?;
-    Ok(Json(ConnectionsBody { connections }))
+        .read(|connections| connections.live().map(|it| body_of(api, it)).collect())?;
+    Ok(ConnectionsBody { connections })
 }
 
 /// Shows a connection.
@@ -252,23 +273,17 @@ async fn request(
         at: api.now_ms(),
     };
     let submitted = api.control.submit(name, terms.submission(change));
-    let command = submitted.await?.command;
+    let accepted = submitted.await?;
+    let command = accepted.command;
     let requested = streams.unwrap_or_else(|| command.streams.clone());
-    let requests: Vec<_> = command
+    let requests = command
         .requests
         .iter()
         .filter(|request| requested.contains(&request.stream))
         .map(RequestBody::from)
         .collect();
-    // A stream with an unfinished request keeps that one's older id. Ids sort by
-    // time, so this is the new id, if any stream took it.
-    let request_id = requests
-        .iter()
-        .map(|it| it.request_id.clone())
-        .max()
-        .unwrap_or_default();
     Ok(SyncBody {
-        request_id,
+        request_id: accepted.request_id.unwrap_or_default(),
         requests,
         status: address(name),
     })
@@ -285,10 +300,12 @@ async fn submit_settings(
     // Of a wrong name and a wrong body, the name is reported.
     settings::check_name(name).map_err(|it| ApiError::InvalidValue(it.into()))?;
     let submission = terms.submission(change(body::settings(body)?));
-    let (destination, portal_id) = api.control.destination_after(name, &submission)?;
-    api.backend
-        .check_destination(&destination, portal_id)
-        .await?;
+    if !api.control.is_repeated(name, &submission)? {
+        let (destination, portal_id) = api.control.destination_after(name, &submission)?;
+        api.backend
+            .check_destination(&destination, portal_id)
+            .await?;
+    }
     let accepted = api.control.submit(name, submission).await?;
     let status = if accepted.created {
         StatusCode::CREATED
@@ -314,8 +331,7 @@ async fn submit_and_wait(
     wait: Duration,
 ) -> Result<Submitted, ApiError> {
     let accepted = api.control.submit(name, submission).await?;
-    let command_id = accepted.command.command_id;
-    wait_for(api, name, command_id, state, wait).await
+    wait_for(api, name, accepted.command_id, state, wait).await
 }
 
 /// Waits up to `wait` until the worker has reached `state` by a command.

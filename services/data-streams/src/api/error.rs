@@ -76,7 +76,7 @@ pub(crate) enum ApiError {
     #[error("too many wrong tokens from this address; try again")]
     TooManyTries,
     /// The token is for requests that change nothing.
-    #[error("this token may only read: send GET or HEAD, or the other token")]
+    #[error("this token may only read: send GET, HEAD or a question to /v1/sql, or the other token")]
     ReadOnlyToken,
     /// A browser sent it for a page of another origin.
     #[error("requests from pages of other origins are refused")]
@@ -137,6 +137,15 @@ pub(crate) enum ApiError {
          /v1/warehouse/rebuild loads them from the log"
     )]
     Incomplete,
+    /// ClickHouse refuses a question in SQL.
+    #[error("{0}")]
+    QueryRefused(String),
+    /// There is no user for questions in SQL.
+    #[error(
+        "the service may not answer questions in SQL: set CLICKHOUSE_READER_PASSWORD, of a user \
+         that may only read what people may see"
+    )]
+    SqlDisabled,
     /// The request took too long.
     #[error("the request took longer than {} s", REQUEST_LIMIT.as_secs())]
     TimedOut,
@@ -218,6 +227,9 @@ impl ApiError {
             Self::MalformedJson(_) => (StatusCode::BAD_REQUEST, "malformed_json"),
             Self::InvalidParameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),
             Self::UnknownField(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_field"),
+            Self::Control(ControlError::KeyReused) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
+            }
             Self::InvalidValue(_) | Self::Control(ControlError::Invalid(_)) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid_value")
             }
@@ -273,6 +285,8 @@ impl ApiError {
             }
             Self::RegistryUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable"),
             Self::Incomplete => (StatusCode::SERVICE_UNAVAILABLE, "record_incomplete"),
+            Self::QueryRefused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "query_refused"),
+            Self::SqlDisabled => (StatusCode::CONFLICT, "sql_disabled"),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
             Self::Internal | Self::Control(ControlError::Unwritable(_)) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")

@@ -17,7 +17,9 @@ use super::{
     body,
     error::{self, ApiError, PROBLEM_JSON},
     operation,
+    terms::{IDEMPOTENCY_KEY, LONGEST_KEY},
 };
+use crate::control::KEYS_KEPT;
 
 /// Failures that every route may answer with. A route's own text for the same
 /// status takes precedence.
@@ -119,7 +121,7 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
             }
             // Only commands can fail a condition.
             if responses.contains_key("412") {
-                add_conditions(operation);
+                add_terms(operation);
             }
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
@@ -143,19 +145,31 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// The headers of a request that put a command under a condition.
-fn add_conditions(operation: &mut Operation) {
+/// The headers of a request that put a command under terms.
+fn add_terms(operation: &mut Operation) {
     let tags = text_type(r#"^(\*|(W/)?"[^"]*"(, *(W/)?"[^"]*")*)$"#);
-    let mut headers = vec![(
-        "If-Match",
-        "ETags of the connection, or *: refused with 412 if it has another one",
-        tags,
-    )];
+    let mut key = text_type("^[!-~]+$");
+    key.max_length = Some(LONGEST_KEY);
+    let mut headers = vec![
+        (
+            "If-Match",
+            "ETags of the connection, or *: refused with 412 if it has another one".to_owned(),
+            tags,
+        ),
+        (
+            IDEMPOTENCY_KEY,
+            format!(
+                "Names the request: a repeated one changes nothing and gets the answer of the \
+                 first. The last {KEYS_KEPT} of each connection are known"
+            ),
+            key,
+        ),
+    ];
     // The other commands need a connection.
     if operation.responses.responses.contains_key("201") {
         headers.push((
             "If-None-Match",
-            "*: refused with 412 if there is the connection",
+            "*: refused with 412 if there is the connection".to_owned(),
             ObjectBuilder::new()
                 .schema_type(Type::String)
                 .enum_values(Some(["*"]))

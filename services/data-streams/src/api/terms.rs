@@ -1,4 +1,5 @@
-//! The headers that put a request under terms: `If-Match` and `If-None-Match`.
+//! The headers that put a request under terms: `If-Match`, `If-None-Match` and
+//! `Idempotency-Key`.
 
 use axum::{
     extract::FromRequestParts,
@@ -8,10 +9,17 @@ use axum::{
 use super::{body::parameter, error::ApiError};
 use crate::control::{Condition, ConnectionChange, Submission};
 
+/// The header whose value names a request, so that a repeated one has no second effect.
+pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// Maximum number of characters of such a key.
+pub(super) const LONGEST_KEY: usize = 255;
+
 /// On what terms the caller wants a command.
 #[derive(Debug, Default)]
 pub(super) struct Terms {
     condition: Condition,
+    key: Option<String>,
 }
 
 impl Terms {
@@ -20,6 +28,7 @@ impl Terms {
         Submission {
             change,
             condition: self.condition,
+            key: self.key,
         }
     }
 }
@@ -28,8 +37,27 @@ impl<S: Sync> FromRequestParts<S> for Terms {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let condition = condition(&parts.headers)?;
-        Ok(Self { condition })
+        Ok(Self {
+            condition: condition(&parts.headers)?,
+            key: key(&parts.headers)?,
+        })
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let allowed = |key: &&str| {
+        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic())
+    };
+    match value.to_str().ok().filter(allowed) {
+        Some(key) if values.next().is_none() => Ok(Some(key.to_owned())),
+        _ => Err(parameter(
+            IDEMPOTENCY_KEY,
+            format!("must be given once, with 1 to {LONGEST_KEY} ASCII characters and no spaces"),
+        )),
     }
 }
 
@@ -95,6 +123,23 @@ mod tests {
         for nothing in ["W/\"b\"", "a", "", "\"a\" \"b\"", "\""] {
             let read = read(&[("if-match", nothing)]).unwrap();
             assert_eq!(read, revisions(&[]), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_one_value_of_visible_characters() {
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(IDEMPOTENCY_KEY, value.parse().unwrap());
+            }
+            key(&headers)
+        };
+        assert_eq!(read(&[]).unwrap(), None);
+        assert_eq!(read(&["a-1"]).unwrap().as_deref(), Some("a-1"));
+        let too_long = "x".repeat(LONGEST_KEY + 1);
+        for wrong in [&["a", "a"][..], &[""], &["a b"], &["é"], &[&too_long]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -21,6 +21,8 @@ mod connections;
 mod numbered_records;
 mod reconciliations;
 mod records;
+mod repeated_commands;
+mod sql;
 
 use numbered_records::{NumberedRecords, RECORDS};
 
@@ -225,6 +227,14 @@ async fn every_refusal_has_its_status_and_its_code() {
             "rebuild_not_found",
         ),
         ("GET", "/v1/dead-letters?x=1", "", 400, "invalid_parameter"),
+        ("POST", "/v1/sql", "", 422, "invalid_value"),
+        (
+            "PATCH",
+            "/v1/connections/default",
+            r#"{"properties":{"deals":{"include":["amount"]}}}"#,
+            422,
+            "invalid_value",
+        ),
     ] {
         let (actual, answer) = api.send(method, path, body).await;
         assert_eq!(

@@ -6,6 +6,7 @@ use schemas::{Command, ConfirmedDeletions, DesiredState, Millis, Request, Reques
 use super::{
     Submission,
     settings::{self, ConnectionSettings},
+    submission::remember,
 };
 
 /// A request that can be applied to any desired state.
@@ -114,6 +115,34 @@ impl ConnectionChange {
         }
         after
     }
+
+    /// The settings that it has.
+    pub(super) fn settings(&self) -> Option<&ConnectionSettings> {
+        match self {
+            Self::Replace(settings) | Self::Update(settings) | Self::Start(settings) => {
+                Some(settings)
+            }
+            _ => None,
+        }
+    }
+
+    /// The one-time request or the check that it asks for, of the command after it: of a
+    /// stream with an unfinished request that one counts. Ids sort by time, so it is the
+    /// new one if any stream has taken it.
+    pub(super) fn request_id(&self, after: &Command) -> Option<String> {
+        match self {
+            Self::Sync { streams, .. } => {
+                let is_meant = |it: &&Request| {
+                    let named = streams.as_ref();
+                    named.is_none_or(|streams| streams.contains(&it.stream))
+                };
+                let requests = after.requests.iter().filter(is_meant);
+                requests.map(|it| it.request_id.clone()).max()
+            }
+            Self::Check { check_id } => Some(check_id.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// Puts the request into its stream's one slot, unless the slot holds an
@@ -158,6 +187,13 @@ pub(crate) fn same_content(a: &Command, b: &Command) -> bool {
         && a.requests == b.requests
         && a.confirmed == b.confirmed
         && a.check_id == b.check_id
+        && a.reconcile == b.reconcile
+        && a.properties == b.properties
+        && keys(a).eq(keys(b))
+}
+
+fn keys(command: &Command) -> impl Iterator<Item = &str> {
+    command.keyed.iter().map(|it| it.key.as_str())
 }
 
 /// What commands that crossed each other come to.
@@ -185,10 +221,13 @@ pub(crate) fn merge(
     let mut is_refused = false;
     for (index, command) in rest.iter().enumerate() {
         if command.command_id == own {
+            // The same request may have been sent to two instances.
+            if matches!(submission.earlier(Some(&merged)), Ok(Some(_))) {
+                continue;
+            }
             is_refused = !submission.condition.holds(Some(&merged));
             if !is_refused {
-                let change = &submission.change;
-                merged = change.apply(connection, Some(&merged), is_done);
+                merged = submission.apply(connection, Some(&merged), is_done);
             }
             continue;
         }
@@ -223,6 +262,15 @@ fn carry_over(base: &Command, after: &Command, merged: &mut Command) {
     }
     if after.destination != base.destination {
         merged.destination.clone_from(&after.destination);
+    }
+    if after.reconcile != base.reconcile {
+        merged.reconcile = after.reconcile;
+    }
+    if after.properties != base.properties {
+        merged.properties.clone_from(&after.properties);
+    }
+    for entry in &after.keyed {
+        remember(&mut merged.keyed, entry.clone());
     }
     for request in &after.requests {
         if !base.requests.contains(request) {

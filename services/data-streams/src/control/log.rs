@@ -123,17 +123,13 @@ mod tests {
         log.schema = Schema::parse_str(strict).unwrap();
         let command = Command {
             command_id: "c1".to_owned(),
-            based_on: None,
-            issued_at: 0,
             connection: "a".to_owned(),
             state: DesiredState::Running,
             credential: "env:TOKEN".to_owned(),
             streams: Vec::new(),
             interval_ms: 1,
             destination: "a".to_owned(),
-            requests: Vec::new(),
-            confirmed: Vec::new(),
-            check_id: None,
+            ..Command::default()
         };
         let error = log.append(&command).await.unwrap_err();
         assert!(matches!(error, ControlError::Unwritable(_)), "{error}");

@@ -30,8 +30,16 @@ pub(super) fn prepare(
     let desired = connection.and_then(Connection::desired);
     let before = connection.and_then(Connection::last_command);
     let is_done = |request: &_| connection.is_some_and(|it| it.is_done(request));
+    if let (Some(earlier), Some(last)) = (submission.earlier(before)?, before) {
+        return Ok(Prepared {
+            command: last.clone(),
+            created: earlier.created,
+            must_write: false,
+        });
+    }
     check_input(name, change, desired)?;
-    let mut after = change.apply(name, before, &is_done);
+    let mut after = submission.apply(name, before, &is_done);
+    check_properties(change, &after)?;
     check_destination(connections, name, &after)?;
     let fetches = matches!(
         change,
@@ -79,9 +87,7 @@ fn check_input(
     change: &ConnectionChange,
     desired: Option<&Command>,
 ) -> Result<(), ControlError> {
-    if let ConnectionChange::Replace(settings)
-    | ConnectionChange::Update(settings)
-    | ConnectionChange::Start(settings) = change
+    if let Some(settings) = change.settings()
         && let Some(invalid) = settings.check().into_iter().next()
     {
         return Err(invalid.into());
@@ -137,6 +143,22 @@ fn check_destination(
         });
     }
     Ok(())
+}
+
+/// Refuses properties of streams that the connection does not have.
+fn check_properties(change: &ConnectionChange, after: &Command) -> Result<(), Invalid> {
+    let given = change.settings().and_then(|it| it.properties.as_deref());
+    let mut given = given.into_iter().flatten();
+    match given.find(|it| !after.streams.contains(&it.stream)) {
+        None => Ok(()),
+        Some(unknown) => Err(Invalid::new(
+            format!("properties.{}", unknown.stream),
+            format!(
+                "is not a stream of the connection: {}",
+                after.streams.join(", ")
+            ),
+        )),
+    }
 }
 
 /// Refuses streams that the connection does not have.

@@ -1,12 +1,18 @@
 //! The settings of a connection: defaults, allowed values, intervals as text.
 
 use chassis::duration;
-use schemas::{Command, DesiredState, default_destination};
+use std::collections::BTreeSet;
+
+use schemas::{Command, NEEDED_PROPERTIES, PropertySelection, default_destination};
 
 /// Shortest time from one run to the next, in ms.
 const MIN_INTERVAL_MS: i64 = 10_000;
 /// Longest time from one run to the next, in ms.
 const MAX_INTERVAL_MS: i64 = 31 * 24 * 3_600_000;
+/// Maximum number of properties that the settings of a connection name.
+const MAX_PROPERTIES: usize = 10_000;
+/// Maximum number of characters of a property's name.
+const LONGEST_PROPERTY: usize = 200;
 /// Maximum number of streams of one connection.
 const MAX_STREAMS: usize = 64;
 
@@ -54,6 +60,21 @@ pub(crate) struct ConnectionSettings {
     pub(crate) interval_ms: Option<i64>,
     /// ClickHouse database.
     pub(crate) destination: Option<String>,
+    /// How often passes are made.
+    pub(crate) reconcile: GivenIntervals,
+    /// Which properties are read; replaces all selections.
+    pub(crate) properties: Option<Vec<PropertySelection>>,
+}
+
+/// Intervals of passes as the caller gave them, in ms; 0: none are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct GivenIntervals {
+    /// See [`schemas::ReconcileIntervals::late_ms`].
+    pub(crate) late_ms: Option<i64>,
+    /// See [`schemas::ReconcileIntervals::archived_ms`].
+    pub(crate) archived_ms: Option<i64>,
+    /// See [`schemas::ReconcileIntervals::full_ms`].
+    pub(crate) full_ms: Option<i64>,
 }
 
 impl ConnectionSettings {
@@ -62,13 +83,28 @@ impl ConnectionSettings {
         let mut wrong = Vec::new();
         wrong.extend(self.credential.as_deref().and_then(check_credential));
         wrong.extend(self.streams.as_deref().into_iter().flat_map(check_streams));
-        wrong.extend(self.interval_ms.and_then(check_interval));
+        let interval = |(name, ms): (&str, Option<i64>)| ms.and_then(|ms| check_interval(name, ms));
+        wrong.extend(interval(("interval", self.interval_ms)));
         wrong.extend(self.destination.as_deref().and_then(check_destination));
+        let GivenIntervals {
+            late_ms,
+            archived_ms,
+            full_ms,
+        } = self.reconcile;
+        let passes = [
+            ("reconcile.late", late_ms),
+            ("reconcile.archived", archived_ms),
+            ("reconcile.full", full_ms),
+        ];
+        let is_on = |(_, ms): &(&str, Option<i64>)| *ms != Some(OFF_MS);
+        wrong.extend(passes.into_iter().filter(is_on).filter_map(interval));
+        let selections = self.properties.as_deref();
+        wrong.extend(selections.into_iter().flat_map(check_properties));
         wrong
     }
 
-    /// Changes the given settings of a command. Drops requests and confirmations of
-    /// streams that the connection no longer has.
+    /// Changes the given settings of a command. Drops requests, confirmations and selected
+    /// properties of streams that the connection no longer has.
     pub(crate) fn apply_to(&self, command: &mut Command) {
         if let Some(credential) = &self.credential {
             command.credential.clone_from(credential);
@@ -82,30 +118,29 @@ impl ConnectionSettings {
         if let Some(destination) = &self.destination {
             command.destination.clone_from(destination);
         }
-        command
-            .requests
-            .retain(|request| command.streams.contains(&request.stream));
-        command
-            .confirmed
-            .retain(|confirmed| command.streams.contains(&confirmed.stream));
+        let passes = &mut command.reconcile;
+        passes.late_ms = self.reconcile.late_ms.unwrap_or(passes.late_ms);
+        passes.archived_ms = self.reconcile.archived_ms.unwrap_or(passes.archived_ms);
+        passes.full_ms = self.reconcile.full_ms.unwrap_or(passes.full_ms);
+        if let Some(properties) = &self.properties {
+            command.properties.clone_from(properties);
+        }
+        let has = |stream: &String| command.streams.contains(stream);
+        command.requests.retain(|it| has(&it.stream));
+        command.confirmed.retain(|it| has(&it.stream));
+        command.properties.retain(|it| has(&it.stream));
     }
 }
 
 /// A new, stopped connection with all defaults.
 pub(crate) fn defaults(connection: &str) -> Command {
     Command {
-        command_id: String::new(),
-        based_on: None,
-        issued_at: 0,
         connection: connection.to_owned(),
-        state: DesiredState::Stopped,
         credential: DEFAULT_CREDENTIAL.to_owned(),
         streams: DEFAULT_STREAMS.map(str::to_owned).to_vec(),
         interval_ms: DEFAULT_INTERVAL_MS,
         destination: default_destination(connection),
-        requests: Vec::new(),
-        confirmed: Vec::new(),
-        check_id: None,
+        ..Command::default()
     }
 }
 
@@ -191,11 +226,57 @@ fn check_stream(stream: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks that an interval is in range.
-fn check_interval(interval_ms: i64) -> Option<Invalid> {
-    let allowed = MIN_INTERVAL_MS..=MAX_INTERVAL_MS;
-    (!allowed.contains(&interval_ms)).then(|| Invalid::new("interval", INTERVAL_ALLOWED))
+/// Checks the selected properties of all streams.
+fn check_properties(selections: &[PropertySelection]) -> Vec<Invalid> {
+    let count: usize = selections.iter().map(|it| it.names.len()).sum();
+    if count > MAX_PROPERTIES {
+        return vec![Invalid::new(
+            "properties",
+            format!("may name {MAX_PROPERTIES} properties in total, and names {count}"),
+        )];
+    }
+    selections.iter().flat_map(check_selection).collect()
 }
+
+/// Checks the selected properties of a stream.
+fn check_selection(selection: &PropertySelection) -> Vec<Invalid> {
+    let kind = if selection.is_exclusion {
+        "exclude"
+    } else {
+        "include"
+    };
+    let field = format!("properties.{}.{kind}", selection.stream);
+    if selection.names.is_empty() {
+        return vec![Invalid::new(field, "must name at least one property")];
+    }
+    let mut seen = BTreeSet::new();
+    let wrong = selection.names.iter().enumerate().filter_map(|(index, name)| {
+        let well_formed = (1..=LONGEST_PROPERTY).contains(&name.len())
+            && name.bytes().all(|it| it.is_ascii_graphic() && it != b',');
+        let reason = if !well_formed {
+            "must be HubSpot's internal name of a property, such as firstname"
+        } else if !seen.insert(name) {
+            "is given twice"
+        } else if selection.is_exclusion && NEEDED_PROPERTIES.contains(&name.as_str()) {
+            "cannot be excluded: the sync needs it"
+        } else {
+            return None;
+        };
+        Some(Invalid::new(format!("{field}[{index}]"), reason))
+    });
+    wrong.collect()
+}
+
+/// Checks that an interval is in range.
+fn check_interval(field: &str, interval_ms: i64) -> Option<Invalid> {
+    let allowed = MIN_INTERVAL_MS..=MAX_INTERVAL_MS;
+    (!allowed.contains(&interval_ms)).then(|| Invalid::new(field, INTERVAL_ALLOWED))
+}
+
+/// The interval of passes that are not made, as a person writes it.
+const OFF: &str = "off";
+/// The same in a command.
+const OFF_MS: i64 = 0;
 
 const INTERVAL_ALLOWED: &str = "must be from 10s to 31d, written as 30s, 5m, 1h30m or 1d";
 
@@ -225,29 +306,56 @@ fn is_identifier(text: &str, min: usize, max: usize) -> bool {
             .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_')
 }
 
+const DAY_MS: i64 = 24 * 3_600_000;
+
 const UNITS: [(&str, i64); 4] = [
-    ("d", 24 * 3_600_000),
+    ("d", DAY_MS),
     ("h", 3_600_000),
     ("m", 60_000),
     ("s", 1_000),
 ];
 
 /// Parses `30s`, `5m`, `1h30m` or `1d`; returns ms, in whole seconds.
-pub(crate) fn parse_interval(text: &str) -> Result<i64, Invalid> {
-    let invalid = || Invalid::new("interval", INTERVAL_ALLOWED);
+pub(crate) fn parse_interval(field: &str, text: &str) -> Result<i64, Invalid> {
+    let invalid = || Invalid::new(field, INTERVAL_ALLOWED);
     let interval = duration::parse(text).map_err(|_error| invalid())?;
     if interval.subsec_millis() > 0 {
         return Err(invalid());
     }
     let interval_ms = i64::try_from(interval.as_millis()).map_err(|_error| invalid())?;
-    check_interval(interval_ms).map_or(Ok(interval_ms), Err)
+    check_interval(field, interval_ms).map_or(Ok(interval_ms), Err)
+}
+
+/// Parses an interval, or `off`; returns ms, 0 for off.
+pub(crate) fn parse_pass_interval(field: &str, text: &str) -> Result<i64, Invalid> {
+    if text == OFF {
+        return Ok(OFF_MS);
+    }
+    parse_interval(field, text).map_err(|it| Invalid {
+        message: format!("{}; or {OFF}", it.message),
+        ..it
+    })
+}
+
+/// Formats an interval as [`parse_pass_interval`] parses it.
+pub(crate) fn format_pass_interval(interval_ms: i64) -> String {
+    match interval_ms {
+        OFF_MS => OFF.to_owned(),
+        // A day is written as 24h, as in the documentation.
+        _ if interval_ms < 2 * DAY_MS => format_with(&UNITS[1..], interval_ms),
+        _ => format_interval(interval_ms),
+    }
 }
 
 /// Formats an interval as [`parse_interval`] parses it.
 pub(crate) fn format_interval(interval_ms: i64) -> String {
+    format_with(&UNITS, interval_ms)
+}
+
+fn format_with(units: &[(&str, i64)], interval_ms: i64) -> String {
     let mut rest_ms = interval_ms.max(0);
     let mut text = String::new();
-    for (unit, factor) in UNITS {
+    for (unit, factor) in units {
         let count = rest_ms / factor;
         rest_ms %= factor;
         if count > 0 {

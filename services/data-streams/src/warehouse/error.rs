@@ -64,6 +64,13 @@ pub enum WarehouseError {
         #[source]
         source: serde_json::Error,
     },
+    /// The answer to a question in SQL has another format, as the question asks for it.
+    #[error("the answer is not in the format that was asked for: leave FORMAT out of the query")]
+    AnswerFormat {
+        /// The parser's error.
+        #[source]
+        source: serde_json::Error,
+    },
     /// `changes` lacks the version of an object that the wide table has.
     #[error("the properties of object {object_id} are not in `changes`")]
     NoProperties {
@@ -92,7 +99,7 @@ impl WarehouseError {
                 StoreErrorKind::Unavailable
             }
             Self::Taken { .. } | Self::Foreign { .. } => StoreErrorKind::NotOurs,
-            Self::Name { .. } => StoreErrorKind::Poison,
+            Self::Name { .. } | Self::AnswerFormat { .. } => StoreErrorKind::Poison,
             Self::Properties { .. } | Self::Superseded | Self::Migration { .. } => {
                 StoreErrorKind::Fatal
             }
@@ -103,6 +110,28 @@ impl WarehouseError {
         }
     }
 }
+
+impl WarehouseError {
+    /// Why ClickHouse refuses a question that a person wrote; `None` where it is not the
+    /// question that fails.
+    pub(crate) fn refusal_of_question(&self) -> Option<String> {
+        let (text, code) = match self {
+            Self::AnswerFormat { .. } | Self::TimedOut { .. } => return Some(self.to_string()),
+            Self::ClickHouse { source, .. } => match source {
+                clickhouse::error::Error::BadResponse(text) => (text, code(source)?),
+                clickhouse::error::Error::InvalidParams(_) => return Some(source.to_string()),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        // A wrong login, too many queries at a time, and what concerns the server.
+        const OTHERS: [u32; 9] = [74, 75, 76, 192, 193, 194, 202, 243, 516];
+        (!OTHERS.contains(&code)).then(|| text.chars().take(REFUSAL_CHARS).collect())
+    }
+}
+
+/// How many characters of ClickHouse's message are repeated.
+const REFUSAL_CHARS: usize = 2_000;
 
 /// Classifies by ClickHouse's error code, as the HTTP status is too coarse.
 /// With an unknown code the target waits and is tried again, so that an unforeseen

@@ -117,7 +117,7 @@ pub(crate) struct ColumnNote {
     /// HubSpot's description of the property.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Whether HubSpot no longer lists it.
+    /// Whether HubSpot no longer lists it, or the connection no longer selects it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }
@@ -148,7 +148,7 @@ impl ColumnNote {
             text.push_str(&self.description);
         }
         if self.gone {
-            text.push_str(" (no longer in HubSpot)");
+            text.push_str(" (no longer read from HubSpot)");
         }
         text.trim_start().to_owned()
     }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemas::{Checkpoint, Definitions, EncodeError, IndexKey, Property, Run, StreamStatus};
+use schemas::{
+    Checkpoint, Definitions, EncodeError, IndexKey, Property, PropertySelection, Run, StreamStatus,
+};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Committer, Item};
@@ -93,6 +95,11 @@ impl StreamState {
     /// The destination of the records from now on; see [`StreamOwner::set_destination`].
     pub(crate) fn set_destination(&self, destination: &str) {
         self.known().owner.set_destination(destination);
+    }
+
+    /// Which properties are read from now on; see [`StreamOwner::select_properties`].
+    pub(crate) fn select_properties(&self, selection: Option<&PropertySelection>) {
+        self.known().owner.select_properties(selection);
     }
 
     /// The log of records was made anew; see [`StreamOwner::start_log_anew`].
@@ -320,8 +327,13 @@ impl Sink for StreamSink {
         self.state.known().owner.suspects()
     }
 
-    fn list_definitions(&self, listed: Fetched<Vec<Property>>, begins_full_pass: bool) -> Listed {
+    fn list_definitions(
+        &self,
+        listed: Fetched<Vec<Property>>,
+        selection: Option<&PropertySelection>,
+        begins_full_pass: bool,
+    ) -> Listed {
         let mut known = self.state.known();
-        known.owner.list_definitions(listed, begins_full_pass)
+        known.owner.list_definitions(listed, selection, begins_full_pass)
     }
 }

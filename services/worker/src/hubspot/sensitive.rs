@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use schemas::{Millis, Property};
+use schemas::{Millis, Property, PropertySelection};
 
 use super::{
     HubSpot,
@@ -31,6 +31,8 @@ struct Known {
     /// HubSpot's time from which on it is read again.
     until: Millis,
     properties: Vec<Property>,
+    /// Whether HubSpot has given their values; false where none was to be read.
+    is_tested: bool,
 }
 
 /// The sensitive properties that can be read, by object type and kind.
@@ -105,15 +107,22 @@ fn without(
 impl HubSpot {
     /// The properties of a kind whose values can be read, and how many requests that took.
     /// HubSpot lists properties whose values it then refuses, so one object is read with
-    /// them. Where it leaves values out instead, they count as readable.
+    /// those that `selection` has; `None` for all. Where it leaves values out instead, they
+    /// count as readable.
     pub(super) async fn read_sensitive(
         &self,
         object_type: &str,
         kind: Capability,
+        selection: Option<&PropertySelection>,
     ) -> Result<(Vec<Property>, i64), SourceError> {
+        let is_read =
+            |it: &&Property| selection.is_none_or(|selection| selection.reads(&it.name));
         let key = (object_type.to_owned(), kind);
         let known = self.sensitive.lock().get(&key).cloned();
-        if let Some(known) = known.filter(|it| it.until > self.now()) {
+        let known = known.filter(|it| it.until > self.now());
+        if let Some(known) =
+            known.filter(|it| it.is_tested || !it.properties.iter().any(|it| is_read(&it)))
+        {
             return Ok((known.properties, 0));
         }
         let mut url = self.url(&["crm", "properties", self.client.version(), object_type]);
@@ -124,9 +133,9 @@ impl HubSpot {
         let listed = listed.map_err(|it| without(object_type, kind, &[], it.into()))?;
         let properties = listed.value;
         let mut requests = 1;
-        if !properties.is_empty() {
-            let tested = properties.iter().take(TESTED);
-            let names: Vec<_> = tested.map(|it| encode(&it.name).to_string()).collect();
+        let tested = properties.iter().filter(is_read).take(TESTED);
+        let names: Vec<_> = tested.map(|it| encode(&it.name).to_string()).collect();
+        if !names.is_empty() {
             let mut url = self.objects(object_type, &[]);
             url.set_query(Some(&format!("limit=1&properties={}", names.join(","))));
             let call = Call::get(Endpoint::Sensitive(kind), url);
@@ -137,6 +146,7 @@ impl HubSpot {
         let known = Known {
             until: self.now().saturating_add(KEPT),
             properties: properties.clone(),
+            is_tested: !names.is_empty(),
         };
         self.sensitive.lock().insert(key, known);
         Ok((properties, requests))

@@ -14,6 +14,7 @@ fn running() -> StreamDemand<'static> {
     StreamDemand {
         running: true,
         interval: INTERVAL,
+        passes: Settings::default().passes(ReconcileIntervals::default()),
         request: None,
         rechecks_from: None,
         size: Size::default(),

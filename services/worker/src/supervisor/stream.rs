@@ -166,6 +166,7 @@ impl<S: Source> StreamTask<S> {
         let demand = StreamDemand {
             running: command.state == schemas::DesiredState::Running,
             interval: command.interval_ms,
+            passes: self.settings.passes(command.reconcile),
             request: command.requests.iter().find(|it| it.stream == stream),
             rechecks_from: self.source.rechecks_from(),
             size: self.sink.state().size(),
@@ -195,7 +196,9 @@ impl<S: Source> StreamTask<S> {
             definitions: state.definitions(),
             settings: self.settings,
             deletions_confirmed: is_confirmed(&commands.borrow(), &checkpoint),
+            properties: commands.borrow().properties_of(state.stream()).cloned(),
         };
+        let mut settings = commands.clone();
         let (progress, mut shown) = watch::channel(Progress::default());
         let end = {
             let context = RunContext {
@@ -210,6 +213,12 @@ impl<S: Source> StreamTask<S> {
                 tokio::select! {
                     biased;
                     end = &mut run => break end,
+                    // What is excluded from now on is not read any more: the run continues
+                    // where it is, with the new selection.
+                    () = selection_changes(&mut settings, &context) => {
+                        slots.changed();
+                        return Ok(());
+                    }
                     Ok(()) = shown.changed() => {
                         let progress = shown.borrow_and_update().clone();
                         self.show(|view| {
@@ -345,6 +354,20 @@ impl<S: Source> StreamTask<S> {
             self.clock.now_ms(),
         );
         Ok(committer.post(vec![message?])?)
+    }
+}
+
+/// Returns when a command changes which properties are read.
+async fn selection_changes(
+    commands: &mut watch::Receiver<Arc<Command>>,
+    context: &StreamContext,
+) {
+    let is_other = |command: &Arc<Command>| {
+        command.properties_of(&context.object_type) != context.properties.as_ref()
+    };
+    if commands.wait_for(is_other).await.is_err() {
+        // The stream ends.
+        std::future::pending().await
     }
 }
 

@@ -1,28 +1,53 @@
 //! Merges the properties that a portal lists into all that were ever seen. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use schemas::{Definitions, Millis, Property};
+use schemas::{Definitions, Millis, Property, PropertySelection};
 
 /// The changed definitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
     /// All properties ever seen, under a new version.
     pub(super) definitions: Definitions,
-    /// Whether a property is new or came back, so that records read before may lack
-    /// its values.
+    /// Whether a property is new, came back or is no longer selected, so that records read
+    /// before may lack its values, or have values that they are not to have.
     pub(super) grew: bool,
 }
 
+/// What the portal lists, by what is to be read of it.
+#[derive(Debug, Default)]
+pub(super) struct ListedProperties {
+    selected: Vec<Property>,
+    /// Names of the others.
+    unselected: HashSet<String>,
+}
+
+/// Selects what is to be read of the properties that a portal lists; `None` for all.
+pub(super) fn select(
+    listed: Vec<Property>,
+    selection: Option<&PropertySelection>,
+) -> ListedProperties {
+    let is_selected = |it: &Property| selection.is_none_or(|selection| selection.reads(&it.name));
+    let (selected, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_selected);
+    ListedProperties {
+        selected,
+        unselected: others.into_iter().map(|it| it.name).collect(),
+    }
+}
+
 /// Merges the listed properties into `known`; `None` if nothing changes. Properties
-/// keep their order, and one that is no longer listed is marked as gone. The new
+/// keep their order, and one that is no longer listed or selected is marked as gone. The new
 /// version is above that of `known` and above `floor`.
 pub(super) fn merge(
     known: &Definitions,
-    listed: Vec<Property>,
+    listed: ListedProperties,
     at: Millis,
     floor: i64,
 ) -> Option<Change> {
+    let ListedProperties {
+        selected: listed,
+        unselected,
+    } = listed;
     let mut by_name: HashMap<String, Property> = listed
         .iter()
         .map(|property| (property.name.clone(), property.clone()))
@@ -45,6 +70,7 @@ pub(super) fn merge(
         };
         // A property that comes back may have had values all the time.
         grew |= property.gone && !now.gone;
+        grew |= !property.gone && unselected.contains(&property.name);
         changed |= now != *property;
         properties.push(now);
     }
@@ -77,6 +103,34 @@ mod tests {
             kind: kind.to_owned(),
             ..Property::default()
         }
+    }
+
+    fn merge(
+        known: &Definitions,
+        listed: Vec<Property>,
+        at: Millis,
+        floor: i64,
+    ) -> Option<Change> {
+        super::merge(known, select(listed, None), at, floor)
+    }
+
+    #[test]
+    fn a_property_that_is_no_longer_selected_is_gone_and_counts_as_growth_once() {
+        let known = known(vec![property("a", "string"), property("b", "string")]);
+        let without_b = PropertySelection {
+            stream: "contacts".to_owned(),
+            is_exclusion: true,
+            names: vec!["b".to_owned()],
+        };
+        let listed = || {
+            let all = ["a", "b", "hs_object_id"].map(|name| property(name, "string"));
+            select(all.to_vec(), Some(&without_b))
+        };
+        let change = super::merge(&known, listed(), 9, 0).unwrap();
+        assert!(change.grew);
+        let gone: Vec<_> = change.definitions.properties.iter().map(|it| it.gone).collect();
+        assert_eq!(gone, [false, true, false]);
+        assert_eq!(super::merge(&change.definitions, listed(), 10, 0), None);
     }
 
     fn known(properties: Vec<Property>) -> Definitions {

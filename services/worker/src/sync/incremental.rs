@@ -37,7 +37,10 @@ pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) ->
     let settings = &session.stream.settings;
     let position = match (session.run.search.clone(), session.reason) {
         (Some(position), _) => position,
-        (None, Reason::Late) => windows::before_cursor(cursor, settings.late_span),
+        (None, Reason::Late) => {
+            let last = session.last_late_at.unwrap_or(cursor);
+            windows::before_cursor(cursor, last, settings.late_span)
+        }
         (None, _) => windows::since_cursor(cursor, session.run.started_at, settings.index_lag),
     };
     session.run.search = Some(position.clone());

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use schemas::{Checkpoint, ContentHasher, Definitions, Millis, Property, Run, Verdict};
+use schemas::{
+    Checkpoint, ContentHasher, Definitions, Millis, Property, PropertySelection, Run, Verdict,
+};
 
 use super::{Change, Fetched, Page, Suspects, admission::admit, definitions};
 use crate::{
@@ -28,6 +30,8 @@ pub(crate) struct StreamOwner {
     pub(crate) index: StreamIndex,
     /// The runs of the pages last submitted, also once they have ended.
     last_runs: [Option<Run>; 3],
+    /// Which properties are read, once a command has said so.
+    selection: Option<Option<PropertySelection>>,
 }
 
 /// What a page becomes.
@@ -70,20 +74,23 @@ impl StreamOwner {
             definitions_unsent: false,
             grown_version: 0,
             index,
+            selection: None,
         }
     }
 
-    /// Takes the properties that the portal lists. If some are new, all runs under way
-    /// have read records without them, and a full pass is due, unless the reader is one
-    /// that begins.
+    /// Takes the properties that the portal lists. If other ones are to be read than
+    /// before, all runs under way have read records without them or with them, and a full
+    /// pass is due, unless the reader is one that begins.
     pub(crate) fn list_definitions(
         &mut self,
         listed: Fetched<Vec<Property>>,
+        selection: Option<&PropertySelection>,
         begins_full_pass: bool,
     ) -> Listed {
         let floor = self.checkpoint.definitions_version;
         let sent_at = listed.sent_at;
-        let change = definitions::merge(&self.definitions, listed.value, sent_at, floor);
+        let listed = definitions::select(listed.value, selection);
+        let change = definitions::merge(&self.definitions, listed, sent_at, floor);
         if let Some(change) = change {
             let version = change.definitions.version;
             self.hasher = ContentHasher::new(&change.definitions);
@@ -209,6 +216,16 @@ impl StreamOwner {
             checkpoint.rewrite_wanted |=
                 !checkpoint.destination.is_empty() && checkpoint.cursor.is_some();
             destination.clone_into(&mut checkpoint.destination);
+        }
+    }
+
+    /// Which properties are read from now on. If that has changed, a full pass is due at
+    /// once, however short the time since one for new properties.
+    pub(crate) fn select_properties(&mut self, selection: Option<&PropertySelection>) {
+        let before = self.selection.replace(selection.cloned());
+        if before.is_some_and(|before| before.as_ref() != selection) {
+            self.checkpoint.full_wanted |= self.checkpoint.cursor.is_some();
+            self.checkpoint.last_growth_at = None;
         }
     }
 

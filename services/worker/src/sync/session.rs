@@ -51,6 +51,8 @@ pub(super) struct Session<'a, S, K> {
     pub(super) run: Run,
     /// Where increments go on.
     pub(super) cursor: Option<Millis>,
+    /// When the last run started that has read what a run over late changes reads.
+    pub(super) last_late_at: Option<Millis>,
     pub(super) single_lane: bool,
     pub(super) definitions: Arc<Definitions>,
     pub(super) outbox: Outbox<'a, K>,
@@ -101,6 +103,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             reason: plan.reason,
             run,
             cursor: checkpoint.cursor,
+            last_late_at: checkpoint.last_late_at.max(checkpoint.last_full_at),
             single_lane: checkpoint.single_lane,
             definitions: Arc::clone(&stream.definitions),
             outbox: Outbox::new(sink),
@@ -163,7 +166,10 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         }
         let sent_at = listed.sent_at;
         let begins_full_pass = is_begin && self.reason.reads_both_lists();
-        let listed = self.sink.list_definitions(listed, begins_full_pass);
+        let selection = self.stream.properties.as_ref();
+        let listed = self
+            .sink
+            .list_definitions(listed, selection, begins_full_pass);
         self.definitions = Arc::clone(&listed.definitions);
         Ok((sent_at, listed))
     }

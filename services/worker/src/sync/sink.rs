@@ -60,8 +60,14 @@ pub(crate) trait Sink: Send + Sync + 'static {
     fn suspects(&self) -> Suspects;
 
     /// Takes the properties that the portal lists; they are written with the next page.
-    /// `begins_full_pass` is whether all records are read from now on.
-    fn list_definitions(&self, listed: Fetched<Vec<Property>>, begins_full_pass: bool) -> Listed;
+    /// `selection` is which of them are read. `begins_full_pass` is whether all records are
+    /// read from now on.
+    fn list_definitions(
+        &self,
+        listed: Fetched<Vec<Property>>,
+        selection: Option<&PropertySelection>,
+        begins_full_pass: bool,
+    ) -> Listed;
 }
 
 /// Objects that seem to be gone, by what was submitted.

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use schemas::{Definitions, Millis, Property, PropertyMap, checkpoint::ARCHIVED_LIST};
+use schemas::{
+    Definitions, Millis, Property, PropertyMap, PropertySelection, checkpoint::ARCHIVED_LIST,
+};
 
 /// One object as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -249,11 +251,13 @@ pub(crate) trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Fetched<Vec<Property>>, SourceError>> + Send;
 
     /// Reads the properties of a sensitive kind whose values the token may read, and how
-    /// many requests that took. Advises to do without the kind where it may not.
+    /// many requests that took. Reads no value of a property that `selection` lacks.
+    /// Advises to do without the kind where the token may not.
     fn sensitive_properties(
         &self,
         _object_type: &str,
         _kind: Capability,
+        _selection: Option<&PropertySelection>,
     ) -> impl Future<Output = Result<(Vec<Property>, i64), SourceError>> + Send {
         async { Ok((Vec::new(), 0)) }
     }

@@ -9,7 +9,7 @@ mod unreadable;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use schemas::{Checkpoint, Definitions, Request, RequestKind};
+use schemas::{Checkpoint, Definitions, ReconcileIntervals, Request, RequestKind};
 
 use self::{fake_log::FakeLog, fake_portal::FakePortal, scenarios::Scenario};
 use super::*;
@@ -39,6 +39,7 @@ impl Stream {
                 ..Settings::default()
             },
             deletions_confirmed: false,
+            properties: None,
         };
         Self {
             portal,
@@ -64,6 +65,7 @@ impl Stream {
         StreamDemand {
             running: true,
             interval: 60_000,
+            passes: Settings::default().passes(ReconcileIntervals::default()),
             request,
             rechecks_from: None,
             size: Size::default(),

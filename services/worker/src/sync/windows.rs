@@ -15,10 +15,10 @@ pub(super) fn since_cursor(cursor: Millis, now: Millis, lag: Millis) -> SearchPo
     }
 }
 
-/// The window of a late run: `span` up to the cursor. The next incremental run reads
-/// what comes after the cursor.
-pub(super) fn before_cursor(cursor: Millis, span: Millis) -> SearchPosition {
-    let from = cursor.saturating_sub(span).max(0);
+/// The window of a late run: from `span` before the start of the last one up to the
+/// cursor. The next incremental run reads what comes after the cursor.
+pub(super) fn before_cursor(cursor: Millis, last: Millis, span: Millis) -> SearchPosition {
+    let from = cursor.min(last).saturating_sub(span).max(0);
     SearchPosition {
         from,
         to: cursor,
@@ -66,7 +66,7 @@ mod tests {
                 prop_assert_eq!(position.from, cursor);
                 prop_assert!(position.to >= cursor);
                 prop_assert!(contains(&position, Millis::MAX));
-                let late = before_cursor(cursor, 7_200_000);
+                let late = before_cursor(cursor, cursor, 7_200_000);
                 prop_assert!(contains(&late, cursor - 1) && !contains(&late, cursor));
                 cursor = position.to;
             }

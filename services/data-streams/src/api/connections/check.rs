@@ -124,16 +124,16 @@ pub(in crate::api) async fn check(
     Path(ConnectionPath { name }): Path<ConnectionPath>,
     terms: Terms,
 ) -> Result<Response, ApiError> {
-    let check_id = Uuid::now_v7().to_string();
     let change = ConnectionChange::Check {
-        check_id: check_id.clone(),
+        check_id: Uuid::now_v7().to_string(),
     };
     let submitted = api.control.submit(&name, terms.submission(change));
-    let command = submitted.await?.command;
+    let accepted = submitted.await?;
+    let check_id = accepted.request_id.unwrap_or_default();
     match api.control.checked(&name, &check_id, CHECK_WAIT).await {
         Some(check) => Ok(Json(CheckBody::from(check)).into_response()),
         None => Ok(pending(PendingBody {
-            command_id: command.command_id,
+            command_id: accepted.command_id,
             status: address(&name),
         })),
     }

@@ -162,10 +162,13 @@ pub(in crate::api) async fn confirm(
     body: RawBody,
 ) -> Result<Response, ApiError> {
     body::nothing(&body)?;
-    let stream = waiting_stream(&api, &name, &id)?;
-    let change = ConnectionChange::Confirm { stream, run_id: id };
-    let submitted = api.control.submit(&name, terms.submission(change));
-    let command_id = submitted.await?.command.command_id;
+    let (stream, waits) = stream_of(&api, &name, &id)?;
+    let run_id = id.clone();
+    let confirmation = terms.submission(ConnectionChange::Confirm { stream, run_id });
+    if !waits && !api.control.is_repeated(&name, &confirmation)? {
+        return Err(ApiError::NothingToConfirm(id));
+    }
+    let command_id = api.control.submit(&name, confirmation).await?.command_id;
     let body = PendingBody {
         command_id,
         status: address(&name),
@@ -174,8 +177,8 @@ pub(in crate::api) async fn confirm(
     Ok((StatusCode::ACCEPTED, location, Json(body)).into_response())
 }
 
-/// The stream whose deletions the reconciliation with this id waits with.
-fn waiting_stream(api: &Api, name: &str, id: &str) -> Result<String, ApiError> {
+/// The stream of the reconciliation with this id, and whether deletions of it wait.
+fn stream_of(api: &Api, name: &str, id: &str) -> Result<(String, bool), ApiError> {
     let found = api.control.read(|connections| {
         let live = connections.get_live(name)?;
         let mut streams = live.connection.streams.values().map(|it| &it.status);
@@ -191,8 +194,7 @@ fn waiting_stream(api: &Api, name: &str, id: &str) -> Result<String, ApiError> {
     match found {
         None => Err(ApiError::not_found(Missing::Connection, name)),
         Some(None) => Err(ApiError::not_found(Missing::Reconciliation, id)),
-        Some(Some((_, false))) => Err(ApiError::NothingToConfirm(id.to_owned())),
-        Some(Some((stream, true))) => Ok(stream),
+        Some(Some(found)) => Ok(found),
     }
 }
 

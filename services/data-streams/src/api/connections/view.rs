@@ -8,7 +8,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use schemas::{DesiredState, Lack, Problem, RequestKind, StreamStatus};
+use schemas::{DesiredState, Lack, Problem, PropertySelection, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -42,6 +42,10 @@ pub(in crate::api) struct ConnectionBody {
     /// The ClickHouse database with its records.
     #[schema(example = "hubspot")]
     destination: String,
+    /// Time from the start of one pass to the start of the next, or `off`.
+    reconcile: PassIntervalsBody,
+    /// Which properties are read, by object type; all of those that are left out.
+    properties: BTreeMap<String, PropertiesBody>,
     /// The state that the worker reports; null before its first report.
     observed: Option<ObservedBody>,
     /// Its streams, in the order of the settings.
@@ -52,6 +56,44 @@ impl IntoResponse for ConnectionBody {
     fn into_response(self) -> Response {
         let etag = [(header::ETAG, self.etag.clone())];
         (etag, Json(self)).into_response()
+    }
+}
+
+/// How often passes are made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct PassIntervalsBody {
+    /// Passes over changes that appeared late in HubSpot's search.
+    #[schema(example = "1h")]
+    late: String,
+    /// Passes over the archived list.
+    #[schema(example = "1h")]
+    archived: String,
+    /// Passes over both lists.
+    #[schema(example = "24h")]
+    full: String,
+}
+
+/// Which properties are read of an object type: one of the two.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct PropertiesBody {
+    /// Only these, and those that the sync needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    include: Option<Vec<String>>,
+    /// All but these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exclude: Option<Vec<String>>,
+}
+
+impl From<&PropertySelection> for PropertiesBody {
+    fn from(selection: &PropertySelection) -> Self {
+        let names = |is_exclusion| {
+            let is_meant = selection.is_exclusion == is_exclusion;
+            is_meant.then(|| selection.names.clone())
+        };
+        Self {
+            include: names(false),
+            exclude: names(true),
+        }
     }
 }
 
@@ -289,6 +331,16 @@ pub(super) fn connection_body(
         credential: desired.credential.clone(),
         interval: settings::format_interval(desired.interval_ms),
         destination: desired.destination.clone(),
+        reconcile: PassIntervalsBody {
+            late: settings::format_pass_interval(desired.reconcile.late_ms),
+            archived: settings::format_pass_interval(desired.reconcile.archived_ms),
+            full: settings::format_pass_interval(desired.reconcile.full_ms),
+        },
+        properties: desired
+            .properties
+            .iter()
+            .map(|it| (it.stream.clone(), it.into()))
+            .collect(),
         observed,
         streams: desired
             .streams

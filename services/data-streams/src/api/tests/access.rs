@@ -69,6 +69,8 @@ async fn the_token_for_reading_changes_nothing() {
         ("PUT", "/v1/connections/default", "look", 403),
         ("DELETE", "/v1/connections/default", "look", 403),
         ("POST", "/v1/dead-letters/reprocess", "look", 403),
+        // It is allowed, and has no query.
+        ("POST", "/v1/sql", "look", 422),
         ("INVENTED", "/v1/connections", "look", 403),
         ("PUT", "/v1/connections/default", "secret", 201),
         ("DELETE", "/v1/connections/default", "Look", 401),

@@ -12,6 +12,9 @@ async fn a_connection_is_created_shown_replaced_and_deleted() {
     assert_eq!(made["destination"], "hubspot");
     assert_eq!(made["streams"][1]["name"], "companies");
     assert_eq!(made["observed"], Value::Null);
+    let passes = json!({"late": "1h", "archived": "1h", "full": "24h"});
+    assert_eq!(made["reconcile"], passes);
+    assert_eq!(made["properties"], json!({}));
     let (status, _) = api
         .send("PUT", "/v1/connections/default", r#"{"interval":"1h"}"#)
         .await;
@@ -107,6 +110,62 @@ async fn commands_are_refused_when_the_connection_has_another_etag() {
         (status, &problem["code"]),
         (404, &json!("connection_not_found"))
     );
+}
+
+#[tokio::test]
+async fn passes_and_properties_are_set_and_return_to_their_defaults() {
+    let api = Fixture::new();
+    let path = "/v1/connections/default";
+    let settings = r#"{"reconcile":{"late":"off","full":"7d"},
+        "properties":{"contacts":{"exclude":["phone","email"]}}}"#;
+    let (_, set) = api.send("PUT", path, settings).await;
+    let passes = json!({"late": "off", "archived": "1h", "full": "7d"});
+    assert_eq!(set["reconcile"], passes);
+    let selected = json!({"contacts": {"exclude": ["email", "phone"]}});
+    assert_eq!(set["properties"], selected);
+    let (_, changed) = api
+        .send("PATCH", path, r#"{"reconcile":{"archived":"90m"}}"#)
+        .await;
+    let passes = json!({"late": "off", "archived": "1h30m", "full": "7d"});
+    assert_eq!(changed["reconcile"], passes);
+    assert_eq!(changed["properties"], selected);
+    assert_ne!(changed["etag"], set["etag"]);
+    // Without the stream its selection goes.
+    let (_, other) = api.send("PATCH", path, r#"{"streams":["companies"]}"#).await;
+    assert_eq!(other["properties"], json!({}));
+    let (_, defaults) = api.send("PUT", path, "{}").await;
+    let passes = json!({"late": "1h", "archived": "1h", "full": "24h"});
+    assert_eq!(defaults["reconcile"], passes);
+}
+
+/// The next event of a stream of them, as JSON.
+async fn next_event(body: &mut Body) -> Value {
+    let frame = body.frame().await.unwrap().unwrap();
+    let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+    let (_, data) = text.split_once("event: connections\ndata: ").unwrap();
+    serde_json::from_str(data).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_sent_as_events_at_once_and_after_each_change() {
+    let api = Fixture::new();
+    let request = Request::get("/v1/connections")
+        .header(header::ACCEPT, "text/event-stream")
+        .body(Body::empty())
+        .unwrap();
+    let response = api.raw(request).await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let mut events = response.into_body();
+    assert_eq!(next_event(&mut events).await, json!({"connections": []}));
+    for interval in ["1h", "2h"] {
+        let settings = format!(r#"{{"interval":"{interval}"}}"#);
+        api.send("PUT", "/v1/connections/default", &settings).await;
+        let event = next_event(&mut events).await;
+        assert_eq!(event["connections"][0]["interval"], interval);
+    }
+    // Nothing changes, so a comment shows that the connection is alive.
+    let frame = events.frame().await.unwrap().unwrap();
+    assert_eq!(&frame.into_data().unwrap()[..], b":\n\n");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ingest::{ChangeBatch, ChangeQuery, LogPosition, LoggedRecord, RebuildPhase},
-    records::StoredVersion,
+    records::{SqlColumn, StoredVersion},
 };
 
 /// Records of [`NumberedRecords`].
@@ -147,6 +147,26 @@ impl Backend for NumberedRecords {
 
     fn waiting(&self, _connection: &str) -> BTreeMap<String, String> {
         BTreeMap::new()
+    }
+
+    async fn sql(&self, query: &SqlQuery) -> Result<SqlRows, ApiError> {
+        if self.away {
+            return Err(ApiError::SqlDisabled);
+        }
+        let row = serde_json::value::to_raw_value(&[query.limit]).unwrap();
+        Ok(SqlRows {
+            columns: vec![SqlColumn {
+                name: "limit".to_owned(),
+                kind: "UInt64".to_owned(),
+            }],
+            rows: vec![row],
+            is_cut: false,
+            elapsed: Duration::from_millis(7),
+        })
+    }
+
+    async fn sql_as_csv(&self, query: &SqlQuery) -> Result<Bytes, ApiError> {
+        Ok(format!("limit\n{}\n", query.limit).into())
     }
 
     fn comparison(&self, _connection: &str, stream: &str) -> Option<Comparison> {

@@ -1,6 +1,7 @@
 //! Settings that are allowed and that are not.
 
 use proptest::prelude::*;
+use schemas::DesiredState;
 
 use super::*;
 
@@ -74,11 +75,11 @@ fn intervals_out_of_range_or_malformed_are_refused() {
         "9223372036854775807d",
         "５m",
     ] {
-        assert!(parse_interval(text).is_err(), "{text}");
+        assert!(parse_interval("interval", text).is_err(), "{text}");
     }
-    assert_eq!(parse_interval("10s"), Ok(10_000));
-    assert_eq!(parse_interval("31d"), Ok(MAX_INTERVAL_MS));
-    assert_eq!(parse_interval("1h30m"), Ok(5_400_000));
+    assert_eq!(parse_interval("interval", "10s"), Ok(10_000));
+    assert_eq!(parse_interval("interval", "31d"), Ok(MAX_INTERVAL_MS));
+    assert_eq!(parse_interval("interval", "1h30m"), Ok(5_400_000));
 }
 
 #[test]
@@ -143,12 +144,12 @@ proptest! {
     #[test]
     fn a_formatted_interval_parses_to_itself(seconds in 10i64..=31 * 86_400) {
         let interval = seconds * 1_000;
-        prop_assert_eq!(parse_interval(&format_interval(interval)), Ok(interval));
+        prop_assert_eq!(parse_interval("interval", &format_interval(interval)), Ok(interval));
     }
 
     #[test]
     fn any_text_parses_to_an_interval_in_range_or_is_refused(text in ".{0,40}") {
-        if let Ok(interval) = parse_interval(&text) {
+        if let Ok(interval) = parse_interval("interval", &text) {
             prop_assert!((MIN_INTERVAL_MS..=MAX_INTERVAL_MS).contains(&interval));
         }
     }

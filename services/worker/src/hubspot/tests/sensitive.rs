@@ -2,6 +2,8 @@
 
 use hubspot_sim::{Definition, Kind, Quirks, Sensitivity, WithheldForm};
 
+use schemas::PropertySelection;
+
 use super::{
     simulator::{TestAccount, portal},
     *,
@@ -22,7 +24,7 @@ async fn account() -> (TestAccount, HubSpot) {
 }
 
 async fn read(source: &HubSpot) -> Result<(Vec<String>, i64), SourceError> {
-    let read = source.sensitive_properties("contacts", Capability::Sensitive);
+    let read = source.sensitive_properties("contacts", Capability::Sensitive, None);
     let (properties, requests) = read.await?;
     let names = properties.into_iter().map(|it| it.name);
     Ok((names.collect(), requests))
@@ -38,8 +40,26 @@ async fn what_the_token_may_read_is_read_once_an_hour() {
     assert_eq!(read(&source).await.unwrap(), (names, 0));
     assert_eq!(account.simulator.requests().count(Kind::Properties), 1);
     // It has no highly sensitive ones, which is one request.
-    let none = source.sensitive_properties("contacts", Capability::HighlySensitive);
+    let none = source.sensitive_properties("contacts", Capability::HighlySensitive, None);
     assert_eq!(none.await.unwrap(), (Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn values_that_are_excluded_are_not_even_tried() {
+    let (account, source) = account().await;
+    let without = PropertySelection {
+        stream: "contacts".to_owned(),
+        is_exclusion: true,
+        names: vec!["illness".to_owned()],
+    };
+    // The token may not read them, so a try would be refused.
+    for requests in [1, 0] {
+        let read =
+            source.sensitive_properties("contacts", Capability::Sensitive, Some(&without));
+        assert_eq!(read.await.unwrap().1, requests);
+    }
+    assert_eq!(account.simulator.requests().count(Kind::List), 0);
+    assert!(read(&source).await.is_err(), "tried once it is selected");
 }
 
 #[tokio::test]

@@ -71,3 +71,49 @@ fn intervals_of_passes_grow_with_the_number_of_objects() {
         Due::At(NOW + 50 * HOUR)
     );
 }
+
+#[test]
+fn passes_are_made_as_the_connection_sets_them_unless_the_worker_overrides_it() {
+    let set = ReconcileIntervals {
+        late_ms: 5 * MINUTE,
+        archived_ms: 0,
+        full_ms: 2 * HOUR,
+    };
+    let demand = StreamDemand {
+        passes: Settings::default().passes(set),
+        ..running()
+    };
+    let next = |slot| in_slot(slot, &idle(), &demand);
+    // Of the full pass: an hour after the last one, which reads the archived list as well.
+    assert_eq!(next(Slot::Pass), Due::At(NOW + HOUR));
+    assert_eq!(next(Slot::Check), Due::At(NOW + 3 * MINUTE));
+    let overriding = Settings {
+        late_interval: Some(4 * MINUTE),
+        ..Settings::default()
+    };
+    assert_eq!(overriding.passes(set).late, Some(4 * MINUTE));
+}
+
+#[test]
+fn without_scheduled_passes_only_what_the_data_need_is_made() {
+    let off = ReconcileIntervals {
+        late_ms: 0,
+        archived_ms: 0,
+        full_ms: 0,
+    };
+    let demand = StreamDemand {
+        passes: Settings::default().passes(off),
+        ..running()
+    };
+    for slot in [Slot::Pass, Slot::Check] {
+        assert_eq!(in_slot(slot, &idle(), &demand), Due::Never, "{slot:?}");
+    }
+    check(&Checkpoint::default(), &demand, Reason::Backfill);
+    let mut grown = Checkpoint {
+        full_wanted: true,
+        ..idle()
+    };
+    check(&grown, &demand, Reason::Full);
+    grown.last_growth_at = Some(NOW - 5 * HOUR);
+    assert_eq!(in_slot(Slot::Pass, &grown, &demand), Due::At(NOW + HOUR));
+}

@@ -230,17 +230,13 @@ impl Harness {
 pub(super) fn command(id: &str, connection: &str, state: DesiredState) -> Command {
     Command {
         command_id: id.to_owned(),
-        based_on: None,
-        issued_at: 0,
         connection: connection.to_owned(),
         state,
         credential: format!("env:{connection}"),
         streams: vec!["contacts".to_owned(), "companies".to_owned()],
         interval_ms: 60_000,
         destination: "hubspot".to_owned(),
-        requests: Vec::new(),
-        confirmed: Vec::new(),
-        check_id: None,
+        ..Command::default()
     }
 }
 

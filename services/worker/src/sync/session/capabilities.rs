@@ -78,7 +78,11 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
             return Ok(Vec::new());
         }
         let object_type = &self.stream.object_type;
-        match self.source.sensitive_properties(object_type, kind).await {
+        let selection = self.stream.properties.as_ref();
+        let read = self
+            .source
+            .sensitive_properties(object_type, kind, selection);
+        match read.await {
             Ok((properties, requests)) => {
                 self.run.requests += requests;
                 self.can_use(kind);

@@ -6,7 +6,8 @@ use std::{
 };
 
 use schemas::{
-    Checkpoint, ContentHasher, Definitions, Property, PropertyMapBuilder, Run, Verdict, version,
+    Checkpoint, ContentHasher, Definitions, Property, PropertyMapBuilder, PropertySelection, Run,
+    Verdict, version,
 };
 use tokio::task::yield_now;
 
@@ -272,8 +273,13 @@ impl Sink for FakeLog {
         self.owner(|owner| owner.suspects())
     }
 
-    fn list_definitions(&self, listed: Fetched<Vec<Property>>, begins_full_pass: bool) -> Listed {
-        self.owner(|owner| owner.list_definitions(listed, begins_full_pass))
+    fn list_definitions(
+        &self,
+        listed: Fetched<Vec<Property>>,
+        selection: Option<&PropertySelection>,
+        begins_full_pass: bool,
+    ) -> Listed {
+        self.owner(|owner| owner.list_definitions(listed, selection, begins_full_pass))
     }
 }
 
