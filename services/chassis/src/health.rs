@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
+    fmt::{self, Write as _},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
@@ -21,15 +21,80 @@ pub const START: &str = "start";
 #[derive(Clone)]
 pub struct Health {
     conditions: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
-    metrics: Option<PrometheusHandle>,
+    metrics: Option<Exported>,
+}
+
+/// What `/metrics` shows.
+#[derive(Clone)]
+struct Exported {
+    service: &'static str,
+    recorded: PrometheusHandle,
+    process: metrics_process::Collector,
+    measure: Arc<OnceLock<Measure>>,
+}
+
+/// Takes measures.
+type Measure = Box<dyn Fn(&mut Measures) + Send + Sync>;
+
+/// Gauges that are measured whenever the metrics are read, so that one of what is gone is
+/// not shown any more.
+#[derive(Debug)]
+pub struct Measures {
+    service: &'static str,
+    series: BTreeMap<&'static str, String>,
+}
+
+impl Measures {
+    /// No measures of `service` yet.
+    pub fn new(service: &'static str) -> Self {
+        Self {
+            service,
+            series: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a value. Values of labels are written as they are, so they must be without
+    /// quotes, backslashes and line breaks.
+    pub fn gauge(&mut self, name: &'static str, labels: &[(&str, &str)], value: f64) {
+        let lines = self.series.entry(name).or_default();
+        let service = self.service;
+        // Writing to a string does not fail.
+        drop(write!(lines, "{name}{{service=\"{service}\""));
+        for (label, text) in labels {
+            drop(write!(lines, ",{label}=\"{text}\""));
+        }
+        drop(writeln!(lines, "}} {value}"));
+    }
+
+    /// All values in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let series = self.series.iter();
+        series
+            .map(|(name, lines)| format!("# TYPE {name} gauge\n{lines}"))
+            .collect()
+    }
 }
 
 impl Health {
     /// No conditions, so ready.
-    pub fn new(metrics: PrometheusHandle) -> Self {
+    pub fn new(service: &'static str, recorded: PrometheusHandle) -> Self {
+        let process = metrics_process::Collector::default();
+        process.describe();
         Self {
             conditions: Arc::default(),
-            metrics: Some(metrics),
+            metrics: Some(Exported {
+                service,
+                recorded,
+                process,
+                measure: Arc::default(),
+            }),
+        }
+    }
+
+    /// Also takes these measures whenever the metrics are read; only the first call counts.
+    pub fn also_measures(&self, measure: impl Fn(&mut Measures) + Send + Sync + 'static) {
+        if let Some(exported) = &self.metrics {
+            exported.measure.get_or_init(|| Box::new(measure));
         }
     }
 
@@ -128,15 +193,22 @@ fn readiness(context: &Context, concerns: fn(&str) -> bool) -> impl IntoResponse
 }
 
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {
-    let text = context
-        .health()
-        .metrics
-        .as_ref()
-        .map(PrometheusHandle::render);
+    let text = context.health().metrics.as_ref().map(Exported::text);
     (
         [("content-type", "text/plain; version=0.0.4")],
         text.unwrap_or_default(),
     )
+}
+
+impl Exported {
+    fn text(&self) -> String {
+        self.process.collect();
+        let mut measures = Measures::new(self.service);
+        if let Some(measure) = self.measure.get() {
+            measure(&mut measures);
+        }
+        self.recorded.render() + &measures.text()
+    }
 }
 
 /// Serves the admin routes until the process drains.
@@ -144,4 +216,22 @@ pub(crate) async fn serve(context: Context, listener: TcpListener) -> anyhow::Re
     let draining = context.draining().clone();
     http::serve(listener, router(context), http::Limits::default(), draining).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_are_grouped_by_name() {
+        let mut measures = Measures::new("worker");
+        measures.gauge("b_seconds", &[("stream", "deals")], 1.5);
+        measures.gauge("a", &[], 2.0);
+        measures.gauge("b_seconds", &[("stream", "contacts")], 0.0);
+        let expected = "# TYPE a gauge\na{service=\"worker\"} 2\n\
+                        # TYPE b_seconds gauge\n\
+                        b_seconds{service=\"worker\",stream=\"deals\"} 1.5\n\
+                        b_seconds{service=\"worker\",stream=\"contacts\"} 0\n";
+        assert_eq!(measures.text(), expected);
+    }
 }

@@ -78,7 +78,7 @@ where
         .build()
         .context("cannot start the runtime")
         .and_then(|runtime| {
-            let outcome = runtime.block_on(supervise(args.clone(), metrics, service));
+            let outcome = runtime.block_on(supervise(name, args.clone(), metrics, service));
             // Threads that librdkafka blocks must not hold up the exit.
             runtime.shutdown_timeout(CUT_OFF);
             outcome
@@ -96,6 +96,7 @@ where
 }
 
 async fn supervise<F, Fut>(
+    name: &'static str,
     args: Args,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     service: F,
@@ -104,7 +105,7 @@ where
     F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let context = Context::new(Clock::system(), Health::new(metrics.clone()));
+    let context = Context::new(Clock::system(), Health::new(name, metrics.clone()));
     context
         .health()
         .fails(health::START, "the service has not started yet");

@@ -12,6 +12,9 @@ use tracing_subscriber::{
 
 use crate::{Context, redact::Lines};
 
+/// Gauge: 1, with the version as a label.
+const BUILD_INFO: &str = "service_build_info";
+
 /// How often measured times are added to their histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -52,15 +55,18 @@ pub(crate) fn install(
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     }
     .context("a log subscriber is installed already")?;
-    let metrics = PrometheusBuilder::new()
+    let exported = PrometheusBuilder::new()
         .set_buckets(&[
-            0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+            0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+            300.0, 1_800.0, 7_200.0, 21_600.0,
         ])
         .context("invalid histogram buckets")?
         .add_global_label("service", name)
         .install_recorder()
         .context("a metrics recorder is installed already")?;
-    Ok(metrics)
+    metrics::describe_gauge!(BUILD_INFO, "1, with the version of the service.");
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(exported)
 }
 
 /// Adds measured times to their histograms until the process drains. Otherwise

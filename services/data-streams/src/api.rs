@@ -15,6 +15,7 @@ mod operation;
 mod records;
 mod specification;
 mod sql;
+mod stream_metrics;
 mod terms;
 mod warehouse;
 mod words;
@@ -172,6 +173,10 @@ impl Api {
         backend: Arc<dyn Backend>,
         settings: ApiSettings,
     ) -> Self {
+        let (measured, stored) = (control.clone(), Arc::clone(&backend));
+        context.health().also_measures(move |out| {
+            stream_metrics::measure(&measured, &stored, out);
+        });
         Self {
             context,
             control,

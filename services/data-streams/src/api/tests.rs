@@ -18,7 +18,7 @@ use crate::control::tests::{MemoryLog, acknowledge, in_memory};
 mod access;
 mod changes;
 mod connections;
-mod numbered_records;
+pub(super) mod numbered_records;
 mod reconciliations;
 mod records;
 mod repeated_commands;

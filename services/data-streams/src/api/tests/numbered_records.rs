@@ -11,9 +11,9 @@ pub(super) const RECORDS: u64 = 2_500;
 
 /// A backend with the records 1 to [`RECORDS`].
 #[derive(Debug)]
-pub(super) struct NumberedRecords {
+pub(in crate::api) struct NumberedRecords {
     /// Whether it cannot be reached.
-    pub(super) away: bool,
+    pub(in crate::api) away: bool,
 }
 
 #[async_trait]

@@ -96,7 +96,12 @@ impl ClientContext for GroupContext {
 impl ConsumerContext for GroupContext {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Revoke(_) => {
+            Rebalance::Revoke(partitions) => {
+                // The next owner reports them.
+                for partition in partitions.elements() {
+                    let partition = partition.partition().to_string();
+                    gauge!(names::LAG, "partition" => partition).set(0.0);
+                }
                 self.guard.revoke(REVOKE_LIMIT);
                 self.events().push(Event::Revoked);
             }

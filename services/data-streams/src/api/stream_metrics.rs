@@ -1,0 +1,166 @@
+//! What `/metrics` says of each connection and stream. Every instance knows all of them
+//! from Kafka, so each shows the same.
+
+use std::sync::Arc;
+
+use chassis::health::Measures;
+use schemas::{DesiredState, Millis, StreamStatus};
+
+use super::Backend;
+use crate::control::{ControlPlane, LiveConnection};
+
+/// Seconds from one run to the next, of connections that are to run.
+const INTERVAL: &str = "data_streams_connection_interval_seconds";
+/// 1 for the state that the worker reports.
+const STATE: &str = "data_streams_connection_state";
+/// 1 for the code of the error that keeps a connection from running.
+const CONNECTION_ERROR: &str = "data_streams_connection_error";
+/// 1 for the phase of a stream.
+const PHASE: &str = "data_streams_stream_phase";
+/// 1 for the code of the error for which a stream waits, was skipped or failed.
+const STREAM_ERROR: &str = "data_streams_stream_error";
+/// When the last run that succeeded ended.
+const LAST_SUCCESS: &str = "data_streams_stream_last_success_timestamp_seconds";
+/// Every change before it is in Kafka.
+const CURSOR: &str = "data_streams_stream_cursor_timestamp_seconds";
+/// When the next run is due.
+const NEXT_RUN: &str = "data_streams_stream_next_run_timestamp_seconds";
+/// Records written in all runs.
+const RECORDS: &str = "data_streams_stream_records";
+/// Records in HubSpot.
+const EXPECTED: &str = "data_streams_stream_expected_records";
+/// When HubSpot and ClickHouse were last compared.
+const COMPARED: &str = "data_streams_stream_compared_timestamp_seconds";
+/// At least so many objects differed then.
+const DIFFERENT: &str = "data_streams_stream_different_records";
+
+/// Adds the measures of all connections; none until the control topics are read.
+pub(super) fn measure(control: &ControlPlane, backend: &Arc<dyn Backend>, out: &mut Measures) {
+    let measured = control.read(|connections| {
+        for live in connections.live() {
+            measure_connection(&live, backend, out);
+        }
+    });
+    // The condition `commands` of the health says so.
+    drop(measured);
+}
+
+fn measure_connection(
+    live: &LiveConnection<'_>,
+    backend: &Arc<dyn Backend>,
+    out: &mut Measures,
+) {
+    let connection = ("connection", live.name);
+    if live.desired.state == DesiredState::Running {
+        out.gauge(INTERVAL, &[connection], seconds(live.desired.interval_ms));
+    }
+    if let Some(whole) = &live.connection.whole {
+        let state = ("state", whole.status.state.as_str());
+        out.gauge(STATE, &[connection, state], 1.0);
+        if let Some(error) = &whole.status.error {
+            out.gauge(CONNECTION_ERROR, &[connection, ("code", &error.code)], 1.0);
+        }
+    }
+    for stream in &live.desired.streams {
+        let labels = [connection, ("stream", stream.as_str())];
+        if let Some(observed) = live.connection.streams.get(stream) {
+            measure_stream(labels, &observed.status, out);
+        }
+        if let Some(compared) = backend.comparison(live.name, stream) {
+            out.gauge(COMPARED, &labels, seconds(compared.compared_at));
+            out.gauge(DIFFERENT, &labels, number(compared.still_different));
+        }
+    }
+}
+
+fn measure_stream(labels: [(&str, &str); 2], status: &StreamStatus, out: &mut Measures) {
+    let [connection, stream] = labels;
+    out.gauge(PHASE, &[connection, stream, ("phase", &status.phase)], 1.0);
+    if let Some(error) = &status.error {
+        out.gauge(STREAM_ERROR, &[connection, stream, ("code", &error.code)], 1.0);
+    }
+    out.gauge(RECORDS, &labels, number(status.total_records));
+    if let Some(expected) = status.expected_total {
+        out.gauge(EXPECTED, &labels, number(expected));
+    }
+    if let Some(at) = status.last_success_at {
+        out.gauge(LAST_SUCCESS, &labels, seconds(at));
+    }
+    if let Some(at) = status.cursor {
+        out.gauge(CURSOR, &labels, seconds(at));
+    }
+    if let Some(at) = status.next_run_at {
+        out.gauge(NEXT_RUN, &labels, seconds(at));
+    }
+}
+
+fn seconds(ms: Millis) -> f64 {
+    number(ms) / 1_000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn number(value: i64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Problem, Status};
+
+    use super::*;
+    use crate::{
+        api::tests::numbered_records::NumberedRecords,
+        control::{
+            ConnectionChange, ConnectionSettings,
+            tests::{acknowledge, in_memory},
+        },
+    };
+
+    #[tokio::test]
+    async fn streams_are_measured_until_their_connection_is_deleted() {
+        let (control, log) = in_memory();
+        let backend: Arc<dyn Backend> = Arc::new(NumberedRecords { away: false });
+        let text = || {
+            let mut measures = Measures::new("data-streams");
+            measure(&control, &backend, &mut measures);
+            measures.text()
+        };
+        let start = ConnectionChange::Start(ConnectionSettings::default());
+        let accepted = control.submit("default", start).await.unwrap();
+        acknowledge(&log, "default", &accepted.command_id, "running");
+        log.view.update(|state| {
+            state.status(Status {
+                connection: "default".to_owned(),
+                stream: Some(StreamStatus {
+                    name: "contacts".to_owned(),
+                    phase: "waiting".to_owned(),
+                    last_success_at: Some(1_795_528_800_123),
+                    total_records: 7,
+                    error: Some(Problem {
+                        code: "daily_limit".to_owned(),
+                        ..Problem::default()
+                    }),
+                    ..StreamStatus::default()
+                }),
+                ..Status::default()
+            });
+        });
+        let labels = r#"service="data-streams",connection="default",stream="contacts""#;
+        let measured = text();
+        for line in [
+            format!("{LAST_SUCCESS}{{{labels}}} 1795528800.123\n"),
+            format!("{RECORDS}{{{labels}}} 7\n"),
+            format!("{PHASE}{{{labels},phase=\"waiting\"}} 1\n"),
+            format!("{STREAM_ERROR}{{{labels},code=\"daily_limit\"}} 1\n"),
+            format!("{DIFFERENT}{{{labels}}} 1\n"),
+            format!("{INTERVAL}{{service=\"data-streams\",connection=\"default\"}} 300\n"),
+        ] {
+            assert!(measured.contains(&line), "{line} is not in {measured}");
+        }
+        control
+            .submit("default", ConnectionChange::Delete)
+            .await
+            .unwrap();
+        assert_eq!(text(), "");
+    }
+}
