@@ -118,7 +118,10 @@ pub struct PropertySelection {
 impl PropertySelection {
     /// Whether a property is read.
     pub fn reads(&self, name: &str) -> bool {
-        let is_named = self.names.binary_search_by(|it| it.as_str().cmp(name)).is_ok();
+        let is_named = self
+            .names
+            .binary_search_by(|it| it.as_str().cmp(name))
+            .is_ok();
         NEEDED_PROPERTIES.contains(&name) || is_named != self.is_exclusion
     }
 }

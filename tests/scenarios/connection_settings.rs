@@ -130,7 +130,9 @@ async fn a_repeated_command_has_one_effect_also_at_another_instance_and_after_a_
     let asked = sync(&first).await;
     let id = asked["request_id"].as_str().unwrap().to_owned();
     let is_done = |it: &Value| stream(it, "contacts")["request_done"] == json!(id);
-    first.until("it is done", "default", HANG_LIMIT, is_done).await;
+    first
+        .until("it is done", "default", HANG_LIMIT, is_done)
+        .await;
     stack.instances[0].process.kill();
     assert_eq!(sync(&second).await["request_id"], json!(id));
     stack.restart_data_streams(0);

@@ -25,8 +25,9 @@ async fn questions_read_what_people_may_see_and_nothing_else() {
     assert_eq!(answer["columns"], json!([{"name": "n", "type": "UInt64"}]));
 
     // Values are given apart from the query; what they contain is never SQL.
-    let email = stack.sql().query("SELECT any(email) FROM hubspot.contacts WHERE email != ''");
-    let email = email.await.trim().to_owned();
+    let sql = stack.sql();
+    let email = "SELECT any(email) FROM hubspot.contacts WHERE email != ''";
+    let email = sql.query(email).await.trim().to_owned();
     let found = |value: &str| {
         json!({"query": "SELECT _object_id, email FROM hubspot.contacts WHERE email = {e:String}",
             "parameters": {"e": value}})
@@ -36,7 +37,11 @@ async fn questions_read_what_people_may_see_and_nothing_else() {
     assert_eq!(answer["rows"][0][1], json!(email));
     for odd in ["' OR 1 = 1 --", "a\tb\\n'\"", "ü\n"] {
         let (status, answer) = ask(&stack, found(odd)).await;
-        assert_eq!((status, &answer["rows"]), (200, &json!([])), "{odd}: {answer}");
+        assert_eq!(
+            (status, &answer["rows"]),
+            (200, &json!([])),
+            "{odd}: {answer}"
+        );
     }
 
     let many = json!({"query": "SELECT number FROM numbers(5000)", "limit": 3});
@@ -46,7 +51,10 @@ async fn questions_read_what_people_may_see_and_nothing_else() {
     let exactly = json!({"query": "SELECT number FROM numbers(3)", "limit": 3});
     assert_eq!(ask(&stack, exactly).await.1["is_cut"], false);
 
-    let before = stack.sql().query("SELECT count() FROM hubspot_raw.contacts").await;
+    let before = stack
+        .sql()
+        .query("SELECT count() FROM hubspot_raw.contacts")
+        .await;
     for refused in [
         "SELECT * FROM hubspot_raw.contacts",
         "SELECT * FROM _hubspot_streams.warehouse",
@@ -70,7 +78,10 @@ async fn questions_read_what_people_may_see_and_nothing_else() {
         );
         assert!(!answer["detail"].as_str().unwrap().is_empty(), "{refused}");
     }
-    let after = stack.sql().query("SELECT count() FROM hubspot_raw.contacts").await;
+    let after = stack
+        .sql()
+        .query("SELECT count() FROM hubspot_raw.contacts")
+        .await;
     assert_eq!(after, before);
 
     let request = harness::api::client()

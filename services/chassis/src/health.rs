@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::{self, Write as _},
+    fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -58,12 +58,13 @@ impl Measures {
     pub fn gauge(&mut self, name: &'static str, labels: &[(&str, &str)], value: f64) {
         let lines = self.series.entry(name).or_default();
         let service = self.service;
-        // Writing to a string does not fail.
-        drop(write!(lines, "{name}{{service=\"{service}\""));
-        for (label, text) in labels {
-            drop(write!(lines, ",{label}=\"{text}\""));
-        }
-        drop(writeln!(lines, "}} {value}"));
+        let labels = labels
+            .iter()
+            .map(|(label, text)| format!(",{label}=\"{text}\""));
+        let labels: String = labels.collect();
+        lines.push_str(&format!(
+            "{name}{{service=\"{service}\"{labels}}} {value}\n"
+        ));
     }
 
     /// All values in Prometheus' text format.

@@ -295,7 +295,10 @@ impl ControlPlane {
     async fn write(&self, mut command: Command) -> Result<Command, ControlError> {
         command.command_id = Uuid::now_v7().to_string();
         command.issued_at = self.clock.now_ms();
-        let fresh = command.keyed.iter_mut().filter(|it| it.command_id.is_empty());
+        let fresh = command
+            .keyed
+            .iter_mut()
+            .filter(|it| it.command_id.is_empty());
         for entry in fresh {
             entry.command_id.clone_from(&command.command_id);
         }

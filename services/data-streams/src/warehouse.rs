@@ -41,8 +41,8 @@ use tokio::sync::Semaphore;
 #[doc(hidden)]
 pub use self::block::Encoder;
 pub(crate) use self::digests::DigestQuery;
-use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, session::Session};
 pub(crate) use self::sql::SqlReader;
+use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, session::Session};
 pub use self::{error::WarehouseError, session::WarehouseSettings};
 use crate::ingest::{
     Inserts, KnownRebuild, LogPosition, RebuildLease, RebuildState, Store, StoreError,

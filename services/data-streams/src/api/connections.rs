@@ -88,10 +88,7 @@ enum CommandFailure {
         (status = 503, description = "The service is starting", body = Problem),
     )
 )]
-pub(super) async fn list(
-    State(api): State<Api>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
+pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
     if accepts(&headers, "text/event-stream") {
         return events::watch(api);
     }

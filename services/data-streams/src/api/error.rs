@@ -76,7 +76,9 @@ pub(crate) enum ApiError {
     #[error("too many wrong tokens from this address; try again")]
     TooManyTries,
     /// The token is for requests that change nothing.
-    #[error("this token may only read: send GET, HEAD or a question to /v1/sql, or the other token")]
+    #[error(
+        "this token may only read: send GET, HEAD or a question to /v1/sql, or the other token"
+    )]
     ReadOnlyToken,
     /// A browser sent it for a page of another origin.
     #[error("requests from pages of other origins are refused")]

@@ -45,11 +45,7 @@ pub(super) fn measure(control: &ControlPlane, backend: &Arc<dyn Backend>, out: &
     drop(measured);
 }
 
-fn measure_connection(
-    live: &LiveConnection<'_>,
-    backend: &Arc<dyn Backend>,
-    out: &mut Measures,
-) {
+fn measure_connection(live: &LiveConnection<'_>, backend: &Arc<dyn Backend>, out: &mut Measures) {
     let connection = ("connection", live.name);
     if live.desired.state == DesiredState::Running {
         out.gauge(INTERVAL, &[connection], seconds(live.desired.interval_ms));
@@ -77,7 +73,11 @@ fn measure_stream(labels: [(&str, &str); 2], status: &StreamStatus, out: &mut Me
     let [connection, stream] = labels;
     out.gauge(PHASE, &[connection, stream, ("phase", &status.phase)], 1.0);
     if let Some(error) = &status.error {
-        out.gauge(STREAM_ERROR, &[connection, stream, ("code", &error.code)], 1.0);
+        out.gauge(
+            STREAM_ERROR,
+            &[connection, stream, ("code", &error.code)],
+            1.0,
+        );
     }
     out.gauge(RECORDS, &labels, number(status.total_records));
     if let Some(expected) = status.expected_total {

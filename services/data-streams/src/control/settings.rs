@@ -250,20 +250,24 @@ fn check_selection(selection: &PropertySelection) -> Vec<Invalid> {
         return vec![Invalid::new(field, "must name at least one property")];
     }
     let mut seen = BTreeSet::new();
-    let wrong = selection.names.iter().enumerate().filter_map(|(index, name)| {
-        let well_formed = (1..=LONGEST_PROPERTY).contains(&name.len())
-            && name.bytes().all(|it| it.is_ascii_graphic() && it != b',');
-        let reason = if !well_formed {
-            "must be HubSpot's internal name of a property, such as firstname"
-        } else if !seen.insert(name) {
-            "is given twice"
-        } else if selection.is_exclusion && NEEDED_PROPERTIES.contains(&name.as_str()) {
-            "cannot be excluded: the sync needs it"
-        } else {
-            return None;
-        };
-        Some(Invalid::new(format!("{field}[{index}]"), reason))
-    });
+    let wrong = selection
+        .names
+        .iter()
+        .enumerate()
+        .filter_map(|(index, name)| {
+            let well_formed = (1..=LONGEST_PROPERTY).contains(&name.len())
+                && name.bytes().all(|it| it.is_ascii_graphic() && it != b',');
+            let reason = if !well_formed {
+                "must be HubSpot's internal name of a property, such as firstname"
+            } else if !seen.insert(name) {
+                "is given twice"
+            } else if selection.is_exclusion && NEEDED_PROPERTIES.contains(&name.as_str()) {
+                "cannot be excluded: the sync needs it"
+            } else {
+                return None;
+            };
+            Some(Invalid::new(format!("{field}[{index}]"), reason))
+        });
     wrong.collect()
 }
 
@@ -308,12 +312,7 @@ fn is_identifier(text: &str, min: usize, max: usize) -> bool {
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-const UNITS: [(&str, i64); 4] = [
-    ("d", DAY_MS),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-];
+const UNITS: [(&str, i64); 4] = [("d", DAY_MS), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
 
 /// Parses `30s`, `5m`, `1h30m` or `1d`; returns ms, in whole seconds.
 pub(crate) fn parse_interval(field: &str, text: &str) -> Result<i64, Invalid> {

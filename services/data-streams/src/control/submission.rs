@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn keys_outlive_a_deletion_and_a_replacement_and_the_oldest_are_forgotten() {
-        let mut last = keyed("k0", ConnectionChange::Delete)
-            .apply("a", Some(&defaults("a")), &|_| false);
+        let mut last =
+            keyed("k0", ConnectionChange::Delete).apply("a", Some(&defaults("a")), &|_| false);
         for index in 1..=KEYS_KEPT {
             let change = ConnectionChange::Replace(crate::control::ConnectionSettings::default());
             last = keyed(&format!("k{index}"), change).apply("a", Some(&last), &|_| false);

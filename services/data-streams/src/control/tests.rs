@@ -130,6 +130,7 @@ async fn a_change_under_a_condition_is_refused_and_taken_back_if_another_came_be
     let on_first = |change| Submission {
         change,
         condition: Condition::Revision(vec![revision(&first)]),
+        key: None,
     };
     *log.crossing.lock().unwrap() = Some(Box::new(|mine| {
         let mut other = mine.clone();

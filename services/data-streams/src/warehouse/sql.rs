@@ -7,11 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    WarehouseSettings,
-    error::WarehouseError,
-    session::Session,
-};
+use super::{WarehouseSettings, error::WarehouseError, session::Session};
 use crate::records::{SqlColumn, SqlQuery, SqlRows};
 
 /// How long a question may take, in seconds.
@@ -56,8 +52,8 @@ impl SqlReader {
     /// The rows of an answer, at most as many as are asked for.
     pub(crate) async fn rows(&self, query: &SqlQuery) -> Result<SqlRows, WarehouseError> {
         let bytes = self.answer(query, "JSONCompact", query.limit + 1).await?;
-        let answer: Answer<'_> =
-            serde_json::from_slice(&bytes).map_err(|source| WarehouseError::AnswerFormat { source })?;
+        let answer: Answer<'_> = serde_json::from_slice(&bytes)
+            .map_err(|source| WarehouseError::AnswerFormat { source })?;
         let is_cut = answer.data.len() > query.limit;
         let rows = answer.data.into_iter().take(query.limit);
         Ok(SqlRows {
@@ -94,7 +90,9 @@ impl SqlReader {
         }
         let limit = Duration::from_secs(SECONDS) + GRACE;
         self.session
-            .fetch_within(ACTION, limit, async { asked.fetch_bytes(format)?.collect().await })
+            .fetch_within(ACTION, limit, async {
+                asked.fetch_bytes(format)?.collect().await
+            })
             .await
     }
 }

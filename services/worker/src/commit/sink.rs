@@ -334,6 +334,8 @@ impl Sink for StreamSink {
         begins_full_pass: bool,
     ) -> Listed {
         let mut known = self.state.known();
-        known.owner.list_definitions(listed, selection, begins_full_pass)
+        known
+            .owner
+            .list_definitions(listed, selection, begins_full_pass)
     }
 }

@@ -115,8 +115,7 @@ impl HubSpot {
         kind: Capability,
         selection: Option<&PropertySelection>,
     ) -> Result<(Vec<Property>, i64), SourceError> {
-        let is_read =
-            |it: &&Property| selection.is_none_or(|selection| selection.reads(&it.name));
+        let is_read = |it: &&Property| selection.is_none_or(|selection| selection.reads(&it.name));
         let key = (object_type.to_owned(), kind);
         let known = self.sensitive.lock().get(&key).cloned();
         let known = known.filter(|it| it.until > self.now());

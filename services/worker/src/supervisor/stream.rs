@@ -215,7 +215,7 @@ impl<S: Source> StreamTask<S> {
                     end = &mut run => break end,
                     // What is excluded from now on is not read any more: the run continues
                     // where it is, with the new selection.
-                    () = selection_changes(&mut settings, &context) => {
+                    () = selection_changes(&mut settings, context.stream) => {
                         slots.changed();
                         return Ok(());
                     }
@@ -358,10 +358,7 @@ impl<S: Source> StreamTask<S> {
 }
 
 /// Returns when a command changes which properties are read.
-async fn selection_changes(
-    commands: &mut watch::Receiver<Arc<Command>>,
-    context: &StreamContext,
-) {
+async fn selection_changes(commands: &mut watch::Receiver<Arc<Command>>, context: &StreamContext) {
     let is_other = |command: &Arc<Command>| {
         command.properties_of(&context.object_type) != context.properties.as_ref()
     };

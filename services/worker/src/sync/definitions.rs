@@ -105,12 +105,7 @@ mod tests {
         }
     }
 
-    fn merge(
-        known: &Definitions,
-        listed: Vec<Property>,
-        at: Millis,
-        floor: i64,
-    ) -> Option<Change> {
+    fn merge(known: &Definitions, listed: Vec<Property>, at: Millis, floor: i64) -> Option<Change> {
         super::merge(known, select(listed, None), at, floor)
     }
 
@@ -128,7 +123,12 @@ mod tests {
         };
         let change = super::merge(&known, listed(), 9, 0).unwrap();
         assert!(change.grew);
-        let gone: Vec<_> = change.definitions.properties.iter().map(|it| it.gone).collect();
+        let gone: Vec<_> = change
+            .definitions
+            .properties
+            .iter()
+            .map(|it| it.gone)
+            .collect();
         assert_eq!(gone, [false, true, false]);
         assert_eq!(super::merge(&change.definitions, listed(), 10, 0), None);
     }

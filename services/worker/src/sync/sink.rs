@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use schemas::{Millis, Property};
+use schemas::{Millis, Property, PropertySelection};
 
 use super::{Change, Fetched, Findings, Listed, Object};
 use crate::index::Entry;

@@ -22,7 +22,10 @@ pub(in crate::api) fn question(body: &[u8], max_limit: usize) -> Result<SqlQuery
     };
     let limit = limit.filter(|it| (1..=max_limit).contains(it));
     if limit.is_none() {
-        fields.refuse("limit", format!("must be a whole number from 1 to {max_limit}"));
+        fields.refuse(
+            "limit",
+            format!("must be a whole number from 1 to {max_limit}"),
+        );
     }
     let given = fields.object("parameters", r#"such as {"email":"a@example.com"}"#);
     let mut parameters = Vec::new();
@@ -47,7 +50,9 @@ pub(in crate::api) fn question(body: &[u8], max_limit: usize) -> Result<SqlQuery
 fn is_identifier(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with(|it: char| it.is_ascii_digit())
-        && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
+        && name
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || it == b'_')
 }
 
 #[cfg(test)]
@@ -56,7 +61,10 @@ mod tests {
 
     #[test]
     fn a_question_has_a_query_and_may_have_parameters_and_a_limit() {
-        let read = question(br#"{"query":"SELECT {a:String}","parameters":{"a":"b"}}"#, 10_000);
+        let read = question(
+            br#"{"query":"SELECT {a:String}","parameters":{"a":"b"}}"#,
+            10_000,
+        );
         let expected = SqlQuery {
             text: "SELECT {a:String}".to_owned(),
             parameters: vec![("a".to_owned(), "b".to_owned())],

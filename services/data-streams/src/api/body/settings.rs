@@ -7,7 +7,7 @@ use super::Fields;
 use crate::{
     api::error::ApiError,
     control::{
-        ConnectionSettings, Invalid,
+        ConnectionSettings,
         settings::{GivenIntervals, parse_interval, parse_pass_interval},
     },
 };
@@ -64,7 +64,10 @@ fn reconcile(fields: &mut Fields) -> GivenIntervals {
 
 /// The properties to read of each stream, by the stream's name.
 fn properties(fields: &mut Fields) -> Option<Vec<PropertySelection>> {
-    let streams = fields.object("properties", r#"such as {"contacts":{"exclude":["phone"]}}"#)?;
+    let streams = fields.object(
+        "properties",
+        r#"such as {"contacts":{"exclude":["phone"]}}"#,
+    )?;
     let given = streams.into_iter().filter(|(_, it)| !it.is_null());
     let selections = given.filter_map(|(stream, given)| {
         let selection = selection(&stream, given);

@@ -58,16 +58,31 @@ pub(in crate::api) struct SettingsBody {
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct PassIntervalsRequest {
     /// Passes over changes that appeared late in HubSpot's search.
-    #[schema(example = "1h", default = "1h", pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
-        min_length = 2, max_length = 32)]
+    #[schema(
+        example = "1h",
+        default = "1h",
+        pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
+        min_length = 2,
+        max_length = 32
+    )]
     late: Option<String>,
     /// Passes over the archived list.
-    #[schema(example = "1h", default = "1h", pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
-        min_length = 2, max_length = 32)]
+    #[schema(
+        example = "1h",
+        default = "1h",
+        pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
+        min_length = 2,
+        max_length = 32
+    )]
     archived: Option<String>,
     /// Passes over both lists.
-    #[schema(example = "24h", default = "24h", pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
-        min_length = 2, max_length = 32)]
+    #[schema(
+        example = "24h",
+        default = "24h",
+        pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
+        min_length = 2,
+        max_length = 32
+    )]
     full: Option<String>,
 }
 

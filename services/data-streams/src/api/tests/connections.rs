@@ -131,7 +131,9 @@ async fn passes_and_properties_are_set_and_return_to_their_defaults() {
     assert_eq!(changed["properties"], selected);
     assert_ne!(changed["etag"], set["etag"]);
     // Without the stream its selection goes.
-    let (_, other) = api.send("PATCH", path, r#"{"streams":["companies"]}"#).await;
+    let (_, other) = api
+        .send("PATCH", path, r#"{"streams":["companies"]}"#)
+        .await;
     assert_eq!(other["properties"], json!({}));
     let (_, defaults) = api.send("PUT", path, "{}").await;
     let passes = json!({"late": "1h", "archived": "1h", "full": "24h"});
@@ -154,7 +156,10 @@ async fn connections_are_sent_as_events_at_once_and_after_each_change() {
         .body(Body::empty())
         .unwrap();
     let response = api.raw(request).await;
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
     let mut events = response.into_body();
     assert_eq!(next_event(&mut events).await, json!({"connections": []}));
     for interval in ["1h", "2h"] {

@@ -53,7 +53,11 @@ async fn a_repeated_command_changes_nothing_and_gets_the_first_answer() {
     keyed(&api, create, "create-anew").await;
     let (status, _) = keyed(&api, delete, "delete").await;
     assert_eq!(status, 409, "a later command came");
-    assert_eq!(api.send("GET", PATH, "").await.0, 200, "it was not deleted again");
+    assert_eq!(
+        api.send("GET", PATH, "").await.0,
+        200,
+        "it was not deleted again"
+    );
 }
 
 #[tokio::test]
@@ -66,7 +70,10 @@ async fn a_key_of_another_request_and_a_wrong_one_are_refused() {
     let stop = format!("{PATH}/stop");
     assert_eq!(keyed(&api, ("POST", &stop, ""), "k").await.0, 422);
     let (status, problem) = keyed(&api, ("PUT", PATH, ""), &"x".repeat(256)).await;
-    assert_eq!((status, &problem["field"]), (400, &json!("Idempotency-Key")));
+    assert_eq!(
+        (status, &problem["field"]),
+        (400, &json!("Idempotency-Key"))
+    );
     // Another connection has keys of its own.
     let other = ("PUT", "/v1/connections/other", r#"{"interval":"1h"}"#);
     assert_eq!(keyed(&api, other, "k").await.0, 201);

@@ -191,6 +191,7 @@ fn a_crossed_change_whose_condition_does_not_hold_is_left_out() {
         let submission = Submission {
             change: change.clone(),
             condition,
+            key: None,
         };
         let log = [x.clone(), stop.clone(), own.clone()];
         let merged = merge("default", &log, "c", &submission, &|_| false).unwrap();

@@ -54,8 +54,7 @@ async fn values_that_are_excluded_are_not_even_tried() {
     };
     // The token may not read them, so a try would be refused.
     for requests in [1, 0] {
-        let read =
-            source.sensitive_properties("contacts", Capability::Sensitive, Some(&without));
+        let read = source.sensitive_properties("contacts", Capability::Sensitive, Some(&without));
         assert_eq!(read.await.unwrap().1, requests);
     }
     assert_eq!(account.simulator.requests().count(Kind::List), 0);

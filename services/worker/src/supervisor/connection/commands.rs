@@ -129,7 +129,8 @@ impl<S: Sources> ConnectionTask<S> {
         for stream in &command.streams {
             if let Some(sink) = self.sinks.get(stream) {
                 sink.state().set_destination(&command.destination);
-                sink.state().select_properties(command.properties_of(stream));
+                sink.state()
+                    .select_properties(command.properties_of(stream));
             }
             self.command_stream(stream, command);
         }
