@@ -82,7 +82,7 @@ async fn excluded_properties_are_never_fetched_and_leave_the_records() {
 
 /// The runs of contacts that have succeeded, by reason.
 async fn succeeded(api: &Api, reason: &str) -> usize {
-    let runs = api.get(&format!("{PATH}/runs?limit=100")).await;
+    let runs = api.get(&format!("{PATH}/runs")).await;
     let runs = runs["results"].as_array().unwrap();
     let counted = runs
         .iter()
@@ -136,8 +136,8 @@ async fn a_repeated_command_has_one_effect_also_at_another_instance_and_after_a_
     stack.instances[0].process.kill();
     assert_eq!(sync(&second).await["request_id"], json!(id));
     stack.restart_data_streams(0);
-    stack.api().ready().await;
     let restarted = Api::new(stack.instances[0].port);
+    restarted.ready().await;
     assert_eq!(sync(&restarted).await["request_id"], json!(id));
     let runs = restarted.get(&format!("{PATH}/runs?request_id={id}")).await;
     assert_eq!(runs["results"].as_array().unwrap().len(), 1, "{runs}");
