@@ -109,6 +109,29 @@ var cases = []struct{ alert, fires, silent string }{
 	{"HubSpotStreamsCredentialRefused",
 		`worker_hubspot_requests_total{endpoint="account", outcome="refused"} 1x10 2x20 3x20`,
 		`worker_hubspot_requests_total{endpoint="list", outcome="refused"} 1x10 2x20 3x20`},
+	{"HubSpotStreamsConnectionFails",
+		`data_streams_connection_error{connection="a", code="unauthorized"} 1x20
+		 data_streams_connection_interval_seconds{connection="a"} 300x20`,
+		// A connection that was stopped, and one that runs.
+		`data_streams_connection_error{connection="a", code="unauthorized"} 1x20
+		 data_streams_connection_interval_seconds{connection="b"} 300x20`},
+	{"HubSpotStreamsStreamFails",
+		`data_streams_stream_error{connection="a", stream="deals", code="missing_scope"} 1x90
+		 data_streams_connection_interval_seconds{connection="a"} 300x90`,
+		`data_streams_stream_error{connection="a", stream="deals", code="daily_limit"} 1x90
+		 data_streams_stream_error{connection="a", stream="deals", code="missing_scope"} 1x30
+		 data_streams_connection_interval_seconds{connection="a"} 300x90`},
+	{"HubSpotStreamsStreamStale",
+		`data_streams_stream_cursor_timestamp_seconds{connection="a", stream="deals"} 1767306600x90
+		 data_streams_stream_cursor_timestamp_seconds{connection="a", stream="contacts"} 1767306600+60x90
+		 data_streams_connection_interval_seconds{connection="a"} 300x90`,
+		// One with a long interval, and one that was stopped.
+		`data_streams_stream_cursor_timestamp_seconds{connection="a", stream="deals"} 1767306600x90
+		 data_streams_connection_interval_seconds{connection="a"} 3600x90
+		 data_streams_stream_cursor_timestamp_seconds{connection="b", stream="deals"} 1767306600x90`},
+	{"HubSpotStreamsRecordsDiffer",
+		`data_streams_stream_different_records{connection="a", stream="deals"} 3x200`,
+		`data_streams_stream_different_records{connection="a", stream="deals"} 3x100 0x100`},
 	{"HubSpotStreamsHubSpotFails",
 		`worker_hubspot_requests_total{outcome="ok"} 0+10x60
 		 worker_hubspot_requests_total{outcome="failed"} 0+2x60

@@ -41,7 +41,7 @@ type Measure = Box<dyn Fn(&mut Measures) + Send + Sync>;
 #[derive(Debug)]
 pub struct Measures {
     service: &'static str,
-    series: BTreeMap<&'static str, String>,
+    series: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Measures {
@@ -56,23 +56,24 @@ impl Measures {
     /// Adds a value. Values of labels are written as they are, so they must be without
     /// quotes, backslashes and line breaks.
     pub fn gauge(&mut self, name: &'static str, labels: &[(&str, &str)], value: f64) {
-        let lines = self.series.entry(name).or_default();
-        let service = self.service;
         let labels = labels
             .iter()
-            .map(|(label, text)| format!(",{label}=\"{text}\""));
-        let labels: String = labels.collect();
-        lines.push_str(&format!(
-            "{name}{{service=\"{service}\"{labels}}} {value}\n"
-        ));
+            .map(|(label, text)| format!("{label}=\"{text}\""));
+        let labels = std::iter::once(format!("service=\"{}\"", self.service)).chain(labels);
+        let labels = labels.collect::<Vec<_>>().join(",");
+        let line = format!("{name}{{{labels}}} {value}");
+        self.series.entry(name).or_default().push(line);
     }
 
     /// All values in Prometheus' text format.
     pub fn text(&self) -> String {
-        let series = self.series.iter();
-        series
-            .map(|(name, lines)| format!("# TYPE {name} gauge\n{lines}"))
-            .collect()
+        let mut text = String::new();
+        for (name, lines) in &self.series {
+            for part in ["# TYPE ", name, " gauge\n", &lines.join("\n"), "\n"] {
+                text.push_str(part);
+            }
+        }
+        text
     }
 }
 

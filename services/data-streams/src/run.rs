@@ -136,19 +136,7 @@ async fn start(
     let log = KafkaLog::new(&config.kafka, &names.commands, id(&names.commands))?;
     let control = ControlPlane::new(view, Arc::new(log), context.clock().clone());
 
-    let clickhouse = |user: &str, password| WarehouseSettings {
-        url: config.clickhouse_url.clone(),
-        tls: secrets.clickhouse_tls.clone(),
-        user: user.to_owned(),
-        password,
-        compress: config.compresses(),
-    };
-    let writer = clickhouse(&config.clickhouse_user, secrets.clickhouse);
-    let warehouse = Arc::new(Warehouse::new(&writer));
-    let sql = secrets.clickhouse_reader.map(|password| {
-        let reader = clickhouse(&config.clickhouse_reader_user, Some(password));
-        SqlReader::new(&reader)
-    });
+    let (warehouse, sql) = clickhouse(config, &secrets);
     let ingest = Ingest::new(
         ingest_settings(config, id(&names.records)),
         Arc::<Warehouse>::clone(&warehouse),
@@ -191,6 +179,24 @@ async fn start(
         sql,
     };
     Ok(Api::new(context.clone(), control, Arc::new(storage), settings).router())
+}
+
+/// The warehouse, and what answers questions in SQL, where there is a user for them.
+fn clickhouse(config: &Config, secrets: &Secrets) -> (Arc<Warehouse>, Option<SqlReader>) {
+    let settings = |user: &str, password: Option<&Secret>| WarehouseSettings {
+        url: config.clickhouse_url.clone(),
+        tls: secrets.clickhouse_tls.clone(),
+        user: user.to_owned(),
+        password: password.cloned(),
+        compress: config.compresses(),
+    };
+    let writer = settings(&config.clickhouse_user, secrets.clickhouse.as_ref());
+    let password = secrets.clickhouse_reader.as_ref();
+    let reader = password.map(|it| settings(&config.clickhouse_reader_user, Some(it)));
+    (
+        Arc::new(Warehouse::new(&writer)),
+        reader.map(|it| SqlReader::new(&it)),
+    )
 }
 
 fn ingest_settings(config: &Config, record_schema_id: u32) -> ingest::IngestSettings {

@@ -108,13 +108,11 @@ impl Fields {
 
     /// A field that is an object; of another one it notes what is wrong.
     fn object(&mut self, name: &'static str, example: &str) -> Option<Map<String, Value>> {
-        match self.take(name)? {
-            Value::Object(object) => Some(object),
-            _ => {
-                self.refuse(name, format!("must be an object, {example}"));
-                None
-            }
+        if let Value::Object(object) = self.take(name)? {
+            return Some(object);
         }
+        self.refuse(name, format!("must be an object, {example}"));
+        None
     }
 
     /// A value, or `None` after noting what is wrong with it.

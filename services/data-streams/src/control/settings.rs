@@ -68,6 +68,7 @@ pub(crate) struct ConnectionSettings {
 
 /// Intervals of passes as the caller gave them, in ms; 0: none are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit is part of the name")]
 pub(crate) struct GivenIntervals {
     /// See [`schemas::ReconcileIntervals::late_ms`].
     pub(crate) late_ms: Option<i64>,

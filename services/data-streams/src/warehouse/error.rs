@@ -124,11 +124,13 @@ impl WarehouseError {
             },
             _ => return None,
         };
-        // A wrong login, too many queries at a time, and what concerns the server.
-        const OTHERS: [u32; 9] = [74, 75, 76, 192, 193, 194, 202, 243, 516];
-        (!OTHERS.contains(&code)).then(|| text.chars().take(REFUSAL_CHARS).collect())
+        (!OF_THE_SERVER.contains(&code)).then(|| text.chars().take(REFUSAL_CHARS).collect())
     }
 }
+
+/// Codes that say nothing of a question: a wrong login, too many queries at a time, and
+/// failures of the disk.
+const OF_THE_SERVER: [u32; 9] = [74, 75, 76, 192, 193, 194, 202, 243, 516];
 
 /// How many characters of ClickHouse's message are repeated.
 const REFUSAL_CHARS: usize = 2_000;

@@ -364,7 +364,7 @@ async fn selection_changes(commands: &mut watch::Receiver<Arc<Command>>, context
     };
     if commands.wait_for(is_other).await.is_err() {
         // The stream ends.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -30,8 +30,17 @@ pub(crate) struct StreamOwner {
     pub(crate) index: StreamIndex,
     /// The runs of the pages last submitted, also once they have ended.
     last_runs: [Option<Run>; 3],
-    /// Which properties are read, once a command has said so.
-    selection: Option<Option<PropertySelection>>,
+    /// Which properties the last command selects.
+    selection: Selection,
+}
+
+/// Which properties are read.
+#[derive(Debug, PartialEq, Eq)]
+enum Selection {
+    /// No command has said so to this process.
+    Unknown,
+    /// These; `None` for all.
+    Of(Option<PropertySelection>),
 }
 
 /// What a page becomes.
@@ -74,7 +83,7 @@ impl StreamOwner {
             definitions_unsent: false,
             grown_version: 0,
             index,
-            selection: None,
+            selection: Selection::Unknown,
         }
     }
 
@@ -222,8 +231,9 @@ impl StreamOwner {
     /// Which properties are read from now on. If that has changed, a full pass is due at
     /// once, however short the time since one for new properties.
     pub(crate) fn select_properties(&mut self, selection: Option<&PropertySelection>) {
-        let before = self.selection.replace(selection.cloned());
-        if before.is_some_and(|before| before.as_ref() != selection) {
+        let selection = Selection::Of(selection.cloned());
+        let before = std::mem::replace(&mut self.selection, selection);
+        if before != Selection::Unknown && before != self.selection {
             self.checkpoint.full_wanted |= self.checkpoint.cursor.is_some();
             self.checkpoint.last_growth_at = None;
         }

@@ -58,7 +58,7 @@ fn reconcile(fields: &mut Fields) -> GivenIntervals {
             Some(_) => fields.refuse(field, format!("must be a string, {INTERVAL}, or off")),
         }
     }
-    fields.refuse_unknown("reconcile", passes, "late, archived, full");
+    fields.refuse_unknown("reconcile", &passes, "late, archived, full");
     given
 }
 
@@ -102,7 +102,7 @@ fn selection(stream: &str, given: Value) -> Option<PropertySelection> {
 
 impl Fields {
     /// Refuses the fields that are left of an object.
-    fn refuse_unknown(&mut self, object: &str, left: Map<String, Value>, known: &str) {
+    fn refuse_unknown(&mut self, object: &str, left: &Map<String, Value>, known: &str) {
         for name in left.keys().take(super::MAX_UNKNOWN) {
             let name: String = name.chars().take(64).collect();
             self.refuse(
