@@ -118,6 +118,22 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
         )
         .await;
     assert_eq!(lines.lines().count(), 450);
+    let route = "/v1/connections/default/records/contacts?properties=email,firstname,nothing";
+    let csv = api.text(&format!("{route}&archived=any"), "text/csv").await;
+    let names = r#""id","created_at","updated_at","synced_at","archived","deleted","email","firstname""#;
+    assert_eq!(csv.lines().next(), Some(names));
+    let listed = csv.lines().skip(1).map(|line| line.split(',').next().unwrap());
+    let mut expected = ids.clone();
+    expected.extend(stack.simulator.portal().archived_ids("contacts"));
+    expected.sort_unstable();
+    assert!(listed.eq(expected.iter().map(u64::to_string)), "{csv}");
+    let page = format!("{route}&ids={first}");
+    let shown = &api.get(&page).await["results"][0];
+    let line = api.text(&page, "text/csv").await;
+    let line = line.lines().nth(1).unwrap();
+    for value in [&shown["updated_at"], &shown["properties"]["email"]] {
+        assert!(line.contains(value.as_str().unwrap()), "{line}: {shown}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

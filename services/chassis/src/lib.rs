@@ -50,9 +50,8 @@ pub struct Args {
     #[arg(long, env, default_value = "text", value_enum)]
     pub log_format: LogFormat,
 
-    /// How long a shutdown may take before it is cut off, such as 8s or 500ms;
-    /// a number alone is in seconds.
-    #[arg(long, env, default_value = "8", value_name = "DURATION", value_parser = duration::or_seconds)]
+    /// How long a shutdown may take before it is cut off.
+    #[arg(long, env, default_value = "8s", value_name = "DURATION", value_parser = duration::or_seconds)]
     pub drain_limit: Duration,
 }
 

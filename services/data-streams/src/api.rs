@@ -86,6 +86,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
         out: mpsc::Sender<Result<Vec<StoredRecord>, ApiError>>,
     );
 
+    /// Sends all matching records to `out` as CSV by ascending id; ends early when the
+    /// receiver is dropped.
+    async fn csv(&self, query: &RecordQuery, out: mpsc::Sender<Result<Bytes, ApiError>>);
+
     /// Versions of an object, newest first; an empty page if it is not stored.
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, ApiError>;
 

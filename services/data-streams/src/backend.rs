@@ -57,6 +57,13 @@ impl Backend for Storage {
         }
     }
 
+    async fn csv(&self, query: &RecordQuery, out: mpsc::Sender<Result<Bytes, ApiError>>) {
+        if let Err(error) = self.warehouse.csv(query, &out).await {
+            // Fails only when the reader is gone.
+            drop(out.send(Err(warehouse_failure(&error))).await);
+        }
+    }
+
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, ApiError> {
         within(self.warehouse.history(query)).await
     }

@@ -67,9 +67,8 @@ pub(crate) struct Config {
     #[arg(long, env, default_value_t = 8)]
     pub(crate) api_max_streams: usize,
 
-    /// How long a stop waits for the worker's acknowledgement, such as 10s or
-    /// 500ms; a number alone is in seconds.
-    #[arg(long, env, default_value = "10", value_name = "DURATION", value_parser = duration::or_seconds)]
+    /// How long a stop waits for the worker's acknowledgement.
+    #[arg(long, env, default_value = "10s", value_name = "DURATION", value_parser = duration::or_seconds)]
     pub(crate) stop_wait: Duration,
 
     /// HTTP address of `ClickHouse`, such as `https://abc.clickhouse.cloud:8443`.
@@ -120,9 +119,8 @@ pub(crate) struct Config {
     pub(crate) batch_bytes: usize,
 
     /// Age at which a batch is stored even if it is not full, and the minimum time
-    /// between two that are not, such as 1s or 500ms; a number alone is in
-    /// milliseconds.
-    #[arg(long, env, default_value = "400", value_name = "DURATION", value_parser = duration::or_milliseconds)]
+    /// between two that are not.
+    #[arg(long, env, default_value = "400ms", value_name = "DURATION", value_parser = duration::or_milliseconds)]
     pub(crate) batch_age: Duration,
 }
 

@@ -1,22 +1,17 @@
 //! The routes of stored records: a page, one record, or a stream of all that
 //! match.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
-    body::Body,
     extract::{OriginalUri, Path, Query, State},
     http::{HeaderMap, header},
     response::{AppendHeaders, IntoResponse, Response},
 };
-use bytes::Bytes;
-use futures::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::{IntoParams, ToSchema};
 
+mod export;
 pub(super) mod history;
 mod query;
 
@@ -168,10 +163,11 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
     responses(
         (
             status = 200,
-            description = "A page; with Accept: application/x-ndjson all matching records, one a line",
+            description = "A page; with Accept: application/x-ndjson or text/csv all matching records, one a line",
             content(
                 (RecordsBody = "application/json"),
                 (RecordBody = "application/x-ndjson"),
+                (String = "text/csv"),
             ),
             headers(("Link" = String, description = "The next page, as rel=\"next\"; left out on the last one")),
         ),
@@ -191,21 +187,10 @@ pub(super) async fn list(
     query.destination = destination(&api, &path.name, &path.object_type)?;
     query.object_type = path.object_type;
     if accepts(&headers, "application/x-ndjson") {
-        let permit = Arc::clone(&api.streams)
-            .try_acquire_owned()
-            .map_err(|_closed_or_full| ApiError::Overrun)?;
-        let backend = Arc::clone(&api.backend);
-        // A chunk is read while the one before it is sent.
-        let (out, mut records) = mpsc::channel(1);
-        drop(
-            api.context
-                .spawn_owned(async move { backend.export(&query, out).await }),
-        );
-        // A failure before the first chunk still gets its status.
-        let first = records.recv().await.transpose()?;
-        let lines = lines(first.map(Ok), records, permit);
-        let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
-        return Ok((headers, Body::from_stream(lines)).into_response());
+        return export::as_lines(&api, query).await;
+    }
+    if accepts(&headers, "text/csv") {
+        return export::as_csv(&api, query).await;
     }
     let page = api.backend.records(&query).await?;
     let content_type = [(header::CONTENT_TYPE, "application/json")];
@@ -238,37 +223,6 @@ fn write_page(page: &RecordPage) -> Vec<u8> {
 /// Approximate size of these records as JSON, in bytes.
 fn size_hint(records: &[StoredRecord]) -> usize {
     records.iter().map(|it| it.properties.len() + 160).sum()
-}
-
-/// All matching records, one a line; only one chunk of them is in memory. A
-/// failure cuts the connection, so that the caller sees that the body is not
-/// complete.
-fn lines(
-    first: Option<Result<Vec<StoredRecord>, ApiError>>,
-    records: mpsc::Receiver<Result<Vec<StoredRecord>, ApiError>>,
-    permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<Bytes, ApiError>> {
-    // Holds the permit until the stream ends.
-    stream::unfold(
-        (first, records, permit),
-        async |(first, mut records, permit)| {
-            let chunk = match first {
-                Some(first) => first,
-                None => records.recv().await?,
-            };
-            let text = chunk.map(|records| {
-                let mut text = Vec::with_capacity(size_hint(&records));
-                for record in &records {
-                    write_record(&mut text, record);
-                    text.push(b'\n');
-                }
-                Bytes::from(text)
-            });
-            Some((text, (None, records, permit)))
-        },
-    )
-    // The compression asks once more after the end.
-    .fuse()
 }
 
 /// Writes a record as [`RecordBody`] would, without parsing its properties.

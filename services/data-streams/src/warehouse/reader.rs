@@ -4,6 +4,7 @@
 //! properties come from `changes` as one string each, which is cheaper than
 //! reading hundreds of columns.
 
+mod csv;
 mod export;
 mod heads;
 mod history;
@@ -80,6 +81,22 @@ impl Warehouse {
     ) -> Result<(), WarehouseError> {
         match self.reader(query).await? {
             Some(reader) => Export::new(reader, out).run(query.clone()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends all matching records as CSV by ascending id, like [`Self::export`].
+    ///
+    /// # Errors
+    ///
+    /// When ClickHouse fails, or when the destination cannot be a database.
+    pub(crate) async fn csv<E: Send>(
+        &self,
+        query: &RecordQuery,
+        out: &mpsc::Sender<Result<bytes::Bytes, E>>,
+    ) -> Result<(), WarehouseError> {
+        match self.reader(query).await? {
+            Some(reader) => reader.csv(query, out).await,
             None => Ok(()),
         }
     }

@@ -149,6 +149,17 @@ impl Backend for NumberedRecords {
         BTreeMap::new()
     }
 
+    async fn csv(&self, _query: &RecordQuery, out: mpsc::Sender<Result<Bytes, ApiError>>) {
+        for part in ["id\n", "1\n"] {
+            if self.away || out.send(Ok(part.into())).await.is_err() {
+                break;
+            }
+        }
+        if self.away {
+            drop(out.send(Err(ApiError::ClickHouseUnavailable)).await);
+        }
+    }
+
     async fn sql(&self, query: &SqlQuery) -> Result<SqlRows, ApiError> {
         if self.away {
             return Err(ApiError::SqlDisabled);

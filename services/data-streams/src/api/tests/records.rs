@@ -105,6 +105,24 @@ async fn a_record_stream_above_the_limit_is_refused_with_retry_after() {
 }
 
 #[tokio::test]
+async fn records_come_as_csv_and_a_failure_before_the_first_has_its_status() {
+    for (away, status, text) in [(false, 200, "id\n1\n"), (true, 503, "")] {
+        let api = Fixture::with(|_| {}, NumberedRecords { away });
+        api.send("PUT", "/v1/connections/default", "").await;
+        let request = Request::get("/v1/connections/default/records/contacts")
+            .header(header::ACCEPT, "text/csv")
+            .body(Body::empty())
+            .unwrap();
+        let response = api.raw(request).await;
+        assert_eq!(response.status(), status);
+        if status == 200 {
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(bytes, text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_gives_503_with_retry_after() {
     let api = Fixture::with(|_| {}, NumberedRecords { away: true });
     api.send("PUT", "/v1/connections/default", "").await;

@@ -27,7 +27,7 @@ const BATCH_RECORDS: usize = 256;
 const IDS_PER_QUERY: usize = 1_000;
 
 /// How long ClickHouse waits for a reader that takes nothing, in seconds.
-const SLOW_READER_SECONDS: &str = "600";
+pub(super) const SLOW_READER_SECONDS: &str = "600";
 
 const ACTION: &str = "export records";
 

@@ -102,8 +102,18 @@ impl RecordReader<'_> {
 /// where few rows match: the filter adds a millisecond to a page of 100. The
 /// table's alias is `t`, so that a filter means the stored column.
 fn statement(wide: &TableName, query: &RecordQuery, after: Option<u64>) -> String {
+    let conditions = conditions(query, after, !query.matches_nearly_all());
+    format!(
+        "SELECT t._object_id, t._created_at, t._updated_at, t._archived, t._version, t._deleted \
+         FROM {wide} AS t FINAL{conditions} ORDER BY t._object_id"
+    )
+}
+
+/// The `WHERE` of what a query matches after an id; `filters_flags` is whether it leaves
+/// out deleted and archived objects, too.
+pub(super) fn conditions(query: &RecordQuery, after: Option<u64>, filters_flags: bool) -> String {
     let mut conditions = Vec::new();
-    if !query.matches_nearly_all() {
+    if filters_flags {
         for (flag, column) in [
             (query.deleted, "t._deleted"),
             (query.archived, "t._archived"),
@@ -136,15 +146,11 @@ fn statement(wide: &TableName, query: &RecordQuery, after: Option<u64>) -> Strin
     if let Some(ids) = &query.ids {
         conditions.push(format!("t._object_id IN ({})", list(ids.iter().copied())));
     }
-    let conditions = if conditions.is_empty() {
+    if conditions.is_empty() {
         String::new()
     } else {
         format!(" WHERE {}", conditions.join(" AND "))
-    };
-    format!(
-        "SELECT t._object_id, t._created_at, t._updated_at, t._archived, t._version, t._deleted \
-         FROM {wide} AS t FINAL{conditions} ORDER BY t._object_id"
-    )
+    }
 }
 
 /// Numbers for an `IN`. An empty list matches nothing.
