@@ -11,6 +11,7 @@ mod change_log;
 mod changes_over_http;
 mod changing_records;
 mod credentials;
+mod dashboard;
 mod data_streams_crashes;
 mod dead_letters;
 mod definition_numbers;

@@ -2,7 +2,7 @@
 
 import { get, path, Problem, reason, rows } from "./api.js";
 import { columnsOf } from "./columns.js";
-import { announce, field, h, options, table, update } from "./dom.js";
+import { field, h, options, table, update } from "./dom.js";
 import { live, watch } from "./live.js";
 import { count, dateTime, identifier, value } from "./words.js";
 
@@ -90,7 +90,6 @@ export function data(root, { url, signal, replace, go }) {
                     : await firstRecords(connection.value, type.value, shown, signal);
             const what = text && by.value !== "id" ? `with “${text}”` : "with the lowest ids";
             note.textContent = results.length === LIMIT ? `The first ${LIMIT} records ${what}.` : `${count(results.length, "record")} ${what}.`;
-            announce(note.textContent);
             note.className = "muted";
             update(found, results.length > 0 && recordTable(connection.value, type.value, shown, results));
         } catch (error) {

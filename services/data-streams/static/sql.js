@@ -4,7 +4,7 @@
 import { call, Problem, reason, send } from "./api.js";
 import { barChart } from "./chart.js";
 import { tablesOf } from "./columns.js";
-import { announce, field, h, options, table, update } from "./dom.js";
+import { field, h, options, table, update } from "./dom.js";
 import { live, until } from "./live.js";
 import { examples } from "./sql_examples.js";
 import { programs } from "./sql_programs.js";
@@ -55,7 +55,6 @@ export function sql(root, { url, signal, replace }) {
         const words = `${count(answer.rows.length, "row")} in ${duration(answer.elapsed_ms)}.`;
         const cut = answer.is_cut && `There are more: these are the first ${number(answer.rows.length)}. A file can have up to ${number(FILE_LIMIT)}.`;
         status.replaceChildren(h("p", {}, words, cut && h("strong", {}, ` ${cut}`)));
-        announce(words);
         const headings = answer.columns.map((it) => ({ text: it.name, number: isNumber(it.type) }));
         const rows = answer.rows.map((row) => ({ cells: row.map((it) => (it === null ? h("span", { class: "muted" }, "NULL") : value(it))) }));
         const chart = chartOf(answer);
@@ -189,6 +188,6 @@ function limits() {
     return h(
         "p",
         { class: "hint" },
-        "Limits of a question: it may only read, runs for at most 60 s and takes at most 2 GiB of memory; 10,000 rows are shown, and a file has up to 1,000,000.",
+        "Limits of a question: it may only read, has 30 s, and 64 MiB for its answer; up to 10,000 rows are shown, and a file has up to 1,000,000.",
     );
 }
