@@ -81,7 +81,12 @@ function content(results, shown) {
     return [charts(shown), runTable(shown)];
 }
 
-function charts(shown) {
+/** A stream that was stopped before its run began has a time before all others. */
+const hasBegun = (it) => new Date(it.started_at).getTime() > 0;
+
+function charts(all) {
+    const shown = all.filter(hasBegun);
+    if (shown.length === 0) return null;
     const at = (it) => new Date(it.started_at).getTime();
     const from = Math.min(...shown.map(at));
     const ends = shown.map((it) => new Date(it.finished_at ?? it.started_at).getTime());
@@ -117,19 +122,24 @@ function runTable(shown) {
 }
 
 function cells(it) {
-    const end = it.finished_at ? new Date(it.finished_at) : new Date();
-    const lasted = duration(end - new Date(it.started_at));
     return [
-        h("time", { datetime: it.started_at, title: ago(it.started_at) }, dateTime(it.started_at)),
+        hasBegun(it) ? h("time", { datetime: it.started_at, title: ago(it.started_at) }, dateTime(it.started_at)) : "not begun",
         it.connection,
         it.stream,
         [h("span", {}, it.reason), REASONS[it.reason] && h("span", { class: "muted block" }, REASONS[it.reason])],
         number(it.records),
         number(it.requests),
-        it.finished_at ? lasted : `${lasted} so far`,
+        lasted(it),
         outcome(it),
         h("code", { title: it.run_id }, it.run_id.slice(-8)),
     ];
+}
+
+function lasted(it) {
+    const began = new Date(it.started_at);
+    if (!hasBegun(it)) return "";
+    if (it.finished_at) return duration(new Date(it.finished_at) - began);
+    return it.outcome ? "" : `${duration(Date.now() - began)} so far`;
 }
 
 function outcome(it) {

@@ -18,7 +18,7 @@ const FILE_LIMIT = 1_000_000;
 
 /** Shows the page in `root` until `signal`. */
 export function sql(root, { url, signal, replace }) {
-    const box = h("textarea", { name: "query", rows: "8", spellcheck: "false", autocomplete: "off", autocapitalize: "off" });
+    const box = h("textarea", { name: "query", rows: "8", placeholder: "SELECT …", spellcheck: "false", autocomplete: "off", autocapitalize: "off" });
     box.value = url.searchParams.get("query") ?? "";
     box.onkeydown = (event) => {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run(event);
