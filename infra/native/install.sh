@@ -36,6 +36,7 @@ clickhouse_home() {
 }
 python_home() { cached python "$ROOT/tests/python/requirements.txt"; }
 sdk_home() { cached sdk "$ROOT/tests/sdk/node/package.json" "$ROOT/tests/sdk/node/package-lock.json"; }
+browser_home() { cached browser "$ROOT/tests/browser/package.json" "$ROOT/tests/browser/package-lock.json"; }
 
 install_kafka() {
     mvn -B -q -f "$NATIVE/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$1/lib"
@@ -111,6 +112,11 @@ go_1_21() {
 
 install_sdk() {
     cp "$ROOT"/tests/sdk/node/package*.json "$1/"
+    (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts)
+}
+
+install_browser() {
+    cp "$ROOT"/tests/browser/package*.json "$1/"
     (cd "$1" && npm ci --no-audit --no-fund --ignore-scripts)
 }
 

@@ -12,6 +12,7 @@ mod changes_over_http;
 mod changing_records;
 mod connection_settings;
 mod credentials;
+mod dashboard;
 mod data_streams_crashes;
 mod dead_letters;
 mod definition_numbers;

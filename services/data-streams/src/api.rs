@@ -7,6 +7,7 @@ mod access;
 mod body;
 mod changes;
 mod connections;
+mod dashboard;
 mod dead_letters;
 pub(crate) mod error;
 pub(crate) mod front;
@@ -206,7 +207,6 @@ impl Api {
         let metrics = chassis::health::router(self.context.clone());
         let health = front::health(self.context.clone());
         let guarded = routes
-            .merge(dashboard())
             .merge(docs)
             .route("/metrics", routing::get_service(metrics))
             .with_state(self.clone())
@@ -216,6 +216,7 @@ impl Api {
             .layer(middleware::from_fn_with_state(self, guard::admit))
             .layer(guard::compress());
         health
+            .merge(dashboard::router())
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .merge(guarded)
             .layer(guard::catch_panics())
@@ -259,30 +260,6 @@ fn documented_routes() -> OpenApiRouter<Api> {
 #[cfg(test)]
 fn specification() -> utoipa::openapi::OpenApi {
     documented_routes().into_openapi()
-}
-
-/// The dashboard: its page, and what the page loads. The answers' policy allows
-/// nothing that is inside the page.
-fn dashboard() -> Router<Api> {
-    let file = |kind: &'static str, text: &'static str| {
-        routing::get(async move || ([(header::CONTENT_TYPE, kind)], text))
-    };
-    let page = file(
-        "text/html; charset=utf-8",
-        include_str!("../static/dashboard.html"),
-    );
-    let style = file(
-        "text/css; charset=utf-8",
-        include_str!("../static/dashboard.css"),
-    );
-    let script = file(
-        "text/javascript; charset=utf-8",
-        include_str!("../static/dashboard.js"),
-    );
-    Router::new()
-        .route("/", page)
-        .route("/dashboard.css", style)
-        .route("/dashboard.js", script)
 }
 
 async fn no_route(uri: OriginalUri) -> ApiError {

@@ -1,0 +1,128 @@
+// What the buttons of a connection do, and the notes that tell what became of it.
+
+import { call, path, Problem, reason } from "./api.js";
+import { announce } from "./dom.js";
+import { until } from "./live.js";
+import { when } from "./words.js";
+
+const listeners = new Set();
+const texts = new Map();
+
+/** The last note of each connection: what was asked for, and what became of it. */
+export const notes = {
+    /** The note of a connection: its text, and whether it is busy, good or bad. */
+    of: (name) => texts.get(name) ?? null,
+    /** Calls `changed` after every change, until `signal`. */
+    watch(signal, changed) {
+        listeners.add(changed);
+        signal.addEventListener("abort", () => listeners.delete(changed));
+    },
+    /** Sets the note of a connection. */
+    set(name, text, kind) {
+        texts.set(name, { text, kind });
+        announce(text);
+        for (const listener of listeners) listener();
+    },
+};
+
+const forever = new AbortController().signal;
+
+/** Runs an action; its failure becomes the note. */
+async function attempt(name, begin, action) {
+    notes.set(name, begin, "busy");
+    try {
+        await action();
+    } catch (error) {
+        notes.set(name, lostAgainst(error) ?? reason(error), "bad");
+    }
+}
+
+function lostAgainst(error) {
+    if (!(error instanceof Problem) || error.status !== 409) return null;
+    if (error.code !== "superseded") return null;
+    return "Somebody gave a later command, which holds. This page shows the state now.";
+}
+
+/** Starts a connection, and tells when the worker has taken it. */
+export function start(name) {
+    return attempt(name, `Starting ${name} …`, async () => {
+        const { body } = await call("POST", path(name, "start"), { body: {} });
+        notes.set(name, "The start is accepted; waiting for a worker to take it …", "busy");
+        const observed = await obeyed(name, body.command_id);
+        const failed = observed.state === "failed";
+        const text = failed ? "The worker has taken it, and it has failed: see what is wrong, above." : "Started: the worker has taken it.";
+        notes.set(name, text, failed ? "bad" : "good");
+    });
+}
+
+/** Stops a connection, and tells when the worker has acknowledged it. */
+export function stop(name) {
+    return attempt(name, `Stopping ${name}: waiting for the worker to acknowledge it …`, async () => {
+        const { status, body } = await call("POST", path(name, "stop"));
+        if (status === 202) {
+            notes.set(
+                name,
+                "The stop is accepted, but the worker has not acknowledged it yet, so requests may still go to HubSpot. Waiting on …",
+                "busy",
+            );
+            await obeyed(name, body.command_id);
+        }
+        notes.set(
+            name,
+            `Stopped at ${when(new Date())}: the worker has acknowledged it, and no request goes to HubSpot for this connection.`,
+            "good",
+        );
+    });
+}
+
+/** Waits until the worker has applied a command; fails if another one has replaced it. */
+async function obeyed(name, command) {
+    let seen = false;
+    const observed = await until((connections) => {
+        const it = connections.find((each) => each.name === name);
+        // What is known may still be older than the command.
+        if (it?.command_id !== command) return seen ? "replaced" : null;
+        seen = true;
+        const isOnItsWay = ["starting", "stopping"].includes(it.observed?.state);
+        return it.observed?.obeyed === command && !isOnItsWay ? it.observed : null;
+    }, forever);
+    if (observed === "replaced") throw new Error("somebody gave a later command, which holds");
+    return observed;
+}
+
+/** Asks for one run now, of all streams or of one. */
+export function sync(name, stream) {
+    return request(name, "sync", stream, "The sync");
+}
+
+/** Asks for a comparison of all records, of all streams or of one. */
+export function reconcile(name, stream) {
+    return request(name, "reconcile", stream, "The reconciliation");
+}
+
+function request(name, action, stream, what) {
+    const of = stream ? ` of ${stream}` : "";
+    return attempt(name, `Asking for ${what.toLowerCase()}${of} …`, async () => {
+        const { body } = await call("POST", path(name, action), { body: stream ? { streams: [stream] } : {} });
+        notes.set(name, `${what}${of} is accepted and takes its turn.`, "busy");
+        await until((connections) => {
+            const it = connections.find((each) => each.name === name);
+            return !it || body.requests.every((wanted) => isDone(it, wanted));
+        }, forever);
+        notes.set(name, `${what}${of} is done.`, "good");
+    });
+}
+
+// A stream that was taken out of the settings has nothing to do any more.
+function isDone(connection, wanted) {
+    const stream = connection.streams.find((it) => it.name === wanted.stream);
+    return !stream || stream.request_done === wanted.request_id;
+}
+
+/** Lets the deletions of a reconciliation be carried out. */
+export function confirmDeletions(name, id) {
+    return attempt(name, "Confirming the deletions …", async () => {
+        await call("POST", path(name, "reconciliations", id, "confirm"));
+        notes.set(name, "The deletions are confirmed, and are carried out by the next run.", "good");
+    });
+}

@@ -1,0 +1,73 @@
+// Questions to begin with, for the tables and columns that there are.
+
+/** The examples for a destination: title and query each. */
+export function examples(destination, tables) {
+    const has = (table, ...columns) => {
+        const found = tables.find((it) => it.database === destination && it.table === table);
+        return found && columns.every((name) => found.columns.some((it) => it.name === name));
+    };
+    const list = [];
+    const add = (title, ...lines) => list.push({ title: `${title} (${destination})`, query: lines.join("\n") });
+    if (has("contacts", "lifecyclestage")) {
+        add(
+            "Contacts by lifecycle stage",
+            "SELECT ifNull(lifecyclestage, 'none') AS stage, count() AS contacts",
+            `FROM ${destination}.contacts`,
+            "GROUP BY stage",
+            "ORDER BY contacts DESC",
+        );
+    }
+    if (has("contacts", "associatedcompanyid") && has("companies", "name")) {
+        add(
+            "Companies by number of contacts",
+            "SELECT companies.name AS company, count() AS contacts",
+            `FROM ${destination}.contacts AS contacts`,
+            `INNER JOIN ${destination}.companies AS companies`,
+            "    ON companies._object_id = toUInt64(contacts.associatedcompanyid)",
+            "GROUP BY company",
+            "ORDER BY contacts DESC",
+            "LIMIT 20",
+        );
+    }
+    for (const type of ["contacts", "companies", "deals"]) {
+        if (!has(`${type}_history`, "_valid_from")) continue;
+        add(
+            `Changes of ${type} per day`,
+            "SELECT toDate(_valid_from) AS day, count() AS versions",
+            `FROM ${destination}.${type}_history`,
+            "GROUP BY day",
+            "ORDER BY day DESC",
+            "LIMIT 30",
+        );
+    }
+    if (has("contacts", "createdate")) {
+        add(
+            "New contacts per month",
+            "SELECT toStartOfMonth(_created_at) AS month, count() AS contacts",
+            `FROM ${destination}.contacts`,
+            "GROUP BY month",
+            "ORDER BY month DESC",
+            "LIMIT 24",
+        );
+    }
+    if (has("contacts", "email")) {
+        add(
+            "Contacts that changed last",
+            "SELECT _object_id, firstname, lastname, email, _updated_at",
+            `FROM ${destination}.contacts`,
+            "ORDER BY _updated_at DESC",
+            "LIMIT 20",
+        );
+    }
+    const types = tables.filter((it) => it.database === destination && it.table.endsWith("_all"));
+    if (types.length > 0) {
+        const parts = types.map((it) =>
+            [
+                `SELECT '${it.table.slice(0, -4)}' AS type, countIf(NOT _archived AND NOT _deleted) AS live,`,
+                `    countIf(_archived AND NOT _deleted) AS archived, countIf(_deleted) AS deleted FROM ${destination}.${it.table}`,
+            ].join("\n"),
+        );
+        add("Records by type", parts.join("\nUNION ALL\n"), "ORDER BY type");
+    }
+    return list;
+}

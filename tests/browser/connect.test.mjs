@@ -1,0 +1,97 @@
+// What a person new to it does in the browser alone, from the first click on.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { api, card, eventually, forgotten, inPage, simulator, stream, synced } from "./support.mjs";
+
+test("connect, see the first sync, stop it, find a contact and its history, ask SQL, see why a sync stopped", async () => {
+    await forgotten();
+    // So that the first sync takes some seconds.
+    await simulator.fail({ fault: "delay", ms: 700 }, { kind: "list", object_type: "contacts" });
+    await inPage({}, async (page) => {
+        await connect(page);
+        await seeProgressAndStop(page);
+        await simulator.heal();
+        await card(page).getByRole("button", { name: "Start", exact: true }).click();
+        await stream(page, "contacts").locator(".tag.idle").waitFor();
+        await stream(page, "companies").locator(".tag.idle").waitFor();
+        await findContact(page);
+        await askSql(page);
+        await seeWhySyncStopped(page);
+    });
+    await synced();
+});
+
+async function connect(page) {
+    await page.getByRole("button", { name: "Connect an account" }).click();
+    const dialog = page.getByRole("dialog");
+    assert.equal(await dialog.getByLabel("Name", { exact: true }).inputValue(), "default");
+    await dialog.getByRole("button", { name: "Create and check" }).click();
+    await dialog.getByText("The credential works and leads to portal").waitFor();
+    const contacts = dialog.getByRole("row", { name: /^contacts/ });
+    assert.equal(await contacts.getByText("yes").count(), 6);
+    assert.equal((await api.get("/v1/connections/default")).state, "stopped");
+    await dialog.getByRole("button", { name: "Start", exact: true }).click();
+}
+
+async function seeProgressAndStop(page) {
+    const bar = page.getByRole("progressbar", { name: "Progress of contacts" });
+    await eventually("the progress moves", async () => {
+        const now = Number(await bar.getAttribute("aria-valuenow"));
+        assert.ok(now < 100, "the first sync is too fast to be seen");
+        return now > 0;
+    });
+    await stream(page, "contacts").getByText(/of about [\d,]+ · [\d,]+ a second · .+ left/).waitFor();
+    await card(page).getByRole("button", { name: "Stop", exact: true }).click();
+    await card(page).getByText(/^Stopped at .* the worker has acknowledged it/).waitFor();
+    await card(page).locator(".states .tag.stopped").waitFor();
+    await stream(page, "contacts").locator(".tag.stopped").waitFor();
+    assert.equal((await api.get("/v1/connections/default")).observed.state, "stopped");
+}
+
+async function findContact(page) {
+    const { results } = await api.get("/v1/connections/default/records/contacts?limit=3&properties=email,lastname");
+    const contact = results.find((it) => it.properties.email);
+    await simulator.send("POST", `objects/contacts/${contact.id}/update`, { city: "Longyearbyen" });
+    await page.getByRole("button", { name: "Sync contacts" }).click();
+    await card(page).getByText("The sync of contacts is done.").waitFor();
+
+    await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "Data" }).click();
+    await page.getByLabel("Find by").selectOption({ label: "E-mail" });
+    await page.getByLabel("Text").fill(contact.properties.email);
+    await eventually("the change is stored", async () => {
+        const path = `/v1/connections/default/records/contacts/${contact.id}/history`;
+        return (await api.get(path)).results.length === 2;
+    });
+    await page.getByRole("button", { name: "Find" }).click();
+    await page.getByRole("link", { name: contact.id, exact: true }).click();
+    await page.waitForURL(`**/data/default/contacts/${contact.id}`);
+    const versions = page.getByRole("region", { name: "History" }).getByRole("listitem");
+    await versions.first().getByText("Longyearbyen").waitFor();
+    await versions.first().getByText("requested").first().waitFor();
+    await versions.last().getByText(/First version/).waitFor();
+    await page.getByRole("row", { name: /City Longyearbyen city/ }).waitFor();
+}
+
+async function askSql(page) {
+    await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "SQL" }).click();
+    await page.getByRole("button", { name: "Contacts by lifecycle stage (hubspot)" }).click();
+    await page.getByText(/^\d+ rows in /).waitFor();
+    await page.getByRole("columnheader", { name: "stage" }).waitFor();
+    await page.getByRole("img", { name: /contacts by stage/ }).waitFor();
+}
+
+async function seeWhySyncStopped(page) {
+    await simulator.fail({ fault: "unknown_token" });
+    await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "Overview" }).click();
+    await card(page).getByRole("button", { name: "Sync now" }).click();
+    const wrong = page.getByRole("region", { name: "What is wrong and what to do" });
+    const item = wrong.getByRole("listitem").filter({ hasText: "unauthorized" }).first();
+    await item.getByText("What to do:").first().waitFor();
+    await item.getByText(/[Pp]ut a valid token behind the credential/).waitFor();
+    // It ends once HubSpot takes the token again.
+    await simulator.heal();
+    await card(page).getByRole("button", { name: "Start", exact: true }).click();
+    await item.waitFor({ state: "detached" });
+}

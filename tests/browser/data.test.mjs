@@ -1,0 +1,79 @@
+// Finding records, and reading one.
+
+import { api, inPage, ran, scenario, simulator } from "./support.mjs";
+
+/** A contact that has a name and an address. */
+async function someContact() {
+    const url = "/v1/connections/default/records/contacts?limit=50&properties=email,firstname,lastname";
+    const { results } = await api.get(url);
+    return results.find((it) => it.properties.email && it.properties.firstname && it.properties.lastname);
+}
+
+scenario("a contact is found by id, by e-mail, by name and by any property", async () => {
+    const contact = await someContact();
+    await inPage({ path: "/data" }, async (page) => {
+        const find = async (by, text) => {
+            await page.getByLabel("Find by").selectOption(by);
+            await page.getByLabel("Text").fill(text);
+            await page.getByRole("button", { name: "Find" }).click();
+        };
+        const { firstname, lastname, email } = contact.properties;
+        const row = page.getByRole("link", { name: contact.id, exact: true });
+        await find({ label: "E-mail" }, email.toUpperCase());
+        await page.getByText(/^1 record with /).waitFor();
+        await row.waitFor();
+        await find({ label: "Name" }, `${firstname} ${lastname}`);
+        await page.getByText(/records? with /).waitFor();
+        await find({ value: "hs_object_id" }, contact.id);
+        await row.waitFor();
+        await find({ label: "E-mail" }, "nobody'\\%{x:String}");
+        await page.getByText(/^0 records with /).waitFor();
+        await find({ label: "Id" }, contact.id);
+        await page.getByRole("heading", { name: `${firstname} ${lastname}`, level: 1 }).waitFor();
+        // The address is the page's own.
+        await page.reload();
+        await page.getByRole("heading", { name: `${firstname} ${lastname}`, level: 1 }).waitFor();
+        await page.goBack();
+        await page.getByRole("heading", { name: "Data", level: 1 }).waitFor();
+    });
+});
+
+scenario("companies are found by name", async () => {
+    const { results } = await api.get("/v1/connections/default/records/companies?limit=20&properties=name");
+    const company = results.find((it) => it.properties.name);
+    await inPage({ path: "/data?type=companies" }, async (page) => {
+        await page.getByLabel("Find by").selectOption({ label: "Name" });
+        await page.getByLabel("Text").fill(company.properties.name);
+        await page.getByRole("button", { name: "Find" }).click();
+        await page.getByRole("link", { name: company.id, exact: true }).waitFor();
+    });
+});
+
+scenario("the history tells what changed and where it came from, page by page", async () => {
+    const { id } = await someContact();
+    const history = `/v1/connections/default/records/contacts/${id}/history?limit=1000`;
+    const before = (await api.get(history)).results.length;
+    for (let number = 1; before + number <= 22; number += 1) {
+        await simulator.send("POST", `objects/contacts/${id}/update`, { city: `City ${number}` });
+        await ran();
+    }
+    await inPage({ path: `/data/default/contacts/${id}` }, async (page) => {
+        const versions = page.getByRole("region", { name: "History" }).locator("li.version");
+        await versions.nth(19).waitFor();
+        const first = versions.first();
+        await first.getByText(/^City \d+$/).first().waitFor();
+        for (const name of ["Run", "Reason", "Topic", "Partition", "Offset", "Fetched"]) {
+            await first.locator("dt", { hasText: name }).first().waitFor();
+        }
+        await page.getByRole("button", { name: "Older versions" }).click();
+        await versions.last().getByText(/First version/).waitFor();
+        await page.getByLabel("Only those with").fill("city");
+        await page.getByRole("region", { name: "Properties" }).getByRole("row", { name: /^City City \d+ city$/ }).waitFor();
+    });
+});
+
+scenario("a record that is not stored is said to be so", async () => {
+    await inPage({ path: "/data/default/contacts/99999999999" }, async (page) => {
+        await page.getByText("No record 99999999999 of contacts is stored for default.").waitFor();
+    });
+});

@@ -1,0 +1,60 @@
+//! The dashboard in a real browser: `tests/browser/` clicks through it, over a system that
+//! runs.
+
+use std::process::{Command, Output};
+
+use harness::{HANG_LIMIT, Stack, eventually, servers::root};
+use serde_json::json;
+
+/// The API tokens of the second instance.
+const API_TOKEN: &str = "dashboard-scenario-token";
+const READ_TOKEN: &str = "dashboard-scenario-reading-token";
+
+/// Runs the browser's tests with these variables. Blocks.
+fn browser(variables: &[(&str, String)]) -> Output {
+    Command::new(root().join("infra/native/stack"))
+        .arg("browser")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .output()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_does_in_a_browser_what_it_is_for() {
+    let mut stack = Stack::with(1_500, 60).start().await;
+    let open = stack.api();
+    stack.first_sync(json!({})).await;
+    // One message that can never be stored.
+    let letter = vec![("letter".to_owned(), Some(b"no avro at all".to_vec()))];
+    stack
+        .servers()
+        .produce(&stack.topic("records"), letter)
+        .await;
+    eventually("it is a dead letter", HANG_LIMIT, async || {
+        let letters = open.get("/v1/dead-letters").await;
+        (letters["results"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
+    stack.keep_secret(API_TOKEN);
+    stack.keep_secret(READ_TOKEN);
+    stack.add_data_streams_with(&[("API_TOKEN", API_TOKEN), ("API_READ_TOKEN", READ_TOKEN)]);
+    let guarded = stack.api();
+    guarded.ready().await;
+
+    let variables = [
+        ("DASHBOARD_URL", open.url().to_owned()),
+        ("TOKEN_DASHBOARD_URL", guarded.url().to_owned()),
+        ("API_TOKEN", API_TOKEN.to_owned()),
+        ("API_READ_TOKEN", READ_TOKEN.to_owned()),
+        ("SIMULATOR_URL", stack.simulator.base_url()),
+    ];
+    let output = tokio::task::spawn_blocking(move || browser(&variables))
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
