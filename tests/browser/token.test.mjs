@@ -1,4 +1,4 @@
-// An API with a token: a form asks for it, and only this tab keeps it.
+// An API with a token: the browser asks for it, as a password, and the page works with it.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,30 +9,20 @@ const base = process.env.TOKEN_DASHBOARD_URL;
 const token = process.env.API_TOKEN;
 const reading = process.env.API_READ_TOKEN;
 
-test("the token is asked for, a wrong one is refused, and the right one shows the page", { skip: !base }, async () => {
-    await inPage({ base }, async (page, context) => {
-        const dialog = page.getByRole("dialog");
-        await dialog.getByLabel("Token").fill("not-the-token");
-        await dialog.getByRole("button", { name: "Continue" }).click();
-        await dialog.getByText("The API refuses this token.").waitFor();
-        await dialog.getByLabel("Token").fill(token);
-        await dialog.getByRole("button", { name: "Continue" }).click();
-        await dialog.waitFor({ state: "detached" });
+const withToken = (password) => ({ base, httpCredentials: { username: "", password } });
+
+test("without the token there is no page, and with it the page shows everything", { skip: !base }, async () => {
+    await inPage(withToken(token), async (page) => {
         await card(page).waitFor();
-        // It stays over a reload, in this tab only.
-        await page.reload();
-        await card(page).waitFor();
-        assert.equal(await page.evaluate(() => JSON.stringify(localStorage) + document.cookie), "{}");
-        const other = await context.newPage();
-        await other.goto(base);
-        await other.getByRole("dialog").getByLabel("Token").waitFor();
+        assert.equal(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage })), "{}");
+        const without = await fetch(base);
+        assert.equal(without.status, 401);
+        assert.match(without.headers.get("www-authenticate"), /Basic/);
     });
 });
 
 test("with the token for reading, an action says that it is not enough", { skip: !base || !reading }, async () => {
-    await inPage({ base }, async (page) => {
-        await page.getByRole("dialog").getByLabel("Token").fill(reading);
-        await page.getByRole("dialog").getByRole("button", { name: "Continue" }).click();
+    await inPage(withToken(reading), async (page) => {
         await card(page).getByRole("button", { name: "Sync now" }).click();
         await card(page).getByText("This token may only read.").waitFor();
     });

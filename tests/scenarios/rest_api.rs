@@ -120,9 +120,13 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
     assert_eq!(lines.lines().count(), 450);
     let route = "/v1/connections/default/records/contacts?properties=email,firstname,nothing";
     let csv = api.text(&format!("{route}&archived=any"), "text/csv").await;
-    let names = r#""id","created_at","updated_at","synced_at","archived","deleted","email","firstname""#;
+    let names =
+        r#""id","created_at","updated_at","synced_at","archived","deleted","email","firstname""#;
     assert_eq!(csv.lines().next(), Some(names));
-    let listed = csv.lines().skip(1).map(|line| line.split(',').next().unwrap());
+    let listed = csv
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').next().unwrap());
     let mut expected = ids.clone();
     expected.extend(stack.simulator.portal().archived_ids("contacts"));
     expected.sort_unstable();

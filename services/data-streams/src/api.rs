@@ -207,6 +207,7 @@ impl Api {
         let metrics = chassis::health::router(self.context.clone());
         let health = front::health(self.context.clone());
         let guarded = routes
+            .merge(dashboard::router())
             .merge(docs)
             .route("/metrics", routing::get_service(metrics))
             .with_state(self.clone())
@@ -216,7 +217,6 @@ impl Api {
             .layer(middleware::from_fn_with_state(self, guard::admit))
             .layer(guard::compress());
         health
-            .merge(dashboard::router())
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .merge(guarded)
             .layer(guard::catch_panics())

@@ -1,7 +1,5 @@
-// Requests to the API: with the token where the API has one, failures as problems, and
-// answers that arrive event by event.
-
-import { askForToken, token } from "./token_form.js";
+// Requests to the API: failures as problems, and answers that arrive event by event. Where
+// the API has a token, the browser asks for it, as a password, and sends it along.
 
 /** A failure that the API has explained. */
 export class Problem extends Error {
@@ -25,31 +23,20 @@ export function path(connection, ...parts) {
     return ["/v1/connections", connection, ...parts].map((it, index) => (index ? encodeURIComponent(it) : it)).join("/");
 }
 
-/**
- * Sends a request and returns its answer, whatever its status is. Where the API wants a
- * token, a form asks for it first.
- */
+/** Sends a request and returns its answer, whatever its status is. */
 export async function send(method, url, { body, headers = {}, signal } = {}) {
-    for (;;) {
-        const used = token();
-        const answer = await fetch(url, {
-            method,
-            signal,
-            cache: "no-store",
-            // Otherwise the browser would ask for the token with a form of its own.
-            credentials: "omit",
-            headers: {
-                ...(body === undefined ? {} : { "content-type": "application/json" }),
-                ...(used ? { authorization: `Bearer ${used}` } : {}),
-                ...headers,
-            },
-            body: body === undefined ? undefined : JSON.stringify(body),
-        }).catch((error) => {
-            throw signal?.aborted ? error : new Unreachable();
-        });
-        if (answer.status !== 401) return answer;
-        await askForToken(used, used ? "The API refuses this token." : "");
-    }
+    return fetch(url, {
+        method,
+        signal,
+        cache: "no-store",
+        headers: {
+            ...(body === undefined ? {} : { "content-type": "application/json" }),
+            ...headers,
+        },
+        body: body === undefined ? undefined : JSON.stringify(body),
+    }).catch((error) => {
+        throw signal?.aborted ? error : new Unreachable();
+    });
 }
 
 /** Sends a request; a failure is thrown as a problem. */
@@ -87,7 +74,7 @@ export async function rows(query, parameters = {}, { limit = 1_000, signal } = {
 /** Why something failed, for people. */
 export function reason(error) {
     if (error instanceof Problem && error.code === "read_only_token") {
-        return "This token may only read. Enter the other token to change something.";
+        return "This token may only read. To change something, open the page in a new window with the other token.";
     }
     if (error instanceof Problem && error.code === "sql_disabled") {
         return (

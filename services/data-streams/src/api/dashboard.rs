@@ -1,8 +1,8 @@
 //! The dashboard: one page, which answers at the address of each of its views, and the
 //! files that it loads.
 //!
-//! They are the same for everyone and hold no data, so they need no token: the page asks
-//! for it, and sends it with its requests.
+//! They need the token as all else does: a browser asks for it, as a password, and sends it
+//! with the requests of the page.
 
 use axum::{
     Router,
@@ -12,10 +12,7 @@ use axum::{
 };
 use twox_hash::XxHash3_64;
 
-use super::{
-    error::{ApiError, Missing},
-    guard,
-};
+use super::error::{ApiError, Missing};
 
 /// Where the views of the page are.
 const ADDRESSES: [&str; 6] = ["/", "/runs", "/data", "/data/{*rest}", "/sql", "/problems"];
@@ -119,20 +116,16 @@ static FILES: &[File] = &[
         "sql_programs.js",
         include_str!("../../static/sql_programs.js"),
     ),
-    File::module("token_form.js", include_str!("../../static/token_form.js")),
     File::module("words.js", include_str!("../../static/words.js")),
     File::module("wrong.js", include_str!("../../static/wrong.js")),
 ];
 
 /// The routes of the page and its files.
-pub(super) fn router() -> Router {
+pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let files = Router::new().route("/static/{name}", routing::get(file));
-    ADDRESSES
-        .into_iter()
-        .fold(files, |routes, address| {
-            routes.route(address, routing::get(page))
-        })
-        .layer(guard::compress())
+    ADDRESSES.into_iter().fold(files, |routes, address| {
+        routes.route(address, routing::get(page))
+    })
 }
 
 async fn page(headers: HeaderMap) -> Response {
@@ -166,7 +159,7 @@ mod tests {
                 .headers_mut()
                 .insert(header::IF_NONE_MATCH, tag.clone());
         }
-        router().oneshot(request).await.unwrap()
+        router::<()>().oneshot(request).await.unwrap()
     }
 
     #[test]

@@ -29,7 +29,7 @@ async fn every_request_but_those_for_health_needs_the_token() {
     let api = with_tokens();
     for path in [
         "/",
-        "/dashboard.js",
+        "/static/app.js",
         "/docs/",
         "/openapi.json",
         "/metrics",
@@ -169,8 +169,8 @@ async fn the_dashboard_the_docs_and_metrics_are_served() {
     let api = Fixture::new();
     for path in [
         "/",
-        "/dashboard.css",
-        "/dashboard.js",
+        "/static/style.css",
+        "/static/app.js",
         "/docs/",
         "/openapi.json",
         "/metrics",

@@ -44,7 +44,14 @@ impl RecordReader<'_> {
     /// Selects from the view with the values in their types; of the properties those that
     /// the query names, in its order.
     fn csv_statement(&self, query: &RecordQuery) -> String {
-        let own = ["object_id", "created_at", "updated_at", "synced_at", "archived", "deleted"];
+        let own = [
+            "object_id",
+            "created_at",
+            "updated_at",
+            "synced_at",
+            "archived",
+            "deleted",
+        ];
         let own = own.map(|name| {
             let shown = if name == "object_id" { "id" } else { name };
             format!("t._{name} AS {shown}")
