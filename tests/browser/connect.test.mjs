@@ -76,7 +76,7 @@ async function findContact(page) {
 
 async function askSql(page) {
     await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "SQL" }).click();
-    await page.getByRole("button", { name: "Contacts by lifecycle stage (hubspot)" }).click();
+    await page.getByRole("button", { name: "Contacts by lifecycle stage" }).click();
     await page.getByText(/^\d+ rows in /).waitFor();
     await page.getByRole("columnheader", { name: "stage" }).waitFor();
     await page.getByRole("img", { name: /contacts by stage/ }).waitFor();
