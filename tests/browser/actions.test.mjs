@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { api, card, eventually, inPage, scenario, simulator, stream } from "./support.mjs";
+import { api, card, eventually, inPage, ran, scenario, simulator, stream } from "./support.mjs";
 
 scenario("sync, reconcile, stop and start say when they are done", async () => {
     await inPage({}, async (page) => {
@@ -140,4 +140,6 @@ scenario("deletions that wait for a person are confirmed", async () => {
         await card(page).getByText("The deletions are confirmed").waitFor();
         await confirm.waitFor({ state: "detached" });
     });
+    // The next pass sees all of them again.
+    await ran("reconcile");
 });

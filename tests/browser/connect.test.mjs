@@ -53,7 +53,9 @@ async function seeProgressAndStop(page) {
 async function findContact(page) {
     const { results } = await api.get("/v1/connections/default/records/contacts?limit=3&properties=email,lastname");
     const contact = results.find((it) => it.properties.email);
-    await simulator.send("POST", `objects/contacts/${contact.id}/update`, { city: "Longyearbyen" });
+    // A value that it never had.
+    const city = `Longyearbyen ${Date.now()}`;
+    await simulator.send("POST", `objects/contacts/${contact.id}/update`, { city });
     await page.getByRole("button", { name: "Sync contacts" }).click();
     await card(page).getByText("The sync of contacts is done.").waitFor();
 
@@ -68,15 +70,15 @@ async function findContact(page) {
     await page.getByRole("link", { name: contact.id, exact: true }).click();
     await page.waitForURL(`**/data/default/contacts/${contact.id}`);
     const versions = page.getByRole("region", { name: "History" }).getByRole("listitem");
-    await versions.first().getByText("Longyearbyen").waitFor();
+    await versions.first().getByText(city).waitFor();
     await versions.first().getByText("requested").first().waitFor();
     await versions.last().getByText(/First version/).waitFor();
-    await page.getByRole("row", { name: /City Longyearbyen city/ }).waitFor();
+    await page.getByRole("row", { name: `City ${city} city` }).waitFor();
 }
 
 async function askSql(page) {
     await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "SQL" }).click();
-    await page.getByRole("button", { name: "Contacts by lifecycle stage (hubspot)" }).click();
+    await page.getByRole("button", { name: "Contacts by lifecycle stage" }).click();
     await page.getByText(/^\d+ rows in /).waitFor();
     await page.getByRole("columnheader", { name: "stage" }).waitFor();
     await page.getByRole("img", { name: /contacts by stage/ }).waitFor();

@@ -27,15 +27,24 @@ export const notes = {
 
 const forever = new AbortController().signal;
 
-/** Runs an action; its failure becomes the note. */
+/**
+ * Runs an action; its failure becomes the note. It gets the function that sets the note,
+ * for as long as no later action of that connection has begun.
+ */
 async function attempt(name, begin, action) {
-    notes.set(name, begin, "busy");
+    const mine = (latest.get(name) ?? 0) + 1;
+    latest.set(name, mine);
+    const say = (text, kind) => latest.get(name) === mine && notes.set(name, text, kind);
+    say(begin, "busy");
     try {
-        await action();
+        await action(say);
     } catch (error) {
-        notes.set(name, lostAgainst(error) ?? reason(error), "bad");
+        say(lostAgainst(error) ?? reason(error), "bad");
     }
 }
+
+/** The number of the last action of each connection. */
+const latest = new Map();
 
 function lostAgainst(error) {
     if (!(error instanceof Problem) || error.status !== 409) return null;
@@ -45,30 +54,28 @@ function lostAgainst(error) {
 
 /** Starts a connection, and tells when the worker has taken it. */
 export function start(name) {
-    return attempt(name, `Starting ${name} …`, async () => {
+    return attempt(name, `Starting ${name} …`, async (say) => {
         const { body } = await call("POST", path(name, "start"), { body: {} });
-        notes.set(name, "The start is accepted; waiting for a worker to take it …", "busy");
+        say("The start is accepted; waiting for a worker to take it …", "busy");
         const observed = await obeyed(name, body.command_id);
         const failed = observed.state === "failed";
         const text = failed ? "The worker has taken it, and it has failed: see what is wrong, above." : "Started: the worker has taken it.";
-        notes.set(name, text, failed ? "bad" : "good");
+        say(text, failed ? "bad" : "good");
     });
 }
 
 /** Stops a connection, and tells when the worker has acknowledged it. */
 export function stop(name) {
-    return attempt(name, `Stopping ${name}: waiting for the worker to acknowledge it …`, async () => {
+    return attempt(name, `Stopping ${name}: waiting for the worker to acknowledge it …`, async (say) => {
         const { status, body } = await call("POST", path(name, "stop"));
         if (status === 202) {
-            notes.set(
-                name,
+            say(
                 "The stop is accepted, but the worker has not acknowledged it yet, so requests may still go to HubSpot. Waiting on …",
                 "busy",
             );
             await obeyed(name, body.command_id);
         }
-        notes.set(
-            name,
+        say(
             `Stopped at ${when(new Date())}: the worker has acknowledged it, and no request goes to HubSpot for this connection.`,
             "good",
         );
@@ -102,14 +109,14 @@ export function reconcile(name, stream) {
 
 function request(name, action, stream, what) {
     const of = stream ? ` of ${stream}` : "";
-    return attempt(name, `Asking for ${what.toLowerCase()}${of} …`, async () => {
+    return attempt(name, `Asking for ${what.toLowerCase()}${of} …`, async (say) => {
         const { body } = await call("POST", path(name, action), { body: stream ? { streams: [stream] } : {} });
-        notes.set(name, `${what}${of} is accepted and takes its turn.`, "busy");
+        say(`${what}${of} is accepted and takes its turn.`, "busy");
         await until((connections) => {
             const it = connections.find((each) => each.name === name);
             return !it || body.requests.every((wanted) => isDone(it, wanted));
         }, forever);
-        notes.set(name, `${what}${of} is done.`, "good");
+        say(`${what}${of} is done.`, "good");
     });
 }
 
@@ -121,8 +128,8 @@ function isDone(connection, wanted) {
 
 /** Lets the deletions of a reconciliation be carried out. */
 export function confirmDeletions(name, id) {
-    return attempt(name, "Confirming the deletions …", async () => {
+    return attempt(name, "Confirming the deletions …", async (say) => {
         await call("POST", path(name, "reconciliations", id, "confirm"));
-        notes.set(name, "The deletions are confirmed, and are carried out by the next run.", "good");
+        say("The deletions are confirmed, and are carried out by the next run.", "good");
     });
 }

@@ -3,11 +3,13 @@
 import { h, svg } from "./dom.js";
 import { number, when } from "./words.js";
 
-const WIDTH = 720;
 const HEIGHT = 150;
-const LEFT = 64;
+const LEFT = 48;
 const BOTTOM = 22;
 const TOP = 10;
+
+/** A drawing grows with the page, so on a phone it is smaller, that its text can be read. */
+const isNarrow = () => window.matchMedia("(max-width: 40rem)").matches;
 
 /** A number at the end of an axis: a round one that is not below the largest value. */
 export function roundUp(value) {
@@ -27,7 +29,8 @@ export function timeChart(title, points, { from, to, parts = 48, kind = "" }) {
         sums[Math.min(parts - 1, Math.floor(((at - from) / span) * parts))] += value;
     }
     const top = roundUp(Math.max(...sums));
-    const width = (WIDTH - LEFT) / parts;
+    const full = isNarrow() ? 340 : 560;
+    const width = (full - LEFT) / parts;
     const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
     const bars = sums.map((sum, index) => {
         if (sum === 0) return null;
@@ -47,17 +50,17 @@ export function timeChart(title, points, { from, to, parts = 48, kind = "" }) {
         );
     });
     const total = sums.reduce((sum, it) => sum + it, 0);
-    return figure(title, `${title}: ${number(total)} from ${when(from)} to ${when(to)}`, HEIGHT, [
-        grid(top, y),
+    return figure(title, `${title}: ${number(total)} from ${when(from)} to ${when(to)}`, [full, HEIGHT], [
+        grid(top, y, full),
         bars,
         label(LEFT, HEIGHT - 6, when(from), "start"),
-        label(WIDTH, HEIGHT - 6, when(to), "end"),
+        label(full, HEIGHT - 6, when(to), "end"),
     ]);
 }
 
-function grid(top, y) {
+function grid(top, y, full) {
     return [0, 0.5, 1].map((share) => [
-        svg("line", { class: "grid", x1: LEFT, x2: WIDTH, y1: y(top * share), y2: y(top * share) }),
+        svg("line", { class: "grid", x1: LEFT, x2: full, y1: y(top * share), y2: y(top * share) }),
         label(LEFT - 8, y(top * share) + 4, short(top * share), "end"),
     ]);
 }
@@ -72,30 +75,30 @@ function short(value) {
 }
 
 const ROW = 26;
-const NAMES = 200;
 
 /** Horizontal bars, one for each `{ name, value }`. */
 export function barChart(title, bars) {
     const top = Math.max(...bars.map((it) => it.value), 0) || 1;
     const height = bars.length * ROW + 4;
-    const room = WIDTH - NAMES - 80;
+    const [full, names, letters] = isNarrow() ? [340, 120, 17] : [720, 200, 28];
+    const room = full - names - 64;
     const rows = bars.map(({ name, value }, index) => {
         const width = Math.max(value > 0 ? 2 : 0, (Math.max(0, value) / top) * room);
         const y = index * ROW;
         return [
-            label(NAMES - 8, y + 17, name.length > 28 ? `${name.slice(0, 27)}…` : name, "end"),
-            svg("rect", { class: "mark", x: NAMES, y: y + 4, width, height: ROW - 8, rx: 2 }, svg("title", {}, `${name}: ${value}`)),
-            label(NAMES + width + 6, y + 17, number(value), "start"),
+            label(names - 8, y + 17, name.length > letters ? `${name.slice(0, letters - 1)}…` : name, "end"),
+            svg("rect", { class: "mark", x: names, y: y + 4, width, height: ROW - 8, rx: 2 }, svg("title", {}, `${name}: ${value}`)),
+            label(names + width + 6, y + 17, number(value), "start"),
         ];
     });
-    return figure(title, `${title}: ${bars.length} bars; the table has the same numbers`, height, rows);
+    return figure(title, `${title}: ${bars.length} bars; the table has the same numbers`, [full, height], rows);
 }
 
-function figure(title, description, height, content) {
+function figure(title, description, [width, height], content) {
     return h(
         "figure",
         { class: "chart" },
         h("figcaption", {}, title),
-        svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": description }, content),
+        svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": description }, content),
     );
 }

@@ -31,7 +31,7 @@ export function problem(error) {
     return h(
         "div",
         { class: "problem" },
-        h("p", {}, h("strong", {}, sentence(error.message))),
+        h("p", {}, sentence(error.message)),
         h("p", {}, h("span", { class: "do" }, "What to do: "), sentence(error.advice), " ", h("code", {}, error.code)),
     );
 }

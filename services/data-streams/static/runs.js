@@ -81,11 +81,11 @@ function content(results, shown) {
     return [charts(shown), runTable(shown)];
 }
 
-/** A stream that was stopped before its run began has a time before all others. */
-const hasBegun = (it) => new Date(it.started_at).getTime() > 0;
+/** Of a run that the worker knows no start of, the time is before all others. */
+const knowsStart = (it) => new Date(it.started_at).getTime() > 0;
 
 function charts(all) {
-    const shown = all.filter(hasBegun);
+    const shown = all.filter(knowsStart);
     if (shown.length === 0) return null;
     const at = (it) => new Date(it.started_at).getTime();
     const from = Math.min(...shown.map(at));
@@ -123,7 +123,7 @@ function runTable(shown) {
 
 function cells(it) {
     return [
-        hasBegun(it) ? h("time", { datetime: it.started_at, title: ago(it.started_at) }, dateTime(it.started_at)) : "not begun",
+        knowsStart(it) ? h("time", { datetime: it.started_at, title: ago(it.started_at) }, dateTime(it.started_at)) : "not known",
         it.connection,
         it.stream,
         [h("span", {}, it.reason), REASONS[it.reason] && h("span", { class: "muted block" }, REASONS[it.reason])],
@@ -137,7 +137,7 @@ function cells(it) {
 
 function lasted(it) {
     const began = new Date(it.started_at);
-    if (!hasBegun(it)) return "";
+    if (!knowsStart(it)) return "";
     if (it.finished_at) return duration(new Date(it.finished_at) - began);
     return it.outcome ? "" : `${duration(Date.now() - began)} so far`;
 }

@@ -121,7 +121,7 @@ export function sql(root, { url, signal, replace }) {
         try {
             const all = await tablesOf(connections.map((it) => it.destination), signal);
             update(tables, all.length ? all.map((it) => tableDetails(it, box)) : h("p", { class: "muted" }, "There is no table yet."));
-            const found = connections.flatMap((it) => examples(it.destination, all));
+            const found = connections.flatMap((it) => examples(it.destination, all, connections.length > 1 ? ` (${it.name})` : ""));
             const button = (it) => h("button", { type: "button", onclick: () => ask(it.query) }, it.title);
             update(questions, found.length ? found.map(button) : h("p", { class: "muted" }, "They come with the first tables."));
         } catch (error) {

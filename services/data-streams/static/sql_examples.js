@@ -1,13 +1,13 @@
 // Questions to begin with, for the tables and columns that there are.
 
-/** The examples for a destination: title and query each. */
-export function examples(destination, tables) {
+/** The examples for a destination: title and query each. `of` is what titles end with. */
+export function examples(destination, tables, of) {
     const has = (table, ...columns) => {
         const found = tables.find((it) => it.database === destination && it.table === table);
         return found && columns.every((name) => found.columns.some((it) => it.name === name));
     };
     const list = [];
-    const add = (title, ...lines) => list.push({ title: `${title} (${destination})`, query: lines.join("\n") });
+    const add = (title, ...lines) => list.push({ title: `${title}${of}`, query: lines.join("\n") });
     if (has("contacts", "lifecyclestage")) {
         add(
             "Contacts by lifecycle stage",
