@@ -44,6 +44,11 @@ async fn questions_read_what_people_may_see_and_nothing_else() {
         );
     }
 
+    let list = json!({"query": "SELECT {l:Array(String)}[2], {n:UInt8} + 1",
+        "parameters": {"l": "['a', 'b\\'c']", "n": "4"}});
+    let (_, answer) = ask(&stack, list).await;
+    assert_eq!(answer["rows"], json!([["b'c", 5]]), "{answer}");
+
     let many = json!({"query": "SELECT number FROM numbers(5000)", "limit": 3});
     let (_, cut) = ask(&stack, many).await;
     assert_eq!(cut["rows"].as_array().unwrap().len(), 3);

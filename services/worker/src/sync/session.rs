@@ -85,6 +85,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
         } = context;
         let fresh = || Run {
             run_id: new_run_id(),
+            // Until HubSpot's first answer says so, which may be a failure.
+            started_at: source.now(),
             ..Run::default()
         };
         let known = plan.reason.slot().of(checkpoint);

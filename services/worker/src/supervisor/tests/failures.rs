@@ -74,6 +74,11 @@ async fn a_skipped_stream_is_tried_again_without_a_command() {
     let skipped = |it: &StreamStatus| it.phase == "skipped";
     let status = harness.until_stream("a/contacts", skipped).await;
     assert!(status.next_run_at.is_some());
+    let began_at = status.runs.first().unwrap().started_at;
+    assert!(
+        began_at > 0,
+        "a run that fails at its first request has begun"
+    );
     harness.sources.mend_stream("contacts");
     let succeeded = || {
         let stream = harness.log.stream("a/contacts")?;
