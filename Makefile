@@ -68,7 +68,9 @@ else
 	@# Tests enable further features of libraries. Binaries that are built without
 	@# them would need all libraries a second time.
 	cargo build --workspace --bins --tests $(INJECTION)
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION)
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) -- --skip dashboard::
+	@# By itself, as a browser takes the time of two scenarios from those beside it.
+	cargo test --workspace $(INJECTION) --test scenarios dashboard::
 	@# Each benchmark once, on little data: whether it works, not how fast it is.
 	$(DEBUG)/bench --size tiny --runs 1
 endif

@@ -24,8 +24,12 @@ test("connect, see the first sync, stop it, find a contact and its history, ask 
 });
 
 async function connect(page) {
-    await page.getByRole("button", { name: "Connect an account" }).click();
     const dialog = page.getByRole("dialog");
+    // What is read at the start can move the button, also while it is pressed.
+    await eventually("the form is open", async () => {
+        await page.getByRole("button", { name: "Connect an account" }).click();
+        return dialog.isVisible();
+    });
     assert.equal(await dialog.getByLabel("Name", { exact: true }).inputValue(), "default");
     await dialog.getByRole("button", { name: "Create and check" }).click();
     await dialog.getByText("The credential works and leads to portal").waitFor();
@@ -51,8 +55,11 @@ async function seeProgressAndStop(page) {
 }
 
 async function findContact(page) {
-    const { results } = await api.get("/v1/connections/default/records/contacts?limit=3&properties=email,lastname");
-    const contact = results.find((it) => it.properties.email);
+    // What the worker has written is in ClickHouse a moment later.
+    const contact = await eventually("a contact is stored", async () => {
+        const { results } = await api.get("/v1/connections/default/records/contacts?limit=3&properties=email,lastname");
+        return results.find((it) => it.properties.email);
+    });
     // A value that it never had.
     const city = `Longyearbyen ${Date.now()}`;
     await simulator.send("POST", `objects/contacts/${contact.id}/update`, { city });

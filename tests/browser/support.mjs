@@ -168,9 +168,14 @@ export const card = (page, name = "default") => page.getByRole("region", { name,
 /** The part of it that shows a stream. */
 export const stream = (page, name) => card(page).locator(`li.stream[data-key="${name}"]`);
 
-/** Finds nothing serious that keeps people from using the page. */
-export async function assertAccessible(page, what) {
-    const { violations } = await new AxeBuilder({ page }).analyze();
+/**
+ * Finds nothing serious that keeps people from using the page. Only the colours differ
+ * between light and dark.
+ */
+export async function assertAccessible(page, what, colorScheme = "light") {
+    const axe = new AxeBuilder({ page });
+    if (colorScheme !== "light") axe.withRules(["color-contrast"]);
+    const { violations } = await axe.analyze();
     const found = violations
         .filter((it) => ["serious", "critical"].includes(it.impact))
         .map((it) => `${it.id}: ${it.help}: ${it.nodes.map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`);

@@ -16,7 +16,7 @@ use utoipa::{
 use super::{
     body,
     error::{self, ApiError, PROBLEM_JSON},
-    operation,
+    operation, sql,
     terms::{IDEMPOTENCY_KEY, LONGEST_KEY},
 };
 use crate::control::KEYS_KEPT;
@@ -72,7 +72,10 @@ impl Modify for Secured {
         let components = openapi.components.get_or_insert_default();
         for (name, description) in [
             (TOKEN, "API_TOKEN: for every request"),
-            (READ_TOKEN, "API_READ_TOKEN: for GET and HEAD"),
+            (
+                READ_TOKEN,
+                "API_READ_TOKEN: for GET, HEAD and questions in SQL",
+            ),
         ] {
             let scheme = HttpBuilder::new()
                 .scheme(HttpAuthScheme::Bearer)
@@ -102,7 +105,9 @@ fn requirements(schemes: &[&str]) -> Vec<SecurityRequirement> {
 pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     let failures = common_failures().map(|error| (error.status_and_code(), error.to_string()));
     for (path, item) in &mut openapi.paths.paths {
-        for operation in [&mut item.get, &mut item.head].into_iter().flatten() {
+        let question = Some(&mut item.post).filter(|_| path == sql::PATH);
+        let reading = [Some(&mut item.get), Some(&mut item.head), question];
+        for operation in reading.into_iter().flatten().flatten() {
             if !path.starts_with("/health/") {
                 operation.security = Some(requirements(&[TOKEN, READ_TOKEN]));
             }

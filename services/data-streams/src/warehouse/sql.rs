@@ -86,7 +86,12 @@ impl SqlReader {
             .with_setting("output_format_json_quote_64bit_integers", "1")
             .with_setting("output_format_json_quote_decimals", "1");
         for (name, value) in &query.parameters {
-            asked = asked.with_setting(format!("param_{name}"), escaped(value));
+            let value = if holds_several(&query.text, name) {
+                value.clone()
+            } else {
+                escaped(value)
+            };
+            asked = asked.with_setting(format!("param_{name}"), value);
         }
         let limit = Duration::from_secs(SECONDS) + GRACE;
         self.session
@@ -97,8 +102,20 @@ impl SqlReader {
     }
 }
 
-/// A parameter's value as ClickHouse reads it, which is the text that its type is parsed
-/// from. The client's own escaping is for texts only: a list would lose its quotes.
+/// Whether a query declares a parameter as a list or the like, whose text has quotes and
+/// escapes of its own and is parsed as it is. The client's own function would quote it.
+fn holds_several(query: &str, parameter: &str) -> bool {
+    let types = query.split('{').filter_map(|part| {
+        let (name, rest) = part.split_once(':')?;
+        (name.trim() == parameter).then_some(rest.trim_start())
+    });
+    let several = ["Array", "Tuple", "Map"];
+    types
+        .into_iter()
+        .any(|it| several.iter().any(|kind| it.starts_with(kind)))
+}
+
+/// A value as ClickHouse reads it, which ends it at a line break, for example.
 fn escaped(value: &str) -> String {
     let mut text = value.replace('\\', "\\\\");
     for (character, sign) in [('\t', "\\t"), ('\n', "\\n"), ('\r', "\\r"), ('\0', "\\0")] {
@@ -112,8 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_would_end_a_value_is_escaped() {
-        assert_eq!(escaped("['a', 'b']"), "['a', 'b']");
-        assert_eq!(escaped("a\tb\\n"), r"a\tb\\n");
+    fn what_would_end_a_value_is_escaped() {
+        assert_eq!(escaped("a\tb\\n'"), r"a\tb\\n'");
+    }
+
+    #[test]
+    fn a_list_is_known_by_its_declaration() {
+        let query = "SELECT {a: String}, { b :Array(String)}, {c:Map(String, String)}";
+        let found = ["a", "b", "c", "d"].map(|name| holds_several(query, name));
+        assert_eq!(found, [false, true, true, false]);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Pages of the backfill: from one transaction to the next. Until it has ended the tables
 /// lack objects anyway, so servers that are not kept busy by small transactions count more.
-const BACKFILL: Duration = Duration::from_millis(1_500);
+const BACKFILL: Duration = Duration::from_millis(2_500);
 /// Pages of other passes over the lists: from one transaction to the next. With as long a wait
 /// of the loader, its insert and two commits, such a page is visible within a second.
 const PASSES: Duration = Duration::from_millis(600);
