@@ -3,7 +3,7 @@
 mod passes;
 
 use proptest::{option, prelude::*};
-use schemas::{ClosedPass, Run};
+use schemas::{ClosedPass, ReconcileIntervals, Run};
 
 use super::*;
 
