@@ -29,6 +29,7 @@ use super::{
     body::refuse_all,
     connections::ConnectionPath,
     error::{ApiError, Missing, Problem},
+    guard,
     records::{DEFAULT_LIMIT, MAX_LIMIT, accepts, limit, unknown_parameter},
 };
 use crate::{
@@ -45,11 +46,14 @@ const PAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Pause between two signs of life of a stream of events, for proxies that cut
 /// connections on which nothing comes.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// What a stream of events begins with: how long a browser waits before it connects
 /// again, in milliseconds.
-const EVENTS_BEGIN: &str = "retry: 1000\n\n";
+pub(super) const EVENTS_BEGIN: &str = "retry: 1000\n\n";
+
+/// A sign of life of a stream of events: a comment without a text.
+pub(super) const COMMENT: &str = ":\n\n";
 
 /// In which form the log is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,9 +120,8 @@ pub(super) async fn list(
     }
     let query = query(&api, &name, &parameters, form)?;
     let permit = (form != Form::Page)
-        .then(|| Arc::clone(&api.streams).try_acquire_owned())
-        .transpose()
-        .map_err(|_closed_or_full| ApiError::Overrun)?;
+        .then(|| guard::place(&api.streams))
+        .transpose()?;
     let (out, batches) = mpsc::channel(1);
     // Without an account nothing was ever fetched.
     if let Some(query) = query {
@@ -292,7 +295,7 @@ impl Log {
         loop {
             let batch = match tokio::time::timeout(SIGN_OF_LIFE, self.batches.recv()).await {
                 Ok(batch) => batch?,
-                Err(_elapsed) if form == Form::Events => return Some(Ok(":\n\n".into())),
+                Err(_elapsed) if form == Form::Events => return Some(Ok(COMMENT.into())),
                 Err(_elapsed) => continue,
             };
             match batch.and_then(|batch| self.text(&batch, form)) {

@@ -14,6 +14,7 @@ use super::{
     Api,
     body::{self, RawBody, timestamp},
     error::{ApiError, Problem},
+    guard,
     records::{limit, refused_parameter, unknown_parameter},
 };
 use crate::ingest::{ListedLetter, Reprocessed};
@@ -56,9 +57,7 @@ async fn one_at_a_time<T: Send + 'static>(
     api: &Api,
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let permit = Arc::clone(&api.dead_letters)
-        .try_acquire_owned()
-        .map_err(|_closed_or_taken| ApiError::Overrun)?;
+    let permit = guard::place(&api.dead_letters)?;
     let working = api.context.spawn_owned(async move {
         let _until_the_end = permit;
         work.await

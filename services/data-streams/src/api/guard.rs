@@ -10,6 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -115,6 +116,12 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
+/// A place among those who may do something at a time; 429 if there is none.
+pub(super) fn place(among: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
+    let permit = Arc::clone(among).try_acquire_owned();
+    permit.map_err(|_closed_or_full| ApiError::Overrun)
+}
+
 /// Checks access, then bounds requests at a time, the size of the body and the
 /// time for body and answer.
 // Not tower-http's timeout and body limit, nor tower's load shedding: they
@@ -124,8 +131,9 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     if let Err(refused) = api.access.check(&parts).await {
         return refused.into_response();
     }
-    let Ok(_permit) = Arc::clone(&api.requests).try_acquire_owned() else {
-        return ApiError::Overrun.into_response();
+    let _permit = match place(&api.requests) {
+        Ok(permit) => permit,
+        Err(overrun) => return overrun.into_response(),
     };
     let bounded = async {
         match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, MAX_BODY)).await {

@@ -121,6 +121,9 @@ pub(super) struct RecordPath {
     id: String,
 }
 
+/// The content type of CSV with a line of names.
+pub(super) const CSV: &str = "text/csv; charset=utf-8; header=present";
+
 /// Whether the caller asks for this kind of answer.
 pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());

@@ -1,7 +1,7 @@
 //! The route that answers questions in SQL, for the dashboard and for those who cannot
 //! reach ClickHouse.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use axum::{
     Json,
@@ -17,7 +17,8 @@ use super::{
     Api,
     body::{self, RawBody},
     error::{ApiError, Problem},
-    records::accepts,
+    guard,
+    records::{CSV, accepts},
 };
 use crate::records::{SqlColumn, SqlRows};
 
@@ -121,13 +122,10 @@ pub(super) async fn query(
 ) -> Result<Response, ApiError> {
     let as_csv = accepts(&headers, "text/csv");
     let question = body::question(&body, if as_csv { MAX_CSV_ROWS } else { MAX_ROWS })?;
-    let _permit = Arc::clone(&api.questions)
-        .try_acquire_owned()
-        .map_err(|_closed_or_full| ApiError::Overrun)?;
+    let _permit = guard::place(&api.questions)?;
     if as_csv {
         let rows = api.backend.sql_as_csv(&question).await?;
-        let kind = "text/csv; charset=utf-8; header=present";
-        return Ok(([(header::CONTENT_TYPE, kind)], rows).into_response());
+        return Ok(([(header::CONTENT_TYPE, CSV)], rows).into_response());
     }
     let answer = api.backend.sql(&question).await?;
     Ok(Json(AnswerBody::from(answer)).into_response())

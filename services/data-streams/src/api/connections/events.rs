@@ -1,7 +1,7 @@
 //! The connections as server-sent events: all of them at once, and again after each
 //! change.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
@@ -15,6 +15,10 @@ use tokio::{
 };
 
 use super::{Api, ApiError, all};
+use crate::api::{
+    changes::{COMMENT, EVENTS_BEGIN, SIGN_OF_LIFE},
+    guard,
+};
 
 /// Minimum time between two events, so that a backfill does not flood its watchers.
 const SPACING: Duration = Duration::from_millis(250);
@@ -22,10 +26,6 @@ const SPACING: Duration = Duration::from_millis(250);
 /// How often it looks for what changes without a message of the worker: what is not
 /// loaded, and the verdicts.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-
-/// A comment is sent after so long without an event, so that both sides notice a broken
-/// connection.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// A caller who watches the connections.
 struct Watcher {
@@ -39,9 +39,7 @@ struct Watcher {
 
 /// Answers with a stream of events.
 pub(super) fn watch(api: Api) -> Result<Response, ApiError> {
-    let permit = Arc::clone(&api.watchers)
-        .try_acquire_owned()
-        .map_err(|_closed_or_full| ApiError::Overrun)?;
+    let permit = guard::place(&api.watchers)?;
     let changes = api.control.changes();
     let first = event(&api)?;
     let watcher = Watcher {
@@ -51,7 +49,7 @@ pub(super) fn watch(api: Api) -> Result<Response, ApiError> {
         sent_at: Instant::now(),
         _permit: permit,
     };
-    let begin = Bytes::from([b"retry: 1000\n\n", &first[..]].concat());
+    let begin = Bytes::from([EVENTS_BEGIN.as_bytes(), &first[..]].concat());
     let events = stream::once(async { Ok(begin) }).chain(events(watcher));
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -85,7 +83,7 @@ impl Watcher {
             }
             if self.sent_at.elapsed() >= SIGN_OF_LIFE {
                 self.sent_at = Instant::now();
-                return Bytes::from_static(b":\n\n");
+                return COMMENT.into();
             }
         }
     }

@@ -11,15 +11,15 @@ use axum::{
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{size_hint, write_record};
+use super::{CSV, size_hint, write_record};
 use crate::{
-    api::{Api, error::ApiError},
+    api::{Api, error::ApiError, guard},
     records::{RecordQuery, StoredRecord},
 };
 
 /// One record a line.
 pub(super) async fn as_lines(api: &Api, query: RecordQuery) -> Result<Response, ApiError> {
-    let permit = permit(api)?;
+    let permit = guard::place(&api.streams)?;
     let backend = Arc::clone(&api.backend);
     // A chunk is read while the one before it is sent.
     let (out, records) = mpsc::channel(1);
@@ -38,18 +38,12 @@ pub(super) async fn as_lines(api: &Api, query: RecordQuery) -> Result<Response, 
 
 /// A line of names, then one record a line, with the columns of the view.
 pub(super) async fn as_csv(api: &Api, query: RecordQuery) -> Result<Response, ApiError> {
-    let permit = permit(api)?;
+    let permit = guard::place(&api.streams)?;
     let backend = Arc::clone(&api.backend);
     let (out, parts) = mpsc::channel(1);
     let reading = async move { backend.csv(&query, out).await };
     drop(api.context.spawn_owned(reading));
-    let kind = "text/csv; charset=utf-8; header=present";
-    answer(kind, parts, |part| part, permit).await
-}
-
-fn permit(api: &Api) -> Result<OwnedSemaphorePermit, ApiError> {
-    let permit = Arc::clone(&api.streams).try_acquire_owned();
-    permit.map_err(|_closed_or_full| ApiError::Overrun)
+    answer(CSV, parts, |part| part, permit).await
 }
 
 /// The answer with all parts as text. A failure before the first one still gets its
