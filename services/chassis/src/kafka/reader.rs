@@ -16,6 +16,9 @@ use rdkafka::{
 
 /// How long one poll waits, and so how soon a caller can stop.
 const POLL: Duration = Duration::from_millis(100);
+/// How long Kafka waits for a message before it answers a read to the end that there is
+/// none.
+const END_WAIT_MS: &str = "10";
 /// How long one request to Kafka may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
@@ -243,12 +246,19 @@ impl TopicReader {
         if next.is_empty() {
             return Ok(());
         }
+        let mut config = config.clone();
+        config.set("fetch.wait.max.ms", END_WAIT_MS);
         let mut uncommitted = config.clone();
         uncommitted.set("isolation.level", "read_uncommitted");
         // Two clients, as one has one isolation level. They connect at the same time.
         let (wanted, reader) = std::thread::scope(|scope| {
-            let wanted = scope.spawn(|| Self::new(&uncommitted, topic)?.latest(next.keys()));
-            let reader = Self::new(config, topic).and_then(|it| Ok((it.latest(next.keys())?, it)));
+            let wanted = scope.spawn(|| {
+                let reader = Self::new(&uncommitted, topic)?;
+                let wanted = reader.latest(next.keys());
+                reader.close();
+                wanted
+            });
+            let reader = Self::new(&config, topic).and_then(|it| Ok((it.latest(next.keys())?, it)));
             (wanted.join(), reader)
         });
         let wanted = wanted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -262,6 +272,7 @@ impl TopicReader {
                 (offset < *end).then_some((*partition, offset))
             });
             let Some((partition, offset)) = behind else {
+                reader.close();
                 return Ok(());
             };
             if started.elapsed() > silence {
@@ -278,6 +289,12 @@ impl TopicReader {
             next = reader.next.clone();
             readable = reader.latest(next.keys())?;
         }
+    }
+
+    /// Closes the reader without waiting for it, which takes the client 0.1 s.
+    pub fn close(self) {
+        let Self { consumer, .. } = self;
+        std::thread::spawn(move || drop(consumer));
     }
 
     /// By partition, the offset after the last message that this reader could
@@ -342,9 +359,11 @@ impl TopicReader {
         config.set("isolation.level", "read_uncommitted");
         let reader = Self::new(&config, topic)?;
         let partitions = 0..partition_count(&reader.consumer, topic)?;
-        partitions
+        let ends = partitions
             .map(|partition| Ok((partition, reader.watermarks(partition)?.1)))
-            .collect()
+            .collect();
+        reader.close();
+        ends
     }
 
     /// Whether Kafka answers within `limit`. An idle reader hears nothing from
