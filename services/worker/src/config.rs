@@ -104,7 +104,7 @@ pub(crate) struct ScheduleArgs {
     pub(crate) confirm_interval: Duration,
 
     /// Parts of the id space that a full pass reads at the same time.
-    #[arg(long, env, default_value = "12", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, env, default_value = "24", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) lanes: u16,
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use schemas::Run;
+
 use super::Item;
 use crate::{
     schedule::{Reason, Slot},
@@ -10,7 +12,7 @@ use crate::{
 
 /// Pages of the backfill: from one transaction to the next. Until it has ended the tables
 /// lack objects anyway, so servers that are not kept busy by small transactions count more.
-const BACKFILL: Duration = Duration::from_millis(2_500);
+const BACKFILL: Duration = Duration::from_secs(3);
 /// Pages of other passes over the lists: from one transaction to the next. With as long a wait
 /// of the loader, its insert and two commits, such a page is visible within a second.
 const PASSES: Duration = Duration::from_millis(600);
@@ -26,13 +28,19 @@ impl Item {
         };
         match &submitted.page.change {
             Change::Run(run) if run.end.is_none() => match run.reason.slot() {
-                Slot::Pass if run.reason == Reason::Backfill => BACKFILL,
+                Slot::Pass if run.reason == Reason::Backfill && !has_read_all(&run.run) => BACKFILL,
                 Slot::Pass => PASSES,
                 Slot::Increments | Slot::Check => CHANGES,
             },
             _ => Duration::ZERO,
         }
     }
+}
+
+/// Whether nothing of the live list is left, which is read last.
+fn has_read_all(run: &Run) -> bool {
+    let list = run.list.as_ref().filter(|list| !list.archived);
+    list.is_some_and(|list| !list.lanes.is_empty() && list.lanes.iter().all(|it| it.done))
 }
 
 /// When the open transaction is written.

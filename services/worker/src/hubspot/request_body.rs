@@ -40,11 +40,16 @@ pub(super) fn search_body(object_type: &str, search: Search, after: Option<&str>
     if search.after_id > 0 {
         filters.push(filter("hs_object_id", "GT", search.after_id));
     }
+    let (direction, limit) = if search.highest {
+        ("DESCENDING", 1)
+    } else {
+        ("ASCENDING", SEARCH_PAGE)
+    };
     let mut body = serde_json::json!({
         "filterGroups": [{"filters": filters}],
-        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": direction}],
         "properties": ["hs_object_id"],
-        "limit": SEARCH_PAGE,
+        "limit": limit,
     });
     if let (Some(after), Some(body)) = (after, body.as_object_mut()) {
         body.insert("after".to_owned(), after.into());

@@ -204,6 +204,7 @@ async fn a_search_has_its_window_and_last_id_and_starts_at_1000_ms_or_later() {
         from: 0,
         to: Some(9_000),
         after_id: 4,
+        highest: false,
     };
     let found = fake.search(search).await;
     assert_eq!((found.ids, found.total, found.more), (vec![5, 7], 3, false));
@@ -219,6 +220,7 @@ async fn after_an_empty_search_page_the_next_one_is_read() {
         from: 5_000,
         to: None,
         after_id: 0,
+        highest: false,
     };
     let found = fake.search(search).await;
     assert_eq!(found.ids, [9]);

@@ -19,6 +19,8 @@ const WORTH_A_PACK: usize = 32;
 /// A pack is written again when this share of its entries has messages of their own:
 /// a message of one entry takes about four times the bytes of an entry in a pack.
 const LOOSE_SHARE: usize = 4;
+/// The first ids of fewer packs say little of how the ids are spread.
+const FEW_PACKS: usize = 256;
 
 /// How many objects a stream has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,6 +102,16 @@ impl StreamIndex {
         }
         let entries = self.packs.values().flat_map(|bytes| read(bytes));
         entries.filter(Entry::is_suspect).collect()
+    }
+
+    /// Some ids, ascending, with about the same number of entries between any two of them:
+    /// the first of each pack, or all if the packs are few.
+    pub(crate) fn spread_ids(&self) -> Vec<i64> {
+        if self.packs.len() >= FEW_PACKS {
+            return self.packs.keys().copied().collect();
+        }
+        let entries = self.packs.values().flat_map(|bytes| read(bytes));
+        entries.map(|entry| entry.id).collect()
     }
 
     /// The digest of all objects that are not deleted, in ranges of ids. There is at

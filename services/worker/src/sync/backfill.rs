@@ -14,35 +14,38 @@ use std::pin::pin;
 use futures::{FutureExt, future::FusedFuture};
 
 use super::{
-    Advice, Capability, Search, Sink, Source, list,
+    Advice, Capability, Fetched, Search, Sink, Source, list,
     session::{Session, Stop},
 };
 
-/// Reads the archived list, then the live one. The number of objects is found out
-/// meanwhile: it is shown, and nothing depends on it.
+/// Reads the definitions, the archived list, then the live one. The number of objects and
+/// the highest id are found out meanwhile: they are guesses, and no record depends on them.
 pub(super) async fn read<S: Source, K: Sink>(session: &mut Session<'_, S, K>) -> Result<(), Stop> {
     let (source, progress) = (session.source, session.progress);
     let object_type = session.stream.object_type.as_str();
     let has_search = session.may_use(Capability::Search);
     session.run.requests += i64::from(has_search);
-    let total = async {
+    let extent = async {
         if !has_search {
             return;
         }
-        match source.search(object_type, Search::ALL).await {
-            Ok(found) => {
-                let total = Some(found.value.total);
-                progress.send_modify(|progress| progress.expected_total = total);
-            }
+        match source.search(object_type, Search::HIGHEST).await {
+            Ok(Fetched { value: found, .. }) => progress.send_modify(|progress| {
+                progress.expected_total = Some(found.total);
+                progress.highest_id = found.ids.last().copied();
+            }),
             Err(error) => tracing::debug!(%error, "the number of objects is not known"),
         }
     };
-    let mut total = pin!(total.fuse());
-    let mut lists = pin!(read_lists(session));
+    let mut extent = pin!(extent.fuse());
+    let mut lists = pin!(async {
+        session.begin().await?;
+        read_lists(session).await
+    });
     loop {
         tokio::select! {
             ended = &mut lists => return ended,
-            () = &mut total, if !total.is_terminated() => {}
+            () = &mut extent, if !extent.is_terminated() => {}
         }
     }
 }

@@ -89,7 +89,7 @@ async fn check_number<S: Source, K: Sink>(
         return Err(wait(suspects, "HubSpot does not say how many there are").into());
     };
     session.run.requests += 1;
-    let found = match session.source.search(object_type, Search::ALL).await {
+    let found = match session.source.search(object_type, Search::HIGHEST).await {
         Err(error) if error.advice == Advice::DoWithout(Capability::Search) => {
             return Err(wait(suspects, "the type has no search to count them by").into());
         }

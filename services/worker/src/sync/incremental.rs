@@ -75,6 +75,7 @@ async fn read_window<S: Source, K: Sink>(
                 from: position.from,
                 to: position.window_to,
                 after_id,
+                highest: false,
             };
             searching.push(source.search(object_type, search));
         }

@@ -13,21 +13,19 @@
 
 mod lane;
 mod page_size;
+mod split;
 
-use std::ops::RangeInclusive;
+use std::{collections::VecDeque, ops::RangeInclusive};
 
 use schemas::Lane;
 
 pub(super) use self::lane::ReadPage;
-use self::lane::{LaneState, Probe, check, cursor_id, ends_early};
+pub(crate) use self::split::Extent;
+use self::{
+    lane::{LaneState, check, cursor_id, ends_early},
+    split::FIRST_REACH,
+};
 use super::ListPage;
-
-/// Records that a part of the id space is expected to have to be worth a lane.
-const WORTH_A_LANE: i64 = 300;
-/// Distance in ids of the first probe beyond the last lane.
-const FIRST_REACH: i64 = 1_000;
-/// The distance grows by this factor, as ids spread over orders of magnitude.
-const REACH_GROWTH: i64 = 8;
 
 /// The answers contradict the assumption that lanes depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,29 +56,38 @@ pub(super) struct Lanes {
     /// Whether an answer had a cursor that can be an id.
     cursors_are_ids: bool,
     next_key: u64,
+    /// What is known of the list, until the first probes are planned.
+    extent: Option<Extent>,
+    /// Ids at which probes are made first, ascending.
+    places: VecDeque<i64>,
+    /// Ids of the probes in flight.
+    probes: Vec<i64>,
+    /// Distance in ids of the next probe beyond the last lane.
     reach: i64,
+    /// How many objects the list is expected to have.
+    expected: Option<i64>,
+    /// How many objects were read.
+    read: i64,
     has_hole: bool,
     /// The page with objects that was read last.
     answered: Option<ReadPage>,
 }
 
-/// Where a lane could be split.
-#[derive(Debug, Clone, Copy)]
-struct Split {
-    index: usize,
-    at: i64,
-    expected_records: i64,
-}
-
 impl Lanes {
-    /// The lanes of a checkpoint, or one lane from the list's start.
-    pub(super) fn new(lanes: Vec<Lane>, limit: usize) -> Self {
+    /// The lanes of a checkpoint, or one lane from the list's start. At most `limit` requests
+    /// are in flight.
+    pub(super) fn new(lanes: Vec<Lane>, limit: usize, extent: Extent) -> Self {
         let mut all = Self {
-            cursors_are_ids: lanes.len() > 1,
+            cursors_are_ids: lanes.len() > 1 || extent.is_in_order,
             states: Vec::new(),
             limit: limit.max(1),
             in_flight: 0,
             next_key: 0,
+            expected: extent.objects,
+            read: 0,
+            extent: Some(extent),
+            places: VecDeque::new(),
+            probes: Vec::new(),
             reach: FIRST_REACH,
             has_hole: false,
             answered: None,
@@ -145,17 +152,9 @@ impl Lanes {
                 limit: state.page_size.objects(),
             });
         }
-        let probes = self
-            .states
-            .iter()
-            .filter(|state| state.probe == Probe::InFlight)
-            .count();
-        if !self.cursors_are_ids || self.states.len() + probes >= self.limit {
-            return None;
-        }
-        let Split { index, at, .. } = self.best_split()?;
-        let state = self.states.get_mut(index)?;
-        state.probe = Probe::InFlight;
+        let (index, at) = self.next_probe()?;
+        let state = self.states.get(index)?;
+        self.probes.push(at);
         self.in_flight += 1;
         Some(PageRequest {
             key: state.key,
@@ -180,11 +179,19 @@ impl Lanes {
     /// The source could not give a page of several objects, or a probe: the next one is
     /// smaller.
     pub(super) fn fail(&mut self, request: &PageRequest) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let Some(state) = self.states.iter_mut().find(|it| it.key == request.key) else {
-            return;
+        let index = match request.probe {
+            None => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                self.index_of(request.key)
+            }
+            Some(at) => {
+                self.probe_ended(at);
+                Some(self.index_at(at))
+            }
         };
-        state.fail(request.probe.is_some());
+        if let Some(state) = index.and_then(|index| self.states.get_mut(index)) {
+            state.fail(request.probe.is_some());
+        }
     }
 
     /// Takes a page of a lane with the id of its one object, which cannot be read.
@@ -243,6 +250,7 @@ impl Lanes {
         }
         state.grow();
         let covered = state.advance(page, end);
+        self.read += i64::try_from(page.objects.len()).unwrap_or(0);
         self.has_hole |= state.ended_early && state.lane.done;
         self.join_finished();
         Ok(covered)
@@ -252,20 +260,16 @@ impl Lanes {
     /// objects; returns the range in which the list has no others.
     pub(super) fn take_probe(
         &mut self,
-        key: u64,
         at: i64,
         page: &mut ListPage,
     ) -> Result<Option<RangeInclusive<i64>>, Mismatch> {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let Some(index) = self.index_of(key) else {
-            return Ok(None);
-        };
+        self.probe_ended(at);
+        let index = self.index_at(at);
         let end = self.end_of(index);
         let alone = self.states.len() == 1;
         let Some(state) = self.states.get_mut(index) else {
             return Ok(None);
         };
-        state.probe = Probe::Allowed;
         if self.limit == 1 || state.lane.done {
             return Ok(None);
         }
@@ -281,7 +285,8 @@ impl Lanes {
         let is_behind = first.is_none_or(|first| end.is_some_and(|end| first >= end));
         // A lane cannot begin with a page that ends the list too early.
         if is_behind || ends_early(page, end) {
-            state.empty_from = Some(at);
+            let known = state.empty_from.unwrap_or(i64::MAX);
+            state.empty_from = Some(known.min(at));
             return Ok(None);
         }
         // The lane itself may have advanced beyond the probe meanwhile.
@@ -297,8 +302,9 @@ impl Lanes {
         // Between the lane before and the probe the list may have more.
         state.covered_to = page.objects.first().map_or(i64::MAX, |it| it.id - 1);
         let covered = state.advance(page, end);
+        self.read += i64::try_from(page.objects.len()).unwrap_or(0);
         if end.is_none() && empty_from.is_none() {
-            self.reach = self.reach.saturating_mul(REACH_GROWTH);
+            self.reach_further();
         }
         self.states.insert(index + 1, state);
         self.join_finished();
@@ -306,16 +312,18 @@ impl Lanes {
     }
 
     /// The source refused the cursor of a probe, so cursors are not ids.
-    pub(super) fn refuse_probe(&mut self) -> Result<(), Mismatch> {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(super) fn refuse_probe(&mut self, at: i64) -> Result<(), Mismatch> {
+        self.probe_ended(at);
         if self.states.len() > 1 {
             return Err(Mismatch);
         }
         self.limit = 1;
-        for state in &mut self.states {
-            state.probe = Probe::Allowed;
-        }
         Ok(())
+    }
+
+    fn probe_ended(&mut self, at: i64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.probes.retain(|it| *it != at);
     }
 
     fn state(&mut self, lane: Lane, last_id: i64) -> LaneState {
@@ -326,6 +334,13 @@ impl Lanes {
 
     fn index_of(&self, key: u64) -> Option<usize> {
         self.states.iter().position(|state| state.key == key)
+    }
+
+    /// The lane that an id lies in.
+    fn index_at(&self, id: i64) -> usize {
+        let begins_before = |state: &LaneState| state.lane.first_id.is_none_or(|it| it <= id);
+        let behind = self.states.partition_point(begins_before);
+        behind.saturating_sub(1)
     }
 
     /// The first id of the next lane.
@@ -350,43 +365,6 @@ impl Lanes {
             first_id = state.lane.first_id;
             false
         });
-    }
-
-    /// Where a probe promises most records: beyond the last lane, whose end is not
-    /// known, or otherwise in the middle of the largest lane.
-    fn best_split(&self) -> Option<Split> {
-        let mut best: Option<Split> = None;
-        for (index, state) in self.states.iter().enumerate() {
-            let may_be_probed = !state.lane.done && state.probe == Probe::Allowed;
-            if !may_be_probed || state.last_id == i64::MIN {
-                continue;
-            }
-            let end = match (state.empty_from, self.end_of(index)) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            let (expected_records, at) = match end {
-                None => (i64::MAX, state.last_id.saturating_add(self.reach)),
-                Some(end) => {
-                    let width = end.saturating_sub(state.last_id);
-                    (
-                        state.expected_records(width),
-                        state.last_id.saturating_add(width / 2),
-                    )
-                }
-            };
-            if expected_records > WORTH_A_LANE
-                && at > state.last_id
-                && best.is_none_or(|best| expected_records > best.expected_records)
-            {
-                best = Some(Split {
-                    index,
-                    at,
-                    expected_records,
-                });
-            }
-        }
-        best
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn read<S: Source, K: Sink>(
     // Without the order of ids only a whole pass says what the list lacks. It has to be
     // made in one go, as the ids read are not kept.
     let mut read_ids = position.is_empty().then(Vec::new);
-    let mut lanes = Lanes::new(position, limit);
+    let mut lanes = Lanes::new(position, limit, session.extent(archived));
     let definitions = Arc::clone(&session.definitions);
     let has_batch_read = session.may_use(Capability::BatchRead);
     let mut in_flight = FuturesUnordered::new();
@@ -84,6 +84,7 @@ pub(super) async fn read<S: Source, K: Sink>(
                 }
                 if lanes.is_split() {
                     read_ids = None;
+                    session.lists_are_in_order = true;
                 }
             }
         }
@@ -157,10 +158,12 @@ fn take<S: Source, K: Sink>(
             lanes.fail(&answer.request);
             return Ok(());
         }
-        Err(failed) if answer.request.probe.is_some() && failed.error.advice == Advice::EndRun => {
-            lanes.refuse_probe().map(|()| None)
-        }
-        Err(failed) => return Err(failed.error.into()),
+        Err(failed) => match answer.request.probe {
+            Some(at) if failed.error.advice == Advice::EndRun => {
+                lanes.refuse_probe(at).map(|()| None)
+            }
+            _ => return Err(failed.error.into()),
+        },
         Ok(found) => take_found(session, lanes, &answer.request, found),
     };
     let Ok(taken) = taken else {
@@ -193,7 +196,7 @@ fn take_found<S: Source, K: Sink>(
     Found { mut page, is_read }: Found,
 ) -> Result<Option<Taken>, Mismatch> {
     if let Some(at) = request.probe {
-        let ids = lanes.take_probe(request.key, at, &mut page.value)?;
+        let ids = lanes.take_probe(at, &mut page.value)?;
         return Ok(ids.map(|ids| (page, ids)));
     }
     if is_read {

@@ -7,7 +7,7 @@ use schemas::{
     Checkpoint, ContentHasher, Definitions, Millis, Property, PropertySelection, Run, Verdict,
 };
 
-use super::{Change, Fetched, Page, Suspects, admission::admit, definitions};
+use super::{Change, Extent, Fetched, Page, Suspects, admission::admit, definitions};
 use crate::{
     index::{StreamIndex, Write},
     schedule::{Size, Slot},
@@ -125,6 +125,21 @@ impl StreamOwner {
             definitions: Arc::clone(&self.definitions),
             grown_version: self.grown_version,
             fetch_sequence: self.checkpoint.fetch_sequence,
+        }
+    }
+
+    /// What was submitted of the objects of a list.
+    pub(crate) fn extent(&self, archived: bool) -> Extent {
+        let counts = self.index.counts();
+        let objects = if archived {
+            counts.archived
+        } else {
+            counts.live
+        };
+        Extent {
+            ids: self.index.spread_ids(),
+            objects: i64::try_from(objects).ok(),
+            ..Extent::default()
         }
     }
 

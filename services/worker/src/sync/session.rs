@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Advice, Capability, Change, End, Findings, Listed, Outcome, Page, Progress, Record, RunChange,
-    RunContext, RunEnd, Sink, SinkClosed, Source, SourceError, StreamContext, confirm,
+    Advice, Capability, Change, End, Extent, Findings, Listed, Outcome, Page, Progress, Record,
+    RunChange, RunContext, RunEnd, Sink, SinkClosed, Source, SourceError, StreamContext, confirm,
     outbox::Outbox,
 };
 use crate::schedule::{self, Reason, RunPlan, Start};
@@ -54,6 +54,8 @@ pub(super) struct Session<'a, S, K> {
     /// When the last run started that has read what a run over late changes reads.
     pub(super) last_late_at: Option<Millis>,
     pub(super) single_lane: bool,
+    /// Whether a list that this run has read was in the order of ids.
+    pub(super) lists_are_in_order: bool,
     pub(super) definitions: Arc<Definitions>,
     pub(super) outbox: Outbox<'a, K>,
     /// Objects that could not be read, as far as they are known.
@@ -107,6 +109,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             cursor: checkpoint.cursor,
             last_late_at: checkpoint.last_late_at.max(checkpoint.last_full_at),
             single_lane: checkpoint.single_lane,
+            lists_are_in_order: false,
             definitions: Arc::clone(&stream.definitions),
             outbox: Outbox::new(sink),
             unreadable,
@@ -136,12 +139,8 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             self.last_started_at = self.reason.restarts_interval().then_some(sent_at);
             self.run.rewrites_below = self.rewrites.then_some(listed.fetch_sequence + 1);
         }
-        self.progress.send_modify(|progress| {
-            *progress = Progress {
-                run: Some(self.run.clone()),
-                expected_total: None,
-            };
-        });
+        self.progress
+            .send_modify(|progress| progress.run = Some(self.run.clone()));
         Ok(())
     }
 
@@ -160,12 +159,7 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
 
     /// Reads the definitions. Returns the time of the request as well.
     async fn read_definitions(&mut self, is_begin: bool) -> Result<(Millis, Listed), Stop> {
-        let mut listed = self.source.definitions(&self.stream.object_type).await?;
-        self.run.requests += 1;
-        for kind in Capability::SENSITIVE {
-            let properties = self.read_sensitive_properties(kind).await?;
-            listed.value.extend(properties);
-        }
+        let listed = self.read_listed_properties().await?;
         let sent_at = listed.sent_at;
         let begins_full_pass = is_begin && self.reason.reads_both_lists();
         let selection = self.stream.properties.as_ref();
@@ -182,6 +176,28 @@ impl<'a, S: Source, K: Sink> Session<'a, S, K> {
             archived,
             began_at: self.run.started_at,
             lanes: Vec::new(),
+        }
+    }
+
+    /// What is known of a list before it is read: of a backfill's what search says, and of
+    /// any other pass's what the log has.
+    pub(super) fn extent(&self, archived: bool) -> Extent {
+        let Progress {
+            expected_total,
+            highest_id,
+            ..
+        } = *self.progress.borrow();
+        let known = self.sink.extent(archived);
+        let is_backfill = self.reason == Reason::Backfill;
+        Extent {
+            highest: highest_id,
+            objects: if is_backfill {
+                expected_total.filter(|_| !archived)
+            } else {
+                known.objects
+            },
+            is_in_order: self.lists_are_in_order,
+            ..known
         }
     }
 

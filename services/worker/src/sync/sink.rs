@@ -4,7 +4,7 @@ use std::future::Future;
 
 use schemas::{Millis, Property, PropertySelection};
 
-use super::{Change, Fetched, Findings, Listed, Object};
+use super::{Change, Extent, Fetched, Findings, Listed, Object};
 use crate::index::Entry;
 
 /// What one commit holds: records, and what they change in the checkpoint.
@@ -58,6 +58,9 @@ pub(crate) trait Sink: Send + Sync + 'static {
 
     /// The objects that seem to be gone.
     fn suspects(&self) -> Suspects;
+
+    /// What was submitted of the objects of a list.
+    fn extent(&self, archived: bool) -> Extent;
 
     /// Takes the properties that the portal lists; they are written with the next page.
     /// `selection` is which of them are read. `begins_full_pass` is whether all records are

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use schemas::{
-    Definitions, Millis, Property, PropertyMap, PropertySelection, checkpoint::ARCHIVED_LIST,
+    Budget, Definitions, Millis, Property, PropertyMap, PropertySelection,
+    checkpoint::ARCHIVED_LIST,
 };
 
 /// One object as it was read.
@@ -90,14 +91,17 @@ pub(crate) struct Search {
     pub(crate) to: Option<Millis>,
     /// Only ids above it; 0 for all.
     pub(crate) after_id: i64,
+    /// Only the highest id, with the number of all.
+    pub(crate) highest: bool,
 }
 
 impl Search {
-    /// All objects.
-    pub(crate) const ALL: Self = Self {
+    /// The highest id of all objects, with their number.
+    pub(crate) const HIGHEST: Self = Self {
         from: 0,
         to: None,
         after_id: 0,
+        highest: true,
     };
 }
 
@@ -234,6 +238,11 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// start, as their share of the daily allowance is spent. `None` without a
     /// restriction.
     fn rechecks_from(&self) -> Option<Millis> {
+        None
+    }
+
+    /// How much of the account's limits is used now; `None` if the source has none.
+    fn budget(&self) -> Option<Budget> {
         None
     }
 

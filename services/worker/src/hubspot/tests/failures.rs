@@ -32,6 +32,7 @@ async fn a_search_over_the_limit_per_second_is_retried() {
         from: 5_000,
         to: None,
         after_id: 0,
+        highest: false,
     };
     assert_eq!(fake.search(search).await.ids, [1]);
 }

@@ -203,6 +203,7 @@ async fn found_since(source: &HubSpot, from: Millis) -> Vec<i64> {
             from,
             to: None,
             after_id,
+            highest: false,
         };
         let page = source.search("contacts", search).await.unwrap().value;
         found.extend(page.ids);

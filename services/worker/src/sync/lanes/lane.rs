@@ -26,7 +26,8 @@ pub(super) struct LaneState {
     /// Ids returned by this lane since the process started it.
     pub(super) seen: i64,
     pub(super) requested: bool,
-    pub(super) probe: Probe,
+    /// A probe of a single object could not be had, nor was a page of several since.
+    pub(super) probe_refused: bool,
     pub(super) page_size: PageSize,
 }
 
@@ -35,15 +36,6 @@ pub(super) struct LaneState {
 pub(in super::super) struct ReadPage {
     /// Its cursor; the list's first page has none.
     pub(in super::super) after: Option<String>,
-}
-
-/// Whether a lane may be probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Probe {
-    Allowed,
-    InFlight,
-    /// One of a single object could not be had, nor was a page of several since.
-    Refused,
 }
 
 impl LaneState {
@@ -59,7 +51,7 @@ impl LaneState {
             empty_from: None,
             seen: 0,
             requested: false,
-            probe: Probe::Allowed,
+            probe_refused: false,
             page_size: PageSize::default(),
         }
     }
@@ -67,21 +59,17 @@ impl LaneState {
     /// Takes the failure of a page, or of a probe: the next one is smaller.
     pub(super) fn fail(&mut self, was_probe: bool) {
         let is_smaller = self.page_size.shrink();
-        if !was_probe {
-            self.requested = false;
-        } else if is_smaller {
-            self.probe = Probe::Allowed;
+        if was_probe {
+            self.probe_refused = !is_smaller;
         } else {
-            self.probe = Probe::Refused;
+            self.requested = false;
         }
     }
 
     /// The next page, or probe, may have more objects, as a page was read.
     pub(super) fn grow(&mut self) {
         self.page_size.grow();
-        if self.probe == Probe::Refused && self.page_size.objects() > 1 {
-            self.probe = Probe::Allowed;
-        }
+        self.probe_refused &= self.page_size.objects() == 1;
     }
 
     /// Cuts the page at the lane's end and advances the lane past it. Returns the range
@@ -116,12 +104,15 @@ impl LaneState {
         from..=self.covered_to
     }
 
+    /// In how many ids this lane's objects were.
+    pub(super) fn span(&self) -> i64 {
+        let first = self.lane.first_id;
+        first.map_or(1, |first| self.last_id.saturating_sub(first) + 1)
+    }
+
     /// Records to expect in that many ids, by the density of those seen.
     pub(super) fn expected_records(&self, width: i64) -> i64 {
-        let span = self
-            .lane
-            .first_id
-            .map_or(1, |first| self.last_id.saturating_sub(first) + 1);
+        let span = self.span();
         if self.seen == 0 || span <= self.seen {
             return width;
         }

@@ -5,8 +5,9 @@ use schemas::{Lack, Property};
 use super::Session;
 use crate::{
     schedule,
-    sync::{Advice, Capability, Sink, Source, SourceError},
+    sync::{Advice, Capability, Fetched, Sink, Source, SourceError},
 };
+use futures::future::{OptionFuture, join_all};
 
 impl<S: Source, K: Sink> Session<'_, S, K> {
     /// Whether the object type has a capability, or it is time to try it again.
@@ -68,21 +69,40 @@ impl<S: Source, K: Sink> Session<'_, S, K> {
         self.learnt.push((capability, lack));
     }
 
+    /// The properties that the portal lists, those of sensitive kinds included.
+    pub(super) async fn read_listed_properties(
+        &mut self,
+    ) -> Result<Fetched<Vec<Property>>, SourceError> {
+        let (source, stream) = (self.source, self.stream);
+        let object_type = &stream.object_type;
+        let sensitive = Capability::SENSITIVE.map(|kind| {
+            let is_read = self.may_use(kind);
+            let selection = stream.properties.as_ref();
+            async move {
+                let read = source.sensitive_properties(object_type, kind, selection);
+                OptionFuture::from(is_read.then_some(read)).await
+            }
+        });
+        let listed = source.definitions(object_type);
+        let (listed, sensitive) = futures::join!(listed, join_all(sensitive));
+        let mut listed = listed?;
+        self.run.requests += 1;
+        for (kind, read) in Capability::SENSITIVE.into_iter().zip(sensitive) {
+            if let Some(read) = read {
+                listed.value.extend(self.take_sensitive(kind, read)?);
+            }
+        }
+        Ok(listed)
+    }
+
     /// The properties of a sensitive kind; none while HubSpot refuses them, which is no
     /// failure of the run.
-    pub(super) async fn read_sensitive_properties(
+    fn take_sensitive(
         &mut self,
         kind: Capability,
+        read: Result<(Vec<Property>, i64), SourceError>,
     ) -> Result<Vec<Property>, SourceError> {
-        if !self.may_use(kind) {
-            return Ok(Vec::new());
-        }
-        let object_type = &self.stream.object_type;
-        let selection = self.stream.properties.as_ref();
-        let read = self
-            .source
-            .sensitive_properties(object_type, kind, selection);
-        match read.await {
+        match read {
             Ok((properties, requests)) => {
                 self.run.requests += requests;
                 self.can_use(kind);

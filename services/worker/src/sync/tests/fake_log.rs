@@ -13,7 +13,8 @@ use tokio::task::yield_now;
 
 use super::{
     super::{
-        Fetched, Listed, Object, Page, Record, Sink, SinkClosed, StreamOwner, Suspects, Taken,
+        Extent, Fetched, Listed, Object, Page, Record, Sink, SinkClosed, StreamOwner, Suspects,
+        Taken,
     },
     fake_portal::{FakePortal, READ_TIME_PROPERTY},
 };
@@ -271,6 +272,10 @@ impl Sink for FakeLog {
 
     fn suspects(&self) -> Suspects {
         self.owner(|owner| owner.suspects())
+    }
+
+    fn extent(&self, archived: bool) -> Extent {
+        self.owner(|owner| owner.extent(archived))
     }
 
     fn list_definitions(

@@ -153,7 +153,15 @@ impl Source for FakePortal {
                 .collect();
             let total = i64::try_from(ids.len()).unwrap();
             let more = ids.len() > portal.search_size;
-            ids.truncate(portal.search_size);
+            if search.highest {
+                ids.reverse();
+            }
+            let size = if search.highest {
+                1
+            } else {
+                portal.search_size
+            };
+            ids.truncate(size);
             SearchPage { ids, total, more }
         })
         .await
