@@ -45,8 +45,8 @@ pub use index::{IndexEntries, IndexKey};
 pub use partition::partition_for;
 pub use property_map::{Properties, PropertyMap, PropertyMapBuilder, PropertyName};
 pub use status::{
-    CheckStatus, CheckedCapability, CheckedStream, ConnectionStatus, Problem, RunStatus, Status,
-    StreamStatus,
+    Budget, CheckStatus, CheckedCapability, CheckedStream, ConnectionStatus, DayUse, Problem,
+    RunStatus, Status, StreamStatus, WindowUse,
 };
 pub use topics::{Topic, Topics, subject};
 pub use verdict::{DigestRange, Verdict, object_digest};

@@ -12,6 +12,7 @@ pub const RELEASED: &[&str] = &[
     include_str!("../avro/released/status.1.avsc"),
     include_str!("../avro/released/status.2.avsc"),
     include_str!("../avro/released/status.3.avsc"),
+    include_str!("../avro/released/status.4.avsc"),
 ];
 
 /// A message of the status topic: one of `whole`, `stream` and `verdict` is set.
@@ -153,6 +154,48 @@ pub struct StreamStatus {
     /// What the object type does not have, as far as is known.
     #[serde(default)]
     pub lacks: Vec<Lack>,
+    /// Of the account, when this was written.
+    #[serde(default)]
+    pub budget: Option<Budget>,
+}
+
+/// How much of HubSpot's limits of an account was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// When, by HubSpot's clock.
+    pub at: Millis,
+    /// All requests but searches; `None` without a limit.
+    #[serde(default)]
+    pub general: Option<WindowUse>,
+    /// Searches; `None` without a limit.
+    #[serde(default)]
+    pub search: Option<WindowUse>,
+    /// The daily limit; `None` if the account has none or HubSpot has not named it.
+    #[serde(default)]
+    pub day: Option<DayUse>,
+}
+
+/// How much of a limit per window was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowUse {
+    /// Requests per window.
+    pub limit: i32,
+    /// Requests that counted in the window, those of other apps included as far as
+    /// HubSpot named them.
+    pub used: i32,
+    /// Length of the window, in ms.
+    pub window_ms: i32,
+}
+
+/// How much of the daily limit was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayUse {
+    /// Requests per day of all of the account's apps.
+    pub limit: i64,
+    /// Requests of this day.
+    pub used: i64,
+    /// When the day ends.
+    pub resets_at: Millis,
 }
 
 /// A run of a stream.

@@ -10,7 +10,7 @@ use hubspot_sim::{
     Change, Definition, Fault, FaultBody, Kind, Limits, Policy, Portal, Rule, Simulator,
 };
 use rand::{RngExt as _, rngs::StdRng};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A random change of contacts.
 fn change(portal: &Portal, choices: &mut StdRng) -> Change {
@@ -200,4 +200,42 @@ async fn the_daily_limit_is_waited_out_until_the_accounts_midnight() {
     stack.first_sync(json!({"streams": ["contacts"]})).await;
     stack.matches_truth("contacts").await;
     stack.log().await.assert_exactly_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_shows_how_much_of_the_limits_of_its_account_is_used() {
+    let stack = Stack::with(300, 10)
+        .portal(|portal| {
+            portal.limits = Limits {
+                daily_used: 1_000,
+                ..Limits::default()
+            };
+        })
+        .worker("HUBSPOT_RATE_LIMIT", "auto")
+        .worker("HUBSPOT_SEARCH_LIMIT", "auto")
+        .start()
+        .await;
+    stack.first_sync(json!({"interval": "1h"})).await;
+    let shown = |used: fn(u64) -> bool| {
+        move |connection: &Value| {
+            let budget = &connection["observed"]["budget"];
+            let general = &budget["general"];
+            let used = general["used"].as_u64().is_some_and(used);
+            used && (&general["limit"], &general["window"]) == (&json!(190), &json!("10s"))
+                && (&budget["search"]["limit"], &budget["search"]["window"])
+                    == (&json!(5), &json!("1s"))
+                && budget["day"]["limit"] == 625_000
+                && budget["day"]["used"]
+                    .as_u64()
+                    .is_some_and(|used| (1_001..1_100).contains(&used))
+                && budget["day"]["resets_at"].is_string()
+        }
+    };
+    let api = stack.api();
+    let (what, limit) = ("the limits and the day are shown", HANG_LIMIT);
+    api.until(what, "default", limit, shown(|used| used <= 60))
+        .await;
+    let what = "requests do not count once the window has passed";
+    api.until(what, "default", limit, shown(|used| used == 0))
+        .await;
 }

@@ -27,7 +27,7 @@ mod tests;
 use std::sync::Arc;
 
 use reqwest::Url;
-use schemas::{Definitions, Millis, Property, PropertySelection};
+use schemas::{Budget, Definitions, Millis, Property, PropertySelection};
 
 use self::{
     auth::Auth,
@@ -141,7 +141,11 @@ impl HubSpot {
 
     /// Reads the daily allowance. Only private apps may, so a failure is ignored:
     /// the headers of other answers carry limit and rest as well.
-    async fn fetch_usage(&self) {
+    async fn usage(&self) -> Option<wire::Usage> {
+        // OAuth apps have no daily allowance, and the usage is that of private apps.
+        if self.client.auth.is_oauth().await {
+            return None;
+        }
         let path = [
             "account-info",
             self.client.version(),
@@ -153,18 +157,7 @@ impl HubSpot {
             attempts: 1,
             ..Call::get(Endpoint::Usage, self.url(&path))
         };
-        if let Ok(Fetched {
-            value: Some(usage), ..
-        }) = self.client.call(&call, wire::usage).await
-        {
-            let daily = &self.client.limits.daily;
-            if let Some(resets_at) = usage.resets_at {
-                daily.set_resets_at(resets_at);
-            }
-            if !daily.is_known(self.now()) {
-                daily.observe(usage.limit, usage.limit - usage.used, self.now());
-            }
-        }
+        self.client.call(&call, wire::usage).await.ok()?.value
     }
 }
 
@@ -178,19 +171,29 @@ impl Source for HubSpot {
         daily.reset_if_down_to(RECHECKS_RESERVE_PERCENT, self.now())
     }
 
+    fn budget(&self) -> Option<Budget> {
+        Some(self.client.limits.budget(self.now()))
+    }
+
     fn make_way(&self) {
         self.client.limits.spread_lists();
     }
 
     async fn portal(&self) -> Result<Portal, SourceError> {
-        let account = self.account().await?.value;
+        let (account, usage) = futures::join!(self.account(), self.usage());
+        let account = account?.value;
+        let daily = &self.client.limits.daily;
         if let Some(utc_offset_ms) = account.utc_offset_ms {
-            self.client.limits.daily.set_utc_offset(utc_offset_ms);
+            daily.set_utc_offset(utc_offset_ms);
         }
         self.client.expect_portal(account.portal_id);
-        // OAuth apps have no daily allowance, and the usage is that of private apps.
-        if !self.client.auth.is_oauth().await {
-            self.fetch_usage().await;
+        if let Some(usage) = usage {
+            if let Some(resets_at) = usage.resets_at {
+                daily.set_resets_at(resets_at);
+            }
+            if !daily.is_known(self.now()) {
+                daily.observe(usage.limit, usage.limit - usage.used, self.now());
+            }
         }
         Ok(Portal {
             portal_id: account.portal_id,

@@ -32,6 +32,7 @@ pub(crate) use self::{
     admission::{Covered, Findings, NotFound},
     change::{Change, End, RunChange},
     confirm::DELETIONS_WAIT,
+    lanes::Extent,
     owner::{Listed, StreamOwner, Taken},
     sink::{Page, Record, Sink, SinkClosed, Suspects},
     source::{
@@ -78,6 +79,8 @@ pub(crate) struct Progress {
     pub(crate) run: Option<Run>,
     /// The number of live objects in the portal, read by passes over both lists.
     pub(crate) expected_total: Option<i64>,
+    /// The highest id of a live object, read with it.
+    pub(crate) highest_id: Option<i64>,
 }
 
 /// The result of a run.
@@ -130,12 +133,17 @@ pub(crate) async fn run<S: Source, K: Sink>(
     plan: RunPlan,
 ) -> RunEnd {
     let mut session = session::Session::new(context, checkpoint, plan);
-    let end = match session.begin().await {
-        Ok(()) if session.reason.reads_both_lists() => backfill::read(&mut session).await,
-        Ok(()) if session.reason == Reason::Archived => backfill::read_archived(&mut session).await,
-        Ok(()) if session.reason == Reason::Confirm => confirm::read(&mut session).await,
-        Ok(()) => incremental::read(&mut session).await,
-        Err(stop) => Err(stop),
+    let end = if session.reason.reads_both_lists() {
+        backfill::read(&mut session).await
+    } else {
+        match session.begin().await {
+            Ok(()) if session.reason == Reason::Archived => {
+                backfill::read_archived(&mut session).await
+            }
+            Ok(()) if session.reason == Reason::Confirm => confirm::read(&mut session).await,
+            Ok(()) => incremental::read(&mut session).await,
+            Err(stop) => Err(stop),
+        }
     };
     session.end(end).await
 }

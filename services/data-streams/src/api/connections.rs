@@ -29,6 +29,7 @@ pub(super) mod check;
 pub(super) mod commands;
 pub(super) mod delete;
 mod events;
+mod observed;
 pub(super) mod reconciliations;
 mod requests;
 pub(super) mod runs;
@@ -358,7 +359,7 @@ fn pending(body: PendingBody) -> Response {
 
 fn body_of(api: &Api, live: LiveConnection<'_>) -> ConnectionBody {
     let waiting = api.backend.waiting(live.name);
-    connection_body(live, &waiting, |stream| {
+    connection_body(live, api.now_ms(), &waiting, |stream| {
         api.backend.comparison(live.name, stream)
     })
 }

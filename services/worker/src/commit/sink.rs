@@ -7,7 +7,8 @@ use std::{
 };
 
 use schemas::{
-    Checkpoint, Definitions, EncodeError, IndexKey, Property, PropertySelection, Run, StreamStatus,
+    Budget, Checkpoint, Definitions, EncodeError, IndexKey, Property, PropertySelection, Run,
+    StreamStatus,
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -18,7 +19,7 @@ use crate::{
     messages::Message,
     schedule::{Size, Slot},
     status,
-    sync::{Fetched, Listed, Page, Sink, SinkClosed, StreamOwner, Suspects, Taken},
+    sync::{Extent, Fetched, Listed, Page, Sink, SinkClosed, StreamOwner, Suspects, Taken},
 };
 
 /// How often a stream's progress is written while it runs.
@@ -129,6 +130,12 @@ impl StreamState {
         known.shown = known.sequence;
         known.written_at = Some(Instant::now());
         known.view.clone()
+    }
+
+    /// Changes how much of the account's limits is used, for the next status that is
+    /// written.
+    pub(crate) fn set_budget(&self, budget: Option<Budget>) {
+        self.known().view.budget = budget;
     }
 
     /// The status after a page; `None` unless one is due to be written with it.
@@ -325,6 +332,10 @@ impl Sink for StreamSink {
 
     fn suspects(&self) -> Suspects {
         self.state.known().owner.suspects()
+    }
+
+    fn extent(&self, archived: bool) -> Extent {
+        self.state.known().owner.extent(archived)
     }
 
     fn list_definitions(

@@ -10,7 +10,7 @@ mod tests;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use reqwest::header::HeaderMap;
-use schemas::Millis;
+use schemas::{Budget, Millis, WindowUse};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -118,6 +118,16 @@ impl Limits {
         self.general.spread_lists();
     }
 
+    /// How much of the limits is used.
+    pub(super) fn budget(&self, now: Millis) -> Budget {
+        Budget {
+            at: now,
+            general: self.general.used(),
+            search: self.search.used(),
+            day: self.daily.used(now),
+        }
+    }
+
     /// HubSpot refused a request of the bucket with status 429.
     pub(super) fn refused(&self, bucket: Bucket, retry_after: Option<Duration>) {
         match bucket {
@@ -153,6 +163,16 @@ impl Permit {
             used.unused();
         }
     }
+}
+
+/// How much of a limit per window is used; `None` without a limit.
+fn window_use(limit: Option<u32>, used: usize, window: Duration) -> Option<WindowUse> {
+    let number = |it: u128| i32::try_from(it).unwrap_or(i32::MAX);
+    limit.map(|limit| WindowUse {
+        limit: number(u128::from(limit)),
+        used: number(used as u128),
+        window_ms: number(window.as_millis()),
+    })
 }
 
 impl Bucket {

@@ -1,7 +1,7 @@
 //! One stream: makes a run in each slot when one is due, writes the stream's status,
 //! and waits for the next run or the next command.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use schemas::{Checkpoint, Command, EncodeError, Millis, Problem, StreamStatus};
 use tokio::sync::{mpsc, watch};
@@ -10,6 +10,7 @@ mod slots;
 mod waits;
 
 use slots::Slots;
+use waits::selection_changes;
 
 use super::halt::Halt;
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
 /// So long, in ms, before a run over changes passes leave room for it: what they have
 /// sent at once no longer counts then.
 const MAKE_WAY_BEFORE: Millis = 11_000;
+
+/// How often a run looks how much of the account's limits is used.
+const LOOK_AT_BUDGET: Duration = Duration::from_secs(2);
 
 /// What a stream reports to its connection.
 #[derive(Debug)]
@@ -207,6 +211,7 @@ impl<S: Source> StreamTask<S> {
                 stream: &context,
                 progress: &progress,
             };
+            let mut looks = tokio::time::interval(LOOK_AT_BUDGET);
             let run = sync::run(&context, &checkpoint, plan);
             let mut run = Box::pin(run);
             loop {
@@ -218,6 +223,10 @@ impl<S: Source> StreamTask<S> {
                     () = selection_changes(&mut settings, context.stream) => {
                         slots.changed();
                         return Ok(());
+                    }
+                    // Written with the next page.
+                    _ = looks.tick() => {
+                        state.set_budget(self.source.budget());
                     }
                     Ok(()) = shown.changed() => {
                         let progress = shown.borrow_and_update().clone();
@@ -346,7 +355,11 @@ impl<S: Source> StreamTask<S> {
     /// Changes the stream's status and queues it to be written.
     fn show(&self, change: impl FnOnce(&mut StreamStatus)) -> Result<(), Halt> {
         let (state, committer) = (self.sink.state(), self.sink.committer());
-        let view = state.view(change);
+        let budget = self.source.budget();
+        let view = state.view(|view| {
+            change(view);
+            view.budget = budget;
+        });
         let message = committer.context().messages.stream_status(
             committer.partition,
             state.connection(),
@@ -354,17 +367,6 @@ impl<S: Source> StreamTask<S> {
             self.clock.now_ms(),
         );
         Ok(committer.post(vec![message?])?)
-    }
-}
-
-/// Returns when a command changes which properties are read.
-async fn selection_changes(commands: &mut watch::Receiver<Arc<Command>>, context: &StreamContext) {
-    let is_other = |command: &Arc<Command>| {
-        command.properties_of(&context.object_type) != context.properties.as_ref()
-    };
-    if commands.wait_for(is_other).await.is_err() {
-        // The stream ends.
-        std::future::pending::<()>().await;
     }
 }
 

@@ -8,11 +8,14 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use schemas::{DesiredState, Lack, Problem, PropertySelection, RequestKind, StreamStatus};
+use schemas::{DesiredState, Lack, Millis, Problem, PropertySelection, RequestKind, StreamStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::{body::timestamp, words};
+use super::{
+    super::{body::timestamp, words},
+    observed::{ObservedBody, observed},
+};
 use crate::{
     comparison::Comparison,
     control::{LiveConnection, revision, settings},
@@ -95,25 +98,6 @@ impl From<&PropertySelection> for PropertiesBody {
             exclude: names(true),
         }
     }
-}
-
-/// The state of a connection that the worker reports.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct ObservedBody {
-    /// `starting`, `running`, `stopping`, `stopped`, `failed` or `deleted`.
-    #[schema(value_type = words::ObservedState)]
-    state: String,
-    /// Id of the last command applied.
-    obeyed: Option<String>,
-    /// HubSpot's id of the account.
-    portal_id: Option<String>,
-    /// Name of the worker process that reported it.
-    worker: String,
-    /// When it was reported.
-    #[schema(format = DateTime)]
-    at: String,
-    /// Why the connection does not run.
-    error: Option<ErrorBody>,
 }
 
 /// What went wrong, and what to do about it.
@@ -307,18 +291,11 @@ pub(in crate::api) struct SyncBody {
 /// `comparison` finds the last one of a stream.
 pub(super) fn connection_body(
     it: LiveConnection<'_>,
+    now: Millis,
     waiting: &BTreeMap<String, String>,
     comparison: impl Fn(&str) -> Option<Comparison>,
 ) -> ConnectionBody {
     let desired = it.desired;
-    let observed = it.connection.whole.as_ref().map(|whole| ObservedBody {
-        state: whole.status.state.clone(),
-        obeyed: whole.status.applied.clone(),
-        portal_id: whole.status.portal_id.map(|id| id.to_string()),
-        worker: whole.status.worker.clone(),
-        at: timestamp(whole.at),
-        error: whole.status.error.as_ref().map(ErrorBody::from),
-    });
     ConnectionBody {
         name: it.name.to_owned(),
         state: match desired.state {
@@ -341,7 +318,7 @@ pub(super) fn connection_body(
             .iter()
             .map(|it| (it.stream.clone(), it.into()))
             .collect(),
-        observed,
+        observed: observed(it, now),
         streams: desired
             .streams
             .iter()

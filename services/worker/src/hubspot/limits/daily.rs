@@ -1,6 +1,6 @@
 //! The daily allowance, of which a reserve is left for the customer's other tools.
 
-use schemas::Millis;
+use schemas::{DayUse, Millis};
 use tokio::sync::watch;
 
 const DAY_MS: i64 = 86_400_000;
@@ -73,6 +73,16 @@ impl Daily {
     fn allowance(&self, now: Millis) -> Option<Allowance> {
         let allowance = self.state.borrow().allowance?;
         (self.enforced && allowance.valid_until > now).then_some(allowance)
+    }
+
+    /// How much of the allowance is used; `None` if it is unknown or not enforced.
+    pub(in crate::hubspot) fn used(&self, now: Millis) -> Option<DayUse> {
+        let allowance = self.allowance(now)?;
+        Some(DayUse {
+            limit: allowance.limit,
+            used: allowance.limit.saturating_sub(allowance.remaining),
+            resets_at: allowance.valid_until,
+        })
     }
 
     /// An answer named the allowance and what is left of it, in requests.

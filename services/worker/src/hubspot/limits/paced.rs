@@ -1,6 +1,6 @@
 //! The limit per second: requests at an even pace, and a pause after a refusal.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
@@ -9,10 +9,13 @@ use governor::{
     nanos::Nanos,
     state::{InMemoryState, NotKeyed},
 };
+use schemas::WindowUse;
 use tokio::{
     sync::{Mutex, watch},
     time::{Instant, sleep, sleep_until},
 };
+
+use super::window_use;
 
 /// Requests are spaced 3% wider than the limit needs, as they can move closer
 /// together on the way to HubSpot.
@@ -27,6 +30,11 @@ pub(super) struct Paced {
     limiter: Option<RateLimiter<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Nanos>>>,
     clock: RuntimeClock,
     pause: watch::Sender<Pause>,
+    /// Requests per interval; `None` is no limit.
+    limit: Option<NonZeroU32>,
+    interval: Duration,
+    /// When the last requests were sent, at most as many as the limit.
+    sent: watch::Sender<VecDeque<Instant>>,
     /// Requests wait in the order in which they came.
     queue: Mutex<()>,
 }
@@ -51,6 +59,9 @@ impl Paced {
             limiter,
             clock,
             pause: watch::Sender::default(),
+            limit,
+            interval,
+            sent: watch::Sender::default(),
             queue: Mutex::new(()),
         }
     }
@@ -66,10 +77,28 @@ impl Paced {
             }
             let Some(limiter) = &self.limiter else { return };
             match limiter.check() {
-                Ok(()) => return,
+                Ok(()) => return self.note_sent(),
                 Err(early) => sleep(early.wait_time_from(self.clock.now())).await,
             }
         }
+    }
+
+    fn note_sent(&self) {
+        let most = self.limit.map_or(0, |limit| limit.get() as usize);
+        self.sent.send_if_modified(|sent| {
+            sent.push_back(Instant::now());
+            let above = sent.len().saturating_sub(most);
+            sent.drain(..above);
+            false
+        });
+    }
+
+    /// How much of the limit is used.
+    pub(super) fn used(&self) -> Option<WindowUse> {
+        let sent = self.sent.borrow();
+        let recent = sent.iter().filter(|at| at.elapsed() < self.interval);
+        let limit = self.limit.map(NonZeroU32::get);
+        window_use(limit, recent.count(), self.interval)
     }
 
     /// HubSpot refused a request.

@@ -3,10 +3,13 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use schemas::WindowUse;
 use tokio::{
     sync::{Mutex, watch},
     time::{Instant, sleep_until},
 };
+
+use super::window_use;
 
 /// A request counts this much longer than the window, as timers on both sides have
 /// whole milliseconds.
@@ -17,6 +20,9 @@ const MAX_TRAVEL: Duration = Duration::from_millis(250);
 /// The fastest round trip is taken as the network's latency after this many answers
 /// that were not faster.
 const STEADY_AFTER: u32 = 200;
+/// An answer that is faster by no more than this is no other latency. It is less than
+/// [`MARGIN`], which makes up for it.
+const STEADY_WITHIN: Duration = Duration::from_millis(5);
 /// The share of the window over which pages of lists are spread: less than 1, so that
 /// the limit is used, and near it, so that another request soon finds a place.
 const LISTS_SPREAD: f64 = 0.95;
@@ -160,6 +166,12 @@ impl Window {
             log.spreads_lists = true;
             false
         });
+    }
+
+    /// How much of the window is used.
+    pub(super) fn used(&self) -> Option<WindowUse> {
+        let log = self.log.borrow();
+        window_use(log.limit, log.counting_after(Instant::now()), log.interval)
     }
 
     /// HubSpot refused a request, so the window is full, by this or another app.
@@ -307,11 +319,14 @@ impl RequestLog {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.id == id)?;
         let took = now.duration_since(entry.sent);
         entry.took = Some(took);
-        if answered && self.fastest.is_none_or(|fastest| took < fastest) {
-            self.fastest = Some(took);
-            self.steady_for = 0;
-        } else if answered {
-            self.steady_for = self.steady_for.saturating_add(1);
+        if answered {
+            let is_steady = self.fastest.is_some_and(|it| took + STEADY_WITHIN >= it);
+            self.fastest = Some(self.fastest.map_or(took, |it| it.min(took)));
+            self.steady_for = if is_steady {
+                self.steady_for.saturating_add(1)
+            } else {
+                0
+            };
         }
         Some(entry.sent)
     }

@@ -6,7 +6,7 @@ use schemas::{Command, Millis};
 use tokio::sync::watch;
 
 use super::{StreamEvent, StreamTask};
-use crate::sync::{SinkClosed, Source};
+use crate::sync::{SinkClosed, Source, StreamContext};
 
 /// Longest wait for the next run, after which the schedule is checked again:
 /// HubSpot's clock may have been corrected.
@@ -55,5 +55,19 @@ impl<S: Source> StreamTask<S> {
         self.report_idle();
         while self.source.now() < at && !self.wait_until(at, commands).await? {}
         Ok(())
+    }
+}
+
+/// Returns when a command changes which properties are read.
+pub(super) async fn selection_changes(
+    commands: &mut watch::Receiver<Arc<Command>>,
+    context: &StreamContext,
+) {
+    let is_other = |command: &Arc<Command>| {
+        command.properties_of(&context.object_type) != context.properties.as_ref()
+    };
+    if commands.wait_for(is_other).await.is_err() {
+        // The stream ends.
+        std::future::pending::<()>().await;
     }
 }
