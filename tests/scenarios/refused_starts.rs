@@ -90,3 +90,55 @@ async fn a_topic_with_other_partitions_or_cleanup_policy_is_refused_with_a_remed
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_wrong_settings_are_reported_at_once_before_anything_starts() {
+    // By service: a setting, its value, and what the report names.
+    let cases = [
+        (
+            "worker",
+            [
+                ("LANES", "0", "--lanes"),
+                ("LATE_INTERVAL", "soon", "--late-interval"),
+                ("KAFKA_SECURITY", "sasl_ssl", "KAFKA_SASL_MECHANISM"),
+                ("REGISTRY_CA_FILE", "/nowhere", "REGISTRY_CA_FILE"),
+            ],
+        ),
+        (
+            "data-streams",
+            [
+                ("BATCH_ROWS", "0", "BATCH_ROWS"),
+                ("API_ADDRESS", "0.0.0.0:0", "API_TOKEN"),
+                ("CLICKHOUSE_COMPRESSION", "zip", "none, lz4"),
+                (
+                    "CLICKHOUSE_PASSWORD_FILE",
+                    "/nowhere",
+                    "CLICKHOUSE_PASSWORD_FILE",
+                ),
+            ],
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (name, wrong) in cases {
+        let nowhere = "127.0.0.1:9";
+        let servers = [
+            ("KAFKA_BOOTSTRAP", nowhere.to_owned()),
+            ("REGISTRY_URL", format!("http://{nowhere}")),
+            ("CLICKHOUSE_URL", format!("http://{nowhere}")),
+        ];
+        let wrong_values = wrong.map(|(name, value, _)| (name, value.to_owned()));
+        let variables = servers.into_iter().chain(wrong_values);
+        let variables: Vec<_> = variables
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let log = folder.path().join(name);
+        let mut process = stack::service(name, &variables, &log);
+        let why = "its settings are wrong";
+        process.until_ended(HANG_LIMIT, why).await;
+        let told = process.output();
+        for (setting, _, named) in wrong {
+            assert!(told.contains(named), "{setting}: no {named} in {told}");
+        }
+        assert!(told.contains("settings are wrong:"), "{told}");
+    }
+}

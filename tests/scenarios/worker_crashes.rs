@@ -13,11 +13,11 @@ use serde_json::json;
 const POINTS: [&str; 8] = [
     "token-refresh:1",
     "after-fetch:12",
-    "before-begin:8",
-    "after-begin:9",
-    "mid-produce:10",
-    "before-commit:8",
-    "after-commit:9",
+    "before-begin:6",
+    "after-begin:7",
+    "mid-produce:8",
+    "before-commit:6",
+    "after-commit:7",
     "take-over:1",
 ];
 
@@ -101,7 +101,7 @@ async fn stack_without_a_worker() -> Stack {
             });
         })
         .credential("oauth.json", &credential.to_string())
-        .worker("LANES", "3")
+        .worker("LANES", "2")
         .start()
         .await;
     stack.first_worker().kill();

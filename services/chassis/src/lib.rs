@@ -15,6 +15,7 @@ pub mod redact;
 pub mod registry;
 pub mod schema_lookup;
 pub mod secret;
+pub mod settings;
 mod shutdown;
 pub mod startup;
 mod telemetry;

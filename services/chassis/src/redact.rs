@@ -48,14 +48,8 @@ pub fn text(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Parses the command line and the environment. Ends the process where they cannot be
-/// parsed; the message has no secret.
-pub fn parse<T: Parser + CommandFactory>() -> T {
-    T::try_parse().unwrap_or_else(|error| hide_values::<T>(error).exit())
-}
-
 /// An error without the values of settings that hold secrets.
-fn hide_values<T: CommandFactory>(mut error: clap::Error) -> clap::Error {
+pub(crate) fn hide_values<T: CommandFactory>(mut error: clap::Error) -> clap::Error {
     let hidden = match (
         error.get(ContextKind::InvalidArg),
         error.get(ContextKind::InvalidValue),

@@ -10,8 +10,9 @@ use std::{
 use chassis::{
     duration,
     kafka::KafkaArgs,
-    registry::RegistryArgs,
+    registry::{Registry, RegistryArgs},
     secret::{Rule, Secret, SecretError},
+    tls::{self, TlsConnector, TlsError},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -218,18 +219,30 @@ impl Config {
         Ok(Secret::given("CLICKHOUSE_READER_PASSWORD", value, file)?)
     }
 
-    /// Checks limits.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// What is wrong with settings that could be parsed.
+    pub(crate) fn problems(&self) -> Vec<anyhow::Error> {
         let limits = [
             ("API_MAX_REQUESTS", self.api_max_requests),
             ("API_MAX_STREAMS", self.api_max_streams),
             ("BATCH_ROWS", self.batch_rows),
             ("BATCH_BYTES", self.batch_bytes),
         ];
-        match limits.into_iter().find(|(_, limit)| *limit == 0) {
-            Some((name, _)) => Err(ConfigError::Zero(name)),
-            None => Ok(()),
-        }
+        let zeros = limits.into_iter().filter(|(_, limit)| *limit == 0);
+        let mut problems: Vec<anyhow::Error> = zeros
+            .map(|(name, _)| ConfigError::Zero(name).into())
+            .collect();
+        problems.extend(self.api_tokens().err().map(Into::into));
+        problems.extend(self.clickhouse_secret().err().map(Into::into));
+        problems.extend(self.clickhouse_reader_secret().err().map(Into::into));
+        problems.extend(self.clickhouse_tls().err().map(Into::into));
+        problems.extend(Registry::new(&self.registry).err().map(Into::into));
+        problems.extend(self.kafka.security.problems().into_iter().map(Into::into));
+        problems
+    }
+
+    /// The TLS of connections to `ClickHouse`.
+    pub(crate) fn clickhouse_tls(&self) -> Result<TlsConnector, TlsError> {
+        tls::connector("CLICKHOUSE_CA_FILE", self.clickhouse_ca_file.as_deref())
     }
 }
 

@@ -6,12 +6,7 @@ use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chassis::{
-    Context,
-    kafka::TopicSpec,
-    registry::Registry,
-    secret::Secret,
-    startup,
-    tls::{self, TlsConnector},
+    Context, kafka::TopicSpec, registry::Registry, secret::Secret, startup, tls::TlsConnector,
 };
 use schemas::{Topics, subject};
 use tokio::net::TcpListener;
@@ -52,7 +47,10 @@ struct Secrets {
 /// The process, from its arguments to its exit code. All of it is compiled here,
 /// once, and not again in the binary.
 pub fn main() -> ExitCode {
-    let config: Config = chassis::redact::parse();
+    let config = match chassis::settings::parse(Config::problems) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
     let process = config.process.clone();
     chassis::run("data-streams", &process, move |context| {
         run(config, context)
@@ -62,15 +60,13 @@ pub fn main() -> ExitCode {
 /// Runs the process until it is asked to end. The API's port answers from the
 /// start; everything else waits for Kafka and the registry.
 async fn run(config: Config, context: Context) -> anyhow::Result<()> {
-    config.check()?;
     let [all, read] = config.api_tokens()?;
     let secrets = Secrets {
         tokens: Tokens { all, read },
         clickhouse: config.clickhouse_secret()?,
         clickhouse_reader: config.clickhouse_reader_secret()?,
-        clickhouse_tls: tls::connector("CLICKHOUSE_CA_FILE", config.clickhouse_ca_file.as_deref())?,
+        clickhouse_tls: config.clickhouse_tls()?,
     };
-    config.kafka.security.check()?;
     tracing::info!(?config, "starting");
     let address = config.api_address;
     let listener = TcpListener::bind(address)

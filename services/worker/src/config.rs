@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::duration;
+use chassis::{duration, registry::Registry};
 use clap::Parser;
 
 use crate::{
@@ -106,6 +106,16 @@ pub(crate) struct ScheduleArgs {
     /// Parts of the id space that a full pass reads at the same time.
     #[arg(long, env, default_value = "24", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) lanes: u16,
+}
+
+impl Config {
+    /// What is wrong with settings that could be parsed.
+    pub(crate) fn problems(&self) -> Vec<anyhow::Error> {
+        let security = self.kafka.security.problems();
+        let mut problems: Vec<anyhow::Error> = security.into_iter().map(Into::into).collect();
+        problems.extend(Registry::new(&self.registry).err().map(Into::into));
+        problems
+    }
 }
 
 impl HubSpotArgs {

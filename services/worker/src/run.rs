@@ -26,14 +26,16 @@ use crate::{
 /// The process, from its arguments to its exit code. All of it is compiled here,
 /// once, and not again in the binary.
 pub fn main() -> ExitCode {
-    let config: Config = chassis::redact::parse();
+    let config = match chassis::settings::parse(Config::problems) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
     let process = config.process.clone();
     chassis::run("worker", &process, move |context| run(config, context))
 }
 
 /// Runs the worker until its process is to end.
 async fn run(config: Config, context: Context) -> anyhow::Result<()> {
-    config.kafka.security.check()?;
     describe_metrics();
     let topics = Topics::with_prefix(&config.kafka.topic_prefix);
     let registry = Registry::new(&config.registry)?;

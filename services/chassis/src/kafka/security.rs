@@ -160,21 +160,30 @@ pub enum SecurityError {
 }
 
 impl SecurityArgs {
-    /// Checks that the settings fit each other and that their files can be read.
-    pub fn check(&self) -> Result<(), SecurityError> {
-        self.check_missing()?;
-        self.check_unused()?;
-        self.check_files()?;
+    /// Where the settings do not fit each other, or their files cannot be read.
+    pub fn problems(&self) -> Vec<SecurityError> {
+        let mut problems = Vec::new();
+        let mut secret = |read: Result<Option<Secret>, SecretError>| match read {
+            Ok(secret) => secret.is_some(),
+            Err(error) => {
+                problems.push(error.into());
+                true
+            }
+        };
+        let has_password = secret(self.password());
+        let has_key_password = secret(self.key_password());
+        problems.extend(self.missing(has_password));
+        problems.extend(self.unused(has_password, has_key_password));
+        problems.extend(self.unreadable());
         let is_oauthbearer = self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer);
         if is_oauthbearer && !cfg!(feature = "oauthbearer") {
-            return Err(SecurityError::WithoutOauthbearer);
+            problems.push(SecurityError::WithoutOauthbearer);
         }
-        Ok(())
+        problems
     }
 
-    fn check_missing(&self) -> Result<(), SecurityError> {
+    fn missing(&self, has_password: bool) -> impl Iterator<Item = SecurityError> {
         let logs_in = self.kafka_security.logs_in();
-        let password = self.password()?;
         let needed = [
             (
                 logs_in && self.kafka_sasl_mechanism.is_none(),
@@ -187,7 +196,7 @@ impl SecurityArgs {
                 "KAFKA_USERNAME",
             ),
             (
-                logs_in && password.is_none(),
+                logs_in && !has_password,
                 "KAFKA_SASL_MECHANISM needs a password",
                 "KAFKA_PASSWORD or KAFKA_PASSWORD_FILE",
             ),
@@ -209,22 +218,21 @@ impl SecurityArgs {
                 "KAFKA_CERTIFICATE_FILE",
             ),
         ];
-        if let Some((_, reason, missing)) = needed.into_iter().find(|(is_missing, ..)| *is_missing)
-        {
-            return Err(SecurityError::Missing { reason, missing });
-        }
-        Ok(())
+        let missing = needed.into_iter().filter(|(is_missing, ..)| *is_missing);
+        missing.map(|(_, reason, missing)| SecurityError::Missing { reason, missing })
     }
 
-    fn check_unused(&self) -> Result<(), SecurityError> {
+    fn unused(
+        &self,
+        has_password: bool,
+        has_key_password: bool,
+    ) -> impl Iterator<Item = SecurityError> {
         let logs_in = self.kafka_security.logs_in();
         let is_encrypted = self.kafka_security.is_encrypted();
-        let password = self.password()?;
-        let key_password = self.key_password()?;
         let with_login = "KAFKA_SECURITY=sasl_ssl";
         let with_tls = "KAFKA_SECURITY=ssl or sasl_ssl";
         let unused = [
-            (!logs_in, password.is_some(), "KAFKA_PASSWORD", with_login),
+            (!logs_in, has_password, "KAFKA_PASSWORD", with_login),
             (
                 !logs_in,
                 self.kafka_sasl_mechanism.is_some(),
@@ -245,40 +253,37 @@ impl SecurityArgs {
             ),
             (
                 !is_encrypted,
-                key_password.is_some(),
+                has_key_password,
                 "KAFKA_KEY_PASSWORD",
                 with_tls,
             ),
         ];
-        if let Some((.., setting, remedy)) = unused
+        let security = name(&self.kafka_security);
+        let unused = unused
             .into_iter()
-            .find(|(unused, is_set, ..)| *unused && *is_set)
-        {
-            return Err(SecurityError::Unused {
-                setting,
-                security: name(&self.kafka_security),
-                remedy,
-            });
-        }
-        Ok(())
+            .filter(|(unused, is_set, ..)| *unused && *is_set);
+        unused.map(move |(.., setting, remedy)| SecurityError::Unused {
+            setting,
+            security: security.clone(),
+            remedy,
+        })
     }
 
-    fn check_files(&self) -> Result<(), SecurityError> {
+    fn unreadable(&self) -> impl Iterator<Item = SecurityError> {
         let files = [
             ("KAFKA_CA_FILE", &self.kafka_ca_file),
             ("KAFKA_CERTIFICATE_FILE", &self.kafka_certificate_file),
             ("KAFKA_KEY_FILE", &self.kafka_key_file),
         ];
-        for (setting, path) in files {
-            if let Some(path) = path {
-                std::fs::read(path).map_err(|source| SecurityError::Unreadable {
-                    setting,
-                    path: path.clone(),
-                    source,
-                })?;
-            }
-        }
-        Ok(())
+        files.into_iter().filter_map(|(setting, path)| {
+            let path = path.as_ref()?;
+            let source = std::fs::read(path).err()?;
+            Some(SecurityError::Unreadable {
+                setting,
+                path: path.clone(),
+                source,
+            })
+        })
     }
 
     fn password(&self) -> Result<Option<Secret>, SecretError> {
