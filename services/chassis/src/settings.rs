@@ -62,10 +62,11 @@ fn read<T: Parser>(
     mut arguments: Vec<OsString>,
     check: impl FnOnce(&T) -> Vec<anyhow::Error>,
 ) -> Result<T, Refusal> {
-    let mut command = T::command();
     let mut wrong = Vec::new();
+    let mut left_out: Vec<String> = Vec::new();
     let matches = loop {
-        let error = match command.try_get_matches_from_mut(&arguments) {
+        let command = left_out.iter().fold(T::command(), optional);
+        let error = match command.try_get_matches_from(&arguments) {
             Ok(matches) => break matches,
             Err(error) => redact::hide_values::<T>(error),
         };
@@ -73,14 +74,16 @@ fn read<T: Parser>(
         if named.is_empty() {
             return Err(Refusal::CommandLine(error));
         }
-        let variables: Vec<String> = named
-            .iter()
-            .filter_map(|name| variable(&command, name))
-            .collect();
-        wrong.push(told(&error, &variables));
-        for name in &named {
-            arguments = without(arguments, name);
-            command = optional(command, name);
+        if named.iter().any(|name| left_out.contains(name)) {
+            // INVARIANT: what is left out cannot be wrong. Otherwise this would not end.
+            return Err(Refusal::CommandLine(error));
+        }
+        let command = T::command();
+        let variables = named.iter().filter_map(|name| variable(&command, name));
+        wrong.push(told(&error, &variables.collect::<Vec<_>>()));
+        for name in named {
+            arguments = without(arguments, &name);
+            left_out.push(name);
         }
     };
     let settings = T::from_arg_matches(&matches);
@@ -165,10 +168,10 @@ fn without(arguments: Vec<OsString>, name: &str) -> Vec<OsString> {
 }
 
 /// The command without the variable of a setting, which it does not need any more.
-fn optional(command: Command, name: &str) -> Command {
+fn optional(command: Command, name: &String) -> Command {
     let found = command
         .get_arguments()
-        .find(|it| it.get_long() == Some(name))
+        .find(|it| it.get_long() == Some(name.as_str()))
         .map(|it| it.get_id().clone());
     match found {
         None => command,
