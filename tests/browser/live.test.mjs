@@ -12,6 +12,8 @@ const isMarked = (page) => page.evaluate(() => window.marked === true);
 scenario("another person's changes are shown without a reload", async () => {
     await inPage({}, async (page) => {
         await card(page).getByText("1h").waitFor();
+        await card(page).getByText(/^Requests of these 10 s: [\d,]+ of [\d,]+$/).waitFor();
+        await card(page).getByText(/^Requests of the day: [\d,]+ of [\d,]+$/).waitFor();
         await mark(page);
         // What has the focus keeps it.
         await card(page).getByRole("button", { name: "Edit" }).focus();
