@@ -1,5 +1,6 @@
 //! What a run learns of its object type: what HubSpot refuses, and when that is tried again.
 
+use futures::future::{OptionFuture, join_all};
 use schemas::{Lack, Property};
 
 use super::Session;
@@ -7,7 +8,6 @@ use crate::{
     schedule,
     sync::{Advice, Capability, Fetched, Sink, Source, SourceError},
 };
-use futures::future::{OptionFuture, join_all};
 
 impl<S: Source, K: Sink> Session<'_, S, K> {
     /// Whether the object type has a capability, or it is time to try it again.
