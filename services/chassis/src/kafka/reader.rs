@@ -19,6 +19,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long Kafka waits for a message before it answers a read to the end that there is
 /// none.
 const END_WAIT_MS: &str = "10";
+/// Compressed bytes of a partition that such a read asks for at once. 32 MB of small messages
+/// take 0.2 s with it, and 0.4 with a quarter of it.
+const WHOLE_FETCH_BYTES: &str = "2097152";
 /// How long one request to Kafka may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
@@ -248,6 +251,7 @@ impl TopicReader {
         }
         let mut config = config.clone();
         config.set("fetch.wait.max.ms", END_WAIT_MS);
+        config.set("fetch.message.max.bytes", WHOLE_FETCH_BYTES);
         let mut uncommitted = config.clone();
         uncommitted.set("isolation.level", "read_uncommitted");
         // Two clients, as one has one isolation level. They connect at the same time.
