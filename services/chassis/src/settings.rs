@@ -65,7 +65,9 @@ fn read<T: Parser>(
     let mut wrong = Vec::new();
     let mut left_out: Vec<String> = Vec::new();
     let matches = loop {
-        let command = left_out.iter().fold(T::command(), optional);
+        let command = left_out
+            .iter()
+            .fold(T::command(), |it, name| optional(it, name));
         let error = match command.try_get_matches_from(&arguments) {
             Ok(matches) => break matches,
             Err(error) => redact::hide_values::<T>(error),
@@ -168,10 +170,10 @@ fn without(arguments: Vec<OsString>, name: &str) -> Vec<OsString> {
 }
 
 /// The command without the variable of a setting, which it does not need any more.
-fn optional(command: Command, name: &String) -> Command {
+fn optional(command: Command, name: &str) -> Command {
     let found = command
         .get_arguments()
-        .find(|it| it.get_long() == Some(name.as_str()))
+        .find(|it| it.get_long() == Some(name))
         .map(|it| it.get_id().clone());
     match found {
         None => command,
