@@ -8,7 +8,7 @@ import { api, card, eventually, forgotten, inPage, simulator, stream, synced } f
 test("connect, see the first sync, stop it, find a contact and its history, ask SQL, see why a sync stopped", async () => {
     await forgotten();
     // So that the first sync takes some seconds.
-    await simulator.fail({ fault: "delay", ms: 700 }, { kind: "list", object_type: "contacts" });
+    await simulator.fail({ fault: "delay", ms: 1500 }, { kind: "list", object_type: "contacts" });
     await inPage({}, async (page) => {
         await connect(page);
         await seeProgressAndStop(page);
