@@ -73,11 +73,8 @@ fn read<T: Parser>(
             Err(error) => redact::hide_values::<T>(error),
         };
         let named = names_of(&error);
-        if named.is_empty() {
-            return Err(Refusal::CommandLine(error));
-        }
-        if named.iter().any(|name| left_out.contains(name)) {
-            // INVARIANT: what is left out cannot be wrong. Otherwise this would not end.
+        // What is left out cannot be wrong; if it were, this would not end.
+        if named.is_empty() || named.iter().any(|name| left_out.contains(name)) {
             return Err(Refusal::CommandLine(error));
         }
         let command = T::command();

@@ -1,6 +1,8 @@
 //! Reads partitions of one topic, assigned by hand, from given offsets to their
 //! end, and beyond it where a caller keeps polling.
 
+mod error;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
@@ -14,6 +16,8 @@ use rdkafka::{
     message::{BorrowedMessage, OwnedMessage},
 };
 
+pub use self::error::ReadError;
+
 /// How long one poll waits, and so how soon a caller can stop.
 const POLL: Duration = Duration::from_millis(100);
 /// How long Kafka waits for a message before it answers a read to the end that there is
@@ -24,50 +28,6 @@ const END_WAIT_MS: &str = "10";
 const WHOLE_FETCH_BYTES: &str = "2097152";
 /// How long one request to Kafka may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-
-/// Why a topic could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The client or Kafka refused.
-    #[error("cannot read topic {topic}")]
-    Kafka {
-        /// Name of the topic.
-        topic: String,
-        /// What the client says.
-        #[source]
-        source: KafkaError,
-    },
-    /// The broker that was asked does not know the topic, or not yet.
-    #[error("kafka does not know topic {topic}")]
-    UnknownTopic {
-        /// Name of the topic.
-        topic: String,
-    },
-    /// A transaction hides what was committed after it.
-    #[error(
-        "a transaction on partition {partition} of topic {topic} is open at offset {offset} for \
-         {silence:?}; Kafka ends it after its transaction.timeout.ms, at most 15 min; if it stays \
-         open, its end marker was lost: abort it with kafka-transactions.sh"
-    )]
-    OpenTransaction {
-        /// Name of the topic.
-        topic: String,
-        /// The partition.
-        partition: i32,
-        /// The first offset that is hidden.
-        offset: i64,
-        /// How long its end was awaited.
-        silence: Duration,
-    },
-    /// Neither a message nor the end of a partition came for too long.
-    #[error("the end of topic {topic} was not reached: nothing came for {silence:?}")]
-    Silent {
-        /// Name of the topic.
-        topic: String,
-        /// How long nothing came.
-        silence: Duration,
-    },
-}
 
 /// What one poll brought.
 #[derive(Debug)]
@@ -296,7 +256,7 @@ impl TopicReader {
     }
 
     /// Closes the reader without waiting for it, which takes the client 0.1 s.
-    pub fn close(self) {
+    fn close(self) {
         let Self { consumer, .. } = self;
         std::thread::spawn(move || drop(consumer));
     }
