@@ -13,6 +13,7 @@ pub(crate) mod error;
 pub(crate) mod front;
 mod guard;
 mod operation;
+mod places;
 mod records;
 mod specification;
 mod sql;
@@ -34,7 +35,7 @@ use axum::{
     routing,
 };
 use chassis::Context;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
@@ -43,6 +44,7 @@ pub(crate) use self::access::Tokens;
 use self::{
     access::Access,
     error::{ApiError, Missing, PROBLEM_JSON},
+    places::Places,
     specification::Specification,
 };
 use crate::{
@@ -159,14 +161,14 @@ pub(crate) struct Api {
     control: ControlPlane,
     backend: Arc<dyn Backend>,
     access: Arc<Access>,
-    requests: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    requests: Arc<Places>,
+    streams: Arc<Places>,
     /// For one reading of the dead letters at a time.
-    dead_letters: Arc<Semaphore>,
+    dead_letters: Arc<Places>,
     /// For questions in SQL at a time.
-    questions: Arc<Semaphore>,
+    questions: Arc<Places>,
     /// For those who watch the connections.
-    watchers: Arc<Semaphore>,
+    watchers: Arc<Places>,
     stop_wait: Duration,
 }
 
@@ -187,11 +189,11 @@ impl Api {
             control,
             backend,
             access: Arc::new(Access::new(settings.tokens)),
-            requests: Arc::new(Semaphore::new(settings.max_requests)),
-            streams: Arc::new(Semaphore::new(settings.max_streams)),
-            dead_letters: Arc::new(Semaphore::new(1)),
-            questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
-            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+            requests: Places::new(settings.max_requests),
+            streams: Places::new(settings.max_streams),
+            dead_letters: Places::new(1),
+            questions: Places::new(MAX_QUESTIONS),
+            watchers: Places::new(MAX_WATCHERS),
             stop_wait: settings.stop_wait,
         }
     }

@@ -59,12 +59,13 @@ pub(crate) struct Config {
     #[arg(long, env, value_name = "FILE")]
     pub(crate) api_read_token_file: Option<PathBuf>,
 
-    /// Maximum number of requests at the same time. Others get 429.
+    /// Maximum number of requests at the same time, of which one client (an address with
+    /// a token) gets three quarters. Others get 429.
     #[arg(long, env, default_value_t = 256)]
     pub(crate) api_max_requests: usize,
 
-    /// Maximum number of record streams (NDJSON) at the same time. Others get
-    /// 429.
+    /// Maximum number of record streams (NDJSON, CSV, events of the change log) at the
+    /// same time, of which one client gets three quarters. Others get 429.
     #[arg(long, env, default_value_t = 8)]
     pub(crate) api_max_streams: usize,
 

@@ -3,7 +3,7 @@
 
 mod tries;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::{
     extract::ConnectInfo,
@@ -29,6 +29,47 @@ pub(crate) struct Tokens {
     pub(crate) read: Option<Secret>,
 }
 
+/// Who sent a request, as far as it can be told: those behind one address with one token
+/// are one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Client {
+    network: IpAddr,
+    token: Token,
+}
+
+/// Which token a request has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Token {
+    /// None, where none is needed.
+    None,
+    All,
+    Read,
+}
+
+impl Client {
+    fn new(peer: IpAddr, token: Token) -> Self {
+        let network = network(peer);
+        Self { network, token }
+    }
+
+    /// The one at this address without a token.
+    #[cfg(test)]
+    pub(super) fn at(peer: IpAddr) -> Self {
+        Self::new(peer, Token::None)
+    }
+}
+
+/// The address that counts: of IPv6 the network, of which a caller has all addresses.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(it) => {
+            let [a, b, c, d, ..] = it.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        it @ IpAddr::V4(_) => it,
+    }
+}
+
 /// Decides whether a request is allowed.
 #[derive(Debug, Default)]
 pub(super) struct Access {
@@ -44,29 +85,36 @@ impl Access {
         }
     }
 
-    /// Checks the token, and that no page of another site sent the request. A wrong
-    /// token is answered after a pause.
-    pub(super) async fn check(&self, request: &Parts) -> Result<(), ApiError> {
-        if let Some(expected) = &self.tokens.all {
-            self.check_token(expected, request).await?;
-        }
-        self.check_site(&request.headers)
+    /// Who sent the request, after a check of the token, and that no page of another site
+    /// sent it. A wrong token is answered after a pause.
+    pub(super) async fn check(&self, request: &Parts) -> Result<Client, ApiError> {
+        let peer = peer(request);
+        let token = match &self.tokens.all {
+            Some(expected) => self.check_token(expected, peer, request).await?,
+            None => Token::None,
+        };
+        self.check_site(&request.headers)?;
+        Ok(Client::new(peer, token))
     }
 
-    async fn check_token(&self, expected: &Secret, request: &Parts) -> Result<(), ApiError> {
+    async fn check_token(
+        &self,
+        expected: &Secret,
+        peer: IpAddr,
+        request: &Parts,
+    ) -> Result<Token, ApiError> {
         let given = credentials(&request.headers).ok_or(ApiError::Unauthorized)?;
-        let peer = peer(request);
         if self.tries.are_too_many(peer) {
             return Err(ApiError::TooManyTries);
         }
         if is(expected, &given) {
-            return Ok(());
+            return Ok(Token::All);
         }
         if self.tokens.read.as_ref().is_some_and(|it| is(it, &given)) {
             let only_reads = matches!(request.method, Method::GET | Method::HEAD)
                 || request.uri.path() == sql::PATH;
             return if only_reads {
-                Ok(())
+                Ok(Token::Read)
             } else {
                 Err(ApiError::ReadOnlyToken)
             };
@@ -169,6 +217,14 @@ mod tests {
             );
             assert_eq!(credentials(&headers).as_deref(), token, "{authorization}");
         }
+    }
+
+    #[test]
+    fn the_addresses_of_a_network_of_ipv6_are_one() {
+        let network = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network("2001:db8:1:2::3"), network("2001:db8:1:2:ffff::4"));
+        assert_ne!(network("2001:db8:1:2::3"), network("2001:db8:1:3::3"));
+        assert_eq!(network("::ffff:10.0.0.7"), network("10.0.0.7"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, Query, State},
     http::{HeaderMap, header},
@@ -12,10 +13,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use schemas::CrmRecord;
-use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 mod body;
 mod cursor;
@@ -26,10 +24,11 @@ use self::{
 };
 use super::{
     Api,
+    access::Client,
     body::refuse_all,
     connections::ConnectionPath,
     error::{ApiError, Missing, Problem},
-    guard,
+    places::Place,
     records::{DEFAULT_LIMIT, MAX_LIMIT, accepts, limit, unknown_parameter},
 };
 use crate::{
@@ -106,6 +105,7 @@ impl Form {
 )]
 pub(super) async fn list(
     State(api): State<Api>,
+    Extension(client): Extension<Client>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
     Query(pairs): Query<Vec<(String, String)>>,
     headers: HeaderMap,
@@ -119,8 +119,8 @@ pub(super) async fn list(
         parameters.after = last.ok_or_else(|| wrong_cursor("Last-Event-ID"))?;
     }
     let query = query(&api, &name, &parameters, form)?;
-    let permit = (form != Form::Page)
-        .then(|| guard::place(&api.streams))
+    let place = (form != Form::Page)
+        .then(|| api.streams.take(client))
         .transpose()?;
     let (out, batches) = mpsc::channel(1);
     // Without an account nothing was ever fetched.
@@ -133,7 +133,7 @@ pub(super) async fn list(
         cursor: parameters.after,
         batches,
     };
-    let Some(permit) = permit else {
+    let Some(place) = place else {
         let page = log.page(parameters.limit).await?;
         return Ok(([(header::CONTENT_TYPE, "application/json")], page).into_response());
     };
@@ -141,7 +141,7 @@ pub(super) async fn list(
         Form::Events => ("text/event-stream", EVENTS_BEGIN),
         Form::Page | Form::Lines => ("application/x-ndjson", ""),
     };
-    let body = Body::from_stream(log.stream(form, begin.into(), permit).await?);
+    let body = Body::from_stream(log.stream(form, begin.into(), place).await?);
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-store"),
@@ -270,21 +270,21 @@ impl Log {
         mut self,
         form: Form,
         begin: Bytes,
-        permit: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<impl Stream<Item = Result<Bytes, ApiError>>, ApiError> {
         let first = match self.batches.recv().await.transpose()? {
             Some(batch) => self.text(&batch, form)?,
             None => Bytes::new(),
         };
         let first = Bytes::from([begin, first].concat());
-        // Holds the permit until the stream ends.
-        let state = (Some(first), self, permit);
-        let parts = stream::unfold(state, move |(first, mut log, permit)| async move {
+        // Holds the place until the stream ends.
+        let state = (Some(first), self, place);
+        let parts = stream::unfold(state, move |(first, mut log, place)| async move {
             let text = match first {
                 Some(text) => Ok(text),
                 None => log.next(form).await?,
             };
-            Some((text, (None, log, permit)))
+            Some((text, (None, log, place)))
         });
         // The compression asks once more after the end.
         Ok(parts.fuse())

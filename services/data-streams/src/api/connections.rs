@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Api,
+    access::Client,
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
     records::accepts,
@@ -89,9 +90,13 @@ enum CommandFailure {
         (status = 503, description = "The service is starting", body = Problem),
     )
 )]
-pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     if accepts(&headers, "text/event-stream") {
-        return events::watch(api);
+        return events::watch(api, client);
     }
     Ok(Json(all(&api)?).into_response())
 }

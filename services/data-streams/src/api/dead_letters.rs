@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Query, State},
 };
 use serde::Serialize;
@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
+    access::Client,
     body::{self, RawBody, timestamp},
     error::{ApiError, Problem},
-    guard,
     records::{limit, refused_parameter, unknown_parameter},
 };
 use crate::ingest::{ListedLetter, Reprocessed};
@@ -55,11 +55,12 @@ struct DeadLetterBody {
 /// get 429. It goes on, and keeps its place, where the caller hangs up.
 async fn one_at_a_time<T: Send + 'static>(
     api: &Api,
+    client: Client,
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let permit = guard::place(&api.dead_letters)?;
+    let place = api.dead_letters.take(client)?;
     let working = api.context.spawn_owned(async move {
-        let _until_the_end = permit;
+        let _until_the_end = place;
         work.await
     });
     working.await.map_err(|error| {
@@ -110,6 +111,7 @@ pub(super) struct ReprocessedBody {
 )]
 pub(super) async fn list(
     State(api): State<Api>,
+    Extension(client): Extension<Client>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<DeadLettersBody>, ApiError> {
     let mut count = DEFAULT_LIMIT;
@@ -120,7 +122,12 @@ pub(super) async fn list(
         }
     }
     let backend = Arc::clone(&api.backend);
-    let letters = one_at_a_time(&api, async move { backend.dead_letters(count).await }).await?;
+    let letters = one_at_a_time(
+        &api,
+        client,
+        async move { backend.dead_letters(count).await },
+    )
+    .await?;
     Ok(Json(DeadLettersBody {
         results: letters.into_iter().map(Into::into).collect(),
     }))
@@ -142,11 +149,12 @@ pub(super) async fn list(
 )]
 pub(super) async fn reprocess(
     State(api): State<Api>,
+    Extension(client): Extension<Client>,
     body: RawBody,
 ) -> Result<Json<ReprocessedBody>, ApiError> {
     body::nothing(&body)?;
     let backend = Arc::clone(&api.backend);
-    let stored = one_at_a_time(&api, async move { backend.reprocess().await }).await?;
+    let stored = one_at_a_time(&api, client, async move { backend.reprocess().await }).await?;
     let Reprocessed { stored, left } = stored;
     Ok(Json(ReprocessedBody { stored, left }))
 }

@@ -121,6 +121,12 @@ pub(crate) enum ApiError {
     /// The limit of concurrent requests is reached.
     #[error("too many requests at a time; try again")]
     Overrun,
+    /// The client has its share of the concurrent requests.
+    #[error(
+        "this client has too many requests at a time; the rest is for others: try again, with \
+         fewer at a time"
+    )]
+    ClientOverrun,
     /// Kafka does not answer.
     #[error("kafka does not answer")]
     KafkaUnavailable,
@@ -276,6 +282,7 @@ impl ApiError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::Overrun => (StatusCode::TOO_MANY_REQUESTS, "overrun"),
+            Self::ClientOverrun => (StatusCode::TOO_MANY_REQUESTS, "client_overrun"),
             Self::KafkaUnavailable | Self::Control(ControlError::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "kafka_unavailable")
             }

@@ -1,7 +1,7 @@
 //! The layers around every route: request id, log and metrics; then access,
 //! concurrency, size and time limits.
 
-use std::{any::Any, sync::Arc, time::Instant};
+use std::{any::Any, time::Instant};
 
 use axum::{
     body::Body,
@@ -10,7 +10,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -116,25 +115,21 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// A place among those who may do something at a time; 429 if there is none.
-pub(super) fn place(among: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
-    let permit = Arc::clone(among).try_acquire_owned();
-    permit.map_err(|_closed_or_full| ApiError::Overrun)
-}
-
 /// Checks access, then bounds requests at a time, the size of the body and the
-/// time for body and answer.
+/// time for body and answer. Handlers find who sent the request in its extensions.
 // Not tower-http's timeout and body limit, nor tower's load shedding: they
 // answer without a problem body, and none bounds the time for the body alone.
 pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    if let Err(refused) = api.access.check(&parts).await {
-        return refused.into_response();
-    }
-    let _permit = match place(&api.requests) {
-        Ok(permit) => permit,
+    let (mut parts, body) = request.into_parts();
+    let client = match api.access.check(&parts).await {
+        Ok(client) => client,
+        Err(refused) => return refused.into_response(),
+    };
+    let _place = match api.requests.take(client) {
+        Ok(place) => place,
         Err(overrun) => return overrun.into_response(),
     };
+    parts.extensions.insert(client);
     let bounded = async {
         match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, MAX_BODY)).await {
             Ok(Ok(bytes)) => {

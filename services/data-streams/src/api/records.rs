@@ -2,7 +2,7 @@
 //! match.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{OriginalUri, Path, Query, State},
     http::{HeaderMap, header},
     response::{AppendHeaders, IntoResponse, Response},
@@ -20,6 +20,7 @@ use query::{next_link, query, token};
 
 use super::{
     Api,
+    access::Client,
     body::timestamp,
     error::{ApiError, Missing, Problem},
     words::Flag,
@@ -181,6 +182,7 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
 )]
 pub(super) async fn list(
     State(api): State<Api>,
+    Extension(client): Extension<Client>,
     Path(path): Path<StreamPath>,
     Query(pairs): Query<Vec<(String, String)>>,
     OriginalUri(uri): OriginalUri,
@@ -190,10 +192,10 @@ pub(super) async fn list(
     query.destination = destination(&api, &path.name, &path.object_type)?;
     query.object_type = path.object_type;
     if accepts(&headers, "application/x-ndjson") {
-        return export::as_lines(&api, query).await;
+        return export::as_lines(&api, client, query).await;
     }
     if accepts(&headers, "text/csv") {
-        return export::as_csv(&api, query).await;
+        return export::as_csv(&api, client, query).await;
     }
     let page = api.backend.records(&query).await?;
     let content_type = [(header::CONTENT_TYPE, "application/json")];

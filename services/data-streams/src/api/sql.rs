@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
@@ -15,9 +15,9 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
+    access::Client,
     body::{self, RawBody},
     error::{ApiError, Problem},
-    guard,
     records::{CSV, accepts},
 };
 use crate::records::{SqlColumn, SqlRows};
@@ -117,12 +117,13 @@ impl From<SqlRows> for AnswerBody {
 )]
 pub(super) async fn query(
     State(api): State<Api>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, ApiError> {
     let as_csv = accepts(&headers, "text/csv");
     let question = body::question(&body, if as_csv { MAX_CSV_ROWS } else { MAX_ROWS })?;
-    let _permit = guard::place(&api.questions)?;
+    let _place = api.questions.take(client)?;
     if as_csv {
         let rows = api.backend.sql_as_csv(&question).await?;
         return Ok(([(header::CONTENT_TYPE, CSV)], rows).into_response());

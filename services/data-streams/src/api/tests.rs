@@ -1,10 +1,11 @@
 //! Requests and answers, over a log in memory and a backend of numbered records.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
+    extract::ConnectInfo,
     http::{Request, Response, header},
 };
 use chassis::{Clock, Context, Health};

@@ -9,15 +9,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::{Stream, StreamExt as _, stream};
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 use super::{Api, ApiError, all};
 use crate::api::{
+    access::Client,
     changes::{COMMENT, EVENTS_BEGIN, SIGN_OF_LIFE},
-    guard,
+    places::Place,
 };
 
 /// Minimum time between two events, so that a backfill does not flood its watchers.
@@ -34,12 +32,12 @@ struct Watcher {
     /// The last event, and when something was last sent.
     last: Bytes,
     sent_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Answers with a stream of events.
-pub(super) fn watch(api: Api) -> Result<Response, ApiError> {
-    let permit = guard::place(&api.watchers)?;
+pub(super) fn watch(api: Api, client: Client) -> Result<Response, ApiError> {
+    let place = api.watchers.take(client)?;
     let changes = api.control.changes();
     let first = event(&api)?;
     let watcher = Watcher {
@@ -47,7 +45,7 @@ pub(super) fn watch(api: Api) -> Result<Response, ApiError> {
         changes,
         last: first.clone(),
         sent_at: Instant::now(),
-        _permit: permit,
+        _place: place,
     };
     let begin = Bytes::from([EVENTS_BEGIN.as_bytes(), &first[..]].concat());
     let events = stream::once(async { Ok(begin) }).chain(events(watcher));

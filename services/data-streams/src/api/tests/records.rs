@@ -105,6 +105,38 @@ async fn a_record_stream_above_the_limit_is_refused_with_retry_after() {
 }
 
 #[tokio::test]
+async fn one_client_cannot_take_all_record_streams() {
+    let api = Fixture::with(|it| it.max_streams = 8, NumberedRecords { away: false });
+    api.send("PUT", "/v1/connections/default", "").await;
+    let lines = async |peer: [u8; 4]| {
+        let peer = ConnectInfo(SocketAddr::from((peer, 1_000)));
+        let request = Request::get("/v1/connections/default/records/contacts")
+            .header(header::ACCEPT, "application/x-ndjson")
+            .extension(peer)
+            .body(Body::empty())
+            .unwrap();
+        api.raw(request).await
+    };
+    let mut held = Vec::new();
+    let refused = loop {
+        let response = lines([10, 0, 0, 1]).await;
+        match response.status().as_u16() {
+            200 => held.push(response),
+            _ => break response,
+        }
+    };
+    assert_eq!(held.len(), 6);
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "client_overrun");
+    assert_eq!(lines([10, 0, 0, 2]).await.status(), 200);
+    held.pop();
+    assert_eq!(lines([10, 0, 0, 1]).await.status(), 200);
+}
+
+#[tokio::test]
 async fn records_come_as_csv_and_a_failure_before_the_first_has_its_status() {
     for (away, status, text) in [(false, 200, "id\n1\n"), (true, 503, "")] {
         let api = Fixture::with(|_| {}, NumberedRecords { away });
