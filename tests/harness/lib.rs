@@ -12,6 +12,7 @@
 pub mod api;
 pub mod check;
 mod clickhouse;
+mod collector;
 mod data_set;
 pub mod documentation;
 pub mod history;
@@ -35,6 +36,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use api::Api;
 pub use clickhouse::ClickHouse;
+pub use collector::{CollectedSpan, Collector};
 pub use data_set::{DataSet, Recorded};
 pub use https::HttpsFront;
 pub use links::Links;

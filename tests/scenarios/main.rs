@@ -48,6 +48,7 @@ mod several_workers;
 mod sql_injection_and_permissions;
 mod start_and_stop;
 mod targets;
+mod traces;
 mod unreadable_objects;
 mod upgrade;
 mod version_history;

@@ -20,21 +20,27 @@ mod shutdown;
 pub mod startup;
 mod telemetry;
 pub mod tls;
+pub mod traces;
 
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
+use tokio::runtime;
 
 pub use causes::with_causes;
 pub use clock::Clock;
 pub use health::Health;
 pub use shutdown::Context;
 pub use telemetry::LogFormat;
+use telemetry::Telemetry;
 
 /// How long tasks that did not drain in time may still take, and then the same
-/// for threads that block. With the default drain limit, this leaves one second
-/// of the ten that a process has between SIGTERM and SIGKILL.
+/// for threads that block. With the default drain limit and [`LAST_SPANS`], this leaves
+/// half a second of the ten that a process has between SIGTERM and SIGKILL.
 const CUT_OFF: Duration = Duration::from_millis(500);
+
+/// How long the last spans may take to be sent.
+const LAST_SPANS: Duration = Duration::from_millis(500);
 
 /// Settings of every process.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,6 +60,10 @@ pub struct Args {
     /// How long a shutdown may take before it is cut off.
     #[arg(long, env, default_value = "8s", value_name = "DURATION", value_parser = duration::or_seconds)]
     pub drain_limit: Duration,
+
+    /// Traces.
+    #[command(flatten)]
+    pub traces: traces::TraceArgs,
 }
 
 /// Runs a process from its parsed arguments to its exit code: telemetry,
@@ -63,26 +73,31 @@ where
     F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let metrics = match telemetry::install(name, &args.log_filter, args.log_format) {
-        Ok(metrics) => metrics,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "there is no log yet")]
-            {
-                eprintln!("{name}: cannot start telemetry: {error:#}");
-            }
-            return ExitCode::FAILURE;
-        }
-    };
-    let outcome = tokio::runtime::Builder::new_multi_thread()
+    let started = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
         .and_then(|runtime| {
-            let outcome = runtime.block_on(supervise(name, args.clone(), metrics, service));
-            // Threads that librdkafka blocks must not hold up the exit.
-            runtime.shutdown_timeout(CUT_OFF);
-            outcome
+            let telemetry = telemetry::install(name, args, runtime.handle())
+                .context("cannot start telemetry")?;
+            Ok((runtime, telemetry))
         });
+    let (runtime, Telemetry { metrics, traces }) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "there is no log yet")]
+            {
+                eprintln!("{name}: {error:#}");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(supervise(name, args.clone(), metrics, service));
+    if let Some(traces) = traces {
+        traces.end(LAST_SPANS);
+    }
+    // Threads that librdkafka blocks must not hold up the exit.
+    runtime.shutdown_timeout(CUT_OFF);
     match outcome {
         Ok(()) => {
             tracing::info!("stopped");

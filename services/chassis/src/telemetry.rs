@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::runtime::Handle;
 use tracing_subscriber::{
+    Layer as _,
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
-use crate::{Context, redact::Lines};
+use crate::{
+    Args, Context,
+    redact::Lines,
+    traces::{self, Exporting},
+};
 
 /// Gauge: 1, with the version as a label.
 const BUILD_INFO: &str = "service_build_info";
@@ -37,22 +43,36 @@ pub(crate) fn parse_filter(text: &str) -> Result<Targets, String> {
     }
 }
 
-/// Starts logging to standard error and recording metrics.
+/// What was started.
+pub(crate) struct Telemetry {
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) traces: Option<Exporting>,
+}
+
+/// Starts logging to standard error, recording metrics and, where an endpoint is set,
+/// sending traces, on this runtime.
 pub(crate) fn install(
     name: &'static str,
-    filter: &Targets,
-    format: LogFormat,
-) -> anyhow::Result<PrometheusHandle> {
+    args: &Args,
+    runtime: &Handle,
+) -> anyhow::Result<Telemetry> {
     // The client logs every event as an error, even each end of a partition;
     // librdkafka's own log has the important ones, too.
-    let filter = filter
+    let filter = args
+        .log_filter
         .clone()
-        .with_target("rdkafka::client", LevelFilter::OFF);
-    let registry = tracing_subscriber::registry().with(filter);
+        .with_target("rdkafka::client", LevelFilter::OFF)
+        .with_target(traces::TARGET, LevelFilter::OFF);
+    let (sent, traces) = traces::layer(name, &args.traces, runtime)?.unzip();
+    let registry = tracing_subscriber::registry().with(sent);
     let lines = tracing_subscriber::fmt::layer().with_writer(Lines(std::io::stderr));
-    match format {
-        LogFormat::Text => registry.with(lines.with_ansi(false)).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    match args.log_format {
+        LogFormat::Text => registry
+            .with(lines.with_ansi(false).with_filter(filter))
+            .try_init(),
+        LogFormat::Json => registry
+            .with(lines.json().flatten_event(true).with_filter(filter))
+            .try_init(),
     }
     .context("a log subscriber is installed already")?;
     let exported = PrometheusBuilder::new()
@@ -66,7 +86,10 @@ pub(crate) fn install(
         .context("a metrics recorder is installed already")?;
     metrics::describe_gauge!(BUILD_INFO, "1, with the version of the service.");
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    Ok(exported)
+    Ok(Telemetry {
+        metrics: exported,
+        traces,
+    })
 }
 
 /// Adds measured times to their histograms until the process drains. Otherwise

@@ -237,6 +237,7 @@ impl Config {
         problems.extend(self.clickhouse_reader_secret().err().map(Into::into));
         problems.extend(self.clickhouse_tls().err().map(Into::into));
         problems.extend(Registry::new(&self.registry).err().map(Into::into));
+        problems.extend(self.process.traces.problems());
         problems.extend(self.kafka.security.problems().into_iter().map(Into::into));
         problems
     }

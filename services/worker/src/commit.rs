@@ -3,11 +3,12 @@
 //!
 //! In reading order: [`sink`] is where a stream submits its pages, [`writer`] the
 //! loop that commits them, [`collecting`] how long it waits for more of them,
-//! [`transaction`] the messages of one transaction, [`log`] the log as the loop needs
-//! it, [`producer`] that log on Kafka. It must not know what a page means, nor why a
-//! partition is owned.
+//! [`transaction`] the messages of one transaction, [`commit_span`] a page's part of a
+//! trace, [`log`] the log as the loop needs it, [`producer`] that log on Kafka. It must not
+//! know what a page means, nor why a partition is owned.
 
 mod collecting;
+mod commit_span;
 mod log;
 mod producer;
 mod sink;

@@ -114,6 +114,7 @@ impl Config {
         let security = self.kafka.security.problems();
         let mut problems: Vec<anyhow::Error> = security.into_iter().map(Into::into).collect();
         problems.extend(Registry::new(&self.registry).err().map(Into::into));
+        problems.extend(self.process.traces.problems());
         problems
     }
 }

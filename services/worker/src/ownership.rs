@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, mpsc as blocking},
 };
 
+use chassis::traces::TraceParent;
 use tokio::sync::mpsc;
 
 pub(crate) use decode::message_rules;
@@ -60,6 +61,8 @@ pub(crate) struct CommandMessage {
     pub(crate) key: Vec<u8>,
     /// Its value; `None` for a tombstone.
     pub(crate) payload: Option<Vec<u8>>,
+    /// The span that wrote it.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// Whether requests to HubSpot may start for a partition: it was not revoked,

@@ -75,6 +75,7 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         definitions: SharedReads::default(),
         objects: SharedReads::default(),
         settings: config.schedule.settings(),
+        traces: Arc::default(),
         context: context.clone(),
     };
     tracing::info!(worker, version = env!("CARGO_PKG_VERSION"), "worker starts");

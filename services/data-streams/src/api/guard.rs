@@ -10,6 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use chassis::traces::{TARGET, TraceParent};
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -18,7 +19,7 @@ use tower_http::{
         predicate::{And, DefaultPredicate, SizeAbove},
     },
 };
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field::Empty};
 use uuid::Uuid;
 
 use super::{Api, BODY_LIMIT, MAX_BODY, REQUEST_LIMIT, error::ApiError};
@@ -68,8 +69,15 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let request_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
     // Not the query or headers: they may hold property values or the token.
     let span = tracing::info_span!("request", method, route, request_id);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let trace = trace(request.headers(), method, &route);
+    let answering = next.run(request).instrument(span.clone());
+    let mut response = answering.instrument(trace.clone()).await;
     let status = response.status().as_u16();
+    trace.record("http.response.status_code", status);
+    if response.status().is_server_error() {
+        trace.record("otel.status_code", "ERROR");
+    }
+    drop(trace);
     let duration = began.elapsed();
     // Readiness is polled; why it fails is logged elsewhere, once.
     if response.status().is_server_error() && !route.starts_with("/health/ready") {
@@ -83,6 +91,29 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     metrics::counter!(REQUESTS, &[route, method, ("status", status.to_string())]).increment(1);
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// The span of a request in traces: a child of the caller's, where it names one.
+fn trace(headers: &HeaderMap, method: &str, route: &str) -> Span {
+    // They are polled.
+    if route.starts_with("/health/") || route == "/metrics" {
+        return Span::none();
+    }
+    let span = tracing::info_span!(
+        target: TARGET,
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+    );
+    let caller = headers.get(TraceParent::HEADER);
+    if let Some(caller) = caller.and_then(|it| TraceParent::parse(it.as_bytes())) {
+        caller.adopt(&span);
+    }
+    span
 }
 
 /// The method as a label of metrics. Callers may invent methods, but not labels.

@@ -3,8 +3,8 @@
 
 use axum::{
     Extension, Json,
-    extract::{OriginalUri, Path, Query, State},
-    http::{HeaderMap, header},
+    extract::{Path, Query, State},
+    http::{HeaderMap, header, request::Parts},
     response::{AppendHeaders, IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -182,24 +182,23 @@ fn destination(api: &Api, name: &str, object_type: &str) -> Result<String, ApiEr
 )]
 pub(super) async fn list(
     State(api): State<Api>,
-    Extension(client): Extension<Client>,
     Path(path): Path<StreamPath>,
     Query(pairs): Query<Vec<(String, String)>>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
+    Extension(client): Extension<Client>,
+    request: Parts,
 ) -> Result<Response, ApiError> {
     let mut query = query(pairs)?;
     query.destination = destination(&api, &path.name, &path.object_type)?;
     query.object_type = path.object_type;
-    if accepts(&headers, "application/x-ndjson") {
+    if accepts(&request.headers, "application/x-ndjson") {
         return export::as_lines(&api, client, query).await;
     }
-    if accepts(&headers, "text/csv") {
+    if accepts(&request.headers, "text/csv") {
         return export::as_csv(&api, client, query).await;
     }
     let page = api.backend.records(&query).await?;
     let content_type = [(header::CONTENT_TYPE, "application/json")];
-    let link = page.next.map(|next| next_link(&uri, &token(next)));
+    let link = page.next.map(|next| next_link(&request.uri, &token(next)));
     let link = AppendHeaders(link.map(|it| (header::LINK, it)));
     Ok((content_type, link, write_page(&page)).into_response())
 }

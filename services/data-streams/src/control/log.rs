@@ -7,7 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chassis::kafka::{KafkaArgs, producer::SingleProducer};
+use chassis::{
+    kafka::{KafkaArgs, producer::SingleProducer},
+    traces::{TARGET, TraceParent},
+};
 use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
@@ -18,6 +21,7 @@ use schemas::{
     codec::{self, Schema},
     partition_for,
 };
+use tracing::Instrument as _;
 
 use super::{CommandLog, CommandPosition, ControlError};
 
@@ -88,12 +92,22 @@ impl CommandLog for KafkaLog {
     async fn append(&self, command: &Command) -> Result<CommandPosition, ControlError> {
         let value = codec::encode(&self.schema, self.schema_id, command)?;
         let partition = partition_for(command.connection.as_bytes(), self.partitions);
-        let record = FutureRecord::to(&self.topic)
+        let mut record = FutureRecord::to(&self.topic)
             .partition(partition)
             .key(&command.connection)
             .payload(&value);
+        let trace = tracing::info_span!(
+            target: TARGET,
+            "write a command",
+            otel.kind = "producer",
+            messaging.destination.name = self.topic,
+            connection = command.connection,
+        );
+        if let Some(parent) = TraceParent::of(&trace) {
+            record = record.headers(parent.headers());
+        }
         let producer = self.producer();
-        match producer.send(record, ACKNOWLEDGE).await {
+        match producer.send(record, ACKNOWLEDGE).instrument(trace).await {
             Ok(delivery) => Ok(CommandPosition {
                 partition: delivery.partition,
                 offset: delivery.offset,

@@ -219,6 +219,8 @@ impl TransactionalLog for KafkaLog {
             }
             if let Some(dead) = message.dead {
                 record = record.headers(Self::headers(dead));
+            } else if let Some(trace) = message.trace {
+                record = record.headers(trace.headers());
             }
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),

@@ -12,7 +12,7 @@ use schemas::{
 };
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Committer, Item};
+use super::{Committer, Item, commit_span::CommitSpan};
 use crate::{
     crash,
     index::{StreamIndex, Write},
@@ -64,6 +64,8 @@ pub(super) struct Submitted {
     pub(super) run: Option<Run>,
     pub(super) sequence: u64,
     pub(super) state: Arc<StreamState>,
+    /// From here to the commit, in traces.
+    pub(super) span: CommitSpan,
     _permits: OwnedSemaphorePermit,
 }
 
@@ -283,6 +285,7 @@ impl Sink for StreamSink {
         };
         let size = Self::size(&page).min(self.committer.capacity);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let span = CommitSpan::begin(page.records.len(), self.committer.partition);
         let permits = Arc::clone(&self.committer.permits)
             .acquire_many_owned(size)
             .await
@@ -321,6 +324,7 @@ impl Sink for StreamSink {
             run,
             sequence,
             state,
+            span,
             _permits: permits,
         };
         // Under the lock, so that the queue is in the order of the sequence.

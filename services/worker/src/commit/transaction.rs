@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use chassis::traces::TraceParent;
 use schemas::{CrmRecord, PropertyMap, checkpoint::stream_key};
 use tokio::sync::oneshot;
 
@@ -29,6 +30,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) key: &'a str,
     /// Its value; `None` for a tombstone.
     pub(crate) payload: Option<&'a [u8]>,
+    /// The span that it is written in.
+    pub(crate) trace: Option<&'a TraceParent>,
     /// Why it goes to dead letters, if it does.
     pub(crate) dead: Option<&'a DeadLetter>,
 }
@@ -207,6 +210,7 @@ impl Transaction {
                 partition: message.partition,
                 key: &message.key,
                 payload: message.payload.as_deref().filter(|_| keeps_value),
+                trace: None,
                 dead,
             }),
             Entry::Record { page, index } => {
@@ -218,6 +222,7 @@ impl Transaction {
                     partition: None,
                     key: &buffer.key,
                     payload: keeps_value.then_some(buffer.payload.as_slice()),
+                    trace: submitted.span.trace(),
                     dead,
                 })
             }

@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
+use chassis::traces::TARGET;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use schemas::Millis;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument as _, Span, field::Empty};
 
 mod account;
 mod attempts;
@@ -128,6 +130,7 @@ impl Client {
         call: &Call,
         parse: &(impl Fn(&[u8]) -> Result<T, wire::ParseError> + Send + Sync),
     ) -> Attempt<T> {
+        let asked = Instant::now();
         let mut permit = loop {
             self.transport.wait_until_allowed().await;
             let permit = self.limits.acquire(call.endpoint.bucket()).await;
@@ -150,9 +153,12 @@ impl Client {
         // A refresh takes time, in which the ownership may have ended.
         self.transport.wait_until_allowed().await;
         let began = Instant::now();
+        let span = span(call, began - asked);
         let result = async {
             let response = self.transport.send(self.request(call, &token)).await?;
-            permit.answered(response.headers(), response.status().as_u16() == 429);
+            let status = response.status().as_u16();
+            Span::current().record("http.response.status_code", status);
+            permit.answered(response.headers(), status == 429);
             self.limits
                 .observe_daily(response.headers(), self.transport.clock.now());
             let sent_at = response.sent_at;
@@ -162,8 +168,11 @@ impl Client {
             })?;
             Ok(Fetched { sent_at, value })
         }
+        .instrument(span.clone())
         .await;
         drop(permit);
+        note_fault(&span, result.as_ref().err());
+        drop(span);
         count_request(call.endpoint, result.as_ref().err(), began.elapsed());
         if call.endpoint == Endpoint::Account && result.is_ok() {
             self.account_was_read(token.generation);
@@ -325,6 +334,30 @@ impl Client {
 
 fn ms(time: Duration) -> Millis {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The span of a request in traces. Its query is left out: it may hold values.
+fn span(call: &Call, waited: Duration) -> Span {
+    tracing::info_span!(
+        target: TARGET,
+        "request to hubspot",
+        otel.name = format!("hubspot {}", call.endpoint.label()),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        http.request.method = if call.body.is_some() { "POST" } else { "GET" },
+        server.address = call.url.host_str(),
+        url.path = call.url.path(),
+        http.response.status_code = Empty,
+        limit_wait_ms = ms(waited),
+    )
+}
+
+fn note_fault(span: &Span, fault: Option<&Fault>) {
+    if let Some(fault) = fault {
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", fault.to_string());
+    }
 }
 
 fn count_request(endpoint: Endpoint, fault: Option<&Fault>, took: Duration) {

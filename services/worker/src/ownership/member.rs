@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::kafka::KafkaArgs;
+use chassis::{kafka::KafkaArgs, traces::TraceParent};
 use rdkafka::{
     ClientContext, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
@@ -186,6 +186,7 @@ fn poll(
                 offset: message.offset(),
                 key: message.key().unwrap_or_default().to_vec(),
                 payload: message.payload().map(<[u8]>::to_vec),
+                trace: TraceParent::of_message(&message),
             }),
             Some(Err(KafkaError::PartitionEOF(partition))) => Event::End(partition),
             Some(Err(error)) => {

@@ -274,6 +274,7 @@ impl<S: Sources> ConnectionTask<S> {
             settings: self.dependencies.settings,
             clock: self.dependencies.context.clock().clone(),
             events: self.events.clone(),
+            traces: Arc::clone(&self.dependencies.traces),
         };
         let task = self.tasks.spawn(task.run(receiver));
         self.running

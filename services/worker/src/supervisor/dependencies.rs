@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, fmt, future::Future, sync::Arc};
 
-use super::SharedReads;
+use super::{SharedReads, command_traces::CommandTraces};
 use crate::{
     commit::{CommitContext, TransactionalLog},
     index::StreamIndex,
@@ -70,6 +70,8 @@ pub(crate) struct Dependencies<S> {
     pub(crate) objects: SharedReads<ObjectScan, StreamIndex>,
     /// How often the runs beside the interval are made, and how they read.
     pub(crate) settings: Settings,
+    /// The traces of commands.
+    pub(crate) traces: Arc<CommandTraces>,
     /// Clock, health, and the end of the process.
     pub(crate) context: chassis::Context,
 }

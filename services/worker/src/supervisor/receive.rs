@@ -2,8 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::schema_lookup::MessageRef;
+use chassis::{
+    schema_lookup::MessageRef,
+    traces::{TARGET, TraceParent},
+};
 use schemas::Command;
+use tracing::Span;
 
 use super::{Sources, Supervisor};
 use crate::{
@@ -23,10 +27,16 @@ impl<S: Sources> Supervisor<S> {
             );
             return;
         };
+        let span = message.trace.as_ref().map(|it| span(it, &name));
         let decoded = match message.payload {
             None => None,
             Some(payload) => Some(self.decode(&name, payload).await),
         };
+        if let (Some(Ok(command)), Some(span)) = (&decoded, &span)
+            && let Some(trace) = TraceParent::of(span)
+        {
+            self.dependencies.traces.note(command, &trace);
+        }
         let desired =
             desired::from_message(&name, decoded, self.dependencies.context.clock().now_ms());
         let Some(partition) = self.partitions.get_mut(&message.partition) else {
@@ -76,4 +86,16 @@ impl<S: Sources> Supervisor<S> {
             }
         }
     }
+}
+
+/// The span of a command that is received, until it is handed to its connection.
+fn span(parent: &TraceParent, connection: &str) -> Span {
+    let span = tracing::info_span!(
+        target: TARGET,
+        "receive a command",
+        otel.kind = "consumer",
+        connection,
+    );
+    parent.adopt(&span);
+    span
 }

@@ -3,23 +3,27 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use schemas::{Checkpoint, Command, EncodeError, Millis, Problem, StreamStatus};
+use schemas::{Command, EncodeError, Millis, Problem, StreamStatus};
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument as _;
 
+mod confirmation;
+mod run_span;
 mod slots;
 mod waits;
 
+use confirmation::{is_confirmed, waiting};
 use slots::Slots;
 use waits::selection_changes;
 
-use super::halt::Halt;
+use super::{command_traces::CommandTraces, halt::Halt};
 use crate::{
     commit::StreamSink,
     schedule::{self, Due, Reason, RunPlan, Settings, Slot, Start, StreamDemand},
     status,
     sync::{
-        self, Advice, DELETIONS_WAIT, Outcome, Progress, RunContext, RunEnd, SinkClosed, Source,
-        SourceError, StreamContext,
+        self, Advice, Outcome, Progress, RunContext, RunEnd, SinkClosed, Source, SourceError,
+        StreamContext,
     },
 };
 
@@ -46,6 +50,7 @@ pub(super) struct StreamTask<S> {
     pub(super) settings: Settings,
     pub(super) clock: chassis::Clock,
     pub(super) events: mpsc::UnboundedSender<StreamEvent>,
+    pub(super) traces: Arc<CommandTraces>,
 }
 
 impl<S: Source> StreamTask<S> {
@@ -212,8 +217,14 @@ impl<S: Source> StreamTask<S> {
                 progress: &progress,
             };
             let mut looks = tokio::time::interval(LOOK_AT_BUDGET);
-            let run = sync::run(&context, &checkpoint, plan);
-            let mut run = Box::pin(run);
+            let (connection, stream) = (state.connection(), state.stream());
+            let span = run_span::begin(&plan, connection, stream, &self.traces);
+            let run = async {
+                let end = sync::run(&context, &checkpoint, plan).await;
+                run_span::end(&tracing::Span::current(), &end);
+                end
+            };
+            let mut run = Box::pin(run.instrument(span));
             loop {
                 tokio::select! {
                     biased;
@@ -373,22 +384,4 @@ impl<S: Source> StreamTask<S> {
 /// Whether a run is due that is not under way.
 fn begins(due: &Due) -> bool {
     matches!(due, Due::Now(plan) if plan.start == Start::New)
-}
-
-/// Whether a person has confirmed the deletions of the last pass.
-fn is_confirmed(command: &Command, checkpoint: &Checkpoint) -> bool {
-    let pass = checkpoint.closed_pass.as_ref();
-    let mut confirmed = command.confirmed.iter();
-    pass.is_some_and(|pass| {
-        confirmed.any(|it| it.stream == checkpoint.stream && it.run_id == pass.run_id)
-    })
-}
-
-/// The pass whose deletions wait for a person, and why.
-fn waiting<'a>(outcome: &'a Outcome, checkpoint: &'a Checkpoint) -> Option<(&'a str, &'a str)> {
-    let Outcome::Failed(error) = outcome else {
-        return None;
-    };
-    let pass = checkpoint.closed_pass.as_ref()?;
-    (error.code == DELETIONS_WAIT).then_some((&pass.run_id, &error.problem))
 }

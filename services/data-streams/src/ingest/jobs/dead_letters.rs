@@ -132,6 +132,7 @@ pub(crate) async fn reprocess(parts: Arc<Parts>) -> Result<Reprocessed, JobError
                 round: 0,
                 key: letter.key.map(Into::into),
                 value: letter.value.map(Into::into),
+                trace: None,
             };
             bytes += message.size();
             waiting

@@ -2,11 +2,17 @@
 //! no more messages come and it does not follow another small one too closely. Pure.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
+use chassis::traces::TraceParent;
+
 use super::message::Message;
+
+/// Spans that a batch remembers at most; a batch has more only if it has more than that
+/// many pages.
+const MAX_TRACES: usize = 256;
 
 /// When a batch is due.
 ///
@@ -48,6 +54,8 @@ pub(crate) struct Batch {
     pub next: BTreeMap<i32, i64>,
     /// Bytes of keys and values.
     pub bytes: usize,
+    /// The spans that wrote its messages.
+    pub traces: BTreeSet<TraceParent>,
 }
 
 /// Builds one batch after another.
@@ -76,13 +84,18 @@ impl Batcher {
 
     /// Adds a message. Returns the open batch first if the message does not fit
     /// into it.
-    pub(crate) fn push(&mut self, message: Message, now: Instant) -> Option<Batch> {
+    pub(crate) fn push(&mut self, mut message: Message, now: Instant) -> Option<Batch> {
         let size = message.size();
         let full = !self.open.messages.is_empty() && self.open.bytes + size > self.limits.bytes;
         let before = if full { self.take() } else { None };
         self.opened_at.get_or_insert(now);
         self.last_message_at = Some(now);
         self.open.bytes += size;
+        if let Some(trace) = message.trace.take()
+            && self.open.traces.len() < MAX_TRACES
+        {
+            self.open.traces.insert(trace);
+        }
         self.open.next.insert(message.partition, message.offset + 1);
         self.open.messages.push(message);
         before

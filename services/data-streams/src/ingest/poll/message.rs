@@ -1,6 +1,7 @@
 //! A message as it was read from Kafka, not decoded.
 
 use bytes::Bytes;
+use chassis::traces::TraceParent;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 /// A message of the records topic, detached from the consumer's buffers.
@@ -20,6 +21,8 @@ pub(crate) struct Message {
     pub key: Option<Bytes>,
     /// Its value.
     pub value: Option<Bytes>,
+    /// The span that wrote it, where traces are on. The batch takes it.
+    pub trace: Option<TraceParent>,
 }
 
 impl Message {
@@ -32,6 +35,7 @@ impl Message {
             round,
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
+            trace: TraceParent::of_message(message),
         }
     }
 

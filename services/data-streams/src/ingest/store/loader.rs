@@ -8,9 +8,11 @@ use std::{
     time::Duration,
 };
 
+use chassis::traces::{TARGET, TraceParent};
 use futures::{StreamExt as _, stream};
 use metrics::counter;
 use tokio::{sync::mpsc, time::Instant};
+use tracing::Span;
 
 use super::{
     delivery::{Delivery, PreparedBatch, TARGETS_AT_ONCE, is_hopeless},
@@ -68,11 +70,13 @@ impl Loader {
                 }
             };
             let Some(batch) = batch else { break };
+            let traces = insert_spans(&batch);
             let delivered = match self.prepare(batch).await {
                 Ok(Some(work)) => self.delivery.deliver(work).await,
                 Ok(None) => Ok(BTreeMap::new()),
                 Err(Stopped) => Err(Stopped),
             };
+            drop(traces);
             let Ok(committed) = delivered else {
                 return Ok(());
             };
@@ -248,6 +252,22 @@ impl Loader {
             self.send_hold(partition, held.offset);
         }
     }
+}
+
+/// A span for each one that wrote messages of the batch, until it is stored and committed.
+fn insert_spans(batch: &Batch) -> Vec<Span> {
+    let span = |parent: &TraceParent| {
+        let span = tracing::info_span!(
+            target: TARGET,
+            "insert",
+            otel.kind = "consumer",
+            batch_messages = batch.messages.len(),
+            batch_bytes = batch.bytes,
+        );
+        parent.adopt(&span);
+        span
+    };
+    batch.traces.iter().map(span).collect()
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ impl Harness {
             definitions: SharedReads::default(),
             objects: SharedReads::default(),
             settings: Settings::default(),
+            traces: Arc::default(),
             context: context.clone(),
         };
         let (events, mut received) = mpsc::unbounded_channel();
@@ -190,6 +191,7 @@ impl Harness {
             offset,
             key: connection.as_bytes().to_vec(),
             payload: Some(payload),
+            trace: None,
         }));
     }
 
