@@ -1,5 +1,5 @@
-//! A portal with a million contacts: pages and exports by the API, and 1,000
-//! changes per minute.
+//! A portal with a million contacts: pages, exports and the change log by the API, and
+//! 1,000 changes per minute.
 
 pub(super) mod changes;
 
@@ -51,7 +51,9 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
         );
         readings.extend(pages(&system, &ids, 4, span).await?);
         readings.extend(pages(&system, &ids, 32, span).await?);
-        readings.extend(export(&system, contacts).await?);
+        for whole in [EXPORT, LOG] {
+            readings.extend(lines(&system, &whole, contacts).await?);
+        }
     }
     system.end().await?;
     Ok(readings)
@@ -146,13 +148,36 @@ struct Next {
     after: String,
 }
 
-/// Exports all records as NDJSON.
-async fn export(system: &System<'_>, contacts: u32) -> anyhow::Result<Vec<Reading>> {
+/// What is read as a whole.
+struct Whole {
+    name: &'static str,
+    path: &'static str,
+    /// Records a second.
+    goal: f64,
+}
+
+/// All records.
+const EXPORT: Whole = Whole {
+    name: "export",
+    path: "/v1/connections/default/records/contacts?archived=any",
+    goal: 200_000.0,
+};
+
+/// All versions that the log has.
+const LOG: Whole = Whole {
+    name: "change log",
+    path: "/v1/connections/default/changes",
+    goal: 50_000.0,
+};
+
+/// Reads all of it as NDJSON.
+async fn lines(system: &System<'_>, whole: &Whole, contacts: u32) -> anyhow::Result<Vec<Reading>> {
+    let Whole { name, path, goal } = whole;
     let http = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .gzip(false)
         .build()?;
-    let request = http.get(format!("{}{ROUTE}?archived=any", system.api.url()));
+    let request = http.get(format!("{}{path}", system.api.url()));
     let request = request.header("accept", "application/x-ndjson");
     system.reset_peaks()?;
     let before = system.usages()?;
@@ -173,17 +198,17 @@ async fn export(system: &System<'_>, contacts: u32) -> anyhow::Result<Vec<Readin
     #[expect(clippy::cast_precision_loss, reason = "a count of lines")]
     let lines = lines as f64;
     Ok(vec![
-        Reading::new("export as NDJSON", lines / seconds, "records/s")
-            .goal(Goal::AtLeast(200_000.0)),
+        Reading::new(format!("{name} as NDJSON"), lines / seconds, "records/s")
+            .goal(Goal::AtLeast(*goal)),
         Reading::new(
-            "export: peak memory of data-streams, against after a tenth",
+            format!("{name}: peak memory of data-streams, against after a tenth"),
             peak,
             "MiB",
         )
         .against(first_peak.unwrap_or(peak))
         .goal(Goal::RatioAtMost(1.1)),
         Reading::new(
-            "export: CPU of data-streams, for 1,000,000",
+            format!("{name}: CPU of data-streams, for 1,000,000"),
             used.data_streams(|it| it.cpu_seconds) / lines * 1e6,
             "s",
         ),
