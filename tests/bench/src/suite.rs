@@ -11,6 +11,7 @@ mod million;
 mod pace;
 mod properties;
 mod simulator;
+mod targets;
 
 use futures::{FutureExt as _, future::BoxFuture};
 
@@ -80,6 +81,9 @@ pub(crate) fn all() -> Vec<Benchmark> {
         Benchmark::new("pace", |servers, scale| pace::run(servers, scale).boxed()),
         Benchmark::new("halves", |servers, scale| {
             halves::run(servers, scale).boxed()
+        }),
+        Benchmark::new("targets", |servers, scale| {
+            targets::run(servers, scale).boxed()
         }),
         Benchmark::new("properties", |servers, scale| {
             properties::run(servers, scale).boxed()

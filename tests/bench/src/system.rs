@@ -47,6 +47,17 @@ pub(crate) struct System<'a> {
     folder: tempfile::TempDir,
 }
 
+/// The sum of a metric over all labels.
+async fn metric(server: &str, name: &str) -> anyhow::Result<f64> {
+    let text = reqwest::get(format!("{server}/metrics")).await?;
+    let text = text.error_for_status()?.text().await?;
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    // There may be labels between name and number.
+    let of_name = lines.filter(|it| it.starts_with(['{', ' ']));
+    let numbers = of_name.filter_map(|it| it.rsplit(' ').next()?.parse::<f64>().ok());
+    Ok(numbers.sum())
+}
+
 impl System<'_> {
     /// Configures a system over a portal with that many contacts.
     pub(crate) fn of(contacts: u32) -> SystemBuilder {
@@ -138,14 +149,14 @@ impl System<'_> {
             .with_context(|| sql.to_owned())
     }
 
-    /// A metric of the worker; 0 if it does not exist yet.
+    /// A metric of the worker, of all labels; 0 if it does not exist yet.
     pub(crate) async fn worker_metric(&self, name: &str) -> anyhow::Result<f64> {
-        let text = reqwest::get(format!("{}/metrics", self.worker_admin)).await?;
-        let text = text.error_for_status()?.text().await?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        // There may be labels between name and number.
-        let number = line.and_then(|it| it.rsplit(' ').next()?.parse().ok());
-        Ok(number.unwrap_or(0.0))
+        metric(&self.worker_admin, name).await
+    }
+
+    /// The same of data-streams.
+    pub(crate) async fn data_streams_metric(&self, name: &str) -> anyhow::Result<f64> {
+        metric(self.api.url(), name).await
     }
 
     /// Starts the worker again, with additional variables, after it has ended. Returns

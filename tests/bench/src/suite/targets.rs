@@ -1,0 +1,108 @@
+//! Kafka → ClickHouse into 50 tables of 50 accounts at once, against one table: every batch
+//! has rows of all of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use hubspot_sim::{Config, Limits, PortalConfig, Simulator};
+use serde_json::json;
+
+use super::Scale;
+use crate::{
+    result::{Goal, Reading},
+    system::{Servers, System},
+};
+
+/// When it is given up.
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// The counter of records that the worker has committed.
+const COMMITTED: &str = "worker_records_total";
+
+/// The counter of rows that are stored, by table.
+const STORED: &str = "data_streams_ingest_rows_total";
+
+/// Rows of a record: its version and its change.
+const ROWS_OF_RECORD: u32 = 2;
+
+pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
+    let accounts: u32 = scale.of(3, 50, 50);
+    let records: u32 = scale.of(1_500, 300_000, 300_000);
+    let one = rate(servers, 1, records).await?;
+    let many = rate(servers, accounts, records).await?;
+    Ok(vec![
+        Reading::new("Kafka → ClickHouse, one stream", one, "records/s"),
+        Reading::new(
+            format!("{accounts} streams of {accounts} connections, against one stream"),
+            many,
+            "records/s",
+        )
+        .against(one)
+        .goal(Goal::RatioAtLeast(0.8)),
+    ])
+}
+
+/// Records a second into an empty warehouse, from the first fifth on: until then tables are
+/// made.
+async fn rate(servers: &Servers, accounts: u32, records: u32) -> anyhow::Result<f64> {
+    let contacts = records / accounts;
+    let portals = (0..accounts).map(|number| PortalConfig {
+        portal_id: 6_000_000 + u64::from(number),
+        tokens: vec![format!("pat-{number}")],
+        contacts,
+        companies: 0,
+        archived_percent: 0.0,
+        distinct: 1_000,
+        limits: Limits::off(),
+        ..PortalConfig::default()
+    });
+    let config = Config {
+        portals: portals.collect(),
+        ..Config::default()
+    };
+    let simulator = Simulator::start(config).await?;
+    let mut builder = System::of(0).against(simulator.base_url());
+    for number in 0..accounts {
+        builder = builder.worker(&format!("HUBSPOT_T{number}"), &format!("pat-{number}"));
+    }
+    let mut system = builder.start(servers).await?;
+    for number in 0..accounts {
+        let settings = json!({"credential": format!("env:HUBSPOT_T{number}"),
+                              "streams": ["contacts"], "interval": "1h"});
+        let name = format!("c{number}");
+        system.start_connection(&name, settings).await?;
+    }
+    system.stop_data_streams();
+    let records = contacts * accounts;
+    let began = Instant::now();
+    while system.worker_metric(COMMITTED).await? < f64::from(records) {
+        ensure!(began.elapsed() < LIMIT, "not all records are in Kafka");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    system.empty_warehouse().await?;
+    system.start_data_streams().await?;
+    let rows = f64::from(records * ROWS_OF_RECORD);
+    let (began, first) = until_stored(&system, rows / 5.0).await?;
+    let (ended, last) = until_stored(&system, rows).await?;
+    system.end().await?;
+    simulator.shutdown().await;
+    let stored = (last - first) / f64::from(ROWS_OF_RECORD);
+    Ok(stored / (ended - began).as_secs_f64())
+}
+
+/// Waits until that many rows are stored; when it saw them, and how many.
+async fn until_stored(system: &System<'_>, rows: f64) -> anyhow::Result<(Instant, f64)> {
+    let began = Instant::now();
+    loop {
+        let stored = system.data_streams_metric(STORED).await?;
+        let seen_at = Instant::now();
+        if stored >= rows {
+            return Ok((seen_at, stored));
+        }
+        ensure!(
+            began.elapsed() < LIMIT,
+            "{stored} of {rows} rows are stored"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
