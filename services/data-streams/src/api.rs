@@ -181,8 +181,9 @@ impl Api {
         settings: ApiSettings,
     ) -> Self {
         let (measured, stored) = (control.clone(), Arc::clone(&backend));
+        let clock = context.clock().clone();
         context.health().also_measures(move |out| {
-            stream_metrics::measure(&measured, &stored, out);
+            stream_metrics::measure(&measured, &stored, clock.now_ms(), out);
         });
         Self {
             context,

@@ -30,7 +30,7 @@ pub(super) mod check;
 pub(super) mod commands;
 pub(super) mod delete;
 mod events;
-mod observed;
+pub(super) mod observed;
 pub(super) mod reconciliations;
 mod requests;
 pub(super) mod runs;

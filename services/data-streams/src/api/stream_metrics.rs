@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chassis::health::Measures;
 use schemas::{DesiredState, Millis, StreamStatus};
 
-use super::Backend;
+use super::{Backend, connections::observed};
 use crate::control::{ControlPlane, LiveConnection};
 
 /// Seconds from one run to the next, of connections that are to run.
@@ -15,6 +15,10 @@ const INTERVAL: &str = "data_streams_connection_interval_seconds";
 const STATE: &str = "data_streams_connection_state";
 /// 1 for the code of the error that keeps a connection from running.
 const CONNECTION_ERROR: &str = "data_streams_connection_error";
+/// Requests that count against a limit of HubSpot, by its name: general, search or day.
+const LIMIT_USED: &str = "data_streams_connection_limit_used_requests";
+/// Requests that the limit allows.
+const LIMIT: &str = "data_streams_connection_limit_requests";
 /// 1 for the phase of a stream.
 const PHASE: &str = "data_streams_stream_phase";
 /// 1 for the code of the error for which a stream waits, was skipped or failed.
@@ -35,17 +39,27 @@ const COMPARED: &str = "data_streams_stream_compared_timestamp_seconds";
 const DIFFERENT: &str = "data_streams_stream_different_records";
 
 /// Adds the measures of all connections; none until the control topics are read.
-pub(super) fn measure(control: &ControlPlane, backend: &Arc<dyn Backend>, out: &mut Measures) {
+pub(super) fn measure(
+    control: &ControlPlane,
+    backend: &Arc<dyn Backend>,
+    now: Millis,
+    out: &mut Measures,
+) {
     let measured = control.read(|connections| {
         for live in connections.live() {
-            measure_connection(&live, backend, out);
+            measure_connection(&live, backend, now, out);
         }
     });
     // The condition `commands` of the health says so.
     drop(measured);
 }
 
-fn measure_connection(live: &LiveConnection<'_>, backend: &Arc<dyn Backend>, out: &mut Measures) {
+fn measure_connection(
+    live: &LiveConnection<'_>,
+    backend: &Arc<dyn Backend>,
+    now: Millis,
+    out: &mut Measures,
+) {
     let connection = ("connection", live.name);
     if live.desired.state == DesiredState::Running {
         out.gauge(INTERVAL, &[connection], seconds(live.desired.interval_ms));
@@ -56,6 +70,11 @@ fn measure_connection(live: &LiveConnection<'_>, backend: &Arc<dyn Backend>, out
         if let Some(error) = &whole.status.error {
             out.gauge(CONNECTION_ERROR, &[connection, ("code", &error.code)], 1.0);
         }
+    }
+    for (name, used, limit) in observed::used(*live, now) {
+        let labels = [connection, ("limit", name)];
+        out.gauge(LIMIT_USED, &labels, number(used));
+        out.gauge(LIMIT, &labels, number(limit));
     }
     for stream in &live.desired.streams {
         let labels = [connection, ("stream", stream.as_str())];
@@ -105,7 +124,7 @@ fn number(value: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{Problem, Status};
+    use schemas::{Budget, Problem, Status, WindowUse};
 
     use super::*;
     use crate::{
@@ -122,7 +141,7 @@ mod tests {
         let backend: Arc<dyn Backend> = Arc::new(NumberedRecords { away: false });
         let text = || {
             let mut measures = Measures::new("data-streams");
-            measure(&control, &backend, &mut measures);
+            measure(&control, &backend, 1_795_528_801_000, &mut measures);
             measures.text()
         };
         let start = ConnectionChange::Start(ConnectionSettings::default());
@@ -136,6 +155,15 @@ mod tests {
                     phase: "waiting".to_owned(),
                     last_success_at: Some(1_795_528_800_123),
                     total_records: 7,
+                    budget: Some(Budget {
+                        at: 1_795_528_800_123,
+                        general: Some(WindowUse {
+                            limit: 190,
+                            used: 150,
+                            window_ms: 10_000,
+                        }),
+                        ..Budget::default()
+                    }),
                     error: Some(Problem {
                         code: "daily_limit".to_owned(),
                         ..Problem::default()
@@ -146,6 +174,7 @@ mod tests {
             });
         });
         let labels = r#"service="data-streams",connection="default",stream="contacts""#;
+        let of_limit = r#"service="data-streams",connection="default",limit="general""#;
         let measured = text();
         for line in [
             format!("{LAST_SUCCESS}{{{labels}}} 1795528800.123\n"),
@@ -153,6 +182,8 @@ mod tests {
             format!("{PHASE}{{{labels},phase=\"waiting\"}} 1\n"),
             format!("{STREAM_ERROR}{{{labels},code=\"daily_limit\"}} 1\n"),
             format!("{DIFFERENT}{{{labels}}} 1\n"),
+            format!("{LIMIT_USED}{{{of_limit}}} 150\n"),
+            format!("{LIMIT}{{{of_limit}}} 190\n"),
             format!("{INTERVAL}{{service=\"data-streams\",connection=\"default\"}} 300\n"),
         ] {
             assert!(measured.contains(&line), "{line} is not in {measured}");

@@ -86,6 +86,23 @@ pub(super) fn observed(it: LiveConnection<'_>, now: Millis) -> Option<ObservedBo
     })
 }
 
+/// By the name of each limit, how many requests are used, and of how many.
+pub(in crate::api) fn used(it: LiveConnection<'_>, now: Millis) -> Vec<(&'static str, i64, i64)> {
+    let Some(body) = budget(it, now) else {
+        return Vec::new();
+    };
+    let window = |it: WindowUseBody| (i64::from(it.used), i64::from(it.limit));
+    let limits = [
+        ("general", body.general.map(window)),
+        ("search", body.search.map(window)),
+        ("day", body.day.map(|it| (it.used, it.limit))),
+    ];
+    let known = limits.into_iter();
+    known
+        .filter_map(|(name, it)| it.map(|(used, limit)| (name, used, limit)))
+        .collect()
+}
+
 /// What the streams have reported last.
 fn budget(it: LiveConnection<'_>, now: Millis) -> Option<BudgetBody> {
     let reported = it.connection.streams.values();
