@@ -340,9 +340,7 @@ impl ControlPlane {
     ) -> Option<CheckStatus> {
         let find = || {
             let known = self.view.lock();
-            let whole = known.connections.get(name)?.whole.as_ref()?;
-            let check = whole.status.check.as_ref()?;
-            (check.check_id == check_id).then(|| check.clone())
+            known.connections.get(name)?.check(check_id).cloned()
         };
         self.wait_until(wait, || find().is_some()).await;
         find()

@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Api, ApiError, CommandFailure, ConnectionPath, address, pending,
+    Api, ApiError, CommandFailure, ConnectionPath,
+    commands::command_address,
+    pending,
     view::{ErrorBody, PendingBody},
 };
 use crate::{
@@ -114,7 +116,7 @@ impl From<CheckedStream> for CheckedStreamBody {
     params(ConnectionPath),
     responses(
         (status = 200, description = "What was tried", body = CheckBody),
-        (status = 202, description = "Accepted; the worker has not made it yet", body = PendingBody),
+        (status = 202, description = "Accepted; the worker has not made it yet. Location leads to the command, which shows the result", body = PendingBody),
         (status = 404, description = "There is no such connection", body = Problem),
         CommandFailure,
     )
@@ -133,8 +135,8 @@ pub(in crate::api) async fn check(
     match api.control.checked(&name, &check_id, CHECK_WAIT).await {
         Some(check) => Ok(Json(CheckBody::from(check)).into_response()),
         None => Ok(pending(PendingBody {
+            status: command_address(&name, &accepted.command_id),
             command_id: accepted.command_id,
-            status: address(&name),
         })),
     }
 }

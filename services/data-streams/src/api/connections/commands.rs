@@ -17,6 +17,7 @@ use super::{
         words,
     },
     address,
+    check::CheckBody,
 };
 use crate::control::CommandOutcome;
 
@@ -46,6 +47,9 @@ pub(in crate::api) struct CommandBody {
     /// When it was accepted.
     #[schema(format = DateTime)]
     issued_at: String,
+    /// Of a command that asks for a check: its result, once the worker has made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<CheckBody>,
 }
 
 /// Shows what becomes of a command.
@@ -85,6 +89,11 @@ pub(in crate::api) async fn show(
             },
             state,
             issued_at: timestamp(command.issued_at),
+            check: command
+                .check_id
+                .as_deref()
+                .and_then(|it| connection.check(it))
+                .map(|it| CheckBody::from(it.clone())),
         })
     })?;
     found

@@ -271,7 +271,7 @@ pub(in crate::api) struct PendingBody {
     /// Id of the command.
     pub(super) command_id: String,
     /// Path that shows what becomes of it: the connection, where `observed.obeyed` is
-    /// its id once it is applied; after a deletion the command.
+    /// its id once it is applied; of a deletion and of a check the command.
     pub(super) status: String,
 }
 

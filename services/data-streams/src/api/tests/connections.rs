@@ -1,5 +1,7 @@
 //! The routes of connections.
 
+use schemas::{CheckStatus, ConnectionStatus, Status};
+
 use super::*;
 
 #[tokio::test]
@@ -287,4 +289,35 @@ async fn a_sync_answers_with_the_id_of_the_open_request() {
     assert_ne!(full["request_id"], first["request_id"]);
     let (_, shown) = api.send("GET", "/v1/connections/default", "").await;
     assert_eq!(shown["streams"][0]["pending_request"]["kind"], "resync");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_takes_long_is_shown_by_its_command_once_it_is_made() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let request = Request::post("/v1/connections/default/check")
+        .body(Body::empty())
+        .unwrap();
+    let accepted = api.raw(request).await;
+    assert_eq!(accepted.status(), 202);
+    let location = accepted.headers()[header::LOCATION].to_str().unwrap();
+    let (status, waiting) = api.send("GET", location, "").await;
+    assert_eq!((status, waiting.get("check")), (200, None));
+    let command = api.log.last();
+    api.log.view.update(|it| {
+        it.status(Status {
+            connection: "default".to_owned(),
+            whole: Some(ConnectionStatus {
+                check: Some(CheckStatus {
+                    check_id: command.check_id.unwrap(),
+                    portal_id: Some(42),
+                    ..CheckStatus::default()
+                }),
+                ..ConnectionStatus::default()
+            }),
+            ..Status::default()
+        });
+    });
+    let (_, made) = api.send("GET", location, "").await;
+    assert_eq!(made["check"]["portal_id"], "42");
 }
