@@ -22,6 +22,13 @@ pub(crate) struct MemoryLog {
 }
 
 impl MemoryLog {
+    /// The last command of a connection.
+    pub(crate) fn last_command(&self, name: &str) -> Command {
+        let known = self.view.lock();
+        let connection = known.connections.get(name).unwrap();
+        connection.last_command().unwrap().clone()
+    }
+
     fn write(&self, command: Command) -> i64 {
         let mut next = self.next.lock().unwrap();
         let offset = *next;

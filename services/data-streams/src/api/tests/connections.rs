@@ -303,7 +303,7 @@ async fn a_check_that_takes_long_is_shown_by_its_command_once_it_is_made() {
     let location = accepted.headers()[header::LOCATION].to_str().unwrap();
     let (status, waiting) = api.send("GET", location, "").await;
     assert_eq!((status, waiting.get("check")), (200, None));
-    let command = api.log.last();
+    let command = api.log.last_command("default");
     api.log.view.update(|it| {
         it.status(Status {
             connection: "default".to_owned(),
