@@ -85,9 +85,9 @@ impl HttpClient for Sender {
             request.headers_mut().extend(headers(secret)?);
         }
         let request = reqwest::Request::try_from(request)?;
-        let sending = self.http.execute(request);
+        let http = self.http.clone();
         let sent = self.runtime.spawn(async move {
-            let answer = sending.await?;
+            let answer = http.execute(request).await?;
             let status = answer.status();
             let body = answer.bytes().await?;
             Ok::<_, reqwest::Error>((status, body))
