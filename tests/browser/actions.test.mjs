@@ -91,6 +91,43 @@ scenario("streams are added and removed", async () => {
     });
 });
 
+scenario("passes and properties are set, and a line that cannot be read is named", async () => {
+    const made = await api.send("PUT", "/v1/connections/chosen", {});
+    assert.equal(made.status, 201);
+    await inPage({}, async (page) => {
+        const dialog = page.getByRole("dialog");
+        const save = () => dialog.getByRole("button", { name: "Save" }).click();
+        const open = async () => {
+            await card(page, "chosen").getByRole("button", { name: "Edit" }).click();
+            await dialog.getByText("Passes and properties").click();
+        };
+        await open();
+        assert.equal(await dialog.getByLabel("Everything").inputValue(), "24h");
+        await dialog.getByLabel("Everything").fill("never");
+        await save();
+        await dialog.getByRole("alert").getByText("reconcile.full").waitFor();
+        await dialog.getByLabel("Everything").fill("12h");
+        await dialog.getByLabel("Archived objects").fill("off");
+        const properties = dialog.getByRole("textbox", { name: "Properties" });
+        await properties.fill("contacts: without jobtitle, city\ncompanies name");
+        await save();
+        await dialog.getByRole("alert").getByText("Properties, line 2").waitFor();
+        await properties.fill("contacts: without jobtitle, city\ncompanies: only name");
+        await save();
+        await dialog.waitFor({ state: "detached" });
+        await open();
+        assert.equal(await properties.inputValue(), "contacts: without jobtitle, city\ncompanies: only name");
+        await dialog.getByRole("button", { name: "Cancel" }).click();
+    });
+    const set = await api.get("/v1/connections/chosen");
+    assert.deepEqual(set.reconcile, { late: "1h", archived: "off", full: "12h" });
+    assert.deepEqual(set.properties, {
+        contacts: { exclude: ["jobtitle", "city"] },
+        companies: { include: ["name"] },
+    });
+    await api.send("DELETE", "/v1/connections/chosen");
+});
+
 scenario("a check shows what the credential may not read", async () => {
     await simulator.fail({ fault: "refused", form: "no_permission" }, { object_type: "companies" });
     await inPage({}, async (page) => {

@@ -4,6 +4,7 @@ import { notes } from "./actions.js";
 import { call, path, Problem, reason } from "./api.js";
 import { field, h, openDialog } from "./dom.js";
 import { live } from "./live.js";
+import { fromLines, toLines } from "./selections.js";
 
 /** HubSpot's own object types that most accounts have. */
 const TYPES = [
@@ -21,7 +22,17 @@ const TYPES = [
     "tasks",
 ];
 
-/** The fields for streams and interval, which `read` gives as a body of the API. */
+/** The passes beside the interval, with what each is for. */
+const PASSES = {
+    late: ["Late changes", "Reads again what search may have shown late"],
+    archived: ["Archived objects", "Reads the list of archived objects"],
+    full: ["Everything", "Compares all objects with HubSpot"],
+};
+
+/** How often these passes are made where nobody has said otherwise. */
+const EVERY = { late: "1h", archived: "1h", full: "24h" };
+
+/** The fields of the settings, which `read` gives as a body of the API. */
 export function settingsFields(settings) {
     const interval = h("input", { name: "interval", value: settings.interval, required: true, size: "8", autocomplete: "off" });
     const boxes = TYPES.map((name) =>
@@ -33,6 +44,13 @@ export function settingsFields(settings) {
         autocomplete: "off",
         spellcheck: "false",
     });
+    const passes = Object.fromEntries(
+        Object.keys(PASSES).map((name) => [
+            name,
+            h("input", { name: `reconcile.${name}`, value: (settings.reconcile ?? EVERY)[name], size: "8", autocomplete: "off" }),
+        ]),
+    );
+    const properties = h("textarea", { name: "properties", rows: "3", spellcheck: "false", value: toLines(settings.properties) });
     const fields = h(
         "div",
         {},
@@ -48,9 +66,24 @@ export function settingsFields(settings) {
             field("Others", others, "Separated by commas, such as 2-9876543 or p1234_cars."),
         ),
         field("Interval", interval, "From the start of one run to the start of the next: 10s to 31d, such as 5m or 1h."),
+        h(
+            "details",
+            {},
+            h("summary", {}, "Passes and properties"),
+            Object.entries(PASSES).map(([name, [label, purpose]]) =>
+                field(label, passes[name], `${purpose}: every 10s to 31d, or off; ${EVERY[name]} by default.`),
+            ),
+            field(
+                "Properties",
+                properties,
+                "A line for each object type of which not all are read: contacts: without name, name. Or contacts: only name, name. What is left out is never requested; a change takes it out of the tables with the next full pass.",
+            ),
+        ),
     );
     const read = () => ({
         interval: interval.value.trim(),
+        reconcile: Object.fromEntries(Object.entries(passes).map(([name, it]) => [name, it.value.trim()])),
+        properties: fromLines(properties.value),
         streams: [
             ...boxes.filter((it) => it.checked).map((it) => it.value),
             ...others.value.split(",").map((it) => it.trim()).filter(Boolean),
@@ -74,8 +107,8 @@ export function openSettings(name) {
     let read = null;
     const show = (connection) => {
         etag = connection.etag;
-        const settings = { interval: connection.interval, streams: connection.streams.map((it) => it.name) };
-        const form = settingsFields(settings);
+        const streams = connection.streams.map((it) => it.name);
+        const form = settingsFields({ ...connection, streams });
         read = form.read;
         place.replaceChildren(form.fields);
     };

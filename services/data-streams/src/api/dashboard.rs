@@ -103,6 +103,7 @@ static FILES: &[File] = &[
     File::module("problems.js", include_str!("../../static/problems.js")),
     File::module("record.js", include_str!("../../static/record.js")),
     File::module("runs.js", include_str!("../../static/runs.js")),
+    File::module("selections.js", include_str!("../../static/selections.js")),
     File::module(
         "settings_form.js",
         include_str!("../../static/settings_form.js"),
