@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 
 import { relay } from "./relay.mjs";
-import { api, card, DASHBOARD, inPage, scenario, simulator, stream } from "./support.mjs";
+import { api, card, DASHBOARD, eventually, inPage, scenario, simulator, stream } from "./support.mjs";
 
 /** Marks the page, to see later that it is the same one. */
 const mark = (page) => page.evaluate(() => (window.marked = true));
@@ -56,6 +56,21 @@ scenario("a server that is away is told, what was known stays, and what changed 
     } finally {
         await between.cut();
     }
+    await api.send("PATCH", "/v1/connections/default", { interval: "1h" });
+});
+
+scenario("a restart of the server is survived without a reload", async () => {
+    await inPage({}, async (page) => {
+        await page.getByText("Live", { exact: true }).waitFor();
+        await card(page).waitFor();
+        await mark(page);
+        await fetch(process.env.RESTART_URL);
+        const change = () => api.send("PATCH", "/v1/connections/default", { interval: "7h" }).catch(() => ({ status: 0 }));
+        await eventually("the server answers again", async () => (await change()).status === 200);
+        await card(page).getByText("7h").waitFor();
+        await page.getByText("Live", { exact: true }).waitFor();
+        assert.ok(await isMarked(page));
+    });
     await api.send("PATCH", "/v1/connections/default", { interval: "1h" });
 });
 

@@ -5,6 +5,10 @@ use std::process::{Command, Output};
 
 use harness::{HANG_LIMIT, Stack, eventually, servers::root};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 /// The API tokens of the second instance.
 const API_TOKEN: &str = "dashboard-scenario-token";
@@ -42,16 +46,32 @@ async fn the_dashboard_does_in_a_browser_what_it_is_for() {
     let guarded = stack.api();
     guarded.ready().await;
 
+    // A test asks here for a restart of the first instance.
+    let restarts = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = restarts.local_addr().unwrap();
     let variables = [
+        ("RESTART_URL", format!("http://{address}")),
         ("DASHBOARD_URL", open.url().to_owned()),
         ("TOKEN_DASHBOARD_URL", guarded.url().to_owned()),
         ("API_TOKEN", API_TOKEN.to_owned()),
         ("API_READ_TOKEN", READ_TOKEN.to_owned()),
         ("SIMULATOR_URL", stack.simulator.base_url()),
     ];
-    let output = tokio::task::spawn_blocking(move || browser(&variables))
-        .await
-        .unwrap();
+    let mut tests = tokio::task::spawn_blocking(move || browser(&variables));
+    let output = loop {
+        tokio::select! {
+            output = &mut tests => break output.unwrap(),
+            asked = restarts.accept() => {
+                let (mut asking, _) = asked.unwrap();
+                stack.restart_data_streams(0);
+                let mut request = [0; 4_096];
+                let length = asking.read(&mut request).await.unwrap();
+                assert!(length > 0);
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                asking.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    };
     assert!(
         output.status.success(),
         "{}{}",
