@@ -19,6 +19,7 @@ mod definition_numbers;
 mod documentation;
 mod first_sync;
 mod full_disk;
+mod generated_clients;
 mod hubspot_errors;
 mod hubspot_outages;
 mod hubspot_sdks;
