@@ -123,11 +123,14 @@ pub(super) async fn list(
         .then(|| api.streams.take(client))
         .transpose()?;
     let (out, batches) = mpsc::channel(1);
-    // Without an account nothing was ever fetched.
-    if let Some(query) = query {
-        let backend = Arc::clone(&api.backend);
-        let reading = async move { backend.changes(query, out).await };
-        drop(api.context.spawn_owned(reading));
+    match query {
+        Some(query) => {
+            let backend = Arc::clone(&api.backend);
+            let reading = async move { backend.changes(query, out).await };
+            drop(api.context.spawn_owned(reading));
+        }
+        // Without an account nothing was ever fetched, and nobody sends.
+        None => drop(out),
     }
     let log = Log {
         cursor: parameters.after,

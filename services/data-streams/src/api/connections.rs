@@ -142,6 +142,7 @@ pub(super) async fn get(
     responses(
         (status = 200, description = "Settings replaced", body = ConnectionBody),
         (status = 201, description = "Created, stopped", body = ConnectionBody),
+        (status = 404, description = "The request was carried out before, and the connection has been deleted since", body = Problem),
         CommandFailure,
     )
 )]
@@ -193,6 +194,7 @@ pub(super) async fn patch(
     responses(
         (status = 200, description = "Accepted", body = ConnectionBody),
         (status = 201, description = "Created and started", body = ConnectionBody),
+        (status = 404, description = "The request was carried out before, and the connection has been deleted since", body = Problem),
         CommandFailure,
     )
 )]

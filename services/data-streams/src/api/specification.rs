@@ -152,7 +152,7 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
 
 /// The headers of a request that put a command under terms.
 fn add_terms(operation: &mut Operation) {
-    let tags = text_type(r#"^(\*|(W/)?"[^"]*"(, *(W/)?"[^"]*")*)$"#);
+    let tags = text_type(r#"^(\*|(W/)?"[!#-+\--~]*"( *, *(W/)?"[!#-+\--~]*")*)$"#);
     let mut key = text_type("^[!-~]+$");
     key.max_length = Some(LONGEST_KEY);
     let mut headers = vec![

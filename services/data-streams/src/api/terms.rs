@@ -66,18 +66,14 @@ fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
     match text(headers, &header::IF_NONE_MATCH)?.as_deref() {
         None => {}
         Some("*") if matched.is_none() => return Ok(Condition::Absent),
-        Some("*") => {
-            return Err(parameter(
-                "If-None-Match",
-                "contradicts If-Match; give one of them",
-            ));
-        }
+        // No connection is there and is not.
+        Some("*") => return Ok(Condition::Revision(Vec::new())),
         Some(_) => return Err(parameter("If-None-Match", "must be *")),
     }
     Ok(match matched.as_deref() {
         None => Condition::Always,
         Some("*") => Condition::Exists,
-        Some(tags) => Condition::Revision(tags.split(',').filter_map(entity_tag).collect()),
+        Some(tags) => Condition::Revision(strong_tags(tags)?),
     })
 }
 
@@ -90,11 +86,20 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ApiErr
     Ok((!values.is_empty()).then(|| values.join(",").trim().to_owned()))
 }
 
-/// What an entity tag says; `None` for one that matches nothing, as it is weak or not in
-/// double quotes.
-fn entity_tag(tag: &str) -> Option<String> {
-    let value = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
-    (!value.contains('"')).then(|| value.to_owned())
+/// What the strong ones of entity tags say. A weak one matches nothing.
+fn strong_tags(tags: &str) -> Result<Vec<String>, ApiError> {
+    let mut strong = Vec::new();
+    for tag in tags.split(',').map(str::trim) {
+        let (is_weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |it| (true, it));
+        let text = tag.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+        let allowed = |it: &&str| it.bytes().all(|it| it.is_ascii_graphic() && it != b'"');
+        match text.filter(allowed) {
+            Some(_) if is_weak => {}
+            Some(text) => strong.push(text.to_owned()),
+            None => return Err(parameter("If-Match", "must be * or ETags in double quotes")),
+        }
+    }
+    Ok(strong)
 }
 
 #[cfg(test)]
@@ -120,9 +125,9 @@ mod tests {
             read(&[("if-match", "\"a\", W/\"b\""), ("if-match", "\"c\"")]).unwrap(),
             revisions(&["a", "c"])
         );
-        for nothing in ["W/\"b\"", "a", "", "\"a\" \"b\"", "\""] {
-            let read = read(&[("if-match", nothing)]).unwrap();
-            assert_eq!(read, revisions(&[]), "{nothing}");
+        let both = [("if-none-match", "*"), ("if-match", "*")];
+        for nothing in [&[("if-match", "W/\"b\"")][..], &both] {
+            assert_eq!(read(nothing).unwrap(), revisions(&[]), "{nothing:?}");
         }
     }
 
@@ -147,7 +152,10 @@ mod tests {
     fn other_values_are_refused() {
         for pairs in [
             &[("if-none-match", "\"a\"")][..],
-            &[("if-none-match", "*"), ("if-match", "*")],
+            &[("if-match", "a")],
+            &[("if-match", "")],
+            &[("if-match", "\"a\" \"b\"")],
+            &[("if-match", "\"")],
         ] {
             let refused = read(pairs).unwrap_err();
             assert!(

@@ -202,6 +202,8 @@ impl StreamSink {
     ) -> Self {
         let mut view = StreamStatus {
             name: checkpoint.stream.clone(),
+            // Until a run shows another one; a page may be written before that.
+            phase: "waiting".to_owned(),
             ..StreamStatus::default()
         };
         status::track(&mut view, &checkpoint);

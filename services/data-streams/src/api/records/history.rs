@@ -57,7 +57,7 @@ pub(in crate::api) struct VersionBody {
     merged_into: Option<String>,
     /// By property, what changed against the version before. The first version has all
     /// properties that were set.
-    #[schema(value_type = BTreeMap<String, ChangeBody>)]
+    #[schema(value_type = BTreeMap<String, PropertyChangeBody>)]
     changed: BTreeMap<String, Change>,
     /// Name of the connection that fetched it.
     connection: String,
@@ -80,12 +80,12 @@ pub(in crate::api) struct VersionBody {
 /// it was not set.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes the answer")]
-pub(in crate::api) struct ChangeBody {
+pub(in crate::api) struct PropertyChangeBody {
     /// Before.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     from: Option<String>,
     /// After.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     to: Option<String>,
 }
 

@@ -84,3 +84,12 @@ async fn an_unknown_stream_or_place_is_refused() {
         assert_eq!(api.send("GET", &path, "").await.0, status, "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_log_of_a_connection_that_never_ran_is_empty() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let (status, page) = api.send("GET", PATH, "").await;
+    assert_eq!((status, &page["at_end"]), (200, &json!(true)), "{page}");
+    assert_eq!(text(&api, "application/x-ndjson", "ignored").await, "");
+}
