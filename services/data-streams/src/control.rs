@@ -5,6 +5,7 @@
 //! It must not know HTTP, nor how the worker applies a command.
 
 mod change;
+mod check;
 pub(crate) mod follow;
 pub(crate) mod log;
 mod prepare;
@@ -17,11 +18,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chassis::Clock;
-use schemas::{CheckStatus, Command, EncodeError};
+use schemas::{Command, EncodeError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(crate) use change::ConnectionChange;
+pub(crate) use check::CheckOutcome;
 pub(crate) use settings::{ConnectionSettings, Invalid};
 pub(crate) use state::{Connection, Connections, LiveConnection};
 pub(crate) use submission::{Condition, KEYS_KEPT, Submission, revision};
@@ -331,18 +333,15 @@ impl ControlPlane {
         current()
     }
 
-    /// The result of a check; `None` if the worker has not made it within `wait`.
-    pub(crate) async fn checked(
-        &self,
-        name: &str,
-        check_id: &str,
-        wait: Duration,
-    ) -> Option<CheckStatus> {
+    /// The result of a check, or that it has none within `wait`.
+    pub(crate) async fn checked(&self, name: &str, check_id: &str, wait: Duration) -> CheckOutcome {
         let find = || {
             let known = self.view.lock();
-            known.connections.get(name)?.check(check_id).cloned()
+            let connection = known.connections.get(name);
+            connection.map_or(CheckOutcome::Pending, |it| it.check_outcome(check_id))
         };
-        self.wait_until(wait, || find().is_some()).await;
+        self.wait_until(wait, || !matches!(find(), CheckOutcome::Pending))
+            .await;
         find()
     }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use schemas::{
-    CheckStatus, Command, ConnectionStatus, DesiredState, Millis, Request, RequestKind, Status,
-    StreamStatus, Verdict, verdict::verdict_key,
+    Command, ConnectionStatus, DesiredState, Millis, Request, RequestKind, Status, StreamStatus,
+    Verdict, verdict::verdict_key,
 };
 
 use super::CommandOutcome;
@@ -113,12 +113,6 @@ impl Connection {
             (true, true) => CommandOutcome::Applied,
             (true, false) => CommandOutcome::Pending,
         }
-    }
-
-    /// The result of a check, if it is the last one that the worker has made.
-    pub(crate) fn check(&self, check_id: &str) -> Option<&CheckStatus> {
-        let made = self.whole.as_ref()?.status.check.as_ref()?;
-        (made.check_id == check_id).then_some(made)
     }
 
     /// The command directly before the one with this id.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{body::timestamp, error::Problem, terms::Terms},
-    control::ConnectionChange,
+    control::{CheckOutcome, ConnectionChange},
 };
 
 /// How long the route waits for the worker: for five requests a stream, with their
@@ -133,8 +133,9 @@ pub(in crate::api) async fn check(
     let accepted = submitted.await?;
     let check_id = accepted.request_id.unwrap_or_default();
     match api.control.checked(&name, &check_id, CHECK_WAIT).await {
-        Some(check) => Ok(Json(CheckBody::from(check)).into_response()),
-        None => Ok(pending(PendingBody {
+        CheckOutcome::Made(check) => Ok(Json(CheckBody::from(*check)).into_response()),
+        CheckOutcome::Superseded => Err(ApiError::Superseded),
+        CheckOutcome::Pending => Ok(pending(PendingBody {
             status: command_address(&name, &accepted.command_id),
             command_id: accepted.command_id,
         })),

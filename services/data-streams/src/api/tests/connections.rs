@@ -321,3 +321,22 @@ async fn a_check_that_takes_long_is_shown_by_its_command_once_it_is_made() {
     let (_, made) = api.send("GET", location, "").await;
     assert_eq!(made["check"]["portal_id"], "42");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_a_later_one_replaced_is_not_waited_for() {
+    let api = Fixture::new();
+    api.send("PUT", "/v1/connections/default", "").await;
+    let check = async |key: Option<&str>| {
+        let mut request = Request::post("/v1/connections/default/check");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        api.raw(request.body(Body::empty()).unwrap()).await.status()
+    };
+    assert_eq!(check(Some("first")).await, 202);
+    assert_eq!(check(None).await, 202);
+    let began = tokio::time::Instant::now();
+    // Repeated, and known by its key.
+    assert_eq!(check(Some("first")).await, 409);
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
