@@ -8,7 +8,7 @@ use utoipa::{
         content::ContentBuilder,
         header::HeaderBuilder,
         path::{Operation, ParameterBuilder, ParameterIn},
-        schema::{ObjectBuilder, Type},
+        schema::{AnyOfBuilder, ObjectBuilder, Schema, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -152,14 +152,19 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
 
 /// The headers of a request that put a command under terms.
 fn add_terms(operation: &mut Operation) {
-    let tags = text_type(r#"^(\*|(W/)?"[!#-+\--~]*"( *, *(W/)?"[!#-+\--~]*")*)$"#);
+    let any = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(["*"]))
+        .build();
+    let tags = text_type(r#"^(W/)?"[-!#-+.-~]*"( *, *(W/)?"[-!#-+.-~]*")*$"#);
+    let tags = AnyOfBuilder::new().item(tags).item(any.clone()).build();
     let mut key = text_type("^[!-~]+$");
     key.max_length = Some(LONGEST_KEY);
     let mut headers = vec![
         (
             "If-Match",
             "ETags of the connection, or *: refused with 412 if it has another one".to_owned(),
-            tags,
+            Schema::from(tags),
         ),
         (
             IDEMPOTENCY_KEY,
@@ -167,7 +172,7 @@ fn add_terms(operation: &mut Operation) {
                 "Names the request: a repeated one changes nothing and gets the answer of the \
                  first. The last {KEYS_KEPT} of each connection are known"
             ),
-            key,
+            key.into(),
         ),
     ];
     // The other commands need a connection.
@@ -175,10 +180,7 @@ fn add_terms(operation: &mut Operation) {
         headers.push((
             "If-None-Match",
             "*: refused with 412 if there is the connection".to_owned(),
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .enum_values(Some(["*"]))
-                .build(),
+            any.into(),
         ));
     }
     for (name, description, schema) in headers {
