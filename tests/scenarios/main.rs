@@ -26,6 +26,7 @@ mod hubspot_sdks;
 mod index_faults;
 mod make_up;
 mod managed_servers;
+mod many_streams;
 mod memory;
 mod missing_state;
 mod network_faults;
