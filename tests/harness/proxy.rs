@@ -10,7 +10,10 @@ mod tests;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -57,6 +60,8 @@ struct ProxyState {
     /// Each increment resets every open connection.
     cuts: watch::Sender<u64>,
     lost_answers: Mutex<Vec<LostAnswer>>,
+    /// Connections made so far.
+    made: AtomicUsize,
     /// Answers lost so far.
     lost: watch::Sender<usize>,
 }
@@ -77,6 +82,7 @@ impl Proxy {
             mode: watch::Sender::new(Mode::Forward),
             cuts: watch::Sender::new(0),
             lost_answers: Mutex::default(),
+            made: AtomicUsize::new(0),
             lost: watch::Sender::new(0),
         });
         let mut accepting = JoinSet::new();
@@ -115,6 +121,11 @@ impl Proxy {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.shared.made.load(Ordering::SeqCst)
+    }
+
     /// Loses the answer to one request.
     pub fn lose(&self, lost_answer: LostAnswer) {
         self.shared.lost_answers.lock().unwrap().push(lost_answer);
@@ -145,6 +156,7 @@ async fn accept(listener: TcpListener, shared: Arc<ProxyState>) {
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
+                shared.made.fetch_add(1, Ordering::SeqCst);
                 connections.spawn(connection::serve(client, Arc::clone(&shared)));
             }
             Some(_ended) = connections.join_next() => {}

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use harness::{HANG_LIMIT, Stack, api::stream, eventually, process::SHUTDOWN_LIMIT};
+use harness::{
+    HANG_LIMIT, HttpsFront, Mode, Proxy, Stack, api::stream, eventually, process::SHUTDOWN_LIMIT,
+    tls::Certificates,
+};
 use serde_json::json;
 
 use crate::changing_records;
@@ -32,6 +35,51 @@ async fn no_request_starts_after_the_answer_to_a_stop() {
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     assert!(stack.workers.iter_mut().all(harness::Process::is_running));
+}
+
+/// What waits for its connection is not sent once the stop is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_starts_after_a_stop_while_connections_are_being_made() {
+    let mut stack = Stack::with(5_000, 10).without_services().start().await;
+    let certificates = Certificates::new();
+    let simulator = stack.simulator.address().port();
+    let front = HttpsFront::start(&certificates, simulator, None).await;
+    let proxy = Proxy::to(front.port).await;
+    stack.add_worker_with(&[
+        (
+            "HUBSPOT_BASE_URL",
+            &format!("https://127.0.0.1:{}", proxy.port()),
+        ),
+        ("SSL_CERT_FILE", &certificates.setting("ca.pem")),
+    ]);
+    stack.add_data_streams();
+    let api = stack.api();
+    api.ready().await;
+    stack.simulator.set_latency(Duration::from_millis(100));
+    api.start("default", json!({})).await;
+    eventually("the backfill runs", HANG_LIMIT, async || {
+        (stack.simulator.requests().counts().total > 10).then_some(())
+    })
+    .await;
+    // Handshakes of new connections stand still.
+    let before = proxy.connections();
+    proxy.set(Mode::Stall);
+    proxy.reset();
+    eventually("connections are being made", HANG_LIMIT, async || {
+        (proxy.connections() > before).then_some(())
+    })
+    .await;
+    let answer = api.send("POST", "/v1/connections/default/stop", None).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let stopped = stack.after_requests_sent().await;
+    proxy.heal();
+    // Nothing announces that nothing comes; a handshake takes some ms.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(stack.simulator.requests().since(stopped).is_empty());
+
+    stack.simulator.set_latency(Duration::ZERO);
+    stack.first_sync(json!({})).await;
+    stack.matches_truth("contacts").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
