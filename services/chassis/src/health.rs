@@ -36,12 +36,19 @@ struct Exported {
 /// Takes measures.
 type Measure = Box<dyn Fn(&mut Measures) + Send + Sync>;
 
-/// Gauges that are measured whenever the metrics are read, so that one of what is gone is
+/// Gauges and counters that are measured whenever the metrics are read, so that one of what is gone is
 /// not shown any more.
 #[derive(Debug)]
 pub struct Measures {
     service: &'static str,
-    series: BTreeMap<&'static str, Vec<String>>,
+    series: BTreeMap<&'static str, Series>,
+}
+
+/// The values of one name.
+#[derive(Debug, Default)]
+struct Series {
+    kind: &'static str,
+    lines: Vec<String>,
 }
 
 impl Measures {
@@ -56,20 +63,31 @@ impl Measures {
     /// Adds a value. Values of labels are written as they are, so they must be without
     /// quotes, backslashes and line breaks.
     pub fn gauge(&mut self, name: &'static str, labels: &[(&str, &str)], value: f64) {
+        self.add("gauge", name, labels, value);
+    }
+
+    /// The same, of a value that only grows.
+    pub fn counter(&mut self, name: &'static str, labels: &[(&str, &str)], value: f64) {
+        self.add("counter", name, labels, value);
+    }
+
+    fn add(&mut self, kind: &'static str, name: &'static str, labels: &[(&str, &str)], value: f64) {
         let labels = labels
             .iter()
             .map(|(label, text)| format!("{label}=\"{text}\""));
         let labels = std::iter::once(format!("service=\"{}\"", self.service)).chain(labels);
         let labels = labels.collect::<Vec<_>>().join(",");
         let line = format!("{name}{{{labels}}} {value}");
-        self.series.entry(name).or_default().push(line);
+        let series = self.series.entry(name).or_default();
+        series.kind = kind;
+        series.lines.push(line);
     }
 
     /// All values in Prometheus' text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for (name, lines) in &self.series {
-            for part in ["# TYPE ", name, " gauge\n", &lines.join("\n"), "\n"] {
+        for (name, Series { kind, lines }) in &self.series {
+            for part in ["# TYPE ", name, " ", kind, "\n", &lines.join("\n"), "\n"] {
                 text.push_str(part);
             }
         }

@@ -19,6 +19,7 @@ mod request_body;
 mod selection;
 mod sensitive;
 mod transport;
+mod waits;
 mod wire;
 
 #[cfg(test)]
@@ -39,11 +40,13 @@ use self::{
     selection::{Selections, encode},
     sensitive::KnownSensitive,
     transport::Transport,
+    waits::Waits,
 };
 pub(crate) use self::{
     config::{HubSpotConfig, Limit},
     http::Http,
     transport::RequestGuard,
+    waits::ConnectionWaits,
 };
 use crate::sync::{
     Advice, Capability, Fetched, ListPage, ListRequest, ObjectBatch, Portal, ReadError, Search,
@@ -108,6 +111,11 @@ impl HubSpot {
             sensitive: KnownSensitive::default(),
             longest_url: config.longest_url,
         })
+    }
+
+    /// How long its requests have waited for HubSpot's limits.
+    pub(crate) fn waits(&self) -> &Arc<Waits> {
+        &self.client.limits.waits
     }
 
     fn url(&self, segments: &[&str]) -> Url {

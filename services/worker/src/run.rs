@@ -15,7 +15,7 @@ use schemas::{Topics, subject};
 use crate::{
     commit::{self, CommitContext, TransactionalLog},
     config::Config,
-    hubspot::{self, Http, HubSpot, HubSpotConfig},
+    hubspot::{self, ConnectionWaits, Http, HubSpot, HubSpotConfig},
     index::StreamIndex,
     messages::{self, Messages, SchemaIds},
     ownership::{self, ClaimKeys, Decoder, KnownDefinitions, ObjectScan, PartitionLease, Restored},
@@ -60,8 +60,13 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         clock: context.clock().clone(),
     };
     let worker = config.worker_name.clone().unwrap_or_else(own_name);
+    let waits = Arc::<ConnectionWaits>::default();
+    let measured = Arc::clone(&waits);
+    context
+        .health()
+        .also_measures(move |out| measured.measure(out));
     let dependencies = Dependencies {
-        sources: Portals::new(config.hubspot.client())?,
+        sources: Portals::new(config.hubspot.client(), waits)?,
         log: Box::new(KafkaControlLog {
             kafka: config.kafka.clone(),
             client_id: worker.clone(),
@@ -94,12 +99,17 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
 struct Portals {
     config: HubSpotConfig,
     http: Http,
+    waits: Arc<ConnectionWaits>,
 }
 
 impl Portals {
-    fn new(config: HubSpotConfig) -> anyhow::Result<Self> {
+    fn new(config: HubSpotConfig, waits: Arc<ConnectionWaits>) -> anyhow::Result<Self> {
         let http = Http::new(&config)?;
-        Ok(Self { config, http })
+        Ok(Self {
+            config,
+            http,
+            waits,
+        })
     }
 }
 
@@ -108,15 +118,20 @@ impl Sources for Portals {
 
     fn connect(
         &self,
+        connection: &str,
         credential: &str,
         lease: PartitionLease,
     ) -> impl Future<Output = Result<HubSpot, SourceError>> + Send {
-        std::future::ready(HubSpot::connect(
+        let source = HubSpot::connect(
             &self.config,
             &self.http,
             credential,
             Arc::new(move || lease.is_valid()),
-        ))
+        );
+        if let Ok(source) = &source {
+            self.waits.add(connection, source.waits());
+        }
+        std::future::ready(source)
     }
 }
 

@@ -21,7 +21,7 @@ use self::{
     paced::Paced,
     window::{Reading, Window, WindowSlot},
 };
-use super::Limit;
+use super::{Limit, waits::Waits};
 
 /// Requests per window until an answer names the limit: the smallest of any kind
 /// of app (HubSpot's usage guidelines).
@@ -55,6 +55,8 @@ pub(super) struct Limits {
     /// The daily allowance.
     pub(super) daily: Daily,
     slots: Arc<Semaphore>,
+    /// How long requests have waited.
+    pub(super) waits: Arc<Waits>,
 }
 
 /// Permission to send one request now. Held until its body has been read.
@@ -89,6 +91,7 @@ impl Limits {
             search: Arc::new(Paced::new(per_second, Duration::from_secs(1))),
             daily: Daily::new(reserve_percent, general != Limit::Off),
             slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            waits: Arc::default(),
         }
     }
 
@@ -108,8 +111,9 @@ impl Limits {
         // slots from the other.
         // INVARIANT: the semaphore is never closed.
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
-        metrics::histogram!(WAIT_SECONDS, "bucket" => bucket.label())
-            .record(began.elapsed().as_secs_f64());
+        let waited = began.elapsed();
+        self.waits.add(bucket, waited);
+        metrics::histogram!(WAIT_SECONDS, "bucket" => bucket.label()).record(waited.as_secs_f64());
         Permit { spent, slot }
     }
 
@@ -176,7 +180,9 @@ fn window_use(limit: Option<u32>, used: usize, window: Duration) -> Option<Windo
 }
 
 impl Bucket {
-    const fn label(self) -> &'static str {
+    pub(super) const ALL: [Self; 3] = [Self::General, Self::Lists, Self::Search];
+
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::General => "general",
             Self::Lists => "lists",

@@ -17,10 +17,11 @@ pub(crate) trait Sources: Send + Sync + 'static {
     /// A source.
     type Source: Source;
 
-    /// The source that a credential's reference leads to. It starts no request
+    /// The source that the reference to a connection's credential leads to. It starts no request
     /// unless the lease is valid.
     fn connect(
         &self,
+        connection: &str,
         credential: &str,
         lease: PartitionLease,
     ) -> impl Future<Output = Result<Self::Source, SourceError>> + Send;

@@ -63,7 +63,9 @@ impl<S: Sources> ConnectionTask<S> {
             return Ok(Arc::clone(&known.source));
         }
         let sources = &self.dependencies.sources;
-        let source = sources.connect(credential, self.lease.clone()).await?;
+        let source = sources
+            .connect(&self.name, credential, self.lease.clone())
+            .await?;
         Ok(Arc::new(source))
     }
 }

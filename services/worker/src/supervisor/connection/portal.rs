@@ -68,7 +68,7 @@ impl<S: Sources> ConnectionTask<S> {
         let now = self.dependencies.context.clock().now_ms();
         let sources = &self.dependencies.sources;
         let source = sources
-            .connect(credential, self.lease.clone())
+            .connect(&self.name, credential, self.lease.clone())
             .await
             .map_err(|error| ConnectFailure { error, now })?;
         match source.portal().await {

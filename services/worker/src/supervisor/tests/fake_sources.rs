@@ -140,6 +140,7 @@ impl Sources for FakeSources {
 
     async fn connect(
         &self,
+        _connection: &str,
         credential: &str,
         lease: PartitionLease,
     ) -> Result<FakeSource, SourceError> {
