@@ -19,7 +19,7 @@ async fn twenty_five_accounts() -> Stack {
     let mut builder = Stack::with(1, 1)
         // Small batches, so that each has rows of some streams only, and a rebuild takes
         // a while.
-        .data_streams("BATCH_ROWS", "100");
+        .data_streams("BATCH_ROWS", "400");
     for number in 0..ACCOUNTS {
         let token = format!("secret-token-{number}");
         let mut portal = PortalConfig {
