@@ -13,7 +13,7 @@ const FIRST_PORTAL: u64 = 5_100_000;
 const TYPES: [&str; 2] = ["contacts", "companies"];
 
 /// Pause between two changes of all objects.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(4);
 
 async fn twenty_five_accounts() -> Stack {
     let mut builder = Stack::with(1, 1)
