@@ -16,10 +16,7 @@ const TYPES: [&str; 2] = ["contacts", "companies"];
 const PAUSE: Duration = Duration::from_secs(4);
 
 async fn twenty_five_accounts() -> Stack {
-    let mut builder = Stack::with(1, 1)
-        // Small batches, so that each has rows of some streams only, and a rebuild takes
-        // a while.
-        .data_streams("BATCH_ROWS", "400");
+    let mut builder = Stack::with(1, 1);
     for number in 0..ACCOUNTS {
         let token = format!("secret-token-{number}");
         let mut portal = PortalConfig {
