@@ -15,6 +15,9 @@ use crate::{
 /// How long the worker is idle before its memory is read.
 const REST: Duration = Duration::from_secs(5);
 
+/// How long merges are waited for.
+const MERGES: Duration = Duration::from_secs(60);
+
 const MIB: f64 = 1_048_576.0;
 
 /// A worker that was started again.
@@ -51,6 +54,16 @@ pub(super) async fn restarted(system: &mut System<'_>) -> anyhow::Result<Restart
     })
 }
 
+/// Waits until `ClickHouse` has merged what the first sync wrote, or for [`MERGES`]: it takes
+/// the cores from the worker meanwhile.
+async fn until_merged(system: &System<'_>) {
+    let merging = "SELECT count() FROM system.merges";
+    let until = Instant::now() + MERGES;
+    while system.query(merging).await.is_ok_and(|it| it.trim() != "0") && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// How long the worker last read a topic to its end, by its log.
 fn read_seconds(log: &str, topic: &str) -> Option<f64> {
     let topic = format!("topic=\"{topic}\"");
@@ -76,6 +89,7 @@ pub(super) async fn measure(
         .await?;
     let alone = began.elapsed().as_secs_f64();
     let on_disk = system.servers.bytes_on_disk(&topic)?;
+    until_merged(system).await;
     let with = restarted(system).await?;
     let name = |what: &str| format!("index of {contacts}: {what}");
     Ok(vec![
