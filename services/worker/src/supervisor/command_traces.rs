@@ -14,7 +14,7 @@ use schemas::{Command, DesiredState};
 const CAPACITY: usize = 4_096;
 
 /// A run of a stream that begins within this time after a command was made by it, where
-/// the command asked for none by name: it was started, or changed.
+/// the command asks for none by name: it starts the connection, or changes it.
 const MADE_BY_COMMAND: Duration = Duration::from_mins(1);
 
 /// The traces of commands that no run has taken up.
@@ -43,7 +43,7 @@ impl CommandTraces {
         let streams = command
             .streams
             .iter()
-            .filter(|_| command.state == DesiredState::Running)
+            .filter(|_| command.state == DesiredState::Running && command.requests.is_empty())
             .map(|it| Wanted::Stream(command.connection.clone(), it.clone()));
         let requests = command.requests.iter();
         let requests = requests.map(|it| Wanted::Request(it.request_id.clone()));
@@ -121,7 +121,9 @@ mod tests {
     #[test]
     fn the_first_run_after_a_command_and_each_run_that_it_names_are_of_its_trace() {
         let traces = CommandTraces::default();
-        traces.note(&command(&["contacts", "companies"], &["r1"]), &trace(1));
+        traces.note(&command(&["contacts", "companies"], &[]), &trace(1));
+        traces.note(&command(&["contacts"], &[]), &trace(2));
+        traces.note(&command(&["contacts"], &["r1"]), &trace(1));
         traces.note(&command(&["contacts"], &["r1", "r2"]), &trace(2));
         for (stream, request, expected) in [
             ("contacts", Some("r2"), Some(2)),
