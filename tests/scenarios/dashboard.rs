@@ -1,9 +1,9 @@
 //! The dashboard in a real browser: `tests/browser/` clicks through it, over a system that
 //! runs.
 
-use std::process::{Command, Output};
+use std::pin::pin;
 
-use harness::{HANG_LIMIT, Stack, eventually, servers::root};
+use harness::{HANG_LIMIT, Stack, eventually, stack_command};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,15 +13,6 @@ use tokio::{
 /// The API tokens of the second instance.
 const API_TOKEN: &str = "dashboard-scenario-token";
 const READ_TOKEN: &str = "dashboard-scenario-reading-token";
-
-/// Runs the browser's tests with these variables. Blocks.
-fn browser(variables: &[(&str, String)]) -> Output {
-    Command::new(root().join("infra/native/stack"))
-        .arg("browser")
-        .envs(variables.iter().map(|(name, value)| (name, value)))
-        .output()
-        .unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard_does_in_a_browser_what_it_is_for() {
@@ -62,10 +53,10 @@ async fn the_dashboard_does_in_a_browser_what_it_is_for() {
         ("API_READ_TOKEN", READ_TOKEN.to_owned()),
         ("SIMULATOR_URL", stack.simulator.base_url()),
     ];
-    let mut tests = tokio::task::spawn_blocking(move || browser(&variables));
-    let output = loop {
+    let mut tests = pin!(stack_command(&["browser"], &variables));
+    loop {
         tokio::select! {
-            output = &mut tests => break output.unwrap(),
+            _printed = &mut tests => break,
             asked = restarts.accept() => {
                 let (mut asking, _) = asked.unwrap();
                 stack.restart_data_streams(0);
@@ -76,11 +67,5 @@ async fn the_dashboard_does_in_a_browser_what_it_is_for() {
                 asking.write_all(answer.as_bytes()).await.unwrap();
             }
         }
-    };
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    }
 }

@@ -2,9 +2,7 @@
 //! one flow over it, and thousands of requests that search for answers that the document
 //! does not have. `tests/openapi/` has all three.
 
-use std::process::Command;
-
-use harness::{Stack, servers::root};
+use harness::{Stack, stack_command};
 use serde_json::json;
 
 /// The token of the API.
@@ -23,36 +21,22 @@ async fn guarded() -> Stack {
 }
 
 /// Runs a command of `infra/native/stack` against the API; it must succeed.
-async fn passes(stack: &Stack, command: &'static str, more: &[String]) {
-    let arguments = [vec![stack.api().url().to_owned()], more.to_vec()].concat();
-    let output = tokio::task::spawn_blocking(move || {
-        Command::new(root().join("infra/native/stack"))
-            .arg(command)
-            .args(arguments)
-            .env("API_TOKEN", API_TOKEN)
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+async fn passes(stack: &Stack, command: &str, more: &[&str]) {
+    let url = stack.api().url().to_owned();
+    let arguments = [&[command, &url], more].concat();
+    stack_command(&arguments, &[("API_TOKEN", API_TOKEN.to_owned())]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generated_python_client_reads_the_records_of_a_connection() {
     let stack = guarded().await;
-    passes(&stack, "python-client", &[CONTACTS.to_string()]).await;
+    passes(&stack, "python-client", &[&CONTACTS.to_string()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generated_typescript_client_reads_the_records_of_a_connection() {
     let stack = guarded().await;
-    passes(&stack, "typescript-client", &[CONTACTS.to_string()]).await;
+    passes(&stack, "typescript-client", &[&CONTACTS.to_string()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

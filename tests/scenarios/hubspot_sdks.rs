@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::{Command, Output};
-
-use harness::servers::root;
+use harness::{servers::root, stack_command};
 use hubspot_sim::{Config, Simulator};
 
 async fn portal() -> Simulator {
@@ -17,36 +15,17 @@ async fn portal() -> Simulator {
     Simulator::start(config).await.unwrap()
 }
 
-async fn run(arguments: Vec<String>) -> Output {
-    let stack = root().join("infra/native/stack");
-    tokio::task::spawn_blocking(move || Command::new(stack).args(arguments).output().unwrap())
-        .await
-        .unwrap()
-}
-
-fn assert_agrees(output: &Output) {
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_reads_the_simulator() {
     let simulator = portal().await;
-    let arguments = ["sdk", &simulator.base_url(), "demo-token"];
-    assert_agrees(&run(arguments.map(ToOwned::to_owned).to_vec()).await);
+    stack_command(&["sdk", &simulator.base_url(), "demo-token"], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_reads_the_simulator() {
     let simulator = portal().await;
-    let script = root()
-        .join("tests/sdk/python/check.py")
-        .display()
-        .to_string();
+    let script = root().join("tests/sdk/python/check.py");
+    let script = script.display().to_string();
     let arguments = ["python", &script, &simulator.base_url(), "demo-token"];
-    assert_agrees(&run(arguments.map(ToOwned::to_owned).to_vec()).await);
+    stack_command(&arguments, &[]).await;
 }

@@ -1,9 +1,7 @@
 //! Consumers without our code: Confluent's Python client and ClickHouse's Kafka
 //! engine.
 
-use std::process::Command;
-
-use harness::{HANG_LIMIT, Stack, servers};
+use harness::{HANG_LIMIT, Stack, servers, stack_command};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -11,27 +9,13 @@ async fn a_python_consumer_reads_every_record() {
     let stack = Stack::with(700, 70).start().await;
     stack.first_sync(json!({})).await;
     let script = servers::root().join("tests/python/consume.py");
+    let script = script.display().to_string();
     let shared = servers::KafkaAndRegistry::shared();
-    let output = tokio::task::spawn_blocking({
-        let topic = stack.topic("records");
-        move || {
-            Command::new(servers::root().join("infra/native/stack"))
-                .arg("python")
-                .arg(script)
-                .args([&shared.bootstrap(), &shared.registry_url(), &topic])
-                .output()
-                .unwrap()
-        }
-    })
-    .await
-    .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let seen: serde_json::Value =
-        serde_json::from_slice(&output.stdout).expect("the script prints JSON");
+    let (bootstrap, registry) = (shared.bootstrap(), shared.registry_url());
+    let topic = stack.topic("records");
+    let arguments = ["python", &script, &bootstrap, &registry, &topic];
+    let printed = stack_command(&arguments, &[]).await;
+    let seen: serde_json::Value = serde_json::from_str(&printed).expect("the script prints JSON");
     assert_eq!(seen["contacts"], 700, "{seen}");
     assert_eq!(seen["companies"], 70, "{seen}");
 }
