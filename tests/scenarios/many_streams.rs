@@ -22,8 +22,8 @@ async fn twenty_five_accounts() -> Stack {
         let mut portal = PortalConfig {
             portal_id: FIRST_PORTAL + number,
             tokens: vec![token.clone()],
-            contacts: 60,
-            companies: 30,
+            contacts: 30,
+            companies: 15,
             limits: Limits::off(),
             ..PortalConfig::default()
         };
