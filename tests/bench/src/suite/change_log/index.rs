@@ -16,7 +16,7 @@ use crate::{
 const REST: Duration = Duration::from_secs(5);
 
 /// How long merges are waited for.
-const MERGES: Duration = Duration::from_secs(60);
+const MERGES: Duration = Duration::from_mins(1);
 
 const MIB: f64 = 1_048_576.0;
 
