@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     fmt::Write as _,
-    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
@@ -13,17 +11,16 @@ use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::AUTHORIZATION,
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{Span, status::StatusCode as SpanStatus},
 };
 use prost::Message as _;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
+
+use crate::http;
 
 /// A span, as a service sent it.
 #[derive(Debug, Clone)]
@@ -59,27 +56,10 @@ pub struct Collector {
 impl Collector {
     /// Takes spans from those who send this `Authorization`.
     pub async fn start(authorization: &'static str) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = TcpListener::bind(address).await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
         let spans = Spans::default();
         let collected = Arc::clone(&spans);
-        let mut accepting = JoinSet::new();
-        accepting.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.expect("a connection");
-                let spans = Arc::clone(&collected);
-                connections.spawn(async move {
-                    let serve =
-                        service_fn(|request| take(Arc::clone(&spans), authorization, request));
-                    // A service may go at any time.
-                    let _gone = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), serve)
-                        .await;
-                });
-            }
-        });
+        let answer = move |request| take(Arc::clone(&collected), authorization, request);
+        let (port, accepting) = http::serve(answer).await;
         Self {
             port,
             spans,
@@ -102,7 +82,7 @@ async fn take(
     spans: Spans,
     authorization: &str,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Response<Full<Bytes>> {
     let given = request.headers().get(AUTHORIZATION);
     let is_allowed = given.is_some_and(|it| it == authorization);
     let is_traces = request.uri().path() == "/v1/traces";
@@ -113,7 +93,7 @@ async fn take(
         } else {
             StatusCode::NOT_FOUND
         };
-        return Ok(answer);
+        return answer;
     }
     let body = request.into_body().collect().await.expect("a body");
     let export = ExportTraceServiceRequest::decode(body.to_bytes()).expect("OTLP");
@@ -124,7 +104,7 @@ async fn take(
         let sent = of_service.scope_spans.into_iter().flat_map(|it| it.spans);
         spans.extend(sent.map(|span| collected(&service, &span)));
     }
-    Ok(answer)
+    answer
 }
 
 fn collected(service: &str, span: &Span) -> CollectedSpan {

@@ -16,6 +16,7 @@ mod collector;
 mod data_set;
 pub mod documentation;
 pub mod history;
+pub mod http;
 mod https;
 mod links;
 pub mod log;

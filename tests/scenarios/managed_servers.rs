@@ -212,16 +212,12 @@ async fn a_compatibility_rule_that_somebody_has_set_stays() {
 /// Login with tokens, in programs that were built with it.
 #[cfg(feature = "oauthbearer")]
 mod tokens {
-    use std::{
-        convert::Infallible,
-        time::{SystemTime, UNIX_EPOCH},
-    };
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use harness::servers::free_port;
-    use hyper::{Response, body::Bytes, server::conn::http1, service::service_fn};
-    use hyper_util::rt::TokioIo;
-    use tokio::{net::TcpListener, task::JoinSet};
+    use http_body_util::Full;
+    use hyper::{Response, body::Bytes};
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -236,32 +232,18 @@ mod tokens {
 
     /// Gives tokens to whoever asks; its address, and what keeps it up.
     async fn start_issuer() -> (String, JoinSet<()>) {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port))
-            .await
-            .expect("a port");
-        let mut accepting = JoinSet::new();
-        accepting.spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.expect("a connection");
-                let answer = service_fn(async |_| {
-                    let answer = json!({
-                        "access_token": token(Secure::USER),
-                        "token_type": "Bearer",
-                        "expires_in": 3600,
-                    });
-                    let body = http_body_util::Full::new(Bytes::from(answer.to_string()));
-                    let mut answer = Response::new(body);
-                    let json = "application/json".parse().expect("a type");
-                    answer.headers_mut().insert("content-type", json);
-                    Ok::<_, Infallible>(answer)
-                });
-                // A client may go at any time.
-                let _gone = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), answer)
-                    .await;
-            }
-        });
+        let answer = async |_| {
+            let answer = json!({
+                "access_token": token(Secure::USER),
+                "token_type": "Bearer",
+                "expires_in": 3600,
+            });
+            let mut answer = Response::new(Full::new(Bytes::from(answer.to_string())));
+            let json = "application/json".parse().expect("a type");
+            answer.headers_mut().insert("content-type", json);
+            answer
+        };
+        let (port, accepting) = harness::http::serve(answer).await;
         (format!("http://127.0.0.1:{port}/token"), accepting)
     }
 

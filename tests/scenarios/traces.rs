@@ -4,30 +4,26 @@
 use std::{collections::HashSet, time::Duration};
 
 use harness::{
-    CollectedSpan, Collector, HANG_LIMIT, Stack, eventually, servers::free_port, stack::TOKEN,
+    CollectedSpan, Collector, HANG_LIMIT, Stack, StackBuilder, eventually, servers::free_port,
+    stack::TOKEN,
 };
 use serde_json::json;
 
 const LOGIN: &str = "Bearer collector-login-secret";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// What makes a service send its spans soon, with the login.
-fn variables(endpoint: &str) -> [(&'static str, String); 3] {
-    [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()),
-        (
-            "OTEL_EXPORTER_OTLP_HEADERS",
-            format!("authorization={}", LOGIN.replace(' ', "%20")),
-        ),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
-    ]
-}
-
-/// The span of that name whose parent is this one.
-fn child<'a>(spans: &'a [CollectedSpan], parent: &str, name: &str) -> Option<&'a CollectedSpan> {
-    spans
-        .iter()
-        .find(|it| it.parent == parent && it.name == name)
+/// A system whose services send their spans there soon, with the login.
+fn traced(contacts: u32, endpoint: &str) -> StackBuilder {
+    let login = format!("authorization={}", LOGIN.replace(' ', "%20"));
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_HEADERS", &login),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let builder = Stack::with(contacts, 10);
+    variables.into_iter().fold(builder, |it, (name, value)| {
+        it.worker(name, value).data_streams(name, value)
+    })
 }
 
 /// The chain of spans with these names, the first of which has this parent.
@@ -52,11 +48,7 @@ fn chain<'a>(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_leads_from_a_request_of_the_api_to_hubspot_and_to_the_insert() {
     let collector = Collector::start(LOGIN).await;
-    let mut builder = Stack::with(250, 10);
-    for (name, value) in variables(&collector.endpoint()) {
-        builder = builder.worker(name, &value).data_streams(name, &value);
-    }
-    let mut stack = builder.start().await;
+    let mut stack = traced(250, &collector.endpoint()).start().await;
     stack.keep_secret("collector-login-secret");
     let url = format!("{}/v1/connections/default/start", stack.api().url());
     let caller = "b7ad6b7169203331";
@@ -106,7 +98,9 @@ async fn a_trace_leads_from_a_request_of_the_api_to_hubspot_and_to_the_insert() 
     let asked = asked.body["request_id"].as_str().unwrap().to_owned();
     let run = eventually("the trace of the request's run", HANG_LIMIT, async || {
         let spans = collector.spans();
-        let asking = child(&spans, "", "POST /v1/connections/{name}/sync")?;
+        let [asking] = chain(&spans, "", &["POST /v1/connections/{name}/sync"])?[..] else {
+            return None;
+        };
         let of_request = |it: &&CollectedSpan| {
             it.attributes.get("request_id") == Some(&asked) && it.trace_id == asking.trace_id
         };
@@ -128,11 +122,7 @@ async fn a_trace_leads_from_a_request_of_the_api_to_hubspot_and_to_the_insert() 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_waits_for_a_collector_that_is_away() {
     let away = format!("http://127.0.0.1:{}", free_port());
-    let mut builder = Stack::with(150, 10);
-    for (name, value) in variables(&away) {
-        builder = builder.worker(name, &value).data_streams(name, &value);
-    }
-    let mut stack = builder.start().await;
+    let mut stack = traced(150, &away).start().await;
     stack.first_sync(json!({})).await;
     stack.matches_truth("contacts").await;
     let said = "traces cannot be sent";

@@ -36,8 +36,8 @@ struct Exported {
 /// Takes measures.
 type Measure = Box<dyn Fn(&mut Measures) + Send + Sync>;
 
-/// Gauges and counters that are measured whenever the metrics are read, so that one of what is gone is
-/// not shown any more.
+/// Gauges and counters that are measured whenever the metrics are read, so that one of
+/// what is gone is not shown any more.
 #[derive(Debug)]
 pub struct Measures {
     service: &'static str,

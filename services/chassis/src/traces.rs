@@ -8,6 +8,10 @@ mod export;
 mod parent;
 mod settings;
 
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::runtime::Handle;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
@@ -20,11 +24,11 @@ pub const TARGET: &str = "traces";
 
 /// What has to end with the process, so that its last spans are sent.
 #[derive(Debug)]
-pub(crate) struct Exporting(opentelemetry_sdk::trace::SdkTracerProvider);
+pub(crate) struct Exporting(SdkTracerProvider);
 
 impl Exporting {
     /// Sends what is left, for so long at most. Blocks.
-    pub(crate) fn end(&self, limit: std::time::Duration) {
+    pub(crate) fn end(&self, limit: Duration) {
         if let Err(error) = self.0.shutdown_with_timeout(limit) {
             tracing::debug!(%error, "the last spans were not sent");
         }
@@ -40,8 +44,6 @@ pub(crate) fn layer<S>(
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    use opentelemetry::trace::TracerProvider as _;
-
     let Some(provider) = export::provider(service, args, runtime)? else {
         return Ok(None);
     };

@@ -4,8 +4,9 @@
 //! In reading order: [`take_over`] makes partitions ours, [`receive`] decodes
 //! commands, [`connection`] applies them, [`stream`] makes the runs, [`claim`]
 //! keeps a portal to one connection, [`shared_reads`] reads the log for many,
-//! [`command_traces`] joins a run to the trace that asked for it, [`halt`] says why a stream or a connection ends. It must not know HubSpot's
-//! HTTP, nor how membership is kept.
+//! [`command_traces`] joins a run to the trace that asked for it, [`halt`] says why a
+//! stream or a connection ends. It must not know HubSpot's HTTP, nor how membership
+//! is kept.
 
 mod claim;
 mod command_traces;

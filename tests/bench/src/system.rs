@@ -47,6 +47,9 @@ pub(crate) struct System<'a> {
     folder: tempfile::TempDir,
 }
 
+/// The counter of records that the worker has committed.
+const COMMITTED: &str = "worker_records_total";
+
 /// The sum of a metric over all labels.
 async fn metric(server: &str, name: &str) -> anyhow::Result<f64> {
     let text = reqwest::get(format!("{server}/metrics")).await?;
@@ -157,6 +160,23 @@ impl System<'_> {
     /// The same of data-streams.
     pub(crate) async fn data_streams_metric(&self, name: &str) -> anyhow::Result<f64> {
         metric(self.api.url(), name).await
+    }
+
+    /// Waits until the worker has committed that many records.
+    pub(crate) async fn until_committed(
+        &self,
+        records: u32,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while self.worker_metric(COMMITTED).await? < f64::from(records) {
+            ensure!(
+                began.elapsed() < limit,
+                "the worker has not committed all records"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// Starts the worker again, with additional variables, after it has ended. Returns

@@ -60,7 +60,7 @@ pub(super) fn provider(
         .with_attribute(KeyValue::new("service.namespace", "hubspot-streams"))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    let sampler = Sampler::TraceIdRatioBased(args.part);
+    let sampler = Sampler::TraceIdRatioBased(args.share);
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(Sampler::ParentBased(Box::new(sampler)))

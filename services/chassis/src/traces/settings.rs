@@ -51,15 +51,16 @@ pub struct TraceArgs {
     )]
     pub service_name: Option<String>,
 
-    /// Which part of the traces that begin here is sent, from 0 to 1. Others follow whoever
-    /// began them.
-    #[arg(long = "otel-traces-sampler-arg", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_name = "PART", value_parser = part)]
-    pub part: f64,
+    /// The share of the traces begun here that is sent, from 0 to 1. A trace that a caller
+    /// began is sent if the caller sends it.
+    #[arg(long = "otel-traces-sampler-arg", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
+    pub share: f64,
 }
 
-fn part(text: &str) -> Result<f64, String> {
-    let part = text.trim().parse().ok();
-    part.filter(|it| (0.0..=1.0).contains(it))
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.trim().parse().ok();
+    share
+        .filter(|it| (0.0..=1.0).contains(it))
         .ok_or_else(|| "a number from 0 to 1, such as 0.1".to_owned())
 }
 

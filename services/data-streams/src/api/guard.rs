@@ -77,7 +77,6 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     if response.status().is_server_error() {
         trace.record("otel.status_code", "ERROR");
     }
-    drop(trace);
     let duration = began.elapsed();
     // Readiness is polled; why it fails is logged elsewhere, once.
     if response.status().is_server_error() && !route.starts_with("/health/ready") {

@@ -172,7 +172,6 @@ impl Client {
         .await;
         drop(permit);
         note_fault(&span, result.as_ref().err());
-        drop(span);
         count_request(call.endpoint, result.as_ref().err(), began.elapsed());
         if call.endpoint == Endpoint::Account && result.is_ok() {
             self.account_was_read(token.generation);

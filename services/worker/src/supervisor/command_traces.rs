@@ -39,32 +39,29 @@ enum Wanted {
 impl CommandTraces {
     /// Remembers the trace of a command.
     pub(super) fn note(&self, command: &Command, trace: &TraceParent) {
-        let now = Instant::now();
-        let streams = command
-            .streams
-            .iter()
-            .filter(|_| command.state == DesiredState::Running && command.requests.is_empty())
-            .map(|it| Wanted::Stream(command.connection.clone(), it.clone()));
-        let requests = command.requests.iter();
-        let requests = requests.map(|it| Wanted::Request(it.request_id.clone()));
+        let of_stream = |it: &String| Wanted::Stream(command.connection.clone(), it.clone());
+        let all: Vec<_> = if !command.requests.is_empty() {
+            let requests = command.requests.iter();
+            requests
+                .map(|it| Wanted::Request(it.request_id.clone()))
+                .collect()
+        } else if command.state == DesiredState::Running {
+            command.streams.iter().map(of_stream).collect()
+        } else {
+            Vec::new()
+        };
+        let at = Instant::now();
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for wanted in streams {
-            entries.retain(|it| it.wanted != wanted);
-            entries.push_back(Entry {
-                wanted,
-                at: now,
-                trace: trace.clone(),
-            });
-        }
-        for wanted in requests {
-            // A later command repeats the requests that are not carried out yet.
-            if entries.iter().all(|it| it.wanted != wanted) {
-                entries.push_back(Entry {
-                    wanted,
-                    at: now,
-                    trace: trace.clone(),
-                });
+        for wanted in all {
+            let known = entries.iter().position(|it| it.wanted == wanted);
+            match (known, &wanted) {
+                // A later command repeats the requests that are not carried out yet.
+                (Some(_), Wanted::Request(_)) => continue,
+                (Some(known), Wanted::Stream(..)) => drop(entries.remove(known)),
+                (None, _) => {}
             }
+            let trace = trace.clone();
+            entries.push_back(Entry { wanted, at, trace });
         }
         let surplus = entries.len().saturating_sub(CAPACITY);
         entries.drain(..surplus);

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::Scale;
 use crate::{
     result::{Goal, Reading, quantile},
-    system::{Servers, System},
+    system::{Servers, System, SystemBuilder},
     usage,
 };
 
@@ -58,21 +58,30 @@ async fn portals(count: u32, large: u32) -> anyhow::Result<Simulator> {
     Ok(Simulator::start(config).await?)
 }
 
+/// With the tokens of that many portals.
+pub(super) fn with_tokens(builder: SystemBuilder, count: u32) -> SystemBuilder {
+    (0..count).fold(builder, |it, number| {
+        it.worker(&format!("HUBSPOT_T{number}"), &format!("pat-{number}"))
+    })
+}
+
 async fn system<'a>(
     servers: &'a Servers,
     simulator: &Simulator,
     count: u32,
 ) -> anyhow::Result<System<'a>> {
-    let mut builder = System::of(0)
+    let builder = System::of(0)
         .against(simulator.base_url())
         .worker("HUBSPOT_RATE_LIMIT", "auto");
-    for number in 0..count {
-        builder = builder.worker(&format!("HUBSPOT_T{number}"), &format!("pat-{number}"));
-    }
-    builder.start(servers).await
+    with_tokens(builder, count).start(servers).await
 }
 
-async fn connect(system: &System<'_>, number: u32, interval: &str) -> anyhow::Result<()> {
+/// Starts the connection of a portal.
+pub(super) async fn connect(
+    system: &System<'_>,
+    number: u32,
+    interval: &str,
+) -> anyhow::Result<()> {
     let settings = json!({"credential": format!("env:HUBSPOT_T{number}"),
                           "streams": ["contacts"], "interval": interval});
     system

@@ -7,7 +7,6 @@ pub(super) mod produce;
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use serde_json::json;
 
 use super::{Scale, simulator};
@@ -18,9 +17,6 @@ use crate::{
 
 /// When a half is given up.
 const LIMIT: Duration = Duration::from_mins(10);
-
-/// The counter of records that the worker has committed.
-const COMMITTED: &str = "worker_records_total";
 
 pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<Reading>> {
     let contacts: u32 = scale.of(1_000, 300_000, 1_000_000);
@@ -54,13 +50,7 @@ async fn fetch(
     let began = Instant::now();
     system.stop_data_streams();
     let wanted = f64::from(contacts);
-    while system.worker_metric(COMMITTED).await? < wanted {
-        ensure!(
-            began.elapsed() < LIMIT,
-            "the worker has not committed all records"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    system.until_committed(contacts, LIMIT).await?;
     let fetched = wanted / began.elapsed().as_secs_f64();
     let used = system.usages()?.since(&before);
 

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use hubspot_sim::{Config, Limits, PortalConfig, Simulator};
-use serde_json::json;
 
-use super::Scale;
+use super::{Scale, connections};
 use crate::{
     result::{Goal, Reading},
     system::{Servers, System},
@@ -15,9 +14,6 @@ use crate::{
 
 /// When it is given up.
 const LIMIT: Duration = Duration::from_mins(10);
-
-/// The counter of records that the worker has committed.
-const COMMITTED: &str = "worker_records_total";
 
 /// The counter of rows that are stored, by table.
 const STORED: &str = "data_streams_ingest_rows_total";
@@ -61,24 +57,15 @@ async fn rate(servers: &Servers, accounts: u32, records: u32) -> anyhow::Result<
         ..Config::default()
     };
     let simulator = Simulator::start(config).await?;
-    let mut builder = System::of(0).against(simulator.base_url());
-    for number in 0..accounts {
-        builder = builder.worker(&format!("HUBSPOT_T{number}"), &format!("pat-{number}"));
-    }
+    let builder = System::of(0).against(simulator.base_url());
+    let builder = connections::with_tokens(builder, accounts);
     let mut system = builder.start(servers).await?;
     for number in 0..accounts {
-        let settings = json!({"credential": format!("env:HUBSPOT_T{number}"),
-                              "streams": ["contacts"], "interval": "1h"});
-        let name = format!("c{number}");
-        system.start_connection(&name, settings).await?;
+        connections::connect(&system, number, "1h").await?;
     }
     system.stop_data_streams();
     let records = contacts * accounts;
-    let began = Instant::now();
-    while system.worker_metric(COMMITTED).await? < f64::from(records) {
-        ensure!(began.elapsed() < LIMIT, "not all records are in Kafka");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    system.until_committed(records, LIMIT).await?;
     system.empty_warehouse().await?;
     let started = Instant::now();
     system.start_data_streams().await?;

@@ -82,56 +82,79 @@ pub(super) fn observed(it: LiveConnection<'_>, now: Millis) -> Option<ObservedBo
         worker: status.worker.clone(),
         at: timestamp(whole.at),
         error: status.error.as_ref().map(ErrorBody::from),
-        budget: budget(it, now),
+        budget: budget(it, now).map(BudgetBody::from),
     })
 }
 
 /// By the name of each limit, how many requests are used, and of how many.
-pub(in crate::api) fn used(it: LiveConnection<'_>, now: Millis) -> Vec<(&'static str, i64, i64)> {
-    let Some(body) = budget(it, now) else {
-        return Vec::new();
-    };
-    let window = |it: WindowUseBody| (i64::from(it.used), i64::from(it.limit));
+pub(in crate::api) fn used(
+    it: LiveConnection<'_>,
+    now: Millis,
+) -> impl Iterator<Item = (&'static str, i64, i64)> {
+    let last = budget(it, now).unwrap_or_default();
+    let window = |it: WindowUse| (i64::from(it.used), i64::from(it.limit));
     let limits = [
-        ("general", body.general.map(window)),
-        ("search", body.search.map(window)),
-        ("day", body.day.map(|it| (it.used, it.limit))),
+        ("general", last.general.map(window)),
+        ("search", last.search.map(window)),
+        ("day", last.day.map(|it| (it.used, it.limit))),
     ];
     let known = limits.into_iter();
-    known
-        .filter_map(|(name, it)| it.map(|(used, limit)| (name, used, limit)))
-        .collect()
+    known.filter_map(|(name, it)| it.map(|(used, limit)| (name, used, limit)))
 }
 
-/// What the streams have reported last.
-fn budget(it: LiveConnection<'_>, now: Millis) -> Option<BudgetBody> {
+/// What the streams have reported last, as it is at `now`.
+fn budget(it: LiveConnection<'_>, now: Millis) -> Option<Budget> {
     let reported = it.connection.streams.values();
     let last = reported
         .filter_map(|it| it.status.budget)
         .max_by_key(|it| it.at)?;
-    Some(body(last, now))
+    Some(as_of(last, now))
 }
 
-fn body(last: Budget, now: Millis) -> BudgetBody {
-    let window = |it: WindowUse| WindowUseBody {
-        used: if last.at + Millis::from(it.window_ms) > now {
-            it.used
-        } else {
-            0
-        },
-        limit: it.limit,
-        window: format_interval(Millis::from(it.window_ms)),
-    };
-    let day = |it: DayUse| DayUseBody {
-        used: if it.resets_at > now { it.used } else { 0 },
-        limit: it.limit,
-        resets_at: timestamp(it.resets_at),
-    };
-    BudgetBody {
-        at: timestamp(last.at),
-        general: last.general.map(window),
-        search: last.search.map(window),
-        day: last.day.map(day),
+/// Nothing of a window or a day that has passed is used.
+fn as_of(mut last: Budget, now: Millis) -> Budget {
+    let at = last.at;
+    for window in [&mut last.general, &mut last.search].into_iter().flatten() {
+        if at + Millis::from(window.window_ms) <= now {
+            window.used = 0;
+        }
+    }
+    if let Some(day) = &mut last.day
+        && day.resets_at <= now
+    {
+        day.used = 0;
+    }
+    last
+}
+
+impl From<Budget> for BudgetBody {
+    fn from(budget: Budget) -> Self {
+        Self {
+            at: timestamp(budget.at),
+            general: budget.general.map(WindowUseBody::from),
+            search: budget.search.map(WindowUseBody::from),
+            day: budget.day.map(DayUseBody::from),
+        }
+    }
+}
+
+impl From<WindowUse> for WindowUseBody {
+    fn from(window: WindowUse) -> Self {
+        Self {
+            used: window.used,
+            limit: window.limit,
+            window: format_interval(Millis::from(window.window_ms)),
+        }
+    }
+}
+
+impl From<DayUse> for DayUseBody {
+    fn from(day: DayUse) -> Self {
+        Self {
+            used: day.used,
+            limit: day.limit,
+            resets_at: timestamp(day.resets_at),
+        }
     }
 }
 
@@ -156,12 +179,12 @@ mod tests {
             }),
         };
         let used = |now| {
-            let body = body(last, now);
+            let body = BudgetBody::from(as_of(last, now));
             (body.general.map(|it| it.used), body.day.map(|it| it.used))
         };
         assert_eq!(used(1_005_000), (Some(150), Some(9_000)));
         assert_eq!(used(1_010_000), (Some(0), Some(9_000)));
         assert_eq!(used(2_000_000), (Some(0), Some(0)));
-        assert!(body(last, 0).search.is_none());
+        assert!(BudgetBody::from(as_of(last, 0)).search.is_none());
     }
 }

@@ -70,13 +70,12 @@ impl Loader {
                 }
             };
             let Some(batch) = batch else { break };
-            let traces = insert_spans(&batch);
+            let _until_noted = insert_spans(&batch);
             let delivered = match self.prepare(batch).await {
                 Ok(Some(work)) => self.delivery.deliver(work).await,
                 Ok(None) => Ok(BTreeMap::new()),
                 Err(Stopped) => Err(Stopped),
             };
-            drop(traces);
             let Ok(committed) = delivered else {
                 return Ok(());
             };
