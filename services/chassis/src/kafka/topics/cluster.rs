@@ -80,10 +80,12 @@ impl Cluster {
 
     /// Why a request failed, by what the client has reported.
     fn explain(&self, error: KafkaError) -> TopicsError {
-        // The client hands its reports over when it is polled. Without a timeout each
-        // poll would take one only.
-        let began = Instant::now();
-        while self.client.poll(REPORTS).is_some() || began.elapsed() < REPORTS {}
+        // The client hands its reports over when it is polled. It tries to connect again and
+        // again, so they may never end.
+        let until = Instant::now() + REPORTS;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            self.client.poll(left);
+        }
         let reports = self.client.context();
         let last = reports
             .0
