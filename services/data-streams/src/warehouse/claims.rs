@@ -113,28 +113,44 @@ pub(super) async fn refuse_foreign(
     destination: &str,
     names: &[&TableName],
 ) -> Result<(), WarehouseError> {
-    let pair = |it: &&TableName| format!("({}, {})", literal(&it.database), literal(&it.table));
-    let pairs: Vec<_> = names.iter().map(pair).collect();
-    let of_names = if pairs.is_empty() {
+    let foreign = foreign(session, destination, names).await?;
+    match foreign.first() {
+        None => Ok(()),
+        Some(table) => Err(WarehouseError::Foreign {
+            table: table.to_string(),
+        }),
+    }
+}
+
+/// The tables and views that are not of this program; of all names where none is given.
+pub(super) async fn foreign(
+    session: &Session,
+    destination: &str,
+    names: &[&TableName],
+) -> Result<Vec<TableName>, WarehouseError> {
+    let of_names = if names.is_empty() {
         String::new()
     } else {
-        format!(" AND (database, name) IN ({})", pairs.join(", "))
+        // By name alone, or ClickHouse would render the views of all others as well.
+        let literals: Vec<_> = names.iter().map(|it| literal(&it.table)).collect();
+        format!("name IN ({}) AND ", literals.join(", "))
     };
     let select = format!(
-        "SELECT database, name FROM system.tables WHERE database IN ({}, {}) AND NOT ({}){of_names} \
-         ORDER BY database, name LIMIT 1",
+        "SELECT database, name FROM system.tables WHERE database IN ({}, {}) AND {of_names}NOT ({}) \
+         ORDER BY database, name",
         literal(destination),
         literal(&raw_database(destination)),
         is_ours(destination),
     );
-    let foreign = session.client().query_raw(&select);
-    let foreign = foreign.fetch_optional::<(String, String)>();
-    match session.within("look for other tables", foreign).await? {
-        None => Ok(()),
-        Some((database, name)) => Err(WarehouseError::Foreign {
-            table: TableName::new(&database, &name).to_string(),
-        }),
-    }
+    let found = session.client().query_raw(&select);
+    let found = found.fetch_all::<(String, String)>();
+    let found = session.within("look for other tables", found).await?;
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|(database, name)| TableName::new(database, name))
+        .collect();
+    found.retain(|it| names.is_empty() || names.contains(&it));
+    Ok(found)
 }
 
 /// A condition on `system.tables` that holds for what this program makes in a

@@ -122,36 +122,32 @@ pub(super) async fn replace_views(
     object_type: &str,
     layout: &Layout,
 ) -> Result<(), WarehouseError> {
-    let names = [object_type, &views::all_of(object_type)];
-    let [live, all] = names.map(|name| TableName::new(destination, name));
-    claims::refuse_foreign(session, destination, &[&live, &all]).await?;
-    for statement in views::statements(destination, object_type, layout) {
-        session.execute("create a view", &statement).await?;
-    }
-    replace_history_views(session, destination, object_type, layout).await
-}
-
-/// Replaces the views of versions. A name that something else has is left to it: no
-/// record is stored through these views.
-async fn replace_history_views(
-    session: &Session,
-    destination: &str,
-    object_type: &str,
-    layout: &Layout,
-) -> Result<(), WarehouseError> {
     let names = [
+        object_type.to_owned(),
+        views::all_of(object_type),
         history_views::history_of(object_type),
         history_views::at_of(object_type),
     ];
+    let [live, all, history, at] = names.map(|name| TableName::new(destination, &name));
+    let foreign = [&live, &all, &history, &at];
+    let foreign = claims::foreign(session, destination, &foreign).await?;
+    let is_foreign = |it: &&TableName| foreign.contains(it);
+    if let Some(taken) = [&live, &all].into_iter().find(is_foreign) {
+        return Err(WarehouseError::Foreign {
+            table: taken.to_string(),
+        });
+    }
+    for statement in views::statements(destination, object_type, layout) {
+        session.execute("create a view", &statement).await?;
+    }
     let statements = history_views::statements(destination, object_type, layout);
-    for (name, statement) in names.iter().zip(statements) {
-        let view = TableName::new(destination, name);
-        match claims::refuse_foreign(session, destination, &[&view]).await {
-            Err(WarehouseError::Foreign { table }) => {
-                tracing::warn!(table, "there is no view of versions: its name is taken");
-            }
-            Err(error) => return Err(error),
-            Ok(()) => session.execute("create a view", &statement).await?,
+    for (view, statement) in [&history, &at].into_iter().zip(statements) {
+        // A name that something else has is left to it: no record is stored through these
+        // views.
+        if is_foreign(&view) {
+            tracing::warn!(table = %view, "there is no view of versions: its name is taken");
+        } else {
+            session.execute("create a view", &statement).await?;
         }
     }
     Ok(())

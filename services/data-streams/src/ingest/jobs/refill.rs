@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use chassis::kafka::reader::{Step, TopicReader};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::watch;
 
 use crate::ingest::{
@@ -25,7 +26,10 @@ use crate::ingest::{
         batch::{Batch, Batcher},
         message::Message,
     },
-    store::inserter::{Inserter, Unstored},
+    store::{
+        delivery::TARGETS_AT_ONCE,
+        inserter::{Inserter, Unstored},
+    },
 };
 
 /// How long the tables of one target may fail before the rebuild does.
@@ -202,10 +206,11 @@ impl Refill {
             if let Some(held) = routed.held.into_values().next() {
                 anyhow::bail!("{}", held.reason);
             }
-            for group in &routed.groups {
-                self.store(&routed.decoded, group).await?;
-            }
-            anyhow::Ok(())
+            stream::iter(&routed.groups)
+                .map(|group| self.store(&routed.decoded, group))
+                .buffer_unordered(TARGETS_AT_ONCE)
+                .try_collect::<()>()
+                .await
         })?;
         self.progress.send_modify(|state| state.records += count);
         Ok(())

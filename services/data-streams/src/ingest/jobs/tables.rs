@@ -39,7 +39,7 @@ impl TableJob {
                 if done.contains(&target) || failed.get(&target).is_some_and(is_early) {
                     continue;
                 }
-                match parts.preparer.apply(&target).await {
+                match parts.preparer.apply_new(&target).await {
                     Ok(()) => {
                         done.insert(target);
                     }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Targets that are prepared or stored into at a time.
-pub(super) const TARGETS_AT_ONCE: usize = 8;
+pub(crate) const TARGETS_AT_ONCE: usize = 8;
 
 /// Stores a prepared batch and commits its offsets.
 #[derive(Debug)]

@@ -54,12 +54,17 @@ impl TablePreparer {
     /// name, up to [`WaitLimits::definitions`].
     pub(crate) async fn prepare(&self, group: &RowGroup) -> Result<(), StoreError> {
         self.wait_for_definitions(group).await;
-        let known = self.version(&group.target);
-        let applied = self.applied().get(&group.target).copied();
+        self.apply_new(&group.target).await
+    }
+
+    /// Applies the newest definitions, unless that is done.
+    pub(crate) async fn apply_new(&self, target: &Target) -> Result<(), StoreError> {
+        let known = self.version(target);
+        let applied = self.applied().get(target).copied();
         if applied.is_some_and(|version| version >= known) {
             return Ok(());
         }
-        self.apply(&group.target).await
+        self.apply(target).await
     }
 
     /// Applies the newest definitions, even if they were applied before.
