@@ -132,7 +132,9 @@ async fn the_log_over_http_is_the_log_in_kafka_from_any_place_on() {
         stack.api().ready().await;
     }
     let (later, after) = pages(&stack, end).await;
-    let changed: Vec<_> = later.iter().map(|it| it.1.clone()).collect();
+    // Of two partitions either may be read first.
+    let mut changed: Vec<_> = later.iter().map(|it| it.1.clone()).collect();
+    changed.sort();
     assert_eq!(changed, [ids[5].to_string(), ids[6].to_string()]);
     assert_eq!(after, last);
 }

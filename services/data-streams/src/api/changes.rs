@@ -229,15 +229,21 @@ impl Log {
         let mut out = b"{\"results\":[".to_vec();
         let (mut count, mut at_end, mut heard) = (0, false, false);
         while count < limit && out.len() < PAGE_BYTES && !at_end {
-            let batch = match tokio::time::timeout_at(deadline, self.batches.recv()).await {
+            let next = self.batches.recv();
+            let next = if heard {
+                tokio::time::timeout_at(deadline, next).await
+            } else {
+                // The reader gives up by itself where Kafka does not answer.
+                Ok(next.await)
+            };
+            let batch = match next {
                 Ok(Some(batch)) => batch?,
                 // Nothing was ever fetched, or the process stops.
                 Ok(None) => {
                     at_end = !heard;
                     break;
                 }
-                Err(_elapsed) if heard => break,
-                Err(_elapsed) => return Err(ApiError::KafkaUnavailable),
+                Err(_elapsed) => break,
             };
             heard = true;
             let mut records = batch.records.iter();
