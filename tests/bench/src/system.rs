@@ -50,9 +50,15 @@ pub(crate) struct System<'a> {
 /// The counter of records that the worker has committed.
 const COMMITTED: &str = "worker_records_total";
 
+/// The answer to a request. A client of `reqwest`'s own would read the system's certificates
+/// each time, on the cores that are measured.
+pub(crate) async fn get(url: &str) -> reqwest::Result<reqwest::Response> {
+    harness::api::client().get(url).send().await
+}
+
 /// The sum of a metric over all labels.
 async fn metric(server: &str, name: &str) -> anyhow::Result<f64> {
-    let text = reqwest::get(format!("{server}/metrics")).await?;
+    let text = get(&format!("{server}/metrics")).await?;
     let text = text.error_for_status()?.text().await?;
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     // There may be labels between name and number.
@@ -139,7 +145,7 @@ impl System<'_> {
     /// The request log of the simulator.
     pub(crate) async fn requests(&self) -> anyhow::Result<Vec<Value>> {
         let url = format!("{}/__sim/requests/all", self.simulator_url);
-        let answer: Value = reqwest::get(url).await?.error_for_status()?.json().await?;
+        let answer: Value = get(&url).await?.error_for_status()?.json().await?;
         let requests = answer.as_array().cloned();
         requests.context("the simulator's request log is not a list")
     }
@@ -211,7 +217,7 @@ impl System<'_> {
     /// The number of requests to HubSpot so far.
     pub(crate) async fn request_count(&self) -> anyhow::Result<u64> {
         let url = format!("{}/__sim/requests", self.simulator_url);
-        let answer: Value = reqwest::get(url).await?.error_for_status()?.json().await?;
+        let answer: Value = get(&url).await?.error_for_status()?.json().await?;
         let total = answer.get("total").and_then(Value::as_u64);
         total.context("the simulator does not count requests")
     }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::Scale;
 use crate::{
     result::{Goal, Reading, quantile},
-    system::{Servers, System},
+    system::{Servers, System, get},
 };
 
 /// When the first sync is given up.
@@ -62,7 +62,7 @@ pub(super) async fn run(servers: &Servers, scale: Scale) -> anyhow::Result<Vec<R
 /// The ids of all live objects, in order.
 async fn ids(system: &System<'_>) -> anyhow::Result<Vec<u64>> {
     let url = format!("{}/__sim/ids/contacts", system.simulator_url);
-    let answer: Value = reqwest::get(url).await?.json().await?;
+    let answer: Value = get(&url).await?.json().await?;
     let live = answer.get("live").and_then(Value::as_array);
     let ids: Vec<u64> = live
         .context("the simulator returns no ids")?

@@ -12,7 +12,7 @@ use harness::{
     servers::{self, Server, free_port},
 };
 
-use super::{Servers, System};
+use super::{Servers, System, get};
 use crate::usage::{DATA_STREAMS, WORKER};
 
 /// The token of the simulated portal.
@@ -146,7 +146,7 @@ impl SystemBuilder {
         let url = format!("http://{address}");
         // It listens once its portal is made; any answer shows that.
         let began = Instant::now();
-        while reqwest::get(&url).await.is_err() {
+        while get(&url).await.is_err() {
             let output = process.output();
             ensure!(
                 began.elapsed() < READY_LIMIT,
@@ -209,10 +209,7 @@ pub(super) fn start(
 async fn ready(url: &str, process: &Process) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
-        if reqwest::get(url)
-            .await
-            .is_ok_and(|it| it.status().is_success())
-        {
+        if get(url).await.is_ok_and(|it| it.status().is_success()) {
             return Ok(());
         }
         ensure!(
