@@ -112,12 +112,13 @@ pub(crate) struct Config {
     #[arg(long, env, default_value = "auto", value_enum)]
     pub(crate) clickhouse_compression: Compression,
 
-    /// Maximum number of rows in a batch.
+    /// Maximum number of rows of one table in a batch.
     #[arg(long, env, default_value_t = 10_000)]
     pub(crate) batch_rows: usize,
 
-    /// Maximum number of bytes in a batch.
-    #[arg(long, env, default_value_t = 16 * 1024 * 1024)]
+    /// Maximum number of bytes that the records of a batch take in memory. Those of one
+    /// table take a quarter of it at most.
+    #[arg(long, env, default_value_t = 64 * 1024 * 1024)]
     pub(crate) batch_bytes: usize,
 
     /// Age at which a batch is stored even if it is not full, and the minimum time

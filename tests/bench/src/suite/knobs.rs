@@ -22,7 +22,7 @@ const KNOBS: &[(Knob, &[&str])] = &[
         Knob::DataStreams("BATCH_ROWS"),
         &["2500", "5000", "20000", "40000"],
     ),
-    (Knob::DataStreams("BATCH_BYTES"), &["4194304", "67108864"]),
+    (Knob::DataStreams("BATCH_BYTES"), &["16777216", "268435456"]),
     (
         Knob::Worker("TRANSACTION_RECORDS"),
         &["1000", "3000", "30000"],
