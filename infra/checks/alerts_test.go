@@ -107,13 +107,17 @@ var cases = []struct{ alert, fires, silent string }{
 		 worker_hubspot_requests_total{outcome="failed"} 0+1x240`,
 		`worker_hubspot_requests_total{outcome="ok"} 0x200 4x60`},
 	{"HubSpotStreamsCredentialRefused",
-		`worker_hubspot_requests_total{endpoint="account", outcome="refused"} 1x10 2x20 3x20`,
-		`worker_hubspot_requests_total{endpoint="list", outcome="refused"} 1x10 2x20 3x20`},
-	{"HubSpotStreamsConnectionFails",
 		`data_streams_connection_error{connection="a", code="unauthorized"} 1x20
 		 data_streams_connection_interval_seconds{connection="a"} 300x20`,
+		// Another reason, and a connection that was stopped.
+		`data_streams_connection_error{connection="a", code="portal_taken"} 1x20
+		 data_streams_connection_interval_seconds{connection="a"} 300x20
+		 data_streams_connection_error{connection="b", code="unauthorized"} 1x20`},
+	{"HubSpotStreamsConnectionFails",
+		`data_streams_connection_error{connection="a", code="portal_taken"} 1x20
+		 data_streams_connection_interval_seconds{connection="a"} 300x20`,
 		// A connection that was stopped, and one that runs.
-		`data_streams_connection_error{connection="a", code="unauthorized"} 1x20
+		`data_streams_connection_error{connection="a", code="portal_taken"} 1x20
 		 data_streams_connection_interval_seconds{connection="b"} 300x20`},
 	{"HubSpotStreamsStreamFails",
 		`data_streams_stream_error{connection="a", stream="deals", code="missing_scope"} 1x90
