@@ -2,8 +2,10 @@
 //! however many there are.
 //!
 //! Works chunk by chunk: the wide table shows which records match; one read of
-//! `changes` in the same order gives the properties.
+//! `changes` in the same order gives the properties. The next chunk is read while one is
+//! sent, as ClickHouse needs some time until it has the first row.
 
+use futures::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use super::{RecordReader, heads::Head, record};
@@ -16,9 +18,15 @@ use crate::{
     },
 };
 
-/// Records of one chunk. Two chunks are in memory at once, at about 60 bytes a
-/// record.
+/// Records of one chunk. What matches is in memory of three chunks at once, at about 60
+/// bytes a record.
 const CHUNK_RECORDS: usize = 16_384;
+
+/// Chunks that are read at a time.
+const CHUNKS_AT_ONCE: usize = 2;
+
+/// Batches of a chunk that are read before it is sent.
+const BATCHES_AHEAD: usize = 8;
 
 /// Records sent together.
 const BATCH_RECORDS: usize = 256;
@@ -36,6 +44,17 @@ pub(super) struct Export<'a, E> {
     reader: RecordReader<'a>,
     /// The export ends when the receiver is dropped.
     out: &'a mpsc::Sender<Result<Vec<StoredRecord>, E>>,
+}
+
+/// Records that are sent together.
+type Batch = Vec<StoredRecord>;
+
+/// A chunk to read.
+struct Chunk {
+    heads: Vec<Head>,
+    /// Whether they are few in their range of ids.
+    is_sparse: bool,
+    out: mpsc::Sender<Batch>,
 }
 
 /// Why an export ends early.
@@ -83,47 +102,103 @@ impl<'a, E: Send> Export<'a, E> {
     async fn send_all(&self, mut query: RecordQuery) -> Result<(), Stop> {
         query.limit = CHUNK_RECORDS;
         let properties = query.properties.take();
-        let mut renderer = Renderer::new(&self.reader.layout, properties.as_deref());
-        let mut heads = self.reader.heads(&query).await?;
-        loop {
-            let is_last = heads.len() <= query.limit;
-            heads.truncate(query.limit);
-            let Some(last) = heads.last() else {
-                return Ok(());
-            };
-            query.after = Some(last.id);
-            let sending = async {
-                if self.reader.is_sparse(&heads, &query) {
-                    self.send_by_id(&heads, &mut renderer).await
-                } else {
-                    self.send_range(&heads, &mut renderer).await
+        let (turns, chunks) = mpsc::channel(CHUNKS_AT_ONCE);
+        let read = self.read_all(query, properties.as_deref(), turns);
+        tokio::try_join!(read, self.send_in_turn(chunks))?;
+        Ok(())
+    }
+
+    /// Reads the chunks, several at a time. Their batches go into `turns` in their order.
+    async fn read_all(
+        &self,
+        query: RecordQuery,
+        properties: Option<&[String]>,
+        turns: mpsc::Sender<mpsc::Receiver<Batch>>,
+    ) -> Result<(), Stop> {
+        let mut left = Some(query);
+        let mut reading = FuturesUnordered::new();
+        while let Some(query) = left.take() {
+            let next = self.next_chunk(query, &turns);
+            tokio::pin!(next);
+            let found = loop {
+                tokio::select! {
+                    found = &mut next => break found?,
+                    Some(read) = reading.next() => read?,
                 }
             };
-            if is_last {
-                return sending.await;
+            let Some((chunk, after)) = found else { break };
+            left = after;
+            reading.push(self.read(chunk, properties));
+            if reading.len() == CHUNKS_AT_ONCE {
+                reading.try_next().await?;
             }
-            // Reads the next heads while these records are sent.
-            let (sent, next) = tokio::join!(sending, self.reader.heads(&query));
-            sent?;
-            heads = next?;
+        }
+        reading.try_collect().await
+    }
+
+    /// The next chunk, if there is one, and the query for what follows it.
+    async fn next_chunk(
+        &self,
+        mut query: RecordQuery,
+        turns: &mpsc::Sender<mpsc::Receiver<Batch>>,
+    ) -> Result<Option<(Chunk, Option<RecordQuery>)>, Stop> {
+        let mut heads = self.reader.heads(&query).await?;
+        let is_last = heads.len() <= query.limit;
+        heads.truncate(query.limit);
+        let Some(last) = heads.last() else {
+            return Ok(None);
+        };
+        query.after = Some(last.id);
+        let (out, batches) = mpsc::channel(BATCHES_AHEAD);
+        let taken = turns.send(batches).await;
+        taken.map_err(|_dropped| Stop::ReceiverDropped)?;
+        let chunk = Chunk {
+            is_sparse: self.reader.is_sparse(&heads, &query),
+            heads,
+            out,
+        };
+        Ok(Some((chunk, (!is_last).then_some(query))))
+    }
+
+    async fn read(&self, chunk: Chunk, properties: Option<&[String]>) -> Result<(), Stop> {
+        let renderer = Renderer::new(&self.reader.layout, properties);
+        if chunk.is_sparse {
+            self.read_by_id(chunk, renderer).await
+        } else {
+            self.read_range(chunk, renderer).await
         }
     }
 
-    /// Sends records that are few in their range of ids.
-    async fn send_by_id(&self, heads: &[Head], renderer: &mut Renderer<'_>) -> Result<(), Stop> {
-        for some in heads.chunks(IDS_PER_QUERY) {
-            let properties = self.reader.properties(some, true).await?;
-            let records = some.iter().map(|head| {
-                let properties = properties.get(&head.id).map(String::as_str);
-                record(head, properties, renderer)
-            });
-            self.send(records.collect::<Result<_, _>>()?).await?;
+    async fn send_in_turn(
+        &self,
+        mut chunks: mpsc::Receiver<mpsc::Receiver<Batch>>,
+    ) -> Result<(), Stop> {
+        while let Some(mut batches) = chunks.recv().await {
+            while let Some(batch) = batches.recv().await {
+                let sent = self.out.send(Ok(batch)).await;
+                sent.map_err(|_dropped| Stop::ReceiverDropped)?;
+            }
         }
         Ok(())
     }
 
-    /// Sends records that are most of their range of ids.
-    async fn send_range(&self, heads: &[Head], renderer: &mut Renderer<'_>) -> Result<(), Stop> {
+    /// Reads records that are few in their range of ids.
+    async fn read_by_id(&self, chunk: Chunk, mut renderer: Renderer<'_>) -> Result<(), Stop> {
+        for some in chunk.heads.chunks(IDS_PER_QUERY) {
+            let properties = self.reader.properties(some, true).await?;
+            let records = some.iter().map(|head| {
+                let properties = properties.get(&head.id).map(String::as_str);
+                record(head, properties, &mut renderer)
+            });
+            let records = records.collect::<Result<_, _>>()?;
+            chunk.send(records).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads records that are most of their range of ids.
+    async fn read_range(&self, chunk: Chunk, mut renderer: Renderer<'_>) -> Result<(), Stop> {
+        let heads = &chunk.heads;
         let (Some(first), Some(last)) = (heads.first(), heads.last()) else {
             return Ok(());
         };
@@ -140,19 +215,19 @@ impl<'a, E: Send> Export<'a, E> {
         while let Some(row) = self.reader.session.within(ACTION, cursor.next()).await? {
             // A head without a row was not in `changes` yet.
             while let Some(head) = unsent.next_if(|head| head.id < row.object_id) {
-                let late = self.late(head, renderer).await?;
-                self.push(&mut batch, late).await?;
+                let late = self.late(head, &mut renderer).await?;
+                chunk.push(&mut batch, late).await?;
             }
             if let Some(head) = unsent.next_if(|head| row.belongs_to(head)) {
-                let record = record(head, Some(row.properties), renderer)?;
-                self.push(&mut batch, record).await?;
+                let record = record(head, Some(row.properties), &mut renderer)?;
+                chunk.push(&mut batch, record).await?;
             }
         }
         for head in unsent {
-            let late = self.late(head, renderer).await?;
-            self.push(&mut batch, late).await?;
+            let late = self.late(head, &mut renderer).await?;
+            chunk.push(&mut batch, late).await?;
         }
-        self.send(batch).await
+        chunk.send(batch).await
     }
 
     /// Selects the newest version of each object only: there may be many older
@@ -182,9 +257,11 @@ impl<'a, E: Send> Export<'a, E> {
         let properties = properties.get(&head.id).map(String::as_str);
         record(head, properties, renderer)
     }
+}
 
+impl Chunk {
     /// Adds a record to the batch, and sends the batch when it is full.
-    async fn push(&self, batch: &mut Vec<StoredRecord>, record: StoredRecord) -> Result<(), Stop> {
+    async fn push(&self, batch: &mut Batch, record: StoredRecord) -> Result<(), Stop> {
         batch.push(record);
         if batch.len() < BATCH_RECORDS {
             return Ok(());
@@ -193,11 +270,11 @@ impl<'a, E: Send> Export<'a, E> {
             .await
     }
 
-    async fn send(&self, records: Vec<StoredRecord>) -> Result<(), Stop> {
-        if records.is_empty() {
+    async fn send(&self, batch: Batch) -> Result<(), Stop> {
+        if batch.is_empty() {
             return Ok(());
         }
-        let sent = self.out.send(Ok(records)).await;
+        let sent = self.out.send(batch).await;
         sent.map_err(|_dropped| Stop::ReceiverDropped)
     }
 }
