@@ -23,6 +23,7 @@ pub mod log;
 mod native;
 pub mod process;
 mod proxy;
+mod recording;
 pub mod replica;
 mod secrets;
 pub mod servers;
@@ -47,6 +48,7 @@ pub use log::RecordLog;
 pub use native::stack_command;
 pub use process::Process;
 pub use proxy::{LostAnswer, Mode, Proxy, Request};
+pub use recording::Recording;
 pub use stack::{Stack, StackBuilder};
 pub use timeline::Timeline;
 

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod alerts;
 mod change_log;
 mod changes_over_http;
 mod changing_records;
