@@ -1,6 +1,6 @@
 //! The REST API: refused requests, and paging over stored records.
 
-use harness::{Api, Stack};
+use harness::{Api, HANG_LIMIT, Stack, eventually};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,6 +67,35 @@ async fn paged(api: &Api, query: &str) -> Vec<(u64, bool)> {
         };
         path = format!("{route}&after={after}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_many_chunks_has_every_record_once_and_in_order() {
+    let stack = Stack::with(40_000, 1)
+        .portal(|portal| {
+            portal.distinct = 100;
+            portal.properties = 10;
+            portal.set_properties = 4;
+            portal.archived_percent = 0.0;
+        })
+        .start()
+        .await;
+    stack.first_sync(json!({"streams": ["contacts"]})).await;
+    let count = "SELECT count() FROM hubspot.contacts";
+    eventually("all is stored", HANG_LIMIT, async || {
+        let stored = stack.sql().try_query(count).await.ok()?;
+        (stored.trim() == "40000").then_some(())
+    })
+    .await;
+    let path = "/v1/connections/default/records/contacts";
+    let lines = stack.api().text(path, "application/x-ndjson").await;
+    let id = |line: &str| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        record["id"].as_str().unwrap().parse::<u64>().unwrap()
+    };
+    let exported: Vec<u64> = lines.lines().map(id).collect();
+    let ids = stack.simulator.portal().ids("contacts");
+    assert!(exported == ids, "{} of {}", exported.len(), ids.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
