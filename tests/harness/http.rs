@@ -1,23 +1,40 @@
 //! A server of HTTP in a test, in the place of one that is not part of the system.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, error::Error};
 
-use http_body_util::Full;
 use hyper::{
     Request, Response,
-    body::{Bytes, Incoming},
+    body::{Body, Incoming},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 /// Answers every request with `answer`, until what is returned is dropped; the port on
 /// 127.0.0.1.
-pub async fn serve<A, F>(answer: A) -> (u16, JoinSet<()>)
+pub async fn serve<A, F, B>(answer: A) -> (u16, JoinSet<()>)
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    serve_over(async |stream| Some(stream), answer).await
+}
+
+/// [`serve`] over what `handshake` makes of each connection; `None` ends the connection.
+pub(crate) async fn serve_over<H, G, S, A, F, B>(handshake: H, answer: A) -> (u16, JoinSet<()>)
+where
+    H: Fn(TcpStream) -> G + Clone + Send + Sync + 'static,
+    G: Future<Output = Option<S>> + Send,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -27,8 +44,11 @@ where
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             while connections.try_join_next().is_some() {}
-            let answer = answer.clone();
+            let (handshake, answer) = (handshake.clone(), answer.clone());
             connections.spawn(async move {
+                let Some(stream) = handshake(stream).await else {
+                    return;
+                };
                 let answer = service_fn(async |it| Ok::<_, Infallible>(answer(it).await));
                 // A client may go at any time.
                 let _gone = http1::Builder::new()

@@ -1,24 +1,20 @@
 //! HTTPS before a server that lacks it, as a load balancer puts it there.
 
-use std::{convert::Infallible, net::SocketAddr};
-
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
     header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
-    server::conn::http1,
-    service::service_fn,
 };
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
+    rt::TokioExecutor,
 };
 use native_tls::{Identity, TlsAcceptor};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 
-use crate::{servers::free_port, tls::Certificates};
+use crate::{http, tls::Certificates};
 
 type Body = Either<Incoming, Full<Bytes>>;
 
@@ -43,37 +39,18 @@ impl HttpsFront {
         let identity = Identity::from_pkcs8(&read("server.pem"), &read("server.key"));
         let acceptor = TlsAcceptor::new(identity.expect("an identity")).expect("an acceptor");
         let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor);
-        let port = free_port();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let listener = TcpListener::bind(address).await.expect("a port");
         let authorization =
             authorization.map(|it| HeaderValue::from_str(it).expect("a value of a header"));
         let client: Client<_, Incoming> =
             Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-        let mut accepting = JoinSet::new();
-        accepting.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.expect("a connection");
-                while connections.try_join_next().is_some() {}
-                let acceptor = acceptor.clone();
-                let client = client.clone();
-                let authorization = authorization.clone();
-                connections.spawn(async move {
-                    // A client that does not trust the certificate ends here.
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    let serve = service_fn(move |request| {
-                        forward(client.clone(), upstream, authorization.clone(), request)
-                    });
-                    // A client may go at any time.
-                    let _gone = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), serve)
-                        .await;
-                });
-            }
-        });
+        // A client that does not trust the certificate ends here.
+        let handshake = move |stream| {
+            let acceptor = acceptor.clone();
+            async move { acceptor.accept(stream).await.ok() }
+        };
+        let answer =
+            move |request| forward(client.clone(), upstream, authorization.clone(), request);
+        let (port, accepting) = http::serve_over(handshake, answer).await;
         Self {
             port,
             _accepting: accepting,
@@ -86,7 +63,7 @@ async fn forward(
     upstream: u16,
     authorization: Option<HeaderValue>,
     mut request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> Response<Body> {
     let answer = |status: StatusCode| {
         let mut answer = Response::new(Either::Right(Full::default()));
         *answer.status_mut() = status;
@@ -98,13 +75,13 @@ async fn forward(
         let mut answer = answer(StatusCode::UNAUTHORIZED);
         let scheme = HeaderValue::from_static("Basic");
         answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
-        return Ok(answer);
+        return answer;
     }
     let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
     let target = format!("http://127.0.0.1:{upstream}{path}");
     *request.uri_mut() = target.parse().expect("an address");
-    Ok(match client.request(request).await {
+    match client.request(request).await {
         Ok(answer) => answer.map(Either::Left),
         Err(_) => answer(StatusCode::BAD_GATEWAY),
-    })
+    }
 }

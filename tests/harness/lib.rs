@@ -15,6 +15,7 @@ mod clickhouse;
 mod collector;
 mod data_set;
 pub mod documentation;
+pub mod exposition;
 pub mod history;
 pub mod http;
 mod https;

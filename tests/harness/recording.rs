@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    iter::repeat_n,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{Stack, api, native::stack_command};
+use crate::{Stack, api, exposition, native::stack_command};
 
 /// A second of a recording is a minute for the alerts, so that a test need not last hours.
 const SCALE: f64 = 60.0;
@@ -30,10 +31,9 @@ pub struct Recording {
 impl Recording {
     /// Records for some seconds. At the beginning of each, `each` is run with its number.
     pub async fn take(&mut self, stack: &Stack, seconds: usize, mut each: impl AsyncFnMut(usize)) {
-        let worker = |port: &u16| ("worker", *port);
-        let services: Vec<_> = stack.worker_ports.iter().map(worker).collect();
+        let workers = stack.worker_ports.iter().map(|port| ("worker", *port));
         let instances = stack.instances.iter().map(|it| ("data-streams", it.port));
-        let services: Vec<_> = services.into_iter().chain(instances).collect();
+        let services: Vec<_> = workers.chain(instances).collect();
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for second in 0..seconds {
@@ -62,15 +62,11 @@ impl Recording {
         };
         let up = if text.is_some() { 1.0 } else { 0.0 };
         self.add(format!("up{{service=\"{service}\",{labels}}}"), up);
-        for line in text.unwrap_or_default().lines() {
-            let Some((series, value)) = line.rsplit_once(' ') else {
-                continue;
-            };
-            let value = value.parse::<f64>().ok().filter(|it| it.is_finite());
-            let (name, own) = series.split_once('{').unwrap_or((series, "}"));
-            if let Some(value) = value.filter(|_| !line.starts_with('#')) {
-                let separator = if own == "}" { "" } else { "," };
-                self.add(format!("{name}{{{labels}{separator}{own}"), value);
+        for (name, own, value) in exposition::samples(&text.unwrap_or_default()) {
+            let own = own.trim_start_matches('{').trim_end_matches('}');
+            let separator = if own.is_empty() { "" } else { "," };
+            if value.is_finite() {
+                self.add(format!("{name}{{{labels}{separator}{own}}}"), value);
             }
         }
     }
@@ -86,20 +82,18 @@ impl Recording {
         let mut text = String::new();
         for (series, values) in &self.series {
             text.push_str(series);
-            for value in values {
+            // Whoever was away in the last second stays away.
+            let last = values.last().copied().flatten();
+            for value in values
+                .iter()
+                .copied()
+                .chain(repeat_n(last, minutes as usize))
+            {
                 match value {
-                    Some(value) => write!(text, " {}", self.scaled(series, *value, minutes)),
+                    Some(value) => write!(text, " {}", self.scaled(series, value, minutes)),
                     None => write!(text, " _"),
                 }
                 .expect("a string takes all");
-            }
-            if let Some(Some(last)) = values.last()
-                && minutes > 0
-            {
-                let last = self.scaled(series, *last, minutes);
-                write!(text, " {last}x{}", minutes - 1).expect("a string takes all");
-            } else if minutes > 0 {
-                write!(text, " _x{minutes}").expect("a string takes all");
             }
             text.push('\n');
         }

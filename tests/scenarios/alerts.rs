@@ -15,11 +15,18 @@ fn assert_fire(fire: &BTreeSet<String>, expected: &[&str]) {
     }
 }
 
-/// Changes a value of every object of a type.
-fn change(stack: &Stack, object_type: &str, second: usize) {
+/// A system after its first sync.
+async fn synced() -> Stack {
+    let stack = Stack::with(60, 20).start().await;
+    stack.first_sync(json!({"interval": "10s"})).await;
+    stack
+}
+
+/// Changes a value of every contact.
+fn change(stack: &Stack, second: usize) {
     let portal = stack.simulator.portal();
-    let (ids, value) = (portal.ids(object_type), second.to_string());
-    portal.bulk(object_type, &ids, &[("city", &value)]).unwrap();
+    let (ids, value) = (portal.ids("contacts"), second.to_string());
+    portal.bulk("contacts", &ids, &[("city", &value)]).unwrap();
 }
 
 /// Requests a run, whether that is possible now or not.
@@ -31,10 +38,9 @@ async fn ask_for_run(stack: &Stack) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_alert_fires_while_all_is_well() {
-    let stack = Stack::with(60, 20).start().await;
-    stack.first_sync(json!({"interval": "10s"})).await;
+    let stack = synced().await;
     let mut recording = Recording::default();
-    let each = async |second| change(&stack, "contacts", second);
+    let each = async |second| change(&stack, second);
     recording.take(&stack, 50, each).await;
     let fire = recording.alerts(&stack, 0).await;
     assert!(fire.is_empty(), "{fire:?}");
@@ -42,8 +48,7 @@ async fn no_alert_fires_while_all_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_fire_while_hubspot_fails_and_limits_requests() {
-    let stack = Stack::with(60, 20).start().await;
-    stack.first_sync(json!({"interval": "10s"})).await;
+    let stack = synced().await;
     let faults = stack.simulator.faults();
     let fails = Fault::Status {
         code: 500,
@@ -70,12 +75,11 @@ async fn alerts_fire_while_hubspot_fails_and_limits_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_fire_while_clickhouse_is_away() {
-    let mut stack = Stack::with(60, 20).start().await;
-    stack.first_sync(json!({"interval": "10s"})).await;
+    let mut stack = synced().await;
     stack.clickhouse.kill();
     let mut recording = Recording::default();
     let each = async |second| {
-        change(&stack, "contacts", second);
+        change(&stack, second);
         ask_for_run(&stack).await;
         let path = "/v1/connections/default/records/contacts";
         drop(stack.api().try_send("GET", path, None).await);
@@ -87,8 +91,7 @@ async fn alerts_fire_while_clickhouse_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_fire_for_one_connection_stream_table_and_message() {
-    let stack = Stack::with(60, 20).start().await;
-    stack.first_sync(json!({"interval": "10s"})).await;
+    let stack = synced().await;
     stack.matches_truth("contacts").await;
     stack.simulator.portal().set_scope("companies", false);
     let sql = stack.sql();
@@ -101,7 +104,7 @@ async fn alerts_fire_for_one_connection_stream_table_and_message() {
         .servers()
         .produce(&stack.topic("records"), message)
         .await;
-    change(&stack, "contacts", 0);
+    change(&stack, 0);
     eventually("the table's records wait", HANG_LIMIT, async || {
         let answer = stack.api().try_send("GET", "/health/ready", None).await;
         let answer = answer.ok()?;
@@ -133,8 +136,7 @@ async fn alerts_fire_for_one_connection_stream_table_and_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_fire_for_a_refused_token_and_for_services_that_are_away() {
-    let mut stack = Stack::with(60, 20).start().await;
-    stack.first_sync(json!({"interval": "10s"})).await;
+    let mut stack = synced().await;
     let mut recording = Recording::default();
     recording.take(&stack, 1, async |_| ()).await;
     stack.simulator.revoke_token(harness::stack::TOKEN);

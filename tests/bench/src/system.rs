@@ -8,7 +8,7 @@ mod topic;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use harness::{Api, ClickHouse, Process, servers::Server};
+use harness::{Api, ClickHouse, Process, exposition, servers::Server};
 use serde_json::Value;
 
 pub(crate) use build::{SystemBuilder, TOKEN};
@@ -60,11 +60,8 @@ pub(crate) async fn get(url: &str) -> reqwest::Result<reqwest::Response> {
 async fn metric(server: &str, name: &str) -> anyhow::Result<f64> {
     let text = get(&format!("{server}/metrics")).await?;
     let text = text.error_for_status()?.text().await?;
-    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
-    // There may be labels between name and number.
-    let of_name = lines.filter(|it| it.starts_with(['{', ' ']));
-    let numbers = of_name.filter_map(|it| it.rsplit(' ').next()?.parse::<f64>().ok());
-    Ok(numbers.sum())
+    let of_name = exposition::samples(&text).filter(|it| it.0 == name);
+    Ok(of_name.map(|it| it.2).sum())
 }
 
 impl System<'_> {

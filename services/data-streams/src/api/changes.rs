@@ -227,25 +227,13 @@ impl Log {
     async fn page(mut self, limit: usize) -> Result<Vec<u8>, ApiError> {
         let deadline = Instant::now() + PAGE_WAIT;
         let mut out = b"{\"results\":[".to_vec();
-        let (mut count, mut at_end, mut heard) = (0, false, false);
-        while count < limit && out.len() < PAGE_BYTES && !at_end {
-            let next = self.batches.recv();
-            let next = if heard {
-                tokio::time::timeout_at(deadline, next).await
-            } else {
-                // The reader gives up by itself where Kafka does not answer.
-                Ok(next.await)
-            };
-            let batch = match next {
-                Ok(Some(batch)) => batch?,
-                // Nothing was ever fetched, or the process stops.
-                Ok(None) => {
-                    at_end = !heard;
-                    break;
-                }
-                Err(_elapsed) => break,
-            };
-            heard = true;
+        let mut count = 0;
+        // The reader gives up by itself where Kafka does not answer. Nothing comes if nothing
+        // was ever fetched, or if the process stops.
+        let mut next = self.batches.recv().await;
+        let mut at_end = next.is_none();
+        while let Some(batch) = next {
+            let batch = batch?;
             let mut records = batch.records.iter();
             for record in records.by_ref() {
                 if count > 0 {
@@ -261,6 +249,11 @@ impl Log {
                 self.cursor = batch.next.into();
                 at_end = batch.at_end;
             }
+            if count == limit || out.len() >= PAGE_BYTES || at_end {
+                break;
+            }
+            let more = tokio::time::timeout_at(deadline, self.batches.recv());
+            next = more.await.ok().flatten();
         }
         for part in [
             "],\"paging\":{\"next\":{\"after\":\"",

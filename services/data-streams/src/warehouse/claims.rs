@@ -113,8 +113,12 @@ pub(super) async fn refuse_foreign(
     destination: &str,
     names: &[&TableName],
 ) -> Result<(), WarehouseError> {
-    let foreign = foreign(session, destination, names).await?;
-    match foreign.first() {
+    refuse(foreign(session, destination, names).await?.first())
+}
+
+/// Refuses a table that is not of this program.
+pub(super) fn refuse(foreign: Option<&TableName>) -> Result<(), WarehouseError> {
+    match foreign {
         None => Ok(()),
         Some(table) => Err(WarehouseError::Foreign {
             table: table.to_string(),

@@ -132,11 +132,7 @@ pub(super) async fn replace_views(
     let foreign = [&live, &all, &history, &at];
     let foreign = claims::foreign(session, destination, &foreign).await?;
     let is_foreign = |it: &&TableName| foreign.contains(it);
-    if let Some(taken) = [&live, &all].into_iter().find(is_foreign) {
-        return Err(WarehouseError::Foreign {
-            table: taken.to_string(),
-        });
-    }
+    claims::refuse([&live, &all].into_iter().find(is_foreign))?;
     for statement in views::statements(destination, object_type, layout) {
         session.execute("create a view", &statement).await?;
     }

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Records of one chunk. What matches is in memory of three chunks at once, at about 60
+/// Records of one chunk. What matches is in memory of two chunks at once, at about 60
 /// bytes a record.
 const CHUNK_RECORDS: usize = 16_384;
 
@@ -43,7 +43,7 @@ const ACTION: &str = "export records";
 pub(super) struct Export<'a, E> {
     reader: RecordReader<'a>,
     /// The export ends when the receiver is dropped.
-    out: &'a mpsc::Sender<Result<Vec<StoredRecord>, E>>,
+    out: &'a mpsc::Sender<Result<Batch, E>>,
 }
 
 /// Records that are sent together.
@@ -84,10 +84,7 @@ impl ChangesRow<'_> {
 }
 
 impl<'a, E: Send> Export<'a, E> {
-    pub(super) fn new(
-        reader: RecordReader<'a>,
-        out: &'a mpsc::Sender<Result<Vec<StoredRecord>, E>>,
-    ) -> Self {
+    pub(super) fn new(reader: RecordReader<'a>, out: &'a mpsc::Sender<Result<Batch, E>>) -> Self {
         Self { reader, out }
     }
 
@@ -120,6 +117,7 @@ impl<'a, E: Send> Export<'a, E> {
         while let Some(query) = left.take() {
             let next = self.next_chunk(query, &turns);
             tokio::pin!(next);
+            // The chunk before is read on meanwhile.
             let found = loop {
                 tokio::select! {
                     found = &mut next => break found?,

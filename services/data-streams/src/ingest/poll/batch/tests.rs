@@ -1,3 +1,5 @@
+//! Batches keep their limits, and no message waits too long or is lost.
+
 use proptest::prelude::*;
 
 use super::*;
