@@ -169,7 +169,15 @@ impl Harness {
         self.changes
             .until(&format!("a commit of {key}"), find)
             .await;
+        // A thread decodes the command; the supervisor then says that the registry works.
+        let health = self.context.health().clone();
+        health.fails("registry", "the command is not decoded");
         self.command(command);
+        let began = Instant::now();
+        while !health.failures().is_empty() {
+            assert!(began.elapsed() < GIVE_UP, "the command is not decoded");
+            tokio::task::yield_now().await;
+        }
         // All tasks run in this thread, so the connection has the command then.
         for _ in 0..100 {
             tokio::task::yield_now().await;
