@@ -1,5 +1,9 @@
 //! Failures of HubSpot: which are retried, and which end the call.
 
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+
 use super::*;
 
 #[tokio::test]
@@ -20,6 +24,30 @@ async fn transient_failures_are_retried() {
         .await;
     assert_eq!(page.unwrap().value.objects.len(), 1);
     assert_eq!(fake.requests().await.len(), 3);
+}
+
+/// Many spaces and an object, compressed.
+fn padded(spaces: usize) -> ResponseTemplate {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    let piece = vec![b' '; 1 << 20];
+    for _ in 0..spaces >> 20 {
+        packed.write_all(&piece).unwrap();
+    }
+    packed.write_all(br#"{"results":[{"id":"1"}]}"#).unwrap();
+    ResponseTemplate::new(200)
+        .set_body_raw(packed.finish().unwrap(), "application/json")
+        .insert_header("content-encoding", "gzip")
+}
+
+#[tokio::test]
+async fn a_body_is_read_up_to_256_mib_after_decompression() {
+    let fake = FakeServer::start().await;
+    fake.answers_in_order(LIST, vec![padded(256 << 20), padded(255 << 20)])
+        .await;
+    let source = fake.source(12_000);
+    let page = source.list("contacts", FIRST, &definitions(&[])).await;
+    assert_eq!(page.unwrap().value.objects.len(), 1);
+    assert_eq!(fake.requests().await.len(), 2, "the first one is too long");
 }
 
 #[tokio::test]
