@@ -54,6 +54,16 @@ async fn values_arrive_with_their_scope_and_are_named_without_it() {
                   table = 'contacts' AND name = 'bank_account'";
     assert_eq!(stack.sql().query(column).await.trim(), "0");
 
+    // A check says the same, and that the other kind can be read.
+    let path = "/v1/connections/default/check";
+    let check = stack.api().send("POST", path, None).await.body;
+    let tried = check["streams"][0]["capabilities"].as_array().unwrap();
+    let refused: Vec<_> = tried.iter().filter(|it| it["works"] == false).collect();
+    assert_eq!((tried.len(), refused.len()), (7, 1), "{check}");
+    let error = &refused[0]["error"];
+    assert_eq!(error["code"], "no_sensitive_properties");
+    assert!(error["message"].as_str().unwrap().contains("bank_account"));
+
     // It is tried again after five minutes, at the begin of a run.
     portal.set_sensitive_scope("contacts", Sensitivity::HighlySensitive, true);
     stack.simulator.advance(Duration::from_mins(6));

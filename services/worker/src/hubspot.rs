@@ -224,6 +224,10 @@ impl Source for HubSpot {
         self.read_sensitive(object_type, kind, selection).await
     }
 
+    fn forget_sensitive(&self, object_type: &str) {
+        self.sensitive.forget(object_type);
+    }
+
     async fn list(
         &self,
         object_type: &str,

@@ -31,7 +31,7 @@ struct Known {
     /// HubSpot's time from which on it is read again.
     until: Millis,
     properties: Vec<Property>,
-    /// Whether HubSpot has given their values; false where none was to be read.
+    /// Whether HubSpot has given their values; false where there was none to be read.
     is_tested: bool,
 }
 
@@ -46,6 +46,11 @@ impl KnownSensitive {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What an object type has is tested again at the next read.
+    pub(super) fn forget(&self, object_type: &str) {
+        self.lock().retain(|(name, _), _| name != object_type);
+    }
+
     /// A read that was refused for want of a scope may have been so because of them: they
     /// are tested again before the next one.
     pub(super) fn doubt_after<T>(&self, object_type: &str, read: &Result<T, ReadError>) {
@@ -53,7 +58,7 @@ impl KnownSensitive {
             .as_ref()
             .is_err_and(|it| it.error.code == "missing_scope")
         {
-            self.lock().retain(|(name, _), _| name != object_type);
+            self.forget(object_type);
         }
     }
 }
@@ -71,6 +76,16 @@ fn scope(object_type: &str, kind: Capability) -> String {
     let is_custom = object_type.starts_with("p_") || object_type.starts_with("2-");
     let name = if is_custom { "custom" } else { object_type };
     format!("crm.objects.{name}.{}.read.v2", sensitivity(kind))
+}
+
+/// A token without the scope of a kind gets an answer without the values, and no refusal.
+fn left_out(kind: Capability) -> SourceError {
+    SourceError {
+        advice: Advice::DoWithout(kind),
+        code: "no_sensitive_properties",
+        problem: "HubSpot leaves their values out of its answers".to_owned(),
+        remedy: kind.cost().to_owned(),
+    }
 }
 
 /// The refusal of a kind, with the properties and the scope by name.
@@ -106,9 +121,8 @@ fn without(
 
 impl HubSpot {
     /// The properties of a kind whose values can be read, and how many requests that took.
-    /// HubSpot lists properties whose values it then refuses, so one object is read with
-    /// those that `selection` has; `None` for all. Where it leaves values out instead, they
-    /// count as readable.
+    /// HubSpot lists properties whose values it then refuses or leaves out, so one object
+    /// is read with those that `selection` has; `None` for all.
     pub(super) async fn read_sensitive(
         &self,
         object_type: &str,
@@ -133,19 +147,28 @@ impl HubSpot {
         let properties = listed.value;
         let mut requests = 1;
         let tested = properties.iter().filter(is_read).take(TESTED);
-        let names: Vec<_> = tested.map(|it| encode(&it.name).to_string()).collect();
-        if !names.is_empty() {
+        let tested: Vec<_> = tested.map(|it| it.name.as_str()).collect();
+        let mut is_tested = false;
+        if !tested.is_empty() {
+            let names: Vec<_> = tested.iter().map(|it| encode(it).to_string()).collect();
             let mut url = self.objects(object_type, &[]);
             url.set_query(Some(&format!("limit=1&properties={}", names.join(","))));
             let call = Call::get(Endpoint::Sensitive(kind), url);
-            let read = self.client.call(&call, wire::list_page).await;
-            read.map_err(|it| without(object_type, kind, &properties, it.into()))?;
+            let read = self.client.call(&call, wire::first_names).await;
+            let read = read.map_err(|it| without(object_type, kind, &properties, it.into()))?;
             requests += 1;
+            if let Some(given) = read.value {
+                // A property without a value is null, and not left out.
+                if !tested.iter().any(|it| given.contains(*it)) {
+                    return Err(without(object_type, kind, &properties, left_out(kind)));
+                }
+                is_tested = true;
+            }
         }
         let known = Known {
             until: self.now().saturating_add(KEPT),
             properties: properties.clone(),
-            is_tested: !names.is_empty(),
+            is_tested,
         };
         self.sensitive.lock().insert(key, known);
         Ok((properties, requests))

@@ -10,7 +10,7 @@ mod time;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use schemas::{Millis, Property};
 use serde::{
@@ -254,6 +254,22 @@ pub(super) fn properties_of(body: &[u8], sensitivity: &str) -> Result<Vec<Proper
         property.archived != Some(true) && property.data_sensitivity.as_deref() == Some(sensitivity)
     });
     Ok(of_kind.map(Property::from).collect())
+}
+
+/// The names of the properties that the first object of a page has, those without a value
+/// included; `None` if the page is empty.
+pub(super) fn first_names(body: &[u8]) -> Result<Option<BTreeSet<String>>, ParseError> {
+    #[derive(Deserialize)]
+    struct Page {
+        results: Vec<Found>,
+    }
+    #[derive(Deserialize)]
+    struct Found {
+        properties: serde_json::Map<String, serde_json::Value>,
+    }
+    let page: Page = parse(body)?;
+    let first = page.results.into_iter().next();
+    Ok(first.map(|it| it.properties.into_iter().map(|(name, _)| name).collect()))
 }
 
 /// Parses account details.

@@ -271,6 +271,10 @@ pub(crate) trait Source: Send + Sync + 'static {
         async { Ok((Vec::new(), 0)) }
     }
 
+    /// What was learnt of the sensitive properties of an object type is read again by the
+    /// next [`sensitive_properties`](Self::sensitive_properties).
+    fn forget_sensitive(&self, _object_type: &str) {}
+
     /// Reads a page of the live or archived list, with all `properties`.
     fn list(
         &self,

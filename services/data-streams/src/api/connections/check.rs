@@ -23,7 +23,7 @@ use crate::{
     control::{CheckOutcome, ConnectionChange},
 };
 
-/// How long the route waits for the worker: for five requests a stream, with their
+/// How long the route waits for the worker: for up to nine requests a stream, with their
 /// repetitions.
 const CHECK_WAIT: Duration = Duration::from_mins(1);
 
@@ -58,7 +58,8 @@ pub(in crate::api) struct CheckedStreamBody {
 /// One thing that was tried.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct CheckedCapabilityBody {
-    /// `properties`, `list`, `archived_list`, `search` or `batch_read`.
+    /// `properties`, `list`, `archived_list`, `search`, `batch_read`,
+    /// `sensitive_properties` or `highly_sensitive_properties`.
     capability: String,
     /// Whether it works.
     works: bool,
@@ -105,7 +106,7 @@ impl From<CheckedStream> for CheckedStreamBody {
 }
 
 /// Tries what the connection's credential can read: the account, and of each stream its
-/// properties, both lists, search and batch read.
+/// properties, both lists, search, batch read and the values of sensitive properties.
 ///
 /// Changes nothing: a stopped connection stays stopped.
 #[utoipa::path(

@@ -1,6 +1,6 @@
 //! Sensitive properties: read where the token may, named where not.
 
-use hubspot_sim::{Definition, Kind, Quirks, Sensitivity, WithheldForm};
+use hubspot_sim::{Definition, Kind, PortalConfig, Quirks, Sensitivity, WithheldForm};
 
 use schemas::PropertySelection;
 
@@ -12,7 +12,11 @@ use crate::sync::Capability;
 
 /// An account with a sensitive property, and its source.
 async fn account() -> (TestAccount, HubSpot) {
-    let account = TestAccount::of(portal()).await;
+    account_of(portal()).await
+}
+
+async fn account_of(portal: PortalConfig) -> (TestAccount, HubSpot) {
+    let account = TestAccount::of(portal).await;
     let definition = Definition {
         sensitivity: Sensitivity::Sensitive,
         ..Definition::new("illness", "string", "text")
@@ -67,6 +71,7 @@ async fn a_refusal_names_the_properties_where_they_are_listed_and_the_scope() {
     for (form, named) in [
         (WithheldForm::Refused, "illness"),
         (WithheldForm::ListRefused, "sensitive properties"),
+        (WithheldForm::LeftOut, "illness"),
     ] {
         account.simulator.portal().set_quirks(Quirks {
             withheld: form,
@@ -78,6 +83,40 @@ async fn a_refusal_names_the_properties_where_they_are_listed_and_the_scope() {
         let scope = "crm.objects.contacts.sensitive.read.v2";
         assert!(refusal.remedy.contains(scope), "{}", refusal.remedy);
     }
+}
+
+#[tokio::test]
+async fn values_left_out_of_answers_are_noticed_at_the_first_object() {
+    let empty = PortalConfig {
+        contacts: 0,
+        ..portal()
+    };
+    let (account, source) = account_of(empty).await;
+    let portal = account.simulator.portal();
+    portal.set_quirks(Quirks {
+        withheld: WithheldForm::LeftOut,
+        ..Quirks::default()
+    });
+    for _ in 0..2 {
+        assert_eq!(read(&source).await.unwrap().1, 2, "nothing shows it yet");
+    }
+    portal.create("contacts", &[]).unwrap();
+    let refusal = read(&source).await.unwrap_err();
+    assert_eq!(refusal.advice, Advice::DoWithout(Capability::Sensitive));
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, true);
+    assert_eq!(read(&source).await.unwrap().0, ["illness"]);
+}
+
+#[tokio::test]
+async fn what_was_learnt_is_tested_again_after_it_was_forgotten() {
+    let (account, source) = account().await;
+    let portal = account.simulator.portal();
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, true);
+    read(&source).await.unwrap();
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, false);
+    assert!(read(&source).await.is_ok(), "it is kept for an hour");
+    source.forget_sensitive("contacts");
+    assert!(read(&source).await.is_err());
 }
 
 #[tokio::test]

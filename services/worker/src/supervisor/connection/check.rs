@@ -42,7 +42,7 @@ impl<S: Sources> ConnectionTask<S> {
                 Ok(portal) => {
                     check.portal_id = Some(portal.portal_id);
                     let streams = command.streams.iter();
-                    let streams = streams.map(|it| check_stream(&*source, it, at));
+                    let streams = streams.map(|it| check_stream(&*source, it, command, at));
                     check.streams = join_all(streams).await;
                 }
             },
@@ -71,7 +71,12 @@ impl<S: Sources> ConnectionTask<S> {
 }
 
 /// Tries all that the sync of an object type can use.
-async fn check_stream<S: Source>(source: &S, object_type: &str, at: i64) -> CheckedStream {
+async fn check_stream<S: Source>(
+    source: &S,
+    object_type: &str,
+    command: &Command,
+    at: i64,
+) -> CheckedStream {
     let none = Definitions::none(0, object_type);
     let page = |archived| ListRequest {
         archived,
@@ -87,20 +92,32 @@ async fn check_stream<S: Source>(source: &S, object_type: &str, at: i64) -> Chec
     let id = live.as_ref().ok().and_then(|it| it.value.objects.first());
     let ids = [id.map_or(1, |it| it.id)];
     let read = within(at, source.batch_read(object_type, &ids, false, &none)).await;
-    let tried = [
+    let has_properties = properties.is_ok();
+    let mut tried = vec![
         ("properties", properties.err()),
         ("list", live.err()),
         (ARCHIVED_LIST, archived.err()),
         (Capability::Search.as_str(), found.err()),
         (Capability::BatchRead.as_str(), read.err()),
     ];
-    let capabilities = tried.map(|(capability, error)| CheckedCapability {
-        capability: capability.to_owned(),
-        error,
-    });
+    if has_properties {
+        source.forget_sensitive(object_type);
+        let selection = command.properties_of(object_type);
+        let kinds = Capability::SENSITIVE.map(|kind| async move {
+            let read = source.sensitive_properties(object_type, kind, selection);
+            (kind.as_str(), within(at, read).await.err())
+        });
+        tried.extend(join_all(kinds).await);
+    }
+    let capabilities = tried
+        .into_iter()
+        .map(|(capability, error)| CheckedCapability {
+            capability: capability.to_owned(),
+            error,
+        });
     CheckedStream {
         name: object_type.to_owned(),
-        capabilities: capabilities.to_vec(),
+        capabilities: capabilities.collect(),
     }
 }
 

@@ -129,7 +129,7 @@ async fn a_check_says_what_a_credential_can_read_and_changes_nothing() {
         let refused = stream.capabilities.iter().filter(|it| it.error.is_some());
         (stream.capabilities.len(), refused.count())
     };
-    assert_eq!(refused("contacts"), (5, 0));
+    assert_eq!(refused("contacts"), (7, 0));
     assert_eq!(refused("companies"), (5, 5));
     assert_eq!(harness.log.connection("a").unwrap().state, "stopped");
     assert!(harness.log.records().is_empty());
