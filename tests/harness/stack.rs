@@ -24,7 +24,7 @@ use crate::{
 pub const TOKEN: &str = "pat-na1-scenario-secret-token";
 
 /// Password of ClickHouse's user `writer` in scenarios.
-const WRITER_PASSWORD: &str = "scenario-writer";
+pub const WRITER_PASSWORD: &str = "scenario-writer";
 
 /// Password of ClickHouse's user `reader` in scenarios. The file
 /// `clickhouse-reader-password` has it, as a data folder of `make up` does.

@@ -1,10 +1,12 @@
 //! Servers as providers run them: with TLS, passwords, certificates, tokens, rights and
 //! several brokers.
 
-use std::time::Duration;
+use std::{os::unix::fs::symlink, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use harness::{HANG_LIMIT, HttpsFront, Stack, eventually, servers::Secure, tls::Certificates};
+use harness::{
+    HANG_LIMIT, HttpsFront, Stack, eventually, log::read_topic, servers::Secure, tls::Certificates,
+};
 use serde_json::json;
 
 /// Login of the registry in front of the real one.
@@ -31,6 +33,55 @@ fn login(user: &str) -> Variables {
         ("KAFKA_USERNAME", user.to_owned()),
         ("KAFKA_PASSWORD", Secure::PASSWORD.to_owned()),
     ]
+}
+
+/// Lets a link lead to a file with this text, as Kubernetes replaces a secret.
+fn replace_secret(link: &Path, text: &str) {
+    let version = link.with_extension(format!("of-{}-characters", text.len()));
+    std::fs::write(&version, text).unwrap();
+    let new = link.with_extension("new");
+    symlink(&version, &new).unwrap();
+    std::fs::rename(&new, link).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_wait_for_the_new_password_of_clickhouse() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    replace_secret(&password, harness::stack::WRITER_PASSWORD);
+    let mut stack = Stack::with(50, 10)
+        .data_streams("CLICKHOUSE_PASSWORD", "")
+        .data_streams("CLICKHOUSE_PASSWORD_FILE", password.to_str().unwrap())
+        .start()
+        .await;
+    stack.first_sync(json!({})).await;
+
+    let next = "scenario-next-writer";
+    stack.keep_secret(next);
+    stack.clickhouse.change_writer_password(next);
+    let portal = stack.simulator.portal();
+    let ids = portal.ids("contacts");
+    portal.bulk("contacts", &ids, &[("city", "Ghent")]).unwrap();
+    stack.sync().await;
+    eventually("the password is refused", HANG_LIMIT, async || {
+        let answer = stack.api().try_send("GET", "/health/ready", None).await;
+        let answer = answer.ok()?.body.to_string();
+        answer.contains("Authentication failed").then_some(())
+    })
+    .await;
+    replace_secret(&password, next);
+
+    let reader = stack.sql_as_reader();
+    let sql = "SELECT countIf(city = 'Ghent') FROM hubspot.contacts";
+    eventually("the records are loaded", HANG_LIMIT, async || {
+        let found = reader.try_query(sql).await.ok()?;
+        (found.trim() == ids.len().to_string()).then_some(())
+    })
+    .await;
+    stack.api().ready().await;
+    stack.log().await.assert_exactly_once();
+    let letters = read_topic(stack.servers(), &stack.topic("dead-letters")).await;
+    assert_eq!(letters.len(), 0, "no record was given up");
 }
 
 /// What the last instance of data-streams says, once it has said this.

@@ -22,6 +22,9 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// The option of a ClickHouse with the password of its user `writer`.
+const WRITER_PASSWORD: &str = "--writer-password";
+
 /// A server and the port it listens on.
 #[derive(Debug)]
 pub struct Server {
@@ -45,6 +48,14 @@ impl Server {
     pub fn restart(&mut self) {
         self.process.kill();
         *self = start(&self.kind, &self.data, self.port, &self.more);
+    }
+
+    /// Kills a ClickHouse and starts it again with another password of its user `writer`.
+    pub fn change_writer_password(&mut self, password: &str) {
+        let option = self.more.iter().position(|it| it == WRITER_PASSWORD);
+        let option = option.expect("a ClickHouse");
+        password.clone_into(&mut self.more[option + 1]);
+        self.restart();
     }
 
     /// Folder of its data.
@@ -105,7 +116,7 @@ pub fn clickhouse(data: &Path, passwords: [&str; 2], disk: Option<u64>) -> Serve
     let mut options = vec![
         "--tcp-port".to_owned(),
         free_port().to_string(),
-        "--writer-password".to_owned(),
+        WRITER_PASSWORD.to_owned(),
         writer.to_owned(),
         "--reader-password".to_owned(),
         reader.to_owned(),
