@@ -53,7 +53,7 @@ run_once() { # kind home
 random_uuid() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '='; }
 
 run_kafka() {
-    options data port controller-port listeners join settings scram cluster -- "$@"
+    options data port controller-port listeners join settings scram cluster policy -- "$@"
     local data=${option[data]} port=${option[port]} controller cluster=${option[cluster]:-}
     controller=${option["controller-port"]:-$((port + 1))}
     local node=1 roles="broker,controller" quorum=",CONTROLLER://127.0.0.1:$controller"
@@ -105,6 +105,12 @@ log.cleaner.dedupe.buffer.size=16777216
 END
     # Of two values of a setting the later one counts.
     [ -z "${option[settings]:-}" ] || cat "${option[settings]}" >>"$config"
+    # The source of a class that judges new topics, as a provider's does.
+    if [ -n "${option[policy]:-}" ]; then
+        "$(dirname "$java")/javac" -d "$data/classes" -cp "$lib" "${option[policy]}"
+        lib+=":$data/classes"
+        echo "create.topic.policy.class.name=$(basename "${option[policy]}" .java)" >>"$config"
+    fi
     local users=()
     for one in ${option[scram]:-}; do users+=(--add-scram "SCRAM-SHA-512=[$one]"); done
     if [ ! -f "$data/log/meta.properties" ]; then

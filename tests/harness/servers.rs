@@ -24,8 +24,8 @@ use rdkafka::{
 
 pub use port::free_port;
 pub use secure::Secure;
-use server::metadata;
-pub use server::{Server, clickhouse, kafka, registry, start, wait_until, wait_until_ready};
+pub use server::{Server, clickhouse, registry, start, wait_until, wait_until_ready};
+use server::{kafka, metadata};
 
 use crate::{HANG_LIMIT, tls::Certificates};
 
@@ -43,7 +43,7 @@ const PROXIED_SCENARIOS: usize = 8;
 static SHARED_KAFKA: LazyLock<(Server, Mutex<Vec<ProxiedListeners>>)> = LazyLock::new(|| {
     let listeners = new_listeners(PROXIED_SCENARIOS);
     let folder = SHARED_FOLDER.join("kafka");
-    let mut server = kafka(&folder, &listeners, Some(&SHARED_SECURE));
+    let mut server = kafka(&folder, &listeners, Some(&SHARED_SECURE), None);
     wait_until_ready(&mut server);
     (server, Mutex::new(listeners))
 });
@@ -88,6 +88,21 @@ fn new_listeners(systems: usize) -> Vec<ProxiedListeners> {
         .collect()
 }
 
+/// The Kafka of a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brokers {
+    /// The one that all scenarios share.
+    Shared,
+    /// Its own.
+    One,
+    /// Its own, which refuses topics for messages above 1 MiB.
+    Capped,
+    /// Its own, of two brokers, which share the partitions.
+    Two,
+    /// Its own, of three brokers, which all have every partition.
+    Three,
+}
+
 /// A Kafka and a registry. Each is either shared by all scenarios or, where the
 /// scenario stops it, its own.
 #[derive(Debug)]
@@ -112,18 +127,17 @@ impl KafkaAndRegistry {
     /// The shared servers, started by the first scenario that asks. Blocks.
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<KafkaAndRegistry> =
-            LazyLock::new(|| KafkaAndRegistry::own(0, false));
+            LazyLock::new(|| KafkaAndRegistry::own(Brokers::Shared, false));
         &SHARED
     }
 
-    /// Starts a Kafka of one, two or three brokers, a registry or both for the caller
-    /// alone, and takes the shared one for the other; only what is used is started.
-    /// Blocks.
-    pub fn own(brokers: u32, own_registry: bool) -> Self {
-        let own_folder = (brokers > 0 || own_registry)
+    /// Starts a Kafka, a registry or both for the caller alone, and takes the shared one
+    /// for the other; only what is used is started. Blocks.
+    pub fn own(brokers: Brokers, own_registry: bool) -> Self {
+        let own_folder = (brokers != Brokers::Shared || own_registry)
             .then(|| tempfile::tempdir().expect("a folder for the servers"));
         let mut own = Self::launch(own_folder, brokers, own_registry);
-        if brokers == 2 {
+        if brokers == Brokers::Two {
             own.add_broker();
         }
         own
@@ -132,29 +146,29 @@ impl KafkaAndRegistry {
     /// Starts a Kafka and a registry for the caller alone, on the data in the
     /// folders `kafka` and `registry` of a folder. Blocks.
     pub(crate) fn own_in(folder: tempfile::TempDir) -> Self {
-        Self::launch(Some(folder), 1, true)
+        Self::launch(Some(folder), Brokers::One, true)
     }
 
-    fn launch(own_folder: Option<tempfile::TempDir>, brokers: u32, own_registry: bool) -> Self {
+    fn launch(own_folder: Option<tempfile::TempDir>, brokers: Brokers, own_registry: bool) -> Self {
         let folder = |kind: &str| {
             let own = own_folder.as_ref().expect("made for an own server");
             own.path().join(kind)
         };
-        let proxied = if brokers > 0 {
-            new_listeners(1)
-        } else {
-            Vec::new()
-        };
+        let proxied = new_listeners(usize::from(brokers != Brokers::Shared));
         // Both start at the same time.
         let mut registry = own_registry.then(|| registry(&folder("registry")));
         let mut others = Vec::new();
         let mut kafka = match brokers {
-            0 => None,
-            3 => {
+            Brokers::Shared => None,
+            Brokers::Three => {
                 others = three_brokers::three_brokers(&folder(""));
                 Some(others.remove(0))
             }
-            _ => Some(kafka(&folder("kafka"), &proxied, None)),
+            Brokers::Capped => {
+                let policy = root().join("tests/harness/servers/MessageSizePolicy.java");
+                Some(kafka(&folder("kafka"), &proxied, None, Some(&policy)))
+            }
+            Brokers::One | Brokers::Two => Some(kafka(&folder("kafka"), &proxied, None, None)),
         };
         let (kafka_port, registry_port) = std::thread::scope(|scope| {
             let registry_port = scope.spawn(|| match &mut registry {

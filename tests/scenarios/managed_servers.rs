@@ -84,6 +84,47 @@ async fn records_wait_for_the_new_password_of_clickhouse() {
     assert_eq!(letters.len(), 0, "no record was given up");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_caps_messages_gets_smaller_topics_and_larger_records_are_dead_letters() {
+    let stack = Stack::with(200, 20).capped_kafka().start().await;
+    let portal = stack.simulator.portal();
+    let ids = portal.ids("contacts");
+    // Not to be compressed below the cap.
+    let mut state = 1_u64;
+    let large: String = (0..2 << 20)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            char::from(b'0' + u8::try_from((state >> 33) % 75).unwrap())
+        })
+        .collect();
+    portal
+        .update("contacts", ids[7], &[("city", &large)])
+        .unwrap();
+    stack.first_sync(json!({})).await;
+    let reader = stack.sql_as_reader();
+    let sql = "SELECT count() FROM hubspot.contacts";
+    eventually("all others are stored", HANG_LIMIT, async || {
+        let found = reader.try_query(sql).await.ok()?;
+        (found.trim() == (ids.len() - 1).to_string()).then_some(())
+    })
+    .await;
+    let letter = eventually("the dead letter is listed", HANG_LIMIT, async || {
+        let shown = stack.api().get("/v1/dead-letters").await;
+        shown["results"].get(0).cloned()
+    })
+    .await;
+    let error = letter["error"].as_str().unwrap();
+    assert!(error.contains("MessageSizeTooLarge"), "{letter}");
+    assert_eq!(letter["topic"], stack.topic("dead-letters"), "{letter}");
+
+    // It arrives once it is small.
+    portal.update("contacts", ids[7], &[("city", "a")]).unwrap();
+    stack.sync().await;
+    stack.matches_truth("contacts").await;
+}
+
 /// What the last instance of data-streams says, once it has said this.
 async fn until_it_says(stack: &Stack, part: &str) -> String {
     let instance = stack.instances.last().expect("an instance");

@@ -85,8 +85,13 @@ impl Server {
 
 /// Starts a Kafka, with further listeners: the port that each listens on, and
 /// the port of the proxy that it advertises to its clients; and those where clients
-/// have to prove who they are.
-pub fn kafka(data: &Path, proxied: &[ProxiedListeners], secure: Option<&Secure>) -> Server {
+/// have to prove who they are; and the source of a policy for new topics.
+pub(super) fn kafka(
+    data: &Path,
+    proxied: &[ProxiedListeners],
+    secure: Option<&Secure>,
+    policy: Option<&Path>,
+) -> Server {
     let pairs = proxied.iter().flatten();
     let mut listeners: Vec<_> = pairs
         .map(|(listens, advertised)| format!("{listens}:{advertised}:PLAINTEXT"))
@@ -100,6 +105,9 @@ pub fn kafka(data: &Path, proxied: &[ProxiedListeners], secure: Option<&Secure>)
     ];
     if let Some(secure) = secure {
         options.extend(secure.options(data));
+    }
+    if let Some(policy) = policy {
+        options.extend(["--policy".to_owned(), policy.display().to_string()]);
     }
     start("kafka", data, free_port(), &options)
 }

@@ -10,7 +10,7 @@ use hubspot_sim::{Config, PortalConfig, Simulator};
 use super::{READER_PASSWORD, Stack, TOKEN, WRITER_PASSWORD};
 use crate::{
     DataSet, Links, data_set, secrets,
-    servers::{self, KafkaAndRegistry, Server},
+    servers::{self, Brokers, KafkaAndRegistry, Server},
 };
 
 /// Whose data the servers have.
@@ -31,8 +31,7 @@ pub struct StackBuilder {
     worker: Vec<(String, String)>,
     data_streams: Vec<(String, String)>,
     credentials: Vec<(String, String)>,
-    /// Brokers of its own Kafka; 0 where it uses the shared one.
-    brokers: u32,
+    brokers: Brokers,
     /// Whether it has a registry of its own.
     own_registry: bool,
     links: bool,
@@ -56,7 +55,7 @@ impl StackBuilder {
             worker: Vec::new(),
             data_streams: Vec::new(),
             credentials: Vec::new(),
-            brokers: 0,
+            brokers: Brokers::Shared,
             own_registry: false,
             links: false,
             services: true,
@@ -68,7 +67,9 @@ impl StackBuilder {
     /// Starts a Kafka of its own, which the scenario may stop.
     #[must_use]
     pub fn own_kafka(mut self) -> Self {
-        self.brokers = self.brokers.max(1);
+        if self.brokers == Brokers::Shared {
+            self.brokers = Brokers::One;
+        }
         self
     }
 
@@ -82,14 +83,21 @@ impl StackBuilder {
     /// Starts a Kafka of its own with two brokers, which share the partitions.
     #[must_use]
     pub fn two_brokers(mut self) -> Self {
-        self.brokers = 2;
+        self.brokers = Brokers::Two;
         self
     }
 
     /// Starts a Kafka of its own with three brokers, which all have every partition.
     #[must_use]
     pub fn three_brokers(mut self) -> Self {
-        self.brokers = 3;
+        self.brokers = Brokers::Three;
+        self
+    }
+
+    /// Starts a Kafka of its own that refuses topics for messages above 1 MiB.
+    #[must_use]
+    pub fn capped_kafka(mut self) -> Self {
+        self.brokers = Brokers::Capped;
         self
     }
 
@@ -274,7 +282,7 @@ impl StackBuilder {
         let (own, clickhouse) = tokio::task::spawn_blocking(move || {
             let own = if let Some(own_folder) = own_folder {
                 Some(KafkaAndRegistry::own_in(own_folder))
-            } else if brokers > 0 || own_registry {
+            } else if brokers != Brokers::Shared || own_registry {
                 Some(KafkaAndRegistry::own(brokers, own_registry))
             } else {
                 KafkaAndRegistry::shared();

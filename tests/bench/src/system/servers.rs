@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use harness::servers::KafkaAndRegistry;
+use harness::servers::{Brokers, KafkaAndRegistry};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
@@ -18,7 +18,8 @@ pub(crate) struct Servers(KafkaAndRegistry);
 impl Servers {
     /// Starts both and waits until they are ready.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let started = tokio::task::spawn_blocking(|| KafkaAndRegistry::own(1, true)).await;
+        let started =
+            tokio::task::spawn_blocking(|| KafkaAndRegistry::own(Brokers::One, true)).await;
         started.map(Self).context("the servers do not start")
     }
 
