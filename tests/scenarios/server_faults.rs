@@ -37,6 +37,18 @@ async fn kill_and_restart(server: &mut Server) {
     tokio::task::block_in_place(|| wait_until_ready(server));
 }
 
+/// Waits until the first contacts of a change have been loaded, while the others come as
+/// fast as they can.
+async fn until_loading(stack: &Stack, city: &str) {
+    let sql = format!("SELECT count() FROM hubspot.contacts WHERE city = '{city}'");
+    let reader = stack.sql_as_reader();
+    eventually("the first changes are loaded", HANG_LIMIT, async || {
+        let loaded = reader.try_query(&sql).await.ok()?;
+        (loaded.trim() != "0").then_some(())
+    })
+    .await;
+}
+
 async fn pause_and_resume(server: &Server) {
     server.process.signal("STOP");
     tokio::time::sleep(PAUSED).await;
@@ -117,18 +129,21 @@ async fn nothing_is_lost_while_partitions_have_no_leader() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_each_of_three_brokers_is_killed() {
-    let mut stack = Stack::with(900, 20).three_brokers().start().await;
+    let mut stack = Stack::with(6_000, 20).three_brokers().start().await;
     let mut records = ChangingRecords::after_first_run(&stack).await;
+    let ids = stack.simulator.portal().ids("contacts");
     let replicas = tokio::task::block_in_place(|| {
         let topic = stack.topic("records");
         stack.servers().replicas(&topic)
     });
     assert_eq!(replicas, [3; 4], "the brokers' default");
-    stack.simulator.set_latency(Duration::from_millis(30));
     for (index, what) in ["the first", "the second", "the third"].iter().enumerate() {
         let what = format!("{what} broker is killed");
+        let portal = stack.simulator.portal();
+        portal.bulk("contacts", &ids, &[("city", &what)]).unwrap();
         records
             .change_during(&mut stack, &what, async |stack: &mut Stack| {
+                until_loading(stack, &what).await;
                 let servers = stack.own_servers();
                 let broker = match index {
                     0 => servers.own_kafka(),
