@@ -8,7 +8,7 @@ use std::{
 };
 
 use harness::{
-    HANG_LIMIT, eventually,
+    HANG_LIMIT, eventually, exposition,
     servers::{free_port, root},
     stack::TOKEN,
 };
@@ -117,6 +117,19 @@ impl Desk {
         (status.await.unwrap().success(), printed())
     }
 
+    /// How often the API was asked for a connection.
+    async fn questions(&self) -> f64 {
+        let url = format!("http://127.0.0.1:{}/metrics", self.get("API_PORT"));
+        let answer = harness::api::client().get(url).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        let is_asked = |labels: &str| {
+            labels.contains("route=\"/v1/connections/{name}\"") && labels.contains("GET")
+        };
+        let requests = exposition::samples(&text)
+            .filter(|(name, labels, _)| *name == "api_requests_total" && is_asked(labels));
+        requests.map(|(_, _, value)| value).sum()
+    }
+
     /// The pid files: which processes run.
     fn pids(&self) -> Vec<(String, String)> {
         let entries = std::fs::read_dir(self.data().join("pids")).into_iter();
@@ -174,10 +187,13 @@ async fn a_first_sync_that_cannot_succeed_ends_make_up_with_the_reason() {
     assert!(!succeeded, "{text}");
     assert_in(&text, &["cannot succeed", "token", "make down up"]);
     assert!(!text.contains("pat-na1-of-nobody"), "{text}");
-    // All processes run, so that only the first sync is waited for.
+    // All processes run, so that only the first sync is waited for. It asks once a second.
+    let before = desk.questions().await;
     let (succeeded, text) = desk.run(NATIVE, "up").await;
     assert!(!succeeded, "{text}");
     assert_in(&text, &["cannot succeed", "token"]);
+    let asked = desk.questions().await - before;
+    assert!((3.0..30.0).contains(&asked), "asked {asked} times: {text}");
 
     // Streams without their scope.
     desk.run(NATIVE, "down").await;
