@@ -30,6 +30,7 @@ ifeq ($(shell pkg-config --exists 'openssl >= 3' 2>/dev/null && echo yes),yes)
 export OPENSSL_NO_VENDOR := 1
 endif
 TEST_THREADS := $(or $(RUST_TEST_THREADS),6)
+WAITING := change_log,connections,limits,pace
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
 
 .PHONY: help
@@ -71,8 +72,11 @@ else
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) -- --skip dashboard::
 	@# By itself, as a browser takes the time of two scenarios from those beside it.
 	cargo test --workspace $(INJECTION) --test scenarios dashboard::
-	@# Each benchmark once, on little data: whether it works, not how fast it is.
-	$(DEBUG)/bench --size tiny --runs 1
+	@# Each benchmark once, on little data: whether it works, not how fast it is. Those that
+	@# mostly wait run beside the others.
+	$(DEBUG)/bench --size tiny --runs 1 --only $(WAITING) & waiting=$$!; \
+		$(DEBUG)/bench --size tiny --runs 1 --skip $(WAITING); others=$$?; \
+		wait $$waiting && exit $$others
 endif
 
 .PHONY: test-fast

@@ -25,6 +25,11 @@ struct Args {
     #[arg(long, env, default_value = "")]
     only: String,
 
+    /// Leaves out the benchmarks whose name contains one of these words, separated by
+    /// commas.
+    #[arg(long, default_value = "")]
+    skip: String,
+
     /// Runs of each benchmark; the table shows the median and the spread.
     #[arg(long, env, default_value_t = 3)]
     runs: usize,
@@ -65,14 +70,19 @@ fn main() -> ExitCode {
     }
 }
 
+fn words(list: &str) -> Vec<&str> {
+    list.split(',').filter(|it| !it.is_empty()).collect()
+}
+
 /// Runs the benchmarks; `false` if one failed. A missed goal is not a failure.
 async fn run(args: Args) -> anyhow::Result<bool> {
-    let words: Vec<&str> = args.only.split(',').filter(|it| !it.is_empty()).collect();
+    let (only, skipped) = (words(&args.only), words(&args.skip));
     let chosen: Vec<Benchmark> = suite::all()
         .into_iter()
         .filter(|it| {
-            let asked_for = words.iter().any(|word| it.name.contains(word));
-            asked_for || (words.is_empty() && (args.list || !it.on_request))
+            let is_in = |words: &[&str]| words.iter().any(|word| it.name.contains(word));
+            let is_chosen = is_in(&only) || (only.is_empty() && (args.list || !it.on_request));
+            is_chosen && !is_in(&skipped)
         })
         .collect();
     if args.list {
@@ -83,7 +93,7 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     }
     anyhow::ensure!(
         !chosen.is_empty(),
-        "no benchmark has one of {words:?} in its name"
+        "no benchmark is left with one of {only:?} and none of {skipped:?} in its name"
     );
     let servers = Servers::start().await?;
     let mut table = Table::default();
