@@ -170,6 +170,49 @@ async fn stored_records_are_paged_without_a_gap_or_a_repeat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_later_page_has_what_changed_after_an_earlier_one_was_read() {
+    let stack = Stack::with(300, 1).start().await;
+    stack
+        .first_sync(json!({"streams": ["contacts"], "interval": "1h"}))
+        .await;
+    stack.matches_truth("contacts").await;
+    let portal = stack.simulator.portal();
+    let ids = portal.ids("contacts");
+    let page = async |after: u64| {
+        let path = "/v1/connections/default/records/contacts";
+        let query = format!("limit=50&properties=city&after=k1{after:016x}");
+        stack.api().get(&format!("{path}?{query}")).await
+    };
+    portal
+        .update("contacts", ids[110], &[("city", "Ghent")])
+        .unwrap();
+    let new = portal.create("contacts", &[("city", "Ghent")]).unwrap();
+    stack.search_shows_changes().await;
+    stack.sync().await;
+    let loaded = "SELECT countIf(city = 'Ghent') = 2 AND (SELECT countDistinct(object_id) FROM \
+                  hubspot_raw.changes WHERE properties LIKE '%\"Ghent\"%') = 2 FROM \
+                  hubspot.contacts";
+    eventually("the changes are loaded", HANG_LIMIT, async || {
+        // What follows is read ahead each time, the last time before they are there.
+        page(ids[49]).await;
+        page(ids[249]).await;
+        let loaded = stack.sql().try_query(loaded).await.ok()?;
+        (loaded.trim() == "1").then_some(())
+    })
+    .await;
+    let second = page(ids[99]).await;
+    assert_eq!(second["results"].as_array().unwrap().len(), 50);
+    assert_eq!(second["results"][10]["properties"]["city"], "Ghent");
+    // The last page has no end: a new object comes behind all others.
+    let last = page(ids[249]).await;
+    let shown = last["results"].as_array().unwrap();
+    assert_eq!(shown.len(), ids.len() - 250 + 1);
+    let shown = shown.last().unwrap();
+    assert_eq!(shown["id"], new.to_string());
+    assert_eq!(shown["properties"]["city"], "Ghent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_are_compressed_for_those_who_accept_it() {
     let stack = Stack::with(300, 1).start().await;
     stack

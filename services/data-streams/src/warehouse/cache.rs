@@ -1,5 +1,5 @@
-//! What this process knows of the tables: their columns, and how densely their
-//! ids are packed.
+//! What this process knows of the tables: their columns, and what their readers have
+//! learnt.
 
 use std::{
     collections::HashMap,
@@ -7,17 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{layout::Layout, names::TableName, reader::Spacing};
+use super::{layout::Layout, names::TableName, reader::TableReads};
 
 /// How long a layout is used for reading before it is read again: another
 /// process may have changed the table.
 const LAYOUT_AGE: Duration = Duration::from_secs(5);
 
-/// Layouts and spacings by table.
+/// Layouts, and what readers have learnt, by table.
 #[derive(Debug, Default)]
 pub(super) struct TableCache {
     layouts: Mutex<HashMap<TableName, CachedLayout>>,
-    spacings: Mutex<HashMap<TableName, Arc<Spacing>>>,
+    reads: Mutex<HashMap<TableName, Arc<TableReads>>>,
 }
 
 #[derive(Debug)]
@@ -63,9 +63,9 @@ impl TableCache {
         layouts.retain(|table, _| !drop(table));
     }
 
-    /// The spacing of a table's ids, shared by all of its readers.
-    pub(super) fn spacing(&self, table: &TableName) -> Arc<Spacing> {
-        let mut spacings = self.spacings.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(spacings.entry(table.clone()).or_default())
+    /// What the readers of a table have learnt, for all of them.
+    pub(super) fn reads(&self, table: &TableName) -> Arc<TableReads> {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(reads.entry(table.clone()).or_default())
     }
 }

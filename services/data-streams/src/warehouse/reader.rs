@@ -4,6 +4,7 @@
 //! properties come from `changes` as one string each, which is cheaper than
 //! reading hundreds of columns.
 
+mod ahead;
 mod csv;
 mod export;
 mod heads;
@@ -15,8 +16,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use tokio::sync::{SemaphorePermit, mpsc};
 
-pub(super) use self::spacing::Spacing;
-use self::{export::Export, heads::Head};
+use self::{ahead::ReadAhead, export::Export, heads::Head, spacing::Spacing};
 use super::{
     Warehouse,
     error::WarehouseError,
@@ -36,6 +36,13 @@ const PAGE_WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// as this process.
 pub(super) fn pages_at_once() -> usize {
     thread::available_parallelism().map_or(4, |cores| cores.get().max(2) * 2)
+}
+
+/// What the readers of a table have learnt.
+#[derive(Debug, Default)]
+pub(super) struct TableReads {
+    spacing: Spacing,
+    ahead: ReadAhead,
 }
 
 impl Warehouse {
@@ -115,13 +122,8 @@ impl Warehouse {
         let Some(layout) = self.recent_layout(&table).await? else {
             return Ok(None);
         };
-        let spacing = self.cache.spacing(&table);
-        Ok(Some(RecordReader::new(
-            &self.session,
-            query,
-            layout,
-            spacing,
-        )))
+        let reads = self.cache.reads(&table);
+        Ok(Some(RecordReader::new(&self.session, query, layout, reads)))
     }
 
     async fn recent_layout(
@@ -146,7 +148,7 @@ struct RecordReader<'a> {
     wide: TableName,
     changes: TableName,
     layout: Arc<Layout>,
-    spacing: Arc<Spacing>,
+    reads: Arc<TableReads>,
 }
 
 impl<'a> RecordReader<'a> {
@@ -155,7 +157,7 @@ impl<'a> RecordReader<'a> {
         session: &'a Session,
         query: &'a RecordQuery,
         layout: Arc<Layout>,
-        spacing: Arc<Spacing>,
+        reads: Arc<TableReads>,
     ) -> Self {
         let storage = |table: &str| TableName::storage(&query.destination, table);
         Self {
@@ -164,13 +166,16 @@ impl<'a> RecordReader<'a> {
             wide: storage(&query.object_type),
             changes: storage(CHANGES),
             layout,
-            spacing,
+            reads,
         }
     }
 
     /// Reads a page. It starts after an id, and ids never change: so a record that
     /// matches throughout is on exactly one page, whatever changes meanwhile.
     async fn page(&self, query: &RecordQuery) -> Result<RecordPage, WarehouseError> {
+        if let Some(page) = self.page_ahead(query).await? {
+            return Ok(page);
+        }
         let mut heads = self.heads(query).await?;
         let is_last = heads.len() <= query.limit;
         heads.truncate(query.limit);
@@ -193,7 +198,7 @@ impl<'a> RecordReader<'a> {
     /// does not match.
     fn is_sparse(&self, heads: &[Head], query: &RecordQuery) -> bool {
         !query.matches_nearly_all()
-            && heads::id_range(heads).is_some_and(|range| self.spacing.is_sparse(range))
+            && heads::id_range(heads).is_some_and(|range| self.reads.spacing.is_sparse(range))
     }
 }
 

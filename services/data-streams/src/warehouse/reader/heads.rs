@@ -92,7 +92,7 @@ impl RecordReader<'_> {
             }
         }
         if let Some(range) = id_range(&found).filter(|_| nearly_all) {
-            self.spacing.learn(range);
+            self.reads.spacing.learn(range);
         }
         Ok(found)
     }
