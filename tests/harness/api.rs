@@ -176,16 +176,21 @@ impl Api {
 
     /// Rebuilds the warehouse from the log, and returns how that ended.
     pub async fn rebuild(&self) -> Value {
-        let answer = self.send("POST", "/v1/warehouse/rebuild", None).await;
+        let last = self.rebuild_of(json!({})).await;
+        assert_eq!(last["state"], "done", "{last}");
+        last
+    }
+
+    /// Requests a rebuild and waits until it has ended in some way.
+    pub async fn rebuild_of(&self, body: Value) -> Value {
+        let answer = self.send("POST", "/v1/warehouse/rebuild", Some(body)).await;
         assert_eq!(answer.status, 202, "{}", answer.body);
         let path = answer.body["status"].as_str().expect("a link").to_owned();
-        let last = eventually("the rebuild has ended", HANG_LIMIT, async || {
+        eventually("the rebuild has ended", HANG_LIMIT, async || {
             let state = self.get(&path).await;
             (!state["ended_at"].is_null()).then_some(state)
         })
-        .await;
-        assert_eq!(last["state"], "done", "{last}");
-        last
+        .await
     }
 
     /// Waits until the instance is ready.

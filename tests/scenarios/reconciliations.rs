@@ -156,6 +156,33 @@ async fn an_object_whose_properties_are_missing_is_not_shown_without_them() {
     stack.matches_truth("contacts").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_would_lose_many_objects_waits_for_a_person() {
+    let stack = Stack::with(60, 5).start().await;
+    stack.first_sync(json!({"interval": "1h"})).await;
+    stack.matches_truth("contacts").await;
+    // As from a log that was cut since.
+    let lost = "INSERT INTO hubspot_raw.contacts (_object_id, _version) \
+                SELECT 900000000 + number, 1 FROM numbers(1100)";
+    let sql = stack.sql();
+    sql.query(lost).await;
+    let count = "SELECT count() FROM hubspot_raw.contacts FINAL";
+    let held = sql.number(count).await;
+
+    let refused = stack.api().rebuild_of(json!({})).await;
+    assert_eq!(refused["state"], "failed", "{refused}");
+    let error = refused["error"].as_str().unwrap();
+    for part in ["would lose 1100 of its", "resync", "accept_loss"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(sql.number(count).await, held);
+
+    let accepted = stack.api().rebuild_of(json!({"accept_loss": true})).await;
+    assert_eq!(accepted["state"], "done", "{accepted}");
+    assert_eq!(sql.number(count).await, held - 1100);
+    stack.matches_truth("contacts").await;
+}
+
 /// A contact of the wide table.
 struct Held {
     hash: u64,

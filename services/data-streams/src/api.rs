@@ -106,7 +106,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     async fn reprocess(&self) -> Result<Reprocessed, ApiError>;
 
     /// Starts a rebuild, or returns the one that is running.
-    async fn start_rebuild(&self) -> Result<RebuildState, ApiError>;
+    async fn start_rebuild(&self, accepts_loss: bool) -> Result<RebuildState, ApiError>;
 
     /// The last rebuilds, by whichever instance, newest first.
     async fn rebuilds(&self) -> Result<Vec<RebuildState>, ApiError>;

@@ -81,11 +81,12 @@ impl Backend for Storage {
         self.ingest.reprocess().await.map_err(job_failure)
     }
 
-    async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
+    async fn start_rebuild(&self, accepts_loss: bool) -> Result<RebuildState, ApiError> {
         // Without this check, a rebuild that cannot reach the warehouse would fail
         // after the caller got the answer that it started.
         within(self.warehouse.ping()).await?;
-        self.ingest.start_rebuild().await.map_err(job_failure)
+        let asked = self.ingest.start_rebuild(accepts_loss).await;
+        asked.map_err(job_failure)
     }
 
     async fn rebuilds(&self) -> Result<Vec<RebuildState>, ApiError> {

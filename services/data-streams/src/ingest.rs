@@ -42,7 +42,7 @@ pub use {
     },
     parts::IngestSettings,
     poll::batch::BatchLimits,
-    rebuild_state::{KnownRebuild, RebuildLease, RebuildPhase, RebuildState},
+    rebuild_state::{KnownRebuild, RebuildLease, RebuildPhase, RebuildState, TableLoss},
     store::rows::Rows,
 };
 

@@ -35,7 +35,7 @@ mod views;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
-use schemas::Definitions;
+use schemas::{Definitions, Millis};
 use tokio::sync::Semaphore;
 
 #[doc(hidden)]
@@ -46,7 +46,7 @@ use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, sess
 pub use self::{error::WarehouseError, session::WarehouseSettings};
 use crate::ingest::{
     Inserts, KnownRebuild, LogPosition, RebuildLease, RebuildState, Store, StoreError,
-    StoreErrorKind, Target,
+    StoreErrorKind, TableLoss, Target,
 };
 
 /// The warehouse.
@@ -138,6 +138,10 @@ impl Store for Warehouse {
         self.cache
             .forget(|table| table.table.ends_with(REBUILD_SUFFIX));
         Ok(rebuild::drop_shadows(&self.session).await?)
+    }
+
+    async fn rebuild_losses(&self, before: Millis) -> Result<Option<TableLoss>, StoreError> {
+        Ok(rebuild::losses(&self.session, before).await?)
     }
 
     async fn finish_rebuild(&self, lease: &RebuildLease) -> Result<(), StoreError> {

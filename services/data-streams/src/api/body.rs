@@ -194,6 +194,14 @@ pub(super) fn reconcile(body: &[u8]) -> Result<Option<Vec<String>>, ApiError> {
     Ok(streams)
 }
 
+/// Whether the body of a rebuild accepts losses.
+pub(super) fn accepts_loss(body: &[u8]) -> Result<bool, ApiError> {
+    let mut fields = Fields::parse(body)?;
+    let accepts_loss = fields.flag("accept_loss");
+    fields.finish()?;
+    Ok(accepts_loss.unwrap_or(false))
+}
+
 /// Reads the body of a route that has no fields.
 pub(super) fn nothing(body: &[u8]) -> Result<(), ApiError> {
     Fields::parse(body)?.finish()

@@ -38,6 +38,8 @@ pub(super) struct RebuildBody {
     ended_at: Option<String>,
     /// Why it failed.
     error: Option<String>,
+    /// Whether tables may lose objects that the log no longer has.
+    accept_loss: bool,
     /// Path of this rebuild.
     status: String,
 }
@@ -53,8 +55,20 @@ impl From<RebuildState> for RebuildBody {
             started_at: timestamp(state.started_at),
             ended_at: state.ended_at.map(timestamp),
             error: state.error,
+            accept_loss: state.accepts_loss,
         }
     }
+}
+
+/// What a rebuild may do.
+#[derive(Debug, serde::Deserialize, ToSchema)]
+pub(super) struct RebuildRequest {
+    /// Whether tables may lose objects that the log no longer has. By default a rebuild
+    /// fails, and changes nothing, where a table would lose all of its objects, or more
+    /// than 1,000 of them and 1%.
+    #[serde(default)]
+    #[expect(dead_code, reason = "it is read from the body")]
+    accept_loss: bool,
 }
 
 /// Rebuilds the tables in ClickHouse from the log, without requests to HubSpot.
@@ -63,16 +77,17 @@ impl From<RebuildState> for RebuildBody {
     path = "/v1/warehouse/rebuild",
     operation_id = "rebuild_warehouse",
     tag = "warehouse",
+    request_body(content = Option<RebuildRequest>, description = "May be left out"),
     responses(
         (status = 202, description = "Started, or already running", body = RebuildBody),
         (status = 400, description = "The body is not a JSON object", body = Problem),
-        (status = 422, description = "The body has fields", body = Problem),
+        (status = 422, description = "A field is wrong", body = Problem),
         (status = 503, description = "ClickHouse does not answer", body = Problem),
     )
 )]
 pub(super) async fn rebuild(State(api): State<Api>, body: RawBody) -> Result<Response, ApiError> {
-    body::nothing(&body)?;
-    let state = RebuildBody::from(api.backend.start_rebuild().await?);
+    let accepts_loss = body::accepts_loss(&body)?;
+    let state = RebuildBody::from(api.backend.start_rebuild(accepts_loss).await?);
     let location = [(header::LOCATION, state.status.clone())];
     Ok((StatusCode::ACCEPTED, location, Json(state)).into_response())
 }

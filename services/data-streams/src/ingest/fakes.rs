@@ -9,11 +9,11 @@ use std::{
 
 use async_trait::async_trait;
 use chassis::registry::{RegistryError, SchemaSource};
-use schemas::{CrmRecord, Definitions, PropertyMap};
+use schemas::{CrmRecord, Definitions, Millis, PropertyMap};
 
 use super::{
     Commits, ControlState, Inserts, KnownRebuild, LogPosition, ReadStream, RebuildLease,
-    RebuildState, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored, Target,
+    RebuildState, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored, TableLoss, Target,
     poll::message::Message,
     store::dead_letter::{DeadLetter, DeadLetterSink},
 };
@@ -129,6 +129,10 @@ impl Store for FakeStore {
             it.owner = owner.to_owned();
         }
         Ok(())
+    }
+
+    async fn rebuild_losses(&self, _: Millis) -> Result<Option<TableLoss>, StoreError> {
+        Ok(None)
     }
 
     async fn finish_rebuild(&self, _: &RebuildLease) -> Result<(), StoreError> {

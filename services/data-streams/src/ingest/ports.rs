@@ -6,10 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use schemas::{Definitions, default_destination};
+use schemas::{Definitions, Millis, default_destination};
 
 use super::{
-    KnownRebuild, LogPosition, RebuildLease, RebuildState, Rows, Stored, TableSet, Target,
+    KnownRebuild, LogPosition, RebuildLease, RebuildState, Rows, Stored, TableLoss, TableSet,
+    Target,
 };
 
 /// Inserts into the tables of one target, with the columns that these had when
@@ -96,6 +97,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Removes the shadow tables of an earlier rebuild.
     async fn begin_rebuild(&self) -> Result<(), StoreError>;
+
+    /// The first live table that would lose many objects by the exchange, of those that
+    /// were fetched before a time; `None` where exchanges have begun already.
+    async fn rebuild_losses(&self, before: Millis) -> Result<Option<TableLoss>, StoreError>;
 
     /// Exchanges every live table with its shadow table and drops the old one.
     /// Live tables without a shadow table are emptied, because the log no longer

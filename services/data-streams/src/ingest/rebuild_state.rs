@@ -37,11 +37,13 @@ pub struct RebuildState {
     pub ended_at: Option<i64>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Whether tables may lose objects that the log no longer has.
+    pub accepts_loss: bool,
 }
 
 impl RebuildState {
     /// The state of a rebuild that is asked for at `now`, in ms.
-    pub(crate) fn asked_at(now: i64) -> Self {
+    pub(crate) fn asked_at(now: i64, accepts_loss: bool) -> Self {
         Self {
             id: uuid::Uuid::now_v7().to_string(),
             phase: RebuildPhase::Reading,
@@ -50,6 +52,7 @@ impl RebuildState {
             started_at: now,
             ended_at: None,
             error: None,
+            accepts_loss,
         }
     }
 }
@@ -72,6 +75,22 @@ impl KnownRebuild {
     }
 }
 
+/// What a live table would lose by a rebuild.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{table} would lose {lost} of its {held} objects, which the log no longer has: request a \
+     resync of the connection, which writes them again, or accept the loss with \
+     {{\"accept_loss\": true}}"
+)]
+pub struct TableLoss {
+    /// The table.
+    pub table: String,
+    /// How many live objects it has.
+    pub held: u64,
+    /// How many of them the log lacks.
+    pub lost: u64,
+}
+
 /// The right of one instance to carry out rebuilds.
 #[derive(Debug)]
 pub struct RebuildLease {
@@ -79,6 +98,8 @@ pub struct RebuildLease {
     pub ids: Vec<String>,
     /// The instance.
     pub owner: String,
+    /// Whether whoever asked for one of them accepts that tables lose objects.
+    pub accepts_loss: bool,
     /// Whether another instance has taken them over.
     pub(crate) is_lost: AtomicBool,
 }

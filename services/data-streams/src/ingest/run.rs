@@ -159,15 +159,16 @@ impl Ingest {
     }
 
     /// Asks for a refill of the warehouse from the log, unless one is asked for already.
+    /// Tables lose objects that the log no longer has only where that is accepted.
     /// Returns the state of the rebuild.
-    pub async fn start_rebuild(&self) -> Result<RebuildState, JobError> {
-        Ok(rebuild::ask(&self.parts).await?)
+    pub async fn start_rebuild(&self, accepts_loss: bool) -> Result<RebuildState, JobError> {
+        Ok(rebuild::ask(&self.parts, accepts_loss).await?)
     }
 
     /// Refills the warehouse from the log, and returns once that is done. Joins a
     /// rebuild that is running.
     pub async fn refill(&self) -> Result<(), JobError> {
-        let asked = self.start_rebuild().await?;
+        let asked = self.start_rebuild(false).await?;
         let ended = rebuild::ended(&self.parts, &asked.id).await?;
         match ended.phase {
             RebuildPhase::Done => Ok(()),
@@ -294,7 +295,7 @@ impl Parts {
                     tracing::warn!(
                         "a rebuild was interrupted while it exchanged tables; it is begun anew"
                     );
-                    rebuild::ask(self).await?;
+                    rebuild::ask(self, false).await?;
                 }
                 Ok(id)
             };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     comparison::{Comparison, DifferentRange, StoredRanges},
     control::{ConnectionChange, ControlPlane},
-    ingest::Ingest,
+    ingest::{Ingest, JobError},
     warehouse::{DigestQuery, Warehouse},
 };
 
@@ -82,7 +82,14 @@ impl Ports for Parts {
     }
 
     async fn refill(&self) -> Result<(), Failure> {
-        Ok(self.ingest.refill().await?)
+        match self.ingest.refill().await {
+            // The next look shows what is still different, and a resync is requested.
+            Err(JobError::Rebuild(error)) => {
+                tracing::warn!(error, "the tables were not filled again");
+                Ok(())
+            }
+            refilled => Ok(refilled?),
+        }
     }
 
     async fn ask_for_resync(&self, subject: &Subject) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use super::{
 use crate::crash;
 
 /// In the order of application. The text of an applied migration never changes.
-const MIGRATIONS: [(u32, &str); 6] = [
+const MIGRATIONS: [(u32, &str); 7] = [
     (
         1,
         include_str!("../../../../schemas/clickhouse/0001_bookkeeping.sql"),
@@ -32,6 +32,10 @@ const MIGRATIONS: [(u32, &str); 6] = [
     (
         6,
         include_str!("../../../../schemas/clickhouse/0006_rebuilds.sql"),
+    ),
+    (
+        7,
+        include_str!("../../../../schemas/clickhouse/0007_accepted_losses.sql"),
     ),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use schemas::Millis;
 use tokio::time::Instant;
 
 use super::{
@@ -14,11 +15,17 @@ use super::{
 };
 use crate::{
     crash,
-    ingest::{RebuildLease, StoreErrorKind},
+    ingest::{RebuildLease, StoreErrorKind, TableLoss},
 };
 
 /// How long the exchange is retried while ClickHouse does not answer.
 const RETRY_LIMIT: Duration = Duration::from_mins(5);
+
+/// Time limit of the comparison of a table with its shadow.
+const COMPARE_LIMIT: Duration = Duration::from_mins(10);
+
+/// So many objects may be lost without a question, if they are not all.
+const FEW: u64 = 1_000;
 
 /// Time between two attempts.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -120,6 +127,60 @@ async fn try_exchange_tables(
     Ok(())
 }
 
+/// The first table that would lose many objects, of those that were fetched before a time.
+pub(super) async fn losses(
+    session: &Session,
+    before: Millis,
+) -> Result<Option<TableLoss>, WarehouseError> {
+    if is_unfinished(session).await? {
+        // Where exchanges have begun, a live table may be a former shadow.
+        return Ok(None);
+    }
+    for destination in bookkeeping::destinations(session).await? {
+        let names = tables::wide_tables(session, &destination).await?;
+        for live in names.iter().filter(|name| !name.ends_with(REBUILD_SUFFIX)) {
+            let table = TableName::storage(&destination, live);
+            let shadow = shadow_table(&destination, live);
+            let has_shadow = names.contains(&shadow.table);
+            let statement = loss_statement(&table, has_shadow.then_some(&shadow), before);
+            let read = session.client().query_raw(&statement).fetch_one();
+            let (held, lost): (u64, u64) = session
+                .fetch_within("compare a table with its shadow", COMPARE_LIMIT, read)
+                .await?;
+            if is_refused(held, lost) {
+                let table = table.to_string();
+                return Ok(Some(TableLoss { table, held, lost }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Selects how many live objects a table has, and how many of them its shadow lacks. Both
+/// are in the order of ids, so that memory stays flat.
+fn loss_statement(table: &TableName, shadow: Option<&TableName>, before: Millis) -> String {
+    let held = format!(
+        "SELECT _object_id AS id FROM {table} FINAL WHERE NOT _deleted AND _synced_at < \
+         fromUnixTimestamp64Milli({before}, 'UTC')"
+    );
+    match shadow {
+        None => format!("SELECT count(), count() FROM ({held})"),
+        Some(shadow) => format!(
+            "SELECT count(), countIf(s.id = 0) FROM ({held}) AS t LEFT ANY JOIN (SELECT \
+             _object_id AS id FROM {shadow} FINAL) AS s ON t.id = s.id SETTINGS join_algorithm = \
+             'full_sorting_merge', join_use_nulls = 0"
+        ),
+    }
+}
+
+/// Whether a person has to accept that so many objects are lost, by the rule for deletions
+/// that a pass finds.
+const fn is_refused(held: u64, lost: u64) -> bool {
+    let share = held / 100;
+    let few = if share > FEW { share } else { FEW };
+    lost > few || (lost > 0 && lost == held)
+}
+
 /// Reads the ids of all shadows.
 async fn read_shadow_ids(session: &Session) -> Result<ShadowIds, WarehouseError> {
     let mut ids = ShadowIds::new();
@@ -216,4 +277,24 @@ async fn replace_views(
 async fn drop_table(session: &Session, table: &TableName) -> Result<(), WarehouseError> {
     let statement = format!("DROP TABLE IF EXISTS {table} SYNC");
     session.execute("drop a table", &statement).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_above_1000_and_a_hundredth_are_refused_and_so_is_the_loss_of_all() {
+        for (held, lost, expected) in [
+            (0, 0, false),
+            (900, 899, false),
+            (900, 900, true),
+            (50_000, 1_000, false),
+            (50_000, 1_001, true),
+            (1_000_000, 10_000, false),
+            (1_000_000, 10_001, true),
+        ] {
+            assert_eq!(is_refused(held, lost), expected, "{lost} of {held}");
+        }
+    }
 }

@@ -25,6 +25,7 @@ struct StoredRebuild {
     started_at: i64,
     ended_at: Option<i64>,
     error: Option<String>,
+    accepts_loss: bool,
     owner: String,
     silent_ms: i64,
 }
@@ -33,7 +34,7 @@ struct StoredRebuild {
 pub(super) async fn last(session: &Session) -> Result<Vec<KnownRebuild>, WarehouseError> {
     let select = format!(
         "SELECT id, toString(phase) AS phase, records, expected, started_at, ended_at, error, \
-         owner, dateDiff('millisecond', at, now64(6)) AS silent_ms FROM {} FINAL ORDER BY id \
+         accepts_loss, owner, dateDiff('millisecond', at, now64(6)) AS silent_ms FROM {} FINAL ORDER BY id \
          DESC LIMIT {SHOWN}",
         TableName::bookkeeping("rebuilds")
     );
@@ -98,10 +99,12 @@ async fn insert(
             .ended_at
             .map_or_else(|| "NULL".to_owned(), |it| it.to_string()),
         error.map_or_else(|| "NULL".to_owned(), literal),
+        state.accepts_loss.to_string(),
         literal(owner),
     ];
     let insert = format!(
-        "INSERT INTO {} (id, phase, records, expected, started_at, ended_at, error, owner) \
+        "INSERT INTO {} (id, phase, records, expected, started_at, ended_at, error, \
+         accepts_loss, owner) \
          SELECT {} WHERE {condition}",
         TableName::bookkeeping("rebuilds"),
         values.join(", ")
@@ -133,6 +136,7 @@ impl From<StoredRebuild> for KnownRebuild {
                 started_at: row.started_at,
                 ended_at: row.ended_at,
                 error: row.error,
+                accepts_loss: row.accepts_loss,
             },
             owner: row.owner,
             silent_for: Duration::from_millis(row.silent_ms.max(0).unsigned_abs()),

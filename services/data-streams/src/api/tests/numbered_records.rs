@@ -109,7 +109,7 @@ impl Backend for NumberedRecords {
         Ok(Reprocessed { stored: 1, left: 2 })
     }
 
-    async fn start_rebuild(&self) -> Result<RebuildState, ApiError> {
+    async fn start_rebuild(&self, _accepts_loss: bool) -> Result<RebuildState, ApiError> {
         Ok(self.rebuilds().await?.remove(0))
     }
 
@@ -122,6 +122,7 @@ impl Backend for NumberedRecords {
             started_at: 0,
             ended_at: None,
             error: None,
+            accepts_loss: false,
         }])
     }
 

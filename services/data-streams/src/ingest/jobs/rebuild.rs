@@ -27,10 +27,10 @@ const NOTE: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Asks for a rebuild, unless one is asked for already; its state.
-pub(crate) async fn ask(parts: &Parts) -> Result<RebuildState, StoreError> {
+pub(crate) async fn ask(parts: &Parts, accepts_loss: bool) -> Result<RebuildState, StoreError> {
     // Makes the store's own tables where they are missing.
     parts.store.warehouse_id().await?;
-    let state = RebuildState::asked_at(parts.context.clock().now_ms());
+    let state = RebuildState::asked_at(parts.context.clock().now_ms(), accepts_loss);
     parts.store.ask_rebuild(&state).await?;
     // The oldest one, as two instances may have asked at once. One run serves both.
     let known = parts.store.rebuilds().await?;
@@ -81,8 +81,8 @@ impl RebuildJob {
                 continue;
             }
             match self.claimed().await {
-                Ok(ids) if ids.is_empty() => {}
-                Ok(ids) => self.carry_out(ids).await,
+                Ok(claimed) if claimed.is_empty() => {}
+                Ok(claimed) => self.carry_out(claimed).await,
                 Err(error) => tracing::debug!(%error, "rebuilds cannot be looked for now"),
             }
         }
@@ -108,7 +108,7 @@ impl RebuildJob {
 
     /// The rebuilds to carry out now, which are this instance's from now on; none while
     /// another instance carries one out.
-    async fn claimed(&self) -> Result<Vec<String>, StoreError> {
+    async fn claimed(&self) -> Result<Vec<RebuildState>, StoreError> {
         let store = &self.parts.store;
         let mut open = store.rebuilds().await?;
         open.retain(KnownRebuild::is_open);
@@ -118,7 +118,7 @@ impl RebuildJob {
         if open.is_empty() || open.iter().any(is_carried_out) {
             return Ok(Vec::new());
         }
-        let mut ids = Vec::new();
+        let mut claimed = Vec::new();
         for it in open {
             let before = it.owner.as_str();
             let begun = RebuildState {
@@ -127,24 +127,26 @@ impl RebuildJob {
                 ..it.state
             };
             store.note_rebuild(&begun, before, &self.owner).await?;
-            ids.push(begun.id);
+            claimed.push(begun);
         }
         let known = store.rebuilds().await?;
-        let is_ours = |id: &String| {
-            let mut of_id = known.iter().filter(|it| it.state.id == *id);
+        let is_ours = |begun: &RebuildState| {
+            let mut of_id = known.iter().filter(|it| it.state.id == begun.id);
             of_id.all(|it| it.owner == self.owner)
         };
-        ids.retain(is_ours);
-        Ok(ids)
+        claimed.retain(is_ours);
+        Ok(claimed)
     }
 
-    async fn carry_out(&self, ids: Vec<String>) {
+    async fn carry_out(&self, claimed: Vec<RebuildState>) {
+        let accepts_loss = claimed.iter().any(|it| it.accepts_loss);
         let lease = Arc::new(RebuildLease {
-            ids,
+            ids: claimed.into_iter().map(|it| it.id).collect(),
             owner: self.owner.clone(),
+            accepts_loss,
             is_lost: AtomicBool::new(false),
         });
-        let state = RebuildState::asked_at(self.parts.context.clock().now_ms());
+        let state = RebuildState::asked_at(self.parts.context.clock().now_ms(), accepts_loss);
         let progress = watch::Sender::new(state);
         let (parts, held, shown) = (
             Arc::clone(&self.parts),
@@ -206,6 +208,7 @@ impl RebuildJob {
                 let state = RebuildState {
                     id: id.clone(),
                     started_at: it.state.started_at,
+                    accepts_loss: it.state.accepts_loss,
                     ..state.clone()
                 };
                 store.note_rebuild(&state, &self.owner, &self.owner).await?;

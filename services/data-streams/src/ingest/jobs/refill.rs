@@ -15,6 +15,7 @@ use std::{
 use anyhow::Context as _;
 use chassis::kafka::reader::{Step, TopicReader};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use schemas::Millis;
 use tokio::sync::watch;
 
 use crate::ingest::{
@@ -39,6 +40,8 @@ const TARGET_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a failed statement, or read of the log's ends, is tried again.
 const RETRY_LIMIT: Duration = Duration::from_mins(5);
+/// What was fetched this long before the ends were read is in the log before them, in ms.
+const MARGIN: Millis = 60_000;
 /// Time between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -85,10 +88,16 @@ impl Refill {
         self.progress.send_modify(|state| {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
         });
+        let before = parts.context.clock().now_ms() - MARGIN;
         self.read_to(&ends)?;
+        let lease = Arc::clone(&self.lease);
+        if !lease.accepts_loss {
+            let losses = || store.rebuild_losses(before);
+            let loss = self.statement("cannot compare the tables with their shadows", losses)?;
+            loss.map_or(Ok(()), Err)?;
+        }
         self.progress
             .send_modify(|state| state.phase = RebuildPhase::Exchanging);
-        let lease = Arc::clone(&self.lease);
         self.statement("cannot exchange the tables", || {
             store.finish_rebuild(&lease)
         })?;

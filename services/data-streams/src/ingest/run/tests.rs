@@ -307,7 +307,7 @@ async fn another_warehouse_loads_nothing_until_it_is_rebuilt() {
     eventually("the mismatch is seen", || running.fails(WAREHOUSE)).await;
     assert_eq!(bench.stored(), 0);
 
-    running.ingest.start_rebuild().await.unwrap();
+    running.ingest.start_rebuild(false).await.unwrap();
     let last = || bench.store.rebuilds.lock().unwrap()[0].state.clone();
     eventually("the rebuild ends", || last().ended_at.is_some()).await;
     let state = last();
