@@ -41,7 +41,7 @@ pub(crate) use dependencies::{ControlLog, Dependencies, Sources};
 pub(crate) use shared_reads::SharedReads;
 use take_over::{FencedPartition, TakenOver};
 
-/// Gauge: partitions that this process owns.
+/// Gauge: partitions that this process has taken over, and carries out the commands of.
 const PARTITIONS: &str = "worker_partitions";
 
 /// How long a release waits for transactions that are being committed: less than
@@ -50,7 +50,7 @@ const RELEASE_LIMIT: Duration = Duration::from_millis(2_500);
 
 /// Describes this module's metrics to the recorder.
 pub(crate) fn describe_metrics() {
-    metrics::describe_gauge!(PARTITIONS, "Partitions that this process owns.");
+    metrics::describe_gauge!(PARTITIONS, "Partitions owned and taken over.");
 }
 
 /// A partition that is ours.
@@ -171,8 +171,7 @@ impl<S: Sources> Supervisor<S> {
             };
             self.partitions.insert(assignment.partition, partition);
         }
-        #[expect(clippy::cast_precision_loss, reason = "there are at most 1,024")]
-        metrics::gauge!(PARTITIONS).set(self.partitions.len() as f64);
+        self.count_partitions();
         if assignments.is_empty() {
             // Other workers own all of them.
             self.dependencies.context.health().holds("ownership");
@@ -245,6 +244,7 @@ impl<S: Sources> Supervisor<S> {
             });
             started.push(number);
         }
+        self.count_partitions();
         for number in started {
             self.reconcile(number);
         }
@@ -271,6 +271,7 @@ impl<S: Sources> Supervisor<S> {
             partition: number,
             lease: partition.lease.clone(),
         };
+        self.count_partitions();
         self.dependencies
             .context
             .health()
@@ -318,6 +319,14 @@ impl<S: Sources> Supervisor<S> {
         }
     }
 
+    /// Only those that run: a partition that cannot be taken over has no owner for its
+    /// connections.
+    fn count_partitions(&self) {
+        let running = self.partitions.values().filter(|it| it.running.is_some());
+        #[expect(clippy::cast_precision_loss, reason = "there are at most 1,024")]
+        metrics::gauge!(PARTITIONS).set(running.count() as f64);
+    }
+
     /// Stops all streams, aborts what is not being committed, and closes the
     /// producers, within [`RELEASE_LIMIT`].
     async fn release_all(&mut self) {
@@ -336,7 +345,7 @@ impl<S: Sources> Supervisor<S> {
                 tasks.push(connection.task);
             }
         }
-        metrics::gauge!(PARTITIONS).set(0.0);
+        self.count_partitions();
         self.dependencies
             .context
             .health()
