@@ -212,7 +212,7 @@ impl Api {
         let guarded = routes
             .merge(dashboard::router())
             .merge(docs)
-            .route("/metrics", routing::get_service(metrics))
+            .route(guard::METRICS, routing::get_service(metrics))
             .with_state(self.clone())
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .fallback(no_route)

@@ -29,6 +29,9 @@ const REQUESTS: &str = "api_requests_total";
 /// Seconds from a request to the head of its answer; labels: route, method.
 const SECONDS: &str = "api_request_duration_seconds";
 
+/// The route of the metrics.
+pub(super) const METRICS: &str = "/metrics";
+
 const REQUEST_ID: &str = "x-request-id";
 
 /// What [`catch_panics`] answers a panic with.
@@ -95,7 +98,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
 /// The span of a request in traces: a child of the caller's, where it names one.
 fn trace(headers: &HeaderMap, method: &str, route: &str) -> Span {
     // They are polled.
-    if route.starts_with("/health/") || route == "/metrics" {
+    if route.starts_with("/health/") || route == METRICS {
         return Span::none();
     }
     let span = tracing::info_span!(
@@ -155,9 +158,14 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
         Ok(client) => client,
         Err(refused) => return refused.into_response(),
     };
-    let _place = match api.requests.take(client) {
-        Ok(place) => place,
-        Err(overrun) => return overrun.into_response(),
+    // An API that is overrun can still be watched.
+    let _place = if parts.uri.path() == METRICS {
+        None
+    } else {
+        match api.requests.take(client) {
+            Ok(place) => Some(place),
+            Err(overrun) => return overrun.into_response(),
+        }
     };
     parts.extensions.insert(client);
     let bounded = async {
