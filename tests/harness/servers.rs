@@ -15,7 +15,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     metadata::{MetadataPartition, MetadataTopic},
@@ -360,10 +360,20 @@ impl KafkaAndRegistry {
     pub async fn limit_messages(&self, topic: &str, bytes: usize) {
         let admin: AdminClient<DefaultClientContext> =
             self.client().create().expect("an admin client");
+        let (topic, options) = (ResourceSpecifier::Topic(topic), AdminOptions::new());
+        let described = admin.describe_configs([&topic], &options).await;
+        let described = described.expect("Kafka answers").remove(0);
+        // What is not named gets its default.
+        let mut change = AlterConfig::new(topic);
+        let settings = described.expect("a topic is described").entries;
+        for setting in &settings {
+            if let (ConfigSource::DynamicTopic, Some(value)) = (&setting.source, &setting.value) {
+                change = change.set(&setting.name, value);
+            }
+        }
         let bytes = bytes.to_string();
-        let limit =
-            AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
-        let outcomes = admin.alter_configs([&limit], &AdminOptions::new()).await;
+        let change = change.set("max.message.bytes", &bytes);
+        let outcomes = admin.alter_configs([&change], &options).await;
         for outcome in outcomes.expect("Kafka answers") {
             outcome.expect("a topic is changed");
         }

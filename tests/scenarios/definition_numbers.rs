@@ -156,8 +156,8 @@ async fn numbers_grow_when_a_connection_is_made_again_its_portal_moves_and_a_wor
     stack.log().await.assert_exactly_once();
 }
 
-/// Opens a transaction with one message in each partition of the definitions.
-fn open_transaction(bootstrap: &str, topic: &str) -> BaseProducer {
+/// Opens a transaction with one message in each of the first partitions of a topic. Blocks.
+pub(crate) fn open_transaction(bootstrap: &str, topic: &str, partitions: i32) -> BaseProducer {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("transactional.id", format!("{topic}.open"))
@@ -165,7 +165,7 @@ fn open_transaction(bootstrap: &str, topic: &str) -> BaseProducer {
         .unwrap();
     producer.init_transactions(HANG_LIMIT).unwrap();
     producer.begin_transaction().unwrap();
-    for partition in 0..4 {
+    for partition in 0..partitions {
         let record = BaseRecord::to(topic)
             .partition(partition)
             .key("open")
@@ -181,7 +181,7 @@ async fn an_open_transaction_of_another_writer_hides_no_number() {
     let stack = Stack::with(30, 1).start().await;
     start(&stack, "default").await;
     let (bootstrap, topic) = (stack.servers().bootstrap(), stack.topic("definitions"));
-    let open = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic))
+    let open = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic, 4))
         .await
         .unwrap();
     // Committed behind the open transaction.
