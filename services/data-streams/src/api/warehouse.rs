@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -61,14 +61,15 @@ impl From<RebuildState> for RebuildBody {
 }
 
 /// What a rebuild may do.
-#[derive(Debug, serde::Deserialize, ToSchema)]
-pub(super) struct RebuildRequest {
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the request")]
+pub(super) struct RebuildRequestBody {
     /// Whether tables may lose objects that the log no longer has. By default a rebuild
     /// fails, and changes nothing, where a table would lose all of its objects, or more
     /// than 1,000 of them and 1%.
-    #[serde(default)]
-    #[expect(dead_code, reason = "it is read from the body")]
-    accept_loss: bool,
+    #[schema(default = false)]
+    accept_loss: Option<bool>,
 }
 
 /// Rebuilds the tables in ClickHouse from the log, without requests to HubSpot.
@@ -77,7 +78,7 @@ pub(super) struct RebuildRequest {
     path = "/v1/warehouse/rebuild",
     operation_id = "rebuild_warehouse",
     tag = "warehouse",
-    request_body(content = Option<RebuildRequest>, description = "May be left out"),
+    request_body(content = RebuildRequestBody, description = "May be left out"),
     responses(
         (status = 202, description = "Started, or already running", body = RebuildBody),
         (status = 400, description = "The body is not a JSON object", body = Problem),

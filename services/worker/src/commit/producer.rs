@@ -1,8 +1,12 @@
 //! The transactional log on Kafka: one producer whose transactional id belongs to
 //! the partition, so that its start fences every other.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,6 +30,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// message.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a rejection is awaited once a transaction has failed.
+const REJECTION_LIMIT: Duration = Duration::from_millis(500);
+
 /// Pause between two polls for deliveries. The client's own wait is not used, as
 /// it spins through the last millisecond of its timeout and never ends earlier.
 const POLL_PAUSE: Duration = Duration::from_micros(500);
@@ -46,6 +53,13 @@ struct FailedDelivery {
 }
 
 impl Deliveries {
+    /// Whether a message was not delivered with such a code since the last call of
+    /// [`take_failed`](Self::take_failed).
+    fn any_failed(&self, matches: impl Fn(RDKafkaErrorCode) -> bool) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.iter().any(|it| matches(it.code))
+    }
+
     /// The failures since the last call.
     fn take_failed(&self) -> Vec<FailedDelivery> {
         std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
@@ -161,6 +175,26 @@ impl KafkaLog {
             })
     }
 
+    /// Waits a moment for the reason why the transaction has failed: the broker may have
+    /// rejected a message, and the client reports those first that it has let go for that.
+    fn await_rejection(&self) {
+        let started = Instant::now();
+        let is_known = || self.producer.context().any_failed(is_permanent);
+        while !is_known() && started.elapsed() < REJECTION_LIMIT {
+            self.producer.poll(Duration::ZERO);
+            crate::pause(POLL_PAUSE);
+        }
+    }
+
+    /// Why a message could not be handed over.
+    fn refusal(&mut self, error: &KafkaError) -> Failure {
+        self.await_rejection();
+        match self.delivered() {
+            Err(failure) => failure,
+            Ok(()) => Failure::Abort(error.to_string()),
+        }
+    }
+
     /// Whether every message of the transaction was delivered.
     fn delivered(&self) -> Result<(), Failure> {
         let failed = self.producer.context().take_failed();
@@ -236,12 +270,7 @@ impl TransactionalLog for KafkaLog {
                         error: code.to_string(),
                     }]));
                 }
-                Err((error, _)) => {
-                    return Err(match self.producer.client().fatal_error() {
-                        Some((_, reason)) => Failure::Fatal(reason),
-                        None => Failure::Abort(error.to_string()),
-                    });
-                }
+                Err((error, _)) => return Err(self.refusal(&error)),
             }
         }
     }
@@ -252,6 +281,11 @@ impl TransactionalLog for KafkaLog {
         let started = Instant::now();
         let mut left = self.producer.in_flight_count();
         while left > 0 {
+            if self.producer.context().any_failed(|_| true) {
+                // The transaction sends no others.
+                self.await_rejection();
+                break;
+            }
             if started.elapsed() > DELIVERY_LIMIT {
                 return Err(Failure::Abort(
                     "messages were not delivered in time".to_owned(),
@@ -273,9 +307,26 @@ impl TransactionalLog for KafkaLog {
     }
 
     fn abort(&mut self) -> Result<(), Failure> {
-        self.producer
-            .abort_transaction(CALL_TIMEOUT)
-            .map_err(|error| failure(&error))
+        let aborted = thread::scope(|scope| {
+            let aborting = scope.spawn(|| self.producer.abort_transaction(CALL_TIMEOUT));
+            // It waits until somebody has taken the outcome of each message.
+            while !aborting.is_finished() {
+                self.producer.poll(Duration::ZERO);
+                crate::pause(POLL_PAUSE);
+            }
+            aborting.join()
+        });
+        match aborted {
+            Ok(aborted) => aborted.map_err(|error| failure(&error))?,
+            Err(_panic) => return Err(Failure::Fatal("the abort panicked".to_owned())),
+        }
+        // What was not sent would else count as a failure of the next transaction.
+        let started = Instant::now();
+        while self.producer.in_flight_count() > 0 && started.elapsed() < CALL_TIMEOUT {
+            self.producer.poll(Duration::ZERO);
+            crate::pause(POLL_PAUSE);
+        }
+        Ok(())
     }
 }
 
