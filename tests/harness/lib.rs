@@ -53,6 +53,17 @@ pub use recording::Recording;
 pub use stack::{Stack, StackBuilder};
 pub use timeline::Timeline;
 
+/// A text of so many letters and signs of which compression saves little, the same each
+/// time.
+pub fn incompressible(length: usize) -> String {
+    let mut state = 1_u32;
+    let letter = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'0' + state.to_be_bytes()[0] % 64)
+    };
+    (0..length).map(letter).collect()
+}
+
 /// When a wait is given up. It only keeps a test from hanging, so it is long
 /// enough for a machine that is busy with something else; what the product
 /// promises has limits of its own.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{HANG_LIMIT, Stack, api::stream, eventually};
+use harness::{HANG_LIMIT, Stack, api::stream, eventually, incompressible};
 use hubspot_sim::Definition;
 use schemas::{CrmRecord, PropertyMap, crm_record::SCHEMA, frame};
 use serde_json::{Value, json};
@@ -304,14 +304,7 @@ async fn a_message_above_the_size_limit_of_the_dead_letters_does_not_stop_its_pa
     let letters = stack.topic("dead-letters");
     servers.limit_messages(&letters, 10_000).await;
     let records = stack.topic("records");
-    // It cannot be compressed.
-    let mut state = 1_u32;
-    let large: Vec<u8> = (0..100_000)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0] | 1
-        })
-        .collect();
+    let large = incompressible(100_000).into_bytes();
     let schema = servers.register(&format!("{records}-value"), SCHEMA).await;
     let (key, value) = record(&stack, schema, 8_000_001, "after a large one");
     // Both have one key and so one partition: the record comes after the large message.

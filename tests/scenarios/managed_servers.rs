@@ -5,7 +5,8 @@ use std::{os::unix::fs::symlink, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use harness::{
-    HANG_LIMIT, HttpsFront, Stack, eventually, log::read_topic, servers::Secure, tls::Certificates,
+    HANG_LIMIT, HttpsFront, Stack, eventually, incompressible, log::read_topic, servers::Secure,
+    tls::Certificates,
 };
 use serde_json::json;
 
@@ -89,16 +90,7 @@ async fn a_cluster_that_caps_messages_gets_smaller_topics_and_larger_records_are
     let stack = Stack::with(200, 20).capped_kafka().start().await;
     let portal = stack.simulator.portal();
     let ids = portal.ids("contacts");
-    // Not to be compressed below the cap.
-    let mut state = 1_u64;
-    let large: String = (0..2 << 20)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            char::from(b'0' + u8::try_from((state >> 33) % 75).unwrap())
-        })
-        .collect();
+    let large = incompressible(2 << 20);
     portal
         .update("contacts", ids[7], &[("city", &large)])
         .unwrap();

@@ -1,22 +1,14 @@
 //! The alerts of what the worker cannot write, and of what cannot be read where it was
 //! written.
 
-use harness::{HANG_LIMIT, Recording, Stack, api, api::stream, eventually, exposition};
+use harness::{
+    HANG_LIMIT, Recording, Stack, api, api::stream, eventually, exposition, incompressible,
+};
 use schemas::{CrmRecord, PropertyMap};
 use serde_json::json;
 
 use super::{ask_for_run, assert_fire};
 use crate::definition_numbers::open_transaction;
-
-/// A text of 4 MB that cannot be compressed much.
-fn large_text() -> String {
-    let mut state = 1_u32;
-    let letter = |_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        char::from(b'0' + state.to_be_bytes()[0] % 64)
-    };
-    (0..4_000_000).map(letter).collect()
-}
 
 /// Waits until a metric of the worker is as wanted; the sum over its labels.
 async fn until_worker_has(stack: &Stack, metric: &str, wanted: impl Fn(f64) -> bool) -> f64 {
@@ -40,8 +32,10 @@ async fn lose_a_large_record(stack: &Stack) {
         .limit_messages(&stack.topic("records"), 2_000_000)
         .await;
     let id = portal.ids("contacts")[0];
-    let large = [("jobtitle", &*large_text())];
-    portal.update("contacts", id, &large).unwrap();
+    let large = incompressible(4_000_000);
+    portal
+        .update("contacts", id, &[("jobtitle", &large)])
+        .unwrap();
     stack.sync().await;
     let api = stack.api();
     let body = json!({"streams": ["contacts"]});
