@@ -30,6 +30,19 @@ pub(super) fn read_body(ids: &[i64], selection: &Selection) -> String {
     body
 }
 
+/// The body of a search for an object that has a value of one of a few properties.
+pub(super) fn having_body(names: &[&str]) -> String {
+    let has = |name: &&str| serde_json::json!({"filters": [{"propertyName": name, "operator": "HAS_PROPERTY"}]});
+    let groups: Vec<_> = names.iter().map(has).collect();
+    serde_json::json!({"filterGroups": groups, "properties": ["hs_object_id"], "limit": 1})
+        .to_string()
+}
+
+/// The body of a batch read of some values of one object.
+pub(super) fn values_body(id: i64, names: &[&str]) -> String {
+    serde_json::json!({"inputs": [{"id": id.to_string()}], "properties": names}).to_string()
+}
+
 /// The body of a search. It requests ids only, since properties in the search
 /// index can be out of date.
 pub(super) fn search_body(object_type: &str, search: Search, after: Option<&str>) -> String {

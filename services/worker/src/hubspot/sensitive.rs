@@ -2,7 +2,7 @@
 //! their values need a scope for each kind.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,6 +11,7 @@ use schemas::{Millis, Property, PropertySelection};
 use super::{
     HubSpot,
     call::{Call, Endpoint},
+    request_body::{having_body, values_body},
     selection::encode,
     wire,
 };
@@ -22,6 +23,8 @@ const KEPT: Millis = 3_600_000;
 /// With how many of the properties their scope is tested: one scope is for all of a kind,
 /// and so the URL stays short.
 const TESTED: usize = 50;
+/// How many of them a search is for: the most groups of filters that HubSpot allows.
+const SEARCHED: usize = 5;
 /// How many properties a message names.
 const NAMED: usize = 20;
 
@@ -120,6 +123,27 @@ fn without(
 }
 
 impl HubSpot {
+    /// Whether HubSpot knows values of properties and does not give them: its search finds
+    /// an object that has one, and a read of it has none. Another object says nothing, as
+    /// it may have no values. Where a request fails, they count as readable.
+    async fn leaves_out(&self, object_type: &str, names: &[&str]) -> bool {
+        let names = names.get(..SEARCHED).unwrap_or(names);
+        let url = self.objects(object_type, &["search"]);
+        let call = Call::post(Endpoint::Search, url, having_body(names));
+        let found = self
+            .client
+            .call(&call, |body: &[u8]| wire::search_page(body, 0));
+        let found = found.await.ok().map(|it| it.value.page.ids);
+        let Some(id) = found.and_then(|ids| ids.first().copied()) else {
+            return false;
+        };
+        let url = self.objects(object_type, &["batch", "read"]);
+        let call = Call::post(Endpoint::BatchRead, url, values_body(id, names));
+        let read = self.client.call(&call, wire::first_with_values).await;
+        let given = read.ok().and_then(|it| it.value);
+        given.is_some_and(|it| !names.iter().any(|name| it.contains(*name)))
+    }
+
     /// The properties of a kind whose values can be read, and how many requests that took.
     /// HubSpot lists properties whose values it then refuses or leaves out, so one object
     /// is read with those that `selection` has; `None` for all.
@@ -154,15 +178,17 @@ impl HubSpot {
             let mut url = self.objects(object_type, &[]);
             url.set_query(Some(&format!("limit=1&properties={}", names.join(","))));
             let call = Call::get(Endpoint::Sensitive(kind), url);
-            let read = self.client.call(&call, wire::first_names).await;
+            let read = self.client.call(&call, wire::first_with_values).await;
             let read = read.map_err(|it| without(object_type, kind, &properties, it.into()))?;
             requests += 1;
-            if let Some(given) = read.value {
-                // A property without a value is null, and not left out.
-                if !tested.iter().any(|it| given.contains(*it)) {
+            is_tested = read.value.is_some();
+            let has_any = |it: &BTreeSet<String>| tested.iter().any(|name| it.contains(*name));
+            if read.value.is_some_and(|it| !has_any(&it)) {
+                // A second one only where a value is left out.
+                requests += 1;
+                if self.leaves_out(object_type, &tested).await {
                     return Err(without(object_type, kind, &properties, left_out(kind)));
                 }
-                is_tested = true;
             }
         }
         let known = Known {

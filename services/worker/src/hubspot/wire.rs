@@ -256,9 +256,9 @@ pub(super) fn properties_of(body: &[u8], sensitivity: &str) -> Result<Vec<Proper
     Ok(of_kind.map(Property::from).collect())
 }
 
-/// The names of the properties that the first object of a page has, those without a value
-/// included; `None` if the page is empty.
-pub(super) fn first_names(body: &[u8]) -> Result<Option<BTreeSet<String>>, ParseError> {
+/// The names of the properties that the first object of a page has a value of; `None` if
+/// the page is empty.
+pub(super) fn first_with_values(body: &[u8]) -> Result<Option<BTreeSet<String>>, ParseError> {
     #[derive(Deserialize)]
     struct Page {
         results: Vec<Found>,
@@ -269,7 +269,8 @@ pub(super) fn first_names(body: &[u8]) -> Result<Option<BTreeSet<String>>, Parse
     }
     let page: Page = parse(body)?;
     let first = page.results.into_iter().next();
-    Ok(first.map(|it| it.properties.into_iter().map(|(name, _)| name).collect()))
+    let has_value = |(name, value): (String, serde_json::Value)| (!value.is_null()).then_some(name);
+    Ok(first.map(|it| it.properties.into_iter().filter_map(has_value).collect()))
 }
 
 /// Parses account details.
