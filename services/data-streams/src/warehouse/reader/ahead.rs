@@ -34,11 +34,12 @@ const KEPT: Duration = Duration::from_secs(2);
 /// Places in the list that are kept, of all readers of a table.
 const PLACES: usize = 64;
 
-/// An object with more versions than this on average is read the other way, which
-/// reads the newest of them only.
+/// A page that reads more rows than this for each of its objects is read the other way,
+/// which reads what it shows only: objects may have many versions, and many that do not
+/// match may stand between those that do.
 const MANY_VERSIONS: usize = 6;
 
-/// For how long the objects of a table are then read the other way.
+/// For how long the pages of a table are then read the other way.
 const AVOIDED: Duration = Duration::from_mins(1);
 
 const ACTION: &str = "read a page of records";
@@ -120,11 +121,13 @@ impl ReadAhead {
             .is_some_and(|it| it > Instant::now())
     }
 
-    /// Learns how many versions objects have.
-    fn learn(&self, versions: usize, objects: usize) {
-        if versions > objects.max(1).saturating_mul(MANY_VERSIONS) {
+    /// Whether so many versions are too many for so many objects, which is remembered.
+    fn learn(&self, versions: usize, objects: usize) -> bool {
+        let are_too_many = versions > objects.saturating_mul(MANY_VERSIONS);
+        if are_too_many {
             self.lock().avoided_until = Some(Instant::now() + AVOIDED);
         }
+        are_too_many
     }
 }
 
@@ -168,7 +171,9 @@ impl RecordReader<'_> {
         let page = known.get(..query.limit).unwrap_or(known);
         // Behind the last head there may be new objects.
         let last = page.last().filter(|_| !is_last).map(|head| head.id);
-        let newest = self.newest(after, last).await?;
+        let Some(newest) = self.newest(after, last, query.limit).await? else {
+            return Ok(None);
+        };
         let has = |head: &Head| {
             let found = newest.get(&head.id);
             found.is_some_and(|it| it.head.version >= head.version)
@@ -219,12 +224,14 @@ impl RecordReader<'_> {
     }
 
     /// The newest version of each object in a range of ids; without an end if `last` is
-    /// `None`.
+    /// `None`. Nothing if it has too many versions for a page of `limit` objects: they are
+    /// not read to their end.
     async fn newest(
         &self,
         after: u64,
         last: Option<u64>,
-    ) -> Result<HashMap<u64, Newest>, WarehouseError> {
+        limit: usize,
+    ) -> Result<Option<HashMap<u64, Newest>>, WarehouseError> {
         let end = last.map_or_else(String::new, |last| format!(" AND object_id <= {last}"));
         let statement = format!(
             "SELECT object_id, created_at, updated_at, archived, deleted, version, properties \
@@ -241,6 +248,9 @@ impl RecordReader<'_> {
         let mut versions = 0;
         while let Some(row) = self.session.within(ACTION, cursor.next()).await? {
             versions += 1;
+            if self.reads.ahead.learn(versions, limit) {
+                return Ok(None);
+            }
             let head = head(&row);
             let known = newest.get_mut(&head.id);
             match known {
@@ -255,8 +265,7 @@ impl RecordReader<'_> {
                 }
             }
         }
-        self.reads.ahead.learn(versions, newest.len());
-        Ok(newest)
+        Ok(Some(newest))
     }
 }
 
@@ -339,9 +348,9 @@ mod tests {
     #[test]
     fn objects_with_many_versions_are_read_the_other_way() {
         let ahead = ReadAhead::default();
-        ahead.learn(600, 100);
+        assert!(!ahead.learn(600, 100));
         assert!(!ahead.is_avoided());
-        ahead.learn(601, 100);
+        assert!(ahead.learn(601, 100));
         assert!(ahead.is_avoided());
     }
 }
