@@ -81,6 +81,10 @@ fn scope(object_type: &str, kind: Capability) -> String {
     format!("crm.objects.{name}.{}.read.v2", sensitivity(kind))
 }
 
+fn has_any(given: &BTreeSet<String>, names: &[&str]) -> bool {
+    names.iter().any(|name| given.contains(*name))
+}
+
 /// A token without the scope of a kind gets an answer without the values, and no refusal.
 fn left_out(kind: Capability) -> SourceError {
     SourceError {
@@ -125,8 +129,9 @@ fn without(
 impl HubSpot {
     /// Whether HubSpot knows values of properties and does not give them: its search finds
     /// an object that has one, and a read of it has none. Another object says nothing, as
-    /// it may have no values. Where a request fails, they count as readable.
-    async fn leaves_out(&self, object_type: &str, names: &[&str]) -> bool {
+    /// it may have no values. Where a request fails, they count as readable. Also how many
+    /// requests that took.
+    async fn leaves_out(&self, object_type: &str, names: &[&str]) -> (bool, i64) {
         let names = names.get(..SEARCHED).unwrap_or(names);
         let url = self.objects(object_type, &["search"]);
         let call = Call::post(Endpoint::Search, url, having_body(names));
@@ -135,13 +140,13 @@ impl HubSpot {
             .call(&call, |body: &[u8]| wire::search_page(body, 0));
         let found = found.await.ok().map(|it| it.value.page.ids);
         let Some(id) = found.and_then(|ids| ids.first().copied()) else {
-            return false;
+            return (false, 1);
         };
         let url = self.objects(object_type, &["batch", "read"]);
         let call = Call::post(Endpoint::BatchRead, url, values_body(id, names));
         let read = self.client.call(&call, wire::first_with_values).await;
         let given = read.ok().and_then(|it| it.value);
-        given.is_some_and(|it| !names.iter().any(|name| it.contains(*name)))
+        (given.is_some_and(|it| !has_any(&it, names)), 2)
     }
 
     /// The properties of a kind whose values can be read, and how many requests that took.
@@ -182,11 +187,10 @@ impl HubSpot {
             let read = read.map_err(|it| without(object_type, kind, &properties, it.into()))?;
             requests += 1;
             is_tested = read.value.is_some();
-            let has_any = |it: &BTreeSet<String>| tested.iter().any(|name| it.contains(*name));
-            if read.value.is_some_and(|it| !has_any(&it)) {
-                // A second one only where a value is left out.
-                requests += 1;
-                if self.leaves_out(object_type, &tested).await {
+            if read.value.is_some_and(|it| !has_any(&it, &tested)) {
+                let (leaves_out, more) = self.leaves_out(object_type, &tested).await;
+                requests += more;
+                if leaves_out {
                     return Err(without(object_type, kind, &properties, left_out(kind)));
                 }
             }

@@ -114,6 +114,21 @@ async fn values_left_out_of_answers_are_noticed_once_an_object_has_one() {
 }
 
 #[tokio::test]
+async fn values_that_only_another_object_has_are_found_and_read() {
+    let (account, source) = account().await;
+    let portal = account.simulator.portal();
+    portal.set_quirks(Quirks {
+        index_lag_ms: 0,
+        ..Quirks::default()
+    });
+    portal.create("contacts", &[("illness", "flu")]).unwrap();
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, true);
+    // The list, the first object, a search, and a read of what it has found.
+    let names = vec!["illness".to_owned()];
+    assert_eq!(read(&source).await.unwrap(), (names, 4));
+}
+
+#[tokio::test]
 async fn what_was_learnt_is_tested_again_after_it_was_forgotten() {
     let (account, source) = account().await;
     let portal = account.simulator.portal();
