@@ -159,13 +159,11 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
         Err(refused) => return refused.into_response(),
     };
     // An API that is overrun can still be watched.
-    let _place = if parts.uri.path() == METRICS {
-        None
-    } else {
-        match api.requests.take(client) {
-            Ok(place) => Some(place),
-            Err(overrun) => return overrun.into_response(),
-        }
+    let is_counted = parts.uri.path() != METRICS;
+    let place = is_counted.then(|| api.requests.take(client));
+    let _place = match place.transpose() {
+        Ok(place) => place,
+        Err(overrun) => return overrun.into_response(),
     };
     parts.extensions.insert(client);
     let bounded = async {

@@ -175,10 +175,8 @@ fn loss_statement(table: &TableName, shadow: Option<&TableName>, before: Millis)
 
 /// Whether a person has to accept that so many objects are lost, by the rule for deletions
 /// that a pass finds.
-const fn is_refused(held: u64, lost: u64) -> bool {
-    let share = held / 100;
-    let few = if share > FEW { share } else { FEW };
-    lost > few || (lost > 0 && lost == held)
+fn is_refused(held: u64, lost: u64) -> bool {
+    lost > FEW.max(held / 100) || (lost > 0 && lost == held)
 }
 
 /// Reads the ids of all shadows.

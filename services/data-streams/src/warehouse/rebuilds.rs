@@ -34,8 +34,8 @@ struct StoredRebuild {
 pub(super) async fn last(session: &Session) -> Result<Vec<KnownRebuild>, WarehouseError> {
     let select = format!(
         "SELECT id, toString(phase) AS phase, records, expected, started_at, ended_at, error, \
-         accepts_loss, owner, dateDiff('millisecond', at, now64(6)) AS silent_ms FROM {} FINAL ORDER BY id \
-         DESC LIMIT {SHOWN}",
+         accepts_loss, owner, dateDiff('millisecond', at, now64(6)) AS silent_ms FROM {} FINAL \
+         ORDER BY id DESC LIMIT {SHOWN}",
         TableName::bookkeeping("rebuilds")
     );
     let rows = session.client().query_raw(&select);
@@ -104,8 +104,7 @@ async fn insert(
     ];
     let insert = format!(
         "INSERT INTO {} (id, phase, records, expected, started_at, ended_at, error, \
-         accepts_loss, owner) \
-         SELECT {} WHERE {condition}",
+         accepts_loss, owner) SELECT {} WHERE {condition}",
         TableName::bookkeeping("rebuilds"),
         values.join(", ")
     );

@@ -178,9 +178,14 @@ impl KafkaLog {
     /// Waits a moment for the reason why the transaction has failed: the broker may have
     /// rejected a message, and the client reports those first that it has let go for that.
     fn await_rejection(&self) {
-        let started = Instant::now();
         let is_known = || self.producer.context().any_failed(is_permanent);
-        while !is_known() && started.elapsed() < REJECTION_LIMIT {
+        self.poll_while(REJECTION_LIMIT, || !is_known());
+    }
+
+    /// Takes the outcomes of messages while `goes_on`, for so long at most.
+    fn poll_while(&self, limit: Duration, goes_on: impl Fn() -> bool) {
+        let started = Instant::now();
+        while goes_on() && started.elapsed() < limit {
             self.producer.poll(Duration::ZERO);
             crate::pause(POLL_PAUSE);
         }
@@ -310,10 +315,7 @@ impl TransactionalLog for KafkaLog {
         let aborted = thread::scope(|scope| {
             let aborting = scope.spawn(|| self.producer.abort_transaction(CALL_TIMEOUT));
             // It waits until somebody has taken the outcome of each message.
-            while !aborting.is_finished() {
-                self.producer.poll(Duration::ZERO);
-                crate::pause(POLL_PAUSE);
-            }
+            self.poll_while(Duration::MAX, || !aborting.is_finished());
             aborting.join()
         });
         match aborted {
@@ -321,11 +323,7 @@ impl TransactionalLog for KafkaLog {
             Err(_panic) => return Err(Failure::Fatal("the abort panicked".to_owned())),
         }
         // What was not sent would else count as a failure of the next transaction.
-        let started = Instant::now();
-        while self.producer.in_flight_count() > 0 && started.elapsed() < CALL_TIMEOUT {
-            self.producer.poll(Duration::ZERO);
-            crate::pause(POLL_PAUSE);
-        }
+        self.poll_while(CALL_TIMEOUT, || self.producer.in_flight_count() > 0);
         Ok(())
     }
 }
