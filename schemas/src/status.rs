@@ -13,6 +13,7 @@ pub const RELEASED: &[&str] = &[
     include_str!("../avro/released/status.2.avsc"),
     include_str!("../avro/released/status.3.avsc"),
     include_str!("../avro/released/status.4.avsc"),
+    include_str!("../avro/released/status.5.avsc"),
 ];
 
 /// A message of the status topic: one of `whole`, `stream` and `verdict` is set.
@@ -70,6 +71,9 @@ pub struct CheckStatus {
     /// The connection's streams.
     #[serde(default)]
     pub streams: Vec<CheckedStream>,
+    /// The scopes that the credential has, sorted by name; `None` if HubSpot does not say.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
 }
 
 /// What the credential can read of a stream.
@@ -84,7 +88,8 @@ pub struct CheckedStream {
 /// One thing that was tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedCapability {
-    /// `properties`, `list`, `archived_list`, `search` or `batch_read`.
+    /// `properties`, `list`, `archived_list`, `search`, `batch_read`,
+    /// `sensitive_properties` or `highly_sensitive_properties`.
     pub capability: String,
     /// How HubSpot refused it; `None` where it works.
     #[serde(default)]

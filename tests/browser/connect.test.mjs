@@ -33,6 +33,7 @@ async function connect(page) {
     assert.equal(await dialog.getByLabel("Name", { exact: true }).inputValue(), "default");
     await dialog.getByRole("button", { name: "Create and check" }).click();
     await dialog.getByText("The credential works and leads to portal").waitFor();
+    await dialog.getByText("crm.objects.contacts.read").waitFor();
     const contacts = dialog.getByRole("row", { name: /^contacts/ });
     assert.equal(await contacts.getByText("yes").count(), 6);
     assert.equal((await api.get("/v1/connections/default")).state, "stopped");

@@ -326,6 +326,11 @@ async fn a_check_shows_beforehand_what_each_type_can_do() {
         check["portal_id"],
         stack.simulator.portal().id().to_string()
     );
+    let scopes = check["scopes"].as_array().unwrap();
+    assert!(
+        scopes.contains(&json!("crm.objects.contacts.read")),
+        "{scopes:?}"
+    );
     let of = |name: &str| {
         let streams = check["streams"].as_array().unwrap();
         let found = streams.iter().find(|it| it["name"] == name);

@@ -36,6 +36,7 @@ export function checked(body) {
     );
     return [
         h("p", { class: "good" }, "The credential works", body.portal_id && ` and leads to portal ${body.portal_id}`, "."),
+        scopes(body.scopes),
         table(
             "What the credential can read",
             [{ text: "Object type" }, { text: "Can be synced" }, ...Object.values(CAPABILITIES).map((text) => ({ text }))],
@@ -57,6 +58,13 @@ export function checked(body) {
                 ),
             ),
     ];
+}
+
+function scopes(names) {
+    if (!names) return h("p", { class: "muted" }, "HubSpot does not say which scopes it has.");
+    if (names.length === 0) return h("p", {}, "It has no scopes.");
+    const listed = names.flatMap((name) => [" ", h("code", {}, name)]);
+    return h("p", {}, "Its scopes:", ...listed);
 }
 
 function cells(stream) {

@@ -209,6 +209,10 @@ impl Source for HubSpot {
         })
     }
 
+    async fn scopes(&self) -> Option<Vec<String>> {
+        self.client.scopes().await
+    }
+
     async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
         let url = self.url(&["crm", "properties", self.client.version(), object_type]);
         let call = Call::get(Endpoint::Properties, url);

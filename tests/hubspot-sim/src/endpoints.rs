@@ -149,7 +149,7 @@ pub(crate) fn answer(call: &ApiCall<'_>) -> Answer {
         Kind::Schemas => Ok(portal_info::schemas(call)),
         Kind::Pipelines => portal_info::pipelines(call),
         Kind::RecordLimits => Ok(record_limits::usage(call)),
-        Kind::OAuth | Kind::Unknown => Err(Answer::no_such_path()),
+        Kind::OAuth | Kind::TokenInfo | Kind::Unknown => Err(Answer::no_such_path()),
     };
     answered.unwrap_or_else(|refused| refused)
 }

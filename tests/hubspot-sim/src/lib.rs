@@ -35,6 +35,7 @@ mod share;
 mod state;
 mod table;
 mod timestamps;
+mod token_info;
 mod values;
 mod wire;
 mod words;

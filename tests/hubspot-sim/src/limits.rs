@@ -33,7 +33,7 @@ pub(crate) enum Bucket {
     General,
     Search,
     Associations,
-    /// Not counted: the token endpoint.
+    /// Not counted: requests for and about tokens.
     Free,
 }
 

@@ -30,6 +30,8 @@ pub enum Kind {
     Usage,
     /// A token.
     OAuth,
+    /// What HubSpot says of a token.
+    TokenInfo,
     /// Associations.
     Associations,
     /// Owners.
@@ -104,6 +106,9 @@ impl Route {
                 "private-apps",
             ] if known(version) => Some((Kind::Usage, "", "")),
             ["oauth", _, "token"] if post => Some((Kind::OAuth, "", "")),
+            ["oauth", "v2", "private-apps", "get", "access-token-info"] if post => {
+                Some((Kind::TokenInfo, "", ""))
+            }
             _ => None,
         };
         let (kind, object_type, detail) = found.unwrap_or((Kind::Unknown, "", ""));
@@ -119,7 +124,7 @@ impl Route {
         match self.kind {
             Kind::Search => Bucket::Search,
             Kind::Associations => Bucket::Associations,
-            Kind::OAuth => Bucket::Free,
+            Kind::OAuth | Kind::TokenInfo => Bucket::Free,
             _ => Bucket::General,
         }
     }

@@ -86,10 +86,15 @@ impl Withheld {
 }
 
 fn refused(object_type: &str, kind: Sensitivity) -> Answer {
+    Answer::missing_scope(&[scope(object_type, kind)])
+}
+
+/// The scope for values of a kind.
+pub(crate) fn scope(object_type: &str, kind: Sensitivity) -> String {
     let object_type = match object_type {
         name if name.starts_with("p_") => "custom",
         name => name,
     };
     let kind = kind.as_str();
-    Answer::missing_scope(&[format!("crm.objects.{object_type}.{kind}.read.v2")])
+    format!("crm.objects.{object_type}.{kind}.read.v2")
 }

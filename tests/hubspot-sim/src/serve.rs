@@ -24,7 +24,7 @@ use crate::{
     portal::Portal,
     requests::Seen,
     route::{Kind, Route},
-    timestamps, wire,
+    timestamps, token_info, wire,
 };
 
 /// Answers one request. An error ends the connection.
@@ -89,6 +89,7 @@ pub(crate) async fn request(
             Answer::uri_too_long()
         }
         None if route.kind == Kind::OAuth => shared.tokens.refresh(&body, shared.clock.now_ms()),
+        None if route.kind == Kind::TokenInfo => token_info::answer(&shared, &body),
         None => match portal {
             Ok(portal) => {
                 let call = ApiCall {
@@ -129,12 +130,8 @@ fn log(
     body: &[u8],
 ) -> u64 {
     let keep = shared.keep_requests;
-    // The form of the token endpoint contains secrets.
-    let shown = if keep && route.kind != Kind::OAuth {
-        body
-    } else {
-        &[]
-    };
+    let has_secrets = matches!(route.kind, Kind::OAuth | Kind::TokenInfo);
+    let shown = if keep && !has_secrets { body } else { &[] };
     let seen = Seen {
         number: 0,
         at: Instant::now(),

@@ -2,6 +2,7 @@
 //! Secrets leave this module only as the header of a request.
 
 mod reference;
+mod refresh;
 mod sent_body;
 
 #[cfg(test)]
@@ -13,10 +14,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
-use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     sync::Mutex,
@@ -26,29 +25,10 @@ use tokio::{
 
 use self::{
     reference::{Credential, CredentialError, OAuth, Reference},
-    sent_body::SentBody,
+    refresh::{TokenEndpoint, refresh},
 };
-use super::{
-    error::{Category, Fault},
-    selection::encode,
-    transport::Transport,
-    wire,
-};
-use crate::{
-    crash,
-    sync::{Advice, SourceError},
-};
-
-/// A token is renewed this long before it expires, or a fifth of its lifetime if
-/// that is less: HubSpot recommends renewal before a token is refused.
-const RENEW_AHEAD: Duration = Duration::from_mins(2);
-/// Lifetime in seconds of a token whose answer has none (HubSpot's OAuth guide).
-const DEFAULT_LIFETIME_S: f64 = 1_800.0;
-/// A token that expires sooner, or has expired, is used for so long: HubSpot says when
-/// it is refused.
-const SHORTEST_LIFETIME_S: f64 = 30.0;
-/// A token is renewed after a day at the latest.
-const LONGEST_LIFETIME_S: f64 = 86_400.0;
+use super::{error::Fault, transport::Transport};
+use crate::sync::{Advice, SourceError};
 
 /// A token and its number.
 #[derive(Debug, Clone)]
@@ -103,6 +83,8 @@ impl Drop for Refreshing {
 struct Access {
     secret: SecretString,
     renew_at: Instant,
+    /// As HubSpot named them when it gave the token.
+    scopes: Option<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -140,6 +122,13 @@ impl Auth {
     /// Whether tokens are of an OAuth app.
     pub(super) async fn is_oauth(&self) -> bool {
         matches!(self.state.lock().await.credential, Credential::OAuth(_))
+    }
+
+    /// The scopes of the access token of an OAuth app; `None` before there is one, or if
+    /// HubSpot has not named them.
+    pub(super) async fn granted_scopes(&self) -> Option<Vec<String>> {
+        let state = self.state.lock().await;
+        state.access.as_ref()?.scopes.clone()
     }
 
     /// The token for a request. `version` is the version of the API.
@@ -231,87 +220,6 @@ impl Auth {
     }
 }
 
-/// Refreshes the access token. If the refresh token is refused, another process
-/// may have rotated it, so the credential is read again.
-async fn refresh(
-    endpoint: TokenEndpoint,
-    store: Arc<CredentialStore>,
-    credential: OAuth,
-) -> Result<Refreshed, Fault> {
-    let refused = match grant(&endpoint, &store, &credential).await {
-        Err(fault) if is_revoked(&fault) => fault,
-        ended => return ended,
-    };
-    match store.read().await {
-        Some(Credential::OAuth(found))
-            if found.refresh_token.expose_secret() != credential.refresh_token.expose_secret() =>
-        {
-            grant(&endpoint, &store, &found).await
-        }
-        _ => Err(refused),
-    }
-}
-
-/// Where access tokens come from.
-struct TokenEndpoint {
-    transport: Arc<Transport>,
-    url: reqwest::Url,
-    /// Set once HubSpot may receive the request.
-    is_sent: Arc<AtomicBool>,
-}
-
-async fn grant(
-    endpoint: &TokenEndpoint,
-    store: &Arc<CredentialStore>,
-    credential: &OAuth,
-) -> Result<Refreshed, Fault> {
-    let TokenEndpoint {
-        transport,
-        url,
-        is_sent,
-    } = endpoint;
-    is_sent.store(false, Ordering::Relaxed);
-    transport.wait_until_allowed().await;
-    let form = [
-        ("grant_type", "refresh_token"),
-        ("client_id", &credential.client_id),
-        ("client_secret", credential.client_secret.expose_secret()),
-        ("refresh_token", credential.refresh_token.expose_secret()),
-    ];
-    let form = form.map(|(name, value)| format!("{name}={}", encode(value)));
-    let form = SentBody::new(form.join("&"), Arc::clone(is_sent));
-    let request = transport
-        .http
-        .post(url.clone())
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(reqwest::Body::wrap(form));
-    let body = transport.send(request).await?.body().await?;
-    let answer = wire::token(&body).map_err(|error| Fault::Unreadable {
-        reason: error.to_string(),
-    })?;
-    crash::point(crash::Point::TokenRefresh);
-    let mut credential = credential.clone();
-    if let Some(rotated) = answer.refresh_token.filter(|rotated| {
-        let rotated = rotated.expose_secret();
-        !rotated.is_empty() && rotated != credential.refresh_token.expose_secret()
-    }) {
-        // Stored before it is used, so that it survives a crash.
-        store
-            .keep(credential.refresh_token.clone(), rotated.clone())
-            .await;
-        credential.refresh_token = rotated;
-    }
-    let lifetime = lifetime(answer.expires_in.as_ref());
-    let renew_at = Instant::now() + lifetime - RENEW_AHEAD.min(lifetime / 5);
-    Ok(Refreshed {
-        access: Access {
-            secret: answer.access_token,
-            renew_at,
-        },
-        credential,
-    })
-}
-
 impl CredentialStore {
     async fn read(self: &Arc<Self>) -> Option<Credential> {
         let store = Arc::clone(self);
@@ -338,23 +246,6 @@ impl CredentialStore {
              restart"
         );
     }
-}
-
-/// The lifetime of a token by `expires_in`, in seconds: within bounds, whatever HubSpot
-/// names.
-fn lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
-    let seconds = expires_in.and_then(|it| {
-        it.as_f64()
-            .or_else(|| it.as_str().and_then(|text| text.parse().ok()))
-    });
-    let seconds = seconds
-        .filter(|it| it.is_finite())
-        .unwrap_or(DEFAULT_LIFETIME_S);
-    Duration::from_secs_f64(seconds.clamp(SHORTEST_LIFETIME_S, LONGEST_LIFETIME_S))
-}
-
-fn is_revoked(fault: &Fault) -> bool {
-    matches!(fault, Fault::Status { detail, .. } if detail.category == Category::Revoked)
 }
 
 /// The value of a variable, or where it has none, what is in the file that

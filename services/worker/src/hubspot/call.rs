@@ -1,5 +1,7 @@
 //! A request to HubSpot: endpoint, URL, body and attempts.
 
+use std::fmt;
+
 use bytes::Bytes;
 use reqwest::Url;
 
@@ -18,6 +20,8 @@ pub(super) enum Endpoint {
     Usage,
     /// An access token.
     Token,
+    /// What HubSpot says of a token.
+    TokenInfo,
     /// Property definitions.
     Properties,
     /// The definitions of a sensitive kind, and the test whether its values can be read.
@@ -37,13 +41,13 @@ pub(super) enum Endpoint {
 }
 
 /// A request, which may be sent several times.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Call {
     /// Its kind.
     pub(super) endpoint: Endpoint,
     /// The address, with the query.
     pub(super) url: Url,
-    /// The JSON of a POST; a GET has none.
+    /// The JSON of a POST; a GET has none. May hold a token.
     pub(super) body: Option<Bytes>,
     /// The number of attempts allowed.
     pub(super) attempts: u32,
@@ -58,6 +62,7 @@ impl Endpoint {
             Self::Account
             | Self::Usage
             | Self::Token
+            | Self::TokenInfo
             | Self::Properties
             | Self::Sensitive(_)
             | Self::BatchRead
@@ -72,6 +77,7 @@ impl Endpoint {
             Self::Account => "account",
             Self::Usage => "usage",
             Self::Token => "token",
+            Self::TokenInfo => "token_info",
             Self::Properties => "properties",
             Self::Sensitive(_) => "sensitive_properties",
             Self::List | Self::FirstArchivedPage => "list",
@@ -102,5 +108,14 @@ impl Call {
             body: Some(body.into()),
             attempts: ATTEMPTS,
         }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("endpoint", &self.endpoint)
+            .field("url", &self.url.as_str())
+            .finish_non_exhaustive()
     }
 }

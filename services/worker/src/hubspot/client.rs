@@ -19,6 +19,7 @@ use tracing::{Instrument as _, Span, field::Empty};
 mod account;
 mod attempts;
 mod long_pause;
+mod scopes;
 
 use self::{account::KnownAccount, attempts::Attempts, long_pause::LongPause};
 use super::{

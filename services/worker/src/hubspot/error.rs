@@ -200,7 +200,9 @@ fn refusal_action(endpoint: Endpoint, status: u16, detail: &Detail) -> Verdict {
         },
         (_, Endpoint::Account | Endpoint::Token) => refused(Advice::StopConnection, BASE_URL),
         // Whoever asks goes on without.
-        (_, Endpoint::Usage | Endpoint::RecordCounts) => refused(Advice::EndRun, BASE_URL),
+        (_, Endpoint::Usage | Endpoint::RecordCounts | Endpoint::TokenInfo) => {
+            refused(Advice::EndRun, BASE_URL)
+        }
         (400 | 403 | 404 | 405 | 410, Endpoint::Sensitive(kind)) => Verdict {
             advice: Advice::DoWithout(kind),
             code: "no_sensitive_properties",
@@ -251,6 +253,7 @@ fn retry_or_shrink(endpoint: Endpoint, at_least: Duration) -> Action {
         Endpoint::Account
         | Endpoint::Usage
         | Endpoint::Token
+        | Endpoint::TokenInfo
         | Endpoint::Properties
         | Endpoint::Sensitive(_)
         | Endpoint::Search

@@ -6,6 +6,7 @@ mod object;
 mod record_counts;
 mod scan;
 mod time;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -18,10 +19,13 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-pub(super) use self::record_counts::record_count;
 use self::{
     object::Id,
     scan::{Scanner, Unexpected},
+};
+pub(super) use self::{
+    record_counts::record_count,
+    tokens::{token, token_scopes},
 };
 use crate::sync::{ListPage, Object, ObjectBatch, SearchPage};
 
@@ -74,19 +78,6 @@ pub(super) struct SearchAnswer {
     pub(super) page: SearchPage,
     /// Cursor of the next page.
     pub(super) next: Option<String>,
-}
-
-/// An access token.
-#[derive(Debug, Deserialize)]
-pub(super) struct TokenAnswer {
-    /// The bearer token of requests.
-    pub(super) access_token: secrecy::SecretString,
-    /// The refresh token for the next refresh, if HubSpot rotated it.
-    #[serde(default)]
-    pub(super) refresh_token: Option<secrecy::SecretString>,
-    /// Lifetime in seconds: any number, or anything else for an unknown one.
-    #[serde(default)]
-    pub(super) expires_in: Option<serde_json::Value>,
 }
 
 /// An answer with objects.
@@ -292,11 +283,6 @@ pub(super) fn usage(body: &[u8]) -> Result<Option<Usage>, ParseError> {
             },
         })
     }))
-}
-
-/// Parses the answer of the token endpoint.
-pub(super) fn token(body: &[u8]) -> Result<TokenAnswer, ParseError> {
-    owned(body)
 }
 
 fn next_of(paging: Option<Paging>) -> Option<String> {

@@ -253,6 +253,12 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Reads the account.
     fn portal(&self) -> impl Future<Output = Result<Portal, SourceError>> + Send;
 
+    /// Reads the scopes that the credential has, sorted by name; `None` if HubSpot does
+    /// not say.
+    fn scopes(&self) -> impl Future<Output = Option<Vec<String>>> + Send {
+        async { None }
+    }
+
     /// Reads the properties that the portal defines for an object type.
     fn definitions(
         &self,

@@ -1,7 +1,12 @@
 //! The scopes that the tokens of a portal have.
 
+use std::collections::BTreeSet;
+
 use super::Portal;
-use crate::sensitivity::{Sensitivity, Withheld};
+use crate::{
+    endpoints::scopes_of,
+    sensitivity::{self, Sensitivity, Withheld},
+};
 
 impl Portal {
     /// Grants or removes the scope for an object type.
@@ -37,6 +42,21 @@ impl Portal {
             kinds: kinds.into_iter().filter(lacks).collect(),
             form: rules.quirks.withheld,
         }
+    }
+
+    /// All scopes of its tokens, sorted by name.
+    pub(crate) fn scopes(&self) -> BTreeSet<String> {
+        let data = self.data();
+        let tables = data.state.tables.iter();
+        let granted = tables.filter(|it| self.has_scope(&it.name));
+        let mut scopes: BTreeSet<String> = granted.flat_map(scopes_of).collect();
+        let sensitive = &self.rules().sensitive_scopes;
+        scopes.extend(
+            sensitive
+                .iter()
+                .map(|(name, kind)| sensitivity::scope(name, *kind)),
+        );
+        scopes
     }
 
     pub(crate) fn has_scope(&self, object_type: &str) -> bool {

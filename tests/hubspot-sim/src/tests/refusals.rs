@@ -106,3 +106,35 @@ async fn an_unknown_type_is_400_without_a_category() {
         expected("Unable to infer object type from: leads")
     );
 }
+
+#[tokio::test]
+async fn a_token_names_its_scopes() {
+    let simulator = simulator(1, |_| {}).await;
+    let client = Client::of(&simulator);
+    let portal = simulator.portal();
+    portal.set_scope("deals", false);
+    portal.set_sensitive_scope("contacts", Sensitivity::Sensitive, true);
+    let path = "/oauth/v2/private-apps/get/access-token-info";
+    let (status, info) = client.post(path, json!({"tokenKey": "demo-token"})).await;
+    assert_eq!((status, &info["hubId"]), (200, &json!(portal.id())));
+    let scopes: Vec<&str> = info["scopes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(scopes.contains(&"crm.objects.contacts.read"), "{scopes:?}");
+    assert!(
+        scopes.contains(&"crm.objects.contacts.sensitive.read.v2"),
+        "{scopes:?}"
+    );
+    assert!(!scopes.contains(&"crm.objects.deals.read"), "{scopes:?}");
+    assert_eq!(client.post(path, json!({"tokenKey": "other"})).await.0, 401);
+    assert!(
+        simulator
+            .requests()
+            .all()
+            .iter()
+            .all(|it| it.body.is_empty())
+    );
+}

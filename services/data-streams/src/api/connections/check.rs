@@ -23,8 +23,8 @@ use crate::{
     control::{CheckOutcome, ConnectionChange},
 };
 
-/// How long the route waits for the worker: for up to nine requests a stream, with their
-/// repetitions.
+/// How long the route waits for the worker: for up to nine requests a stream and two of the
+/// account, with their repetitions.
 const CHECK_WAIT: Duration = Duration::from_mins(1);
 
 /// What a credential can read.
@@ -37,6 +37,9 @@ pub(in crate::api) struct CheckBody {
     at: String,
     /// HubSpot's id of the account that the credential leads to.
     portal_id: Option<String>,
+    /// The scopes that the credential has, sorted by name; null if HubSpot does not say.
+    #[schema(example = json!(["crm.objects.companies.read", "crm.objects.contacts.read"]))]
+    scopes: Option<Vec<String>>,
     /// Why the account cannot be read; null where it can.
     error: Option<ErrorBody>,
     /// The connection's streams; empty if the account cannot be read.
@@ -73,6 +76,7 @@ impl From<CheckStatus> for CheckBody {
             id: check.check_id,
             at: timestamp(check.at),
             portal_id: check.portal_id.map(|id| id.to_string()),
+            scopes: check.scopes,
             error: check.error.as_ref().map(ErrorBody::from),
             streams: check
                 .streams
@@ -105,7 +109,7 @@ impl From<CheckedStream> for CheckedStreamBody {
     }
 }
 
-/// Tries what the connection's credential can read: the account, and of each stream its
+/// Tries what the connection's credential can read: the account, its scopes, and of each stream its
 /// properties, both lists, search, batch read and the values of sensitive properties.
 ///
 /// Changes nothing: a stopped connection stays stopped.

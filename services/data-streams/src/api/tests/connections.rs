@@ -311,6 +311,7 @@ async fn a_check_that_takes_long_is_shown_by_its_command_once_it_is_made() {
                 check: Some(CheckStatus {
                     check_id: command.check_id.unwrap(),
                     portal_id: Some(42),
+                    scopes: Some(vec!["oauth".to_owned()]),
                     ..CheckStatus::default()
                 }),
                 ..ConnectionStatus::default()
@@ -320,6 +321,7 @@ async fn a_check_that_takes_long_is_shown_by_its_command_once_it_is_made() {
     });
     let (_, made) = api.send("GET", location, "").await;
     assert_eq!(made["check"]["portal_id"], "42");
+    assert_eq!(made["check"]["scopes"], json!(["oauth"]));
 }
 
 #[tokio::test(start_paused = true)]

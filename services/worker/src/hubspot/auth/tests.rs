@@ -1,6 +1,9 @@
 //! Credentials by reference, and their refresh.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use serde_json::json;
 use wiremock::{
@@ -8,7 +11,7 @@ use wiremock::{
     matchers::{body_string_contains, method, path},
 };
 
-use super::*;
+use super::{refresh::is_revoked, *};
 use crate::hubspot::{Http, HubSpotConfig};
 
 struct App {
@@ -188,25 +191,6 @@ async fn no_secret_shows_in_debug_output() {
     for secret in ["r1", "r2", "a1"] {
         assert!(!shown.contains(&format!("\"{secret}\"")), "{shown}");
     }
-}
-
-#[test]
-fn a_lifetime_may_be_any_number() {
-    for (named, seconds) in [
-        (json!(1_800), 1_800.0),
-        (json!(1_799.5), 1_799.5),
-        (json!("900"), 900.0),
-        (json!(-5), SHORTEST_LIFETIME_S),
-        (json!(0), SHORTEST_LIFETIME_S),
-        (json!(u64::MAX), LONGEST_LIFETIME_S),
-        (json!(1e300), LONGEST_LIFETIME_S),
-        (json!(null), DEFAULT_LIFETIME_S),
-        (json!("soon"), DEFAULT_LIFETIME_S),
-    ] {
-        let found = lifetime(Some(&named));
-        assert_eq!(found, Duration::from_secs_f64(seconds), "{named}");
-    }
-    assert_eq!(lifetime(None), Duration::from_mins(30));
 }
 
 #[tokio::test]

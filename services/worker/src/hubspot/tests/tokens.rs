@@ -1,6 +1,6 @@
 //! Tokens of all kinds, and those that lead to another account, against the simulator.
 
-use hubspot_sim::{Kind, Limits, OAuthConfig, PortalConfig, TokenKind};
+use hubspot_sim::{Fault, FaultBody, Kind, Limits, OAuthConfig, PortalConfig, Rule, TokenKind};
 
 use super::{
     simulator::{TestAccount, portal},
@@ -60,21 +60,14 @@ async fn a_token_of_another_account_ends_the_connection_before_anything_is_read(
     assert!(of_other.clone().all(|it| it.kind == Kind::Details));
 }
 
-#[tokio::test]
-async fn an_oauth_app_has_its_own_limit_and_no_allowance_for_the_day() {
+/// An account with an OAuth app, whose credential is `file:app`.
+async fn account_with_app(limits: Limits) -> TestAccount {
     let oauth = OAuthConfig {
         client_id: "app".to_owned(),
         client_secret: "hush".to_owned(),
         refresh_token: "first".to_owned(),
         rotate: false,
         expires_in_s: 1_800,
-    };
-    // The day of the account's private apps is spent.
-    let limits = Limits {
-        oauth: Some(40),
-        daily: Some(1_000),
-        daily_used: 1_000,
-        ..Limits::default()
     };
     let account = TestAccount::of(PortalConfig {
         oauth: Some(oauth),
@@ -84,6 +77,19 @@ async fn an_oauth_app_has_its_own_limit_and_no_allowance_for_the_day() {
     .await;
     let credential = r#"{"client_id":"app","client_secret":"hush","refresh_token":"first"}"#;
     std::fs::write(account.folder.path().join("app"), credential).unwrap();
+    account
+}
+
+#[tokio::test]
+async fn an_oauth_app_has_its_own_limit_and_no_allowance_for_the_day() {
+    // The day of the account's private apps is spent.
+    let limits = Limits {
+        oauth: Some(40),
+        daily: Some(1_000),
+        daily_used: 1_000,
+        ..Limits::default()
+    };
+    let account = account_with_app(limits).await;
     let source = account.source("file:app", |_| {});
     source.portal().await.unwrap();
     let definitions = definitions(&["email"]);
@@ -115,4 +121,37 @@ async fn of_a_service_key_the_headers_say_how_much_of_the_day_is_left() {
     source.portal().await.unwrap();
     let failed = source.definitions("contacts").await.unwrap_err();
     assert_eq!(failed.code, "daily_limit");
+}
+
+#[tokio::test]
+async fn scopes_are_those_of_the_token_and_none_where_hubspot_does_not_say() {
+    let account = TestAccount::of(portal()).await;
+    let source = account.source("file:key", |_| {});
+    source.portal().await.unwrap();
+    account.simulator.portal().set_scope("deals", false);
+    let scopes = source.scopes().await.unwrap();
+    assert!(scopes.is_sorted(), "{scopes:?}");
+    let has = |name: &str| scopes.iter().any(|it| it == name);
+    assert!(has("crm.objects.contacts.read"), "{scopes:?}");
+    assert!(!has("crm.objects.deals.read"), "{scopes:?}");
+
+    let gone = Fault::Status {
+        code: 404,
+        body: FaultBody::Json,
+        retry_after: None,
+    };
+    let faults = account.simulator.faults();
+    faults.push(Rule::next(Kind::TokenInfo, gone));
+    assert_eq!(source.scopes().await, None);
+}
+
+#[tokio::test]
+async fn scopes_of_an_oauth_app_come_with_its_token() {
+    let account = account_with_app(Limits::default()).await;
+    let source = account.source("file:app", |_| {});
+    assert_eq!(source.scopes().await, None);
+    source.portal().await.unwrap();
+    let scopes = ["crm.objects.contacts.read", "oauth"].map(ToOwned::to_owned);
+    assert_eq!(source.scopes().await, Some(scopes.to_vec()));
+    assert_eq!(account.simulator.requests().count(Kind::TokenInfo), 0);
 }

@@ -224,3 +224,19 @@ proptest! {
         drop((list_page(&body), search_page(&body, 0), batch(&body, &[1])));
     }
 }
+
+#[test]
+fn scopes_of_another_form_do_not_spoil_a_token() {
+    let token = |scopes: &str| {
+        let body = format!(r#"{{"access_token":"a","scopes":{scopes}}}"#);
+        super::token(body.as_bytes()).unwrap().scopes
+    };
+    assert_eq!(token(r#"["oauth"]"#), Some(vec!["oauth".to_owned()]));
+    for other in ["null", r#""oauth crm""#, "[1]", "{}"] {
+        assert_eq!(token(other), None, "{other}");
+    }
+    let info = br#"{"hubId":1,"scopes":["a","b"]}"#;
+    let names = ["a", "b"].map(ToOwned::to_owned).to_vec();
+    assert_eq!(token_scopes(info).unwrap(), Some(names));
+    assert_eq!(token_scopes(b"{}").unwrap(), None);
+}

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use futures::{future::join_all, join};
 use schemas::{
     CheckStatus, CheckedCapability, CheckedStream, Command, Definitions, Problem,
     checkpoint::ARCHIVED_LIST,
@@ -43,7 +43,10 @@ impl<S: Sources> ConnectionTask<S> {
                     check.portal_id = Some(portal.portal_id);
                     let streams = command.streams.iter();
                     let streams = streams.map(|it| check_stream(&*source, it, command, at));
-                    check.streams = join_all(streams).await;
+                    let scopes = tokio::time::timeout(PATIENCE, source.scopes());
+                    let (scopes, streams) = join!(scopes, join_all(streams));
+                    check.scopes = scopes.ok().flatten();
+                    check.streams = streams;
                 }
             },
         }
