@@ -98,7 +98,8 @@ impl History {
             | Change::ArchiveProperty { .. }
             | Change::RelabelProperty { .. }
             | Change::AddType { .. }
-            | Change::Associate { .. } => {}
+            | Change::Associate { .. }
+            | Change::Dissociate { .. } => {}
         }
         Ok(changed)
     }

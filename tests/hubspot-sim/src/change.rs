@@ -124,6 +124,20 @@ pub enum Change {
         to_type: String,
         /// Its id.
         to: u64,
+        /// The label of the association; the one without a label where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+    },
+    /// Ends all associations of two objects; keeps last-modified.
+    Dissociate {
+        /// Type of one object.
+        from_type: String,
+        /// Its id.
+        from: u64,
+        /// Type of the other object.
+        to_type: String,
+        /// Its id.
+        to: u64,
     },
 }
 

@@ -44,13 +44,19 @@ impl ApiCall<'_> {
 
     /// Fails where a fault says so for these objects.
     fn check(&self, records: &[Record]) -> Result<(), Answer> {
+        let ids: Vec<u64> = records.iter().map(|record| record.id).collect();
+        self.check_ids(&ids)
+    }
+
+    /// The same, by their ids.
+    fn check_ids(&self, asked: &[u64]) -> Result<(), Answer> {
         let failed = self.wrong(|fault| match fault {
             Fault::PageTimeout { above } => {
-                (records.len() > *above).then(|| FaultBody::Html.answer(524))
+                (asked.len() > *above).then(|| FaultBody::Html.answer(524))
             }
-            Fault::FailingObjects { ids, code, body } => records
+            Fault::FailingObjects { ids, code, body } => asked
                 .iter()
-                .any(|record| ids.contains(&record.id))
+                .any(|id| ids.contains(id))
                 .then(|| body.answer(*code)),
             _ => None,
         });

@@ -17,6 +17,7 @@ use crate::{
     definitions::Definition,
     journal::{Journal, Origin},
     limits::{Allowance, Bucket, Buckets, Policy},
+    links::AssociationType,
     sensitivity::Sensitivity,
     state::State,
     table::{Table, Truth},
@@ -307,6 +308,21 @@ impl Portal {
         self.list(object_type, |table| {
             table.archived.keys().copied().collect()
         })
+    }
+
+    /// The live objects of a type that a live object is associated with, in order.
+    pub fn associated(&self, from_type: &str, from: u64, to_type: &str) -> Vec<u64> {
+        let data = self.data();
+        let tables = (data.state.table(from_type), data.state.table(to_type));
+        let (Some(from_table), Some(to_table)) = tables else {
+            return Vec::new();
+        };
+        data.state.associated(from_table, from, to_table)
+    }
+
+    /// The kinds of association of two objects.
+    pub fn association_types(&self, one: (&str, u64), other: (&str, u64)) -> Vec<AssociationType> {
+        self.data().state.association_types(one, other)
     }
 
     /// A list made from a type; empty if there is no such type.

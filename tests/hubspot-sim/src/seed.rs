@@ -49,7 +49,9 @@ pub(crate) fn fill(state: &mut State, config: &PortalConfig, base_ms: i64) {
         if rng.random_ratio(4, 5)
             && let Some(firm) = firms.get(rng.random_range(0..firms.len()))
         {
-            state.associate("contacts", person, "companies", *firm);
+            state
+                .links
+                .add(("contacts", person), ("companies", *firm), None);
         }
     }
 }

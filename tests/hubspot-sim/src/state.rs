@@ -1,11 +1,10 @@
 //! The data of a portal: object types, associations, and how changes apply.
 
-use std::collections::BTreeMap;
-
 use crate::{
     change::{Change, ChangeError, Changed},
     config::{PortalConfig, Quirks},
     index_lag::IndexLag,
+    links::{AssociationType, End, Links},
     seed,
     table::Table,
 };
@@ -32,14 +31,11 @@ const TYPES: [(&str, &str); 18] = [
     ("leads", "0-136"),
 ];
 
-/// Associated ids in one direction, by id.
-type Links = BTreeMap<u64, Vec<u64>>;
-
 /// The data of a portal.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tables: Vec<Table>,
-    links: BTreeMap<(String, String), Links>,
+    pub(crate) links: Links,
     quirks: Quirks,
 }
 
@@ -53,7 +49,7 @@ impl State {
             .collect();
         let mut state = Self {
             tables,
-            links: BTreeMap::new(),
+            links: Links::default(),
             quirks,
         };
         seed::fill(&mut state, config, base_ms);
@@ -150,24 +146,40 @@ impl State {
             } => {
                 ids.push(self.need(object_type)?.merge(*primary, *secondary, at)?);
             }
-            Change::Associate {
-                from_type,
-                from,
-                to_type,
-                to,
-            } => {
-                let (from_type, to_type) = (
-                    self.need(from_type)?.name.clone(),
-                    self.need(to_type)?.name.clone(),
-                );
-                self.associate(&from_type, *from, &to_type, *to);
-            }
+            Change::Associate { .. } | Change::Dissociate { .. } => self.apply_to_links(change)?,
             Change::DefineProperty { .. }
             | Change::ArchiveProperty { .. }
             | Change::RelabelProperty { .. }
             | Change::AddType { .. } => self.apply_to_definitions(change, at)?,
         }
         Ok(Changed { ids, at })
+    }
+
+    fn apply_to_links(&mut self, change: &Change) -> Result<(), ChangeError> {
+        let (Change::Associate {
+            from_type,
+            from,
+            to_type,
+            to,
+            ..
+        }
+        | Change::Dissociate {
+            from_type,
+            from,
+            to_type,
+            to,
+        }) = change
+        else {
+            return Ok(());
+        };
+        let from_type = self.need(from_type)?.name.clone();
+        let to_type = self.need(to_type)?.name.clone();
+        let (one, other) = ((from_type.as_str(), *from), (to_type.as_str(), *to));
+        match change {
+            Change::Associate { label, .. } => self.links.add(one, other, label.as_deref()),
+            _ => self.links.remove(one, other),
+        }
+        Ok(())
     }
 
     fn apply_to_definitions(&mut self, change: &Change, at: i64) -> Result<(), ChangeError> {
@@ -211,29 +223,27 @@ impl State {
             .ok_or_else(|| ChangeError::NoSuchType(name.to_owned()))
     }
 
-    /// Associates two objects, in both directions.
-    pub(crate) fn associate(&mut self, from_type: &str, from: u64, to_type: &str, to: u64) {
-        for (one_type, one, other_type, other) in [
-            (from_type, from, to_type, to),
-            (to_type, to, from_type, from),
-        ] {
-            let links = self
-                .links
-                .entry((one_type.to_owned(), other_type.to_owned()))
-                .or_default();
-            let linked = links.entry(one).or_default();
-            if let Err(index) = linked.binary_search(&other) {
-                linked.insert(index, other);
-            }
-        }
+    /// The kinds of association of two objects: category, id of the kind, and label.
+    pub(crate) fn association_types(&self, one: End<'_>, other: End<'_>) -> Vec<AssociationType> {
+        let labels = self.links.labels(one, other).into_iter().zip(1..);
+        let labelled = labels.map(|(label, number)| AssociationType {
+            category: "USER_DEFINED",
+            type_id: number,
+            label: Some(label.to_owned()),
+        });
+        std::iter::once(AssociationType::default())
+            .chain(labelled)
+            .collect()
     }
 
-    /// The ids of `to` that are associated with an id of `from`.
-    pub(crate) fn associated(&self, from: &Table, id: u64, to: &Table) -> &[u64] {
-        self.links
-            .get(&(from.name.clone(), to.name.clone()))
-            .and_then(|links| links.get(&id))
-            .map_or(&[], Vec::as_slice)
+    /// The live objects of `to` that a live object of `from` is associated with, ascending.
+    pub(crate) fn associated(&self, from: &Table, id: u64, to: &Table) -> Vec<u64> {
+        if !from.live.contains_key(&id) {
+            return Vec::new();
+        }
+        let linked = self.links.of((&from.name, id), &to.name).iter();
+        let is_live = |id: &&u64| to.live.contains_key(*id);
+        linked.filter(is_live).copied().collect()
     }
 }
 

@@ -246,6 +246,35 @@ async fn associations_answer_207_for_objects_without_any() {
 }
 
 #[tokio::test]
+async fn associations_come_and_go_without_a_change_of_their_objects() {
+    let simulator = simulator(5, |_| {}).await;
+    let client = Client::of(&simulator);
+    let portal = simulator.portal();
+    let (person, firm) = (portal.ids("contacts")[0], portal.ids("companies")[0]);
+    let before = simulator.truth("contacts").unwrap().digest;
+    let ends = json!({"from_type": "contacts", "from": person, "to_type": "companies", "to": firm});
+    let change = async |op: &str, label: Option<&str>| {
+        let mut change = ends.clone();
+        change["op"] = op.into();
+        if let Some(label) = label {
+            change["label"] = label.into();
+        }
+        assert_eq!(client.post("/__sim/changes", change).await.0, 200);
+        let path = "/crm/associations/2026-09/companies/contacts/batch/read";
+        let asked = json!({"inputs": [{"id": firm.to_string()}]});
+        let (_, page) = client.post(path, asked).await;
+        let to = page["results"][0]["to"].as_array().cloned();
+        let of = |it: &Value| it["toObjectId"] == person;
+        let found = to.unwrap_or_default().into_iter().find(of);
+        found.map(|it| it["associationTypes"].as_array().unwrap().len())
+    };
+    assert_eq!(change("associate", Some("Billing")).await, Some(2));
+    assert_eq!(change("dissociate", None).await, None);
+    assert_eq!(change("associate", None).await, Some(1));
+    assert_eq!(simulator.truth("contacts").unwrap().digest, before);
+}
+
+#[tokio::test]
 async fn a_restart_restores_every_change_of_a_portal() {
     let folder = tempfile::tempdir().unwrap();
     let keep = |config: &mut Config| {

@@ -27,6 +27,8 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     if body.inputs.len() > 1_000 {
         return Err(Answer::invalid("inputs must contain at most 1000 items"));
     }
+    let ids = body.inputs.iter().map(|it| it.id.parse().unwrap_or(0));
+    call.check_ids(&ids.collect::<Vec<u64>>())?;
     let now = timestamps::iso(call.portal.now_ms());
     let data = call.portal.data();
     let table = |name: &str| {
@@ -39,19 +41,13 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let (mut results, mut errors): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     for input in &body.inputs {
         let id = input.id.parse().unwrap_or(0);
-        let linked: Vec<u64> = data
-            .state
-            .associated(from, id, to)
-            .iter()
-            .copied()
-            .filter(|id| to.live.contains_key(id))
-            .collect();
+        let linked = data.state.associated(from, id, to);
         let offset: usize = input
             .after
             .as_ref()
             .and_then(|it| it.parse().ok())
             .unwrap_or(0);
-        if linked.is_empty() || !from.live.contains_key(&id) {
+        if linked.is_empty() {
             errors.push(json!({"status": "error", "category": "OBJECT_NOT_FOUND",
                 "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND",
                 "message": format!("No {other} is associated with {one} {}.", input.id),
@@ -63,10 +59,11 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
             .iter()
             .skip(offset)
             .take(PAGE)
-            .map(|id| {
+            .map(|other| {
+                let ends = ((&*from.name, id), (&*to.name, *other));
+                let types = data.state.association_types(ends.0, ends.1);
                 // A number here; ids are strings everywhere else.
-                json!({"toObjectId": id, "associationTypes":
-                    [{"category": "HUBSPOT_DEFINED", "typeId": 279, "label": null}]})
+                json!({"toObjectId": other, "associationTypes": types})
             })
             .collect();
         let mut result = json!({"from": {"id": input.id}, "to": page});

@@ -111,13 +111,13 @@ pub enum Fault {
         #[serde(default)]
         seed: u64,
     },
-    /// 524 for a page or a batch read of more than that many objects.
+    /// 524 for a page or a batch read, also of associations, of more than that many objects.
     PageTimeout {
         /// The number of objects that is still answered.
         above: usize,
     },
-    /// Each page, batch read or read that has one of these objects fails, with one
-    /// object as well.
+    /// Each page, batch read (also of associations) or read that has one of these objects
+    /// fails, with one object as well.
     FailingObjects {
         /// The ids.
         ids: Vec<u64>,
@@ -135,12 +135,12 @@ impl Fault {
     pub(super) fn suits(&self, kind: Kind) -> bool {
         let list = matches!(kind, Kind::List | Kind::ListArchived);
         let objects = list || matches!(kind, Kind::Search | Kind::BatchRead | Kind::Read);
+        let by_id = objects || kind == Kind::Associations;
         match self {
             Self::ListEnds { .. } | Self::NoPaging { .. } | Self::RepeatPage { .. } => list,
             Self::Refused { form, .. } => form.suits(kind),
-            Self::PartialView { .. } | Self::PageTimeout { .. } | Self::FailingObjects { .. } => {
-                objects
-            }
+            Self::PartialView { .. } => objects,
+            Self::PageTimeout { .. } | Self::FailingObjects { .. } => by_id,
             Self::MissedIds { .. } | Self::RandomMisses { .. } => kind == Kind::BatchRead,
             _ => true,
         }
