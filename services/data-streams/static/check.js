@@ -3,7 +3,7 @@
 import { call, path, reason } from "./api.js";
 import { h, openDialog, table } from "./dom.js";
 import { problem } from "./parts.js";
-import { sentence } from "./words.js";
+import { count, sentence } from "./words.js";
 
 /** What is tried of each type, in the order of the columns. */
 const CAPABILITIES = {
@@ -36,7 +36,6 @@ export function checked(body) {
     );
     return [
         h("p", { class: "good" }, "The credential works", body.portal_id && ` and leads to portal ${body.portal_id}`, "."),
-        scopes(body.scopes),
         table(
             "What the credential can read",
             [{ text: "Object type" }, { text: "Can be synced" }, ...Object.values(CAPABILITIES).map((text) => ({ text }))],
@@ -57,14 +56,14 @@ export function checked(body) {
                     ),
                 ),
             ),
+        scopes(body.scopes),
     ];
 }
 
 function scopes(names) {
-    if (!names) return h("p", { class: "muted" }, "HubSpot does not say which scopes it has.");
-    if (names.length === 0) return h("p", {}, "It has no scopes.");
+    if (!names) return h("p", { class: "muted" }, "HubSpot does not say which scopes the credential has.");
     const listed = names.flatMap((name) => [" ", h("code", {}, name)]);
-    return h("p", {}, "Its scopes:", ...listed);
+    return h("details", { open: true }, h("summary", {}, `It has ${count(names.length, "scope")}`), h("p", {}, ...listed));
 }
 
 function cells(stream) {
