@@ -13,6 +13,7 @@
 //! | `index` | connection/stream/ids | [`IndexEntries`] | compact |
 //! | `dead-letters` | as the source | the original bytes | delete, 30 days |
 
+pub mod associations;
 pub mod checkpoint;
 pub mod codec;
 pub mod command;
@@ -32,6 +33,7 @@ mod compatibility;
 #[cfg(test)]
 mod examples;
 
+pub use associations::{ASSOCIATIONS, AssociatedTypes, Association};
 pub use checkpoint::{Checkpoint, ClosedPass, Lack, Lane, ListPosition, Run, SearchPosition};
 pub use codec::{DecodeError, EncodeError, Framed, frame, unframe};
 pub use command::{

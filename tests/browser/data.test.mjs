@@ -1,6 +1,8 @@
 // Finding records, and reading one.
 
-import { api, inPage, ran, scenario, simulator } from "./support.mjs";
+import assert from "node:assert/strict";
+
+import { api, assertAccessible, eventually, inPage, picture, ran, scenario, simulator } from "./support.mjs";
 
 /** A contact that has a name and an address. */
 async function someContact() {
@@ -69,6 +71,38 @@ scenario("the history tells what changed and where it came from, page by page", 
         await versions.last().getByText(/First version/).waitFor();
         await page.getByLabel("Only those with").fill("city");
         await page.getByRole("region", { name: "Properties" }).getByRole("row", { name: /^City City \d+ city$/ }).waitFor();
+    });
+});
+
+scenario("a record shows what it is associated with, with labels and links", async () => {
+    const contact = await someContact();
+    const { results } = await api.get("/v1/connections/default/records/companies?limit=20&properties=name");
+    const company = results.find((it) => it.properties.name);
+    await inPage({ path: `/data/default/contacts/${contact.id}` }, async (page) => {
+        await page.getByRole("region", { name: "Associations" }).getByText("None are synced.").waitFor();
+    });
+    const ends = { from_type: "contacts", from: Number(contact.id), to_type: "companies", to: Number(company.id) };
+    await simulator.send("POST", "changes", { op: "associate", ...ends, label: "Billing contact" });
+    const streams = ["contacts", "companies", "contacts>companies"];
+    await api.send("PATCH", "/v1/connections/default", { streams });
+    const isStored = async () => {
+        const { status, body } = await api.send("GET", `/v1/connections/default/records/contacts/${contact.id}/associations/companies`);
+        return status === 200 && body.results.some((it) => it.label === "Billing contact");
+    };
+    await eventually("the associations are stored", isStored);
+    await inPage({ path: `/data/default/contacts/${contact.id}` }, async (page) => {
+        const found = page.getByRole("region", { name: "Associations" });
+        await found.getByRole("heading", { name: /^companies \([12]\)$/ }).waitFor();
+        const item = found.getByRole("listitem").filter({ hasText: "Billing contact" });
+        await assertAccessible(page, "associations");
+        await picture(page, "associations");
+        await item.getByRole("link", { name: company.properties.name }).click();
+        await page.getByRole("heading", { name: company.properties.name, level: 1 }).waitFor();
+    });
+    await inPage({ path: "/data" }, async (page) => {
+        const types = page.getByLabel("Object type").locator("option");
+        await types.nth(1).waitFor({ state: "attached" });
+        assert.deepEqual(await types.allTextContents(), ["contacts", "companies"]);
     });
 });
 

@@ -8,6 +8,7 @@
 )]
 
 mod alerts;
+mod associations;
 mod change_log;
 mod changes_over_http;
 mod changing_records;

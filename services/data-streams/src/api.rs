@@ -249,6 +249,7 @@ fn documented_routes() -> OpenApiRouter<Api> {
         .routes(routes!(records::list))
         .routes(routes!(records::one))
         .routes(routes!(records::history::list))
+        .routes(routes!(records::associations::list))
         .routes(routes!(changes::list))
         .routes(routes!(sql::query))
         .routes(routes!(dead_letters::list))

@@ -16,6 +16,7 @@ mod render;
 mod session;
 mod sql;
 
+mod association_view;
 mod bookkeeping;
 mod cache;
 mod claims;

@@ -4,10 +4,10 @@ import { get, path, Problem, reason, rows } from "./api.js";
 import { columnsOf } from "./columns.js";
 import { field, h, options, table, update } from "./dom.js";
 import { live, watch } from "./live.js";
-import { count, dateTime, identifier, value } from "./words.js";
+import { ASSOCIATED, count, dateTime, identifier, value } from "./words.js";
 
 /** What is shown of each type, and by what people look for it first. */
-const SHOWN = {
+export const SHOWN = {
     contacts: ["email", "firstname", "lastname"],
     companies: ["name", "domain"],
     deals: ["dealname", "dealstage", "amount"],
@@ -56,7 +56,8 @@ export function data(root, { url, signal, replace, go }) {
     const chosen = () => live.connections?.find((it) => it.name === connection.value);
 
     const chooseConnection = () => {
-        const streams = chosen()?.streams.map((it) => it.name) ?? [];
+        const all = chosen()?.streams.map((it) => it.name) ?? [];
+        const streams = all.filter((it) => !it.includes(ASSOCIATED));
         update(type, options(streams, asked.type));
         type.value = streams.includes(asked.type) ? asked.type : (streams[0] ?? "");
         chooseType(asked.by);

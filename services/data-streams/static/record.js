@@ -1,10 +1,11 @@
 // The page of one record: its properties with their labels, and its history.
 
 import { get, path, Problem, reason } from "./api.js";
+import { associations } from "./associations.js";
 import { columnsOf } from "./columns.js";
 import { field, h, table, update } from "./dom.js";
 import { connection, until } from "./live.js";
-import { ago, count, dateTime, REASONS, value } from "./words.js";
+import { ago, count, dateTime, nameOf, REASONS, value } from "./words.js";
 
 /** Versions of a page of the history. */
 const PAGE = 20;
@@ -87,6 +88,7 @@ export function record(root, { params, signal }) {
         document.title = `${title.textContent} · HubSpot streams`;
         head.replaceChildren(facts(it));
         root.append(
+            associations({ name, type, id, signal }),
             h(
                 "div",
                 { class: "columns" },
@@ -112,11 +114,6 @@ async function readLabels(name, type, signal) {
     } catch {
         return new Map();
     }
-}
-
-function nameOf({ id, properties }) {
-    const person = [properties.firstname, properties.lastname].filter(Boolean).join(" ");
-    return person || properties.name || properties.dealname || properties.subject || properties.email || id;
 }
 
 function facts(it) {

@@ -63,7 +63,7 @@ export function settingsFields(settings) {
                 { class: "choices" },
                 boxes.map((box) => h("label", { for: box.id }, box, ` ${box.value}`)),
             ),
-            field("Others", others, "Separated by commas, such as 2-9876543 or p1234_cars."),
+            field("Others", others, "Separated by commas, such as 2-9876543 or p1234_cars; for associations two types, such as contacts>companies."),
         ),
         field("Interval", interval, "From the start of one run to the start of the next: 10s to 31d, such as 5m or 1h."),
         h(

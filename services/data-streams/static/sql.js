@@ -8,7 +8,7 @@ import { field, h, options, table, update } from "./dom.js";
 import { live, until } from "./live.js";
 import { examples } from "./sql_examples.js";
 import { programs } from "./sql_programs.js";
-import { count, duration, identifier, number, value } from "./words.js";
+import { count, duration, number, tableName, value } from "./words.js";
 
 /** Bars of a chart at most. */
 const BARS = 24;
@@ -158,7 +158,7 @@ function save(blob, name) {
 }
 
 function tableDetails(it, box) {
-    const full = `${identifier(it.database)}.${identifier(it.table)}`.replaceAll("`", "");
+    const full = `${it.database}.${it.table}`;
     const insert = (text) => {
         box.setRangeText(text, box.selectionStart, box.selectionEnd, "end");
         box.focus();
@@ -167,7 +167,7 @@ function tableDetails(it, box) {
         "details",
         { "data-key": full, class: "table" },
         h("summary", {}, h("code", {}, full)),
-        h("button", { type: "button", class: "small", onclick: () => insert(full) }, "Insert the name"),
+        h("button", { type: "button", class: "small", onclick: () => insert(tableName(it.database, it.table)) }, "Insert the name"),
         h(
             "ul",
             { class: "plain" },

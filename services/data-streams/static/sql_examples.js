@@ -1,18 +1,21 @@
 // Questions to begin with, for the tables and columns that there are.
 
+import { tableName } from "./words.js";
+
 /** The examples for a destination: title and query each. `of` is what titles end with. */
 export function examples(destination, tables, of) {
     const has = (table, ...columns) => {
         const found = tables.find((it) => it.database === destination && it.table === table);
         return found && columns.every((name) => found.columns.some((it) => it.name === name));
     };
+    const named = (table) => tableName(destination, table);
     const list = [];
     const add = (title, ...lines) => list.push({ title: `${title}${of}`, query: lines.join("\n") });
     if (has("contacts", "lifecyclestage")) {
         add(
             "Contacts by lifecycle stage",
             "SELECT ifNull(lifecyclestage, 'none') AS stage, count() AS contacts",
-            `FROM ${destination}.contacts`,
+            `FROM ${named("contacts")}`,
             "GROUP BY stage",
             "ORDER BY contacts DESC",
         );
@@ -21,12 +24,21 @@ export function examples(destination, tables, of) {
         add(
             "Companies by number of contacts",
             "SELECT companies.name AS company, count() AS contacts",
-            `FROM ${destination}.contacts AS contacts`,
-            `INNER JOIN ${destination}.companies AS companies`,
+            `FROM ${named("contacts")} AS contacts`,
+            `INNER JOIN ${named("companies")} AS companies`,
             "    ON companies._object_id = toUInt64(contacts.associatedcompanyid)",
             "GROUP BY company",
             "ORDER BY contacts DESC",
             "LIMIT 20",
+        );
+    }
+    if (has("associations", "label")) {
+        add(
+            "Associations by label",
+            "SELECT from_type, to_type, label, count() AS associations",
+            `FROM ${named("associations")}`,
+            "GROUP BY from_type, to_type, label",
+            "ORDER BY associations DESC",
         );
     }
     for (const type of ["contacts", "companies", "deals"]) {
@@ -34,7 +46,7 @@ export function examples(destination, tables, of) {
         add(
             `Changes of ${type} per day`,
             "SELECT toDate(_valid_from) AS day, count() AS versions",
-            `FROM ${destination}.${type}_history`,
+            `FROM ${named(`${type}_history`)}`,
             "GROUP BY day",
             "ORDER BY day DESC",
             "LIMIT 30",
@@ -44,7 +56,7 @@ export function examples(destination, tables, of) {
         add(
             "New contacts per month",
             "SELECT toStartOfMonth(_created_at) AS month, count() AS contacts",
-            `FROM ${destination}.contacts`,
+            `FROM ${named("contacts")}`,
             "GROUP BY month",
             "ORDER BY month DESC",
             "LIMIT 24",
@@ -54,7 +66,7 @@ export function examples(destination, tables, of) {
         add(
             "Contacts that changed last",
             "SELECT _object_id, firstname, lastname, email, _updated_at",
-            `FROM ${destination}.contacts`,
+            `FROM ${named("contacts")}`,
             "ORDER BY _updated_at DESC",
             "LIMIT 20",
         );
@@ -64,7 +76,7 @@ export function examples(destination, tables, of) {
         const parts = types.map((it) =>
             [
                 `SELECT '${it.table.slice(0, -4)}' AS type, countIf(NOT _archived AND NOT _deleted) AS live,`,
-                `    countIf(_archived AND NOT _deleted) AS archived, countIf(_deleted) AS deleted FROM ${destination}.${it.table}`,
+                `    countIf(_archived AND NOT _deleted) AS archived, countIf(_deleted) AS deleted FROM ${named(it.table)}`,
             ].join("\n"),
         );
         add("Records by type", parts.join("\nUNION ALL\n"), "ORDER BY type");

@@ -88,6 +88,12 @@ export function identifier(name) {
     return "`" + name.replaceAll("\\", "\\\\").replaceAll("`", "\\`") + "`";
 }
 
+/** A table as ClickHouse reads it: quoted where its name needs it. */
+export function tableName(database, table) {
+    const isPlain = /^[A-Za-z_][A-Za-z0-9_]*$/;
+    return [database, table].map((it) => (isPlain.test(it) ? it : identifier(it))).join(".");
+}
+
 /** A value of a record or a row as text. */
 export function value(it) {
     if (it === null || it === undefined) return "";
@@ -100,3 +106,12 @@ export function sentence(text) {
     if (!trimmed) return "";
     return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
 }
+
+/** What people call a record. */
+export function nameOf({ id, properties }) {
+    const person = [properties.firstname, properties.lastname].filter(Boolean).join(" ");
+    return person || properties.name || properties.dealname || properties.subject || properties.email || id;
+}
+
+/** Stands between the two object types in the name of a stream of associations. */
+export const ASSOCIATED = ">";

@@ -57,7 +57,8 @@ pub(crate) struct HubSpotArgs {
     pub(crate) hubspot_api_version: String,
 
     /// `auto`: as HubSpot's headers and account info say; a number: requests per
-    /// 10 seconds; `off`: no limit, for measurements with a simulator.
+    /// 10 seconds; `off`: no limit, for measurements with a simulator. Requests for
+    /// associations have a limit of their own: 100 per 10 seconds, or none if this is off.
     #[arg(long, env, default_value = "auto", value_parser = limit)]
     pub(crate) hubspot_rate_limit: Limit,
 

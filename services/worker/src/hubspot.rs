@@ -5,6 +5,7 @@
 //!
 //! What is done about each failure of HubSpot is one table: [`error`].
 
+mod associations;
 mod auth;
 mod call;
 mod client;
@@ -28,16 +29,16 @@ mod tests;
 use std::sync::Arc;
 
 use reqwest::Url;
-use schemas::{Budget, Definitions, Millis, Property, PropertySelection};
+use schemas::{AssociatedTypes, Budget, Definitions, Millis, Property, PropertySelection};
 
 use self::{
+    associations::ById,
     auth::Auth,
     call::{Call, Endpoint},
     client::Client,
     limits::Limits,
-    objects::PageQuery,
     request_body::search_body,
-    selection::{Selections, encode},
+    selection::Selections,
     sensitive::KnownSensitive,
     transport::Transport,
     waits::Waits,
@@ -214,6 +215,12 @@ impl Source for HubSpot {
     }
 
     async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
+        if let Some(types) = AssociatedTypes::of(object_type) {
+            return Ok(Fetched {
+                sent_at: self.now(),
+                value: vec![associations::property(types)],
+            });
+        }
         let url = self.url(&["crm", "properties", self.client.version(), object_type]);
         let call = Call::get(Endpoint::Properties, url);
         Ok(self.client.call(&call, wire::properties).await?)
@@ -225,6 +232,9 @@ impl Source for HubSpot {
         kind: Capability,
         selection: Option<&PropertySelection>,
     ) -> Result<(Vec<Property>, i64), SourceError> {
+        if AssociatedTypes::of(object_type).is_some() {
+            return Ok((Vec::new(), 0));
+        }
         self.read_sensitive(object_type, kind, selection).await
     }
 
@@ -238,42 +248,17 @@ impl Source for HubSpot {
         request: ListRequest<'_>,
         properties: &Definitions,
     ) -> Result<Fetched<ListPage>, ReadError> {
-        let ListRequest {
-            archived,
-            after,
-            limit,
-            ids_only,
-        } = request;
-        let mut query = format!("limit={limit}&archived={archived}");
-        if let Some(after) = after {
-            query.push_str("&after=");
-            query.extend(encode(after));
+        match AssociatedTypes::of(object_type) {
+            None => {
+                let properties = Some(properties);
+                self.list_objects(object_type, request, properties).await
+            }
+            Some(types) => self.list_with_associations(types, request).await,
         }
-        let endpoint = if archived && after.is_none() {
-            Endpoint::FirstArchivedPage
-        } else {
-            Endpoint::List
-        };
-        let page = PageQuery {
-            endpoint,
-            object_type,
-            archived,
-            query,
-        };
-        if ids_only {
-            return self.list_ids(&page).await;
-        }
-        let selection = self.selections.of(object_type, properties).await;
-        let listed = match self.list_whole(&page, &selection).await {
-            Ok(None) => self.list_ids_then_read(&page, &selection).await,
-            Ok(Some(page)) => Ok(page),
-            Err(failed) => Err(failed),
-        };
-        self.sensitive.doubt_after(object_type, &listed);
-        listed
     }
 
     async fn record_count(&self, object_type: &str) -> Result<Option<i64>, SourceError> {
+        let object_type = objects_of(object_type);
         let url = self.url(&["crm", "limits", self.client.version(), "records"]);
         let call = Call {
             attempts: 3,
@@ -293,6 +278,7 @@ impl Source for HubSpot {
         object_type: &str,
         search: Search,
     ) -> Result<Fetched<SearchPage>, SourceError> {
+        let object_type = objects_of(object_type);
         let url = self.objects(object_type, &["search"]);
         let mut after = None;
         loop {
@@ -321,6 +307,11 @@ impl Source for HubSpot {
         archived: bool,
         properties: &Definitions,
     ) -> Result<Fetched<ObjectBatch>, ReadError> {
+        if let Some(types) = AssociatedTypes::of(object_type) {
+            return self
+                .read_with_associations(types, ids, archived, ById::Batch)
+                .await;
+        }
         if ids.is_empty() {
             return Ok(Fetched {
                 sent_at: self.now(),
@@ -340,8 +331,18 @@ impl Source for HubSpot {
         archived: bool,
         properties: &Definitions,
     ) -> Result<Fetched<ObjectBatch>, ReadError> {
+        if let Some(types) = AssociatedTypes::of(object_type) {
+            return self
+                .read_with_associations(types, ids, archived, ById::Each)
+                .await;
+        }
         let selection = self.selections.of(object_type, properties).await;
         self.read_one_by_one(object_type, ids, archived, &selection)
             .await
     }
+}
+
+/// The object type whose objects a stream reads.
+fn objects_of(stream: &str) -> &str {
+    AssociatedTypes::of(stream).map_or(stream, |types| types.from)
 }

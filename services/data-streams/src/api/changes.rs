@@ -84,7 +84,7 @@ impl Form {
         ConnectionPath,
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Versions of a page; 100 when left out, at most 1,000"),
         ("after" = Option<String>, Query, pattern = "^c1(_[0-9]{1,18})*$", description = "paging.next.after of the page before, or after of the last version that was read; the beginning of the log when left out"),
-        ("streams" = Option<String>, Query, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(,[A-Za-z0-9][A-Za-z0-9_-]{0,63})*$", description = "Object types, comma-separated; all of the connection when left out"),
+        ("streams" = Option<String>, Query, pattern = "^[A-Za-z0-9][A-Za-z0-9_>-]*(,[A-Za-z0-9][A-Za-z0-9_>-]*)*$", description = "Streams, comma-separated; all of the connection when left out"),
         ("Last-Event-ID" = Option<String>, Header, description = "As after, of a browser that connects again"),
     ),
     responses(

@@ -83,6 +83,10 @@ static FILES: &[File] = &[
     File::module("actions.js", include_str!("../../static/actions.js")),
     File::module("api.js", include_str!("../../static/api.js")),
     File::module("app.js", include_str!("../../static/app.js")),
+    File::module(
+        "associations.js",
+        include_str!("../../static/associations.js"),
+    ),
     File::module("chart.js", include_str!("../../static/chart.js")),
     File::module("check.js", include_str!("../../static/check.js")),
     File::module("columns.js", include_str!("../../static/columns.js")),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
+pub(super) mod associations;
 mod export;
 pub(super) mod history;
 mod query;
@@ -102,8 +103,8 @@ pub(super) struct StreamPath {
     /// Name of the connection.
     #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
-    /// Object type, such as contacts.
-    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    /// Object type, such as contacts; or two, such as contacts>companies, for associations.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(>[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")]
     object_type: String,
 }
 
@@ -114,8 +115,8 @@ pub(super) struct RecordPath {
     /// Name of the connection.
     #[param(pattern = "^[a-z][a-z0-9_]{0,49}$")]
     name: String,
-    /// Object type, such as contacts.
-    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    /// Object type, such as contacts; or two, such as contacts>companies, for associations.
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(>[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")]
     object_type: String,
     /// HubSpot's id of the object.
     #[param(pattern = "^[0-9]{1,19}$")]

@@ -3,7 +3,9 @@
 use chassis::duration;
 use std::collections::BTreeSet;
 
-use schemas::{Command, NEEDED_PROPERTIES, PropertySelection, default_destination};
+use schemas::{
+    AssociatedTypes, Command, NEEDED_PROPERTIES, PropertySelection, default_destination,
+};
 
 /// Shortest time from one run to the next, in ms.
 const MIN_INTERVAL_MS: i64 = 10_000;
@@ -13,6 +15,10 @@ const MAX_INTERVAL_MS: i64 = 31 * 24 * 3_600_000;
 const MAX_PROPERTIES: usize = 10_000;
 /// Maximum number of characters of a property's name.
 const LONGEST_PROPERTY: usize = 200;
+/// Maximum number of characters of a stream of associations, whose table has its name.
+const LONGEST_STREAM: usize = 100;
+/// Names of views and tables of the warehouse.
+const RESERVED_STREAMS: [&str; 2] = ["changes", "associations"];
 /// Maximum number of streams of one connection.
 const MAX_STREAMS: usize = 64;
 
@@ -205,23 +211,33 @@ fn check_streams(streams: &[String]) -> Vec<Invalid> {
     wrong.collect()
 }
 
-/// Checks an object type.
+/// Checks a stream: an object type, or two for associations.
 fn check_stream(stream: &str) -> Result<(), &'static str> {
-    let well_formed = (1..=64).contains(&stream.len())
-        && stream.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && stream
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it));
+    let is_type = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name
+                .bytes()
+                .all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it))
+    };
+    let well_formed = match AssociatedTypes::of(stream) {
+        None => is_type(stream),
+        Some(types) => is_type(types.from) && is_type(types.to) && stream.len() <= LONGEST_STREAM,
+    };
     if !well_formed {
         return Err(
             "must be an object type of 1 to 64 letters, digits, '_' and '-', such as \
-                    contacts or 2-3456789",
+                    contacts or 2-3456789; or two such types for associations, such as \
+                    contacts>companies, of at most 100 characters",
         );
     }
-    if stream == "changes" || stream.ends_with("_all") || stream.ends_with("__rebuild") {
+    if RESERVED_STREAMS.contains(&stream)
+        || stream.ends_with("_all")
+        || stream.ends_with("__rebuild")
+    {
         return Err(
-            "is reserved for the warehouse: changes, and every name that ends in _all \
-                    or __rebuild",
+            "is reserved for the warehouse: changes, associations, and every name that ends in \
+                    _all or __rebuild",
         );
     }
     Ok(())
@@ -247,6 +263,10 @@ fn check_selection(selection: &PropertySelection) -> Vec<Invalid> {
         "include"
     };
     let field = format!("properties.{}.{kind}", selection.stream);
+    if AssociatedTypes::of(&selection.stream).is_some() {
+        let message = "cannot be chosen: a stream of associations has no properties";
+        return vec![Invalid::new(field, message)];
+    }
     if selection.names.is_empty() {
         return vec![Invalid::new(field, "must name at least one property")];
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use schemas::AssociatedTypes;
+
 use super::error::WarehouseError;
 
 /// Database of the bookkeeping. No destination can have this name, as
@@ -16,6 +18,9 @@ pub(super) const CHANGES_NEXT: &str = "changes__next";
 
 /// The table that was `changes` until then.
 pub(super) const CHANGES_FORMER: &str = "changes__former";
+
+/// The view of all associations of a destination.
+pub(super) const ASSOCIATIONS_VIEW: &str = "associations";
 
 /// Suffix of the tables that a rebuild fills.
 pub(super) const REBUILD_SUFFIX: &str = "__rebuild";
@@ -74,23 +79,32 @@ pub(super) fn raw_database_of(expression: &str) -> String {
 /// are not trusted.
 pub(super) fn check_destination(name: &str) -> Result<(), WarehouseError> {
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic());
-    check(name, "destination database", starts_well)
+    check(name, "destination database", starts_well && is_plain(name))
 }
 
-/// Refuses a name that cannot be an object type. Those of custom objects look
-/// like `2-123456` or `p123_pets`.
+/// Refuses a name that cannot be a stream: an object type, of which those of custom objects
+/// look like `2-123456` or `p123_pets`, or two of them for associations.
 pub(super) fn check_object_type(name: &str) -> Result<(), WarehouseError> {
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let is_reserved =
-        [CHANGES, CHANGES_NEXT, CHANGES_FORMER].contains(&name) || name.ends_with(REBUILD_SUFFIX);
-    check(name, "object type", starts_well && !is_reserved)
+    let reserved = [CHANGES, CHANGES_NEXT, CHANGES_FORMER, ASSOCIATIONS_VIEW];
+    let is_type = |it: &str| is_plain(it) && it.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_allowed = match AssociatedTypes::of(name) {
+        None => is_type(name) && !reserved.contains(&name),
+        Some(types) => is_type(types.from) && is_type(types.to),
+    };
+    check(
+        name,
+        "object type",
+        is_allowed && !name.ends_with(REBUILD_SUFFIX),
+    )
+}
+
+fn is_plain(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 fn check(name: &str, what: &'static str, is_allowed: bool) -> Result<(), WarehouseError> {
-    let is_plain = name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if is_allowed && is_plain && name.len() <= NAME_LIMIT {
+    if is_allowed && name.len() <= NAME_LIMIT {
         Ok(())
     } else {
         Err(WarehouseError::Name {
@@ -147,7 +161,7 @@ mod tests {
 
     #[test]
     fn only_plain_names_are_accepted_as_databases_and_tables() {
-        for name in ["contacts", "2-123456", "p12_pets"] {
+        for name in ["contacts", "2-123456", "p12_pets", "contacts>2-123456"] {
             assert!(check_object_type(name).is_ok(), "{name}");
         }
         for name in [
@@ -161,6 +175,11 @@ mod tests {
             "é",
             "a.b",
             "../x",
+            "associations",
+            "contacts>",
+            ">contacts",
+            "a>b>c",
+            "a>b__rebuild",
         ] {
             assert!(check_object_type(name).is_err(), "{name}");
         }

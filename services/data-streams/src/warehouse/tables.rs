@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use schemas::Definitions;
+use schemas::{AssociatedTypes, Definitions};
 
 use super::{
-    bookkeeping, claims,
+    association_view, bookkeeping, claims,
     error::WarehouseError,
     history_views,
     layout::{ColumnChange, Layout},
@@ -145,6 +145,9 @@ pub(super) async fn replace_views(
         } else {
             session.execute("create a view", &statement).await?;
         }
+    }
+    if AssociatedTypes::of(object_type).is_some() {
+        association_view::replace(session, destination).await?;
     }
     Ok(())
 }

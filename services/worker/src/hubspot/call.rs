@@ -38,6 +38,8 @@ pub(super) enum Endpoint {
     Read,
     /// How many records of each type the account has.
     RecordCounts,
+    /// What objects are associated with.
+    Associations,
 }
 
 /// A request, which may be sent several times.
@@ -59,6 +61,7 @@ impl Endpoint {
         match self {
             Self::Search => Bucket::Search,
             Self::List | Self::FirstArchivedPage => Bucket::Lists,
+            Self::Associations => Bucket::Associations,
             Self::Account
             | Self::Usage
             | Self::Token
@@ -85,6 +88,7 @@ impl Endpoint {
             Self::BatchRead => "batch_read",
             Self::Read => "read",
             Self::RecordCounts => "record_counts",
+            Self::Associations => "associations",
         }
     }
 }

@@ -247,9 +247,11 @@ fn refusal_action(endpoint: Endpoint, status: u16, detail: &Detail) -> Verdict {
 /// have an object that HubSpot cannot give.
 fn retry_or_shrink(endpoint: Endpoint, at_least: Duration) -> Action {
     match endpoint {
-        Endpoint::List | Endpoint::FirstArchivedPage | Endpoint::BatchRead | Endpoint::Read => {
-            Action::RetryOrShrink(at_least)
-        }
+        Endpoint::List
+        | Endpoint::FirstArchivedPage
+        | Endpoint::BatchRead
+        | Endpoint::Read
+        | Endpoint::Associations => Action::RetryOrShrink(at_least),
         Endpoint::Account
         | Endpoint::Usage
         | Endpoint::Token

@@ -26,7 +26,10 @@ use super::{Limit, waits::Waits};
 /// Requests per window until an answer names the limit: the smallest of any kind
 /// of app (HubSpot's usage guidelines).
 const FIRST_GUESS: u32 = 100;
-/// Length of the general window (usage guidelines).
+/// Requests for associations per window: the smallest limit of any account (HubSpot's
+/// guide to associations). Their answers do not name it.
+const ASSOCIATIONS: u32 = 100;
+/// Length of the windows (usage guidelines).
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 /// Searches per second of all apps of an account together (usage guidelines).
 const SEARCHES_PER_SECOND: u32 = 5;
@@ -45,6 +48,8 @@ pub(super) enum Bucket {
     Lists,
     /// Searches of all object types.
     Search,
+    /// Associations, which do not count as general ones.
+    Associations,
 }
 
 /// The limits of one portal.
@@ -52,6 +57,7 @@ pub(super) enum Bucket {
 pub(super) struct Limits {
     general: Arc<Window>,
     search: Arc<Paced>,
+    associations: Arc<Window>,
     /// The daily allowance.
     pub(super) daily: Daily,
     slots: Arc<Semaphore>,
@@ -89,6 +95,11 @@ impl Limits {
         Self {
             general: Arc::new(window),
             search: Arc::new(Paced::new(per_second, Duration::from_secs(1))),
+            associations: Arc::new(Window::new(
+                (general != Limit::Off).then_some(ASSOCIATIONS),
+                false,
+                TEN_SECONDS,
+            )),
             daily: Daily::new(reserve_percent, general != Limit::Off),
             slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             waits: Arc::default(),
@@ -106,6 +117,7 @@ impl Limits {
                 self.search.acquire().await;
                 Spent::Search(Arc::clone(&self.search))
             }
+            Bucket::Associations => Spent::Window(self.associations.acquire(false).await),
         };
         // After the bucket, so that requests waiting for one bucket do not take
         // slots from the other.
@@ -137,6 +149,7 @@ impl Limits {
         match bucket {
             Bucket::General | Bucket::Lists => self.general.refused(retry_after),
             Bucket::Search => self.search.refused(retry_after),
+            Bucket::Associations => self.associations.refused(retry_after),
         }
     }
 
@@ -180,13 +193,15 @@ fn window_use(limit: Option<u32>, used: usize, window: Duration) -> Option<Windo
 }
 
 impl Bucket {
-    pub(super) const ALL: [Self; 3] = [Self::General, Self::Lists, Self::Search];
+    pub(super) const ALL: [Self; 4] =
+        [Self::General, Self::Lists, Self::Search, Self::Associations];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::General => "general",
             Self::Lists => "lists",
             Self::Search => "search",
+            Self::Associations => "associations",
         }
     }
 }

@@ -3,37 +3,80 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
+use schemas::Definitions;
 
 use super::{
     HubSpot,
     call::{Call, Endpoint},
     request_body::read_body,
-    selection::{Selection, last_modified},
+    selection::{Selection, encode, last_modified},
     wire,
 };
 use crate::sync::{
-    Advice, Capability, Fetched, ListPage, Object, ObjectBatch, ReadError, Source as _,
+    Advice, Capability, Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError, Source as _,
 };
 
 /// Reads of single objects in flight at once, where a type has no batch read.
 const READS_AT_ONCE: usize = 8;
 
 /// The page of a list to request.
-pub(super) struct PageQuery<'a> {
+struct PageQuery<'a> {
     /// Which list, as far as it can be refused.
-    pub(super) endpoint: Endpoint,
+    endpoint: Endpoint,
     /// Whose objects.
-    pub(super) object_type: &'a str,
+    object_type: &'a str,
     /// Which of the two lists.
-    pub(super) archived: bool,
+    archived: bool,
     /// The query without the properties.
-    pub(super) query: String,
+    query: String,
 }
 
 impl HubSpot {
+    /// Reads a page of a list, with all these properties, or with ids and times alone.
+    pub(super) async fn list_objects(
+        &self,
+        object_type: &str,
+        request: ListRequest<'_>,
+        properties: Option<&Definitions>,
+    ) -> Result<Fetched<ListPage>, ReadError> {
+        let ListRequest {
+            archived,
+            after,
+            limit,
+            ids_only,
+        } = request;
+        let mut query = format!("limit={limit}&archived={archived}");
+        if let Some(after) = after {
+            query.push_str("&after=");
+            query.extend(encode(after));
+        }
+        let endpoint = if archived && after.is_none() {
+            Endpoint::FirstArchivedPage
+        } else {
+            Endpoint::List
+        };
+        let page = PageQuery {
+            endpoint,
+            object_type,
+            archived,
+            query,
+        };
+        let Some(properties) = properties.filter(|_| !ids_only) else {
+            return self.list_ids(&page).await;
+        };
+        let selection = self.selections.of(object_type, properties).await;
+        let listed = match self.list_whole(&page, &selection).await {
+            Ok(None) => self.list_ids_then_read(&page, &selection).await,
+            Ok(Some(page)) => Ok(page),
+            Err(failed) => Err(failed),
+        };
+        self.sensitive.doubt_after(object_type, &listed);
+        listed
+    }
+
     /// Reads a page with the names of all properties in the URL. `None` if the
     /// URL would be too long, by `longest_url` or by HubSpot's status 414.
-    pub(super) async fn list_whole(
+    async fn list_whole(
         &self,
         page: &PageQuery<'_>,
         selection: &Selection,
@@ -58,10 +101,7 @@ impl HubSpot {
     }
 
     /// Reads a page of ids and times.
-    pub(super) async fn list_ids(
-        &self,
-        page: &PageQuery<'_>,
-    ) -> Result<Fetched<ListPage>, ReadError> {
+    async fn list_ids(&self, page: &PageQuery<'_>) -> Result<Fetched<ListPage>, ReadError> {
         let mut url = self.objects(page.object_type, &[]);
         url.set_query(Some(&format!(
             "{}&properties={}",
@@ -76,7 +116,7 @@ impl HubSpot {
     /// URL. An object that disappears between the two is left out; it has just
     /// changed, so the next incremental run reads it. So is one that was not listed, as
     /// the winner of a merge: the list has it at its own place.
-    pub(super) async fn list_ids_then_read(
+    async fn list_ids_then_read(
         &self,
         page: &PageQuery<'_>,
         selection: &Selection,

@@ -30,6 +30,19 @@ pub(super) fn read_body(ids: &[i64], selection: &Selection) -> String {
     body
 }
 
+/// The body of a batch read of associations: ids, with the cursor of a later page.
+pub(super) fn associations_body(asked: &[(i64, String)]) -> String {
+    let input = |(id, after): &(i64, String)| {
+        let mut input = serde_json::json!({"id": id.to_string()});
+        if let Some(input) = input.as_object_mut().filter(|_| !after.is_empty()) {
+            input.insert("after".to_owned(), after.as_str().into());
+        }
+        input
+    };
+    let inputs: Vec<_> = asked.iter().map(input).collect();
+    serde_json::json!({ "inputs": inputs }).to_string()
+}
+
 /// The body of a search for an object that has a value of one of a few properties.
 pub(super) fn having_body(names: &[&str]) -> String {
     let has = |name: &&str| serde_json::json!({"filters": [{"propertyName": name, "operator": "HAS_PROPERTY"}]});

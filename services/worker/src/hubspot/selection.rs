@@ -48,6 +48,14 @@ impl Selections {
 }
 
 impl Selection {
+    /// No property.
+    pub(super) fn none() -> Self {
+        Self {
+            query: String::new(),
+            json: "[]".to_owned(),
+        }
+    }
+
     fn new(definitions: &Definitions) -> Self {
         let present = definitions
             .properties

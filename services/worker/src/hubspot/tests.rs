@@ -14,6 +14,7 @@ use wiremock::{
 use super::{objects::ids, *};
 use crate::sync::FULL_PAGE;
 
+mod associations;
 mod failures;
 mod refusals;
 mod sensitive;

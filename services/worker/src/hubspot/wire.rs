@@ -1,6 +1,7 @@
 //! Parses HubSpot's JSON into the types of the sync. Property values go straight
 //! into their Avro encoding.
 
+mod associations;
 mod names;
 mod object;
 mod record_counts;
@@ -19,13 +20,14 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
+pub(super) use self::{
+    associations::associations,
+    record_counts::record_count,
+    tokens::{token, token_scopes},
+};
 use self::{
     object::Id,
     scan::{Scanner, Unexpected},
-};
-pub(super) use self::{
-    record_counts::record_count,
-    tokens::{token, token_scopes},
 };
 use crate::sync::{ListPage, Object, ObjectBatch, SearchPage};
 
@@ -129,6 +131,12 @@ struct ReadError<'a> {
     category: Option<Cow<'a, str>>,
 }
 
+impl ReadError<'_> {
+    fn is_not_found(&self) -> bool {
+        self.category.as_deref() == Some("OBJECT_NOT_FOUND")
+    }
+}
+
 #[derive(Deserialize)]
 struct Defined {
     results: Vec<DefinedProperty>,
@@ -206,8 +214,7 @@ pub(super) fn search_page(body: &[u8], after_id: i64) -> Result<SearchAnswer, Pa
 pub(super) fn batch(body: &[u8], asked: &[i64]) -> Result<ObjectBatch, ParseError> {
     let read = objects(body)?;
     // An id that is missing for any other reason would be taken for deleted.
-    let not_found = |error: &ReadError<'_>| error.category.as_deref() == Some("OBJECT_NOT_FOUND");
-    if !read.errors.iter().all(not_found) {
+    if !read.errors.iter().all(ReadError::is_not_found) {
         return Err(ParseError::Partial);
     }
     let mut objects = read.results;

@@ -134,10 +134,40 @@ fn malformed_reserved_and_repeated_streams_are_refused() {
         &["contacts_all"],
         &["a b"],
         &["`"],
+        &["associations"],
+        &["contacts>"],
+        &[">contacts"],
+        &["contacts>companies>deals"],
+        &["contacts>companies", "contacts>companies"],
+        &[&format!("contacts>p_{}", "a".repeat(63))],
+        &[&format!("p_{0}>p_{0}", "a".repeat(50))],
     ] {
         assert!(!check(streams).is_empty(), "{streams:?}");
     }
     assert_eq!(check(&["contacts", "companies", "deals", "2-3456789"]), []);
+    assert_eq!(
+        check(&["contacts", "contacts>companies", "p1_cars>0-1"]),
+        []
+    );
+}
+
+#[test]
+fn a_stream_of_associations_has_no_properties_to_choose() {
+    let of = |stream: &str| {
+        let selection = PropertySelection {
+            stream: stream.to_owned(),
+            is_exclusion: true,
+            names: vec!["phone".to_owned()],
+        };
+        ConnectionSettings {
+            properties: Some(vec![selection]),
+            ..ConnectionSettings::default()
+        }
+        .check()
+    };
+    assert_eq!(of("contacts"), []);
+    let refused = of("contacts>companies");
+    assert_eq!(refused[0].field, "properties.contacts>companies.exclude");
 }
 
 proptest! {

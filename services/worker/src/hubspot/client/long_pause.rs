@@ -12,6 +12,7 @@ use crate::hubspot::limits::Bucket;
 pub(super) struct LongPause {
     general: AtomicI64,
     search: AtomicI64,
+    associations: AtomicI64,
 }
 
 impl LongPause {
@@ -19,6 +20,7 @@ impl LongPause {
         match bucket {
             Bucket::General | Bucket::Lists => &self.general,
             Bucket::Search => &self.search,
+            Bucket::Associations => &self.associations,
         }
     }
 

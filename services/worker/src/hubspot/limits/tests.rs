@@ -161,6 +161,22 @@ async fn searches_stay_within_five_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn associations_have_a_window_of_their_own_which_no_answer_changes() {
+    let limits = limits(190);
+    request(&limits, Bucket::Associations, &headers(190, 189)).await;
+    let latency = |_| Duration::from_millis(80);
+    let span = Duration::from_secs(25);
+    let times = saturate(Arc::clone(&limits), Bucket::Associations, latency, span).await;
+    assert!(most_in_a_window(&times, 10_000) <= 100);
+    assert!(times.len() > 200, "{}", times.len());
+    let began = Instant::now();
+    for _ in 0..190 {
+        request(&limits, Bucket::General, &HeaderMap::new()).await;
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_of_other_apps_count_against_the_window() {
     let limits = Arc::new(Limits::new(Limit::Auto, Limit::Auto, 10));
     request(&limits, Bucket::General, &headers(110, 10)).await;
