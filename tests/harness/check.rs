@@ -8,7 +8,7 @@ use std::{
 
 use hubspot_sim::{Digest, TrueObject, Truth, object_hash};
 
-use crate::RecordLog;
+use crate::{RecordLog, truth::comparable_time};
 
 /// How many violations a failure prints.
 const NAMED: usize = 20;
@@ -239,7 +239,7 @@ pub fn compacted(log: &RecordLog, portal_id: u64, object_type: &str) -> BTreeMap
         .filter(|(_, record)| !record.deleted)
         .map(|(id, record)| {
             let held = FoundObject {
-                updated_at: record.updated_at,
+                updated_at: comparable_time(object_type, record.updated_at),
                 archived: record.archived,
                 properties: Some(record.properties.clone()),
             };

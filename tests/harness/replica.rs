@@ -121,7 +121,7 @@ pub async fn last_differences(
         .into_iter()
         .map(|(id, record)| (id, Copied::of(record)))
         .collect();
-    let table = format!("{destination}_raw.{object_type}");
+    let table = format!("{destination}_raw.`{object_type}`");
     let mut last = Vec::new();
     let until = tokio::time::Instant::now() + limit;
     let mut ticks = tokio::time::interval(Duration::from_millis(500));

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hubspot_sim::{Portal, Truth};
+use hubspot_sim::{Digest, Portal, TrueObject, Truth, object_hash};
+use schemas::{ASSOCIATIONS, AssociatedTypes, Association};
 use serde_json::Value;
 
 use crate::{
@@ -19,9 +20,66 @@ pub fn log_matches(stack: &Stack, log: &RecordLog, object_type: &str) {
     check::assert_no_violations(&check::same(&found, &truth, object_type));
 }
 
-/// What a portal holds of a type.
-pub fn truth(portal: &Portal, object_type: &str) -> Truth {
-    portal.truth(object_type).expect("a type of the portal")
+/// What a portal holds of a stream.
+pub fn truth(portal: &Portal, stream: &str) -> Truth {
+    match AssociatedTypes::of(stream) {
+        None => portal.truth(stream).expect("a type of the portal"),
+        Some(types) => associations(portal, types),
+    }
+}
+
+/// The time of a version, as far as it can be compared: a record of associations has that of
+/// its object when the associations last changed.
+pub(crate) fn comparable_time(stream: &str, updated_at: i64) -> i64 {
+    match AssociatedTypes::of(stream) {
+        None => updated_at,
+        Some(_) => 0,
+    }
+}
+
+/// What the live objects of a type are associated with.
+fn associations(portal: &Portal, types: AssociatedTypes<'_>) -> Truth {
+    let AssociatedTypes { from, to } = types;
+    let of_object = |id: u64| {
+        let others = portal.associated(from, id, to).into_iter();
+        let of_other = |other: u64| {
+            let kinds = portal.association_types((from, id), (to, other));
+            kinds.into_iter().map(move |it| Association {
+                id: other.to_string(),
+                category: it.category.to_owned(),
+                type_id: it.type_id,
+                label: it.label,
+            })
+        };
+        schemas::associations::to_json(others.flat_map(of_other).collect())
+    };
+    let objects: Vec<_> = portal
+        .ids(from)
+        .into_iter()
+        .map(|id| TrueObject {
+            id,
+            created_at_ms: 0,
+            updated_at_ms: 0,
+            archived: false,
+            properties: [(ASSOCIATIONS.to_owned(), of_object(id))]
+                .into_iter()
+                .filter(|(_, json)| !json.is_empty())
+                .collect(),
+        })
+        .collect();
+    let mut digest = Digest::default();
+    for object in &objects {
+        let pairs = object.properties.iter();
+        let pairs = pairs.map(|(name, json)| (name.as_str(), json.as_str()));
+        digest.add(object_hash(object.id, 0, false, pairs));
+    }
+    Truth {
+        count: objects.len() as u64,
+        archived: 0,
+        digest,
+        now_ms: portal.now_ms(),
+        objects,
+    }
 }
 
 /// Waits until the newest versions in ClickHouse are the simulator's objects.
@@ -106,7 +164,7 @@ async fn stored(
          WHERE object_type = '{object_type}' ORDER BY version DESC LIMIT 1 BY object_id) \
          WHERE NOT deleted FORMAT JSONEachRow"
     );
-    rows(stack, &sql, |row| {
+    rows(stack, object_type, &sql, |row| {
         let text = row["properties"].as_str().expect("properties are text");
         Some(serde_json::from_str(text).expect("properties are JSON"))
     })
@@ -121,14 +179,15 @@ async fn current(
 ) -> Option<BTreeMap<i64, FoundObject>> {
     let sql = format!(
         "SELECT _object_id AS id, toUnixTimestamp64Milli(_updated_at) AS updated, \
-         _archived AS archived FROM {destination}.{object_type}_all WHERE NOT _deleted \
+         _archived AS archived FROM {destination}.`{object_type}_all` WHERE NOT _deleted \
          FORMAT JSONEachRow"
     );
-    rows(stack, &sql, |_| None).await
+    rows(stack, object_type, &sql, |_| None).await
 }
 
 async fn rows(
     stack: &Stack,
+    stream: &str,
     sql: &str,
     properties: impl Fn(&Value) -> Option<BTreeMap<String, String>>,
 ) -> Option<BTreeMap<i64, FoundObject>> {
@@ -136,7 +195,7 @@ async fn rows(
     let held = text.lines().map(|line| {
         let row: Value = serde_json::from_str(line).expect("a row is JSON");
         let held = FoundObject {
-            updated_at: number(&row["updated"]),
+            updated_at: comparable_time(stream, number(&row["updated"])),
             archived: row["archived"] == Value::Bool(true),
             properties: properties(&row),
         };

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     hubspot_faults::LATENCY,
     stop_races,
-    system::{System, TYPES, WORKERS},
+    system::{STREAMS, System, TYPES, WORKERS},
 };
 
 /// How long the system may take to converge once the faults are over.
@@ -109,7 +109,7 @@ async fn at_rest(system: &System, stack: &Stack) -> Vec<Violation> {
     let names = system.accounts.iter().map(|it| it.connection);
     let passes = async || {
         let ends = names.clone();
-        let ends = ends.map(|name| replica::passes_end(&system.api, name, &TYPES, CONVERGE));
+        let ends = ends.map(|name| replica::passes_end(&system.api, name, &STREAMS, CONVERGE));
         futures::future::join_all(ends).await;
     };
     // What the first ones do not find has been read by its id before the second end.
@@ -135,12 +135,15 @@ async fn violations_of_the_log(system: &System, stack: &Stack, log: &RecordLog) 
         let portal = &account.portal;
         let id = portal.id();
         found.extend(history.lock().unwrap().lost(id.cast_signed(), log, &runs));
-        for object_type in TYPES {
-            let in_log = check::compacted(log, id, object_type);
-            let truth = truth::truth(portal, object_type);
-            let kind = format!("log of {}: {object_type}", account.connection);
+        for stream in STREAMS {
+            let in_log = check::compacted(log, id, stream);
+            let truth = truth::truth(portal, stream);
+            let kind = format!("log of {}: {stream}", account.connection);
             found.extend(check::same(&in_log, &truth, &kind));
-            found.extend(deleted_alive(system, log, (id, object_type), &truth));
+            // Associations are deleted with an object that is archived, and come back with it.
+            if TYPES.contains(&stream) {
+                found.extend(deleted_alive(system, log, (id, stream), &truth));
+            }
         }
     }
     found.extend(dead_letters(system).await);
@@ -186,10 +189,10 @@ async fn copies(system: &System, stack: &Stack, log: &RecordLog) -> Vec<Violatio
     let mut found = Vec::new();
     for account in &system.accounts {
         let (portal, destination) = (&account.portal, account.destination);
-        for object_type in TYPES {
-            let of = (portal.id(), object_type);
+        for stream in STREAMS {
+            let of = (portal.id(), stream);
             found.extend(
-                truth::last_differences(stack, destination, portal, object_type, LOAD_LIMIT).await,
+                truth::last_differences(stack, destination, portal, stream, LOAD_LIMIT).await,
             );
             found.extend(replica::last_differences(stack, destination, of, log, LOAD_LIMIT).await);
         }

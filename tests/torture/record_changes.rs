@@ -51,6 +51,8 @@ fn name(change: &Change) -> &'static str {
         Change::Restore { .. } => "changes: restored",
         Change::Erase { .. } => "changes: erased",
         Change::Merge { .. } => "changes: merged",
+        Change::Associate { .. } => "changes: associated",
+        Change::Dissociate { .. } => "changes: dissociated",
         _ => "changes: definitions",
     }
 }
@@ -79,7 +81,8 @@ fn next(portal: &Portal, choices: &mut StdRng) -> Option<Change> {
     }
     let id = *one_of(choices, &ids);
     Some(match choices.random_range(0..1_000) {
-        0..680 => Change::Update {
+        0..80 => return association(portal, choices),
+        80..680 => Change::Update {
             object_type,
             id,
             properties,
@@ -134,6 +137,35 @@ fn next(portal: &Portal, choices: &mut StdRng) -> Option<Change> {
             object_type,
             name: extra,
         },
+    })
+}
+
+/// Associates a contact with a company, with a label or without one, or ends that.
+fn association(portal: &Portal, choices: &mut StdRng) -> Option<Change> {
+    let [from_type, to_type] = TYPES.map(str::to_owned);
+    let (contacts, companies) = (portal.ids(&from_type), portal.ids(&to_type));
+    if contacts.is_empty() || companies.is_empty() {
+        return None;
+    }
+    let from = *one_of(choices, &contacts);
+    let known = portal.associated(&from_type, from, &to_type);
+    if let Some(to) = known.first().filter(|_| choices.random_ratio(1, 2)) {
+        return Some(Change::Dissociate {
+            from_type,
+            from,
+            to_type,
+            to: *to,
+        });
+    }
+    let label = choices
+        .random_ratio(1, 3)
+        .then(|| "Billing contact".to_owned());
+    Some(Change::Associate {
+        from_type,
+        from,
+        to_type,
+        to: *one_of(choices, &companies),
+        label,
     })
 }
 

@@ -15,6 +15,8 @@ use crate::counters::Counters;
 
 /// Object types that are synced and changed.
 pub(crate) const TYPES: [&str; 2] = ["contacts", "companies"];
+/// The streams that are synced.
+pub(crate) const STREAMS: [&str; 3] = ["contacts", "companies", "contacts>companies"];
 /// HubSpot's id of the second account.
 const SECOND_PORTAL: u64 = 99;
 /// Workers besides the one that joins and leaves.
@@ -108,7 +110,7 @@ impl System {
             connection,
             portal,
             destination,
-            settings: json!({"interval": "10s", "credential": credential}),
+            settings: json!({"interval": "10s", "credential": credential, "streams": STREAMS}),
         };
         let accounts = [
             account("default", main, "hubspot", "env:HUBSPOT_ACCESS_TOKEN"),
