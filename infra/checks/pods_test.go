@@ -2,6 +2,7 @@ package checks
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -199,6 +200,26 @@ func TestWhatIsInstalled(t *testing.T) {
 		if got := strings.Join(kinds, ", "); got != expected {
 			t.Errorf("%s: %s", example, got)
 		}
+	}
+}
+
+// A build of the images can be repeated: each begins with another stage or with a digest.
+func TestBaseImagesArePinned(t *testing.T) {
+	dockerfile := read(t, "infra/Dockerfile")
+	pinned := regexp.MustCompile(`(?m)^ARG (\w+)=\S+@sha256:[0-9a-f]{64}$`)
+	bases := map[string]bool{}
+	for _, found := range pinned.FindAllStringSubmatch(dockerfile, -1) {
+		bases["${"+found[1]+"}"] = true
+	}
+	stages := regexp.MustCompile(`(?m)^FROM (\S+) AS (\S+)$`).FindAllStringSubmatch(dockerfile, -1)
+	if len(stages) == 0 || len(stages) != strings.Count(dockerfile, "\nFROM ") {
+		t.Fatalf("infra/Dockerfile: the stages are %v", stages)
+	}
+	for _, stage := range stages {
+		if !bases[stage[1]] {
+			t.Errorf("infra/Dockerfile: %s begins with %s, which has no digest", stage[2], stage[1])
+		}
+		bases[stage[2]] = true
 	}
 }
 
