@@ -120,7 +120,7 @@ install_and_build() {
     check_prerequisites
     (install_servers) 9>&- &
     installing=$!
-    [ -x "$BIN/data-streams" ] || say "building the services: about 7 minutes on 2 cores, once"
+    [ -x "$BIN/data-streams" ] || say "building the services: 7 to 8 minutes on 2 cores, once"
     (cd "$ROOT" && cargo build --profile "$PROFILE" --bin worker --bin data-streams --bin hubspot-sim) || code=$?
     wait "$installing" || exit 1
     [ $code = 0 ] || die "the build failed (above)"

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hubspot_sim::{Digest, Portal, TrueObject, Truth, object_hash};
+use hubspot_sim::{Portal, TrueObject, Truth, object_hash};
 use schemas::{ASSOCIATIONS, AssociatedTypes, Association};
 use serde_json::Value;
 
@@ -67,16 +67,15 @@ fn associations(portal: &Portal, types: AssociatedTypes<'_>) -> Truth {
                 .collect(),
         })
         .collect();
-    let mut digest = Digest::default();
-    for object in &objects {
+    let hash = |object: &TrueObject| {
         let pairs = object.properties.iter();
         let pairs = pairs.map(|(name, json)| (name.as_str(), json.as_str()));
-        digest.add(object_hash(object.id, 0, false, pairs));
-    }
+        object_hash(object.id, 0, false, pairs)
+    };
     Truth {
         count: objects.len() as u64,
         archived: 0,
-        digest,
+        digest: objects.iter().map(hash).collect(),
         now_ms: portal.now_ms(),
         objects,
     }

@@ -7,6 +7,8 @@ use harness::{HANG_LIMIT, Stack, eventually};
 use hubspot_sim::{Change, Fault, FaultBody, Kind, Rule};
 use serde_json::{Value, json};
 
+use crate::reconciliations;
+
 const STREAM: &str = "contacts>companies";
 
 /// Two associated ids.
@@ -42,22 +44,9 @@ async fn matches_truth(stack: &Stack) {
     .await;
 }
 
-/// A full pass over the stream; waits until it is compared with ClickHouse.
+/// A full pass over the stream, after which ClickHouse has what HubSpot has.
 async fn reconcile(stack: &Stack) {
-    let api = stack.api();
-    let body = json!({"streams": [STREAM]});
-    let path = "/v1/connections/default/reconcile";
-    let asked = api.send("POST", path, Some(body)).await;
-    assert_eq!(asked.status, 202, "{}", asked.body);
-    let id = &asked.body["request_id"];
-    let path = "/v1/connections/default/reconciliations";
-    let compared = eventually("the pass is compared", HANG_LIMIT, async || {
-        let answer = api.try_send("GET", path, None).await.ok()?;
-        let results = answer.body["results"].as_array()?.clone();
-        let is_it = |it: &Value| &it["request_id"] == id && !it["still_different"].is_null();
-        results.into_iter().find(is_it)
-    })
-    .await;
+    let compared = reconciliations::reconcile(stack, STREAM).await;
     assert_eq!(compared["still_different"], 0, "{compared}");
     assert_eq!(
         compared["in_hubspot"], compared["in_warehouse"],

@@ -33,7 +33,7 @@ async fn compared(api: &Api, stream: &str, field: &str, id: &str) -> Value {
 }
 
 /// Requests a reconciliation of a stream, and returns it once it is compared.
-async fn reconcile(stack: &Stack, stream: &str) -> Value {
+pub(crate) async fn reconcile(stack: &Stack, stream: &str) -> Value {
     let api = stack.api();
     let body = json!({"streams": [stream]});
     let path = "/v1/connections/default/reconcile";

@@ -132,6 +132,14 @@ impl HubSpot {
         self.url(&segments)
     }
 
+    /// An answer that needs no request.
+    fn without_request<T>(&self, value: T) -> Fetched<T> {
+        Fetched {
+            sent_at: self.now(),
+            value,
+        }
+    }
+
     async fn account(&self) -> Result<Fetched<wire::Account>, SourceError> {
         loop {
             let call = self.client.account_call();
@@ -216,10 +224,7 @@ impl Source for HubSpot {
 
     async fn definitions(&self, object_type: &str) -> Result<Fetched<Vec<Property>>, SourceError> {
         if let Some(types) = AssociatedTypes::of(object_type) {
-            return Ok(Fetched {
-                sent_at: self.now(),
-                value: vec![associations::property(types)],
-            });
+            return Ok(self.without_request(vec![associations::property(types)]));
         }
         let url = self.url(&["crm", "properties", self.client.version(), object_type]);
         let call = Call::get(Endpoint::Properties, url);
@@ -313,10 +318,7 @@ impl Source for HubSpot {
                 .await;
         }
         if ids.is_empty() {
-            return Ok(Fetched {
-                sent_at: self.now(),
-                value: ObjectBatch::default(),
-            });
+            return Ok(self.without_request(ObjectBatch::default()));
         }
         let selection = self.selections.of(object_type, properties).await;
         let read = self.read(object_type, ids, archived, &selection).await;

@@ -44,19 +44,18 @@ impl ApiCall<'_> {
 
     /// Fails where a fault says so for these objects.
     fn check(&self, records: &[Record]) -> Result<(), Answer> {
-        let ids: Vec<u64> = records.iter().map(|record| record.id).collect();
-        self.check_ids(&ids)
+        self.check_asked(records, |record| record.id)
     }
 
-    /// The same, by their ids.
-    fn check_ids(&self, asked: &[u64]) -> Result<(), Answer> {
+    /// The same, for what names their ids.
+    fn check_asked<T>(&self, asked: &[T], id: impl Fn(&T) -> u64) -> Result<(), Answer> {
         let failed = self.wrong(|fault| match fault {
             Fault::PageTimeout { above } => {
                 (asked.len() > *above).then(|| FaultBody::Html.answer(524))
             }
             Fault::FailingObjects { ids, code, body } => asked
                 .iter()
-                .any(|id| ids.contains(id))
+                .any(|it| ids.contains(&id(it)))
                 .then(|| body.answer(*code)),
             _ => None,
         });

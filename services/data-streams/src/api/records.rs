@@ -26,7 +26,7 @@ use super::{
     error::{ApiError, Missing, Problem},
     words::Flag,
 };
-use crate::records::{FlagFilter, RecordPage, StoredRecord};
+use crate::records::{FlagFilter, RecordPage, RecordQuery, StoredRecord};
 
 /// A record.
 #[derive(Debug, Serialize, ToSchema)]
@@ -281,22 +281,32 @@ pub(super) async fn one(
     if let Some((other, _)) = pairs.iter().find(|(name, _)| name != "properties") {
         return Err(refused_parameter(unknown_parameter(other, "properties")));
     }
-    let mut query = query(pairs)?;
-    query.destination = destination(&api, &path.name, &path.object_type)?;
-    query.object_type = path.object_type;
-    let not_found = || ApiError::not_found(Missing::Record, &path.id);
-    query.ids = Some(vec![path.id.parse().map_err(|_error| not_found())?]);
-    query.limit = 1;
-    query.archived = FlagFilter::Include;
-    let found = api
-        .backend
-        .records(&query)
-        .await?
-        .records
-        .into_iter()
-        .next();
-    let body = RecordBody::try_from(found.ok_or_else(not_found)?)?;
-    Ok(Json(body))
+    let properties = query(pairs)?.properties;
+    let (stream, id) = (&path.object_type, &path.id);
+    let record = stored(&api, &path.name, stream, id, properties).await?;
+    Ok(Json(RecordBody::try_from(record)?))
+}
+
+/// One record of a stream, archived or not, with these properties; `None` for all.
+async fn stored(
+    api: &Api,
+    connection: &str,
+    stream: &str,
+    id: &str,
+    properties: Option<Vec<String>>,
+) -> Result<StoredRecord, ApiError> {
+    let not_found = || ApiError::not_found(Missing::Record, id);
+    let query = RecordQuery {
+        destination: destination(api, connection, stream)?,
+        object_type: stream.to_owned(),
+        limit: 1,
+        ids: Some(vec![id.parse().map_err(|_error| not_found())?]),
+        archived: FlagFilter::Include,
+        properties,
+        ..RecordQuery::default()
+    };
+    let found = api.backend.records(&query).await?.records;
+    found.into_iter().next().ok_or_else(not_found)
 }
 
 #[cfg(test)]

@@ -14,13 +14,12 @@ use schemas::{
 use super::{
     HubSpot,
     call::{Call, Endpoint},
-    failure::CallError,
     objects::ids,
     request_body::associations_body,
     selection::Selection,
     wire,
 };
-use crate::sync::{Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError, Source as _};
+use crate::sync::{Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError};
 
 /// How the objects of the first type are read by id.
 pub(super) enum ById {
@@ -54,7 +53,7 @@ impl HubSpot {
         request: ListRequest<'_>,
     ) -> Result<Fetched<ListPage>, ReadError> {
         if request.archived {
-            return Ok(self.nothing());
+            return Ok(self.without_request(ListPage::default()));
         }
         let mut listed = self.list_objects(types.from, request, None).await?;
         if !request.ids_only {
@@ -73,9 +72,10 @@ impl HubSpot {
         by: ById,
     ) -> Result<Fetched<ObjectBatch>, ReadError> {
         if archived || ids.is_empty() {
-            let mut nothing: Fetched<ObjectBatch> = self.nothing();
-            nothing.value.missing = ids.to_vec();
-            return Ok(nothing);
+            return Ok(self.without_request(ObjectBatch {
+                missing: ids.to_vec(),
+                ..ObjectBatch::default()
+            }));
         }
         let none = Selection::none();
         let mut read = match by {
@@ -120,8 +120,7 @@ impl HubSpot {
         while !pending.is_empty() {
             let body = associations_body(&pending);
             let call = Call::post(Endpoint::Associations, url.clone(), body);
-            let read = self.client.call(&call, wire::associations).await;
-            let page = read.map_err(for_one_id)?.value;
+            let page = self.client.call(&call, wire::associations).await?.value;
             for (id, more) in page.found {
                 found.entry(id).or_default().extend(more);
             }
@@ -130,24 +129,5 @@ impl HubSpot {
             pending.retain(|it| !asked.contains(it));
         }
         Ok(found)
-    }
-
-    /// An answer without a request.
-    fn nothing<T: Default>(&self) -> Fetched<T> {
-        Fetched {
-            sent_at: self.now(),
-            value: T::default(),
-        }
-    }
-}
-
-/// HubSpot refuses a whole request for one id that it does not accept, so one for fewer
-/// objects can work.
-fn for_one_id(failed: CallError) -> ReadError {
-    let may_shrink = failed.is_refused_body();
-    let failed = ReadError::from(failed);
-    ReadError {
-        may_shrink: failed.may_shrink || may_shrink,
-        ..failed
     }
 }

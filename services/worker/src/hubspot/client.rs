@@ -256,6 +256,10 @@ impl Client {
                 now.saturating_add(ms(pause)),
             )),
             Action::RenewToken => self.renew(call, fault, attempts).await,
+            Action::Shrink(verdict) => Err(CallError {
+                may_shrink: true,
+                ..given_up(call, fault, verdict)
+            }),
             Action::GiveUp(verdict) => Err(given_up(call, fault, verdict)),
         }
     }

@@ -70,6 +70,8 @@ pub(super) enum Action {
     PauseAccount(Duration),
     /// Get another token, once, and send the request again.
     RenewToken,
+    /// Do not send the request again; one that asks for less can work.
+    Shrink(Verdict),
     /// Do not send the request again.
     GiveUp(Verdict),
 }
@@ -167,7 +169,12 @@ fn status_action(
         }
         (400..=407 | 409..=499, _) => {
             let refusal = refusal_action(endpoint, status, detail);
+            let is_for_one_id = endpoint == Endpoint::Associations
+                && status == 400
+                && refusal.advice == Advice::EndRun;
             match refusal {
+                // One id that HubSpot does not accept makes it refuse the whole request.
+                _ if detail.is_hubspots() && is_for_one_id => Action::Shrink(refusal),
                 _ if detail.is_hubspots() => Action::GiveUp(refusal),
                 // HubSpot answers paths that it does not have in HTML, as proxies do.
                 Verdict {

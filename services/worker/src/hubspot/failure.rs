@@ -48,11 +48,6 @@ impl CallError {
         matches!(*self.fault, Fault::Status { status, .. } if status == expected)
     }
 
-    /// HubSpot refused what the request says, and knows the object type.
-    pub(super) fn is_refused_body(&self) -> bool {
-        self.has_status(400) && self.error.advice == Advice::EndRun
-    }
-
     /// HubSpot, or a proxy, refused the request itself.
     pub(super) fn is_refusal(&self) -> bool {
         [400, 403, 404, 405, 410]

@@ -13,7 +13,7 @@ use super::{
     wire,
 };
 use crate::sync::{
-    Advice, Capability, Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError, Source as _,
+    Advice, Capability, Fetched, ListPage, ListRequest, Object, ObjectBatch, ReadError,
 };
 
 /// Reads of single objects in flight at once, where a type has no batch read.
@@ -173,10 +173,7 @@ impl HubSpot {
                 Err(failed) => Err(ReadError::from(failed)),
             }
         });
-        let mut all = Fetched {
-            sent_at: self.now(),
-            value: ObjectBatch::default(),
-        };
+        let mut all = self.without_request(ObjectBatch::default());
         let mut answers = stream::iter(read).buffered(READS_AT_ONCE);
         while let Some(answer) = answers.try_next().await? {
             if let Some(read) = answer {

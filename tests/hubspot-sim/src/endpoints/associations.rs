@@ -21,14 +21,20 @@ struct AssociationsInput {
     after: Option<String>,
 }
 
+impl AssociationsInput {
+    /// 0 for what is not an id.
+    fn object_id(&self) -> u64 {
+        self.id.parse().unwrap_or(0)
+    }
+}
+
 pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let body: AssociationsBody = serde_json::from_slice(call.body)
         .map_err(|error| Answer::invalid(&format!("Invalid input JSON: {error}")))?;
     if body.inputs.len() > 1_000 {
         return Err(Answer::invalid("inputs must contain at most 1000 items"));
     }
-    let ids = body.inputs.iter().map(|it| it.id.parse().unwrap_or(0));
-    call.check_ids(&ids.collect::<Vec<u64>>())?;
+    call.check_asked(&body.inputs, AssociationsInput::object_id)?;
     let now = timestamps::iso(call.portal.now_ms());
     let data = call.portal.data();
     let table = |name: &str| {
@@ -40,7 +46,7 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
     let (one, other) = (singular(&from.name), singular(&to.name));
     let (mut results, mut errors): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     for input in &body.inputs {
-        let id = input.id.parse().unwrap_or(0);
+        let id = input.object_id();
         let linked = data.state.associated(from, id, to);
         let offset: usize = input
             .after
@@ -60,10 +66,10 @@ pub(super) fn read(call: &ApiCall<'_>) -> Result<Answer, Answer> {
             .skip(offset)
             .take(PAGE)
             .map(|other| {
-                let ends = ((&*from.name, id), (&*to.name, *other));
-                let types = data.state.association_types(ends.0, ends.1);
+                let (one, other) = ((from.name.as_str(), id), (to.name.as_str(), *other));
+                let types = data.state.association_types(one, other);
                 // A number here; ids are strings everywhere else.
-                json!({"toObjectId": other, "associationTypes": types})
+                json!({"toObjectId": other.1, "associationTypes": types})
             })
             .collect();
         let mut result = json!({"from": {"id": input.id}, "to": page});

@@ -109,8 +109,9 @@ impl From<CheckedStream> for CheckedStreamBody {
     }
 }
 
-/// Tries what the connection's credential can read: the account, its scopes, and of each stream its
-/// properties, both lists, search, batch read and the values of sensitive properties.
+/// Tries what the connection's credential can read: the account, its scopes, and of each
+/// stream its properties, both lists, search, batch read and the values of sensitive
+/// properties.
 ///
 /// Changes nothing: a stopped connection stays stopped.
 #[utoipa::path(

@@ -11,11 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         Api,
-        error::{ApiError, Missing, Problem},
+        error::{ApiError, Problem},
     },
-    destination,
+    stored,
 };
-use crate::records::{FlagFilter, RecordQuery};
 
 /// What a record is associated with.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,17 +39,11 @@ pub(in crate::api) struct AssociationBody {
 
 impl From<Association> for AssociationBody {
     fn from(association: Association) -> Self {
-        let Association {
-            id,
-            category,
-            type_id,
-            label,
-        } = association;
         Self {
-            id,
-            category,
-            type_id,
-            label,
+            id: association.id,
+            category: association.category,
+            type_id: association.type_id,
+            label: association.label,
         }
     }
 }
@@ -100,18 +93,8 @@ pub(in crate::api) async fn list(
     Path(path): Path<AssociationsPath>,
 ) -> Result<Json<AssociationsBody>, ApiError> {
     let stream = associations::stream(&path.object_type, &path.to_type);
-    let not_found = || ApiError::not_found(Missing::Record, &path.id);
-    let query = RecordQuery {
-        destination: destination(&api, &path.name, &stream)?,
-        object_type: stream,
-        limit: 1,
-        ids: Some(vec![path.id.parse().map_err(|_error| not_found())?]),
-        archived: FlagFilter::Include,
-        properties: Some(vec![ASSOCIATIONS.to_owned()]),
-        ..RecordQuery::default()
-    };
-    let found = api.backend.records(&query).await?.records;
-    let record = found.into_iter().next().ok_or_else(not_found)?;
+    let properties = Some(vec![ASSOCIATIONS.to_owned()]);
+    let record = stored(&api, &path.name, &stream, &path.id, properties).await?;
     let results = read(&record.properties).map_err(|error| {
         tracing::error!(id = record.id, %error, "the associations of a record are not JSON");
         ApiError::Internal

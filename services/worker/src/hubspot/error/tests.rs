@@ -210,3 +210,15 @@ fn a_field_of_another_type_does_not_hide_the_others() {
     );
     assert_eq!(detail.category, Category::MissingScopes);
 }
+
+#[test]
+fn associations_that_are_refused_for_one_id_are_asked_for_less() {
+    let of = |body: &str| action(Endpoint::Associations, &status(400, body));
+    let refused = of(r#"{"category":"VALIDATION_ERROR"}"#);
+    assert!(
+        matches!(refused, Action::Shrink(it) if it.code == "request_refused"),
+        "{refused:?}"
+    );
+    let unknown = of(r#"{"message":"Unable to infer object type from: x"}"#);
+    assert_eq!(code(unknown), ("unknown_object_type", Advice::SkipStream));
+}
