@@ -151,6 +151,16 @@ impl Api {
         self.get(&format!("/v1/connections/{name}")).await
     }
 
+    /// Deletes a connection and waits until that has been done; `path` names it, and
+    /// whether its data goes, too.
+    pub async fn delete(&self, path: &str) {
+        eventually("the connection is deleted", HANG_LIMIT, async || {
+            let status = self.send("DELETE", path, None).await.status;
+            (status == 200 || status == 404).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until `found` is true of a connection, and returns it. An instance
     /// that cannot answer now is asked again.
     pub async fn until(

@@ -1,8 +1,10 @@
 //! Queries to ClickHouse over HTTP.
 
+use std::fmt::Display;
+
 use serde_json::Value;
 
-use crate::api::client;
+use crate::{HANG_LIMIT, api::client, eventually};
 
 /// A client of a ClickHouse server, as one of its users.
 #[derive(Debug, Clone)]
@@ -49,6 +51,18 @@ impl ClickHouse {
         self.try_query(sql)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Waits until the answer of a query is `expected`. Until then it may fail: a table may
+    /// not be there yet, or the server be away.
+    pub async fn until(&self, sql: &str, expected: impl Display) {
+        let expected = expected.to_string();
+        let what = format!("{sql} is {expected}");
+        eventually(&what, HANG_LIMIT, async || {
+            let found = self.try_query(sql).await.ok()?;
+            (found.trim() == expected).then_some(())
+        })
+        .await;
     }
 
     /// The first value of the answer, as a number.

@@ -173,12 +173,7 @@ async fn reconcile(api: &Api) {
 /// Waits until a contact has this value in ClickHouse.
 async fn arrives(stack: &Stack, id: u64, jobtitle: &str) {
     let sql = format!("SELECT jobtitle FROM hubspot.contacts WHERE _object_id = {id}");
-    let clickhouse = stack.sql();
-    eventually("the change arrives", HANG_LIMIT, async || {
-        let found = clickhouse.try_query(&sql).await.ok()?;
-        (found.trim() == jobtitle).then_some(())
-    })
-    .await;
+    stack.sql().until(&sql, jobtitle).await;
 }
 
 /// Every page of live contacts fails from now on.

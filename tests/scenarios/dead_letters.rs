@@ -311,11 +311,7 @@ async fn a_message_above_the_size_limit_of_the_dead_letters_does_not_stop_its_pa
     let messages = vec![(key.clone(), Some(large)), (key.clone(), Some(value))];
     servers.produce(&records, messages).await;
     let loaded = "SELECT count() FROM hubspot.contacts_all WHERE _object_id = 8000001";
-    let sql = stack.sql();
-    eventually("the next record is stored", HANG_LIMIT, async || {
-        (sql.try_query(loaded).await.ok()?.trim() == "1").then_some(())
-    })
-    .await;
+    stack.sql().until(loaded, 1).await;
     // Rows can be seen shortly before the dead letters of their batch.
     let letter = eventually("the dead letter is listed", HANG_LIMIT, async || {
         let shown = stack.api().get("/v1/dead-letters").await;

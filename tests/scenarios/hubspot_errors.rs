@@ -142,12 +142,7 @@ async fn a_type_without_an_archived_list_is_read_without_it_and_says_so() {
     let sql = stack.sql();
     let live = stack.simulator.portal().ids("companies");
     let count = "SELECT count() FROM hubspot.companies";
-    let all = live.len().to_string();
-    let is_loaded = async || {
-        let count = sql.try_query(count).await.ok()?;
-        (count.trim() == all).then_some(())
-    };
-    harness::eventually("all companies are loaded", HANG_LIMIT, is_loaded).await;
+    sql.until(count, live.len()).await;
     // An object that is archived later is read by its id, and is no deletion.
     stack
         .simulator
@@ -163,8 +158,7 @@ async fn a_type_without_an_archived_list_is_read_without_it_and_says_so() {
          WHERE _object_id = {} AND _archived AND NOT _deleted",
         live[0]
     );
-    let is_archived = async || (sql.number(&row).await == 1).then_some(());
-    harness::eventually("it is archived", HANG_LIMIT, is_archived).await;
+    sql.until(&row, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,13 +72,8 @@ async fn records_wait_for_the_new_password_of_clickhouse() {
     .await;
     replace_secret(&password, next);
 
-    let reader = stack.sql_as_reader();
     let sql = "SELECT countIf(city = 'Ghent') FROM hubspot.contacts";
-    eventually("the records are loaded", HANG_LIMIT, async || {
-        let found = reader.try_query(sql).await.ok()?;
-        (found.trim() == ids.len().to_string()).then_some(())
-    })
-    .await;
+    stack.sql_as_reader().until(sql, ids.len()).await;
     stack.api().ready().await;
     stack.log().await.assert_exactly_once();
     let letters = read_topic(stack.servers(), &stack.topic("dead-letters")).await;
@@ -95,13 +90,8 @@ async fn a_cluster_that_caps_messages_gets_smaller_topics_and_larger_records_are
         .update("contacts", ids[7], &[("city", &large)])
         .unwrap();
     stack.first_sync(json!({})).await;
-    let reader = stack.sql_as_reader();
     let sql = "SELECT count() FROM hubspot.contacts";
-    eventually("all others are stored", HANG_LIMIT, async || {
-        let found = reader.try_query(sql).await.ok()?;
-        (found.trim() == (ids.len() - 1).to_string()).then_some(())
-    })
-    .await;
+    stack.sql_as_reader().until(sql, ids.len() - 1).await;
     let letter = eventually("the dead letter is listed", HANG_LIMIT, async || {
         let shown = stack.api().get("/v1/dead-letters").await;
         shown["results"].get(0).cloned()

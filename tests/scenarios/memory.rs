@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{HANG_LIMIT, Mode, Stack, eventually};
+use harness::{HANG_LIMIT, Mode, Stack};
 use serde_json::json;
 
 /// Limit of worker and data-streams together, in MiB: a promise of the product.
@@ -61,14 +61,8 @@ async fn memory_is_bounded_while_clickhouse_is_unavailable_under_full_input() {
     stack.links().data_streams_clickhouse.heal();
     let log = stack.log().await;
     log.assert_exactly_once();
-    let records = i64::try_from(log.records.len()).unwrap();
-    let sql = stack.sql();
     let count = "SELECT uniqExact(topic, partition, offset) FROM hubspot_raw.changes";
-    eventually("all of it is stored", HANG_LIMIT, async || {
-        let stored = sql.try_query(count).await.ok()?;
-        (stored.trim().parse() == Ok(records)).then_some(())
-    })
-    .await;
+    stack.sql().until(count, log.records.len()).await;
     assert_bounded(&stack);
 }
 

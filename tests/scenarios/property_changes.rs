@@ -18,13 +18,8 @@ async fn until_read(stack: &Stack, kind: Kind, count: u64) {
 
 /// Waits until that many contacts have the value 7.
 async fn until_sevens_are_stored(stack: &Stack, expected: usize) {
-    let reader = stack.sql_as_reader();
     let sql = format!("SELECT countIf({NUMBER} = 7) FROM hubspot.contacts");
-    eventually("every value is stored", HANG_LIMIT, async || {
-        let found = reader.try_query(&sql).await.ok()?;
-        (found.trim() == expected.to_string()).then_some(())
-    })
-    .await;
+    stack.sql_as_reader().until(&sql, expected).await;
 }
 
 /// During the batch reads of a run, makes the property a number and changes

@@ -298,10 +298,7 @@ async fn change_afterwards(stack: &Stack, contacts: &BTreeMap<i64, Held>) {
     });
     servers.produce(&topic, messages.collect()).await;
     let stored = "SELECT count() FROM hubspot_raw.contacts FINAL WHERE _run_id = 'afterwards'";
-    eventually("later versions are stored", HANG_LIMIT, async || {
-        (stack.sql().number(stored).await == 4).then_some(())
-    })
-    .await;
+    stack.sql().until(stored, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,11 +82,7 @@ async fn an_export_of_many_chunks_has_every_record_once_and_in_order() {
         .await;
     stack.first_sync(json!({"streams": ["contacts"]})).await;
     let count = "SELECT count() FROM hubspot.contacts";
-    eventually("all is stored", HANG_LIMIT, async || {
-        let stored = stack.sql().try_query(count).await.ok()?;
-        (stored.trim() == "40000").then_some(())
-    })
-    .await;
+    stack.sql().until(count, 40_000).await;
     let path = "/v1/connections/default/records/contacts";
     let lines = stack.api().text(path, "application/x-ndjson").await;
     let id = |line: &str| {

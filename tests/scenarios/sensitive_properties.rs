@@ -3,19 +3,14 @@
 
 use std::time::Duration;
 
-use harness::{HANG_LIMIT, Stack, api::stream, eventually};
+use harness::{HANG_LIMIT, Stack, api::stream};
 use hubspot_sim::{Definition, Sensitivity};
 use serde_json::{Value, json};
 
 /// Waits until this many contacts have a value of a property.
 async fn until_stored(stack: &Stack, name: &str, expected: usize) {
-    let reader = stack.sql_as_reader();
     let sql = format!("SELECT countIf({name} IS NOT NULL) FROM hubspot.contacts");
-    eventually("the values are stored", HANG_LIMIT, async || {
-        let found = reader.try_query(&sql).await.ok()?;
-        (found.trim() == expected.to_string()).then_some(())
-    })
-    .await;
+    stack.sql_as_reader().until(&sql, expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,13 +40,8 @@ async fn kill_and_restart(server: &mut Server) {
 /// Waits until the first contacts of a change have been loaded, while the others come as
 /// fast as they can.
 async fn until_loading(stack: &Stack, city: &str) {
-    let sql = format!("SELECT count() FROM hubspot.contacts WHERE city = '{city}'");
-    let reader = stack.sql_as_reader();
-    eventually("the first changes are loaded", HANG_LIMIT, async || {
-        let loaded = reader.try_query(&sql).await.ok()?;
-        (loaded.trim() != "0").then_some(())
-    })
-    .await;
+    let sql = format!("SELECT count() > 0 FROM hubspot.contacts WHERE city = '{city}'");
+    stack.sql_as_reader().until(&sql, 1).await;
 }
 
 async fn pause_and_resume(server: &Server) {

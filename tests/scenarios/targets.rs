@@ -28,24 +28,6 @@ async fn two_portals() -> Stack {
         .await
 }
 
-async fn until_number(stack: &Stack, query: &str, expected: i64) {
-    let sql = stack.sql();
-    eventually(query, HANG_LIMIT, async || {
-        let found = sql.try_query(query).await.ok()?;
-        (found.trim() == expected.to_string()).then_some(())
-    })
-    .await;
-}
-
-async fn delete(stack: &Stack, path: &str) {
-    let api = stack.api();
-    eventually("the connection is deleted", HANG_LIMIT, async || {
-        let answer = api.send("DELETE", path, None).await;
-        (answer.status == 200 || answer.status == 404).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_of_another_portal_stops_no_other_connection() {
     let stack = two_portals().await;
@@ -53,8 +35,11 @@ async fn a_destination_of_another_portal_stops_no_other_connection() {
     stack
         .first_sync(json!({"streams": ["contacts"], "interval": "1h"}))
         .await;
-    until_number(&stack, "SELECT count() FROM hubspot.contacts_all", 300).await;
-    delete(&stack, "/v1/connections/default").await;
+    stack
+        .sql()
+        .until("SELECT count() FROM hubspot.contacts_all", 300)
+        .await;
+    stack.api().delete("/v1/connections/default").await;
 
     // Whose account it is, only the worker finds out.
     let settings = json!({
@@ -71,12 +56,10 @@ async fn a_destination_of_another_portal_stops_no_other_connection() {
     // The same portal under another name takes its destination on.
     api.start("third", json!({"streams": ["contacts"], "interval": "1h"}))
         .await;
-    until_number(
-        &stack,
-        "SELECT count() FROM hubspot_third.contacts_all",
-        300,
-    )
-    .await;
+    stack
+        .sql()
+        .until("SELECT count() FROM hubspot_third.contacts_all", 300)
+        .await;
     assert_eq!(
         stack
             .sql()
@@ -85,7 +68,7 @@ async fn a_destination_of_another_portal_stops_no_other_connection() {
         1
     );
     // What the refused connection has read can go nowhere once it is deleted.
-    delete(&stack, "/v1/connections/second").await;
+    stack.api().delete("/v1/connections/second").await;
     stack.api().ready().await;
 }
 
@@ -101,13 +84,14 @@ async fn while_one_table_cannot_be_stored_into_the_others_load_on() {
         json!({"credential": "file:other", "streams": ["contacts"], "interval": "1h"}),
     )
     .await;
-    until_number(&stack, "SELECT count() FROM hubspot.contacts_all", 300).await;
-    until_number(
-        &stack,
-        "SELECT count() FROM hubspot_other.contacts_all",
-        200,
-    )
-    .await;
+    stack
+        .sql()
+        .until("SELECT count() FROM hubspot.contacts_all", 300)
+        .await;
+    stack
+        .sql()
+        .until("SELECT count() FROM hubspot_other.contacts_all", 200)
+        .await;
     let sql = stack.sql();
     sql.query("RENAME TABLE hubspot_other_raw.contacts TO hubspot_other_raw.kept")
         .await;
@@ -129,7 +113,7 @@ async fn while_one_table_cannot_be_stored_into_the_others_load_on() {
         stack.request_of("other", json!({}), HANG_LIMIT).await;
         stack.request(json!({})).await;
         let loaded = format!("SELECT count() FROM hubspot.contacts_all WHERE jobtitle = '{title}'");
-        until_number(&stack, &loaded, 300).await;
+        stack.sql().until(&loaded, 300).await;
     }
     // It is named, with the reason.
     eventually("the target is named", HANG_LIMIT, async || {
@@ -145,14 +129,12 @@ async fn while_one_table_cannot_be_stored_into_the_others_load_on() {
     sql.query("RENAME TABLE hubspot_other_raw.kept TO hubspot_other_raw.contacts")
         .await;
     let loaded = "SELECT count() FROM hubspot_other.contacts_all WHERE jobtitle = 'round 2'";
-    until_number(&stack, loaded, 200).await;
+    stack.sql().until(loaded, 200).await;
     // Each version is there: the first one and three changes.
-    until_number(
-        &stack,
-        "SELECT count() FROM hubspot_other_raw.changes FINAL",
-        800,
-    )
-    .await;
+    stack
+        .sql()
+        .until("SELECT count() FROM hubspot_other_raw.changes FINAL", 800)
+        .await;
     stack.api().ready().await;
     stack.matches_truth("contacts").await;
     changing_records::assert_no_duplicates(&stack).await;
@@ -185,29 +167,29 @@ async fn a_destination_is_released_by_delete_and_dropped_by_purge() {
     let settings = json!({"streams": ["contacts"], "interval": "1h"});
     stack.first_sync(settings.clone()).await;
     let count = "SELECT count() FROM hubspot.contacts_all";
-    until_number(&stack, count, 300).await;
+    stack.sql().until(count, 300).await;
     let moved = json!({"destination": "elsewhere"});
     assert_eq!(refusal(&stack, start, moved).await, "destination_fixed");
     // A view of a person under one of our names.
     sql.query("CREATE VIEW hubspot.companies AS SELECT 1 AS x")
         .await;
 
-    delete(&stack, "/v1/connections/default").await;
+    stack.api().delete("/v1/connections/default").await;
     let mut again = settings.clone();
     again["destination"] = json!("hubspot");
     api.start("again", again).await;
     let done = |it: &serde_json::Value| !it["streams"][0]["last_success"].is_null();
     api.until("it is read again", "again", HANG_LIMIT, done)
         .await;
-    until_number(&stack, count, 300).await;
+    stack.sql().until(count, 300).await;
     assert_eq!(
         stack.api().get("/v1/dead-letters").await["results"],
         json!([])
     );
 
-    delete(&stack, "/v1/connections/again?purge=true").await;
+    stack.api().delete("/v1/connections/again?purge=true").await;
     let left = "SELECT count() FROM system.databases WHERE name = 'hubspot_raw'";
-    until_number(&stack, left, 0).await;
+    stack.sql().until(left, 0).await;
     assert_eq!(sql.number("SELECT x FROM hubspot.companies").await, 1);
     sql.query("DROP VIEW hubspot.companies SYNC").await;
     // Not even a rebuild from the log brings it back, and another account may have it.
@@ -221,11 +203,14 @@ async fn a_destination_is_released_by_delete_and_dropped_by_purge() {
         }),
     )
     .await;
-    until_number(&stack, count, 200).await;
+    stack.sql().until(count, 200).await;
     // A connection of a purged name gets everything again, in its new destination.
     let mut again = settings;
     again["destination"] = json!("elsewhere");
     api.start("again", again).await;
-    until_number(&stack, "SELECT count() FROM elsewhere.contacts_all", 300).await;
+    stack
+        .sql()
+        .until("SELECT count() FROM elsewhere.contacts_all", 300)
+        .await;
     stack.api().ready().await;
 }

@@ -263,12 +263,8 @@ async fn assert_tables_are_upgraded(stack: &Stack, before: &BTreeMap<&'static st
     }
     let sql = "SELECT sorting_key FROM system.tables WHERE database = 'hubspot_raw' AND \
                name = 'changes'";
-    let clickhouse = stack.sql();
-    eventually("changes has its new order", HANG_LIMIT, async || {
-        let key = clickhouse.try_query(sql).await.ok()?;
-        (key.trim() == "object_type, object_id, fetch_sequence").then_some(())
-    })
-    .await;
+    let key = "object_type, object_id, fetch_sequence";
+    stack.sql().until(sql, key).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Which versions of an object `changes` keeps.
 
-use harness::{HANG_LIMIT, Stack, eventually};
+use harness::Stack;
 use schemas::{CrmRecord, PropertyMapBuilder, crm_record::SCHEMA};
 use serde_json::json;
 
@@ -43,10 +43,7 @@ async fn a_repeat_is_one_version_and_a_return_to_former_content_is_a_further_one
          fetch_sequence = {}",
         FIRST + 4
     );
-    eventually("the last version is stored", HANG_LIMIT, async || {
-        (stack.sql().number(&sql).await == 1).then_some(())
-    })
-    .await;
+    stack.sql().until(&sql, 1).await;
     let titles = format!(
         "SELECT arrayStringConcat(groupArray(JSONExtractString(properties, 'jobtitle'))) FROM \
          (SELECT properties FROM hubspot_raw.changes FINAL WHERE object_id = {ID} \
