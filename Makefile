@@ -69,9 +69,11 @@ else
 	@# Tests enable further features of libraries. Binaries that are built without
 	@# them would need all libraries a second time.
 	cargo build --workspace --bins --tests $(INJECTION)
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) -- --skip dashboard::
-	@# By itself, as a browser takes the time of two scenarios from those beside it.
-	cargo test --workspace $(INJECTION) --test scenarios dashboard::
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) -- \
+		--skip dashboard:: --skip worker_crashes::
+	@# A browser takes the time of two scenarios from those beside it. So only one that
+	@# mostly waits runs beside it, which would else be the last one for a minute.
+	cargo test --workspace $(INJECTION) --test scenarios -- dashboard:: worker_crashes::
 	@# Each benchmark once, on little data: whether it works, not how fast it is. Those that
 	@# mostly wait run beside the others.
 	$(DEBUG)/bench --size tiny --runs 1 --only $(WAITING) & waiting=$$!; \
