@@ -71,12 +71,11 @@ else
 	cargo build --workspace --bins --tests $(INJECTION)
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(INJECTION) -- \
 		--skip dashboard:: --skip worker_crashes::
-	@# A browser takes the time of two scenarios from those beside it. So only one that
-	@# mostly waits runs beside it, which would else be the last one for a minute.
-	cargo test --workspace $(INJECTION) --test scenarios -- dashboard:: worker_crashes::
-	@# Each benchmark once, on little data: whether it works, not how fast it is. Those that
-	@# mostly wait run beside the others.
+	@# A browser takes the time of two scenarios from those beside it. So only what mostly
+	@# waits runs beside it: one scenario, which would else be the last one for a minute, and
+	@# some benchmarks. Each runs once, on little data: whether it works, not how fast it is.
 	$(DEBUG)/bench --size tiny --runs 1 --only $(WAITING) & waiting=$$!; \
+		cargo test --workspace $(INJECTION) --test scenarios -- dashboard:: worker_crashes:: && \
 		$(DEBUG)/bench --size tiny --runs 1 --skip $(WAITING); others=$$?; \
 		wait $$waiting && exit $$others
 endif
