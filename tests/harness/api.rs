@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use native_tls::TlsConnector;
 use serde_json::{Value, json};
 
-use crate::{HANG_LIMIT, eventually};
+use crate::{HANG_LIMIT, LastSeen, eventually};
 
 /// An instance of data-streams.
 #[derive(Debug, Clone)]
@@ -170,18 +170,14 @@ impl Api {
         limit: Duration,
         found: impl Fn(&Value) -> bool,
     ) -> Value {
-        let last = std::sync::Mutex::new(Value::Null);
+        let last = LastSeen::default();
         let path = format!("/v1/connections/{name}");
-        // The last state seen explains a wait that failed.
-        let guard = PrintOnPanic(&last);
-        let connection = eventually(what, limit, async || {
+        eventually(what, limit, async || {
             let answer = self.try_send("GET", &path, None).await.ok()?;
-            last.lock().unwrap().clone_from(&answer.body);
+            last.set(answer.body.clone());
             (answer.status == 200 && found(&answer.body)).then_some(answer.body)
         })
-        .await;
-        drop(guard);
-        connection
+        .await
     }
 
     /// Rebuilds the warehouse from the log, and returns how that ended.
@@ -210,19 +206,6 @@ impl Api {
             (answer.status == 200).then_some(())
         })
         .await;
-    }
-}
-
-struct PrintOnPanic<'a>(&'a std::sync::Mutex<Value>);
-
-impl Drop for PrintOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
-            {
-                eprintln!("the last state seen: {:#}", self.0.lock().unwrap());
-            }
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use crate::{HANG_LIMIT, api::client, eventually};
+use crate::{HANG_LIMIT, LastSeen, api::client, eventually};
 
 /// A client of a ClickHouse server, as one of its users.
 #[derive(Debug, Clone)]
@@ -58,9 +58,12 @@ impl ClickHouse {
     pub async fn until(&self, sql: &str, expected: impl Display) {
         let expected = expected.to_string();
         let what = format!("{sql} is {expected}");
+        let last = LastSeen::default();
         eventually(&what, HANG_LIMIT, async || {
-            let found = self.try_query(sql).await.ok()?;
-            (found.trim() == expected).then_some(())
+            let answer = self.try_query(sql).await;
+            let found = answer.as_ref().is_ok_and(|it| it.trim() == expected);
+            last.set(answer.unwrap_or_else(|error| error));
+            found.then_some(())
         })
         .await;
     }

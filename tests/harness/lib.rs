@@ -35,7 +35,9 @@ pub mod truth;
 pub mod wrong_clock;
 
 use std::{
+    fmt::Display,
     future::Future,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -94,4 +96,25 @@ where
     tokio::time::timeout(limit, asked)
         .await
         .unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
+}
+
+/// What a wait saw last. It is printed if the wait fails, as it explains that.
+#[derive(Debug, Default)]
+pub(crate) struct LastSeen<T: Display>(Mutex<T>);
+
+impl<T: Display> LastSeen<T> {
+    pub(crate) fn set(&self, seen: T) {
+        *self.0.lock().unwrap() = seen;
+    }
+}
+
+impl<T: Display> Drop for LastSeen<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "cargo shows it with the failed test")]
+            {
+                eprintln!("seen last: {:#}", self.0.lock().unwrap());
+            }
+        }
+    }
 }

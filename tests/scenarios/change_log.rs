@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 
-use harness::{Api, HANG_LIMIT, Stack, StackBuilder, api::stream, eventually, truth};
+use harness::{HANG_LIMIT, Stack, StackBuilder, api::stream, eventually, truth};
 use hubspot_sim::{Fault, FaultBody, Kind, Rule, Seen};
 use serde_json::{Value, json};
+
+use crate::reconciliations;
 
 /// A stack whose passes follow each other closely.
 fn with_passes(contacts: u32) -> StackBuilder {
@@ -137,7 +139,7 @@ async fn what_a_token_no_longer_sees_is_deleted_only_when_a_person_confirms_it()
     let faults = stack.simulator.faults();
     faults.push(Rule::any(view).of("contacts").always());
     let api = stack.api();
-    reconcile(&api).await;
+    reconciliations::request(&api, "contacts").await;
     let path = "/v1/connections/default/reconciliations";
     let waiting = eventually("a pass whose deletions wait", HANG_LIMIT, async || {
         let answer = api.get(path).await;
@@ -158,16 +160,8 @@ async fn what_a_token_no_longer_sees_is_deleted_only_when_a_person_confirms_it()
 
     // They come back with the next pass that sees them.
     faults.clear();
-    reconcile(&api).await;
+    reconciliations::request(&api, "contacts").await;
     stack.matches_truth("contacts").await;
-}
-
-/// Requests a pass over both lists of contacts.
-async fn reconcile(api: &Api) {
-    let path = "/v1/connections/default/reconcile";
-    let body = json!({"streams": ["contacts"]});
-    let answer = api.send("POST", path, Some(body)).await;
-    assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
 /// Waits until a contact has this value in ClickHouse.

@@ -6,6 +6,8 @@ use harness::{HANG_LIMIT, Stack, api::stream};
 use hubspot_sim::{Fault, Kind, PortalConfig, Refusal, Rule};
 use serde_json::{Value, json};
 
+use crate::reconciliations;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_scope_skips_only_its_stream() {
     let stack = Stack::with(200, 20).start().await;
@@ -150,9 +152,7 @@ async fn a_type_without_an_archived_list_is_read_without_it_and_says_so() {
         .archive("companies", live[0])
         .unwrap();
     let api = stack.api();
-    let path = "/v1/connections/default/reconcile";
-    let body = json!({"streams": ["companies"]});
-    assert_eq!(api.send("POST", path, Some(body)).await.status, 202);
+    reconciliations::request(&api, "companies").await;
     let row = format!(
         "SELECT count() FROM hubspot.companies_all \
          WHERE _object_id = {} AND _archived AND NOT _deleted",

@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use harness::{Api, HANG_LIMIT, Stack, api::stream, eventually};
+use harness::{
+    Api, HANG_LIMIT, Stack,
+    api::{Answer, stream},
+    eventually,
+};
 use schemas::{
     CrmRecord, DigestRange, PropertyMap, Status, Verdict, codec, crm_record, object_digest, status,
     verdict::verdict_key,
@@ -35,13 +39,19 @@ async fn compared(api: &Api, stream: &str, field: &str, id: &str) -> Value {
 /// Requests a reconciliation of a stream, and returns it once it is compared.
 pub(crate) async fn reconcile(stack: &Stack, stream: &str) -> Value {
     let api = stack.api();
-    let body = json!({"streams": [stream]});
-    let path = "/v1/connections/default/reconcile";
-    let answer = api.send("POST", path, Some(body)).await;
-    assert_eq!(answer.status, 202, "{}", answer.body);
+    let answer = request(&api, stream).await;
     assert_eq!(answer.headers["location"], PATH);
     let id = answer.body["request_id"].as_str().unwrap();
     compared(&api, stream, "request_id", id).await
+}
+
+/// Requests a full pass over a stream, without waiting for it.
+pub(crate) async fn request(api: &Api, stream: &str) -> Answer {
+    let path = "/v1/connections/default/reconcile";
+    let body = json!({"streams": [stream]});
+    let answer = api.send("POST", path, Some(body)).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    answer
 }
 
 /// How often the instances have logged a text.

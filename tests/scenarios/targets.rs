@@ -31,15 +31,13 @@ async fn two_portals() -> Stack {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_of_another_portal_stops_no_other_connection() {
     let stack = two_portals().await;
-    let api = stack.api();
+    let (api, sql) = (stack.api(), stack.sql());
     stack
         .first_sync(json!({"streams": ["contacts"], "interval": "1h"}))
         .await;
-    stack
-        .sql()
-        .until("SELECT count() FROM hubspot.contacts_all", 300)
+    sql.until("SELECT count() FROM hubspot.contacts_all", 300)
         .await;
-    stack.api().delete("/v1/connections/default").await;
+    api.delete("/v1/connections/default").await;
 
     // Whose account it is, only the worker finds out.
     let settings = json!({
@@ -56,26 +54,22 @@ async fn a_destination_of_another_portal_stops_no_other_connection() {
     // The same portal under another name takes its destination on.
     api.start("third", json!({"streams": ["contacts"], "interval": "1h"}))
         .await;
-    stack
-        .sql()
-        .until("SELECT count() FROM hubspot_third.contacts_all", 300)
+    sql.until("SELECT count() FROM hubspot_third.contacts_all", 300)
         .await;
     assert_eq!(
-        stack
-            .sql()
-            .number("SELECT uniqExact(_portal_id) FROM hubspot.contacts_all")
+        sql.number("SELECT uniqExact(_portal_id) FROM hubspot.contacts_all")
             .await,
         1
     );
     // What the refused connection has read can go nowhere once it is deleted.
-    stack.api().delete("/v1/connections/second").await;
-    stack.api().ready().await;
+    api.delete("/v1/connections/second").await;
+    api.ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_one_table_cannot_be_stored_into_the_others_load_on() {
     let stack = two_portals().await;
-    let api = stack.api();
+    let (api, sql) = (stack.api(), stack.sql());
     stack
         .first_sync(json!({"streams": ["contacts"], "interval": "1h"}))
         .await;
@@ -84,15 +78,10 @@ async fn while_one_table_cannot_be_stored_into_the_others_load_on() {
         json!({"credential": "file:other", "streams": ["contacts"], "interval": "1h"}),
     )
     .await;
-    stack
-        .sql()
-        .until("SELECT count() FROM hubspot.contacts_all", 300)
+    sql.until("SELECT count() FROM hubspot.contacts_all", 300)
         .await;
-    stack
-        .sql()
-        .until("SELECT count() FROM hubspot_other.contacts_all", 200)
+    sql.until("SELECT count() FROM hubspot_other.contacts_all", 200)
         .await;
-    let sql = stack.sql();
     sql.query("RENAME TABLE hubspot_other_raw.contacts TO hubspot_other_raw.kept")
         .await;
     sql.query("CREATE TABLE hubspot_other_raw.contacts (x UInt8) ENGINE = Memory")
@@ -113,7 +102,7 @@ async fn while_one_table_cannot_be_stored_into_the_others_load_on() {
         stack.request_of("other", json!({}), HANG_LIMIT).await;
         stack.request(json!({})).await;
         let loaded = format!("SELECT count() FROM hubspot.contacts_all WHERE jobtitle = '{title}'");
-        stack.sql().until(&loaded, 300).await;
+        sql.until(&loaded, 300).await;
     }
     // It is named, with the reason.
     eventually("the target is named", HANG_LIMIT, async || {
@@ -129,16 +118,14 @@ async fn while_one_table_cannot_be_stored_into_the_others_load_on() {
     sql.query("RENAME TABLE hubspot_other_raw.kept TO hubspot_other_raw.contacts")
         .await;
     let loaded = "SELECT count() FROM hubspot_other.contacts_all WHERE jobtitle = 'round 2'";
-    stack.sql().until(loaded, 200).await;
+    sql.until(loaded, 200).await;
     // Each version is there: the first one and three changes.
-    stack
-        .sql()
-        .until("SELECT count() FROM hubspot_other_raw.changes FINAL", 800)
+    sql.until("SELECT count() FROM hubspot_other_raw.changes FINAL", 800)
         .await;
-    stack.api().ready().await;
+    api.ready().await;
     stack.matches_truth("contacts").await;
     changing_records::assert_no_duplicates(&stack).await;
-    let letters = stack.api().get("/v1/dead-letters").await;
+    let letters = api.get("/v1/dead-letters").await;
     assert_eq!(letters["results"], json!([]));
 }
 
@@ -167,29 +154,26 @@ async fn a_destination_is_released_by_delete_and_dropped_by_purge() {
     let settings = json!({"streams": ["contacts"], "interval": "1h"});
     stack.first_sync(settings.clone()).await;
     let count = "SELECT count() FROM hubspot.contacts_all";
-    stack.sql().until(count, 300).await;
+    sql.until(count, 300).await;
     let moved = json!({"destination": "elsewhere"});
     assert_eq!(refusal(&stack, start, moved).await, "destination_fixed");
     // A view of a person under one of our names.
     sql.query("CREATE VIEW hubspot.companies AS SELECT 1 AS x")
         .await;
 
-    stack.api().delete("/v1/connections/default").await;
+    api.delete("/v1/connections/default").await;
     let mut again = settings.clone();
     again["destination"] = json!("hubspot");
     api.start("again", again).await;
     let done = |it: &serde_json::Value| !it["streams"][0]["last_success"].is_null();
     api.until("it is read again", "again", HANG_LIMIT, done)
         .await;
-    stack.sql().until(count, 300).await;
-    assert_eq!(
-        stack.api().get("/v1/dead-letters").await["results"],
-        json!([])
-    );
+    sql.until(count, 300).await;
+    assert_eq!(api.get("/v1/dead-letters").await["results"], json!([]));
 
-    stack.api().delete("/v1/connections/again?purge=true").await;
+    api.delete("/v1/connections/again?purge=true").await;
     let left = "SELECT count() FROM system.databases WHERE name = 'hubspot_raw'";
-    stack.sql().until(left, 0).await;
+    sql.until(left, 0).await;
     assert_eq!(sql.number("SELECT x FROM hubspot.companies").await, 1);
     sql.query("DROP VIEW hubspot.companies SYNC").await;
     // Not even a rebuild from the log brings it back, and another account may have it.
@@ -203,14 +187,12 @@ async fn a_destination_is_released_by_delete_and_dropped_by_purge() {
         }),
     )
     .await;
-    stack.sql().until(count, 200).await;
+    sql.until(count, 200).await;
     // A connection of a purged name gets everything again, in its new destination.
     let mut again = settings;
     again["destination"] = json!("elsewhere");
     api.start("again", again).await;
-    stack
-        .sql()
-        .until("SELECT count() FROM elsewhere.contacts_all", 300)
+    sql.until("SELECT count() FROM elsewhere.contacts_all", 300)
         .await;
-    stack.api().ready().await;
+    api.ready().await;
 }

@@ -8,7 +8,7 @@ use schemas::{CrmRecord, PropertyMap};
 use serde_json::json;
 
 use super::{ask_for_run, assert_fire};
-use crate::definition_numbers::open_transaction;
+use crate::{definition_numbers::open_transaction, reconciliations};
 
 /// Waits until a metric of the worker is as wanted; the sum over its labels.
 async fn until_worker_has(stack: &Stack, metric: &str, wanted: impl Fn(f64) -> bool) -> f64 {
@@ -38,9 +38,7 @@ async fn lose_a_large_record(stack: &Stack) {
         .unwrap();
     stack.sync().await;
     let api = stack.api();
-    let body = json!({"streams": ["contacts"]});
-    let asked = api.send("POST", "/v1/connections/default/reconcile", Some(body));
-    assert_eq!(asked.await.status, 202);
+    reconciliations::request(&api, "contacts").await;
     let is_compared =
         |it: &serde_json::Value| stream(it, "contacts")["verdict"]["still_different"] == 1;
     api.until("they are compared", "default", HANG_LIMIT, is_compared)
