@@ -74,6 +74,7 @@ async fn questions_read_what_people_may_see_and_nothing_else() {
         "SELECT 1 FORMAT CSV",
         "SELEC 1",
         "SELECT throwIf(1)",
+        "SELECT repeat('x', 1000) FROM numbers(100000) SETTINGS max_result_bytes = 0, limit = 0",
     ] {
         let (status, answer) = ask(&stack, json!({"query": refused})).await;
         assert_eq!(

@@ -2,7 +2,7 @@
 //! while records change; then everything arrives once.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -202,6 +202,22 @@ fn copy(from: &Path, to: &Path) {
     assert!(status.status().expect("a shell").success());
 }
 
+/// Keeps what ClickHouse has now; the folder of the copy.
+async fn back_up(stack: &mut Stack, name: &str) -> PathBuf {
+    let backup = stack.folder().join(name);
+    stack.clickhouse.process.terminate(SHUTDOWN_LIMIT);
+    copy(stack.clickhouse.folder(), &backup);
+    kill_and_restart(&mut stack.clickhouse).await;
+    backup
+}
+
+/// Lets ClickHouse go on with what a backup has.
+async fn restore(stack: &mut Stack, backup: &Path) {
+    stack.clickhouse.process.terminate(SHUTDOWN_LIMIT);
+    copy(backup, stack.clickhouse.folder());
+    kill_and_restart(&mut stack.clickhouse).await;
+}
+
 /// The sum of the offsets up to which the log is loaded, as ClickHouse has it.
 async fn noted(stack: &Stack) -> i64 {
     let sum = "SELECT sum(offset) FROM `_hubspot_streams`.loaded FINAL";
@@ -218,33 +234,29 @@ async fn until_noted(stack: &Stack, before: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clickhouse_restored_from_an_older_backup_misses_nothing() {
     let mut stack = Stack::with(600, 20).start().await;
+    // Nothing is loaded yet, and so no partition is noted.
+    let empty = back_up(&mut stack, "empty").await;
     let mut records = ChangingRecords::after_first_sync(&stack).await;
     until_noted(&stack, 0).await;
     let noted = noted(&stack).await;
-    let backup = stack.folder().join("backup");
-    stack.clickhouse.process.terminate(SHUTDOWN_LIMIT);
-    copy(stack.clickhouse.folder(), &backup);
-    kill_and_restart(&mut stack.clickhouse).await;
+    let loaded = back_up(&mut stack, "loaded").await;
 
-    let restore = async |stack: &mut Stack| {
-        stack.clickhouse.process.terminate(SHUTDOWN_LIMIT);
-        copy(&backup, stack.clickhouse.folder());
-        kill_and_restart(&mut stack.clickhouse).await;
-    };
     records.change(&stack, "after the backup").await;
     changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
     until_noted(&stack, noted).await;
-    restore(&mut stack).await;
+    restore(&mut stack, &loaded).await;
     // Nothing has changed since, and the loader finds it out.
     stack.matches_truth("contacts").await;
 
     records.change(&stack, "before a restart").await;
     changing_records::complete_a_run(&stack).await;
     stack.matches_truth("contacts").await;
-    stack.instances[0].process.terminate(SHUTDOWN_LIMIT);
-    restore(&mut stack).await;
-    stack.restart_data_streams(0);
-    stack.matches_truth("contacts").await;
+    for backup in [loaded, empty] {
+        stack.instances[0].process.terminate(SHUTDOWN_LIMIT);
+        restore(&mut stack, &backup).await;
+        stack.restart_data_streams(0);
+        stack.matches_truth("contacts").await;
+    }
     changing_records::assert_no_duplicates(&stack).await;
 }

@@ -31,7 +31,10 @@ use std::{ops::AddAssign, time::Duration};
 
 use schemas::{CrmRecord, Properties};
 
-pub use ports::{Commits, ControlState, Inserts, ReadStream, Store, StoreError, StoreErrorKind};
+pub use ports::{
+    Commits, ControlState, Inserts, Purged, PurgedEnd, ReadStream, Store, StoreError,
+    StoreErrorKind,
+};
 pub use run::Ingest;
 pub use {
     decode::router::WaitLimits,

@@ -33,7 +33,7 @@ mod tables;
 mod value;
 mod views;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use schemas::{Definitions, Millis};
@@ -46,7 +46,7 @@ pub(crate) use self::sql::SqlReader;
 use self::{cache::TableCache, inserts::TargetTables, names::REBUILD_SUFFIX, session::Session};
 pub use self::{error::WarehouseError, session::WarehouseSettings};
 use crate::ingest::{
-    Inserts, KnownRebuild, LogPosition, RebuildLease, RebuildState, Store, StoreError,
+    Inserts, KnownRebuild, LogPosition, Purged, RebuildLease, RebuildState, Store, StoreError,
     StoreErrorKind, TableLoss, Target,
 };
 
@@ -185,7 +185,7 @@ impl Store for Warehouse {
         Ok(bookkeeping::note_loaded(&self.session, topic, next).await?)
     }
 
-    async fn purged(&self, topic: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError> {
+    async fn purged(&self, topic: &str) -> Result<Purged, StoreError> {
         Ok(bookkeeping::purged(&self.session, topic).await?)
     }
 

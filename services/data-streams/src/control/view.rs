@@ -25,6 +25,11 @@ pub(super) struct ReadState {
 }
 
 impl ReadState {
+    /// Whether the commands were read to their end once.
+    pub(super) fn has_commands(&self) -> bool {
+        self.has_commands
+    }
+
     /// Whether both topics were read to their end once.
     pub(super) fn caught_up(&self) -> bool {
         self.has_commands && self.has_status

@@ -12,8 +12,9 @@ use chassis::registry::{RegistryError, SchemaSource};
 use schemas::{CrmRecord, Definitions, Millis, PropertyMap};
 
 use super::{
-    Commits, ControlState, Inserts, KnownRebuild, LogPosition, ReadStream, RebuildLease,
-    RebuildState, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored, TableLoss, Target,
+    Commits, ControlState, Inserts, KnownRebuild, LogPosition, Purged, PurgedEnd, ReadStream,
+    RebuildLease, RebuildState, RefusedRow, Rows, Store, StoreError, StoreErrorKind, Stored,
+    TableLoss, Target,
     poll::message::Message,
     store::dead_letter::{DeadLetter, DeadLetterSink},
 };
@@ -34,16 +35,18 @@ pub(crate) struct FakeStore {
     pub(crate) poison: Mutex<HashSet<i64>>,
     /// Offsets of rows that fit no column.
     pub(crate) unfit: Mutex<HashSet<i64>>,
-    tokens: Mutex<HashSet<String>>,
+    pub(crate) tokens: Mutex<HashSet<String>>,
     /// The warehouse's id, if not the default one.
     pub(crate) id: Mutex<Option<&'static str>>,
     pub(crate) rebuilt: Mutex<usize>,
     pub(crate) rebuilds: Mutex<Vec<KnownRebuild>>,
     recovered: Mutex<HashSet<LogPosition>>,
-    pub(crate) purged: Mutex<HashMap<String, BTreeMap<i32, i64>>>,
+    pub(crate) purged: Mutex<Purged>,
     /// Databases whose tables fail, and how.
     pub(crate) broken: Mutex<HashMap<String, StoreErrorKind>>,
     pub(crate) loaded: Mutex<BTreeMap<i32, i64>>,
+    /// How often it was noted how far is loaded.
+    pub(crate) notes: Mutex<usize>,
     pub(crate) rows: Mutex<Vec<(String, i32, i64)>>,
     pub(crate) applied: Mutex<Vec<(Target, i64)>>,
     pub(crate) inserts: Mutex<usize>,
@@ -154,10 +157,11 @@ impl Store for FakeStore {
 
     async fn note_loaded(&self, _: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError> {
         self.loaded.lock().unwrap().extend(next);
+        *self.notes.lock().unwrap() += 1;
         Ok(())
     }
 
-    async fn purged(&self, _: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError> {
+    async fn purged(&self, _: &str) -> Result<Purged, StoreError> {
         Ok(self.purged.lock().unwrap().clone())
     }
 
@@ -168,7 +172,11 @@ impl Store for FakeStore {
         ends: &BTreeMap<i32, i64>,
     ) -> Result<(), StoreError> {
         let mut purged = self.purged.lock().unwrap();
-        purged.insert(connection.to_owned(), ends.clone());
+        let ends = ends.iter().map(|(partition, offset)| {
+            let (offset, at) = (*offset, 0);
+            (*partition, PurgedEnd { offset, at })
+        });
+        purged.insert(connection.to_owned(), ends.collect());
         Ok(())
     }
 
@@ -252,6 +260,10 @@ impl ControlState for FakeControlState {
         }
     }
 
+    fn has_read_all(&self) -> bool {
+        true
+    }
+
     fn is_deleted(&self, connection: &str) -> bool {
         connection == "deleted"
     }
@@ -270,7 +282,11 @@ pub(crate) struct Recorder {
 
 #[async_trait]
 impl Commits for Recorder {
-    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String> {
+    async fn commit(
+        &self,
+        next: &BTreeMap<i32, i64>,
+        _: &BTreeMap<i32, i64>,
+    ) -> Result<(), String> {
         self.commits.lock().unwrap().push(next.clone());
         Ok(())
     }

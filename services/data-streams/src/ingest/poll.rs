@@ -6,6 +6,7 @@ mod group;
 pub(crate) mod guard;
 pub(crate) mod handover;
 pub(crate) mod message;
+pub(crate) mod metadata;
 pub(crate) mod poller;
 mod progress;
 

@@ -139,9 +139,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes how far a topic is loaded.
     async fn note_loaded(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Result<(), StoreError>;
 
-    /// Up to where the records of connections were purged: by connection and partition,
-    /// the next offset to load.
-    async fn purged(&self, topic: &str) -> Result<HashMap<String, BTreeMap<i32, i64>>, StoreError>;
+    /// Up to where the records of connections were purged.
+    async fn purged(&self, topic: &str) -> Result<Purged, StoreError>;
 
     /// Notes that the records of a connection before these offsets are purged.
     async fn note_purged(
@@ -191,6 +190,9 @@ pub trait ControlState: fmt::Debug + Send + Sync + 'static {
     /// Destination of a connection; `None` if no command names it yet.
     fn destination(&self, connection: &str) -> Option<String>;
 
+    /// Whether all commands were read once.
+    fn has_read_all(&self) -> bool;
+
     /// Whether the last command of a connection deleted it.
     fn is_deleted(&self, connection: &str) -> bool;
 
@@ -198,9 +200,27 @@ pub trait ControlState: fmt::Debug + Send + Sync + 'static {
     fn read_streams(&self) -> Vec<ReadStream>;
 }
 
+/// Up to where the records of connections were purged, by connection and partition.
+pub type Purged = HashMap<String, BTreeMap<i32, PurgedEnd>>;
+
+/// Up to where the records of a connection were purged in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurgedEnd {
+    /// The next offset to load.
+    pub offset: i64,
+    /// When that was noted, in ms by the store's clock. A later record with a lower offset
+    /// is in a topic that was made anew.
+    pub at: i64,
+}
+
 /// Commits offsets.
 #[async_trait]
 pub trait Commits: fmt::Debug + Send + Sync + 'static {
-    /// Commits the next offset to read, by partition.
-    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String>;
+    /// Commits the next offset to read, by partition. `read` is further where records of
+    /// some streams wait: all others are stored up to there.
+    async fn commit(
+        &self,
+        next: &BTreeMap<i32, i64>,
+        read: &BTreeMap<i32, i64>,
+    ) -> Result<(), String>;
 }

@@ -4,7 +4,7 @@
 mod thread;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, atomic::Ordering},
 };
@@ -40,7 +40,7 @@ use super::{
     },
     store::{
         dead_letter::KafkaDeadLetters, delivery::Delivery, inserter::Backoff, loader::Loader,
-        notes::LoadedNotes, waiting::WaitingTargets,
+        notes::LoadedNotes, positions::Positions, waiting::WaitingTargets,
     },
 };
 use crate::message_rules::message_rules;
@@ -101,10 +101,8 @@ impl Ingest {
             delivery,
             batches,
             holds,
-            held: HashMap::new(),
+            positions: Positions::default(),
             notes: LoadedNotes::new(Arc::clone(&parts.store), &parts.topics.records),
-            round: 0,
-            generation: 0,
             purged_at: None,
         };
         let tables = TableJob {
@@ -188,8 +186,9 @@ impl Ingest {
         self.parts.leads.load(Ordering::Relaxed)
     }
 
-    /// Waits until every record that the log has now is stored.
-    pub async fn until_loaded(&self) -> Result<(), JobError> {
+    /// Waits until every record that the log has now is stored; false if some wait for
+    /// their tables.
+    pub async fn until_loaded(&self) -> Result<bool, JobError> {
         loaded::until_loaded(Arc::clone(&self.parts)).await
     }
 
@@ -291,12 +290,7 @@ impl Parts {
             let found = async {
                 let id = self.store.warehouse_id().await?;
                 self.store.upgrade().await?;
-                if self.store.rebuild_is_unfinished().await? {
-                    tracing::warn!(
-                        "a rebuild was interrupted while it exchanged tables; it is begun anew"
-                    );
-                    rebuild::ask(self, false).await?;
-                }
+                rebuild::ask_if_unfinished(self).await?;
                 Ok(id)
             };
             match found.await {

@@ -6,6 +6,7 @@ pub(crate) mod delivery;
 pub(crate) mod inserter;
 pub(crate) mod loader;
 pub(crate) mod notes;
+pub(crate) mod positions;
 pub(crate) mod preparer;
 pub(crate) mod rows;
 pub(crate) mod waiting;

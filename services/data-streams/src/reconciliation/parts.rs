@@ -45,7 +45,7 @@ impl Ports for Parts {
         Ok(self.warehouse.keep_comparison(comparison).await?)
     }
 
-    async fn until_loaded(&self) -> Result<(), Failure> {
+    async fn until_loaded(&self) -> Result<bool, Failure> {
         Ok(self.ingest.until_loaded().await?)
     }
 

@@ -29,6 +29,9 @@ pub(crate) enum Failure {
     /// Kafka does not answer, or a rebuild failed.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// The tables differ, and records wait that may be what they lack.
+    #[error("records wait for their tables, which may be why the tables differ")]
+    RecordsWait,
     /// The worker cannot be asked.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -50,8 +53,9 @@ pub(crate) trait Ports: Send + Sync {
     /// Keeps a comparison for all instances.
     async fn keep(&self, comparison: &Comparison) -> Result<(), Failure>;
 
-    /// Waits until the warehouse has all that the log has now.
-    async fn until_loaded(&self) -> Result<(), Failure>;
+    /// Waits until the warehouse has all that the log has now; false if records of some
+    /// streams wait for their tables.
+    async fn until_loaded(&self) -> Result<bool, Failure>;
 
     /// What the warehouse has, as of the verdict.
     async fn stored(
@@ -94,8 +98,11 @@ pub(super) async fn settle(
     previous: Option<&Comparison>,
 ) -> Result<Comparison, Failure> {
     let ranges = comparison::ranges(&subject.verdict);
-    ports.until_loaded().await?;
+    let is_all_loaded = ports.until_loaded().await?;
     let mut look = Look::take(ports, subject, &ranges).await?;
+    if !is_all_loaded && !look.unexplained.is_empty() {
+        return Err(Failure::RecordsWait);
+    }
     if look.is_to_be_repaired(subject, previous) {
         look = repaired(ports, subject, &ranges, look).await?;
         if !look.unexplained.is_empty() {

@@ -44,6 +44,7 @@ struct FakeParts {
     looks: Mutex<VecDeque<StoredRange>>,
     dead: BTreeSet<i64>,
     kafka_is_away: bool,
+    records_wait: bool,
     /// For so many looks another instance fills the tables.
     others_refill: Mutex<usize>,
     kept: Mutex<Vec<Comparison>>,
@@ -91,11 +92,11 @@ impl Ports for FakeParts {
         Ok(())
     }
 
-    async fn until_loaded(&self) -> Result<(), Failure> {
+    async fn until_loaded(&self) -> Result<bool, Failure> {
         if self.kafka_is_away {
             return Err(JobError::Kafka("away".to_owned()).into());
         }
-        Ok(())
+        Ok(!self.records_wait)
     }
 
     async fn stored(
@@ -288,6 +289,28 @@ async fn a_verdict_is_compared_once_by_the_instance_that_leads() {
     // A deleted connection has no verdict.
     comparisons.retain(&[]);
     assert_eq!(comparisons.last("default", "contacts"), None);
+}
+
+#[tokio::test]
+async fn while_records_wait_what_is_equal_is_compared_and_what_differs_is_not_repaired() {
+    for (look, is_compared) in [(COMPLETE, true), (StoredRange::default(), false)] {
+        let comparisons = Comparisons::default();
+        let parts = FakeParts {
+            records_wait: true,
+            ..FakeParts::with(&[look])
+        };
+        let outcome = step(&parts, &comparisons, vec![subject("a")]).await;
+        if is_compared {
+            assert_eq!(outcome.unwrap(), Step::AllCompared);
+        } else {
+            assert!(matches!(outcome, Err(Failure::RecordsWait)));
+        }
+        assert_eq!(
+            comparisons.last("default", "contacts").is_some(),
+            is_compared
+        );
+        assert_eq!(parts.done(), [""; 0]);
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! What the warehouse stores about itself: its id, how far the log is loaded, and the
 //! dead letters that were recovered.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     error::WarehouseError,
     names::{TableName, literal},
     session::Session,
 };
-use crate::ingest::LogPosition;
+use crate::ingest::{LogPosition, Purged, PurgedEnd};
 
 /// Reads the warehouse's id, and creates it first where there is none.
 pub(super) async fn warehouse_id(session: &Session) -> Result<String, WarehouseError> {
@@ -102,20 +102,18 @@ pub(super) async fn note_loaded(
 }
 
 /// Reads up to where the records of connections were purged.
-pub(super) async fn purged(
-    session: &Session,
-    topic: &str,
-) -> Result<HashMap<String, BTreeMap<i32, i64>>, WarehouseError> {
+pub(super) async fn purged(session: &Session, topic: &str) -> Result<Purged, WarehouseError> {
     let table = TableName::bookkeeping("purged");
-    let select = format!("SELECT connection, partition, offset FROM {table} FINAL WHERE topic = ?");
+    let select = format!(
+        "SELECT connection, partition, offset, toUnixTimestamp64Milli(at) FROM {table} FINAL \
+         WHERE topic = ?"
+    );
     let rows = session.client().query(&select).bind(topic);
-    let rows = rows.fetch_all::<(String, i32, i64)>();
-    let mut purged: HashMap<String, BTreeMap<i32, i64>> = HashMap::new();
-    for (connection, partition, offset) in session.within("read what was purged", rows).await? {
-        purged
-            .entry(connection)
-            .or_default()
-            .insert(partition, offset);
+    let rows = rows.fetch_all::<(String, i32, i64, i64)>();
+    let mut purged = Purged::new();
+    for (connection, partition, offset, at) in session.within("read what was purged", rows).await? {
+        let of_connection = purged.entry(connection).or_default();
+        of_connection.insert(partition, PurgedEnd { offset, at });
     }
     Ok(purged)
 }

@@ -71,6 +71,12 @@ pub enum WarehouseError {
         #[source]
         source: serde_json::Error,
     },
+    /// The answer to a question in SQL is larger than is read.
+    #[error("the answer has more than {bytes} bytes: ask for fewer rows or columns")]
+    AnswerSize {
+        /// The limit, in bytes.
+        bytes: usize,
+    },
     /// `changes` lacks the version of an object that the wide table has.
     #[error("the properties of object {object_id} are not in `changes`")]
     NoProperties {
@@ -99,7 +105,9 @@ impl WarehouseError {
                 StoreErrorKind::Unavailable
             }
             Self::Taken { .. } | Self::Foreign { .. } => StoreErrorKind::NotOurs,
-            Self::Name { .. } | Self::AnswerFormat { .. } => StoreErrorKind::Poison,
+            Self::Name { .. } | Self::AnswerFormat { .. } | Self::AnswerSize { .. } => {
+                StoreErrorKind::Poison
+            }
             Self::Properties { .. } | Self::Superseded | Self::Migration { .. } => {
                 StoreErrorKind::Fatal
             }
@@ -116,7 +124,9 @@ impl WarehouseError {
     /// question that fails.
     pub(crate) fn refusal_of_question(&self) -> Option<String> {
         let (text, code) = match self {
-            Self::AnswerFormat { .. } | Self::TimedOut { .. } => return Some(self.to_string()),
+            Self::AnswerFormat { .. } | Self::AnswerSize { .. } | Self::TimedOut { .. } => {
+                return Some(self.to_string());
+            }
             Self::ClickHouse { source, .. } => match source {
                 clickhouse::error::Error::BadResponse(text) => (text, code(source)?),
                 clickhouse::error::Error::InvalidParams(_) => return Some(source.to_string()),

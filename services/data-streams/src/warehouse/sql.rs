@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use clickhouse::query::BytesCursor;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -13,8 +15,8 @@ use crate::records::{SqlColumn, SqlQuery, SqlRows};
 /// How long a question may take, in seconds.
 const SECONDS: u64 = 30;
 
-/// Maximum size of an answer in ClickHouse's memory, in bytes: 64 MiB.
-const ANSWER_BYTES: u64 = 64 << 20;
+/// Maximum size of an answer in bytes, in ClickHouse's memory and as text: 64 MiB.
+const ANSWER_BYTES: usize = 64 << 20;
 
 /// How much longer to wait for ClickHouse's own refusal.
 const GRACE: Duration = Duration::from_secs(5);
@@ -65,7 +67,7 @@ impl SqlReader {
     }
 
     /// The answer as CSV with a line of names.
-    pub(crate) async fn csv(&self, query: &SqlQuery) -> Result<bytes::Bytes, WarehouseError> {
+    pub(crate) async fn csv(&self, query: &SqlQuery) -> Result<Bytes, WarehouseError> {
         self.answer(query, "CSVWithNames", query.limit).await
     }
 
@@ -74,7 +76,7 @@ impl SqlReader {
         query: &SqlQuery,
         format: &str,
         limit: usize,
-    ) -> Result<bytes::Bytes, WarehouseError> {
+    ) -> Result<Bytes, WarehouseError> {
         let mut asked = self
             .session
             .client()
@@ -96,10 +98,26 @@ impl SqlReader {
         let limit = Duration::from_secs(SECONDS) + GRACE;
         self.session
             .fetch_within(ACTION, limit, async {
-                asked.fetch_bytes(format)?.collect().await
+                whole(asked.fetch_bytes(format)?).await
             })
-            .await
+            .await?
+            .ok_or(WarehouseError::AnswerSize {
+                bytes: ANSWER_BYTES,
+            })
     }
+}
+
+/// All of an answer; `None` if it has more than [`ANSWER_BYTES`], as a query may lift
+/// ClickHouse's limit in its `SETTINGS`.
+async fn whole(mut answer: BytesCursor) -> Result<Option<Bytes>, clickhouse::error::Error> {
+    let mut all = BytesMut::new();
+    while let Some(bytes) = answer.next().await? {
+        if all.len() + bytes.len() > ANSWER_BYTES {
+            return Ok(None);
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok(Some(all.freeze()))
 }
 
 /// Whether a query declares a parameter as a list or the like, whose text has quotes and

@@ -2,7 +2,7 @@
 //! and the reprocessing of dead letters share it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -10,7 +10,10 @@ use std::{
 use schemas::{CrmRecord, Properties, codec, default_destination};
 
 use super::decoders::{Datum, Decoders};
-use crate::ingest::{ControlState, Row, TableSet, Target, poll::message::Message};
+use crate::ingest::{ControlState, Purged, Row, TableSet, Target, poll::message::Message};
+
+/// How far the clocks of Kafka and the store may differ, in ms: 1 h.
+const CLOCKS_APART: i64 = 3_600_000;
 
 /// How long a batch waits for information that should arrive soon.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +105,8 @@ pub(crate) struct RoutedMessages {
     pub(crate) poison: Vec<PoisonMessage>,
     /// By partition, the first message that cannot be decoded now.
     pub(crate) held: BTreeMap<i32, HeldMessage>,
+    /// Indexes of the records that were purged.
+    pub(crate) purged: Vec<usize>,
 }
 
 /// A message that can never be stored.
@@ -119,7 +124,6 @@ pub(crate) struct PoisonMessage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeldMessage {
     pub(crate) offset: i64,
-    pub(crate) round: u64,
     pub(crate) reason: String,
 }
 
@@ -132,8 +136,8 @@ pub(crate) struct TargetRouter {
     wait_limits: WaitLimits,
     /// Connections that no command named in time. They are not waited for again.
     unnamed: HashSet<String>,
-    /// Up to where the records of connections were purged, by partition.
-    purged: HashMap<String, BTreeMap<i32, i64>>,
+    /// Up to where the records of connections were purged.
+    purged: Purged,
 }
 
 impl TargetRouter {
@@ -149,7 +153,7 @@ impl TargetRouter {
             tables,
             wait_limits,
             unnamed: HashSet::new(),
-            purged: HashMap::new(),
+            purged: Purged::new(),
         }
     }
 
@@ -159,18 +163,21 @@ impl TargetRouter {
     }
 
     /// Skips the records of these connections before these offsets from now on.
-    pub(crate) fn set_purged(&mut self, purged: HashMap<String, BTreeMap<i32, i64>>) {
+    pub(crate) fn set_purged(&mut self, purged: Purged) {
         self.purged = purged;
     }
 
-    fn is_purged(&self, row: &Row<'_>) -> bool {
-        let ends = self.purged.get(row.record.connection);
-        ends.and_then(|ends| ends.get(&row.partition))
-            .is_some_and(|end| row.offset < *end)
+    fn is_purged(&self, connection: &str, message: &Message) -> bool {
+        let ends = self.purged.get(connection);
+        ends.and_then(|ends| ends.get(&message.partition))
+            .is_some_and(|end| {
+                message.offset < end.offset
+                    && message.timestamp <= end.at.saturating_add(CLOCKS_APART)
+            })
     }
 
     /// Decodes and routes. Waits for the destination of a connection, up to
-    /// [`WaitLimits::destination`].
+    /// [`WaitLimits::destination`], and until all commands were read once.
     pub(crate) async fn route(&mut self, topic: &str, messages: Vec<Message>) -> RoutedMessages {
         let data = self.decoders.resolve(&messages).await;
         let decoded = DecodedMessages {
@@ -180,6 +187,7 @@ impl TargetRouter {
         };
         let mut poison = Vec::new();
         let mut held: BTreeMap<i32, HeldMessage> = BTreeMap::new();
+        let mut purged = Vec::new();
         let mut rows = GroupedRows::default();
         for (index, (message, datum)) in decoded.messages.iter().zip(&decoded.data).enumerate() {
             if held.contains_key(&message.partition) {
@@ -194,13 +202,14 @@ impl TargetRouter {
                 Datum::Held(reason) => {
                     let message_held = HeldMessage {
                         offset: message.offset,
-                        round: message.round,
                         reason: reason.clone(),
                     };
                     held.insert(message.partition, message_held);
                 }
                 Datum::AsIs | Datum::Translated(_) => match decoded.row(index, CrmRecord::decode) {
-                    Some(Ok(row)) if self.is_purged(&row) => {}
+                    Some(Ok(row)) if self.is_purged(row.record.connection, message) => {
+                        purged.push(index);
+                    }
                     Some(Ok(row)) => rows.push(index, &row.record),
                     Some(Err(error)) => poison.push(PoisonMessage {
                         index,
@@ -233,6 +242,7 @@ impl TargetRouter {
             groups,
             poison,
             held,
+            purged,
         }
     }
 
@@ -246,7 +256,8 @@ impl TargetRouter {
                 self.unnamed.remove(connection);
                 return destination;
             }
-            if waited >= self.wait_limits.destination || self.unnamed.contains(connection) {
+            let is_over = waited >= self.wait_limits.destination && self.control.has_read_all();
+            if is_over || self.unnamed.contains(connection) {
                 break;
             }
             tokio::time::sleep(step).await;

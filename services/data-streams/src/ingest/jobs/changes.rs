@@ -157,7 +157,7 @@ impl<'a> Reading<'a> {
         let step = self.reader.step(|message| {
             let key = message.key().unwrap_or_default();
             let wanted = prefixes.iter().any(|it| key.starts_with(it.as_bytes()));
-            wanted.then(|| Message::detach(message, 0))
+            wanted.then(|| Message::detach(message))
         });
         match step {
             Step::Message(message) => {

@@ -129,7 +129,6 @@ pub(crate) async fn reprocess(parts: Arc<Parts>) -> Result<Reprocessed, JobError
                 partition: letter.position.partition,
                 offset: letter.position.offset,
                 timestamp: letter.timestamp,
-                round: 0,
                 key: letter.key.map(Into::into),
                 value: letter.value.map(Into::into),
                 trace: None,
@@ -156,21 +155,42 @@ fn store_letters(
     outcome: &mut Reprocessed,
 ) {
     for (topic, messages) in waiting {
-        let count = u64::try_from(messages.len()).unwrap_or_default();
-        let stored = parts.runtime.block_on(store_topic(parts, &topic, messages));
-        let stored = stored.unwrap_or_else(|error| {
+        let count = messages.len();
+        let settled = parts.runtime.block_on(store_topic(parts, &topic, messages));
+        let Settled { stored, purged } = settled.unwrap_or_else(|error| {
             tracing::warn!(%error, "dead letters could not be stored");
-            0
+            Settled::default()
         });
-        outcome.stored += stored;
-        outcome.left += count.saturating_sub(stored);
+        outcome.stored += stored as u64;
+        outcome.left += count.saturating_sub(stored + purged) as u64;
     }
 }
 
-async fn store_topic(parts: &Parts, topic: &str, messages: Vec<Message>) -> Result<u64, JobError> {
+/// Numbers of dead letters that need nothing more.
+#[derive(Default)]
+struct Settled {
+    stored: usize,
+    /// Of connections whose records were purged since; they are not stored.
+    purged: usize,
+}
+
+async fn store_topic(
+    parts: &Parts,
+    topic: &str,
+    messages: Vec<Message>,
+) -> Result<Settled, JobError> {
     let inserter = parts.own_inserter();
     let mut router = parts.router(TableSet::Live);
+    router.set_purged(parts.store.purged(topic).await?);
     let routed = router.route(topic, messages).await;
+    let position = |index: &usize| {
+        let message = routed.decoded.messages.get(*index)?;
+        Some(LogPosition {
+            topic: topic.to_owned(),
+            partition: message.partition,
+            offset: message.offset,
+        })
+    };
     let mut stored = Vec::new();
     for group in &routed.groups {
         let refused = async {
@@ -187,17 +207,15 @@ async fn store_topic(parts: &Parts, topic: &str, messages: Vec<Message>) -> Resu
             }
         };
         let rows = group.rows.iter().filter(|index| !refused.contains(index));
-        stored.extend(
-            rows.filter_map(|index| routed.decoded.messages.get(*index))
-                .map(|message| LogPosition {
-                    topic: topic.to_owned(),
-                    partition: message.partition,
-                    offset: message.offset,
-                }),
-        );
+        stored.extend(rows.filter_map(position));
     }
+    let settled = Settled {
+        stored: stored.len(),
+        purged: routed.purged.len(),
+    };
+    stored.extend(routed.purged.iter().filter_map(position));
     parts.store.remember_recovered(&stored).await?;
-    Ok(u64::try_from(stored.len()).unwrap_or_default())
+    Ok(settled)
 }
 
 /// Hands over every dead letter that is not stored yet, once: a crash may have

@@ -10,7 +10,7 @@ use rdkafka::{
 };
 
 use super::JobError;
-use crate::ingest::parts::Parts;
+use crate::ingest::{parts::Parts, poll::metadata};
 
 /// Time between two looks at the committed offsets.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -31,23 +31,25 @@ struct Offsets {
 
 /// Waits until every record that the log has now is stored, by whichever member of the
 /// group: until the committed offsets have reached the present ends of all partitions.
-pub(crate) async fn until_loaded(parts: Arc<Parts>) -> Result<(), JobError> {
+/// Records that wait for their tables are not waited for; false where there are some.
+pub(crate) async fn until_loaded(parts: Arc<Parts>) -> Result<bool, JobError> {
     let settings = Arc::clone(&parts);
     let offsets = Arc::new(blocking(move || Offsets::of(&settings)).await?);
-    loop {
+    let is_all = loop {
         let asked = Arc::clone(&offsets);
         let warehouse = parts.warehouse.borrow().clone();
-        if blocking(move || asked.have_reached_ends(&warehouse)).await? {
-            break;
+        let loaded = blocking(move || asked.loaded(&warehouse)).await?;
+        if let Some(is_all) = loaded {
+            break is_all;
         }
         let pause = tokio::time::sleep(PAUSE);
         let waited = parts.context.unless_draining(pause).await;
         waited.ok_or(JobError::Stopped)?;
-    }
+    };
     // Closing a client blocks.
     blocking(move || {
         drop(offsets);
-        Ok(())
+        Ok(is_all)
     })
     .await
 }
@@ -84,23 +86,28 @@ impl Offsets {
         })
     }
 
-    /// Whether the committed offsets are of this warehouse and have reached the ends.
-    fn have_reached_ends(&self, warehouse: &str) -> anyhow::Result<bool> {
+    /// Once the committed offsets are of this warehouse and have reached the ends but for
+    /// records that wait: whether there are none of those.
+    fn loaded(&self, warehouse: &str) -> anyhow::Result<Option<bool>> {
         let mut list = TopicPartitionList::new();
         for partition in self.ends.keys() {
             list.add_partition(&self.topic, *partition);
         }
         let committed = self.consumer.committed_offsets(list, ANSWER_LIMIT)?;
-        let mut positions = BTreeMap::new();
+        let (mut positions, mut read) = (BTreeMap::new(), BTreeMap::new());
         for element in committed.elements() {
             element.error()?;
-            if let Offset::Offset(offset) = element.offset()
-                && element.metadata() == warehouse
-            {
+            let Offset::Offset(offset) = element.offset() else {
+                continue;
+            };
+            let (of_warehouse, read_to) = metadata::parse(element.metadata(), offset);
+            if of_warehouse == warehouse {
                 positions.insert(element.partition(), offset);
+                read.insert(element.partition(), read_to);
             }
         }
-        Ok(have_reached(&positions, &self.ends))
+        let is_loaded = have_reached(&read, &self.ends);
+        Ok(is_loaded.then(|| have_reached(&positions, &self.ends)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{JobError, refill::Refill};
 use crate::ingest::{
@@ -23,6 +23,8 @@ use crate::ingest::{
 const LOOK: Duration = Duration::from_secs(1);
 /// Time between two notes of an instance that it still carries a rebuild out.
 const NOTE: Duration = Duration::from_secs(2);
+/// Time until a rebuild that failed while it exchanged tables is begun anew.
+const AGAIN: Duration = Duration::from_mins(5);
 /// An instance that has noted nothing for this time has ended.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -36,6 +38,16 @@ pub(crate) async fn ask(parts: &Parts, accepts_loss: bool) -> Result<RebuildStat
     let known = parts.store.rebuilds().await?;
     let oldest = known.into_iter().rfind(KnownRebuild::is_open);
     Ok(oldest.map_or(state, |it| it.state))
+}
+
+/// Asks again for a rebuild that has ended while it exchanged tables: some of them lack
+/// what was loaded meanwhile.
+pub(crate) async fn ask_if_unfinished(parts: &Parts) -> Result<(), StoreError> {
+    if parts.store.rebuild_is_unfinished().await? {
+        tracing::warn!("a rebuild was interrupted while it exchanged tables; it is begun anew");
+        ask(parts, false).await?;
+    }
+    Ok(())
 }
 
 /// Waits until the rebuild with this id has ended; the state at its end.
@@ -71,6 +83,7 @@ impl RebuildJob {
 
     /// Runs until the process stops.
     pub(crate) async fn run(self) {
+        let mut again_at = Instant::now() + AGAIN;
         loop {
             let pause = tokio::time::sleep(LOOK);
             if self.parts.context.unless_draining(pause).await.is_none() {
@@ -81,8 +94,18 @@ impl RebuildJob {
                 continue;
             }
             match self.claimed().await {
-                Ok(claimed) if claimed.is_empty() => {}
-                Ok(claimed) => self.carry_out(claimed).await,
+                Ok(claimed) if claimed.is_empty() => {
+                    if again_at <= Instant::now() {
+                        again_at = Instant::now() + AGAIN;
+                        if let Err(error) = ask_if_unfinished(&self.parts).await {
+                            tracing::debug!(%error, "unfinished rebuilds are not known now");
+                        }
+                    }
+                }
+                Ok(claimed) => {
+                    self.carry_out(claimed).await;
+                    again_at = Instant::now() + AGAIN;
+                }
                 Err(error) => tracing::debug!(%error, "rebuilds cannot be looked for now"),
             }
         }

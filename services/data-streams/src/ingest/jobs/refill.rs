@@ -81,9 +81,6 @@ impl Refill {
         let parts = Arc::clone(&self.parts);
         let store = &parts.store;
         self.statement("cannot prepare the shadow tables", || store.begin_rebuild())?;
-        let topic = &parts.topics.records;
-        let purged = self.statement("cannot read what was purged", || store.purged(topic))?;
-        self.router.set_purged(purged);
         let ends = self.ends()?;
         self.progress.send_modify(|state| {
             state.expected = ends.values().map(|end| end.unsigned_abs()).sum();
@@ -148,7 +145,7 @@ impl Refill {
             if left.is_empty() {
                 return self.flush();
             }
-            let step = self.reader.step(|message| Message::detach(message, 0));
+            let step = self.reader.step(Message::detach);
             self.check_stopped()?;
             match step {
                 Step::Message(message) => self.take_in(message)?,
@@ -161,25 +158,25 @@ impl Refill {
         }
     }
 
-    /// If the committed offsets belong to another warehouse, commits the offsets
-    /// up to which this one is filled.
+    /// If the committed offsets belong to another warehouse, notes and commits the
+    /// offsets up to which this one is filled.
     async fn take_over_offsets(&self) -> anyhow::Result<()> {
         let id = self.parts.store.warehouse_id().await?;
-        let other = self
-            .parts
-            .context
-            .health()
-            .failures()
+        let failures = self.parts.context.health().failures();
+        let is_known = failures
             .iter()
             .any(|(condition, _)| *condition == WAREHOUSE);
+        // It may have been emptied since this instance last looked.
+        let other = is_known || *self.parts.warehouse.borrow() != id;
         self.parts.warehouse.send_replace(id);
         if other && let Some(commits) = self.parts.commits.get() {
-            commits
-                .commit(self.reader.next_offsets())
-                .await
-                .map_err(|error| {
-                    anyhow::anyhow!("cannot commit offsets for this warehouse: {error}")
-                })?;
+            let next = self.reader.next_offsets();
+            let topic = &self.parts.topics.records;
+            // First: what is committed and not noted is read again.
+            self.parts.store.note_loaded(topic, next).await?;
+            commits.commit(next, next).await.map_err(|error| {
+                anyhow::anyhow!("cannot commit offsets for this warehouse: {error}")
+            })?;
             self.parts.context.health().holds(WAREHOUSE);
         }
         Ok(())
@@ -207,11 +204,14 @@ impl Refill {
     }
 
     fn load(&mut self, batch: Batch) -> anyhow::Result<()> {
-        let runtime = self.parts.runtime.clone();
-        let topic = self.parts.topics.records.clone();
+        let parts = Arc::clone(&self.parts);
+        let (runtime, topic) = (&parts.runtime, &parts.topics.records);
+        // Each time, as something may be purged meanwhile.
+        let purged = self.statement("cannot read what was purged", || parts.store.purged(topic))?;
+        self.router.set_purged(purged);
         let count = u64::try_from(batch.messages.len()).unwrap_or_default();
         runtime.block_on(async {
-            let routed = self.router.route(&topic, batch.messages).await;
+            let routed = self.router.route(topic, batch.messages).await;
             if let Some(held) = routed.held.into_values().next() {
                 anyhow::bail!("{}", held.reason);
             }

@@ -60,6 +60,8 @@ pub(crate) struct Batch {
     pub messages: Vec<Message>,
     /// By partition, the offset to commit once all messages are stored.
     pub next: BTreeMap<i32, i64>,
+    /// By partition, the number of the hold after which it was read.
+    pub sought: HashMap<i32, u64>,
     /// Bytes that the messages take in memory.
     pub bytes: usize,
     /// The spans that wrote its messages.

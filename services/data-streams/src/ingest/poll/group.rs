@@ -20,7 +20,7 @@ use rdkafka::{
 };
 use tokio::sync::watch;
 
-use super::guard::AssignmentGuard;
+use super::{guard::AssignmentGuard, metadata};
 use crate::ingest::{Commits, metrics as names};
 
 /// How long a revocation waits for the batch in flight. A longer wait would hold
@@ -122,8 +122,7 @@ impl ConsumerContext for GroupContext {
     }
 }
 
-/// Commits offsets as a member of the group, with the warehouse's id as their
-/// metadata.
+/// Commits offsets as a member of the group.
 pub(crate) struct GroupCommits {
     pub(crate) consumer: Arc<BaseConsumer<GroupContext>>,
     pub(crate) topic: String,
@@ -132,7 +131,11 @@ pub(crate) struct GroupCommits {
 
 #[async_trait]
 impl Commits for GroupCommits {
-    async fn commit(&self, next: &BTreeMap<i32, i64>) -> Result<(), String> {
+    async fn commit(
+        &self,
+        next: &BTreeMap<i32, i64>,
+        read: &BTreeMap<i32, i64>,
+    ) -> Result<(), String> {
         let id = self.warehouse.borrow().clone();
         let mut list = TopicPartitionList::new();
         for (partition, offset) in next {
@@ -140,7 +143,8 @@ impl Commits for GroupCommits {
             element
                 .set_offset(Offset::Offset(*offset))
                 .map_err(|error| error.to_string())?;
-            element.set_metadata(id.as_str());
+            let read = read.get(partition).copied().unwrap_or(*offset);
+            element.set_metadata(metadata::beside(&id, *offset, read));
         }
         let consumer = Arc::clone(&self.consumer);
         tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync))

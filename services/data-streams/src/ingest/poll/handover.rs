@@ -10,6 +10,10 @@ use super::batch::Batch;
 /// Asks the poller to read a partition again from this offset, later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartitionHold {
+    /// The assignment for which it counts.
+    pub(crate) generation: u64,
+    /// Grows with each hold. Batches say after which hold a partition was read.
+    pub(crate) number: u64,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
 }

@@ -13,10 +13,6 @@ pub(crate) struct Message {
     pub offset: i64,
     /// When the broker appended it, in ms.
     pub timestamp: i64,
-    /// The poller's round in which it was read. A round begins whenever reading
-    /// restarts at an earlier offset, so a message of an older round was read
-    /// before the restart.
-    pub round: u64,
     /// Its key.
     pub key: Option<Bytes>,
     /// Its value.
@@ -27,12 +23,11 @@ pub(crate) struct Message {
 
 impl Message {
     /// Copies a message out of the consumer's buffer.
-    pub(crate) fn detach(message: &BorrowedMessage<'_>, round: u64) -> Self {
+    pub(crate) fn detach(message: &BorrowedMessage<'_>) -> Self {
         Self {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
-            round,
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
             trace: TraceParent::of_message(message),

@@ -29,7 +29,8 @@ use super::{
     guard::AssignmentGuard,
     handover::{BatchSender, PartitionHold},
     message::Message,
-    progress::{HeldPartition, Progress},
+    metadata,
+    progress::Progress,
 };
 use crate::ingest::{
     Store, StoreError,
@@ -121,7 +122,7 @@ impl Poller {
             None => self.idle(),
             Some(Ok(message)) => {
                 self.health.holds(KAFKA);
-                let message = Message::detach(&message, self.progress.round);
+                let message = Message::detach(&message);
                 self.take_in(message);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -141,7 +142,7 @@ impl Poller {
     fn take_in(&mut self, message: Message) {
         let partition = message.partition;
         self.progress.has_more(partition);
-        if self.progress.suspended.is_some() || self.progress.holding.contains_key(&partition) {
+        if self.progress.suspended.is_some() || self.progress.is_held(partition) {
             return;
         }
         self.progress
@@ -155,6 +156,7 @@ impl Poller {
     /// Queues a batch of the current assignment for the loader.
     fn queue(&mut self, mut batch: Batch) {
         batch.generation = self.guard.generation();
+        batch.sought.clone_from(&self.progress.sought);
         self.progress.pending.push_back(batch);
     }
 
@@ -224,8 +226,7 @@ impl Poller {
         let events = std::mem::take(&mut *context.events());
         for event in events {
             self.batcher.reset();
-            let round = self.progress.round + 1;
-            self.progress = Progress::of_round(round);
+            self.progress = Progress::default();
             context.ends().clear();
             self.leads.store(false, Ordering::Relaxed);
             if let Event::Assigned(partitions) = event {
@@ -240,10 +241,13 @@ impl Poller {
                     for (partition, offset) in behind {
                         self.seek(partition, Offset::Offset(offset));
                     }
+                    self.queue_positions();
                 } else {
                     self.pause(&self.progress.assigned.clone());
                     self.progress.suspended = Some(Instant::now() + SUSPENDED_CHECK);
                 }
+            } else {
+                self.queue_positions();
             }
         }
     }
@@ -281,11 +285,12 @@ impl Poller {
             let Offset::Offset(committed) = element.offset() else {
                 continue;
             };
-            if element.metadata() != id {
+            if metadata::parse(element.metadata(), committed).0 != id {
                 self.health.fails(WAREHOUSE, ANOTHER_WAREHOUSE);
                 return None;
             }
-            let loaded = loaded.get(&partition).copied().unwrap_or(committed);
+            // A backup may be older than the first note of a partition.
+            let loaded = loaded.get(&partition).copied().unwrap_or(0);
             if loaded < committed {
                 behind.push((partition, loaded));
             }
@@ -308,37 +313,36 @@ impl Poller {
         }
         self.progress.suspended = None;
         self.batcher.reset();
-        self.progress.round += 1;
         self.resume();
         for partition in self.progress.assigned.clone() {
             let offset = self.progress.positions.get(&partition).copied();
             self.seek(partition, offset.map_or(Offset::Beginning, Offset::Offset));
         }
+        self.queue_positions();
+    }
+
+    /// Tells the loader of another assignment, and where it begins. It notes that, or a
+    /// store that goes back would not be noticed by partitions in which nothing comes.
+    fn queue_positions(&mut self) {
+        let next = self.progress.positions.clone().into_iter().collect();
+        self.queue(Batch {
+            next,
+            ..Batch::default()
+        });
     }
 
     fn apply_holds(&mut self) {
-        while let Ok(PartitionHold { partition, offset }) = self.holds.try_recv() {
-            if self.progress.assigned.contains(&partition) {
+        while let Ok(hold) = self.holds.try_recv() {
+            let PartitionHold { partition, .. } = hold;
+            let is_current = hold.generation == self.guard.generation();
+            if is_current && self.progress.assigned.contains(&partition) {
                 self.batcher.forget(partition);
                 self.pause(&[partition]);
-                let until = Instant::now() + HOLD;
                 self.progress
-                    .holding
-                    .insert(partition, HeldPartition { offset, until });
+                    .hold(partition, hold.offset, HOLD, hold.number);
             }
         }
-        let now = Instant::now();
-        let due: Vec<(i32, i64)> = self
-            .progress
-            .holding
-            .iter()
-            .filter(|(_, held)| held.until <= now)
-            .map(|(partition, held)| (*partition, held.offset))
-            .collect();
-        for (partition, offset) in due {
-            self.progress.round += 1;
-            self.progress.holding.remove(&partition);
-            self.progress.positions.insert(partition, offset);
+        for (partition, offset) in self.progress.end_due_holds(Instant::now()) {
             if let Err(error) = self.consumer.resume(&self.list(&[partition])) {
                 tracing::warn!(partition, %error, "cannot resume a held partition");
             }
@@ -355,10 +359,9 @@ impl Poller {
             .seek(&self.topic, partition, offset, SEEK_LIMIT);
         if let (Err(error), Offset::Offset(offset)) = (sought, offset) {
             tracing::warn!(partition, %error, "cannot seek; will retry");
-            let until = Instant::now() + POLL;
-            self.progress
-                .holding
-                .insert(partition, HeldPartition { offset, until });
+            let number = self.progress.sought.get(&partition).copied();
+            let number = number.unwrap_or(0);
+            self.progress.hold(partition, offset, POLL, number);
         }
     }
 
@@ -377,14 +380,8 @@ impl Poller {
         if self.progress.suspended.is_some() {
             return;
         }
-        let partitions: Vec<i32> = self
-            .progress
-            .assigned
-            .iter()
-            .filter(|partition| !self.progress.holding.contains_key(partition))
-            .copied()
-            .collect();
-        if let Err(error) = self.consumer.resume(&self.list(&partitions)) {
+        let partitions = self.list(&self.progress.not_held());
+        if let Err(error) = self.consumer.resume(&partitions) {
             tracing::warn!(%error, "cannot resume partitions");
         }
     }

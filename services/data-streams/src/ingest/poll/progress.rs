@@ -3,18 +3,20 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::batch::Batch;
 
 /// A partition that is paused and will be read again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct HeldPartition {
+struct HeldPartition {
     /// Offset to read from.
-    pub(super) offset: i64,
+    offset: i64,
     /// When to read it.
-    pub(super) until: Instant,
+    until: Instant,
+    /// Number of the hold.
+    number: u64,
 }
 
 /// The state of the assigned partitions; replaced at each rebalance.
@@ -24,10 +26,9 @@ pub(crate) struct Progress {
     /// By partition, the next offset to read.
     pub(super) positions: HashMap<i32, i64>,
     /// Partitions that wait to be read again.
-    pub(super) holding: HashMap<i32, HeldPartition>,
-    /// Grows whenever reading restarts at an earlier offset; see
-    /// [`Message::round`](super::message::Message::round).
-    pub(super) round: u64,
+    holding: HashMap<i32, HeldPartition>,
+    /// By partition, the number of the last hold after which it is read.
+    pub(super) sought: HashMap<i32, u64>,
     /// Time of the next check, while the committed offsets are not known to be
     /// this warehouse's.
     pub(super) suspended: Option<Instant>,
@@ -44,12 +45,37 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The state at the start of an assignment.
-    pub(super) fn of_round(round: u64) -> Self {
-        Self {
-            round,
-            ..Self::default()
+    /// Lets a partition wait before it is read again from `offset`. The hold has a number.
+    pub(super) fn hold(&mut self, partition: i32, offset: i64, wait: Duration, number: u64) {
+        let held = HeldPartition {
+            offset,
+            until: Instant::now() + wait,
+            number,
+        };
+        self.holding.insert(partition, held);
+    }
+
+    pub(super) fn is_held(&self, partition: i32) -> bool {
+        self.holding.contains_key(&partition)
+    }
+
+    /// The assigned partitions that are not held.
+    pub(super) fn not_held(&self) -> Vec<i32> {
+        let assigned = self.assigned.iter().copied();
+        assigned.filter(|it| !self.is_held(*it)).collect()
+    }
+
+    /// Ends the holds that are due. Returns from where to read.
+    pub(super) fn end_due_holds(&mut self, now: Instant) -> Vec<(i32, i64)> {
+        let due = self.holding.extract_if(|_, held| held.until <= now);
+        let due: Vec<(i32, HeldPartition)> = due.collect();
+        for (partition, held) in &due {
+            self.sought.insert(*partition, held.number);
+            self.positions.insert(*partition, held.offset);
         }
+        due.into_iter()
+            .map(|(it, held)| (it, held.offset))
+            .collect()
     }
 
     /// The queue returned the end of a partition, so everything before it was
@@ -80,7 +106,7 @@ impl Progress {
         for (partition, end) in earlier_ends {
             let known = self.assigned.contains(&partition)
                 && self.reached.contains(&partition)
-                && !self.holding.contains_key(&partition);
+                && !self.is_held(partition);
             let position = self.positions.get(&partition).copied().unwrap_or_default();
             if known && end > position {
                 self.positions.insert(partition, end);

@@ -2,7 +2,7 @@
 //! transactions; the scenarios over real servers cover those.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     config,
     ingest::{
-        BatchLimits, RebuildPhase, WaitLimits,
+        BatchLimits, PurgedEnd, RebuildPhase, WaitLimits,
         conditions::WAREHOUSE,
         fakes::{FakeControlState, FakeRegistry, FakeStore, Fault, OWN, record},
         poll::message::Message,
@@ -181,14 +181,32 @@ async fn a_store_restored_from_a_backup_is_loaded_from_where_it_was() {
         BTreeMap::from([(0, 25), (1, 25)])
     );
 
+    // The backup is older than the first note of the second partition.
     bench.store.clear();
-    bench
-        .store
-        .loaded
-        .lock()
-        .unwrap()
-        .extend([(0, 20), (1, 10)]);
+    bench.store.loaded.lock().unwrap().insert(0, 20);
     let second = bench.start();
+    eventually("the rows since", || bench.stored() == 5 + 25).await;
+    second.stop().await;
+    assert_eq!(bench.stored(), 5 + 25);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_goes_back_while_nothing_comes_is_loaded_again() {
+    let bench = ClusterBench::new();
+    bench.produce(records(0..50)).await;
+    let first = bench.start();
+    eventually("50 rows", || bench.stored() == 50).await;
+    first.stop().await;
+    let noted = *bench.store.notes.lock().unwrap();
+    let second = bench.start();
+    eventually("the offsets are noted", || {
+        *bench.store.notes.lock().unwrap() > noted
+    })
+    .await;
+    bench.store.rows.lock().unwrap().clear();
+    bench.store.tokens.lock().unwrap().clear();
+    let backup = BTreeMap::from([(0, 20), (1, 10)]);
+    *bench.store.loaded.lock().unwrap() = backup;
     eventually("the rows since", || bench.stored() == 5 + 15).await;
     second.stop().await;
     assert_eq!(bench.stored(), 5 + 15);
@@ -273,6 +291,27 @@ async fn a_dead_letter_is_stored_at_its_log_position_when_its_schema_is_known() 
     assert_eq!(all, Reprocessed { stored: 1, left: 0 });
     assert!(running.ingest.dead_letters(10).await.unwrap().is_empty());
     assert_eq!(bench.stored(), 5);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_of_a_purged_connection_is_never_stored() {
+    let bench = ClusterBench::new();
+    bench.produce([garbage(9)]).await;
+    bench.produce(records(0..4)).await;
+    let running = bench.start();
+    eventually("the other rows", || bench.stored() == 4).await;
+    let end = PurgedEnd {
+        offset: 1,
+        at: i64::MAX / 2,
+    };
+    let purged = HashMap::from([("default".to_owned(), BTreeMap::from([(0, end)]))]);
+    *bench.store.purged.lock().unwrap() = purged;
+    bench.registry.insert(9, SCHEMA.to_owned());
+    let settled = running.ingest.reprocess().await.unwrap();
+    assert_eq!(settled, Reprocessed { stored: 0, left: 0 });
+    assert!(running.ingest.dead_letters(10).await.unwrap().is_empty());
+    assert_eq!(bench.stored(), 4);
     running.stop().await;
 }
 

@@ -138,8 +138,9 @@ impl Delivery {
         if rows > 0 {
             crash::point(crash::Point::BeforeCommit);
         }
+        let read = work.next.clone();
         self.waiting.cap(&mut work.next);
-        let is_committed = self.commit(&work.next).await;
+        let is_committed = self.commit(&work.next, &read).await;
         if rows > 0 {
             crash::point(crash::Point::AfterCommit);
             counter!(names::BATCHES).increment(1);
@@ -223,13 +224,13 @@ impl Delivery {
 
     /// Commits offsets; returns whether it succeeded. After four failures it gives up:
     /// the next batch commits them too, or their messages are read again.
-    async fn commit(&self, next: &BTreeMap<i32, i64>) -> bool {
+    async fn commit(&self, next: &BTreeMap<i32, i64>, read: &BTreeMap<i32, i64>) -> bool {
         if next.is_empty() {
             return true;
         }
         let mut backoff = Backoff::default();
         for _ in 0..4 {
-            match self.commits.commit(next).await {
+            match self.commits.commit(next, read).await {
                 Ok(()) => return true,
                 Err(error) => tracing::warn!(error, "cannot commit offsets"),
             }

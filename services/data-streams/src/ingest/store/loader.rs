@@ -3,10 +3,7 @@
 //! An offset is committed only after the store has acknowledged every row before
 //! it, and Kafka every dead letter before it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use chassis::traces::{TARGET, TraceParent};
 use futures::{StreamExt as _, stream};
@@ -18,6 +15,7 @@ use super::{
     delivery::{Delivery, PreparedBatch, TARGETS_AT_ONCE, is_hopeless},
     inserter::Stopped,
     notes::LoadedNotes,
+    positions::Positions,
 };
 use crate::ingest::{
     StoreError, Target,
@@ -41,14 +39,8 @@ pub(crate) struct Loader {
     pub(crate) delivery: Delivery,
     pub(crate) batches: BatchReceiver,
     pub(crate) holds: mpsc::UnboundedSender<PartitionHold>,
-    /// Held partitions, with the round of the message that could not be decoded.
-    /// Messages up to that round are skipped, because they will be read again.
-    pub(crate) held: HashMap<i32, u64>,
+    pub(crate) positions: Positions,
     pub(crate) notes: LoadedNotes,
-    /// The newest round of the messages so far.
-    pub(crate) round: u64,
-    /// The assignment of the last batch.
-    pub(crate) generation: u64,
     /// When what was purged was last looked at.
     pub(crate) purged_at: Option<Instant>,
 }
@@ -108,9 +100,12 @@ impl Loader {
         }
     }
 
+    /// Asks the poller to read a partition again from this offset.
     fn read_again(&mut self, partition: i32, offset: i64) {
-        self.held.insert(partition, self.round);
-        self.send_hold(partition, offset);
+        let hold = self.positions.go_back(partition, offset);
+        if hold.is_some_and(|hold| self.holds.send(hold).is_err()) {
+            tracing::debug!("the poller ended before a partition could be held");
+        }
     }
 
     /// Tries the targets that wait, and reads again what those lack that work again.
@@ -144,16 +139,6 @@ impl Loader {
         }
     }
 
-    fn send_hold(&self, partition: i32, offset: i64) {
-        if self
-            .holds
-            .send(PartitionHold { partition, offset })
-            .is_err()
-        {
-            tracing::debug!("the poller ended before a partition could be held");
-        }
-    }
-
     /// Applies new definitions, so that new columns appear before the first record
     /// that has a value for them.
     async fn apply_new_definitions(&self) {
@@ -171,18 +156,17 @@ impl Loader {
     /// assignment was revoked.
     async fn prepare(&mut self, mut batch: Batch) -> Result<Option<PreparedBatch>, Stopped> {
         if batch.generation != self.delivery.guard.generation() {
-            self.held.clear();
             return Ok(None);
         }
-        if batch.generation != self.generation {
+        if self.positions.is_of_another_assignment(&batch) {
             // What is not committed is read again.
-            self.generation = batch.generation;
             self.delivery.waiting.clear();
         }
         self.refresh_purged().await;
-        let rounds = batch.messages.iter().map(|message| message.round);
-        self.round = rounds.max().unwrap_or(0).max(self.round);
-        self.skip_held(&mut batch);
+        let skipped = self.positions.admit(&mut batch);
+        if skipped > 0 {
+            tracing::debug!(skipped, "messages of held partitions skipped");
+        }
         let messages = std::mem::take(&mut batch.messages);
         let mut routed = self.router.route(&self.topic, messages).await;
         self.hold(&mut batch, std::mem::take(&mut routed.held));
@@ -197,42 +181,9 @@ impl Loader {
         }))
     }
 
-    /// Drops messages of held partitions that were read before the poller restarted
-    /// at the held message.
-    fn skip_held(&mut self, batch: &mut Batch) {
-        if self.held.is_empty() {
-            return;
-        }
-        let before = batch.messages.len();
-        let held = &mut self.held;
-        let next = &mut batch.next;
-        batch
-            .messages
-            .retain(|message| match held.get(&message.partition) {
-                Some(round) if message.round <= *round => {
-                    next.remove(&message.partition);
-                    false
-                }
-                _ => {
-                    held.remove(&message.partition);
-                    true
-                }
-            });
-        if batch.messages.len() < before {
-            tracing::debug!(
-                skipped = before - batch.messages.len(),
-                "messages of held partitions skipped"
-            );
-        }
-        let stalled: Vec<i32> = held.keys().copied().collect();
-        for partition in stalled {
-            next.remove(&partition);
-        }
-    }
-
     fn hold(&mut self, batch: &mut Batch, held: BTreeMap<i32, HeldMessage>) {
-        let health = self.delivery.context.health();
-        if held.is_empty() && self.held.is_empty() {
+        let health = self.delivery.context.health().clone();
+        if held.is_empty() && self.positions.none_is_held() {
             health.holds(REGISTRY);
         }
         for (partition, held) in held {
@@ -247,8 +198,7 @@ impl Loader {
             // Everything before the held message is in this batch or an earlier
             // one, so its offset can be committed.
             batch.next.insert(partition, held.offset);
-            self.held.insert(partition, held.round);
-            self.send_hold(partition, held.offset);
+            self.read_again(partition, held.offset);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of the loader over a store with scripted faults.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -102,10 +102,8 @@ impl LoaderBench {
             },
             batches: receiver,
             holds,
-            held: HashMap::new(),
+            positions: Positions::default(),
             notes: LoadedNotes::new(Arc::<FakeStore>::clone(&self.store), "records"),
-            round: 0,
-            generation: 0,
             purged_at: None,
         };
         for batch in batches {
@@ -271,6 +269,8 @@ async fn a_partition_is_held_without_loss_while_the_registry_does_not_answer() {
     assert_eq!(
         bench.holds,
         [PartitionHold {
+            generation: 0,
+            number: 1,
             partition: 0,
             offset: 1
         }]
@@ -294,12 +294,12 @@ async fn a_record_of_ours_whose_schema_the_registry_lacks_is_not_poison() {
 #[tokio::test(start_paused = true)]
 async fn a_held_partition_is_loaded_when_it_is_read_again() {
     let mut bench = LoaderBench::new();
-    let mut again = record(1, OWN);
-    again.round = 1;
+    let again = Batch {
+        sought: HashMap::from([(0, 1)]),
+        ..batch(vec![record(1, OWN)])
+    };
     bench.registry = FakeRegistry::away();
-    bench
-        .load(vec![batch(vec![record(1, 3)]), batch(vec![again])])
-        .await;
+    bench.load(vec![batch(vec![record(1, 3)]), again]).await;
     assert_eq!(bench.store.offsets(), [1]);
     assert_eq!(bench.committed(), BTreeMap::from([(0, 2)]));
 }
