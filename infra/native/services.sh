@@ -186,9 +186,21 @@ status() {
     return $failed
 }
 
+# Lines of JSON as text, where a person reads them.
+readable() {
+    if [ -t 1 ] && command -v jq >/dev/null; then
+        jq --raw-input --raw-output --unbuffered '. as $line | (fromjson? | objects |
+            "\(.timestamp) \(.level) \(.target): \(.message) " +
+            (del(.timestamp, .level, .target, .message) | to_entries
+                | map("\(.key)=\(.value)") | join(" "))) // $line'
+    else
+        cat
+    fi
+}
+
 logs() {
     paths
-    tail -n 50 -F "$LOGS"/*.log
+    tail -n 50 -F "$LOGS"/*.log | readable
 }
 
 clean_data() {

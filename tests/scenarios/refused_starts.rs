@@ -87,6 +87,10 @@ async fn a_topic_with_other_partitions_or_cleanup_policy_is_refused_with_a_remed
             for part in [topic.as_str(), remedy, "TOPIC_PREFIX"] {
                 assert!(output.contains(part), "{case}, {service}, {part}: {output}");
             }
+            // Its output is no terminal, so each line is JSON.
+            let last = output.lines().last().unwrap_or_default();
+            let line: serde_json::Value = serde_json::from_str(last).unwrap();
+            assert_eq!(line["level"], "ERROR", "{line}");
         }
     }
 }
@@ -100,6 +104,10 @@ async fn all_wrong_settings_are_reported_at_once_before_anything_starts() {
             [
                 ("LANES", "0", "--lanes"),
                 ("LATE_INTERVAL", "soon", "--late-interval"),
+                ("HUBSPOT_BASE_URL", "api.hubapi.com", "--hubspot-base-url"),
+                ("TRANSACTION_RECORDS", "0", "at least 1"),
+                ("TOPIC_PREFIX", "crm/", "--topic-prefix"),
+                ("KAFKA_PRODUCER_SETTINGS", "linger=5", "no setting linger"),
                 ("KAFKA_SECURITY", "sasl_ssl", "KAFKA_SASL_MECHANISM"),
                 ("REGISTRY_CA_FILE", "/nowhere", "REGISTRY_CA_FILE"),
             ],
@@ -108,6 +116,14 @@ async fn all_wrong_settings_are_reported_at_once_before_anything_starts() {
             "data-streams",
             [
                 ("BATCH_ROWS", "0", "BATCH_ROWS"),
+                ("CLICKHOUSE_URL", "clickhouse:8123", "https://host"),
+                ("REGISTRY_URL", "registry", "--registry-url"),
+                ("KAFKA_BOOTSTRAP", "kafka", "host:port"),
+                (
+                    "KAFKA_CONSUMER_SETTINGS",
+                    "check.crcs=perhaps",
+                    "check.crcs",
+                ),
                 ("API_ADDRESS", "0.0.0.0:0", "API_TOKEN"),
                 ("CLICKHOUSE_COMPRESSION", "zip", "none, lz4"),
                 (

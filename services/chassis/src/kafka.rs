@@ -13,15 +13,18 @@ pub(crate) mod topics;
 pub use security::{SecurityArgs, SecurityError};
 pub use topics::TopicSpec;
 
+/// Maximum length of the prefix of topics: Kafka allows names of 249 characters.
+const LONGEST_PREFIX: usize = 200;
+
 /// Where Kafka is and how its topics are laid out.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KafkaArgs {
     /// Brokers to connect to first, as host:port, comma-separated.
-    #[arg(long, env, default_value = "127.0.0.1:9092")]
+    #[arg(long, env, default_value = "127.0.0.1:9092", value_parser = brokers)]
     pub kafka_bootstrap: String,
 
-    /// Prefix of every topic's name.
-    #[arg(long, env, default_value = "hubspot.")]
+    /// Prefix of every topic's name: letters, digits, `.`, `_` and `-`.
+    #[arg(long, env, default_value = "hubspot.", value_parser = prefix)]
     pub topic_prefix: String,
 
     /// Partitions of the commands, checkpoints and status topics. Cannot be
@@ -72,11 +75,40 @@ impl fmt::Debug for ClientSetting {
     }
 }
 
+fn brokers(text: &str) -> Result<String, String> {
+    let is_broker = |it: &str| {
+        let (host, port) = it.trim().rsplit_once(':').unwrap_or_default();
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if text.split(',').all(is_broker) {
+        Ok(text.to_owned())
+    } else {
+        Err("host:port is needed, or several of them with commas between".to_owned())
+    }
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    let is_allowed = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    if text.len() <= LONGEST_PREFIX && text.chars().all(is_allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "at most {LONGEST_PREFIX} letters, digits, '.', '_' and '-' are allowed"
+        ))
+    }
+}
+
 fn setting(text: &str) -> Result<ClientSetting, String> {
     let (key, value) = text.split_once('=').ok_or("key=value is needed")?;
+    let (key, value) = (key.trim(), value.trim());
+    // The client's error names the value, which may be a secret.
+    ClientConfig::new()
+        .set(key, value)
+        .create_native_config()
+        .map_err(|_named| format!("librdkafka has no setting {key}, or not with this value"))?;
     Ok(ClientSetting {
-        key: key.trim().to_owned(),
-        value: value.trim().to_owned(),
+        key: key.to_owned(),
+        value: value.to_owned(),
     })
 }
 

@@ -21,6 +21,7 @@ pub mod startup;
 mod telemetry;
 pub mod tls;
 pub mod traces;
+pub mod values;
 
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -53,8 +54,8 @@ pub struct Args {
     #[arg(long, env = "RUST_LOG", default_value = "info", value_parser = telemetry::parse_filter)]
     pub log_filter: tracing_subscriber::filter::Targets,
 
-    /// Format of the log lines.
-    #[arg(long, env, default_value = "text", value_enum)]
+    /// Format of the log lines: `auto` is text on a terminal and JSON elsewhere.
+    #[arg(long, env, default_value = "auto", value_enum)]
     pub log_format: LogFormat,
 
     /// How long a shutdown may take before it is cut off.

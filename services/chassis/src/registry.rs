@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     secret::{Secret, SecretError},
     tls::{self, TlsError},
+    values,
 };
 
 /// Where the registry is.
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RegistryArgs {
     /// Address of the schema registry's Confluent-compatible API.
-    #[arg(long, env, default_value = "http://127.0.0.1:8081/apis/ccompat/v7")]
+    #[arg(long, env, default_value = "http://127.0.0.1:8081/apis/ccompat/v7", value_name = "URL", value_parser = values::http_address)]
     pub registry_url: String,
 
     /// User of the registry, where it wants one; the API key for Confluent Cloud.

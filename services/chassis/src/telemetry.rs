@@ -1,6 +1,9 @@
 //! Logs and metrics of a process.
 
-use std::time::Duration;
+use std::{
+    io::{IsTerminal as _, stderr},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -27,6 +30,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Format of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
     /// For people.
     Text,
     /// One JSON object a line.
@@ -65,14 +70,18 @@ pub(crate) fn install(
         .with_target(traces::TARGET, LevelFilter::OFF);
     let (sent, traces) = traces::layer(name, &args.traces, runtime)?.unzip();
     let registry = tracing_subscriber::registry().with(sent);
-    let lines = tracing_subscriber::fmt::layer().with_writer(Lines(std::io::stderr));
-    match args.log_format {
-        LogFormat::Text => registry
-            .with(lines.with_ansi(false).with_filter(filter))
-            .try_init(),
-        LogFormat::Json => registry
-            .with(lines.json().flatten_event(true).with_filter(filter))
-            .try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(Lines(stderr));
+    let json = match args.log_format {
+        LogFormat::Auto => !stderr().is_terminal(),
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    if json {
+        let lines = lines.json().flatten_event(true);
+        registry.with(lines.with_filter(filter)).try_init()
+    } else {
+        let lines = lines.with_ansi(false);
+        registry.with(lines.with_filter(filter)).try_init()
     }
     .context("a log subscriber is installed already")?;
     let exported = PrometheusBuilder::new()

@@ -13,6 +13,7 @@ use chassis::{
     registry::{Registry, RegistryArgs},
     secret::{Rule, Secret, SecretError},
     tls::{self, TlsConnector, TlsError},
+    values,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -61,12 +62,12 @@ pub(crate) struct Config {
 
     /// Maximum number of requests at the same time, of which one client (an address with
     /// a token) gets three quarters. Others get 429.
-    #[arg(long, env, default_value_t = 256)]
+    #[arg(long, env, default_value = "256", value_parser = values::at_least_one)]
     pub(crate) api_max_requests: usize,
 
     /// Maximum number of record streams (NDJSON, CSV, events of the change log) at the
     /// same time, of which one client gets three quarters. Others get 429.
-    #[arg(long, env, default_value_t = 8)]
+    #[arg(long, env, default_value = "8", value_parser = values::at_least_one)]
     pub(crate) api_max_streams: usize,
 
     /// How long a stop waits for the worker's acknowledgement.
@@ -74,7 +75,7 @@ pub(crate) struct Config {
     pub(crate) stop_wait: Duration,
 
     /// HTTP address of `ClickHouse`, such as `https://abc.clickhouse.cloud:8443`.
-    #[arg(long, env, default_value = "http://127.0.0.1:8123")]
+    #[arg(long, env, default_value = "http://127.0.0.1:8123", value_name = "URL", value_parser = values::http_address)]
     pub(crate) clickhouse_url: String,
 
     /// User for loading and queries.
@@ -113,12 +114,12 @@ pub(crate) struct Config {
     pub(crate) clickhouse_compression: Compression,
 
     /// Maximum number of rows of one table in a batch.
-    #[arg(long, env, default_value_t = 10_000)]
+    #[arg(long, env, default_value = "10000", value_parser = values::at_least_one)]
     pub(crate) batch_rows: usize,
 
     /// Maximum number of bytes that the records of a batch take in memory. Those of one
     /// table take a quarter of it at most.
-    #[arg(long, env, default_value_t = 64 * 1024 * 1024)]
+    #[arg(long, env, default_value = "67108864", value_parser = values::at_least_one)]
     pub(crate) batch_bytes: usize,
 
     /// Age at which a batch is stored even if it is not full, and the minimum time
@@ -156,9 +157,6 @@ pub(crate) enum ConfigError {
     /// Two tokens that are one.
     #[error("API_TOKEN and API_READ_TOKEN are the same: give each its own")]
     SameTokens,
-    /// A limit of 0.
-    #[error("{0} must be at least 1")]
-    Zero(&'static str),
 }
 
 impl Config {
@@ -223,16 +221,7 @@ impl Config {
 
     /// What is wrong with settings that could be parsed.
     pub(crate) fn problems(&self) -> Vec<anyhow::Error> {
-        let limits = [
-            ("API_MAX_REQUESTS", self.api_max_requests),
-            ("API_MAX_STREAMS", self.api_max_streams),
-            ("BATCH_ROWS", self.batch_rows),
-            ("BATCH_BYTES", self.batch_bytes),
-        ];
-        let zeros = limits.into_iter().filter(|(_, limit)| *limit == 0);
-        let mut problems: Vec<anyhow::Error> = zeros
-            .map(|(name, _)| ConfigError::Zero(name).into())
-            .collect();
+        let mut problems: Vec<anyhow::Error> = Vec::new();
         problems.extend(self.api_tokens().err().map(Into::into));
         problems.extend(self.clickhouse_secret().err().map(Into::into));
         problems.extend(self.clickhouse_reader_secret().err().map(Into::into));

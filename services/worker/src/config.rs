@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::{duration, registry::Registry};
+use chassis::{duration, registry::Registry, values};
 use clap::Parser;
+use reqwest::Url;
 
 use crate::{
     hubspot::{HubSpotConfig, Limit},
@@ -49,8 +50,8 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct HubSpotArgs {
     /// Address of HubSpot's API.
-    #[arg(long, env, default_value = "https://api.hubapi.com")]
-    pub(crate) hubspot_base_url: String,
+    #[arg(long, env, default_value = "https://api.hubapi.com", value_name = "URL", value_parser = values::http_url)]
+    pub(crate) hubspot_base_url: Url,
 
     /// Dated version of HubSpot's API.
     #[arg(long, env, default_value = "2026-09")]
@@ -124,13 +125,12 @@ impl HubSpotArgs {
     /// For the client of HubSpot.
     pub(crate) fn client(&self) -> HubSpotConfig {
         HubSpotConfig {
-            base_url: self.hubspot_base_url.clone(),
             api_version: self.hubspot_api_version.clone(),
             rate_limit: self.hubspot_rate_limit,
             search_limit: self.hubspot_search_limit,
             daily_reserve_percent: u32::from(self.hubspot_daily_reserve),
             credentials_dir: self.credentials_dir.clone(),
-            ..HubSpotConfig::default()
+            ..HubSpotConfig::at(self.hubspot_base_url.clone())
         }
     }
 }
@@ -155,16 +155,16 @@ impl ScheduleArgs {
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct CommitArgs {
     /// Maximum number of records in one transaction.
-    #[arg(long, env, default_value = "10000")]
+    #[arg(long, env, default_value = "10000", value_parser = values::at_least_one)]
     pub(crate) transaction_records: usize,
 
     /// Maximum number of bytes in one transaction.
-    #[arg(long, env, default_value = "8388608")]
+    #[arg(long, env, default_value = "8388608", value_parser = values::at_least_one)]
     pub(crate) transaction_bytes: usize,
 
     /// Maximum number of bytes of fetched pages that wait for a transaction, per
     /// partition.
-    #[arg(long, env, default_value = "16777216")]
+    #[arg(long, env, default_value = "16777216", value_parser = values::at_least_one)]
     pub(crate) pending_bytes: usize,
 }
 

@@ -50,8 +50,8 @@ pub(crate) use self::{
     waits::ConnectionWaits,
 };
 use crate::sync::{
-    Advice, Capability, Fetched, ListPage, ListRequest, ObjectBatch, Portal, ReadError, Search,
-    SearchPage, Source, SourceError,
+    Capability, Fetched, ListPage, ListRequest, ObjectBatch, Portal, ReadError, Search, SearchPage,
+    Source, SourceError,
 };
 
 /// The first dated version of the API, for accounts without the configured one.
@@ -82,20 +82,14 @@ pub(crate) fn describe_metrics() {
 }
 
 impl HubSpot {
-    /// Reads the credential and makes no request. Fails if the base URL or the
-    /// credential cannot be used.
+    /// Reads the credential and makes no request. Fails if the credential cannot be used.
     pub(crate) fn connect(
         config: &HubSpotConfig,
         http: &Http,
         credential: &str,
         guard: RequestGuard,
     ) -> Result<Self, SourceError> {
-        let transport = Transport::new(config, http, guard).map_err(|reason| SourceError {
-            advice: Advice::StopConnection,
-            code: "base_url_invalid",
-            problem: format!("HubSpot's base URL cannot be used: {reason}"),
-            remedy: "correct HUBSPOT_BASE_URL of the worker".to_owned(),
-        })?;
+        let transport = Transport::new(config, http, guard);
         let auth = Auth::resolve(
             credential,
             config.credentials_dir.clone(),

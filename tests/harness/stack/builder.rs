@@ -199,6 +199,8 @@ impl StackBuilder {
             ("TOPIC_PREFIX".to_owned(), prefix.clone()),
             ("CONTROL_PARTITIONS".to_owned(), "2".to_owned()),
             ("RECORD_PARTITIONS".to_owned(), "4".to_owned()),
+            // For whoever reads why a scenario has failed.
+            ("LOG_FORMAT".to_owned(), "text".to_owned()),
         ];
         let mut worker = common.clone();
         worker.extend([
@@ -213,11 +215,9 @@ impl StackBuilder {
             ("INDEX_LAG".to_owned(), "500ms".to_owned()),
             ("CONFIRM_INTERVAL".to_owned(), "500ms".to_owned()),
         ]);
+        let clickhouse_url = format!("http://127.0.0.1:{}", clickhouse.port);
         common.extend([
-            (
-                "CLICKHOUSE_URL".to_owned(),
-                format!("http://127.0.0.1:{}", clickhouse.port),
-            ),
+            ("CLICKHOUSE_URL".to_owned(), clickhouse_url),
             ("CLICKHOUSE_USER".to_owned(), "writer".to_owned()),
             ("CLICKHOUSE_PASSWORD".to_owned(), WRITER_PASSWORD.to_owned()),
             (

@@ -2,11 +2,13 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
+use reqwest::Url;
+
 /// Settings of the HubSpot client.
 #[derive(Debug, Clone)]
 pub(crate) struct HubSpotConfig {
     /// Base URL of the API.
-    pub(crate) base_url: String,
+    pub(crate) base_url: Url,
     /// Dated version of the API.
     pub(crate) api_version: String,
     /// The general limit; a number counts per 10 s.
@@ -42,10 +44,11 @@ pub(crate) enum Limit {
     Off,
 }
 
-impl Default for HubSpotConfig {
-    fn default() -> Self {
+impl HubSpotConfig {
+    /// Defaults, for the API at this address.
+    pub(crate) fn at(base_url: Url) -> Self {
         Self {
-            base_url: "https://api.hubapi.com".to_owned(),
+            base_url,
             api_version: "2026-09".to_owned(),
             rate_limit: Limit::Auto,
             search_limit: Limit::Auto,

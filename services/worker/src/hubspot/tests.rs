@@ -12,7 +12,7 @@ use wiremock::{
 };
 
 use super::{objects::ids, *};
-use crate::sync::FULL_PAGE;
+use crate::sync::{Advice, FULL_PAGE};
 
 mod associations;
 mod failures;
@@ -40,11 +40,10 @@ impl FakeServer {
 
     fn source(&self, longest_url: usize) -> HubSpot {
         let config = HubSpotConfig {
-            base_url: self.server.uri(),
             credentials_dir: self.folder.path().to_owned(),
             longest_url,
             headers_timeout: Duration::from_secs(2),
-            ..HubSpotConfig::default()
+            ..HubSpotConfig::at(self.server.uri().parse().unwrap())
         };
         let open = Arc::clone(&self.open);
         let guard: RequestGuard = Arc::new(move || open.load(Ordering::SeqCst));
@@ -311,19 +310,9 @@ async fn an_object_type_cannot_change_the_path_of_a_url() {
 }
 
 #[test]
-fn a_base_url_or_credential_that_cannot_be_used_stops_the_connection() {
+fn a_credential_that_cannot_be_used_stops_the_connection() {
     let guard: RequestGuard = Arc::new(|| true);
-    let config = HubSpotConfig {
-        base_url: "ftp://x".to_owned(),
-        ..HubSpotConfig::default()
-    };
-    let failed =
-        HubSpot::connect(&config, &http(&config), "env:HUBSPOT_X", Arc::clone(&guard)).unwrap_err();
-    assert_eq!(
-        (failed.advice, failed.code),
-        (Advice::StopConnection, "base_url_invalid")
-    );
-    let config = HubSpotConfig::default();
+    let config = HubSpotConfig::at("http://127.0.0.1:9".parse().unwrap());
     for (reference, code) in [
         ("env:PATH", "credential_invalid"),
         ("file:../../etc/passwd", "credential_invalid"),

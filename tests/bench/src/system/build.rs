@@ -186,6 +186,8 @@ fn common(servers: &Servers, prefix: &str) -> Variables {
         ("KAFKA_BOOTSTRAP".to_owned(), servers.bootstrap()),
         ("REGISTRY_URL".to_owned(), servers.registry_url()),
         ("TOPIC_PREFIX".to_owned(), prefix.to_owned()),
+        // What the worker logs is measured.
+        ("LOG_FORMAT".to_owned(), "text".to_owned()),
     ]
 }
 

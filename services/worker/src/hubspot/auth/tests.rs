@@ -32,16 +32,12 @@ impl App {
     }
 
     fn auth(&self, name: &str) -> Arc<Auth> {
-        self.auth_at(name, self.server.uri())
+        self.auth_at(name, &self.server.uri())
     }
 
-    fn auth_at(&self, name: &str, base_url: String) -> Arc<Auth> {
-        let config = HubSpotConfig {
-            base_url,
-            ..HubSpotConfig::default()
-        };
-        let transport =
-            Transport::new(&config, &Http::new(&config).unwrap(), Arc::new(|| true)).unwrap();
+    fn auth_at(&self, name: &str, base_url: &str) -> Arc<Auth> {
+        let config = HubSpotConfig::at(base_url.parse().unwrap());
+        let transport = Transport::new(&config, &Http::new(&config).unwrap(), Arc::new(|| true));
         let folder = self.folder.path().to_owned();
         Arc::new(Auth::resolve(&format!("file:{name}"), folder, transport).unwrap())
     }
@@ -201,7 +197,7 @@ async fn a_refresh_that_is_not_sent_ends_with_its_connection() {
     // An address behind TLS whose handshake never ends.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("https://{}", listener.local_addr().unwrap());
-    let auth = app.auth_at("app", base_url);
+    let auth = app.auth_at("app", &base_url);
     let connecting = async {
         let (connection, _) = listener.accept().await.unwrap();
         connection.readable().await.unwrap();

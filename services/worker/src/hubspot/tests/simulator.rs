@@ -39,10 +39,9 @@ impl TestAccount {
         change: impl FnOnce(&mut HubSpotConfig),
     ) -> HubSpot {
         let mut config = HubSpotConfig {
-            base_url: self.simulator.base_url(),
             credentials_dir: self.folder.path().to_owned(),
             headers_timeout: Duration::from_secs(2),
-            ..HubSpotConfig::default()
+            ..HubSpotConfig::at(self.simulator.base_url().parse().unwrap())
         };
         change(&mut config);
         HubSpot::connect(&config, &http(&config), credential, Arc::new(|| true)).unwrap()
