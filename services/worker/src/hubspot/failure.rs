@@ -48,6 +48,11 @@ impl CallError {
         matches!(*self.fault, Fault::Status { status, .. } if status == expected)
     }
 
+    /// HubSpot says that there is no such object; a proxy's 404 says nothing.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(&*self.fault, Fault::Status { status: 404, detail, .. } if detail.is_hubspots())
+    }
+
     /// HubSpot, or a proxy, refused the request itself.
     pub(super) fn is_refusal(&self) -> bool {
         [400, 403, 404, 405, 410]

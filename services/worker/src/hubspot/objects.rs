@@ -169,7 +169,7 @@ impl HubSpot {
             let call = Call::get(Endpoint::Read, url);
             match self.client.call(&call, |body| wire::one(body, id)).await {
                 Ok(read) => Ok(Some(read)),
-                Err(failed) if failed.has_status(404) => Ok(None),
+                Err(failed) if failed.is_not_found() => Ok(None),
                 Err(failed) => Err(ReadError::from(failed)),
             }
         });

@@ -49,30 +49,22 @@ pub(super) struct PendingResponse {
 }
 
 impl Transport {
-    /// Fails if the base URL cannot be used. Opens no connection.
-    pub(super) fn new(
-        config: &HubSpotConfig,
-        http: &Http,
-        guard: RequestGuard,
-    ) -> Result<Arc<Self>, &'static str> {
-        let base = Url::parse(&config.base_url).map_err(|_unparsed| "it cannot be parsed")?;
-        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
-            return Err("it has to begin with https://");
-        }
-        Ok(Arc::new(Self {
+    /// Opens no connection.
+    pub(super) fn new(config: &HubSpotConfig, http: &Http, guard: RequestGuard) -> Arc<Self> {
+        Arc::new(Self {
             http: http.client.clone(),
             clock: PortalClock::new(),
-            base,
+            base: config.base_url.clone(),
             guard,
             headers_timeout: config.headers_timeout,
             body_timeout: config.body_timeout,
-        }))
+        })
     }
 
     /// The URL of a resource.
     pub(super) fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
-        // INVARIANT: the constructor refused what cannot be a base.
+        // INVARIANT: the settings take only URLs of HTTP, which can be a base.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }
@@ -108,15 +100,9 @@ impl Transport {
         if let Some(date) = date.and_then(parse_date) {
             self.clock.observe(date, began.elapsed());
         }
-        // Before the first answer the clock is not set, so the time of sending
-        // is counted back from the answer.
-        let sent_at = if sent_at < self.clock.now() - FIRST_ANSWER_MS {
-            self.clock.now() - i64::try_from(began.elapsed().as_millis()).unwrap_or(0)
-        } else {
-            sent_at
-        };
+        let took = i64::try_from(began.elapsed().as_millis()).unwrap_or(0);
         Ok(PendingResponse {
-            sent_at,
+            sent_at: corrected(sent_at, self.clock.now(), took),
             deadline: began + self.body_timeout,
             response,
         })
@@ -126,6 +112,14 @@ impl Transport {
 /// If the clock jumps by more than this at an answer, it had not been set, or
 /// HubSpot's was changed.
 const FIRST_ANSWER_MS: i64 = 600_000;
+
+/// When a request was sent, in ms by HubSpot's clock, whose answer came now after `took`.
+/// Before the first answer the clock is not set, and another answer's wrong `Date` may
+/// have moved it: then the time is counted back from this answer.
+fn corrected(sent_at: Millis, now: Millis, took: i64) -> Millis {
+    let is_credible = (now - FIRST_ANSWER_MS..=now).contains(&sent_at);
+    if is_credible { sent_at } else { now - took }
+}
 
 impl PendingResponse {
     /// The status of the answer.
@@ -218,5 +212,22 @@ impl std::fmt::Debug for Transport {
         f.debug_struct("Transport")
             .field("base", &self.base.as_str())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_was_sent_before_its_answer_whatever_the_clock_said_then() {
+        let now = 1_800_000_000_000;
+        for (said, sent_at) in [
+            (now - 40, now - 40),
+            (0, now - 50),
+            (now + 86_400_000, now - 50),
+        ] {
+            assert_eq!(corrected(said, now, 50), sent_at, "{said}");
+        }
     }
 }
