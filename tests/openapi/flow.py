@@ -1,6 +1,6 @@
 """One flow over the API with a client that openapi-python-client has generated from
-the API's own document: a connection is started, its records are read, then it is
-stopped and deleted.
+the API's own document: a connection is started, its records are read, one setting is
+changed, then it is stopped and deleted.
 
 usage: API_TOKEN=… python flow.py BASE_URL CONTACTS
 """
@@ -18,6 +18,7 @@ from hubspot_streams.api.connections import (
     get_connection,
     start_connection,
     stop_connection,
+    update_connection,
 )
 from hubspot_streams.api.records import get_record, list_record_versions, list_records
 from hubspot_streams.models import (
@@ -26,6 +27,7 @@ from hubspot_streams.models import (
     HistoryBody,
     ListRecordsArchived,
     ObservedState,
+    PassIntervalsRequest,
     PendingBody,
     Problem,
     RecordBody,
@@ -95,7 +97,8 @@ def main() -> None:
     client = AuthenticatedClient(base_url, os.environ["API_TOKEN"])
     name = f"python_{secrets.token_hex(4)}"
 
-    settings = SettingsBody(streams=["contacts"], interval="1h")
+    passes = PassIntervalsRequest(late="2h")
+    settings = SettingsBody(streams=["contacts"], interval="1h", reconcile=passes)
     started = expect(ConnectionBody, start_connection.sync(name, client=client, body=settings))
     assert started.state == DesiredState.RUNNING, started
     until("the first run has succeeded", lambda: is_synced(client, name))
@@ -112,6 +115,13 @@ def main() -> None:
 
     missing = expect(Problem, get_record.sync(name, "contacts", "999999999", client=client))
     assert (missing.status, missing.code) == (404, "record_not_found"), missing
+
+    # What a patch leaves out stays as it is, and does not return to its default.
+    patch = SettingsBody(reconcile=PassIntervalsRequest(full="36h"))
+    patched = expect(ConnectionBody, update_connection.sync(name, client=client, body=patch))
+    assert (patched.interval, patched.reconcile.late) == ("1h", "2h"), patched
+    assert patched.reconcile.full == "36h", patched
+    assert [stream.name for stream in patched.streams] == ["contacts"], patched
 
     # 200 when the worker has confirmed it, 202 when that takes longer.
     stopped = stop_connection.sync(name, client=client)

@@ -1,6 +1,6 @@
 // One flow over the API with a client that @hey-api/openapi-ts has generated from the
-// API's own document: a connection is started, its records are read, then it is stopped
-// and deleted.
+// API's own document: a connection is started, its records are read, one setting is
+// changed, then it is stopped and deleted.
 //
 // usage: API_TOKEN=… node flow.js BASE_URL CONTACTS
 
@@ -17,6 +17,7 @@ import {
   listRecordVersions,
   startConnection,
   stopConnection,
+  updateConnection,
 } from "./client/index.js";
 import type { Problem, RecordBody } from "./client/index.js";
 
@@ -64,7 +65,7 @@ function refused(answer: { response?: Response; error?: Problem }) {
 const started = await startConnection({
   client,
   path,
-  body: { streams: ["contacts"], interval: "1h" },
+  body: { streams: ["contacts"], interval: "1h", reconcile: { late: "2h" } },
   throwOnError: true,
 });
 assert.equal(started.data.state, "running");
@@ -87,6 +88,20 @@ assert.equal(history.data.results[0]?.updated_at, first.updated_at);
 
 const missing = await getRecord({ client, path: { ...place, id: "999999999" } });
 assert.deepEqual(refused(missing), [404, "record_not_found"]);
+
+// What a patch leaves out stays as it is, and does not return to its default.
+const patched = await updateConnection({
+  client,
+  path,
+  body: { reconcile: { full: "36h" } },
+  throwOnError: true,
+});
+assert.equal(patched.data.interval, "1h");
+assert.deepEqual(patched.data.reconcile, { late: "2h", archived: "1h", full: "36h" });
+assert.deepEqual(
+  patched.data.streams.map((stream) => stream.name),
+  ["contacts"],
+);
 
 // 200 when the worker has confirmed it, 202 when that takes longer.
 await stopConnection({ client, path, throwOnError: true });

@@ -9,6 +9,7 @@ mod changes;
 mod connections;
 mod dashboard;
 mod dead_letters;
+mod documented;
 pub(crate) mod error;
 pub(crate) mod front;
 mod guard;
@@ -29,7 +30,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{OriginalUri, Request},
-    http::{Method, header},
+    http::header,
     middleware,
     response::{IntoResponse as _, Response},
     routing,
@@ -43,21 +44,22 @@ use utoipa_swagger_ui::SwaggerUi;
 pub(crate) use self::access::Tokens;
 use self::{
     access::Access,
+    documented::Documented,
     error::{ApiError, Missing, PROBLEM_JSON},
     places::Places,
     specification::Specification,
 };
 use crate::{
     comparison::Comparison,
-    control::ControlPlane,
+    control::{ControlPlane, PATIENCE},
     ingest::{ChangeBatch, ChangeQuery, ListedLetter, RebuildState, Reprocessed},
     records::{
         HistoryPage, HistoryQuery, RecordPage, RecordQuery, SqlQuery, SqlRows, StoredRecord,
     },
 };
 
-/// What an object type looks like.
-const OBJECT_TYPE: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$";
+/// What a stream's name looks like: an object type, or two for associations.
+const STREAM: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(>[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$";
 
 /// Maximum size of a body in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -68,6 +70,16 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Maximum time from the request to the head of its answer.
 const REQUEST_LIMIT: Duration = Duration::from_mins(1);
+
+/// Maximum time that a command's route waits for the worker.
+const WORKER_LIMIT: Duration = Duration::from_secs(45);
+
+// Before that, its command waits for those before it, and for being read back. A longer
+// wait would end in 503, and the caller would never get the 202 with a place to look.
+const _: () = assert!(
+    WORKER_LIMIT.as_millis() + 2 * PATIENCE.as_millis() < REQUEST_LIMIT.as_millis(),
+    "a wait for the worker can outlast the request"
+);
 
 /// Maximum number of questions in SQL at a time.
 const MAX_QUESTIONS: usize = 4;
@@ -119,14 +131,18 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
         portal_id: Option<i64>,
     ) -> Result<(), ApiError>;
 
-    /// Drops what is stored of a deleted connection, and lets what the log has of these
-    /// ones, which had its destination, never be loaded again.
-    async fn purge(
+    /// Lets what the log has of these connections, which had the destination of this deleted
+    /// one, never be loaded again. Takes seconds. False if what is stored there is another
+    /// account's, and stays.
+    async fn skip(
         &self,
         connection: &str,
         names: &[String],
         destination: &str,
-    ) -> Result<(), ApiError>;
+    ) -> Result<bool, ApiError>;
+
+    /// Drops what is stored of a deleted connection, whose log is skipped.
+    async fn purge(&self, connection: &str, destination: &str) -> Result<(), ApiError>;
 
     /// The streams of a connection whose records this instance cannot load now, and why.
     fn waiting(&self, connection: &str) -> BTreeMap<String, String>;
@@ -206,6 +222,7 @@ impl Api {
     /// All routes with all their layers.
     pub(crate) fn router(self) -> Router {
         let (routes, specification) = documented_routes().split_for_parts();
+        let documented = Documented::new(&specification);
         let docs = SwaggerUi::new("/docs").url("/openapi.json", specification);
         let metrics = chassis::health::router(self.context.clone());
         let health = front::health(self.context.clone());
@@ -216,6 +233,10 @@ impl Api {
             .with_state(self.clone())
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .fallback(no_route)
+            .layer(middleware::from_fn_with_state(
+                documented,
+                documented::follow,
+            ))
             .layer(middleware::from_fn(refusals_as_problems))
             .layer(middleware::from_fn_with_state(self, guard::admit))
             .layer(guard::compress());
@@ -273,10 +294,9 @@ async fn no_route(uri: OriginalUri) -> ApiError {
     }
 }
 
-/// Gives a refusal of axum itself (a path or query that does not parse) the
-/// problem body that every other failure has.
+/// Gives a refusal of axum itself (a path that does not parse: a query, taken as pairs of
+/// texts, always does) the problem body that every other failure has.
 async fn refusals_as_problems(request: Request, next: middleware::Next) -> Response {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let response = next.run(request).await;
     let is_problem = response
         .headers()
@@ -292,7 +312,6 @@ async fn refusals_as_problems(request: Request, next: middleware::Next) -> Respo
             name: String::new(),
         }
         .into_response(),
-        _ if is_read => body::parameter("query", "cannot be parsed").into_response(),
         _ => body::parameter("path", "cannot be parsed").into_response(),
     }
 }

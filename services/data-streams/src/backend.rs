@@ -115,18 +115,21 @@ impl Backend for Storage {
         }
     }
 
-    async fn purge(
+    async fn skip(
         &self,
         connection: &str,
         names: &[String],
         destination: &str,
-    ) -> Result<(), ApiError> {
+    ) -> Result<bool, ApiError> {
         let is_owned = self.warehouse.is_owned(destination, connection);
-        // What is stored there is another account's, and stays.
         if !within(is_owned).await? {
-            return Ok(());
+            return Ok(false);
         }
         self.ingest.skip(names).await.map_err(job_failure)?;
+        Ok(true)
+    }
+
+    async fn purge(&self, connection: &str, destination: &str) -> Result<(), ApiError> {
         within(self.warehouse.purge(destination, connection)).await
     }
 

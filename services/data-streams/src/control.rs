@@ -24,17 +24,18 @@ use uuid::Uuid;
 
 pub(crate) use change::ConnectionChange;
 pub(crate) use check::CheckOutcome;
+pub(crate) use prepare::{MAX_UNKNOWN, WrongInputs};
 pub(crate) use settings::{ConnectionSettings, Invalid};
 pub(crate) use state::{Connection, Connections, LiveConnection};
 pub(crate) use submission::{Condition, KEYS_KEPT, Submission, revision};
 pub(crate) use view::View;
 
-use self::prepare::{Prepared, merge_crossed, prepare};
+use self::prepare::{Prepared, deletion, merge_crossed, prepare};
 use crate::ingest::{ControlState, ReadStream};
 
 /// How long a command may wait for those before it, and again for being read
 /// back.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a command that crossed another is written again.
 const ATTEMPTS: usize = 8;
@@ -56,9 +57,9 @@ pub(crate) enum ControlError {
     /// There is no connection of this name.
     #[error("there is no connection {0}")]
     NotFound(String),
-    /// A setting has a value that is not allowed.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
+    /// Settings have values that are not allowed.
+    #[error("{0}")]
+    Invalid(WrongInputs),
     /// Another connection uses the destination or the portal.
     #[error(transparent)]
     InUse(#[from] InUse),
@@ -241,6 +242,16 @@ impl ControlPlane {
         })?
     }
 
+    /// The command that has deleted the connection, where a deletion that is asked for now
+    /// would add nothing to it.
+    pub(crate) fn deletion(
+        &self,
+        name: &str,
+        submission: &Submission,
+    ) -> Result<Option<String>, ControlError> {
+        self.read(|connections| deletion(connections.get(name), name, submission))?
+    }
+
     /// Changes at every message read.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.view.changed.subscribe()
@@ -363,6 +374,10 @@ impl ControlPlane {
 impl ControlState for ControlPlane {
     fn destination(&self, connection: &str) -> Option<String> {
         self.view.lock().connections.destination(connection)
+    }
+
+    fn has_read_all(&self) -> bool {
+        self.view.lock().has_commands()
     }
 
     fn is_deleted(&self, connection: &str) -> bool {

@@ -6,17 +6,14 @@ use chrono::{DateTime, SecondsFormat};
 use schemas::{Millis, RequestKind};
 use serde_json::{Map, Value};
 
-use super::error::{ApiError, WrongInputs};
-use crate::control::Invalid;
+use super::error::ApiError;
+use crate::control::{Invalid, MAX_UNKNOWN, WrongInputs};
 
 mod question;
 mod settings;
 
 pub(super) use question::question;
 pub(super) use settings::settings;
-
-/// Maximum number of unknown fields that a refusal names.
-const MAX_UNKNOWN: usize = 20;
 
 /// A body before it is parsed. Under the name `Bytes`, utoipa would describe the
 /// body as a string.
@@ -147,12 +144,7 @@ pub(super) fn refuse_all(
     wrong: impl IntoIterator<Item = Invalid>,
     error: fn(WrongInputs) -> ApiError,
 ) -> Result<(), ApiError> {
-    let mut wrong = wrong.into_iter();
-    let Some(first) = wrong.next() else {
-        return Ok(());
-    };
-    let others = wrong.collect();
-    Err(error(WrongInputs { first, others }))
+    WrongInputs::refuse(wrong).map_err(error)
 }
 
 /// The body of a sync.

@@ -172,10 +172,7 @@ impl Parameters {
                 "after" => Cursor::parse(&value)
                     .map(|it| read.after = it)
                     .ok_or_else(|| Invalid::new("after", WRONG_CURSOR)),
-                "streams" => {
-                    read.streams = Some(value.split(',').map(str::to_owned).collect());
-                    Ok(())
-                }
+                "streams" => stream_names(&value).map(|it| read.streams = Some(it)),
                 _ => Err(unknown_parameter(&name, "limit, after, streams")),
             };
             wrong.extend(taken.err());
@@ -183,6 +180,17 @@ impl Parameters {
         refuse_all(wrong, ApiError::InvalidParameter)?;
         Ok(read)
     }
+}
+
+/// Reads names of streams. One without characters is the caller's slip, and not of a stream
+/// that is not there.
+fn stream_names(value: &str) -> Result<Vec<String>, Invalid> {
+    let names: Vec<_> = value.split(',').map(str::to_owned).collect();
+    if names.iter().any(String::is_empty) {
+        let what = "must be names of streams, comma-separated, or be left out for all";
+        return Err(Invalid::new("streams", what));
+    }
+    Ok(names)
 }
 
 const WRONG_CURSOR: &str = "must be the after of a version or page of this log";
@@ -367,7 +375,13 @@ mod tests {
             let pairs = vec![(name.to_owned(), value.to_owned())];
             Parameters::read(pairs).map(|_| ())
         };
-        for (name, value) in [("limit", "0"), ("after", "1"), ("since", "2026-01-01")] {
+        for (name, value) in [
+            ("limit", "0"),
+            ("after", "1"),
+            ("since", "2026-01-01"),
+            ("streams", ""),
+            ("streams", "contacts,"),
+        ] {
             let error = read(name, value).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }

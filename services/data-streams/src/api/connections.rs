@@ -15,7 +15,7 @@ use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
 
 use super::{
-    Api,
+    Api, WORKER_LIMIT,
     access::Client,
     body::{self, RawBody, SyncRequest},
     error::{ApiError, Missing, Problem},
@@ -52,7 +52,8 @@ pub(super) struct ConnectionPath {
 #[derive(Debug, IntoResponses)]
 #[expect(dead_code, reason = "describes the answers")]
 enum CommandFailure {
-    /// The path cannot be parsed, or the body is not a JSON object.
+    /// The path cannot be parsed, a parameter is unknown or not allowed, or the body is not a
+    /// JSON object.
     #[response(status = 400)]
     NotParsed(Problem),
     /// Another connection uses the destination or the portal, the destination has
@@ -228,7 +229,7 @@ pub(super) async fn stop(
     body: RawBody,
 ) -> Result<Response, ApiError> {
     body::nothing(&body)?;
-    let wait = api.stop_wait;
+    let wait = api.stop_wait.min(WORKER_LIMIT);
     let stop = terms.submission(ConnectionChange::Stop);
     match submit_and_wait(&api, &name, stop, "stopped", wait).await? {
         Submitted::Applied(_) => Ok(show(&api, &name)?.into_response()),

@@ -35,8 +35,10 @@ struct DeadLetterBody {
     /// Topic of the message.
     topic: String,
     /// Partition of the message.
+    #[schema(minimum = 0)]
     partition: i32,
     /// Offset of the message.
+    #[schema(minimum = 0)]
     offset: i64,
     /// Key of the message; bytes that are not UTF-8 are replaced.
     key: Option<String>,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{BODY_LIMIT, MAX_BODY, REQUEST_LIMIT};
-use crate::control::{ControlError, InUse, Invalid};
+use crate::control::{ControlError, InUse, Invalid, WrongInputs};
 
 /// The content type of a [`Problem`].
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -162,31 +162,6 @@ pub(crate) enum ApiError {
     Internal,
 }
 
-/// What is wrong with the fields or parameters of a request: all of it, so that a
-/// caller need not repeat the request to find the next one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WrongInputs {
-    /// The first one, which `detail` tells.
-    pub(super) first: Invalid,
-    /// The others.
-    pub(super) others: Vec<Invalid>,
-}
-
-impl From<Invalid> for WrongInputs {
-    fn from(first: Invalid) -> Self {
-        Self {
-            first,
-            others: Vec::new(),
-        }
-    }
-}
-
-impl std::fmt::Display for WrongInputs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.first.fmt(f)
-    }
-}
-
 /// What was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
@@ -308,10 +283,10 @@ impl ApiError {
         match self {
             Self::InvalidParameter(wrong)
             | Self::UnknownField(wrong)
-            | Self::InvalidValue(wrong) => {
+            | Self::InvalidValue(wrong)
+            | Self::Control(ControlError::Invalid(wrong)) => {
                 std::iter::once(&wrong.first).chain(&wrong.others).collect()
             }
-            Self::Control(ControlError::Invalid(invalid)) => vec![invalid],
             _ => Vec::new(),
         }
     }

@@ -4,8 +4,11 @@
 use std::{any::Any, time::Instant};
 
 use axum::{
-    body::Body,
-    extract::{MatchedPath, Request, State},
+    body::{Body, Bytes},
+    extract::{
+        DefaultBodyLimit, FromRequest as _, MatchedPath, Request, State,
+        rejection::{BytesRejection, FailedToBufferBody},
+    },
     http::{HeaderMap, HeaderValue, Method},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -167,18 +170,31 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     };
     parts.extensions.insert(client);
     let bounded = async {
-        match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, MAX_BODY)).await {
+        match tokio::time::timeout(BODY_LIMIT, whole(body)).await {
             Ok(Ok(bytes)) => {
                 next.run(Request::from_parts(parts, Body::from(bytes)))
                     .await
             }
-            Ok(Err(_too_large_or_cut)) => ApiError::TooLarge.into_response(),
+            Ok(Err(refused)) => refused.into_response(),
             Err(_elapsed) => ApiError::SlowBody.into_response(),
         }
     };
     tokio::time::timeout(REQUEST_LIMIT, bounded)
         .await
         .unwrap_or_else(|_elapsed| ApiError::TimedOut.into_response())
+}
+
+/// All of a body, which must have ended and not be too large.
+async fn whole(body: Body) -> Result<Bytes, ApiError> {
+    let mut request = Request::new(body);
+    DefaultBodyLimit::max(MAX_BODY).apply(&mut request);
+    let read = Bytes::from_request(request, &()).await;
+    read.map_err(|error| match error {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+            ApiError::TooLarge
+        }
+        _ => ApiError::MalformedJson("it broke off before its end".to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -195,6 +211,20 @@ mod tests {
         }
         let invented: Method = "INVENTED".parse().unwrap();
         assert_eq!(label(&invented), "other");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_not_called_too_large() {
+        let cut = [
+            Ok(Bytes::from_static(b"{")),
+            Err(std::io::Error::other("cut")),
+        ];
+        let cut = Body::from_stream(futures::stream::iter(cut));
+        assert!(matches!(whole(cut).await, Err(ApiError::MalformedJson(_))));
+        let spaces = |count| Body::from(vec![b' '; count]);
+        let large = whole(spaces(MAX_BODY + 1)).await;
+        assert!(matches!(large, Err(ApiError::TooLarge)));
+        assert_eq!(whole(spaces(MAX_BODY)).await.unwrap().len(), MAX_BODY);
     }
 
     #[tokio::test]

@@ -224,6 +224,12 @@ fn add_headers(status: &str, response: &mut Response) {
             "How to send the token",
             text_type("^(Bearer|Basic )"),
         ),
+        (
+            "X-Request-Id",
+            true,
+            "Names the request in the log of the service: the id that was sent, or a new one",
+            text_type("^[A-Za-z0-9._-]{1,64}$"),
+        ),
     ];
     for (name, is_sent, description, schema) in headers {
         if is_sent {
@@ -292,8 +298,27 @@ mod tests {
                 let accepted = &operation["responses"]["202"];
                 let location = &accepted["headers"]["Location"];
                 assert!(*accepted == Value::Null || location.is_object(), "{id}");
+                let headers = accepted["headers"].as_object().into_iter().flatten();
+                let names: Vec<_> = headers.map(|(it, _)| it.to_lowercase()).collect();
+                let distinct: BTreeSet<_> = names.iter().collect();
+                assert_eq!(distinct.len(), names.len(), "{id}: {names:?}");
             }
         }
         assert!(ids.contains("get_readiness") && ids.contains("get_metrics"));
+    }
+
+    /// A generated client would send it for a field that is left out, and so change it.
+    #[test]
+    fn no_field_that_stays_as_it_is_when_left_out_has_a_default() {
+        let document = serde_json::to_value(crate::api::specification()).unwrap();
+        let schemas = &document["components"]["schemas"];
+        for name in ["SettingsBody", "PassIntervalsRequest", "SyncRequestBody"] {
+            let fields = schemas[name]["properties"].as_object().unwrap();
+            for (field, schema) in fields {
+                assert_eq!(schema.get("default"), None, "{name}.{field}");
+            }
+        }
+        let stream = &schemas["SettingsBody"]["properties"]["streams"]["items"];
+        assert_eq!(stream["pattern"], crate::api::STREAM);
     }
 }

@@ -19,7 +19,9 @@ use crate::control::tests::{MemoryLog, acknowledge, in_memory};
 mod access;
 mod changes;
 mod connections;
+mod deletions;
 pub(super) mod numbered_records;
+mod parameters;
 mod reconciliations;
 mod records;
 mod repeated_commands;
@@ -164,6 +166,13 @@ async fn every_refusal_has_its_status_and_its_code() {
             "POST",
             "/v1/connections/default/stop",
             r#"{"x":1}"#,
+            422,
+            "unknown_field",
+        ),
+        (
+            "POST",
+            "/v1/connections/default/check",
+            r#"{"credential":"env:HUBSPOT_OTHER"}"#,
             422,
             "unknown_field",
         ),

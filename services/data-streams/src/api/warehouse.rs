@@ -21,6 +21,7 @@ use crate::ingest::{RebuildPhase, RebuildState};
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RebuildBody {
     /// Its id.
+    #[schema(format = "uuid")]
     id: String,
     /// `reading`, `exchanging`, `done` or `failed`.
     #[schema(value_type = RebuildProgress)]

@@ -1,6 +1,8 @@
 //! Checks a change against what is known of all connections, and makes the command
 //! to write of it. No I/O.
 
+use std::fmt;
+
 use schemas::{Command, DesiredState};
 
 use super::{
@@ -16,6 +18,59 @@ pub(super) struct Prepared {
     pub(super) created: bool,
     /// False if the change does not alter the desired state.
     pub(super) must_write: bool,
+}
+
+/// Maximum number of unknown fields, parameters or streams that a refusal names: with each
+/// of them it tells which ones there are.
+pub(crate) const MAX_UNKNOWN: usize = 20;
+
+/// What is wrong with the fields or parameters of a request: all of it, so that a
+/// caller need not repeat the request to find the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongInputs {
+    /// The first one.
+    pub(crate) first: Invalid,
+    /// The others.
+    pub(crate) others: Vec<Invalid>,
+}
+
+impl WrongInputs {
+    /// Refuses a request with all that is wrong in it, if anything is.
+    pub(crate) fn refuse(wrong: impl IntoIterator<Item = Invalid>) -> Result<(), Self> {
+        let mut wrong = wrong.into_iter();
+        let Some(first) = wrong.next() else {
+            return Ok(());
+        };
+        let others = wrong.collect();
+        Err(Self { first, others })
+    }
+}
+
+impl From<Invalid> for WrongInputs {
+    fn from(first: Invalid) -> Self {
+        Self {
+            first,
+            others: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for WrongInputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)
+    }
+}
+
+impl From<WrongInputs> for ControlError {
+    fn from(wrong: WrongInputs) -> Self {
+        Self::Invalid(wrong)
+    }
+}
+
+impl From<Invalid> for ControlError {
+    fn from(wrong: Invalid) -> Self {
+        Self::Invalid(wrong.into())
+    }
 }
 
 /// Checks a change and applies it to the desired state.
@@ -87,10 +142,8 @@ fn check_input(
     change: &ConnectionChange,
     desired: Option<&Command>,
 ) -> Result<(), ControlError> {
-    if let Some(settings) = change.settings()
-        && let Some(invalid) = settings.check().into_iter().next()
-    {
-        return Err(invalid.into());
+    if let Some(settings) = change.settings() {
+        WrongInputs::refuse(settings.check())?;
     }
     match (change, desired) {
         (ConnectionChange::Replace(_) | ConnectionChange::Start(_), _) => Ok(()),
@@ -146,31 +199,50 @@ fn check_destination(
 }
 
 /// Refuses properties of streams that the connection does not have.
-fn check_properties(change: &ConnectionChange, after: &Command) -> Result<(), Invalid> {
+fn check_properties(change: &ConnectionChange, after: &Command) -> Result<(), WrongInputs> {
     let given = change.settings().and_then(|it| it.properties.as_deref());
-    let mut given = given.into_iter().flatten();
-    match given.find(|it| !after.streams.contains(&it.stream)) {
-        None => Ok(()),
-        Some(unknown) => Err(Invalid::new(
-            format!("properties.{}", unknown.stream),
-            format!(
-                "is not a stream of the connection: {}",
-                after.streams.join(", ")
-            ),
-        )),
-    }
+    let given = given.into_iter().flatten();
+    let named = given.map(|it| (it.stream.as_str(), format!("properties.{}", it.stream)));
+    refuse_unknown(named, &after.streams)
 }
 
 /// Refuses streams that the connection does not have.
-fn check_streams(streams: &[String], command: &Command) -> Result<(), Invalid> {
-    let known = &command.streams;
-    match streams.iter().position(|it| !known.contains(it)) {
-        None => Ok(()),
-        Some(index) => Err(Invalid::new(
-            format!("streams[{index}]"),
+fn check_streams(streams: &[String], command: &Command) -> Result<(), WrongInputs> {
+    let named = streams.iter().enumerate();
+    let named = named.map(|(index, it)| (it.as_str(), format!("streams[{index}]")));
+    refuse_unknown(named, &command.streams)
+}
+
+/// Refuses the fields that name a stream which is not known.
+fn refuse_unknown<'a>(
+    named: impl Iterator<Item = (&'a str, String)>,
+    known: &[String],
+) -> Result<(), WrongInputs> {
+    let unknown = named.filter(|(stream, _)| !known.iter().any(|it| it == stream));
+    let wrong = unknown.take(MAX_UNKNOWN).map(|(_, field)| {
+        Invalid::new(
+            field,
             format!("is not a stream of the connection: {}", known.join(", ")),
-        )),
+        )
+    });
+    WrongInputs::refuse(wrong)
+}
+
+/// The command that has deleted this connection, where `submission` asks for that once more.
+/// `None` where it repeats an earlier request, which is known by its key. Refused if its
+/// condition does not hold: there is nothing left that could have an `ETag`.
+pub(super) fn deletion(
+    connection: Option<&Connection>,
+    name: &str,
+    submission: &Submission,
+) -> Result<Option<String>, ControlError> {
+    let last = connection.and_then(Connection::last_command);
+    let is_repeated = submission.earlier(last)?.is_some();
+    let deleted = last.filter(|it| it.state == DesiredState::Deleted && !is_repeated);
+    if deleted.is_some() && !submission.condition.holds(last) {
+        return Err(ControlError::ConditionFailed(name.to_owned()));
     }
+    Ok(deleted.map(|it| it.command_id.clone()))
 }
 
 /// The command to write again because `last` overwrote a command that it was
@@ -197,4 +269,94 @@ pub(super) fn merge_crossed(
     }
     merged.command.based_on = Some(newest.command_id.clone());
     Some(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::{PropertySelection, RequestKind};
+
+    use super::*;
+    use crate::control::{Condition, ConnectionSettings};
+
+    /// The fields that a refusal of a change names.
+    fn wrong_fields(change: ConnectionChange) -> Vec<String> {
+        let mut connections = Connections::default();
+        connections.command(1, settings::defaults("default"));
+        match prepare(&connections, "default", &change.into()).map(|_| ()) {
+            Err(ControlError::Invalid(wrong)) => {
+                let all = std::iter::once(wrong.first).chain(wrong.others);
+                all.map(|it| it.field).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_unknown_streams_are_named() {
+        let sync = ConnectionChange::Sync {
+            streams: Some(["deals", "contacts", "tickets"].map(str::to_owned).to_vec()),
+            kind: RequestKind::Sync,
+            request_id: "r".to_owned(),
+            at: 0,
+        };
+        assert_eq!(wrong_fields(sync), ["streams[0]", "streams[2]"]);
+        let selection = |stream: &str| PropertySelection {
+            stream: stream.to_owned(),
+            is_exclusion: false,
+            names: vec!["name".to_owned()],
+        };
+        let update = ConnectionChange::Update(ConnectionSettings {
+            properties: Some(["companies", "deals", "tickets"].map(selection).to_vec()),
+            ..ConnectionSettings::default()
+        });
+        assert_eq!(
+            wrong_fields(update),
+            ["properties.deals", "properties.tickets"]
+        );
+    }
+
+    #[test]
+    fn of_very_many_unknown_streams_the_first_are_named() {
+        let sync = ConnectionChange::Sync {
+            streams: Some(vec!["deals".to_owned(); 1_000]),
+            kind: RequestKind::Sync,
+            request_id: "r".to_owned(),
+            at: 0,
+        };
+        assert_eq!(wrong_fields(sync).len(), MAX_UNKNOWN);
+    }
+
+    #[test]
+    fn a_deletion_that_was_made_is_found_on_the_terms_of_the_request() {
+        let delete = |condition, key: Option<&str>| Submission {
+            change: ConnectionChange::Delete,
+            condition,
+            key: key.map(str::to_owned),
+        };
+        let mut connections = Connections::default();
+        let live = settings::defaults("default");
+        connections.command(1, live.clone());
+        let any = delete(Condition::Always, None);
+        let found = deletion(connections.get("default"), "default", &any);
+        assert_eq!(found.unwrap(), None);
+
+        let first = delete(Condition::Always, Some("k"));
+        let deleted = Command {
+            command_id: "d".to_owned(),
+            ..first.apply("default", Some(&live), &|_| false)
+        };
+        connections.command(2, deleted);
+        let find = |condition, key| {
+            let submission = delete(condition, key);
+            deletion(connections.get("default"), "default", &submission)
+        };
+        let found = find(Condition::Always, None).unwrap();
+        assert_eq!(found.as_deref(), Some("d"));
+        let repeated = find(Condition::Exists, Some("k")).unwrap();
+        assert_eq!(repeated, None);
+        assert!(matches!(
+            find(Condition::Exists, Some("l")),
+            Err(ControlError::ConditionFailed(_))
+        ));
+    }
 }

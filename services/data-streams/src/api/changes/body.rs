@@ -53,6 +53,7 @@ pub(super) struct ChangeBody<'a> {
     /// Name of the connection that fetched it.
     connection: &'a str,
     /// The run that fetched it.
+    #[schema(format = "uuid")]
     run_id: &'a str,
     /// Why that run was made.
     #[schema(example = "incremental")]

@@ -1,7 +1,5 @@
 //! The route that tries what a connection's credential can read.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     extract::{Path, State},
@@ -19,18 +17,20 @@ use super::{
     view::{ErrorBody, PendingBody},
 };
 use crate::{
-    api::{body::timestamp, error::Problem, terms::Terms},
+    api::{
+        WORKER_LIMIT,
+        body::{self, RawBody, timestamp},
+        error::Problem,
+        terms::Terms,
+    },
     control::{CheckOutcome, ConnectionChange},
 };
-
-/// How long the route waits for the worker: for up to nine requests a stream and two of the
-/// account, with their repetitions.
-const CHECK_WAIT: Duration = Duration::from_mins(1);
 
 /// What a credential can read.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct CheckBody {
     /// Id of the check.
+    #[schema(format = "uuid")]
     id: String,
     /// When it was made.
     #[schema(format = DateTime)]
@@ -131,14 +131,18 @@ pub(in crate::api) async fn check(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
     terms: Terms,
+    body: RawBody,
 ) -> Result<Response, ApiError> {
+    body::nothing(&body)?;
     let change = ConnectionChange::Check {
         check_id: Uuid::now_v7().to_string(),
     };
     let submitted = api.control.submit(&name, terms.submission(change));
     let accepted = submitted.await?;
     let check_id = accepted.request_id.unwrap_or_default();
-    match api.control.checked(&name, &check_id, CHECK_WAIT).await {
+    // It takes up to nine requests a stream and two of the account, with their repetitions.
+    let checked = api.control.checked(&name, &check_id, WORKER_LIMIT);
+    match checked.await {
         CheckOutcome::Made(check) => Ok(Json(CheckBody::from(*check)).into_response()),
         CheckOutcome::Superseded => Err(ApiError::Superseded),
         CheckOutcome::Pending => Ok(pending(PendingBody {

@@ -36,6 +36,7 @@ pub(in crate::api) struct CommandPath {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct CommandBody {
     /// Its id.
+    #[schema(format = "uuid")]
     command_id: String,
     /// `pending`: the worker has not reached its state yet; `applied`: it has;
     /// `superseded`: a later command replaced it, before or after that.

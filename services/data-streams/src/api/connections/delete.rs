@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State},
+    extract::{Path, Query, State},
     response::{IntoResponse as _, Response},
 };
 
@@ -14,11 +14,13 @@ use super::{
 };
 use crate::{
     api::{
-        Api, body,
+        Api,
+        body::refuse_all,
         error::{ApiError, Problem},
+        records::unknown_parameter,
         terms::Terms,
     },
-    control::{ConnectionChange, ControlError, InUse},
+    control::{Connection, ConnectionChange, ControlError, InUse, Invalid},
 };
 
 /// How long a delete waits for the worker at most: its caller needs no proof
@@ -41,7 +43,7 @@ const DELETE_WAIT: Duration = Duration::from_secs(3);
     responses(
         (status = 200, description = "Stopped and deleted", body = PendingBody),
         (status = 202, description = "Accepted; the worker has not confirmed it yet. Nothing \
-            is purged: repeat the request", body = PendingBody),
+            is purged: repeat the request, without If-Match or with its Idempotency-Key", body = PendingBody),
         (status = 404, description = "There is no such connection", body = Problem),
         CommandFailure,
     )
@@ -49,26 +51,16 @@ const DELETE_WAIT: Duration = Duration::from_secs(3);
 pub(in crate::api) async fn delete(
     State(api): State<Api>,
     Path(ConnectionPath { name }): Path<ConnectionPath>,
-    RawQuery(query): RawQuery,
+    Query(pairs): Query<Vec<(String, String)>>,
     terms: Terms,
 ) -> Result<Response, ApiError> {
-    let purges = match query.as_deref() {
-        None | Some("" | "purge=false") => false,
-        Some("purge=true") => true,
-        Some(_) => return Err(body::parameter("purge", "must be true or false")),
-    };
+    let purges = purges(pairs)?;
     let wait = api.stop_wait.min(DELETE_WAIT);
-    let deleted = api.control.read(|connections| {
-        let last = connections.get(&name)?.last_command()?;
-        connections
-            .is_deleted(&name)
-            .then(|| last.command_id.clone())
-    })?;
-    let submitted = if let Some(command_id) = deleted.filter(|_| purges) {
-        wait_for(&api, &name, command_id, "deleted", wait).await?
-    } else {
-        let delete = terms.submission(ConnectionChange::Delete);
-        submit_and_wait(&api, &name, delete, "deleted", wait).await?
+    let delete = terms.submission(ConnectionChange::Delete);
+    let deletion = purges.then(|| api.control.deletion(&name, &delete));
+    let submitted = match deletion.transpose()?.flatten() {
+        Some(command_id) => wait_for(&api, &name, command_id, "deleted", wait).await?,
+        None => submit_and_wait(&api, &name, delete, "deleted", wait).await?,
     };
     // The connection is gone for its readers, also while the worker has not stopped.
     let of_command = |body: PendingBody| PendingBody {
@@ -78,7 +70,7 @@ pub(in crate::api) async fn delete(
     match submitted {
         Submitted::Applied(body) => {
             if purges {
-                purge(&api, &name).await?;
+                purge(&api, &name, &body.command_id).await?;
             }
             Ok(Json(of_command(body)).into_response())
         }
@@ -86,16 +78,77 @@ pub(in crate::api) async fn delete(
     }
 }
 
-/// Drops what is stored of a deleted connection.
-async fn purge(api: &Api, name: &str) -> Result<(), ApiError> {
-    let (destination, names) = api.control.read(|connections| {
-        let destination = connections.destination(name).unwrap_or_default();
+/// Whether what is stored is to be dropped, by the parameters of the request.
+fn purges(pairs: Vec<(String, String)>) -> Result<bool, ApiError> {
+    let mut given = None;
+    let mut wrong = Vec::new();
+    for (name, value) in pairs {
+        if name != "purge" {
+            wrong.push(unknown_parameter(&name, "purge"));
+        } else if given.is_some() {
+            wrong.push(Invalid::new(name, "is given twice"));
+        } else if let Ok(value) = value.parse::<bool>() {
+            given = Some(value);
+        } else {
+            wrong.push(Invalid::new(name, "must be true or false"));
+        }
+    }
+    refuse_all(wrong, ApiError::InvalidParameter)?;
+    Ok(given.unwrap_or(false))
+}
+
+/// Drops what is stored of a connection that this command has deleted.
+async fn purge(api: &Api, name: &str, command_id: &str) -> Result<(), ApiError> {
+    let (destination, names) = unclaimed(api, name, command_id)?;
+    if !api.backend.skip(name, &names, &destination).await? {
+        return Ok(());
+    }
+    // That took seconds, in which somebody may have taken on what is about to be dropped.
+    unclaimed(api, name, command_id)?;
+    api.backend.purge(name, &destination).await
+}
+
+/// The destination of a connection that this command has deleted, and the names of those
+/// that had it. Refused if another connection has it now, or a new one has the name.
+fn unclaimed(api: &Api, name: &str, command_id: &str) -> Result<(String, Vec<String>), ApiError> {
+    api.control.read(|connections| {
+        let last = connections.get(name).and_then(Connection::last_command);
+        let deletion = last.filter(|it| it.command_id == command_id);
+        let destination = deletion.ok_or(ApiError::Superseded)?.destination.clone();
         if let Some(by) = connections.holder_of(&destination, name) {
             let by = by.to_owned();
-            return Err(ControlError::from(InUse::Destination { destination, by }));
+            let in_use = InUse::Destination { destination, by };
+            return Err(ApiError::from(ControlError::from(in_use)));
         }
         let names = connections.former_holders(&destination);
         Ok((destination, names))
-    })??;
-    api.backend.purge(name, &names, &destination).await
+    })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_word_drops_what_is_stored() {
+        let read = |pairs: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+            purges(pairs.collect())
+        };
+        assert!(!read(&[]).unwrap() && !read(&[("purge", "false")]).unwrap());
+        assert!(read(&[("purge", "true")]).unwrap());
+        for (pairs, field) in [
+            (&[("purge", "")][..], "purge"),
+            (&[("purge", "yes")], "purge"),
+            (&[("purge", "true"), ("purge", "true")], "purge"),
+            (&[("foo", "1")], "foo"),
+        ] {
+            let Err(ApiError::InvalidParameter(wrong)) = read(pairs) else {
+                panic!("{pairs:?} is accepted");
+            };
+            assert_eq!(wrong.first.field, field);
+        }
+    }
 }

@@ -18,6 +18,7 @@ pub(in crate::api) struct ObservedBody {
     #[schema(value_type = words::ObservedState)]
     state: String,
     /// Id of the last command applied.
+    #[schema(format = "uuid")]
     obeyed: Option<String>,
     /// HubSpot's id of the account.
     portal_id: Option<String>,
@@ -51,8 +52,10 @@ pub(in crate::api) struct BudgetBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct WindowUseBody {
     /// Requests that counted in the window.
+    #[schema(minimum = 0)]
     used: i32,
     /// Requests per window.
+    #[schema(minimum = 0)]
     limit: i32,
     /// Length of the window.
     #[schema(example = "10s")]
@@ -63,8 +66,10 @@ pub(in crate::api) struct WindowUseBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct DayUseBody {
     /// Requests of this day, of all of the account's apps.
+    #[schema(minimum = 0)]
     used: i64,
     /// Requests per day.
+    #[schema(minimum = 0)]
     limit: i64,
     /// When the day of the account ends.
     #[schema(format = DateTime)]

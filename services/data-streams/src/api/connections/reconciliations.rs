@@ -36,8 +36,10 @@ pub(in crate::api) struct ReconciliationsBody {
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(in crate::api) struct ReconciliationBody {
     /// Id of the run.
+    #[schema(format = "uuid")]
     id: String,
     /// Id of the request that the run carried out.
+    #[schema(format = "uuid")]
     request_id: Option<String>,
     /// Object type.
     #[schema(example = "contacts")]
@@ -54,18 +56,24 @@ pub(in crate::api) struct ReconciliationBody {
     #[schema(format = DateTime)]
     finished_at: String,
     /// Live objects in HubSpot; only of kind `full`.
+    #[schema(minimum = 0)]
     in_hubspot: Option<i64>,
     /// Live objects in ClickHouse at that place of the log; null until both are compared.
+    #[schema(minimum = 0)]
     in_warehouse: Option<i64>,
     /// Records written because they differed.
+    #[schema(minimum = 0)]
     changed: i64,
     /// Objects that were found to be gone and were then deleted.
+    #[schema(minimum = 0)]
     deleted: i64,
     /// Objects that HubSpot did not give even alone; the next one tries them again.
+    #[schema(minimum = 0)]
     unreadable: i64,
     /// At least so many objects in ClickHouse differ from HubSpot, after ClickHouse was
     /// filled from the log again; null until both are compared. The log of the service
     /// names the ranges of ids.
+    #[schema(minimum = 0)]
     still_different: Option<i64>,
     /// Why objects that seem to be gone are not deleted yet. To delete them, confirm it.
     waits_for: Option<String>,
@@ -94,8 +102,7 @@ pub(in crate::api) struct ReconciliationPath {
     params(ConnectionPath),
     request_body(content = ReconcileRequestBody, description = "All streams when left out"),
     responses(
-        (status = 202, description = "Accepted", body = SyncBody,
-         headers(("location" = String, description = "Path of the reconciliations"))),
+        (status = 202, description = "Accepted", body = SyncBody),
         (status = 404, description = "There is no such connection", body = Problem),
         CommandFailure,
     )

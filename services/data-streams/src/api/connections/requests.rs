@@ -16,33 +16,35 @@ use utoipa::openapi::{
     },
 };
 
-use crate::api::{OBJECT_TYPE, words::SyncKind};
+use crate::api::{STREAM, words::SyncKind};
 
-/// Settings of a connection; every field is optional.
+/// Settings of a connection; every field is optional. PUT, and a start that creates the
+/// connection, take the default of one that is left out; otherwise it stays as it is.
+// No `default` in its schemas: generated clients send that for a field that is left out.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct SettingsBody {
-    /// Reference to the credential: `env:HUBSPOT_NAME` or `file:NAME`.
+    /// Reference to the credential: `env:HUBSPOT_NAME` or `file:NAME`. Default:
+    /// `env:HUBSPOT_ACCESS_TOKEN`.
     #[schema(
         example = "env:HUBSPOT_ACCESS_TOKEN",
-        default = "env:HUBSPOT_ACCESS_TOKEN",
         max_length = 133,
         pattern = "^(env:HUBSPOT_[A-Z0-9_]+|file:[A-Za-z0-9]([.]?[A-Za-z0-9_-])*[.]?)$"
     )]
     credential: Option<String>,
-    /// Object types, each once.
+    /// Streams, each once.
     #[schema(schema_with = streams)]
     streams: Option<Vec<String>>,
-    /// Time from the start of one run to the start of the next, from 10s to 31d.
+    /// Time from the start of one run to the start of the next, from 10s to 31d. Default: `5m`.
     #[schema(
         example = "5m",
-        default = "5m",
         pattern = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
         min_length = 2,
         max_length = 32
     )]
     interval: Option<String>,
-    /// The ClickHouse database for its records.
+    /// The ClickHouse database for its records. Default: `hubspot` of the connection
+    /// `default`, of others `hubspot_` and their name.
     #[schema(example = "hubspot", pattern = "^[a-z][a-z0-9_]{0,59}$")]
     destination: Option<String>,
     /// Time from the start of one pass to the start of the next.
@@ -57,28 +59,25 @@ pub(in crate::api) struct SettingsBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct PassIntervalsRequest {
-    /// Passes over changes that appeared late in HubSpot's search.
+    /// Passes over changes that appeared late in HubSpot's search. Default: `1h`.
     #[schema(
         example = "1h",
-        default = "1h",
         pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
         min_length = 2,
         max_length = 32
     )]
     late: Option<String>,
-    /// Passes over the archived list.
+    /// Passes over the archived list. Default: `1h`.
     #[schema(
         example = "1h",
-        default = "1h",
         pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
         min_length = 2,
         max_length = 32
     )]
     archived: Option<String>,
-    /// Passes over both lists.
+    /// Passes over both lists. Default: `24h`.
     #[schema(
         example = "24h",
-        default = "24h",
         pattern = "^(off|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$",
         min_length = 2,
         max_length = 32
@@ -93,8 +92,8 @@ pub(in crate::api) struct SyncRequestBody {
     /// Object types; all streams of the connection when left out.
     #[schema(schema_with = streams)]
     streams: Option<Vec<String>>,
-    /// `sync` for what has changed, `resync` to read everything again.
-    #[schema(value_type = Option<SyncKind>, example = "sync", default = "sync")]
+    /// `sync` for what has changed, `resync` to read everything again. Default: `sync`.
+    #[schema(value_type = Option<SyncKind>, example = "sync")]
     kind: Option<String>,
     /// True is the same as `kind` `resync`.
     full: Option<bool>,
@@ -141,18 +140,23 @@ fn selections() -> Schema {
         .into()
 }
 
-/// A list of object types.
+/// A list of streams.
 fn streams() -> Schema {
     let stream = ObjectBuilder::new()
         .schema_type(Type::String)
-        .pattern(Some(OBJECT_TYPE));
+        .max_length(Some(100))
+        .pattern(Some(STREAM));
     ArrayBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
         .items(stream)
         .min_items(Some(1))
         .max_items(Some(64))
         .unique_items(true)
-        .description(Some("Object types; a one-time request takes all streams of the connection when they are left out"))
+        .description(Some(
+            "Object types, or two for associations, such as contacts>companies. Of settings, the \
+             default is contacts and companies; a one-time request takes all streams of the \
+             connection when they are left out",
+        ))
         .examples([json!(["contacts", "companies"])])
         .into()
 }

@@ -31,6 +31,7 @@ pub(in crate::api) struct RunsBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct RunBody {
     /// Its id, as in `_run_id` of the rows that it wrote.
+    #[schema(format = "uuid")]
     run_id: String,
     /// Object type.
     #[schema(example = "contacts")]
@@ -40,6 +41,7 @@ pub(in crate::api) struct RunBody {
     #[schema(example = "incremental")]
     reason: String,
     /// Id of the request that it carries out.
+    #[schema(format = "uuid")]
     request_id: Option<String>,
     /// When it started, by HubSpot's clock.
     #[schema(format = DateTime)]
@@ -48,8 +50,10 @@ pub(in crate::api) struct RunBody {
     #[schema(format = DateTime)]
     finished_at: Option<String>,
     /// Records written in it.
+    #[schema(minimum = 0)]
     records: i64,
     /// Requests to HubSpot in it, without repeated ones.
+    #[schema(minimum = 0)]
     requests: i64,
     /// `succeeded`, `stopped`, `failed` or `restarted`; null while it has not ended.
     outcome: Option<String>,
@@ -59,6 +63,7 @@ pub(in crate::api) struct RunBody {
     /// Why it failed or waits.
     error: Option<ErrorBody>,
     /// Objects that HubSpot did not give even alone; the next pass tries them again.
+    #[schema(minimum = 0)]
     unreadable: i64,
     /// The first 20 of them.
     unreadable_ids: Vec<String>,

@@ -31,6 +31,7 @@ pub(in crate::api) struct ConnectionBody {
     #[schema(value_type = words::DesiredState, example = "running")]
     state: &'static str,
     /// Id of the command that set it.
+    #[schema(format = "uuid")]
     command_id: String,
     /// Names the settings and `state` as they are now: the header `ETag`. With it in
     /// `If-Match`, a command is refused if somebody has changed them since.
@@ -136,22 +137,28 @@ pub(in crate::api) struct StreamBody {
     #[schema(value_type = words::Phase)]
     phase: String,
     /// Id of the current run, or of the last one.
+    #[schema(format = "uuid")]
     run_id: Option<String>,
     /// Why that run was started.
     reason: Option<String>,
     /// How that run ended; null while it runs.
     outcome: Option<String>,
     /// Id of the request that this run carries out.
+    #[schema(format = "uuid")]
     request_id: Option<String>,
     /// Id of the last request that was carried out.
+    #[schema(format = "uuid")]
     request_done: Option<String>,
     /// The request that is not carried out yet.
     pending_request: Option<RequestBody>,
     /// Records written in this run.
+    #[schema(minimum = 0)]
     records_in_run: i64,
     /// Records written in all runs.
+    #[schema(minimum = 0)]
     records_total: i64,
     /// Number of records in the portal, as HubSpot reports it.
+    #[schema(minimum = 0)]
     expected_total: Option<i64>,
     /// Every change before this time is in Kafka.
     #[schema(format = DateTime)]
@@ -210,10 +217,13 @@ pub(in crate::api) struct VerdictBody {
     #[schema(format = DateTime)]
     at: String,
     /// Live objects in HubSpot.
+    #[schema(minimum = 0)]
     in_hubspot: i64,
     /// Live objects in ClickHouse.
+    #[schema(minimum = 0)]
     in_warehouse: i64,
     /// At least so many objects differ.
+    #[schema(minimum = 0)]
     still_different: i64,
 }
 
@@ -234,6 +244,7 @@ pub(in crate::api) struct RequestBody {
     /// Object type.
     stream: String,
     /// Id of the request; the run shows it as its `request_id`.
+    #[schema(format = "uuid")]
     pub(super) request_id: String,
     /// `sync`, `reconcile` or `resync`.
     #[schema(value_type = words::RequestedKind)]
@@ -269,6 +280,7 @@ pub(in crate::api) struct ConnectionsBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct PendingBody {
     /// Id of the command.
+    #[schema(format = "uuid")]
     pub(super) command_id: String,
     /// Path that shows what becomes of it: the connection, where `observed.obeyed` is
     /// its id once it is applied; of a deletion and of a check the command.
@@ -280,6 +292,7 @@ pub(in crate::api) struct PendingBody {
 pub(in crate::api) struct SyncBody {
     /// Id of the request; its runs show it as their `request_id`. A stream with
     /// an unfinished request keeps that one, see `requests`.
+    #[schema(format = "uuid")]
     pub(super) request_id: String,
     /// The open request of each requested stream.
     pub(super) requests: Vec<RequestBody>,

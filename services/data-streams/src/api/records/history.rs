@@ -62,6 +62,7 @@ pub(in crate::api) struct VersionBody {
     /// Name of the connection that fetched it.
     connection: String,
     /// The run that fetched it, as in `_run_id` of the rows.
+    #[schema(format = "uuid")]
     run_id: String,
     /// Why that run was made, such as incremental.
     #[schema(example = "incremental")]

@@ -76,6 +76,7 @@ async fn an_unknown_stream_or_place_is_refused() {
     let api = known().await;
     for (path, status) in [
         ("?streams=deals", 404),
+        ("?streams=", 400),
         ("?after=c2", 400),
         ("?limit=1001", 400),
         ("?streams=contacts", 200),

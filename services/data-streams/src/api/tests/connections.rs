@@ -58,7 +58,7 @@ async fn a_patch_changes_only_what_it_names() {
 }
 
 /// Status and `ETag` of an answer to a request with a header.
-async fn on_terms(
+pub(super) async fn on_terms(
     api: &Fixture,
     (method, path): (&str, &str),
     (header, value): (&str, &str),
@@ -238,6 +238,17 @@ async fn a_stop_without_a_worker_is_answered_with_202_and_a_location() {
         response.headers().get(header::LOCATION).unwrap(),
         "/v1/connections/default"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_answered_with_202_however_long_it_may_wait() {
+    let api = Fixture::with(
+        |settings| settings.stop_wait = Duration::from_mins(10),
+        NumberedRecords { away: false },
+    );
+    api.send("POST", "/v1/connections/default/start", "").await;
+    let (status, _) = api.send("POST", "/v1/connections/default/stop", "").await;
+    assert_eq!(status, 202);
 }
 
 #[tokio::test]

@@ -137,12 +137,17 @@ impl Backend for NumberedRecords {
         }
     }
 
-    async fn purge(
+    async fn skip(
         &self,
         _connection: &str,
         _names: &[String],
         _destination: &str,
-    ) -> Result<(), ApiError> {
+    ) -> Result<bool, ApiError> {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(true)
+    }
+
+    async fn purge(&self, _connection: &str, _destination: &str) -> Result<(), ApiError> {
         Ok(())
     }
 
