@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { api, card, eventually, inPage, ran, scenario, simulator, stream } from "./support.mjs";
+import { api, card, eventually, inPage, ran, scenario, simulator, stream, withoutWorker } from "./support.mjs";
 
 scenario("sync, reconcile, stop and start say when they are done", async () => {
     await inPage({}, async (page) => {
@@ -15,6 +15,8 @@ scenario("sync, reconcile, stop and start say when they are done", async () => {
         await click("Reconcile companies");
         await says("The reconciliation of companies is done.");
         await stream(page, "companies").getByText(/^[\d,]+ of [\d,]+, all equal, /).waitFor();
+        await click("Reconcile");
+        await says("The reconciliation is done.");
         await click("Stop");
         await says(/^Stopped at /);
         // On a stopped connection a sync does that run, and the connection stays stopped.
@@ -29,16 +31,13 @@ scenario("sync, reconcile, stop and start say when they are done", async () => {
 
 scenario("a stop that the worker does not acknowledge in time says so, and when it has", async () => {
     await inPage({}, async (page) => {
-        // As the API answers after a bounded wait.
-        const pending = async (route) => {
-            const answer = await route.fetch();
-            const body = { command_id: (await answer.json()).command_id, status: "/v1/connections/default" };
-            await route.fulfill({ status: 202, json: body });
-        };
-        await page.route("**/stop", pending);
-        await card(page).getByRole("button", { name: "Stop", exact: true }).click();
-        await card(page).getByText(/^Stopped at /).waitFor();
-        await page.unroute("**/stop");
+        await withoutWorker(async (start) => {
+            await card(page).getByRole("button", { name: "Stop", exact: true }).click();
+            await card(page).getByText("The stop is accepted, but the worker has not acknowledged it yet").waitFor();
+            assert.equal(await card(page).getByText(/^Stopped at /).count(), 0);
+            await start();
+            await card(page).getByText(/^Stopped at /).waitFor();
+        });
 
         const superseded = { code: "superseded", detail: "a later command replaced this one", status: 409 };
         await card(page).getByRole("button", { name: "Start", exact: true }).click();
@@ -61,6 +60,7 @@ scenario("settings are changed, refused values are named, and another person's c
         await save();
         await dialog.waitFor({ state: "detached" });
         await card(page).getByText("45m").waitFor();
+        await card(page).getByText("The settings are changed: the worker has taken them.").waitFor();
 
         await card(page).getByRole("button", { name: "Edit" }).click();
         await api.send("PATCH", "/v1/connections/default", { interval: "50m" });
@@ -147,6 +147,30 @@ scenario("a check shows what the credential may not read", async () => {
         await dialog.getByRole("button", { name: "Close" }).click();
         await dialog.waitFor({ state: "detached" });
     });
+});
+
+scenario("a new connection whose credential is not there says so, and what to do", async () => {
+    try {
+        await inPage({}, async (page) => {
+            const dialog = page.getByRole("dialog");
+            await card(page).waitFor();
+            await page.getByRole("button", { name: "New connection" }).click();
+            await dialog.getByLabel("Name", { exact: true }).fill("lost");
+            await dialog.getByLabel("Credential", { exact: true }).fill("env:HUBSPOT_SURELY_NOT_SET");
+            await dialog.getByRole("button", { name: "Create and check" }).click();
+            await dialog.getByText("The account cannot be read.").waitFor();
+            await dialog.getByText("credential_missing").waitFor();
+            await dialog.getByText(/Set the variable, or create the file in the credentials folder/).waitFor();
+            // It can be started all the same, but that is not what the form proposes.
+            const start = dialog.getByRole("button", { name: "Start", exact: true });
+            assert.notEqual(await start.getAttribute("class"), "primary");
+            await dialog.getByRole("button", { name: "Change and check again" }).waitFor();
+            await dialog.getByRole("button", { name: "Close" }).click();
+            await card(page, "lost").locator(".states .tag.stopped").waitFor();
+        });
+    } finally {
+        await api.send("DELETE", "/v1/connections/lost");
+    }
 });
 
 scenario("a connection is deleted only after a question, and its data only when its name is typed", async () => {

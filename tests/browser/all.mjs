@@ -3,6 +3,7 @@
 import "./connect.test.mjs";
 import "./actions.test.mjs";
 import "./live.test.mjs";
+import "./worker.test.mjs";
 import "./data.test.mjs";
 import "./sql.test.mjs";
 import "./runs.test.mjs";

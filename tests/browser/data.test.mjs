@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 
-import { api, assertAccessible, eventually, inPage, picture, ran, scenario, simulator } from "./support.mjs";
+import { api, assertAccessible, eventually, gate, goTo, inPage, LISTED, picture, ran, scenario, simulator, stream } from "./support.mjs";
 
-/** A contact that has a name and an address. */
+/** A contact that has a name and an address, and is not among those that are listed at first. */
 async function someContact() {
-    const url = "/v1/connections/default/records/contacts?limit=50&properties=email,firstname,lastname";
+    const url = "/v1/connections/default/records/contacts?limit=60&properties=email,firstname,lastname";
     const { results } = await api.get(url);
-    return results.find((it) => it.properties.email && it.properties.firstname && it.properties.lastname);
+    return results.slice(LISTED).find((it) => it.properties.email && it.properties.firstname && it.properties.lastname);
 }
 
 scenario("a contact is found by id, by e-mail, by name and by any property", async () => {
@@ -21,12 +21,16 @@ scenario("a contact is found by id, by e-mail, by name and by any property", asy
         };
         const { firstname, lastname, email } = contact.properties;
         const row = page.getByRole("link", { name: contact.id, exact: true });
+        await page.getByText(`${LISTED} records with the lowest ids.`).waitFor();
+        assert.equal(await row.count(), 0);
         await find({ label: "E-mail" }, email.toUpperCase());
-        await page.getByText(/^1 record with /).waitFor();
+        await page.getByText(`1 record with “${email.toUpperCase()}”.`).waitFor();
         await row.waitFor();
         await find({ label: "Name" }, `${firstname} ${lastname}`);
-        await page.getByText(/records? with /).waitFor();
+        await page.getByText(new RegExp(`^\\d+ records? with “${firstname} ${lastname}”\\.$`)).waitFor();
+        await row.waitFor();
         await find({ value: "hs_object_id" }, contact.id);
+        await page.getByText(`with “${contact.id}”.`).waitFor();
         await row.waitFor();
         await find({ label: "E-mail" }, "nobody'\\%{x:String}");
         await page.getByText(/^0 records with /).waitFor();
@@ -41,13 +45,61 @@ scenario("a contact is found by id, by e-mail, by name and by any property", asy
 });
 
 scenario("companies are found by name", async () => {
-    const { results } = await api.get("/v1/connections/default/records/companies?limit=20&properties=name");
-    const company = results.find((it) => it.properties.name);
+    const { results } = await api.get("/v1/connections/default/records/companies?limit=60&properties=name");
+    const company = results.slice(LISTED).find((it) => it.properties.name);
     await inPage({ path: "/data?type=companies" }, async (page) => {
+        await page.getByText(`${LISTED} records with the lowest ids.`).waitFor();
+        assert.equal(await page.getByRole("link", { name: company.id, exact: true }).count(), 0);
         await page.getByLabel("Find by").selectOption({ label: "Name" });
         await page.getByLabel("Text").fill(company.properties.name);
         await page.getByRole("button", { name: "Find" }).click();
         await page.getByRole("link", { name: company.id, exact: true }).waitFor();
+    });
+});
+
+scenario("what a person has chosen stays when the properties arrive", async () => {
+    await inPage({ path: "/runs" }, async (page) => {
+        const { open, opened } = gate();
+        await page.route("**/v1/sql", async (route) => {
+            await opened;
+            await route.continue();
+        });
+        await goTo(page, "Data");
+        const by = page.getByLabel("Find by");
+        await by.selectOption("id");
+        open();
+        await by.locator('option[value="hs_object_id"]').waitFor({ state: "attached" });
+        assert.equal(await by.inputValue(), "id");
+    });
+});
+
+scenario("a slow answer does not replace that of a later question", async () => {
+    const { email } = (await someContact()).properties;
+    await inPage({ path: "/data" }, async (page) => {
+        const [asked, slow, answered] = [gate(), gate(), gate()];
+        await page.getByLabel("Find by").locator('option[value="hs_object_id"]').waitFor({ state: "attached" });
+        await page.route("**/v1/sql", async (route) => {
+            if (!route.request().postData().includes("slow question")) return route.continue();
+            asked.open();
+            await slow.opened;
+            // The page may have given it up.
+            await route.fulfill({ json: { columns: [], rows: [], elapsed_ms: 1, is_cut: false } }).catch(() => {});
+            answered.open();
+        });
+        const find = async (text) => {
+            await page.getByLabel("Text").fill(text);
+            await page.getByRole("button", { name: "Find" }).click();
+        };
+        await find("slow question");
+        await asked.opened;
+        await find(email);
+        await page.getByText(`1 record with “${email}”.`).waitFor();
+        slow.open();
+        await answered.opened;
+        // What has arrived before this answer has been shown.
+        await page.evaluate(() => fetch("/health/ready").then((it) => it.text()));
+        await page.getByText(`1 record with “${email}”.`).waitFor();
+        assert.equal(await page.getByText("slow question").count(), 0);
     });
 });
 
@@ -98,6 +150,11 @@ scenario("a record shows what it is associated with, with labels and links", asy
         await picture(page, "associations");
         await item.getByRole("link", { name: company.properties.name }).click();
         await page.getByRole("heading", { name: company.properties.name, level: 1 }).waitFor();
+    });
+    await inPage({}, async (page) => {
+        // Associations have no page of their own.
+        await stream(page, "contacts>companies").getByRole("link", { name: "contacts>companies" }).click();
+        await page.waitForURL("**/data?connection=default&type=contacts");
     });
     await inPage({ path: "/data" }, async (page) => {
         const types = page.getByLabel("Object type").locator("option");

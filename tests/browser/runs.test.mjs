@@ -9,6 +9,7 @@ scenario("runs are listed and charted, filtered, and a new one appears by itself
     await inPage({ path: "/runs" }, async (page) => {
         const rows = page.getByRole("region", { name: "Runs, newest first" }).locator("tbody tr");
         await rows.first().waitFor();
+        await page.getByText("the last 20 others").waitFor();
         await page.getByRole("img", { name: /^Records, by the start of their run: / }).waitFor();
         await page.getByRole("img", { name: /^Requests to HubSpot, by the start of their run: / }).waitFor();
         await page.getByLabel("Stream").selectOption("companies");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 
 import { readFile } from "node:fs/promises";
-import { inPage, scenario } from "./support.mjs";
+import { goTo, inPage, scenario } from "./support.mjs";
 
 const ask = async (page, query) => {
     await page.getByLabel("Question").fill(query);
@@ -34,6 +34,51 @@ scenario("tables and columns are shown with their comments", async () => {
         await table.getByText("Lifecycle").first().waitFor();
         await table.getByRole("button", { name: "Insert the name" }).click();
         assert.equal(await page.getByLabel("Question").inputValue(), "hubspot.contacts");
+    });
+});
+
+scenario("tables that are made while the page is open appear", async () => {
+    await inPage({ path: "/runs" }, async (page) => {
+        await page.route("**/v1/sql", (route) => route.fulfill({ json: { columns: [], rows: [], elapsed_ms: 1, is_cut: false } }));
+        await goTo(page, "SQL");
+        await page.getByText("There is no table yet.").waitFor();
+        await page.unroute("**/v1/sql");
+        await page.getByText("hubspot.contacts", { exact: true }).waitFor();
+        await page.getByRole("button", { name: "Contacts by lifecycle stage" }).waitFor();
+    });
+});
+
+scenario("lifecycle stages are in HubSpot's order", async () => {
+    await inPage({ path: "/sql" }, async (page) => {
+        await page.getByRole("button", { name: "Contacts by lifecycle stage" }).click();
+        const stages = page.getByRole("region", { name: "Answer" }).locator("tbody td:first-child");
+        await stages.first().waitFor();
+        const order = [
+            "subscriber",
+            "lead",
+            "marketingqualifiedlead",
+            "salesqualifiedlead",
+            "opportunity",
+            "customer",
+            "evangelist",
+            "other",
+        ];
+        const found = await stages.allTextContents();
+        const known = found.filter((it) => order.includes(it));
+        assert.ok(known.length > 1, found.join());
+        assert.deepEqual(known, order.filter((it) => known.includes(it)));
+        assert.deepEqual(found.slice(0, known.length), known);
+    });
+});
+
+scenario("other programs are told how to reach the data", async () => {
+    await inPage({ path: "/sql" }, async (page) => {
+        const { hostname } = new URL(page.url());
+        const command = page.getByText(`clickhouse-client --host ${hostname} --port 9000 --user reader --ask-password`);
+        assert.ok(!(await command.isVisible()));
+        await page.getByText("With other programs").click();
+        await command.waitFor();
+        await page.getByText(`jdbc:clickhouse://${hostname}:8123/hubspot`).waitFor();
     });
 });
 

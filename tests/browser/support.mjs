@@ -146,6 +146,35 @@ export function scenario(name, body) {
     });
 }
 
+/** Ends the worker for a while; `body` gets what starts one again. */
+export async function withoutWorker(body) {
+    const ask = (what) => fetch(`${process.env.RESTART_URL}/worker/${what}`);
+    let started = null;
+    const start = () => (started ??= ask("start"));
+    await ask("end");
+    try {
+        await body(start);
+    } finally {
+        await start();
+    }
+}
+
+/** Something that is held until it is let go. */
+export function gate() {
+    let open;
+    const opened = new Promise((resolve) => (open = resolve));
+    return { open, opened };
+}
+
+/** The list of what is wrong on the overview. */
+export const wrong = (page) => page.getByRole("region", { name: "What is wrong and what to do" });
+
+/** Goes to another page of the dashboard by its link. */
+export const goTo = (page, name) => page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name, exact: true }).click();
+
+/** So many records the page Data lists before anything is searched. */
+export const LISTED = 20;
+
 /** Forgets the connection `default` and its data. */
 export async function forgotten() {
     await simulator.heal();

@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 
-use harness::{HANG_LIMIT, Stack, eventually, stack_command};
+use harness::{HANG_LIMIT, Stack, eventually, process::SHUTDOWN_LIMIT, stack_command};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -42,7 +42,8 @@ async fn the_dashboard_does_in_a_browser_what_it_is_for() {
     let guarded = stack.api();
     guarded.ready().await;
 
-    // A test asks here for a restart of the first instance.
+    // A test asks here for a restart of the first instance, or for an end or a start of the
+    // worker.
     let restarts = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = restarts.local_addr().unwrap();
     let variables = [
@@ -59,10 +60,15 @@ async fn the_dashboard_does_in_a_browser_what_it_is_for() {
             _printed = &mut tests => break,
             asked = restarts.accept() => {
                 let (mut asking, _) = asked.unwrap();
-                stack.restart_data_streams(0);
                 let mut request = [0; 4_096];
                 let length = asking.read(&mut request).await.unwrap();
                 assert!(length > 0);
+                let text = String::from_utf8_lossy(&request);
+                match text.split(' ').nth(1) {
+                    Some("/worker/end") => stack.first_worker().terminate(SHUTDOWN_LIMIT),
+                    Some("/worker/start") => stack.restart_worker(0, &[]),
+                    _other => stack.restart_data_streams(0),
+                }
                 let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                 asking.write_all(answer.as_bytes()).await.unwrap();
             }

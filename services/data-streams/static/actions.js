@@ -82,13 +82,26 @@ export function stop(name) {
     });
 }
 
+/** Tells that settings are saved, and when the worker has taken them. */
+export function saved(name, command) {
+    return attempt(name, "The settings are saved; waiting for a worker to take them …", async (say) => {
+        const observed = await obeyed(name, command);
+        const failed = observed.state === "failed";
+        const text = failed
+            ? "The worker has taken the settings, and the connection has failed: see what is wrong, above."
+            : "The settings are changed: the worker has taken them.";
+        say(text, failed ? "bad" : "good");
+    });
+}
+
 /** Waits until the worker has applied a command; fails if another one has replaced it. */
 async function obeyed(name, command) {
     let seen = false;
     const observed = await until((connections) => {
         const it = connections.find((each) => each.name === name);
-        // What is known may still be older than the command.
-        if (it?.command_id !== command) return seen ? "replaced" : null;
+        // What is known may still be older than the command. Ids of later commands are
+        // greater, as UUIDs of version 7 begin with the time.
+        if (it?.command_id !== command) return seen || it?.command_id > command ? "replaced" : null;
         seen = true;
         const isOnItsWay = ["starting", "stopping"].includes(it.observed?.state);
         return it.observed?.obeyed === command && !isOnItsWay ? it.observed : null;
@@ -112,18 +125,40 @@ function request(name, action, stream, what) {
     return attempt(name, `Asking for ${what.toLowerCase()}${of} …`, async (say) => {
         const { body } = await call("POST", path(name, action), { body: stream ? { streams: [stream] } : {} });
         say(`${what}${of} is accepted and takes its turn.`, "busy");
-        await until((connections) => {
-            const it = connections.find((each) => each.name === name);
-            return !it || body.requests.every((wanted) => isDone(it, wanted));
-        }, forever);
-        say(`${what}${of} is done.`, "good");
+        const lost = await carriedOut(name, body);
+        if (lost) say(`${what}${of} is no longer waited for: ${lost}`, "bad");
+        else say(`${what}${of} is done.`, "good");
     });
 }
 
-// A stream that was taken out of the settings has nothing to do any more.
-function isDone(connection, wanted) {
+/**
+ * Waits until requests are carried out. Returns null, or why one of them will not be:
+ * the worker reports only the last request of a stream that was done.
+ */
+async function carriedOut(name, { request_id: id, requests }) {
+    let seen = false;
+    const end = await until((connections) => {
+        const it = connections.find((each) => each.name === name);
+        if (!it) return { lost: "the connection was deleted." };
+        const fates = requests.map((wanted) => fate(it, wanted));
+        // What is known may still be older than the requests, see `obeyed`.
+        seen ||= it.command_id > id || fates.includes("open");
+        if (fates.includes("open") || (!seen && fates.some((each) => each !== "done"))) return null;
+        return { lost: fates.find((each) => each !== "done") ?? null };
+    }, forever);
+    return end.lost;
+}
+
+/** What became of a request: "open", "done", or why it will not be carried out. */
+function fate(connection, wanted) {
     const stream = connection.streams.find((it) => it.name === wanted.stream);
-    return !stream || stream.request_done === wanted.request_id;
+    if (!stream) return `${wanted.stream} was taken out of the settings.`;
+    if (stream.request_done === wanted.request_id) return "done";
+    const later = stream.pending_request;
+    if (later?.request_id === wanted.request_id) return "open";
+    if (later) return `another run of ${wanted.stream} was asked for, which takes its place.`;
+    if (connection.state === "stopped") return "the connection was stopped. The page Runs shows what was done before.";
+    return "a later command took its place. The page Runs shows what was done.";
 }
 
 /** Lets the deletions of a reconciliation be carried out. */

@@ -63,6 +63,23 @@ export async function get(url, signal) {
     return (await call("GET", url, { signal })).body;
 }
 
+/** How long to wait before what the server has no place for is asked again. */
+const RETRY = 2_000;
+
+/** Asks until the server has a place for it; `waits` is called each time it has none. */
+export async function inTurn(ask, signal, waits) {
+    for (;;) {
+        try {
+            return await ask();
+        } catch (error) {
+            if (!(error instanceof Problem) || error.status !== 429) throw error;
+        }
+        waits?.();
+        await new Promise((resolve) => setTimeout(resolve, RETRY));
+        signal.throwIfAborted();
+    }
+}
+
 /** Rows of a SQL query: each an object by the names of its columns. */
 export async function rows(query, parameters = {}, { limit = 1_000, signal } = {}) {
     const body = { query, parameters, limit };

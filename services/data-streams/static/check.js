@@ -14,17 +14,27 @@ const CAPABILITIES = {
     batch_read: "Read by ids",
 };
 
-/** How long to wait before a check that the worker has not answered is tried again. */
+/** How long to wait before it is asked again whether the worker has answered. */
 const PAUSE = 2_000;
 
-/** Checks a connection's credential; `waits` is called for each answer without a result. */
+/** Checks a connection's credential; `waits` is called if that takes long. */
 export async function check(name, signal, waits) {
     for (;;) {
         const { status, body } = await call("POST", path(name, "check"), { signal });
         if (status === 200) return body;
         waits();
+        const found = await result(body.status, signal);
+        if (found) return found;
+    }
+}
+
+/** The result of a check that goes on; nothing if another command has replaced it. */
+async function result(address, signal) {
+    for (;;) {
         await new Promise((resolve) => setTimeout(resolve, PAUSE));
         signal.throwIfAborted();
+        const { body } = await call("GET", address, { signal });
+        if (body.check || body.progress === "superseded") return body.check;
     }
 }
 
@@ -91,20 +101,20 @@ function grouped(refused) {
 /** Checks a connection in a dialog. */
 export async function openCheck(name) {
     const ended = new AbortController();
-    const result = h("div", { role: "status" }, h("p", {}, "The worker asks HubSpot …"));
+    const shown = h("div", { role: "status" }, h("p", {}, "The worker asks HubSpot …"));
     const dialog = openDialog(
         `What ${name} can read`,
-        result,
+        shown,
         h("div", { class: "actions" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close")),
     );
     dialog.classList.add("wide");
     dialog.addEventListener("close", () => ended.abort());
     try {
         const body = await check(name, ended.signal, () =>
-            result.replaceChildren(h("p", {}, "The worker has not answered yet; trying again …")),
+            shown.replaceChildren(h("p", {}, "The worker has not answered yet; waiting on …")),
         );
-        result.replaceChildren(...checked(body).filter(Boolean));
+        shown.replaceChildren(...checked(body).filter(Boolean));
     } catch (error) {
-        if (!ended.signal.aborted) result.replaceChildren(h("p", { class: "bad" }, reason(error)));
+        if (!ended.signal.aborted) shown.replaceChildren(h("p", { class: "bad" }, reason(error)));
     }
 }

@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 import { rate } from "./live.js";
 import { bar, problem, tag } from "./parts.js";
 import { openDelete, openSettings } from "./settings_form.js";
-import { ago, dateTime, duration, number, PHASES, sentence, verdict } from "./words.js";
+import { ago, ASSOCIATED, dateTime, duration, number, PHASES, sentence, verdict } from "./words.js";
 
 /** The card of a connection. `changed` is called once deletions were confirmed. */
 export function card(it, now, reconciliations, changed) {
@@ -113,7 +113,7 @@ function stream(connection, it, now) {
         h(
             "div",
             { class: "head" },
-            h("h3", {}, h("a", { href: `/data?connection=${connection.name}&type=${it.name}` }, it.name)),
+            h("h3", {}, h("a", { href: dataOf(connection.name, it.name) }, it.name)),
             h("span", { class: `tag ${it.phase}`, title: PHASES[it.phase] }, it.phase),
             h("span", { class: "muted" }, it.reason && it.reason !== it.phase && !it.outcome ? it.reason : ""),
             h(
@@ -129,6 +129,11 @@ function stream(connection, it, now) {
         it.not_loaded && h("p", { class: "problem" }, `Not loaded into ClickHouse: ${sentence(it.not_loaded)}`),
         limitations(it),
     );
+}
+
+/** Where the records of a stream are; associations are shown with the objects they begin at. */
+function dataOf(connection, name) {
+    return `/data?connection=${connection}&type=${encodeURIComponent(name.split(ASSOCIATED)[0])}`;
 }
 
 /** How far the first read is, how fast it is, and when it will be done. */

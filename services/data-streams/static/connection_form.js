@@ -47,7 +47,7 @@ export function openNewConnection() {
     const showCheck = async () => {
         status.replaceChildren(h("p", {}, `The connection ${made.name} is made, stopped. The worker asks HubSpot what the credential can read …`));
         const body = await check(made.name, ended.signal, () =>
-            status.replaceChildren(h("p", {}, "The worker has not answered yet; trying again. Does it run?")),
+            status.replaceChildren(h("p", {}, "The worker has not answered yet. Does it run?")),
         );
         // A check is a command, which leaves the settings as they are.
         made = (await call("GET", path(made.name))).body;

@@ -25,10 +25,19 @@ export function data(root, { url, signal, replace, go }) {
     const asked = Object.fromEntries(["connection", "type", "by", "text"].map((it) => [it, url.searchParams.get(it) ?? ""]));
     const connection = h("select", { name: "connection", onchange: () => chooseConnection() });
     const type = h("select", { name: "type", onchange: () => chooseType("id") });
-    const by = h("select", { name: "by", onchange: () => input.focus() });
+    const by = h("select", { name: "by", onchange: () => chooseProperty() });
     const input = h("input", { name: "text", type: "search", value: asked.text, autocomplete: "off", spellcheck: "false" });
     const note = h("p", { class: "muted", role: "status" });
     const found = h("div", {});
+    let going = null;
+    let choosing = null;
+    // The property that a person has chosen of this type.
+    let property = "";
+
+    const chooseProperty = () => {
+        property = by.value;
+        input.focus();
+    };
 
     const submit = (event) => {
         event.preventDefault();
@@ -63,8 +72,12 @@ export function data(root, { url, signal, replace, go }) {
         chooseType(asked.by);
     };
 
-    const chooseType = async (property) => {
+    const chooseType = async (wanted) => {
         const first = firstChoices(type.value);
+        property = wanted;
+        choosing?.abort();
+        choosing = new AbortController();
+        const either = AbortSignal.any([signal, choosing.signal]);
         const show = (others) => {
             update(by, options([...first, ...others.map((it) => [it.name, `${it.label} (${it.name})`])], property));
             by.value = property && [...by.options].some((it) => it.value === property) ? property : first.at(1)?.[0] ?? "id";
@@ -72,9 +85,13 @@ export function data(root, { url, signal, replace, go }) {
         show([]);
         find();
         try {
-            const columns = await columnsOf(chosen().destination, type.value, signal);
+            const columns = await columnsOf(chosen().destination, type.value, either);
+            if (either.aborted) return;
             const own = columns.filter((it) => !it.name.startsWith("_") && !first.some(([name]) => name === it.name));
+            const before = by.value;
             show(own);
+            // The address can name a property that was no choice before.
+            if (by.value !== before) find();
         } catch {
             // Without SQL there is only the id, and the search itself says why.
         }
@@ -84,17 +101,21 @@ export function data(root, { url, signal, replace, go }) {
         if (!type.value) return;
         const text = input.value.trim();
         const shown = SHOWN[type.value] ?? ["hs_object_id"];
+        going?.abort();
+        going = new AbortController();
+        const either = AbortSignal.any([signal, going.signal]);
         try {
             const results =
                 text && by.value !== "id"
-                    ? await search(chosen().destination, type.value, by.value, text, shown, signal)
-                    : await firstRecords(connection.value, type.value, shown, signal);
+                    ? await search(chosen().destination, type.value, by.value, text, shown, either)
+                    : await firstRecords(connection.value, type.value, shown, either);
+            if (either.aborted) return;
             const what = text && by.value !== "id" ? `with “${text}”` : "with the lowest ids";
             note.textContent = results.length === LIMIT ? `The first ${LIMIT} records ${what}.` : `${count(results.length, "record")} ${what}.`;
             note.className = "muted";
             update(found, results.length > 0 && recordTable(connection.value, type.value, shown, results));
         } catch (error) {
-            if (signal.aborted) return;
+            if (either.aborted) return;
             const isEmpty = error instanceof Problem && error.code === "query_refused" && /UNKNOWN_TABLE|UNKNOWN_DATABASE/.test(error.message);
             note.textContent = isEmpty ? `Nothing of ${type.value} is stored yet.` : reason(error);
             note.className = isEmpty ? "muted" : "bad";

@@ -11,6 +11,7 @@ export const live = { connections: null, lostAt: null, why: "", at: null };
 
 const listeners = new Set();
 const paces = new Map();
+const unobeyed = new Map();
 
 /** Calls `changed` now and after every change, until `signal`. */
 export function watch(signal, changed) {
@@ -67,6 +68,7 @@ function take(connections) {
     live.lostAt = null;
     live.why = "";
     measure(connections);
+    noteUnobeyed(connections);
     changed();
 }
 
@@ -89,6 +91,27 @@ function untilRetry(pause) {
         window.addEventListener("online", retry);
         document.addEventListener("visibilitychange", retry);
     });
+}
+
+/**
+ * Notes since when the last command of a connection is not obeyed. The page measures it
+ * by itself, as its clock, the server's and the worker's may differ.
+ */
+function noteUnobeyed(connections) {
+    const names = new Set(connections.map((it) => it.name));
+    for (const name of unobeyed.keys()) if (!names.has(name)) unobeyed.delete(name);
+    for (const { name, command_id, observed } of connections) {
+        const obeyed = observed?.obeyed ?? null;
+        if (obeyed === command_id) unobeyed.delete(name);
+        // A further command does not begin anew, but one that is obeyed does.
+        else if (unobeyed.get(name)?.obeyed !== obeyed) unobeyed.set(name, { obeyed, since: performance.now() });
+    }
+}
+
+/** For how many ms the page has seen that the last command of a connection is not obeyed. */
+export function unobeyedFor(name) {
+    const it = unobeyed.get(name);
+    return it ? performance.now() - it.since : 0;
 }
 
 /** For how long the rate is measured. */

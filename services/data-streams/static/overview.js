@@ -1,13 +1,14 @@
 // The first page: what is wrong and what to do, the connections, and how loading goes.
 
-import { get, path, reason } from "./api.js";
+import { get, path, reason, Unreachable } from "./api.js";
 import { card } from "./connection_card.js";
 import { openNewConnection } from "./connection_form.js";
 import { h, update } from "./dom.js";
 import { live, watch } from "./live.js";
 import { loading, readLoading } from "./loading.js";
 import { notes } from "./actions.js";
-import { wrong } from "./wrong.js";
+import { watchLetters } from "./problems.js";
+import { PASSES, READY, wrong } from "./wrong.js";
 
 /** How often times are written anew, and what has no events is read again. */
 const TICK = 5_000;
@@ -17,7 +18,8 @@ export function overview(root, { signal }) {
     const problems = h("section", { "aria-labelledby": "wrong-title" });
     const cards = h("div", { class: "cards" });
     const load = h("section", { "aria-labelledby": "loading-title" });
-    const seen = { reconciliations: new Map(), failures: {}, letters: null, loading: null };
+    // `unread` has why something cannot be read, by what it is.
+    const seen = { reconciliations: new Map(), failures: null, serverTime: null, letters: null, loading: null, unread: new Map() };
 
     root.append(
         h(
@@ -34,29 +36,34 @@ export function overview(root, { signal }) {
     const show = () => {
         const now = Date.now();
         update(problems, wrong(live, seen));
-        update(cards, connections(now, seen, readReconciliations));
+        update(cards, connections(now, seen, (name) => readReconciliations(name).then(show, show)));
         update(load, loading(seen.loading, live.connections));
     };
 
     const readReconciliations = async (name) => {
         const answer = await get(path(name, "reconciliations"), signal);
         seen.reconciliations.set(name, answer.results);
-        show();
     };
 
     const tick = async () => {
-        if (document.hidden || live.lostAt) return show();
+        show();
+        if (document.hidden || live.lostAt) return;
         const names = (live.connections ?? []).map((it) => it.name);
-        const results = await Promise.allSettled([
-            readiness(signal).then((it) => (seen.failures = it)),
-            readLoading(seen.loading, signal).then((it) => (seen.loading = it)),
-            get("/v1/dead-letters", signal).then((it) => (seen.letters = it.results.length)),
-            ...names.map(readReconciliations),
-        ]);
-        seen.reason = results.find((it) => it.status === "rejected")?.reason;
+        const sources = [
+            [READY, readiness(signal).then((it) => Object.assign(seen, it))],
+            ["How loading goes", readLoading(seen.loading, signal).then((it) => (seen.loading = it))],
+            ...names.map((name) => [`${PASSES} ${name}`, readReconciliations(name)]),
+        ];
+        const isAsked = new Map(sources);
+        for (const what of seen.unread.keys()) if (!isAsked.has(what)) seen.unread.delete(what);
+        const ended = sources.map(([what, reading]) =>
+            reading.then(() => seen.unread.delete(what), (error) => seen.unread.set(what, reason(error))),
+        );
+        await Promise.all(ended);
         if (!signal.aborted) show();
     };
 
+    seen.letters = watchLetters(signal, show);
     watch(signal, show);
     notes.watch(signal, show);
     const timer = setInterval(tick, TICK);
@@ -71,10 +78,14 @@ export function overview(root, { signal }) {
     });
 }
 
-/** The conditions that do not hold, each with its reason. */
+/** The conditions that do not hold, each with its reason, and the server's time. */
 async function readiness(signal) {
-    const answer = await fetch("/health/ready", { signal, cache: "no-store", credentials: "omit" });
-    return (await answer.json()).failures ?? {};
+    const failed = (error) => {
+        throw signal.aborted ? error : new Unreachable();
+    };
+    const answer = await fetch("/health/ready", { signal, cache: "no-store", credentials: "omit" }).catch(failed);
+    const { failures = {} } = await answer.json().catch(failed);
+    return { failures, serverTime: Date.parse(answer.headers.get("date")) || null };
 }
 
 function connections(now, seen, changed) {

@@ -1,7 +1,7 @@
 // The page of problems: dead letters, streams that HubSpot refuses, objects that cannot be
 // read.
 
-import { call, get, path, reason } from "./api.js";
+import { call, get, inTurn, path, reason } from "./api.js";
 import { announce, h, table, update } from "./dom.js";
 import { live, watch } from "./live.js";
 import { problem, tag } from "./parts.js";
@@ -10,28 +10,65 @@ import { ago, count, dateTime, number, sentence } from "./words.js";
 /** How often what has no events is read again. */
 const TICK = 10_000;
 
+/** How often dead letters are read again: each time the server reads all of them. */
+const LETTERS_TICK = 60_000;
+
+/** How many dead letters are read at most. */
+const LETTERS = 100;
+
+/**
+ * Reads the newest dead letters now and again, until `signal`; calls `changed` each time.
+ * Gives what is known of them, `isCut` if there may be more, and `read`.
+ */
+export function watchLetters(signal, changed) {
+    const known = { letters: null, error: null, isCut: false, read: null };
+    let reads = Promise.resolve();
+    let isReading = false;
+    let at = 0;
+    const ask = async () => {
+        isReading = true;
+        try {
+            const url = `/v1/dead-letters?limit=${LETTERS}`;
+            known.letters = (await inTurn(() => get(url, signal), signal)).results;
+            known.isCut = known.letters.length === LETTERS;
+            known.error = null;
+        } catch (error) {
+            known.error = reason(error);
+        }
+        isReading = false;
+        at = performance.now();
+        if (!signal.aborted) changed();
+    };
+    // One after the other: the server reads them for one at a time.
+    known.read = () => (reads = reads.then(ask));
+    const timer = setInterval(() => {
+        // What failed is tried again soon.
+        const isDue = known.error || performance.now() - at >= LETTERS_TICK;
+        if (isDue && !isReading && !document.hidden && !live.lostAt) known.read();
+    }, TICK);
+    signal.addEventListener("abort", () => clearInterval(timer));
+    known.read();
+    return known;
+}
+
+/** How many dead letters there are, as far as it is known. */
+export function countOf({ letters, isCut }) {
+    return isCut ? `${number(letters.length)} or more messages` : count(letters.length, "message");
+}
+
 /** Shows the page in `root` until `signal`. */
 export function problems(root, { signal }) {
     const letters = h("section", { "aria-labelledby": "letters-title" });
     const refused = h("section", { "aria-labelledby": "refused-title" });
     const objects = h("section", { "aria-labelledby": "unreadable-title" });
-    const known = { letters: null, lettersError: null, note: null, unreadable: null, unreadableError: null };
+    const known = { note: null, unreadable: null, unreadableError: null };
 
     root.append(h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Problems")), letters, refused, objects);
 
     const show = () => {
-        update(letters, deadLetters(known, reprocess));
+        update(letters, deadLetters(dead, known.note, reprocess));
         update(refused, refusedStreams(live.connections));
         update(objects, unreadableObjects(known));
-    };
-
-    const readLetters = async () => {
-        try {
-            known.letters = (await get("/v1/dead-letters", signal)).results;
-            known.lettersError = null;
-        } catch (error) {
-            known.lettersError = reason(error);
-        }
     };
 
     const readObjects = async () => {
@@ -45,25 +82,32 @@ export function problems(root, { signal }) {
     };
 
     const read = async () => {
-        await Promise.all([readLetters(), readObjects()]);
+        await readObjects();
         if (!signal.aborted) show();
     };
 
     const reprocess = async () => {
-        known.note = { text: "Storing what can be stored now …", kind: "busy" };
-        show();
+        const busy = (text) => {
+            known.note = { text, kind: "busy" };
+            show();
+        };
+        busy("Storing what can be stored now …");
         try {
-            const { body } = await call("POST", "/v1/dead-letters/reprocess");
+            const ask = () => call("POST", "/v1/dead-letters/reprocess");
+            const waits = () => busy("The dead letters are being read for somebody else; trying again …");
+            const { body } = await inTurn(ask, signal, waits);
             const left = body.left > 0 ? `${count(body.left, "message")} still cannot be stored.` : "None is left.";
             known.note = { text: `${count(body.stored, "message")} stored. ${left}`, kind: body.left > 0 ? "bad" : "good" };
         } catch (error) {
             known.note = { text: reason(error), kind: "bad" };
         }
+        if (signal.aborted) return;
         announce(known.note.text);
-        await readLetters();
         show();
+        await dead.read();
     };
 
+    const dead = watchLetters(signal, () => show());
     watch(signal, show);
     const timer = setInterval(() => !document.hidden && !live.lostAt && read(), TICK);
     signal.addEventListener("abort", () => clearInterval(timer));
@@ -86,16 +130,17 @@ const LETTER_HEADINGS = [
     { text: "Bytes", number: true },
 ];
 
-function deadLetters({ letters, lettersError, note }, reprocess) {
+function deadLetters({ letters, error, isCut }, note, reprocess) {
     return [
         h("h2", { id: "letters-title" }, "Dead letters"),
         h("p", { class: "hint" }, "Messages of the log that could not be stored in ClickHouse. Their bytes stay in Kafka, so nothing is lost."),
-        lettersError && h("p", { class: "bad" }, lettersError),
+        error && h("p", { class: "bad" }, error),
         note && h("p", { class: `note ${note.kind}`, "data-key": "-note" }, note.text),
-        !letters && !lettersError && h("p", { class: "muted" }, "Loading …"),
+        !letters && !error && h("p", { class: "muted" }, "Loading …"),
         letters?.length === 0 && h("p", { class: "fine" }, "There is none."),
         letters?.length > 0 && [
             h("button", { type: "button", class: "primary", onclick: reprocess }, "Store what can be stored now"),
+            isCut && h("p", { class: "muted" }, `These are the newest ${number(letters.length)}; there may be more.`),
             table("Dead letters, newest first", LETTER_HEADINGS, letters.toReversed().map(letter)),
         ],
     ];

@@ -22,6 +22,7 @@ export function runs(root, { url, signal, replace }) {
     root.append(
         h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Runs")),
         h("div", { class: "filters" }, field("Connection", connections), field("Stream", streams)),
+        h("p", { class: "hint" }, "Of each stream: the runs that have not ended, the last 20 others, and the last one of each reason."),
         place,
     );
 

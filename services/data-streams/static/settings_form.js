@@ -1,6 +1,6 @@
 // The settings of a connection as a form; changes them, and deletes a connection.
 
-import { notes } from "./actions.js";
+import { saved } from "./actions.js";
 import { call, path, Problem, reason } from "./api.js";
 import { field, h, openDialog } from "./dom.js";
 import { live } from "./live.js";
@@ -119,9 +119,9 @@ export function openSettings(name) {
     const save = async (event) => {
         event.preventDefault();
         try {
-            await call("PATCH", path(name), { body: read(), headers: { "if-match": etag } });
-            notes.set(name, "The settings are changed.", "good");
+            const { body } = await call("PATCH", path(name), { body: read(), headers: { "if-match": etag } });
             dialog.close();
+            saved(name, body.command_id);
         } catch (error) {
             status.replaceChildren(error.status === 412 ? changedMeanwhile(reload) : refusal(error));
         }

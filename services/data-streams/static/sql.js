@@ -13,6 +13,9 @@ import { count, duration, number, tableName, value } from "./words.js";
 /** Bars of a chart at most. */
 const BARS = 24;
 
+/** How often it is looked whether there is a table, while there is none. */
+const LOOK_AGAIN = 5_000;
+
 /** Rows of a file at most. */
 const FILE_LIMIT = 1_000_000;
 
@@ -30,6 +33,7 @@ export function sql(root, { url, signal, replace }) {
     const tables = h("div", {}, h("p", { class: "muted" }, "Loading …"));
     const runButton = h("button", { class: "primary" }, "Run");
     let going = null;
+    let again = null;
 
     const run = async (event) => {
         event?.preventDefault();
@@ -118,9 +122,11 @@ export function sql(root, { url, signal, replace }) {
     const readTables = async () => {
         await until((connections) => connections, signal);
         const connections = live.connections;
+        let hasTables = false;
         try {
             const all = await tablesOf(connections.map((it) => it.destination), signal);
-            update(tables, all.length ? all.map((it) => tableDetails(it, box)) : h("p", { class: "muted" }, "There is no table yet."));
+            hasTables = all.length > 0;
+            update(tables, hasTables ? all.map((it) => tableDetails(it, box)) : h("p", { class: "muted" }, "There is no table yet."));
             const found = connections.flatMap((it) => examples(it.destination, all, connections.length > 1 ? ` (${it.name})` : ""));
             const button = (it) => h("button", { type: "button", onclick: () => ask(it.query) }, it.title);
             update(questions, found.length ? found.map(button) : h("p", { class: "muted" }, "They come with the first tables."));
@@ -128,8 +134,12 @@ export function sql(root, { url, signal, replace }) {
             if (signal.aborted) return;
             update(tables, refusal(error));
             update(questions, h("p", { class: "muted" }, "They come with the tables."));
+            // Where SQL is not set up, no later try helps.
+            hasTables = error.code === "sql_disabled";
         }
+        if (!hasTables && !signal.aborted) again = setTimeout(readTables, LOOK_AGAIN);
     };
+    signal.addEventListener("abort", () => clearTimeout(again));
     readTables();
     if (box.value) run();
 }

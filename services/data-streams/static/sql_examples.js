@@ -2,6 +2,18 @@
 
 import { tableName } from "./words.js";
 
+/** HubSpot's own lifecycle stages, in its order. */
+const STAGES = [
+    "subscriber",
+    "lead",
+    "marketingqualifiedlead",
+    "salesqualifiedlead",
+    "opportunity",
+    "customer",
+    "evangelist",
+    "other",
+];
+
 /** The examples for a destination: title and query each. `of` is what titles end with. */
 export function examples(destination, tables, of) {
     const has = (table, ...columns) => {
@@ -14,20 +26,22 @@ export function examples(destination, tables, of) {
     if (has("contacts", "lifecyclestage")) {
         add(
             "Contacts by lifecycle stage",
+            "-- HubSpot's stages in its order, then those of the account.",
+            `WITH [${STAGES.map((it) => `'${it}'`).join(", ")}] AS stages`,
             "SELECT ifNull(lifecyclestage, 'none') AS stage, count() AS contacts",
             `FROM ${named("contacts")}`,
             "GROUP BY stage",
-            "ORDER BY contacts DESC",
+            "ORDER BY has(stages, stage) DESC, indexOf(stages, stage), contacts DESC",
         );
     }
     if (has("contacts", "associatedcompanyid") && has("companies", "name")) {
         add(
             "Companies by number of contacts",
-            "SELECT companies.name AS company, count() AS contacts",
+            "SELECT companies.name AS company, companies._object_id AS company_id, count() AS contacts",
             `FROM ${named("contacts")} AS contacts`,
             `INNER JOIN ${named("companies")} AS companies`,
             "    ON companies._object_id = toUInt64(contacts.associatedcompanyid)",
-            "GROUP BY company",
+            "GROUP BY company_id, company",
             "ORDER BY contacts DESC",
             "LIMIT 20",
         );
@@ -62,10 +76,11 @@ export function examples(destination, tables, of) {
             "LIMIT 24",
         );
     }
-    if (has("contacts", "email")) {
+    const known = ["firstname", "lastname", "email"].filter((it) => has("contacts", it));
+    if (known.length > 0) {
         add(
             "Contacts that changed last",
-            "SELECT _object_id, firstname, lastname, email, _updated_at",
+            `SELECT ${["_object_id", ...known, "_updated_at"].join(", ")}`,
             `FROM ${named("contacts")}`,
             "ORDER BY _updated_at DESC",
             "LIMIT 20",

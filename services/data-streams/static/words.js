@@ -21,6 +21,13 @@ export function duration(ms) {
     return `${Math.round(seconds / 86_400)} days`;
 }
 
+const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 };
+
+/** An interval of the settings, such as 1h30m, in ms. */
+export function milliseconds(interval) {
+    return [...interval.matchAll(/(\d+)([dhms])/g)].reduce((sum, [, number, unit]) => sum + number * UNITS[unit], 0);
+}
+
 /** How long ago a time was, or how far ahead it is. */
 export function ago(time, now = Date.now()) {
     const passed = now - new Date(time).getTime();

@@ -2,7 +2,9 @@
 // knows.
 
 import { h } from "./dom.js";
-import { count, number, sentence, when } from "./words.js";
+import { unobeyedFor } from "./live.js";
+import { countOf } from "./problems.js";
+import { milliseconds, number, sentence, when } from "./words.js";
 
 /** What conditions of the service mean, where their own text does not say what to do. */
 const CONDITIONS = {
@@ -14,13 +16,51 @@ const CONDITIONS = {
     start: "The service is starting.",
 };
 
+const MINUTE = 60_000;
+
+/** A worker obeys a command sooner than in this time. */
+const OBEYS = MINUTE;
+
+/** How far the next report may be overdue: a run gives up HubSpot, and says so, after 5 min. */
+const OVERDUE = 7 * MINUTE;
+
+/** A run reports with each page that it has read, which takes less than this. */
+const LONGEST_PAGE = 8 * MINUTE;
+
+/** Some run of a connection begins at least so often, unless it says that it waits. */
+const LONGEST_INTERVAL = 60 * MINUTE;
+
+/** What the page reads beside the connections and the dead letters, as `seen.unread` names it. */
+export const READY = "Whether the service is ready";
+export const PASSES = "The reconciliations of";
+
 /** The list of all that is wrong, or a line that says that nothing is. */
 export function wrong(live, seen) {
-    const found = [...ofService(seen), ...(live.connections ?? []).flatMap((it) => ofConnection(it, seen))];
-    const title = h("h2", { id: "wrong-title" }, "What is wrong and what to do");
-    if (!live.connections) return [title, h("p", { class: "muted" }, "Not known yet.")];
-    if (found.length === 0) return [title, h("p", { class: "fine" }, "Nothing is wrong.")];
-    return [title, h("ul", { class: "wrong" }, found.map(item))];
+    const connections = live.connections ?? [];
+    const found = [
+        ...ofService(seen),
+        ...connections.flatMap((it) => [...ofWorker(it, live, seen), ...ofConnection(it, seen)]),
+    ];
+    const unknown = notKnown(live, seen);
+    return [
+        h("h2", { id: "wrong-title" }, "What is wrong and what to do"),
+        found.length > 0 && h("ul", { class: "wrong", "data-key": "-found" }, found.map(item)),
+        unknown.length > 0 && h("p", { class: "muted", "data-key": "-unknown" }, `Not known yet: ${unknown.join(", ")}.`),
+        found.length + unknown.length === 0 && h("p", { class: "fine", "data-key": "-fine" }, "Nothing is wrong."),
+    ];
+}
+
+/** What has not been read yet. What cannot be read is among what is wrong. */
+function notKnown(live, seen) {
+    const readsAll = (live.connections ?? []).every((it) => seen.reconciliations.has(it.name));
+    const failed = [...seen.unread.keys()];
+    return [
+        !live.connections && "the connections",
+        live.connections && live.lostAt && `what has changed since ${when(live.lostAt)}`,
+        !seen.failures && !failed.includes(READY) && "whether the service is ready",
+        !seen.letters.letters && !seen.letters.error && "whether there are dead letters",
+        !readsAll && !failed.some((it) => it.startsWith(PASSES)) && "the reconciliations",
+    ].filter(Boolean);
 }
 
 function item(it) {
@@ -35,21 +75,68 @@ function item(it) {
 }
 
 function ofService(seen) {
-    const found = Object.entries(seen.failures).map(([code, text]) => ({
+    const found = Object.entries(seen.failures ?? {}).map(([code, text]) => ({
         where: "The service is not ready",
         what: `${CONDITIONS[code] ?? ""} ${sentence(text)}`.trim(),
         code,
         isSevere: true,
     }));
-    if (seen.letters) {
+    if (seen.letters.letters?.length > 0) {
         found.push({
             where: "Dead letters",
-            what: `${count(seen.letters, "message")} of the log could not be stored.`,
+            what: `${countOf(seen.letters)} of the log could not be stored.`,
             advice: h("a", { href: "/problems" }, "See the reasons, and store what can be stored now"),
             code: "dead_letters",
         });
     }
+    const unread = new Map(seen.unread);
+    if (seen.letters.error) unread.set("The dead letters", seen.letters.error);
+    for (const [what, why] of unread) found.push({ where: what, what: `This cannot be read now, and is tried again: ${why}`, code: "not_read" });
     return found;
+}
+
+const FIND_WORKER =
+    "See whether a worker runs. If none does, start one; the end of its log says why it ended. " +
+    "If one runs, its log and its /health/ready say what it waits for.";
+
+/** Whether a worker reports of a connection and obeys it: what it has reported stays when it is gone. */
+function ofWorker(it, live, seen) {
+    const told = (what, advice = FIND_WORKER) => [
+        { where: `Connection ${it.name}`, what, advice, code: "no_worker", isSevere: advice === FIND_WORKER },
+    ];
+    // What is shown while the server is away may have changed.
+    const unobeyed = live.lostAt ? 0 : unobeyedFor(it.name);
+    if (!it.observed) {
+        if (unobeyed > OBEYS) return told("No worker has taken it yet.");
+        const advice = "If this stays so, see whether the worker runs and is ready.";
+        return it.state === "running" ? told("No worker has taken it yet.", advice) : [];
+    }
+    const since = live.lostAt ? null : silentSince(it, live.connections, seen.serverTime);
+    if (since) return told(`No worker has reported since ${when(since)}, so nothing is read from HubSpot.`);
+    // Of a command that cannot be read, its own error says so.
+    if (unobeyed > OBEYS && (it.observed.obeyed || !it.observed.error)) {
+        return told("No worker has obeyed the last command, which was given more than a minute ago.");
+    }
+    return [];
+}
+
+/** When the worker of a running connection has reported last, if it should have reported since. */
+function silentSince(it, connections, now) {
+    if (!now || it.state !== "running" || it.observed.state !== "running") return null;
+    const at = (time) => new Date(time).getTime();
+    // A worker that is busy with others lets a stream wait.
+    const ofSame = connections.filter((each) => each.observed?.worker === it.observed.worker);
+    const reports = ofSame.flatMap((each) => [each.observed.at, ...each.streams.map((stream) => stream.at)]);
+    const last = Math.max(...reports.filter(Boolean).map(at));
+    const next = it.streams
+        .filter((stream) => stream.at && !["stopped", "failed"].includes(stream.phase))
+        .map((stream) => (stream.next_run ? at(stream.next_run) : at(stream.at) + LONGEST_PAGE));
+    if (next.length === 0) return null;
+    // A run is due by HubSpot's clock, and reported by the worker's. Where they differ, the
+    // interval tells how long a worker may be silent.
+    const silence = Math.min(milliseconds(it.interval), LONGEST_INTERVAL);
+    const due = Math.max(Math.min(...next), last + silence);
+    return now > due + OVERDUE ? last : null;
 }
 
 function ofConnection(it, seen) {
@@ -57,14 +144,6 @@ function ofConnection(it, seen) {
     const found = [];
     const error = it.observed?.error;
     if (error) found.push(withAdvice(where, error, true));
-    if (!it.observed && it.state === "running") {
-        found.push({
-            where,
-            what: "No worker has taken it yet.",
-            advice: "If this stays so, see whether the worker runs and is ready.",
-            code: "no_worker",
-        });
-    }
     for (const stream of it.streams) found.push(...ofStream(`${where}, ${stream.name}`, stream));
     for (const pass of seen.reconciliations.get(it.name) ?? []) {
         if (!pass.waits_for) continue;
