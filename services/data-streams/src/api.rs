@@ -84,6 +84,10 @@ const _: () = assert!(
 /// Maximum number of questions in SQL at a time.
 const MAX_QUESTIONS: usize = 4;
 
+/// Maximum number of pages of the change log at a time: each has a reader of Kafka, and takes
+/// up to 24 MiB.
+const MAX_PAGES: usize = 16;
+
 /// Maximum number of callers who watch the connections.
 const MAX_WATCHERS: usize = 64;
 
@@ -179,6 +183,8 @@ pub(crate) struct Api {
     access: Arc<Access>,
     requests: Arc<Places>,
     streams: Arc<Places>,
+    /// For pages of the change log at a time.
+    pages: Arc<Places>,
     /// For one reading of the dead letters at a time.
     dead_letters: Arc<Places>,
     /// For questions in SQL at a time.
@@ -208,6 +214,7 @@ impl Api {
             access: Arc::new(Access::new(settings.tokens)),
             requests: Places::new(settings.max_requests),
             streams: Places::new(settings.max_streams),
+            pages: Places::new(MAX_PAGES),
             dead_letters: Places::new(1),
             questions: Places::new(MAX_QUESTIONS),
             watchers: Places::new(MAX_WATCHERS),

@@ -99,7 +99,7 @@ impl Form {
         ),
         (status = 400, description = "A parameter is unknown or not allowed", body = Problem),
         (status = 404, description = "There is no such connection or stream", body = Problem),
-        (status = 429, description = "Too many lines and events are being sent", body = Problem),
+        (status = 429, description = "Too many pages are being read, or lines and events sent", body = Problem),
         (status = 503, description = "Kafka or the registry does not answer", body = Problem),
     )
 )]
@@ -119,9 +119,11 @@ pub(super) async fn list(
         parameters.after = last.ok_or_else(|| wrong_cursor("Last-Event-ID"))?;
     }
     let query = query(&api, &name, &parameters, form)?;
-    let place = (form != Form::Page)
-        .then(|| api.streams.take(client))
-        .transpose()?;
+    let places = match form {
+        Form::Page => &api.pages,
+        Form::Lines | Form::Events => &api.streams,
+    };
+    let place = places.take(client)?;
     let (out, batches) = mpsc::channel(1);
     match query {
         Some(query) => {
@@ -136,13 +138,13 @@ pub(super) async fn list(
         cursor: parameters.after,
         batches,
     };
-    let Some(place) = place else {
-        let page = log.page(parameters.limit).await?;
-        return Ok(([(header::CONTENT_TYPE, "application/json")], page).into_response());
-    };
     let (kind, begin) = match form {
+        Form::Page => {
+            let page = log.page(parameters.limit).await?;
+            return Ok(([(header::CONTENT_TYPE, "application/json")], page).into_response());
+        }
         Form::Events => ("text/event-stream", EVENTS_BEGIN),
-        Form::Page | Form::Lines => ("application/x-ndjson", ""),
+        Form::Lines => ("application/x-ndjson", ""),
     };
     let body = Body::from_stream(log.stream(form, begin.into(), place).await?);
     let headers = [

@@ -6,7 +6,10 @@ const PATH: &str = "/v1/connections/default/changes";
 
 /// A connection whose account is known.
 async fn known() -> Fixture {
-    let api = Fixture::new();
+    known_to(Fixture::new()).await
+}
+
+async fn known_to(api: Fixture) -> Fixture {
     api.send("PUT", "/v1/connections/default", "").await;
     acknowledge(&api.log, "default", "a-command", "running");
     api
@@ -51,6 +54,20 @@ async fn the_log_is_read_completely_in_pages() {
         (&first["id"], &first["after"]),
         (&json!("7"), &json!("c1_0_1"))
     );
+}
+
+#[tokio::test]
+async fn one_client_reads_no_more_than_its_share_of_pages_at_a_time() {
+    let many = Fixture::with(|it| it.max_requests = 256, NumberedRecords { away: false });
+    let api = known_to(many).await;
+    let path = format!("{PATH}?limit=3");
+    let pages = (0..crate::api::MAX_PAGES).map(|_| api.send("GET", &path, ""));
+    let answers = futures::future::join_all(pages).await;
+    let refused = answers
+        .iter()
+        .filter(|(status, problem)| (*status, &problem["code"]) == (429, &json!("client_overrun")));
+    assert_eq!(refused.count(), crate::api::MAX_PAGES / 4);
+    assert_eq!(api.send("GET", &path, "").await.0, 200);
 }
 
 #[tokio::test]
