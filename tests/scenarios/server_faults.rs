@@ -204,17 +204,23 @@ fn copy(from: &Path, to: &Path) {
 
 /// Keeps what ClickHouse has now; the folder of the copy.
 async fn back_up(stack: &mut Stack, name: &str) -> PathBuf {
-    let backup = stack.folder().join(name);
-    stack.clickhouse.process.terminate(SHUTDOWN_LIMIT);
-    copy(stack.clickhouse.folder(), &backup);
-    kill_and_restart(&mut stack.clickhouse).await;
+    let (data, backup) = (
+        stack.clickhouse.folder().to_owned(),
+        stack.folder().join(name),
+    );
+    copy_while_stopped(stack, &data, &backup).await;
     backup
 }
 
 /// Lets ClickHouse go on with what a backup has.
 async fn restore(stack: &mut Stack, backup: &Path) {
+    let data = stack.clickhouse.folder().to_owned();
+    copy_while_stopped(stack, backup, &data).await;
+}
+
+async fn copy_while_stopped(stack: &mut Stack, from: &Path, to: &Path) {
     stack.clickhouse.process.terminate(SHUTDOWN_LIMIT);
-    copy(backup, stack.clickhouse.folder());
+    copy(from, to);
     kill_and_restart(&mut stack.clickhouse).await;
 }
 
