@@ -3,12 +3,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use futures::{StreamExt as _, stream};
+
 use super::{
     error::WarehouseError,
     names::{TableName, literal},
     session::Session,
 };
 use crate::ingest::{LogPosition, Purged, PurgedEnd};
+
+/// Destinations whose tables are changed at a time. A statement that changes a table
+/// mostly waits.
+const DESTINATIONS_AT_ONCE: usize = 8;
 
 /// Reads the warehouse's id, and creates it first where there is none.
 pub(super) async fn warehouse_id(session: &Session) -> Result<String, WarehouseError> {
@@ -145,4 +151,22 @@ pub(super) async fn destinations(session: &Session) -> Result<Vec<String>, Wareh
     );
     let destinations = session.client().query(&select).fetch_all::<String>();
     session.within("read the destinations", destinations).await
+}
+
+/// Does something for every destination, several at a time. All are done to their end
+/// where one fails, so that no statement is still running when it is repeated; then the
+/// first failure is returned.
+pub(super) async fn for_destinations<T, F>(
+    session: &Session,
+    act: impl Fn(String) -> F,
+) -> Result<Vec<T>, WarehouseError>
+where
+    F: Future<Output = Result<T, WarehouseError>>,
+{
+    let destinations = destinations(session).await?;
+    let outcomes = stream::iter(destinations)
+        .map(act)
+        .buffered(DESTINATIONS_AT_ONCE)
+        .collect::<Vec<_>>();
+    outcomes.await.into_iter().collect()
 }

@@ -7,6 +7,7 @@ use super::{
     error::WarehouseError,
     names::{CHANGES, TableName, check_destination, literal, quoted, raw_database},
     session::Session,
+    tables,
 };
 use crate::ingest::Target;
 
@@ -93,17 +94,13 @@ async fn claims(session: &Session, destination: &str) -> Result<Vec<Claim>, Ware
         .collect();
     let changes = TableName::storage(destination, CHANGES);
     if let Some(former) = claims.first_mut().filter(|it| it.portal_id == 0)
-        && is_there(session, &changes).await?
+        && tables::exists(session, &changes).await?
     {
         let stored = format!("SELECT toInt64(portal_id) FROM {changes} LIMIT 1");
         let stored = session.client().query_raw(&stored).fetch_optional::<i64>();
         former.portal_id = session.within(ACTION, stored).await?.unwrap_or(0);
     }
     Ok(claims)
-}
-
-async fn is_there(session: &Session, table: &TableName) -> Result<bool, WarehouseError> {
-    Ok(super::rebuild::table_id(session, table).await?.is_some())
 }
 
 /// Refuses tables and views that are not of this program; of all names where none is

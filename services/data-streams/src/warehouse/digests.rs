@@ -16,7 +16,7 @@ use super::{
         CHANGES, CHANGES_FORMER, CHANGES_NEXT, TableName, check_destination, check_object_type,
         literal,
     },
-    rebuild::table_id,
+    tables,
 };
 use crate::comparison::StoredRanges;
 
@@ -67,14 +67,14 @@ impl Warehouse {
         check_object_type(query.object_type)?;
         let mut ranges = StoredRanges::new();
         let wide = TableName::storage(query.destination, query.object_type);
-        if table_id(&self.session, &wide).await?.is_none() {
+        if !tables::exists(&self.session, &wide).await? {
             return Ok(ranges);
         }
         let changed = self.add(&query.current(&wide), &mut ranges).await?;
         if !changed.is_empty() {
             for copy in [CHANGES_NEXT, CHANGES_FORMER] {
                 let copy = TableName::storage(query.destination, copy);
-                if table_id(&self.session, &copy).await?.is_some() {
+                if tables::exists(&self.session, &copy).await? {
                     return Err(WarehouseError::Moving);
                 }
             }

@@ -11,7 +11,7 @@ use super::{
     names::{REBUILD_SUFFIX, TableName},
     rebuilds,
     session::Session,
-    tables,
+    tables::{self, WideTable},
 };
 use crate::{
     crash,
@@ -32,13 +32,15 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Drops the shadows of an earlier rebuild.
 pub(super) async fn drop_shadows(session: &Session) -> Result<(), WarehouseError> {
-    for destination in bookkeeping::destinations(session).await? {
-        for table in tables::wide_tables(session, &destination).await? {
-            if table.ends_with(REBUILD_SUFFIX) {
-                drop_table(session, &TableName::storage(&destination, &table)).await?;
+    let dropped = bookkeeping::for_destinations(session, |destination| async move {
+        for wide in tables::wide_tables(session, &destination).await? {
+            if wide.is_shadow() {
+                drop_table(session, &TableName::storage(&destination, &wide.name)).await?;
             }
         }
-    }
+        Ok(())
+    });
+    dropped.await?;
     Ok(())
 }
 
@@ -63,9 +65,9 @@ pub(super) async fn is_unfinished(session: &Session) -> Result<bool, WarehouseEr
     Ok(newest.await?.unwrap_or(false))
 }
 
-/// Replaces every live table with its shadow, each atomically. Retries for
-/// `RETRY_LIMIT` while ClickHouse does not answer or its answer is lost.
-/// Exchanges nothing once the lease is another instance's.
+/// Replaces every live table with its shadow, each atomically, several destinations at a
+/// time. Retries for `RETRY_LIMIT` while ClickHouse does not answer or its answer is
+/// lost. Exchanges nothing once the lease is another instance's.
 pub(super) async fn exchange_tables(
     session: &Session,
     lease: &RebuildLease,
@@ -98,30 +100,43 @@ async fn try_exchange_tables(
     lease: &RebuildLease,
     shadow_ids: &mut Option<ShadowIds>,
 ) -> Result<(), WarehouseError> {
-    let shadow_ids = match shadow_ids {
+    let shadow_ids: &ShadowIds = match shadow_ids {
         Some(ids) => ids,
         None => shadow_ids.insert(read_shadow_ids(session).await?),
     };
     rebuilds::check(session, lease).await?;
     mark_unfinished(session, true).await?;
-    for destination in bookkeeping::destinations(session).await? {
-        let names = tables::wide_tables(session, &destination).await?;
-        for live in names.iter().filter(|name| !name.ends_with(REBUILD_SUFFIX)) {
-            let table = TableName::storage(&destination, live);
-            rebuilds::check(session, lease).await?;
-            if let Some(id) = shadow_ids.get(&table) {
-                exchange(session, &destination, live, id).await?;
-            } else {
-                // The log no longer has any of its records.
-                let statement = format!("TRUNCATE TABLE {table}");
-                session.execute("empty a table", &statement).await?;
-            }
+    let exchanged = bookkeeping::for_destinations(session, |destination| async move {
+        exchange_destination(session, lease, &destination, shadow_ids).await
+    });
+    exchanged.await?;
+    Ok(())
+}
+
+/// Replaces the live tables of a destination, one after the other.
+async fn exchange_destination(
+    session: &Session,
+    lease: &RebuildLease,
+    destination: &str,
+    shadow_ids: &ShadowIds,
+) -> Result<(), WarehouseError> {
+    let stored = tables::wide_tables(session, destination).await?;
+    let (shadows, live): (Vec<_>, Vec<_>) = stored.iter().partition(|it| it.is_shadow());
+    for table in &live {
+        let name = TableName::storage(destination, &table.name);
+        rebuilds::check(session, lease).await?;
+        if let Some(id) = shadow_ids.get(&name) {
+            exchange(session, destination, table, id).await?;
+        } else {
+            // The log no longer has any of its records.
+            let statement = format!("TRUNCATE TABLE {name}");
+            session.execute("empty a table", &statement).await?;
         }
-        for shadow in names.iter().filter(|name| name.ends_with(REBUILD_SUFFIX)) {
-            let live = shadow.strip_suffix(REBUILD_SUFFIX).unwrap_or_default();
-            if !names.iter().any(|name| name == live) {
-                rename(session, &destination, live).await?;
-            }
+    }
+    for shadow in shadows {
+        let name = shadow.name.strip_suffix(REBUILD_SUFFIX).unwrap_or_default();
+        if !live.iter().any(|it| it.name == name) {
+            rename(session, destination, name).await?;
         }
     }
     Ok(())
@@ -137,11 +152,11 @@ pub(super) async fn losses(
         return Ok(None);
     }
     for destination in bookkeeping::destinations(session).await? {
-        let names = tables::wide_tables(session, &destination).await?;
-        for live in names.iter().filter(|name| !name.ends_with(REBUILD_SUFFIX)) {
-            let table = TableName::storage(&destination, live);
-            let shadow = shadow_table(&destination, live);
-            let has_shadow = names.contains(&shadow.table);
+        let stored = tables::wide_tables(session, &destination).await?;
+        for live in stored.iter().filter(|it| !it.is_shadow()) {
+            let table = TableName::storage(&destination, &live.name);
+            let shadow = shadow_table(&destination, &live.name);
+            let has_shadow = stored.iter().any(|it| it.name == shadow.table);
             let statement = loss_statement(&table, has_shadow.then_some(&shadow), before);
             let read = session.client().query_raw(&statement).fetch_one();
             let (held, lost): (u64, u64) = session
@@ -181,19 +196,15 @@ fn is_refused(held: u64, lost: u64) -> bool {
 
 /// Reads the ids of all shadows.
 async fn read_shadow_ids(session: &Session) -> Result<ShadowIds, WarehouseError> {
-    let mut ids = ShadowIds::new();
-    for destination in bookkeeping::destinations(session).await? {
-        for table in tables::wide_tables(session, &destination).await? {
-            let Some(live) = table.strip_suffix(REBUILD_SUFFIX) else {
-                continue;
-            };
-            let shadow = TableName::storage(&destination, &table);
-            if let Some(id) = table_id(session, &shadow).await? {
-                ids.insert(TableName::storage(&destination, live), id);
-            }
-        }
-    }
-    Ok(ids)
+    let read = bookkeeping::for_destinations(session, |destination| async move {
+        let stored = tables::wide_tables(session, &destination).await?;
+        let ids = stored.into_iter().filter_map(|it| {
+            let live = it.name.strip_suffix(REBUILD_SUFFIX)?;
+            Some((TableName::storage(&destination, live), it.id))
+        });
+        Ok(ids.collect::<Vec<_>>())
+    });
+    Ok(read.await?.into_iter().flatten().collect())
 }
 
 /// Exchanges a live table with the shadow that has this id, unless that is done
@@ -201,12 +212,13 @@ async fn read_shadow_ids(session: &Session) -> Result<ShadowIds, WarehouseError>
 async fn exchange(
     session: &Session,
     destination: &str,
-    object_type: &str,
+    table: &WideTable,
     shadow_id: &str,
 ) -> Result<(), WarehouseError> {
+    let object_type = &table.name;
     let live = TableName::storage(destination, object_type);
     let shadow = shadow_table(destination, object_type);
-    if table_id(session, &live).await?.as_deref() != Some(shadow_id) {
+    if table.id != shadow_id {
         let statement = format!("EXCHANGE TABLES {live} AND {shadow}");
         session.execute("exchange tables", &statement).await?;
         crash::point(crash::Point::InExchange);
@@ -238,20 +250,6 @@ async fn rename(
 
 fn shadow_table(destination: &str, object_type: &str) -> TableName {
     TableName::storage(destination, &format!("{object_type}{REBUILD_SUFFIX}"))
-}
-
-/// The id of a table; `None` where there is none.
-pub(super) async fn table_id(
-    session: &Session,
-    table: &TableName,
-) -> Result<Option<String>, WarehouseError> {
-    let id = session
-        .client()
-        .query("SELECT toString(uuid) FROM system.tables WHERE database = ? AND name = ?")
-        .bind(&table.database)
-        .bind(&table.table)
-        .fetch_optional::<String>();
-    session.within("read a table's id", id).await
 }
 
 async fn replace_views(

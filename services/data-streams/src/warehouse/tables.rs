@@ -73,15 +73,19 @@ pub(super) async fn apply(
 /// not have, and replaces the views. A destination for which that fails holds up no
 /// other: the loader does it again before it stores into it.
 pub(super) async fn upgrade(session: &Session) -> Result<(), WarehouseError> {
-    for destination in bookkeeping::destinations(session).await? {
+    let upgraded = bookkeeping::for_destinations(session, |destination| async move {
         let Err(error) = upgrade_destination(session, &destination).await else {
-            continue;
+            return Ok(());
         };
         match error.kind() {
-            StoreErrorKind::Unavailable | StoreErrorKind::Fatal => return Err(error),
-            _ => tracing::warn!(destination, %error, "tables were not brought up to date"),
+            StoreErrorKind::Unavailable | StoreErrorKind::Fatal => Err(error),
+            _ => {
+                tracing::warn!(destination, %error, "tables were not brought up to date");
+                Ok(())
+            }
         }
-    }
+    });
+    upgraded.await?;
     Ok(())
 }
 
@@ -89,11 +93,11 @@ async fn upgrade_destination(session: &Session, destination: &str) -> Result<(),
     let changes = TableName::storage(destination, CHANGES);
     claims::refuse_foreign(session, destination, &[&changes]).await?;
     add_columns(session, Table::Changes, &changes, None).await?;
-    for name in wide_tables(session, destination).await? {
-        let table = TableName::storage(destination, &name);
+    for wide in wide_tables(session, destination).await? {
+        let table = TableName::storage(destination, &wide.name);
         let layout = add_columns(session, Table::Wide, &table, None).await?;
-        if !name.ends_with(REBUILD_SUFFIX) {
-            replace_views(session, destination, &name, &layout).await?;
+        if !wide.is_shadow() {
+            replace_views(session, destination, &wide.name, &layout).await?;
         }
     }
     Ok(())
@@ -263,19 +267,46 @@ async fn stored_columns(
     Ok(Some(StoredColumns { comment, columns }))
 }
 
-/// Names of the wide tables of a destination, those of a rebuild included.
+/// Whether there is such a table.
+pub(super) async fn exists(session: &Session, table: &TableName) -> Result<bool, WarehouseError> {
+    let found = session
+        .client()
+        .query("SELECT count() > 0 FROM system.tables WHERE database = ? AND name = ?")
+        .bind(&table.database)
+        .bind(&table.table)
+        .fetch_one::<bool>();
+    session.within("look for a table", found).await
+}
+
+/// A wide table.
+#[derive(clickhouse::Row, serde::Deserialize)]
+pub(super) struct WideTable {
+    /// The object type, with [`REBUILD_SUFFIX`] in the table of a rebuild.
+    pub(super) name: String,
+    /// ClickHouse's id, which a table keeps when it is renamed.
+    pub(super) id: String,
+}
+
+impl WideTable {
+    /// Whether a rebuild fills it.
+    pub(super) fn is_shadow(&self) -> bool {
+        self.name.ends_with(REBUILD_SUFFIX)
+    }
+}
+
+/// The wide tables of a destination, those of a rebuild included.
 pub(super) async fn wide_tables(
     session: &Session,
     destination: &str,
-) -> Result<Vec<String>, WarehouseError> {
+) -> Result<Vec<WideTable>, WarehouseError> {
     let query = session
         .client()
         .query(
-            "SELECT name FROM system.tables WHERE database = ? AND name NOT IN ? \
+            "SELECT name, toString(uuid) AS id FROM system.tables WHERE database = ? AND name NOT IN ? \
              AND engine LIKE '%ReplacingMergeTree' AND sorting_key = '_object_id' ORDER BY name",
         )
         .bind(raw_database(destination))
         .bind([CHANGES, CHANGES_NEXT, CHANGES_FORMER])
-        .fetch_all::<String>();
+        .fetch_all::<WideTable>();
     session.within("list tables", query).await
 }

@@ -98,6 +98,7 @@ impl Refill {
         self.statement("cannot exchange the tables", || {
             store.finish_rebuild(&lease)
         })?;
+        tracing::info!("tables exchanged");
         parts.preparer.forget();
         self.inserter.preparer.forget();
         self.catch_up()?;
