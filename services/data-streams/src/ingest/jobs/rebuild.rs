@@ -41,9 +41,11 @@ pub(crate) async fn ask(parts: &Parts, accepts_loss: bool) -> Result<RebuildStat
 }
 
 /// Asks again for a rebuild that has ended while it exchanged tables: some of them lack
-/// what was loaded meanwhile.
+/// what was loaded meanwhile. One that goes on in another instance is left to it.
 pub(crate) async fn ask_if_unfinished(parts: &Parts) -> Result<(), StoreError> {
-    if parts.store.rebuild_is_unfinished().await? {
+    let known = parts.store.rebuilds().await?;
+    let goes_on = known.iter().any(KnownRebuild::is_open);
+    if !goes_on && parts.store.rebuild_is_unfinished().await? {
         tracing::warn!("a rebuild was interrupted while it exchanged tables; it is begun anew");
         ask(parts, false).await?;
     }
@@ -93,22 +95,26 @@ impl RebuildJob {
             if !self.parts.leads.load(Ordering::Relaxed) {
                 continue;
             }
-            match self.claimed().await {
-                Ok(claimed) if claimed.is_empty() => {
-                    if again_at <= Instant::now() {
-                        again_at = Instant::now() + AGAIN;
-                        if let Err(error) = ask_if_unfinished(&self.parts).await {
-                            tracing::debug!(%error, "unfinished rebuilds are not known now");
-                        }
-                    }
-                }
-                Ok(claimed) => {
-                    self.carry_out(claimed).await;
-                    again_at = Instant::now() + AGAIN;
-                }
+            match self.look(again_at <= Instant::now()).await {
+                Ok(true) => again_at = Instant::now() + AGAIN,
+                Ok(false) => {}
                 Err(error) => tracing::debug!(%error, "rebuilds cannot be looked for now"),
             }
         }
+    }
+
+    /// Carries out what is asked for. Where that is nothing and `asks_again`, asks for what
+    /// is unfinished. Whether it did either.
+    async fn look(&self, asks_again: bool) -> Result<bool, StoreError> {
+        let claimed = self.claimed().await?;
+        if !claimed.is_empty() {
+            self.carry_out(claimed).await;
+        } else if asks_again {
+            ask_if_unfinished(&self.parts).await?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Where another instance has filled another warehouse, loading goes on there.
