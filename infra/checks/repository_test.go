@@ -90,8 +90,8 @@ func sources(t *testing.T) string {
 
 var (
 	// A metric's name is a constant of its own, as dashboards rely on it.
-	constant = regexp.MustCompile(`const ([A-Z_]+): &str =\s*"((?:worker|data_streams|api|health|service)_[a-z_]+)";`)
-	use      = regexp.MustCompile(`\b(?:gauge|counter|histogram)!?\(\s*(?:\w+::)*([A-Z_]+)\b`)
+	constant = regexp.MustCompile(`const ([A-Z_]+): (?:&str =|Measured =\s*Measured::\w+\()\s*"((?:worker|data_streams|api|health|service)_[a-z_]+)"`)
+	use      = regexp.MustCompile(`\b(?:(?:gauge|counter|histogram)!|out\.add)\(\s*(?:\w+::)*([A-Z_]+)\b`)
 )
 
 // exported gives the names of the metrics that the services have. Histograms are those

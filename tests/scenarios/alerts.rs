@@ -6,7 +6,7 @@ mod writing;
 
 use std::collections::BTreeSet;
 
-use harness::{HANG_LIMIT, Recording, Stack, api::stream, eventually};
+use harness::{HANG_LIMIT, Recording, Stack, api::stream, eventually, exposition};
 use hubspot_sim::{Fault, FaultBody, Kind, Policy, Rule, Seen};
 use serde_json::json;
 
@@ -37,6 +37,32 @@ async fn ask_for_run(stack: &Stack) {
     let path = "/v1/connections/default/sync";
     let asked = stack.api().try_send("POST", path, Some(json!({}))).await;
     drop(asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_says_what_it_is() {
+    let stack = synced().await;
+    let of_worker = [
+        "worker_records_total",
+        "worker_connection_limit_wait_seconds_total",
+    ];
+    let of_data_streams = [
+        "data_streams_ingest_rows_total",
+        "data_streams_stream_records",
+    ];
+    for (port, names) in [
+        (stack.worker_ports[0], of_worker),
+        (stack.instances[0].port, of_data_streams),
+    ] {
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let text = eventually("records are counted", HANG_LIMIT, async || {
+            let answer = harness::api::client().get(&url).send().await.ok()?;
+            let text = answer.text().await.ok()?;
+            names.iter().all(|it| text.contains(it)).then_some(text)
+        });
+        let text = text.await;
+        assert_eq!(exposition::undescribed(&text), [""; 0], "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

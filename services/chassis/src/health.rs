@@ -36,18 +36,47 @@ struct Exported {
 /// Takes measures.
 type Measure = Box<dyn Fn(&mut Measures) + Send + Sync>;
 
-/// Gauges and counters that are measured whenever the metrics are read, so that one of
-/// what is gone is not shown any more.
+/// A gauge or counter that is measured whenever the metrics are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+}
+
+impl Measured {
+    /// A value that rises and falls. The help says in one line, without backslashes, what
+    /// it is.
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        let kind = "gauge";
+        Self { name, kind, help }
+    }
+
+    /// A value that only grows.
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        let kind = "counter";
+        Self { name, kind, help }
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What was measured, so that a series of what is gone is not shown any more.
 #[derive(Debug)]
 pub struct Measures {
     service: &'static str,
+    /// By name.
     series: BTreeMap<&'static str, Series>,
 }
 
-/// The values of one name.
-#[derive(Debug, Default)]
+/// The values of one metric.
+#[derive(Debug)]
 struct Series {
-    kind: &'static str,
+    measured: Measured,
     lines: Vec<String>,
 }
 
@@ -62,36 +91,28 @@ impl Measures {
 
     /// Adds a value. Values of labels are written as they are, so they must be without
     /// quotes, backslashes and line breaks.
-    pub fn gauge(&mut self, name: &'static str, labels: &[(&str, &str)], value: f64) {
-        self.add("gauge", name, labels, value);
-    }
-
-    /// The same, of a value that only grows.
-    pub fn counter(&mut self, name: &'static str, labels: &[(&str, &str)], value: f64) {
-        self.add("counter", name, labels, value);
-    }
-
-    fn add(&mut self, kind: &'static str, name: &'static str, labels: &[(&str, &str)], value: f64) {
+    pub fn add(&mut self, measured: Measured, labels: &[(&str, &str)], value: f64) {
+        let name = measured.name;
         let labels = labels
             .iter()
             .map(|(label, text)| format!("{label}=\"{text}\""));
         let labels = std::iter::once(format!("service=\"{}\"", self.service)).chain(labels);
         let labels = labels.collect::<Vec<_>>().join(",");
         let line = format!("{name}{{{labels}}} {value}");
-        let series = self.series.entry(name).or_default();
-        series.kind = kind;
+        let lines = Vec::new();
+        let series = self.series.entry(name);
+        let series = series.or_insert(Series { measured, lines });
         series.lines.push(line);
     }
 
     /// All values in Prometheus' text format.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for (name, Series { kind, lines }) in &self.series {
-            for part in ["# TYPE ", name, " ", kind, "\n", &lines.join("\n"), "\n"] {
-                text.push_str(part);
-            }
-        }
-        text
+        let text_of = |Series { measured, lines }: &Series| {
+            let Measured { name, kind, help } = measured;
+            let lines = lines.join("\n");
+            format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}\n")
+        };
+        self.series.values().map(text_of).collect()
     }
 }
 
@@ -245,10 +266,14 @@ mod tests {
     #[test]
     fn measures_are_grouped_by_name() {
         let mut measures = Measures::new("worker");
-        measures.gauge("b_seconds", &[("stream", "deals")], 1.5);
-        measures.gauge("a", &[], 2.0);
-        measures.gauge("b_seconds", &[("stream", "contacts")], 0.0);
-        let expected = "# TYPE a gauge\na{service=\"worker\"} 2\n\
+        let age = Measured::gauge("b_seconds", "How old it is.");
+        let made = Measured::counter("a_total", "How many there are.");
+        measures.add(age, &[("stream", "deals")], 1.5);
+        measures.add(made, &[], 2.0);
+        measures.add(age, &[("stream", "contacts")], 0.0);
+        let expected = "# HELP a_total How many there are.\n\
+                        # TYPE a_total counter\na_total{service=\"worker\"} 2\n\
+                        # HELP b_seconds How old it is.\n\
                         # TYPE b_seconds gauge\n\
                         b_seconds{service=\"worker\",stream=\"deals\"} 1.5\n\
                         b_seconds{service=\"worker\",stream=\"contacts\"} 0\n";

@@ -41,7 +41,6 @@ use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-pub(crate) use self::access::Tokens;
 use self::{
     access::Access,
     documented::Documented,
@@ -49,6 +48,7 @@ use self::{
     places::Places,
     specification::Specification,
 };
+pub(crate) use self::{access::Tokens, guard::describe_metrics};
 use crate::{
     comparison::Comparison,
     control::{ControlPlane, PATIENCE},

@@ -31,6 +31,7 @@ use std::{ops::AddAssign, time::Duration};
 
 use schemas::{CrmRecord, Properties};
 
+pub(crate) use metrics::describe_metrics;
 pub use ports::{
     Commits, ControlState, Inserts, Purged, PurgedEnd, ReadStream, Store, StoreError,
     StoreErrorKind,

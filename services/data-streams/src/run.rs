@@ -12,7 +12,7 @@ use schemas::{Topics, subject};
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{Api, ApiSettings, Tokens, front::Front},
+    api::{self, Api, ApiSettings, Tokens, front::Front},
     backend::Storage,
     config::Config,
     control::{
@@ -60,6 +60,8 @@ pub fn main() -> ExitCode {
 /// Runs the process until it is asked to end. The API's port answers from the
 /// start; everything else waits for Kafka and the registry.
 async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+    api::describe_metrics();
+    ingest::describe_metrics();
     let [all, read] = config.api_tokens()?;
     let secrets = Secrets {
         tokens: Tokens { all, read },

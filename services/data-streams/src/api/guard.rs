@@ -32,6 +32,12 @@ const REQUESTS: &str = "api_requests_total";
 /// Seconds from a request to the head of its answer; labels: route, method.
 const SECONDS: &str = "api_request_duration_seconds";
 
+/// Describes the metrics of this file.
+pub(crate) fn describe_metrics() {
+    metrics::describe_counter!(REQUESTS, "Requests answered.");
+    metrics::describe_histogram!(SECONDS, "Seconds from a request to the head of its answer.");
+}
+
 /// The route of the metrics.
 pub(super) const METRICS: &str = "/metrics";
 

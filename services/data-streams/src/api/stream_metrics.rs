@@ -3,40 +3,66 @@
 
 use std::sync::Arc;
 
-use chassis::health::Measures;
+use chassis::health::{Measured, Measures};
 use schemas::{DesiredState, Millis, StreamStatus};
 
 use super::{Backend, connections::observed};
 use crate::control::{ControlPlane, LiveConnection};
 
-/// Seconds from one run to the next, of connections that are to run.
-const INTERVAL: &str = "data_streams_connection_interval_seconds";
-/// 1 for the state that the worker reports.
-const STATE: &str = "data_streams_connection_state";
-/// 1 for the code of the error that keeps a connection from running.
-const CONNECTION_ERROR: &str = "data_streams_connection_error";
-/// Requests that count against a limit of HubSpot, by its name: general, search or day.
-const LIMIT_USED: &str = "data_streams_connection_limit_used_requests";
-/// Requests that the limit allows.
-const LIMIT: &str = "data_streams_connection_limit_requests";
-/// 1 for the phase of a stream.
-const PHASE: &str = "data_streams_stream_phase";
-/// 1 for the code of the error for which a stream waits, was skipped or failed.
-const STREAM_ERROR: &str = "data_streams_stream_error";
-/// When the last run that succeeded ended.
-const LAST_SUCCESS: &str = "data_streams_stream_last_success_timestamp_seconds";
-/// Every change before it is in Kafka.
-const CURSOR: &str = "data_streams_stream_cursor_timestamp_seconds";
-/// When the next run is due.
-const NEXT_RUN: &str = "data_streams_stream_next_run_timestamp_seconds";
-/// Records written in all runs.
-const RECORDS: &str = "data_streams_stream_records";
-/// Records in HubSpot.
-const EXPECTED: &str = "data_streams_stream_expected_records";
-/// When HubSpot and ClickHouse were last compared.
-const COMPARED: &str = "data_streams_stream_compared_timestamp_seconds";
-/// At least so many objects differed then.
-const DIFFERENT: &str = "data_streams_stream_different_records";
+const INTERVAL: Measured = Measured::gauge(
+    "data_streams_connection_interval_seconds",
+    "Seconds from one run to the next, of connections that are to run.",
+);
+const STATE: Measured = Measured::gauge(
+    "data_streams_connection_state",
+    "1 for the state that the worker reports.",
+);
+const CONNECTION_ERROR: Measured = Measured::gauge(
+    "data_streams_connection_error",
+    "1 for the code of the error that keeps a connection from running.",
+);
+const LIMIT_USED: Measured = Measured::gauge(
+    "data_streams_connection_limit_used_requests",
+    "Requests that count against a limit of HubSpot: general, search or day.",
+);
+const LIMIT: Measured = Measured::gauge(
+    "data_streams_connection_limit_requests",
+    "Requests that a limit of HubSpot allows.",
+);
+const PHASE: Measured =
+    Measured::gauge("data_streams_stream_phase", "1 for the phase of a stream.");
+const STREAM_ERROR: Measured = Measured::gauge(
+    "data_streams_stream_error",
+    "1 for the code of the error for which a stream waits, was skipped or failed.",
+);
+const LAST_SUCCESS: Measured = Measured::gauge(
+    "data_streams_stream_last_success_timestamp_seconds",
+    "When the last run that succeeded ended, in seconds since 1970.",
+);
+const CURSOR: Measured = Measured::gauge(
+    "data_streams_stream_cursor_timestamp_seconds",
+    "Every change before this time is in Kafka, in seconds since 1970.",
+);
+const NEXT_RUN: Measured = Measured::gauge(
+    "data_streams_stream_next_run_timestamp_seconds",
+    "When the next run is due, in seconds since 1970.",
+);
+const RECORDS: Measured = Measured::gauge(
+    "data_streams_stream_records",
+    "Records written in all runs.",
+);
+const EXPECTED: Measured = Measured::gauge(
+    "data_streams_stream_expected_records",
+    "Records in HubSpot.",
+);
+const COMPARED: Measured = Measured::gauge(
+    "data_streams_stream_compared_timestamp_seconds",
+    "When HubSpot and ClickHouse were last compared, in seconds since 1970.",
+);
+const DIFFERENT: Measured = Measured::gauge(
+    "data_streams_stream_different_records",
+    "So many objects differed at least when they were last compared.",
+);
 
 /// Adds the measures of all connections; none until the control topics are read.
 pub(super) fn measure(
@@ -62,19 +88,19 @@ fn measure_connection(
 ) {
     let connection = ("connection", live.name);
     if live.desired.state == DesiredState::Running {
-        out.gauge(INTERVAL, &[connection], seconds(live.desired.interval_ms));
+        out.add(INTERVAL, &[connection], seconds(live.desired.interval_ms));
     }
     if let Some(whole) = &live.connection.whole {
         let state = ("state", whole.status.state.as_str());
-        out.gauge(STATE, &[connection, state], 1.0);
+        out.add(STATE, &[connection, state], 1.0);
         if let Some(error) = &whole.status.error {
-            out.gauge(CONNECTION_ERROR, &[connection, ("code", &error.code)], 1.0);
+            out.add(CONNECTION_ERROR, &[connection, ("code", &error.code)], 1.0);
         }
     }
     for (name, used, limit) in observed::used(*live, now) {
         let labels = [connection, ("limit", name)];
-        out.gauge(LIMIT_USED, &labels, number(used));
-        out.gauge(LIMIT, &labels, number(limit));
+        out.add(LIMIT_USED, &labels, number(used));
+        out.add(LIMIT, &labels, number(limit));
     }
     for stream in &live.desired.streams {
         let labels = [connection, ("stream", stream.as_str())];
@@ -82,34 +108,34 @@ fn measure_connection(
             measure_stream(labels, &observed.status, out);
         }
         if let Some(compared) = backend.comparison(live.name, stream) {
-            out.gauge(COMPARED, &labels, seconds(compared.compared_at));
-            out.gauge(DIFFERENT, &labels, number(compared.still_different));
+            out.add(COMPARED, &labels, seconds(compared.compared_at));
+            out.add(DIFFERENT, &labels, number(compared.still_different));
         }
     }
 }
 
 fn measure_stream(labels: [(&str, &str); 2], status: &StreamStatus, out: &mut Measures) {
     let [connection, stream] = labels;
-    out.gauge(PHASE, &[connection, stream, ("phase", &status.phase)], 1.0);
+    out.add(PHASE, &[connection, stream, ("phase", &status.phase)], 1.0);
     if let Some(error) = &status.error {
-        out.gauge(
+        out.add(
             STREAM_ERROR,
             &[connection, stream, ("code", &error.code)],
             1.0,
         );
     }
-    out.gauge(RECORDS, &labels, number(status.total_records));
+    out.add(RECORDS, &labels, number(status.total_records));
     if let Some(expected) = status.expected_total {
-        out.gauge(EXPECTED, &labels, number(expected));
+        out.add(EXPECTED, &labels, number(expected));
     }
     if let Some(at) = status.last_success_at {
-        out.gauge(LAST_SUCCESS, &labels, seconds(at));
+        out.add(LAST_SUCCESS, &labels, seconds(at));
     }
     if let Some(at) = status.cursor {
-        out.gauge(CURSOR, &labels, seconds(at));
+        out.add(CURSOR, &labels, seconds(at));
     }
     if let Some(at) = status.next_run_at {
-        out.gauge(NEXT_RUN, &labels, seconds(at));
+        out.add(NEXT_RUN, &labels, seconds(at));
     }
 }
 

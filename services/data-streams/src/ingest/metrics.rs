@@ -1,5 +1,7 @@
 //! Names of the loader's metrics. Dashboards use them, so they stay stable.
 
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
 /// Gauge by partition: records that are not read yet.
 pub(crate) const LAG: &str = "data_streams_ingest_lag_records";
 /// Counter by table: rows that the store has acknowledged.
@@ -27,3 +29,31 @@ pub(crate) const POISON: &str = "data_streams_ingest_poison_total";
 pub(crate) const WAITING_TARGETS: &str = "data_streams_ingest_waiting_targets";
 /// Counter: partitions held because a schema could not be looked up.
 pub(crate) const HOLDS: &str = "data_streams_ingest_holds_total";
+
+/// Describes the metrics of this file.
+pub(crate) fn describe_metrics() {
+    describe_gauge!(LAG, "Records that are not read yet.");
+    describe_counter!(ROWS, "Rows that ClickHouse has acknowledged.");
+    describe_counter!(BYTES, "Bytes of the inserted blocks.");
+    describe_counter!(BATCHES, "Batches committed.");
+    describe_counter!(
+        VALUES_KEPT_AS_TEXT,
+        "Values stored as text: text does not fit the type of its column, form would not come back exactly."
+    );
+    describe_gauge!(BATCH_ROWS, "Rows in the last batch.");
+    describe_histogram!(INSERT_SECONDS, "Seconds of an insert, with its encoding.");
+    describe_histogram!(
+        FRESHNESS_SECONDS,
+        "Seconds from the oldest message of a batch to the batch's commit."
+    );
+    describe_counter!(RETRIES, "Failed attempts that were retried.");
+    describe_counter!(POISON, "Messages sent to the dead letters.");
+    describe_gauge!(
+        WAITING_TARGETS,
+        "Streams whose records wait in Kafka, because their tables fail."
+    );
+    describe_counter!(
+        HOLDS,
+        "Partitions held because a schema could not be looked up."
+    );
+}

@@ -10,12 +10,14 @@ use std::{
     time::Duration,
 };
 
-use chassis::health::Measures;
+use chassis::health::{Measured, Measures};
 
 use super::limits::Bucket;
 
-/// Counter: seconds since the connection came to this worker.
-const WAITED: &str = "worker_connection_limit_wait_seconds_total";
+const WAITED: Measured = Measured::counter(
+    "worker_connection_limit_wait_seconds_total",
+    "Seconds that requests waited for HubSpot's limits, since the connection came to this worker.",
+);
 
 /// The waits for one credential's limits, in µs by [`Bucket`].
 #[derive(Debug, Default)]
@@ -60,7 +62,7 @@ impl ConnectionWaits {
         for ((connection, bucket), micros) in sums {
             let labels = [("connection", connection.as_str()), ("bucket", bucket)];
             let seconds = Duration::from_micros(micros).as_secs_f64();
-            out.counter(WAITED, &labels, seconds);
+            out.add(WAITED, &labels, seconds);
         }
     }
 }
